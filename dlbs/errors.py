@@ -1,0 +1,58 @@
+"""The one family of errors that users see: where it is, what is wrong, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "DlbsError", "ExpressionError", "LaunchError", "LogError", "ResolveError", "did_you_mean"]
+
+
+class DlbsError(Exception):
+    """A problem that the user can mend.
+
+    Args:
+        what: One sentence that says what is wrong.
+        where: `file:line`, a command line flag, or a parameter name; empty if there is no place to point at.
+        hint: What to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}{self.what}{hint}"
+
+
+class ConfigError(DlbsError):
+    """A configuration file or a `-P/-V/-E` flag is wrong."""
+
+
+class ExpressionError(DlbsError):
+    """A `${...}` reference or a `$(...)$` expression is malformed, not allowed, or failed."""
+
+
+class ResolveError(DlbsError):
+    """A parameter has no final value: undefined name, cycle, wrong type, value out of its domain."""
+
+
+class LaunchError(DlbsError):
+    """A launcher could not be rendered or started."""
+
+
+class LogError(DlbsError):
+    """A log file could not be read or written."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.7) -> str:
+    """Return `did you mean 'x' or 'y'?` for the closest known names, or an empty string."""
+    import difflib  # 4 ms that only errors pay for
+
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    if not close:
+        return ""
+    return "did you mean " + " or ".join(repr(match) for match in close) + "?"

@@ -1,0 +1,1 @@
+"""Executors run launchers: `LocalExecutor` on this machine."""

@@ -1,0 +1,65 @@
+"""Wait for a child, a signal or a moment in time, blocking: a parent that polls takes the CPU that is being measured."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from types import FrameType, TracebackType
+
+__all__ = ["Signals"]
+
+_HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Signals:
+    """A context in which signals wake `wait` up instead of interrupting the program.
+
+    SIGINT, SIGTERM and SIGHUP ask to stop now; SIGUSR1 asks to stop after the current experiment. Python allows this in the
+    main thread only.
+
+    Attributes:
+        stop_signal: The number of the signal that asked to stop now; 0 if none did.
+        stop_after_current: Whether SIGUSR1 came.
+    """
+
+    def __init__(self) -> None:
+        self.stop_signal = 0
+        self.stop_after_current = False
+
+    def __enter__(self) -> Signals:
+        self._read, self._write = os.pipe()
+        for end in (self._read, self._write):
+            os.set_blocking(end, False)
+        self._before = {number: signal.signal(number, self._note) for number in _HANDLED}
+        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self.stop_after_current = True
+        elif number != signal.SIGCHLD:
+            self.stop_signal = number
+
+    def wait(self, seconds: float | None) -> None:
+        """Return after a signal (a child that ended sends one) or after a number of seconds, whichever is first."""
+        ready, _, _ = select.select([self._read], [], [], None if seconds is None else max(0.0, seconds))
+        if ready:
+            try:
+                os.read(self._read, 4096)
+            except BlockingIOError:
+                return
+
+    def wait_until(self, moment: float | None) -> None:
+        """Like `wait`, until a moment of `time.monotonic()`; None means for ever."""
+        self.wait(None if moment is None else moment - time.monotonic())

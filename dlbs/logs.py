@@ -1,0 +1,60 @@
+"""The log protocol: `__key__= json` lines among ordinary output, and what the end of a log file tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from dlbs.errors import LogError
+
+__all__ = ["KEY_LINE", "STATUSES", "last_values", "parameter_line", "parse_line"]
+
+STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
+
+KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
+_TAIL = 16_384  # bytes at a log's end in which its outcome stands
+
+
+def parameter_line(key: str, value: Any) -> str:
+    """One log line without its newline: `__exp.model__= "alexnet"`. ASCII only, so no log's encoding can break it."""
+    return f"__{key}__= {json.dumps(value)}"
+
+
+def parse_line(line: str) -> tuple[str, Any] | None:
+    """The key and value of a log line; None if it is ordinary output.
+
+    Raises:
+        LogError: It has the form of a key line, but its value is not JSON.
+    """
+    found = KEY_LINE.match(line)
+    if found is None:
+        return None
+    try:
+        return found[1], json.loads(found[2])
+    except (json.JSONDecodeError, RecursionError):
+        raise LogError(f"the value of {found[1]!r} is not JSON: {found[2].strip()[:80]!r}") from None
+
+
+def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
+    """The values that stand near the end of a log file; empty if there is no file.
+
+    How an experiment ended is in its last lines, so resuming a plan of ten thousand reads little of their logs.
+    """
+    try:
+        with Path(log).open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
+            lines = stream.read().decode("utf-8", "replace").split("\n")
+    except FileNotFoundError:
+        return {}
+    values: dict[str, Any] = {}
+    for line in lines:
+        try:
+            pair = parse_line(line)
+        except LogError:
+            continue  # the tail may begin inside a line
+        if pair is not None:
+            values[pair[0]] = pair[1]
+    return values

@@ -1,0 +1,1 @@
+"""From log files to answers: records of experiments, queries over them, and tables."""

@@ -1,0 +1,109 @@
+"""Facts about this machine that a reader of numbers wants to know."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import click
+
+from dlbs.cli import CONTEXT, common_options
+
+__all__ = ["sysinfo_command", "system_facts"]
+
+
+def system_facts() -> dict[str, Any]:
+    """What the machine has: names in dotted form, sizes in bytes, frequencies in MHz."""
+    import psutil
+
+    from dlbs.machine import docker_available, gpu_count
+
+    memory = psutil.virtual_memory()
+    frequency = psutil.cpu_freq()
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return {
+        "host.name": platform.node(),
+        "host.system": f"{platform.system()} {platform.release()}",
+        "cpu.model": _cpu_model(),
+        "cpu.cores_physical": psutil.cpu_count(logical=False),
+        "cpu.cores_logical": psutil.cpu_count(),
+        "cpu.cores_usable": len(affinity),
+        "cpu.frequency_mhz": round(frequency.current) if frequency else None,
+        "cpu.governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "memory.total_bytes": memory.total,
+        "memory.available_bytes": memory.available,
+        "gpu.count": gpu_count(),
+        "gpu.devices": _gpus(),
+        "docker.available": docker_available(),
+        "slurm.available": shutil.which("sbatch") is not None,
+        "python.version": platform.python_version(),
+        "python.executable": sys.executable,
+        "torch.version": _torch_version(),
+    }
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        with open(path) as stream:
+            return stream.readline().strip()
+    except OSError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        return platform.processor()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.splitlines() if asked.returncode == 0 else []
+
+
+def _torch_version() -> str | None:
+    """Read from the installed package's metadata: importing torch takes two seconds."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
+
+
+@click.command("sysinfo", context_settings=CONTEXT)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common_options
+def sysinfo_command(as_json: bool) -> None:
+    """Show what this machine has: CPU, memory, GPUs, docker, Slurm, Python, torch.
+
+    \b
+    Examples:
+      dlbs sysinfo
+      dlbs sysinfo --json
+    """
+    import json
+
+    facts = system_facts()
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    for name, value in facts.items():
+        shown = f"{value / 2**30:.1f} GiB" if name.endswith("_bytes") else value
+        click.echo(f"{name:24} {'-' if shown in (None, []) else shown}")

@@ -1,0 +1,206 @@
+"""What would fail, found before anything runs: all problems of a plan at once."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dlbs.config import dlbs_root
+from dlbs.errors import DlbsError, did_you_mean
+from dlbs.launcher import gpu_ids, launcher_path, make_launcher
+from dlbs.machine import docker_available, gpu_count
+from dlbs.parameters import text
+from dlbs.processor import Experiment
+from dlbs.progress import describe
+
+__all__ = ["Problem", "Validator", "known_models"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that would make experiments fail.
+
+    Attributes:
+        what: What is wrong.
+        hint: What to do.
+        experiment: One of the experiments that have it.
+        count: How many have it.
+    """
+
+    what: str
+    hint: str
+    experiment: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        others = f" and {self.count - 1} more" if self.count > 1 else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.experiment}{others}: {self.what}{hint}"
+
+
+class Validator:
+    """Checks experiments one by one and collects their problems, each kind once.
+
+    Args:
+        directory: Where experiments run and relative paths begin; the current directory by default.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = Path.cwd() if directory is None else directory
+        self.count = 0
+        self._problems: dict[tuple[str, str], Problem] = {}
+        self._logs: dict[str, int] = {}
+        self._checked: set[Any] = set()
+
+    @property
+    def problems(self) -> list[Problem]:
+        return list(self._problems.values())
+
+    def check_all(self, experiments: Iterable[Experiment]) -> None:
+        """Check a plan; `count` and `problems` tell the result."""
+        for experiment in experiments:
+            self.check(experiment)
+
+    def check(self, experiment: Experiment) -> None:
+        """Check one resolved experiment."""
+        self.count += 1
+        self._check_log_file(experiment)
+        if experiment.get("exp.status") == "inactive":
+            return
+        self._once("launcher", experiment, ("exp.framework",), self._check_launcher)
+        self._once("gpus", experiment, ("exp.gpus", "exp.docker"), self._check_gpus)
+        if experiment.get("exp.docker"):
+            self._once("docker", experiment, ("exp.docker_image", "pytorch.docker_image"), self._check_docker)
+        if experiment.get("exp.framework") == "pytorch":
+            self._once("model", experiment, ("exp.model",), self._check_model)
+            self._once("data", experiment, ("pytorch.data_dir",), self._check_data)
+            if not experiment.get("exp.docker"):
+                self._once("python", experiment, ("runtime.python",), self._check_python)
+
+    def _once(self, kind: str, experiment: Experiment, names: tuple[str, ...], check: Any) -> None:
+        """Run a check once for each combination of the values that it looks at."""
+        key = (kind, *(repr(experiment.get(name)) for name in names))
+        known = key in self._checked
+        self._checked.add(key)
+        if not known:
+            found = check(experiment)
+            if found is not None:
+                self._add(experiment, *found, key=key)
+        elif key in self._problems:
+            problem = self._problems[key]
+            self._problems[key] = Problem(problem.what, problem.hint, problem.experiment, problem.count + 1)
+
+    def _add(self, experiment: Experiment, what: str, hint: str, *, key: Any) -> None:
+        self._problems[key] = Problem(what, hint, f"experiment {self.count} ({describe(experiment)})")
+
+    def _check_log_file(self, experiment: Experiment) -> None:
+        log = os.path.normpath(self.directory / text(experiment.get("exp.log_file")))
+        if not experiment.get("exp.log_file"):
+            self._add(experiment, "exp.log_file is empty", "set exp.log_file", key=("log", self.count))
+            return
+        first = self._logs.setdefault(log, self.count)
+        if first != self.count:
+            what = f"writes to the same log file as experiment {first}: {log}"
+            hint = "put what differs between them into exp.log_file, such as ${exp.id}"
+            self._add(experiment, what, hint, key=("log", log, self.count))
+
+    def _check_launcher(self, experiment: Experiment) -> tuple[str, str] | None:
+        try:
+            make_launcher(experiment, self.directory)
+        except DlbsError as error:
+            hint = error.hint
+            if not launcher_path(experiment).is_file():
+                frameworks = [path.stem for path in (dlbs_root() / "scripts" / "launchers").glob("*.sh")]
+                hint = did_you_mean(text(experiment.get("exp.framework")), frameworks) or hint
+            return f"{error.where}: {error.what}" if error.where else error.what, hint
+        return None
+
+    def _check_gpus(self, experiment: Experiment) -> tuple[str, str] | None:
+        try:
+            ids = gpu_ids(text(experiment.get("exp.gpus", "")))
+        except DlbsError as error:
+            return error.what, error.hint
+        count = gpu_count()
+        missing = [gpu for gpu in ids if gpu >= count]
+        if missing:
+            have = f"there are {count}, numbered from 0" if count else "there is none"
+            return f"GPU {', '.join(map(str, missing))} does not exist here: {have}", "-Pexp.gpus='' runs on the CPU"
+        if len(set(ids)) < len(ids):
+            return f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once"
+        return None
+
+    def _check_docker(self, experiment: Experiment) -> tuple[str, str] | None:
+        command = text(experiment.get("exp.docker_launcher")) or "docker"
+        if shutil.which(command) is None:
+            return f"there is no command {command!r}", "install docker, or run on bare metal with -Pexp.docker=false"
+        if command == "docker" and not docker_available():
+            return "the docker daemon cannot be reached", "start dockerd, or run on bare metal with -Pexp.docker=false"
+        framework = text(experiment.get("exp.framework"))
+        image = text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
+        if not image:
+            return "no docker image is given", f"set exp.docker_image or {framework}.docker_image"
+        asked = subprocess.run([command, "image", "inspect", image], capture_output=True, text=True, check=False)
+        if asked.returncode:
+            said = asked.stderr.strip().splitlines()
+            hint = f"{command} pull {image}, or build it, or run on bare metal with -Pexp.docker=false"
+            return f"docker image {image} is not here: {said[-1] if said else 'not found'}", hint
+        return None
+
+    def _check_model(self, experiment: Experiment) -> tuple[str, str] | None:
+        model, known = text(experiment.get("exp.model")), known_models()
+        if not known or model in known or ":" in model:
+            return None
+        return f"unknown model {model!r}", did_you_mean(model, known, cutoff=0.5) or "dlbs help --models lists them"
+
+    def _check_data(self, experiment: Experiment) -> tuple[str, str] | None:
+        data = text(experiment.get("pytorch.data_dir"))
+        if not data:
+            return None
+        if not (self.directory / data).is_dir():
+            return f"data directory {data} does not exist", "set pytorch.data_dir; empty means synthetic data"
+        if not os.access(self.directory / data, os.R_OK | os.X_OK):
+            return f"data directory {data} cannot be read", "check its permissions"
+        return None
+
+    def _check_python(self, experiment: Experiment) -> tuple[str, str] | None:
+        python = text(experiment.get("runtime.python"))
+        if shutil.which(python) is None:
+            return f"there is no Python interpreter {python!r}", "set runtime.python"
+        if not _has_torch(python):
+            return f"{python} cannot import torch", f"{python} -m pip install 'dlbs[torch]', or set runtime.python"
+        return None
+
+
+@lru_cache(maxsize=16)
+def _has_torch(python: str) -> bool:
+    """Whether an interpreter finds torch. It is looked for, not imported: importing takes seconds."""
+    import sys
+
+    if python == sys.executable:
+        return importlib.util.find_spec("torch") is not None
+    program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    return subprocess.run([python, "-c", program], capture_output=True, check=False).returncode == 0
+
+
+@lru_cache(maxsize=1)
+def known_models() -> dict[str, str]:
+    """The models of pytorch_benchmarks with their first docstring lines, read from its sources without importing torch."""
+    models: dict[str, str] = {}
+    for path in sorted((dlbs_root() / "python" / "pytorch_benchmarks" / "models").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                for decorator in node.decorator_list:
+                    if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "register_model":
+                        lines = (ast.get_docstring(node) or "").splitlines()
+                        for argument in decorator.args:
+                            if isinstance(argument, ast.Constant):
+                                models[str(argument.value)] = lines[0] if lines else ""
+    return models

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The launcher of one experiment, written by dlbs. `bash FILE` runs the experiment again and prints its log.
+set -u
+cd {{ directory }} || exit 1
+
+# What the experiment is: every parameter, one log line each.
+cat <<'END_OF_PARAMETERS'
+{{ parameter_lines }}
+END_OF_PARAMETERS
+
+# Where it runs.
+{% for name, value in environment %}
+export {{ name | variable }}={{ value }}
+{% endfor %}
+{% block environment %}
+{% endblock %}
+
+printf '__exp.start_time__= "%(%Y-%m-%dT%H:%M:%S%z)T"\n' -1
+{% block benchmark %}
+{% endblock %}
+code=$?
+
+# How it ended.
+printf '\n__exp.end_time__= "%(%Y-%m-%dT%H:%M:%S%z)T"\n' -1
+printf '__exp.exit_code__= %d\n' "$code"
+if [ "$code" -eq 0 ]; then
+    echo '__exp.status__= "ok"'
+else
+    echo '__exp.status__= "failure"'
+fi
+exit "$code"

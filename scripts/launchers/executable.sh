@@ -1,0 +1,4 @@
+{% extends "base.sh" %}
+{% block benchmark %}
+{{ runtime.launcher | words }} {{ launcher }} {{ options | words }}
+{% endblock %}
