@@ -189,6 +189,7 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
             f"--num_batches={values['exp.num_batches']}",
             f"--num_warmup_batches={values['exp.num_warmup_batches']}",
             f"--num_gpus={local_gpus}",
+            f"--num_replicas={local_replicas}",
             f"--device={device}",
             "" if not data_dir else f"--data_dir={data_dir}" if not docker else "--data_dir=/workspace/data",
             f"--data_backend={values['pytorch.data_backend']}",

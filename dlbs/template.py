@@ -166,6 +166,13 @@ def parse(value: Any) -> Template:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Mention:
+    """A reference among the parts of a text."""
+
+    raw: str
+
+
 class _Parser:
     """Walks one value and collects what it needs."""
 
@@ -187,7 +194,7 @@ class _Parser:
 
     def text(self, source: str) -> ast.expr:
         """A text is literals, references and expressions in turn; one alone keeps its type."""
-        parts: list[str | ast.expr] = []
+        parts: list[str | ast.expr | _Mention] = []
         position = 0
         while (found := _OPENING.search(source, position)) is not None:
             backslashes, bracket = found[1], found[2]
@@ -201,40 +208,37 @@ class _Parser:
                 position = end
             else:
                 raw, position = self.reference(source, position, bracket)
-                parts.append(ast.Name(value_identifier(raw), ast.Load()))
+                parts.append(_Mention(raw))
         parts.append(source[position:])
         parts = [part for part in parts if part != ""]
         if len(parts) == 1 and isinstance(parts[0], ast.expr):
-            tree = parts[0]
-            if isinstance(tree, ast.Name):
-                self._use(tree.id, as_text=False)
-            return tree
+            return parts[0]
+        if len(parts) == 1 and isinstance(parts[0], _Mention):
+            self._use(parts[0].raw, as_text=False)
+            return ast.Name(value_identifier(parts[0].raw), ast.Load())
         return self._joined(parts)
 
-    def _joined(self, parts: list[str | ast.expr]) -> ast.expr:
+    def _joined(self, parts: list[str | ast.expr | _Mention]) -> ast.expr:
         if all(isinstance(part, str) for part in parts):
             return ast.Constant("".join(part for part in parts if isinstance(part, str)))
         values: list[ast.expr] = []
         for part in parts:
             if isinstance(part, str):
                 values.append(ast.Constant(part))
-                continue
-            if isinstance(part, ast.Name) and part.id.startswith("v_"):
-                part = ast.Name(self._use(part.id, as_text=True), ast.Load())
+            elif isinstance(part, _Mention):
+                self._use(part.raw, as_text=True)
+                values.append(ast.Name(text_identifier(part.raw), ast.Load()))
             else:
-                part = ast.Call(ast.Name("text", ast.Load()), [part], [])
-            values.append(part)
+                values.append(ast.Call(ast.Name("text", ast.Load()), [part], []))
         if len(values) > _JOIN_CHECKED:
             return ast.Call(ast.Name("joined", ast.Load()), values, [])
         return ast.JoinedStr(
             [value if isinstance(value, ast.Constant) else ast.FormattedValue(value, -1) for value in values]
         )
 
-    def _use(self, identifier: str, *, as_text: bool) -> str:
-        """Note that a reference's text or typed value is needed; return the identifier to use for it."""
-        raw = next(raw for raw in self.names if value_identifier(raw) == identifier)
+    def _use(self, raw: str, *, as_text: bool) -> None:
+        """Note that a reference's text or typed value is needed."""
         self.uses.setdefault(raw, [False, False])[as_text] = True
-        return text_identifier(raw) if as_text else identifier
 
     def reference(self, source: str, start: int, bracket: str) -> tuple[str, int]:
         """Parse a reference whose name begins at `start`; return what stands inside and where it ends."""

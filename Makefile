@@ -1,0 +1,48 @@
+# make demo   installs into .venv, benchmarks two models on this machine, prints the table
+# make test   the same .venv, all tests
+
+PYTHON ?= python3
+# This exact version, because a range would install the newest build with several gigabytes of CUDA packages.
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: venv demo test unit check format benchmarks clean
+
+venv: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,dev]'
+	touch $@
+
+demo: venv
+	@echo "Six experiments, about a minute on two CPU cores."
+	$(BIN)/dlbs run --config examples/first/plan.yaml -Pexp.docker=false -Pexp.log_dir=demo/logs -Pexp.rerun=always
+	$(BIN)/dlbs parse demo/logs --output_file demo/results.json
+	@echo
+	@$(BIN)/dlbs report demo/results.json
+	@echo "logs: demo/logs   results: demo/results.json"
+
+test: venv check
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+unit: venv
+	$(BIN)/python -m pytest -m "not integration"
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: venv
+	$(BIN)/python benchmarks/expansion.py
+	$(BIN)/python benchmarks/launch.py
+
+clean:
+	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,23 @@
+"""Errors that end a benchmark with one clear line."""
+
+from __future__ import annotations
+
+__all__ = ["BenchmarkError", "OutOfMemoryError", "UsageError"]
+
+
+class BenchmarkError(Exception):
+    """The benchmark cannot go on; the message says what happened and what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(BenchmarkError):
+    """An option is wrong or cannot be had on this machine. Exit code 2."""
+
+    exit_code = 2
+
+
+class OutOfMemoryError(BenchmarkError):
+    """The model and its batch do not fit into memory. Exit code 3, so that a launcher can tell."""
+
+    exit_code = 3

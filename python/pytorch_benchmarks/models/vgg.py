@@ -1,0 +1,70 @@
+"""VGG (Simonyan and Zisserman, arXiv:1409.1556, table 1: configurations A, B, D and E)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.model import Model
+
+__all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
+
+
+class VGG(Model):
+    """Convolutions of 3×3 in five blocks, each ended by pooling; then three fully connected layers.
+
+    Args:
+        depth: Number of layers with weights, for the title.
+        convolutions: Number of convolutions in each block.
+    """
+
+    input_shape = (3, 224, 224)
+
+    def __init__(self, depth: int, convolutions: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        self.title = f"VGG{depth}"
+        layers: list[nn.Module] = []
+        channels = 3
+        for count, width in zip(convolutions, (64, 128, 256, 512, 512), strict=True):
+            for _ in range(count):
+                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(512 * 7 * 7, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(4096, self.num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+
+@register_model("vgg11")
+def vgg11() -> VGG:
+    """VGG with 11 layers (configuration A)."""
+    return VGG(11, (1, 1, 2, 2, 2))
+
+
+@register_model("vgg13")
+def vgg13() -> VGG:
+    """VGG with 13 layers (configuration B)."""
+    return VGG(13, (2, 2, 2, 2, 2))
+
+
+@register_model("vgg16")
+def vgg16() -> VGG:
+    """VGG with 16 layers (configuration D)."""
+    return VGG(16, (2, 2, 3, 3, 3))
+
+
+@register_model("vgg19")
+def vgg19() -> VGG:
+    """VGG with 19 layers (configuration E)."""
+    return VGG(19, (2, 2, 4, 4, 4))

@@ -1,0 +1,144 @@
+"""The command line of benchmarks.py."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+__all__ = ["Options", "parse_options"]
+
+DTYPES = ("float", "float32", "float16", "bfloat16")
+BACKENDS = ("caffe_lmdb", "image_folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One benchmark, as asked for. See `benchmarks.py --help` for what each option means."""
+
+    model: str
+    model_opts: dict[str, Any] = field(default_factory=dict)
+    forward_only: bool = False
+    batch_size: int = 16
+    num_batches: int = 10
+    num_warmup_batches: int = 2
+    num_gpus: int = 1
+    num_replicas: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+    data_dir: str = ""
+    data_backend: str = "caffe_lmdb"
+    data_shuffle: bool = False
+    num_loader_threads: int = 4
+    cudnn_benchmark: bool = True
+    cudnn_fastest: bool = False
+    seed: int = 1
+    debug: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is close to an unknown flag, and where the help is."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            name = unknown[0].split("=")[0]
+            close = difflib.get_close_matches(name, known, n=1)
+            self.error(f"unknown argument {name}" + (f": did you mean {close[0]}?" if close else ""))
+        if not parsed.model:
+            self.error("--model is needed, such as --model alexnet")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message} (benchmarks.py --help lists the options)", file=sys.stderr)
+        sys.exit(2)
+
+
+def _boolean(value: str) -> bool:
+    word = value.strip().lower()
+    if word in {"true", "yes", "on", "1"}:
+        return True
+    if word in {"false", "no", "off", "0"}:
+        return False
+    raise argparse.ArgumentTypeError(f"{value!r} is neither true nor false")
+
+
+def _whole(minimum: int) -> Callable[[str], int]:
+    def convert(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{value!r} is not a whole number") from None
+        if number < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, not {number}")
+        return number
+
+    return convert
+
+
+def _object(value: str) -> dict[str, Any]:
+    try:
+        found = json.loads(value) if value else {}
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a JSON object")
+    return found
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Parse a command line; `--name`, `--name-with-dashes` and `--name_with_underscores` are the same.
+
+    A wrong argument prints one line and exits with code 2.
+    """
+    parser = _Parser(
+        prog="benchmarks.py",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Benchmark a PyTorch model: warm up, time batches, print results as `__key__= json` lines.",
+        epilog="Example: benchmarks.py --model resnet18 --forward_only true --batch_size 32 --dtype bfloat16",
+    )
+
+    def add(name: str, **kwargs: Any) -> None:
+        names = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+        if "default" not in kwargs and name not in {"model", "model_opts"}:
+            kwargs["default"] = _DEFAULTS[name]
+        if isinstance(kwargs.get("default"), bool):
+            kwargs.update(type=_boolean, nargs="?", const=True, metavar="true|false")
+        parser.add_argument(*names, dest=name, **kwargs)
+
+    add("model", default="", help="model to benchmark, such as alexnet; a wrong name lists what there is")
+    add("model_opts", type=_object, default={}, metavar="JSON", help="options of the model, as a JSON object")
+    add("forward_only", help="benchmark inference (true) or training (false)")
+    add("batch_size", type=_whole(1), help="instances in one batch of one device")
+    add("num_batches", type=_whole(1), help="batches that are timed")
+    add("num_warmup_batches", type=_whole(0), help="batches that run before the timed ones")
+    add("num_gpus", type=_whole(0), help="GPUs to use, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU")
+    add(
+        "num_replicas",
+        type=_whole(0),
+        help="processes, one model replica each; 0 is one for each GPU, or one on the CPU",
+    )
+    add("device", choices=["auto", "cpu", "gpu"], help="auto is the GPU if there is one")
+    add("dtype", choices=DTYPES, help="type of weights, inputs and arithmetic; float is float32")
+    add("data_dir", metavar="DIR", help="directory of a data set; without it, inputs are synthetic")
+    add("data_backend", choices=BACKENDS, help="how the data set is stored")
+    add("data_shuffle", help="read instances in a random order")
+    add("num_loader_threads", type=_whole(0), help="workers that read and decode data; 0 reads between the batches")
+    add("cudnn_benchmark", help="let cuDNN time its algorithms and keep the fastest")
+    add("cudnn_fastest", help="with cudnn_benchmark, let cuDNN try every algorithm, not only the first ten")
+    add("seed", type=int, help="seed of weights, inputs and shuffling")
+    add("debug", help="print a traceback also for errors that explain themselves")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+_DEFAULTS: dict[str, Any] = {
+    name: default.default
+    for name, default in Options.__dataclass_fields__.items()
+    if name not in {"model", "model_opts"}
+}

@@ -1,0 +1,42 @@
+"""Training: forward, loss, backward, weight update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.models.model import Model
+
+__all__ = ["training_step"]
+
+
+def training_step(model: Model, network: nn.Module) -> Callable[[Any], Tensor]:
+    """A function that trains on one batch `(inputs, targets)` and returns the loss, still on the device.
+
+    Stochastic gradient descent with momentum: the optimiser that image classification is benchmarked with. Its fused form is
+    one kernel instead of one per tensor, 1.2 to 1.5 times as fast a step on CPUs.
+
+    Args:
+        model: Knows its loss and has the weights.
+        network: What is called: the model itself, or a wrapper such as DistributedDataParallel.
+    """
+    network.train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, fused=_can_fuse(parameters))
+
+    def step(batch: Any) -> Tensor:
+        inputs, targets = batch
+        optimizer.zero_grad(set_to_none=True)
+        loss = model.loss(network(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def _can_fuse(parameters: list[Tensor]) -> bool:
+    return all(parameter.device.type in {"cpu", "cuda"} and parameter.is_floating_point() for parameter in parameters)
