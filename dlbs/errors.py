@@ -48,7 +48,7 @@ class LogError(DlbsError):
     """A log file could not be read or written."""
 
 
-def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.7) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `did you mean 'x' or 'y'?` for the closest known names, or an empty string."""
     import difflib  # 4 ms that only errors pay for
 

@@ -24,6 +24,7 @@ from dlbs.errors import ConfigError
 
 if TYPE_CHECKING:
     from dlbs.config import Config
+    from dlbs.launcher import Launcher
     from dlbs.processor import Experiment
 
 __all__ = ["cli", "main"]
@@ -60,29 +61,28 @@ def _plan_option(help_text: str) -> Callable[..., Any]:
     return click.option("--plan", metavar="FILE", help=help_text)
 
 
-def _resolved(config: Config, plan: str | None) -> Callable[[], Iterator[Experiment]]:
-    """A function that gives the resolved plan each time it is called: plans are streams."""
+def _resolved(config: Config, plan: str | None, **overrides: Any) -> Callable[[], Iterator[Experiment]]:
+    """A function that gives the resolved plan each time it is called: plans are streams.
+
+    Args:
+        config: Makes the plan, or only declares the parameters of a written one.
+        plan: A written plan. `-P` changes its experiments too.
+        overrides: Values that win over all others.
+    """
     from dlbs.builder import build
     from dlbs.plan import processor_for, read_plan
 
     if plan is not None and config.variables:
         names = ", ".join(config.variable_origins.values())
         raise ConfigError("variables make a plan, but --plan gives one", where=names, hint="use build --plan first")
-    if plan is not None and not os.path.exists(plan):
-        next(read_plan(plan), None)  # says what is wrong
+    given = {name: config.settings[name].value for name in config.from_command_line} if plan is not None else {}
+    given.update(overrides)
 
     def experiments() -> Iterator[Experiment]:
         raw = build(config) if plan is None else read_plan(plan)
-        return processor_for(config).resolve_all(_with_overrides(config, raw) if plan is not None else raw)
+        return processor_for(config).resolve_all({**one, **given} for one in raw)
 
     return experiments
-
-
-def _with_overrides(config: Config, experiments: Iterable[Experiment]) -> Iterator[Experiment]:
-    """`-P` changes the experiments of a written plan too."""
-    given = {name: config.settings[name].value for name in config.from_command_line}
-    for experiment in experiments:
-        yield {**experiment, **given}
 
 
 @click.command("run", context_settings=CONTEXT)
@@ -111,20 +111,16 @@ def run_command(
     from dlbs.progress import Progress
     from dlbs.run import run_plan
 
-    experiments = _resolved(config, plan)
-    simulated = dry_run or any(
-        setting.value == "simulate" for setting in [config.settings.get("exp.status")] if setting
-    )
-    if simulated:
-        return _print_launchers(experiments())
-    total = _count(experiments, config, validate=not no_validation)
+    experiments = _resolved(config, plan, **({"exp.status": "simulate"} if dry_run else {}))
+    total = _count(experiments, config, validate=not (no_validation or dry_run))
     if total == 0:
         raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
-    summary = run_plan(experiments, total, Progress(file=progress_file, quiet=quiet))
+    summary = run_plan(experiments(), total, Progress(file=progress_file, quiet=quiet), show=_show)
     if not quiet:
         words = [f"{count} {status}" for status, count in summary.outcomes.items()]
         words += [f"{summary.kept} finished before"] if summary.kept else []
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
+        words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} left"] if summary.left else []
         click.echo(f"{total} experiments: {', '.join(words) or 'nothing to do'}", err=True)
         for directory in sorted(summary.directories):
@@ -164,14 +160,8 @@ def _raise_problems(validator: Any) -> None:
         )
 
 
-def _print_launchers(experiments: Iterable[Experiment]) -> int:
-    from dlbs.launcher import make_launcher
-
-    for experiment in experiments:
-        launcher = make_launcher(experiment)
-        click.echo(f"# {launcher.script}")
-        click.echo(launcher.source)
-    return 0
+def _show(launcher: Launcher) -> None:
+    click.echo(f"# {launcher.script}\n{launcher.source}")
 
 
 @click.command("build", context_settings=CONTEXT)

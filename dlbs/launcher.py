@@ -116,11 +116,9 @@ def _render(experiment: Experiment, directory: Path) -> str:
     except jinja2.TemplateSyntaxError as error:
         raise LaunchError(f"malformed template: {error.message}", where=f"{path}:{error.lineno}") from None
     except jinja2.UndefinedError as error:
-        known = [name for name in experiment if name.split(".")[-1] in str(error)]
-        hint = did_you_mean(str(error), experiment) or (
-            f"there is {known[0]}" if known else "declare it, or set it with -P"
-        )
-        raise LaunchError(f"uses a parameter that the experiment lacks: {error}", where=str(path), hint=hint) from None
+        name = str(error)
+        hint = did_you_mean(name, experiment) or "set it with -P, or declare it in a configuration"
+        raise LaunchError(f"uses {name!r}, which the experiment lacks", where=str(path), hint=hint) from None
     except jinja2.TemplateError as error:
         raise LaunchError(f"cannot be rendered: {error}", where=str(path)) from None
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -132,10 +130,20 @@ def _template(path: str) -> Any:
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
 
+    class Undefined(jinja2.StrictUndefined):
+        @property
+        def _undefined_message(self) -> str:
+            """The full name of the parameter that was looked for, or why the sandbox refuses it."""
+            if self._undefined_hint:
+                return str(self._undefined_hint)
+            owner = self._undefined_obj
+            name = str(self._undefined_name)
+            return f"{owner._prefix}.{name}" if isinstance(owner, _Namespace) else name
+
     directories = [str(Path(path).parent), str(dlbs_root() / "scripts" / "launchers")]
     made = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(directories),
-        undefined=jinja2.StrictUndefined,
+        undefined=Undefined,
         finalize=_quoted,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -149,9 +157,7 @@ def _quoted(value: Any) -> str:
     """One shell word, whatever the value has in it."""
     if isinstance(value, _Shell):
         return value
-    if type(value).__name__ in {"StrictUndefined", "Undefined"}:
-        return str(value)  # raises, with the name
-    word = text(value)
+    word = str(value) if type(value).__name__ == "Undefined" else text(value)  # str() of it raises, with the name
     if "\0" in word:
         raise LaunchError("a NUL character cannot be handed to a program", hint="remove it from the parameter's value")
     return _Shell(shlex.quote(word))

@@ -42,6 +42,9 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
     """The values that stand near the end of a log file; empty if there is no file.
 
     How an experiment ended is in its last lines, so resuming a plan of ten thousand reads little of their logs.
+
+    Raises:
+        LogError: The file is there but cannot be read.
     """
     try:
         with Path(log).open("rb") as stream:
@@ -49,6 +52,8 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
             lines = stream.read().decode("utf-8", "replace").split("\n")
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", where=str(log)) from None
     values: dict[str, Any] = {}
     for line in lines:
         try:

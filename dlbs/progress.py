@@ -134,7 +134,7 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """An estimate from the mean of the experiments that ran; None before the first ended."""
-        ran = self.done - self.counts["finished"] - self.counts["inactive"]
+        ran = self.done - self.counts["finished"] - self.counts["inactive"] - self.counts["simulated"]
         if not ran:
             return None
         mean = self._ran_seconds / ran

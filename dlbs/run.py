@@ -11,7 +11,7 @@ from dlbs.errors import DlbsError
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.outcome import Outcome
 from dlbs.executors.signals import Signals
-from dlbs.launcher import make_launcher
+from dlbs.launcher import Launcher, make_launcher
 from dlbs.logs import STATUSES, last_values
 from dlbs.processor import Experiment
 from dlbs.progress import Progress
@@ -27,6 +27,7 @@ class Summary:
         outcomes: Status → number of experiments that ended so in this run.
         kept: Experiments that were finished before.
         inactive: Experiments with exp.status=inactive.
+        simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not reached, because the run was stopped.
         stop_signal: Signal that stopped the run; 0 if none.
         directories: Directories that logs were written to.
@@ -35,6 +36,7 @@ class Summary:
     outcomes: Counter[str] = field(default_factory=Counter)
     kept: int = 0
     inactive: int = 0
+    simulated: int = 0
     left: int = 0
     stop_signal: int = 0
     directories: set[Path] = field(default_factory=set)
@@ -57,14 +59,20 @@ def is_finished(experiment: Experiment, directory: Path) -> bool:
 
 
 def run_plan(
-    experiments: Callable[[], Iterable[Experiment]], total: int, progress: Progress, directory: Path | None = None
+    experiments: Iterable[Experiment],
+    total: int,
+    progress: Progress,
+    *,
+    show: Callable[[Launcher], None],
+    directory: Path | None = None,
 ) -> Summary:
     """Run what is not finished yet, one experiment at a time, and leave the log files.
 
     Args:
-        experiments: Gives the resolved plan; called once.
+        experiments: The resolved plan.
         total: How many experiments it has.
         progress: Is told what happens.
+        show: Is given the launchers of experiments that are only simulated.
         directory: Where experiments run and relative log files begin; the current directory by default.
     """
     directory = Path.cwd() if directory is None else directory
@@ -73,20 +81,17 @@ def run_plan(
         executor = LocalExecutor(signals, tick=progress.tick, tick_seconds=progress.tick_seconds)
         progress.begin(total)
         reached = 0
-        for experiment in _until_stopped(experiments(), signals):
+        for experiment in _until_stopped(experiments, signals):
             reached += 1
             if experiment.get("exp.status") == "inactive":
                 summary.inactive += 1
                 progress.skipped("inactive")
-            elif is_finished(experiment, directory):
-                summary.kept += 1
-                progress.skipped("finished")
+            elif experiment.get("exp.status") == "simulate":
+                summary.simulated += 1
+                progress.skipped("simulated")
+                show(make_launcher(experiment, directory))
             else:
-                progress.started(experiment)
-                outcome = _run(experiment, directory, executor)
-                progress.ended(experiment, outcome)
-                summary.outcomes[outcome.status] += 1
-                summary.directories.add((directory / str(experiment["exp.log_file"])).parent)
+                _run_unless_finished(experiment, directory, executor, progress, summary)
         summary.left = max(0, total - reached)
         summary.stop_signal = signals.stop_signal
     return summary
@@ -99,9 +104,19 @@ def _until_stopped(experiments: Iterable[Experiment], signals: Signals) -> Itera
         yield experiment
 
 
-def _run(experiment: Experiment, directory: Path, executor: LocalExecutor) -> Outcome:
+def _run_unless_finished(
+    experiment: Experiment, directory: Path, executor: LocalExecutor, progress: Progress, summary: Summary
+) -> None:
     """Run one experiment; what is wrong with it alone must not stop the others."""
     try:
-        return executor.run(make_launcher(experiment, directory))
+        if is_finished(experiment, directory):
+            summary.kept += 1
+            progress.skipped("finished")
+            return
+        progress.started(experiment)
+        outcome = executor.run(make_launcher(experiment, directory))
     except DlbsError as error:
-        return Outcome("failure", str(error))
+        outcome = Outcome("failure", str(error))
+    progress.ended(experiment, outcome)
+    summary.outcomes[outcome.status] += 1
+    summary.directories.add((directory / str(experiment["exp.log_file"])).parent)

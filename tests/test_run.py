@@ -1,0 +1,292 @@
+"""Running plans with real processes: what is left behind, what runs again, how runs are stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dlbs.logs import last_values, parse_line
+from tests.conftest import ROOT, RunDlbs
+
+DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=")
+
+
+def logs(directory: Path) -> list[Path]:
+    return sorted((directory / "logs").glob("*.log"))
+
+
+def values(log: Path) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("did not happen in time")
+
+
+def test_a_grid_leaves_one_complete_log_each(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, "-Vexp.replica_batch=[1,2]", "-Vexp.model=[a,b]")
+    assert done.returncode == 0, done.stderr
+    assert len(logs(tmp_path)) == 4
+    assert not list(tmp_path.glob("logs/*.part"))
+    for log in logs(tmp_path):
+        found = values(log)
+        assert found["exp.status"] == "ok"
+        assert found["exp.status_msg"] == ""
+        assert found["results.throughput"] == found["exp.replica_batch"] * 1000
+        assert Path(f"{log}.sh").is_file()
+    assert "[4/4]" in done.stderr
+    assert "4 ok" in done.stderr
+
+
+def test_the_launcher_alone_reproduces_the_run(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, check=True)
+    (log,) = logs(tmp_path)
+    again = subprocess.run(["bash", f"{log}.sh"], capture_output=True, text=True, cwd="/", check=True)
+    found = dict(pair for pair in map(parse_line, again.stdout.splitlines()) if pair)
+    before = values(log)
+    changing = {"exp.start_time", "exp.end_time", "exp.seconds", "exp.status_msg"}
+    assert {key: found[key] for key in found if key not in changing} == {
+        key: before[key] for key in before if key not in changing
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "reran_ok", "reran_failed"), [("never", False, False), ("onfail", False, True), ("always", True, True)]
+)
+def test_rerun(dlbs: RunDlbs, tmp_path: Path, policy: str, reran_ok: bool, reran_failed: bool) -> None:
+    grid = (*DUMMY, "-Vdummy.exit_code=[0,1]", f"-Pexp.rerun={policy}")
+    assert dlbs("run", *grid).returncode == 1
+    before = {values(log)["dummy.exit_code"]: log.stat().st_ino for log in logs(tmp_path)}
+    dlbs("run", *grid)
+    after = {values(log)["dummy.exit_code"]: log.stat().st_ino for log in logs(tmp_path)}
+    assert (before[0] != after[0], before[1] != after[1]) == (reran_ok, reran_failed)
+
+
+def test_a_failure_is_told_and_stops_no_others(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, "-Vdummy.exit_code=[7,0]")
+    assert done.returncode == 1
+    assert "failure" in done.stderr
+    assert "exit code 7" in done.stderr
+    assert sorted(values(log)["exp.status"] for log in logs(tmp_path)) == ["failure", "ok"]
+    assert {values(log)["exp.status_msg"] for log in logs(tmp_path)} == {"exit code 7", ""}
+
+
+def launcher(directory: Path, body: str) -> str:
+    """A template whose benchmark is `body`, as a -P flag."""
+    path = directory / "own.sh"
+    path.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
+    return f"-Pdummy.launcher={path}"
+
+
+def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "(trap '' TERM; exec sleep 300) & echo child=$! > pids; sleep 300 & echo other=$! >> pids; wait"
+    begin = time.monotonic()
+    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pexp.timeout=0.5")
+    assert done.returncode == 1
+    assert time.monotonic() - begin < 30
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status"] == "timeout"
+    assert "0.5 s" in values(log)["exp.status_msg"]
+    for line in (tmp_path / "pids").read_text().split():
+        pid = int(line.split("=")[1])
+        wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_what_an_experiment_leaves_running_is_ended(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, launcher(tmp_path, "sleep 300 & echo $! > pid"))
+    assert done.returncode == 0
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_the_message_of_the_benchmark_is_kept(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = """echo '__exp.status_msg__= "out of coffee"'; exit 4"""
+    done = dlbs("run", *DUMMY, launcher(tmp_path, f"({body})"))
+    assert "out of coffee" in done.stderr
+    assert values(logs(tmp_path)[0])["exp.status_msg"] == "out of coffee"
+
+
+def test_a_benchmark_that_dies_of_a_signal(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, launcher(tmp_path, "kill -KILL $$"))
+    assert done.returncode == 1
+    assert values(logs(tmp_path)[0])["exp.status"] == "failure"
+    assert "SIGKILL" in values(logs(tmp_path)[0])["exp.status_msg"]
+
+
+def test_a_torn_last_line_stays_a_line_of_its_own(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, launcher(tmp_path, "printf 'no newline'; kill -KILL $$"))
+    assert "no newline\n__exp.status__=" in logs(tmp_path)[0].read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
+    dlbs: RunDlbs, tmp_path: Path, number: signal.Signals
+) -> None:
+    grid = ("-Vdummy.seconds=[0,300,0.01]",)
+    process = start(tmp_path, *grid)
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")) and logs(tmp_path))
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "the same command runs what is left" in told
+    statuses = {values(log)["dummy.seconds"]: values(log)["exp.status"] for log in logs(tmp_path)}
+    assert statuses == {0: "ok", 300: "cancelled"}
+    assert not list(tmp_path.glob("logs/*.part"))
+    done = dlbs("run", *DUMMY, "-Vdummy.seconds=[0,300,0.01]", "-Pexp.timeout=0.3")
+    assert "1 finished before" in done.stderr
+    statuses = {values(log)["dummy.seconds"]: values(log)["exp.status"] for log in logs(tmp_path)}
+    assert statuses == {0: "ok", 300: "timeout", 0.01: "ok"}
+
+
+def test_sigusr1_stops_after_the_current_experiment(tmp_path: Path) -> None:
+    process = start(tmp_path, "-Vdummy.seconds=[1,2,3]")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process.send_signal(signal.SIGUSR1)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "2 left" in told
+    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"]
+
+
+def test_after_kill_9_the_same_command_runs_what_is_missing(dlbs: RunDlbs, tmp_path: Path) -> None:
+    process = start(tmp_path, "-Vdummy.seconds=[0,1.5]")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")) and logs(tmp_path))
+    process.kill()
+    process.wait()
+    assert len(logs(tmp_path)) == 1
+    done = dlbs("run", *DUMMY, "-Vdummy.seconds=[0,1.5]")
+    assert done.returncode == 0
+    assert "1 ok, 1 finished before" in done.stderr
+    assert all(last_values(log)["exp.status"] == "ok" for log in logs(tmp_path))
+
+
+def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
+    process = start(tmp_path, "-Pdummy.seconds=3")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    own = psutil.Process(process.pid)
+    before = own.cpu_times()
+    switches = own.num_ctx_switches()
+    time.sleep(1.5)
+    after = own.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.05
+    assert own.num_ctx_switches().voluntary - switches.voluntary < 10
+    assert process.wait(timeout=30) == 0
+
+
+def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,1]", "--progress_file", "p.json")
+    state = json.loads((tmp_path / "p.json").read_text())
+    assert (state["total"], state["done"], state["failed"], state["left"], state["running"]) == (2, 2, 1, 0, False)
+
+
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY, "-Vdummy.seconds=[0,0.2]"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+        stderr=terminal,
+        stdout=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # Linux reports the end of a terminal as an error
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    assert process.wait(timeout=30) == 0
+    text = shown.decode()
+    assert "alexnet training" in text
+    assert "1/2" in text
+    assert "2 ok" in text
+
+
+def test_inactive_and_simulated_experiments(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, "-Pexp.status=inactive")
+    assert done.returncode == 0
+    assert "1 inactive" in done.stderr
+    for flag in ("-Pexp.status=simulate", "--dry-run"):
+        done = dlbs("run", *DUMMY, flag)
+        assert done.returncode == 0
+        assert "#!/usr/bin/env bash" in done.stdout
+    assert not (tmp_path / "logs").exists()
+
+
+def test_simulated_experiments_may_stand_beside_others(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, '-Vexp.status=["", simulate, inactive]', "-Pexp.log_file=logs/${exp.status}x.log")
+    assert done.returncode == 0, done.stderr
+    assert "#!/usr/bin/env bash" in done.stdout
+    assert [log.name for log in logs(tmp_path)] == ["x.log"]
+
+
+def test_a_written_plan_runs(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("build", *DUMMY, "--plan", "plan.json", "-Vexp.replica_batch=[1,2]", check=True)
+    assert isinstance(json.loads((tmp_path / "plan.json").read_text()), list)
+    assert dlbs("run", "--plan", "plan.json").returncode == 0
+    assert len(logs(tmp_path)) == 2
+    dlbs("build", *DUMMY, "--resolve", "--plan", "plan.jsonl", "-Vexp.replica_batch=[1,2]", check=True)
+    done = dlbs("run", "--plan", "plan.jsonl")
+    assert "2 finished before" in done.stderr
+
+
+def test_p_changes_a_written_plan(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("build", *DUMMY, "--plan", "plan.json", check=True)
+    dlbs("run", "--plan", "plan.json", "-Pexp.model=other", check=True)
+    assert values(logs(tmp_path)[0])["exp.model"] == "other"
+    done = dlbs("run", "--plan", "plan.json", "-Vexp.model=[a,b]")
+    assert done.returncode == 2
+    assert "-Vexp.model" in done.stderr
+
+
+def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    done = dlbs("run", *DUMMY)
+    assert done.returncode == 1
+    assert "logs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_monitor_sees_cpu_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = f"{sys.executable} -c 'import time; b=bytearray(50_000_000); e=time.time()+1.2\nwhile time.time()<e: pass'"
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
+    found = values(logs(tmp_path)[0])
+    assert len(found["results.use.time"]) >= 5
+    assert max(found["results.use.cpu"]) > 30
+    assert max(found["results.use.mem_res"]) > 50_000_000
+
+
+def test_hostile_names_write_no_control_sequences(dlbs: RunDlbs) -> None:
+    done = dlbs("run", *DUMMY, '-Pexp.model="a\\u001b[31mb"')
+    assert "\x1b" not in done.stderr
