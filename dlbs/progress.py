@@ -114,7 +114,7 @@ class Progress:
         """The experiment that began last has ended."""
         self.counts[outcome.status] += 1
         self._ran_seconds += outcome.seconds
-        line = f"[{self.done}/{self.total}] {self.current}: {_outcome_text(experiment, outcome)}"
+        line = f"[{self.done}/{self.total}] {describe(experiment)}: {_outcome_text(experiment, outcome)}"
         self.current = ""
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -81,32 +81,32 @@ def read_logs(paths: Iterable[str]) -> ReadLogs:
     """
     read = ReadLogs()
     for path in find_logs(paths):
-        for name, stream in _streams(path):
-            _read_log(name, stream, read)
+        try:
+            for name, stream in _streams(path):
+                _read_log(name, stream, read)
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise LogError(f"cannot be read: {reason}", where=path) from None
     return read
 
 
 def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
     """The logs in a file: itself, or those in an archive. Nothing is unpacked to disk."""
-    try:
-        if path.endswith(_ARCHIVE_ENDINGS):
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
-                        continue
-                    packed = archive.extractfile(member)
-                    if packed is not None:
-                        name = f"{path}:{member.name}"
-                        yield name, gzip.open(packed) if member.name.endswith(".gz") else packed  # type: ignore[misc]
-        elif path.endswith(".gz"):
-            with gzip.open(path) as compressed:
-                yield path, compressed  # type: ignore[misc]
-        else:
-            with open(path, "rb") as plain:
-                yield path, plain
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise LogError(f"cannot be read: {reason}", where=path) from None
+    if path.endswith(_ARCHIVE_ENDINGS):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
+                    continue
+                packed = archive.extractfile(member)
+                if packed is not None:
+                    name = f"{path}:{member.name}"
+                    yield name, gzip.open(packed) if member.name.endswith(".gz") else packed  # type: ignore[misc]
+    elif path.endswith(".gz"):
+        with gzip.open(path) as compressed:
+            yield path, compressed  # type: ignore[misc]
+    else:
+        with open(path, "rb") as plain:
+            yield path, plain
 
 
 def _read_log(name: str, stream: IO[bytes], read: ReadLogs) -> None:

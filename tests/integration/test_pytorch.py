@@ -1,0 +1,56 @@
+"""The main job with real benchmarks: a grid, its logs, its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDlbs
+
+pytestmark = pytest.mark.integration
+
+
+def test_plan_to_table(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs(
+        "run",
+        "-Pexp.docker=false",
+        "-Pexp.gpus=",
+        "-Pexp.num_batches=3",
+        "-Pexp.num_warmup_batches=1",
+        "-Pexp.model=deep_mnist",
+        "-Vexp.replica_batch=[1,2]",
+        "-Vexp.phase=[training,inference]",
+    )
+    assert done.returncode == 0, done.stderr
+    dlbs("parse", "logs", "--output_file", "results.json", check=True)
+    records = json.loads((tmp_path / "results.json").read_text())["data"]
+    assert len(records) == 4
+    for record in records:
+        assert record["exp.status"] == "ok"
+        assert record["exp.model_title"] == "DeepMNIST"
+        assert record["exp.framework_title"] == "PyTorch"
+        assert record["results.throughput"] > 0
+        assert len(record["results.time_data"]) == 3
+    report = dlbs("report", "results.json", "--type", "regular", check=True).stdout
+    assert report.count("deep_mnist") == 4
+    assert "training" in report
+    assert "inference" in report
+    assert "batch 2" in report
+
+
+def test_a_failure_has_its_reason_in_table_and_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs(
+        "run",
+        "-Pexp.docker=false",
+        "-Pexp.gpus=",
+        "-Pexp.model=alexnet",
+        "-Pexp.dtype=float16",
+        "-Pexp.replica_batch=1",
+    )
+    assert done.returncode == 1
+    assert "float16" in done.stderr
+    (log,) = tmp_path.glob("logs/*.log")
+    assert "Traceback" in log.read_text()
+    assert "failure: the experiment failed" in dlbs("report", "logs").stdout

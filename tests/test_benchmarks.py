@@ -1,0 +1,166 @@
+"""benchmarks.py as a program: flags, results, failures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.logs import parse_line
+from tests.conftest import ROOT
+
+PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Run benchmarks.py on two threads of the CPU, alone: no PYTHONPATH, from an empty directory."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return subprocess.run(
+            [sys.executable, str(PROGRAM), *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
+
+
+FEW = ("--num_batches=4", "--num_warmup_batches=1", "--batch_size=2", "--device=cpu")
+
+
+@pytest.mark.parametrize("forward_only", ["true", "false"])
+def test_results(bench: Bench, forward_only: str) -> None:
+    done = bench("--model", "deep_mnist", "--forward_only", forward_only, *FEW)
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert len(found["results.time_data"]) == 4
+    assert found["results.time"] == pytest.approx(sum(found["results.time_data"]) / 4, rel=1e-6)
+    assert found["results.throughput"] == pytest.approx(2 * 1000 / found["results.time"])
+    assert (
+        found["results.time_min"]
+        <= found["results.time_median"]
+        <= found["results.time_p99"]
+        <= found["results.time_max"]
+    )
+    assert found["exp.model_title"] == "DeepMNIST"
+    assert found["exp.framework_title"] == "PyTorch"
+    assert found["exp.framework_version"]
+    assert found["exp.device_title"]
+    assert ("results.loss" in found) == (forward_only == "false")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_warmup_may_be_zero_and_training_runs_all_the_same(bench: Bench, warmup: int) -> None:
+    found = results(bench("--model=deep_mnist", f"--num_warmup_batches={warmup}", "--num_batches=3", "--device=cpu"))
+    assert len(found["results.time_data"]) == 3
+    assert found["results.time_first_batch"] > 0
+
+
+def test_every_flag_of_the_reference(bench: Bench) -> None:
+    done = bench(
+        "--model=deep_mnist",
+        "--forward_only=true",
+        "--batch_size=2",
+        "--num_batches=2",
+        "--num_warmup_batches=0",
+        "--num_gpus=0",
+        "--device=cpu",
+        "--dtype=float",
+        "--data_dir=",
+        "--cudnn_benchmark=false",
+        "--cudnn_fastest=true",
+        "--data_shuffle=true",
+        "--num_loader_threads=1",
+        "--data_backend=image_folder",
+    )
+    assert done.returncode == 0, done.stderr
+    assert results(done)["results.cudnn_benchmark"] is False
+    assert results(done)["results.cudnn_benchmark_limit"] == 0
+
+
+def test_the_same_seed_gives_the_same_loss(bench: Bench) -> None:
+    losses = [results(bench("--model=deep_mnist", *FEW, f"--seed={seed}"))["results.loss"] for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_reduced_precision(bench: Bench, dtype: str) -> None:
+    done = bench("--model=deep_mnist", *FEW, f"--dtype={dtype}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_replicas(bench: Bench) -> None:
+    done = bench("--model=deep_mnist", "--num_replicas=2", *FEW)
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert found["results.throughput"] == pytest.approx(2 * 2 * 1000 / found["results.time"])
+    assert done.stdout.count("__results.throughput__") == 1
+
+
+BAD = [
+    (["--model=alexnte"], 2, "did you mean alexnet"),
+    ([], 2, "--model is needed"),
+    (["--modle=alexnet"], 2, "did you mean --model?"),
+    (["--model=deep_mnist", "--batch_size=0"], 2, "must be at least 1"),
+    (["--model=deep_mnist", "--batch_size=many"], 2, "not a whole number"),
+    (["--model=deep_mnist", "--num_batches=0"], 2, "must be at least 1"),
+    (["--model=deep_mnist", "--forward_only=maybe"], 2, "neither true nor false"),
+    (["--model=deep_mnist", "--dtype=float64"], 2, "float64"),
+    (["--model=deep_mnist", "--device=tpu"], 2, "tpu"),
+    (["--model=deep_mnist", "--model_opts={"], 2, "not JSON"),
+    (["--model=deep_mnist", '--model_opts={"depth": 3}'], 2, "--model_opts do not fit deep_mnist"),
+    (["--model=deep_mnist", "--num_batches=1", "--batch_size=4000000000", "--device=cpu"], 3, "out of memory"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"), BAD, ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else ""
+)
+def test_bad_input_is_one_line_and_an_exit_code(bench: Bench, arguments: list[str], code: int, said: str) -> None:
+    done = bench(*arguments)
+    assert done.returncode == code
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def test_no_gpu_is_said(bench: Bench) -> None:
+    import torch
+
+    wanted = torch.cuda.device_count() + 1
+    done = bench("--model=deep_mnist", "--device=gpu", f"--num_gpus={wanted}")
+    assert done.returncode == 2
+    assert "GPU" in done.stderr or "--num_gpus" in done.stderr
+
+
+def test_the_traceback_of_a_surprise_is_in_the_log(bench: Bench) -> None:
+    done = bench("--model=alexnet", "--dtype=float16", "--num_batches=1", "--batch_size=1", "--device=cpu")
+    assert done.returncode == 2
+    assert "Traceback" in done.stdout
+    assert "float16" in results(done)["exp.status_msg"]
+
+
+def test_it_never_imports_dlbs() -> None:
+    sources = (ROOT / "python").rglob("*.py")
+    assert not [path for path in sources if "import dlbs" in path.read_text() or "from dlbs" in path.read_text()]
+
+
+def test_dlbs_never_imports_torch() -> None:
+    sources = (ROOT / "dlbs").rglob("*.py")
+    assert not [path for path in sources if "import torch" in path.read_text()]
