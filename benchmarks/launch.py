@@ -37,7 +37,9 @@ def main() -> None:
                 ours[count] = min(ours.get(count, 1e9), timed([*dlbs(), "run", "--quiet", "--plan", plan], directory))
                 scripts = sorted((directory / "logs").glob("*.sh"))
                 assert len(scripts) == count == len(list((directory / "logs").glob("*.log")))
-                loop[count] = min(loop.get(count, 1e9), timed(["bash", "-c", LOOP, "loop", *map(str, scripts)], directory))
+                loop[count] = min(
+                    loop.get(count, 1e9), timed(["bash", "-c", LOOP, "loop", *map(str, scripts)], directory)
+                )
         more = options.experiments - 1
         each, each_loop = ((side[options.experiments] - side[1]) / more * 1000 for side in (ours, loop))
         print(f"{options.experiments} no-op experiments      ms each    start ms")

@@ -266,7 +266,7 @@ def _check_name(config: Config, name: str, where: str) -> None:
         raise ConfigError(
             f"unknown parameter {name!r}",
             where=where,
-            hint=f"{hint} (to use it all the same, declare it with a 'desc')",
+            hint=f"{hint} To use it all the same, declare it with a 'desc'",
         )
 
 

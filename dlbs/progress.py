@@ -179,7 +179,7 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     words = f"{outcome.status} in {duration(outcome.seconds)}"
     throughput = outcome.results.get("results.throughput")
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
-        words += f", {throughput:.4g} instances/s"
+        words += f", {throughput:.4g} {text(outcome.results.get('results.unit', 'instances'))}/s"
     if outcome.message:
         words += f": {outcome.message}"
     if outcome.status not in {"ok", "skipped"}:

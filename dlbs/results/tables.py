@@ -66,9 +66,14 @@ def regular_tables(records: Iterable[Record], declarations: Mapping[str, Paramet
     tables = []
     for group in groups.values():
         setting = _setting(group[0], splitting)
-        tables.append(_table(f"Throughput, instances/s{setting}", group, "results.throughput"))
+        tables.append(_table(f"Throughput, {_unit(group)}/s{setting}", group, "results.throughput"))
         tables.append(_table(f"Batch time, ms{setting}", group, "results.time"))
     return tables
+
+
+def _unit(records: list[Record]) -> str:
+    units = {text(record["results.unit"]) for record in records if record.get("results.unit")}
+    return units.pop() if len(units) == 1 else "instances"
 
 
 def _splitting_names(records: list[Record], declarations: Mapping[str, Parameter]) -> list[str]:

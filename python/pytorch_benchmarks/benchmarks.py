@@ -157,6 +157,7 @@ def _log_facts(model: Model, device: torch.device, settings: dict[str, Any]) -> 
     log("exp.device_title", device_title(device))
     log("exp.data", "synthetic")
     log("results.proc_pid", os.getpid())
+    log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
     log("results.num_threads", torch.get_num_threads())
     for name, value in settings.items():

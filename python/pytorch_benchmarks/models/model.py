@@ -19,11 +19,13 @@ class Model(nn.Module):
     Attributes:
         title: Name for reports.
         input_shape: Shape of one instance, without the batch.
+        unit: What one instance is, in the plural: throughput is counted in units per second.
         num_classes: Number of classes; targets are 0 … num_classes - 1.
     """
 
     title: str = ""
     input_shape: tuple[int, ...] = ()
+    unit: str = "images"
     num_classes: int = 1000
 
     def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor:

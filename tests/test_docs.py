@@ -1,0 +1,55 @@
+"""The manual keeps up with the program."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+
+from dlbs.config import load_config
+from dlbs.experimenter import cli
+from dlbs.guards import FUNCTIONS
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("verb", cli.list_commands(click.Context(cli)))
+def test_every_option_is_in_the_command_line_page(verb: str) -> None:
+    page = (DOCS / "command-line.md").read_text()
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    assert f"\n## {verb}\n" in page
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert f"`{parameter.opts[0]}" in page, parameter.opts
+
+
+def test_every_function_is_in_the_expressions_page() -> None:
+    page = (DOCS / "expressions.md").read_text()
+    for name in FUNCTIONS:
+        assert re.search(rf"\b{name.split('.')[-1]}\b", page), name
+
+
+def test_every_option_of_the_benchmarks_is_in_their_page() -> None:
+    page = (DOCS / "pytorch-benchmarks.md").read_text()
+    options = (ROOT / "python" / "pytorch_benchmarks" / "options.py").read_text()
+    for name in re.findall(r'^    add\("(\w+)"', options, re.MULTILINE):
+        assert f"`--{name}`" in page or name == "debug", name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", *ROOT.glob("examples/*/README.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), (page, target)
+
+
+def test_examples_are_valid_plans() -> None:
+    for plan in ROOT.glob("examples/*/*.yaml"):
+        assert load_config([plan])
+
+
+def test_the_repository_names_no_machine_paths() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        assert "/root/" not in page.read_text()
