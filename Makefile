@@ -44,6 +44,7 @@ format: venv
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py
 	$(BIN)/python benchmarks/launch.py
+	$(BIN)/python benchmarks/data_pipeline.py
 
 clean:
 	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -114,6 +114,54 @@ def test_two_replicas(bench: Bench) -> None:
     assert done.stdout.count("__results.throughput__") == 1
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images and an LMDB of the same sizes."""
+    root = tmp_path_factory.mktemp("data")
+    maker = PROGRAM.parent / "data" / "make_dataset.py"
+    for backend in ("image_folder", "caffe_lmdb"):
+        sizes = ["--num_images=24", "--num_classes=3", "--height=40", "--width=48"]
+        subprocess.run(
+            [sys.executable, str(maker), backend, str(root / backend), *sizes], check=True, capture_output=True
+        )
+    return root
+
+
+@pytest.mark.parametrize("phase", ["--forward_only=true", "--forward_only=false", "--data_loader_only=true"])
+@pytest.mark.parametrize("backend", ["image_folder", "caffe_lmdb"])
+def test_real_data(bench: Bench, data: Path, backend: str, phase: str) -> None:
+    done = bench("--model=deep_mnist", f"--data_dir={data / backend}", f"--data_backend={backend}", phase, *FEW)
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert found["exp.data"] == backend
+    assert found["results.data_instances"] == 24
+    assert found["results.data_loader"] == "threads"
+    crops = ("center", "center") if "forward" in phase and "true" in phase else ("random_resized", "random_crop_mirror")
+    assert found["results.data_crop"] == crops[backend == "caffe_lmdb"]
+    assert 0 < found["results.time_data_wait"] <= found["results.time"]
+    assert ("results.loss" in found) == (phase == "--forward_only=false")
+
+
+@pytest.mark.parametrize("flag", ["--num_loader_threads=0", "--data_loader=processes"])
+def test_other_ways_of_loading(bench: Bench, data: Path, flag: str) -> None:
+    done = bench("--model=resnet18", f"--data_dir={data / 'caffe_lmdb'}", "--data_loader_only=true", flag, *FEW)
+    assert done.returncode == 0, done.stderr
+    assert results(done)["results.data_loader"] == ("none" if "0" in flag else "processes")
+
+
+def test_bad_data_is_one_line(bench: Bench, data: Path, tmp_path: Path) -> None:
+    cases = {
+        f"--data_dir={tmp_path / 'nope'}": "does not exist",
+        f"--data_dir={data / 'image_folder'}": "--data_backend image_folder",
+        f"--data_dir={data / 'caffe_lmdb'} --batch_size=25": "fewer than a batch",
+    }
+    for arguments, said in cases.items():
+        done = bench("--model=deep_mnist", *arguments.split())
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert said in line
+
+
 BAD = [
     (["--model=alexnte"], 2, "did you mean alexnet"),
     ([], 2, "--model is needed"),

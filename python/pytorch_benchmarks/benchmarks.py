@@ -86,11 +86,12 @@ def _start(options: Options, arguments: Sequence[str]) -> None:
 def _benchmark(options: Options, device: torch.device, world: World) -> None:
     import torch
 
-    from pytorch_benchmarks.data.synthetic import synthetic_batches
+    from pytorch_benchmarks.data.source import open_source
     from pytorch_benchmarks.devices import dtype_of, set_backends, synchronizer
     from pytorch_benchmarks.distributed import parallel, slowest
     from pytorch_benchmarks.metrics import time_metrics
     from pytorch_benchmarks.phases.inference import inference_step
+    from pytorch_benchmarks.phases.ingestion import ingestion_step
     from pytorch_benchmarks.phases.training import training_step
     from pytorch_benchmarks.timing import time_batches
 
@@ -103,9 +104,13 @@ def _benchmark(options: Options, device: torch.device, world: World) -> None:
     _log_facts(model, device, settings)
 
     model = model.to(device=device, dtype=dtype)
-    seed = options.seed + world.rank
-    batches = synthetic_batches(model, options.batch_size, device=device, dtype=dtype, seed=seed)
-    if options.forward_only:
+    source = open_source(options, model, device=device, dtype=dtype, world=world)
+    log("exp.data", source.title)
+    for name, value in source.facts.items():
+        log(f"results.{name}", value)
+    if options.data_loader_only:
+        step = ingestion_step()
+    elif options.forward_only:
         step = inference_step(model)
     else:
         step = training_step(model, parallel(model, world, device))
@@ -113,14 +118,14 @@ def _benchmark(options: Options, device: torch.device, world: World) -> None:
     log("results.start_time", _timestamp())
     timing = time_batches(
         step,
-        batches,
+        source.batches,
         count=options.num_batches,
         warmup=options.num_warmup_batches,
         synchronize=synchronizer(device),
     )
     log("results.end_time", _timestamp())
 
-    if not options.forward_only:
+    if not (options.forward_only or options.data_loader_only):
         loss = float(timing.result)
         log("results.loss", loss if math.isfinite(loss) else str(loss))
         if not math.isfinite(loss):
@@ -129,6 +134,7 @@ def _benchmark(options: Options, device: torch.device, world: World) -> None:
     instances = options.batch_size * world.size
     first = timing.warmup[0] if len(timing.warmup) else timing.batches[0]
     log("results.time_first_batch", 1000.0 * first)
+    log("results.time_data_wait", 1000.0 * sum(timing.data_waits) / len(timing.data_waits))
     for key, value in time_metrics(times, instances).items():
         log(key, value)
     if world.rank == 0:
@@ -155,7 +161,6 @@ def _log_facts(model: Model, device: torch.device, settings: dict[str, Any]) -> 
     log("exp.framework_version", torch.__version__)
     log("exp.model_title", model.title)
     log("exp.device_title", device_title(device))
-    log("exp.data", "synthetic")
     log("results.proc_pid", os.getpid())
     log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
@@ -172,7 +177,7 @@ def _timestamp() -> str:
 
 def _summary(options: Options, seconds: Sequence[float], instances: int) -> str:
     mean = sum(seconds) / len(seconds)
-    phase = "inference" if options.forward_only else "training"
+    phase = "data ingestion" if options.data_loader_only else "inference" if options.forward_only else "training"
     return (
         f"{options.model} {phase}, batch {instances}, {options.dtype}: {1000 * mean:.2f} ms a batch, "
         f"{instances / mean:.1f} instances/s ({len(seconds)} batches)"

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-__all__ = ["Options", "parse_options"]
+__all__ = ["Options", "boolean", "parse_options", "whole"]
 
 DTYPES = ("float", "float32", "float16", "bfloat16")
 BACKENDS = ("caffe_lmdb", "image_folder")
+LOADERS = ("threads", "processes")
+CROPS = ("random_resized", "random_crop_mirror", "center")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Options:
     data_backend: str = "caffe_lmdb"
     data_shuffle: bool = False
     num_loader_threads: int = 4
+    data_loader: str = "threads"
+    data_loader_only: bool = False
+    crop: str = "auto"
     cudnn_benchmark: bool = True
     cudnn_fastest: bool = False
     seed: int = 1
@@ -59,7 +64,8 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def _boolean(value: str) -> bool:
+def boolean(value: str) -> bool:
+    """Convert `true` or `false` for argparse."""
     word = value.strip().lower()
     if word in {"true", "yes", "on", "1"}:
         return True
@@ -68,7 +74,9 @@ def _boolean(value: str) -> bool:
     raise argparse.ArgumentTypeError(f"{value!r} is neither true nor false")
 
 
-def _whole(minimum: int) -> Callable[[str], int]:
+def whole(minimum: int) -> Callable[[str], int]:
+    """A converter of whole numbers of at least `minimum` for argparse."""
+
     def convert(value: str) -> int:
         try:
             number = int(value)
@@ -109,19 +117,19 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         if "default" not in kwargs and name not in {"model", "model_opts"}:
             kwargs["default"] = _DEFAULTS[name]
         if isinstance(kwargs.get("default"), bool):
-            kwargs.update(type=_boolean, nargs="?", const=True, metavar="true|false")
+            kwargs.update(type=boolean, nargs="?", const=True, metavar="true|false")
         parser.add_argument(*names, dest=name, **kwargs)
 
     add("model", default="", help="model to benchmark, such as alexnet; a wrong name lists what there is")
     add("model_opts", type=_object, default={}, metavar="JSON", help="options of the model, as a JSON object")
     add("forward_only", help="benchmark inference (true) or training (false)")
-    add("batch_size", type=_whole(1), help="instances in one batch of one device")
-    add("num_batches", type=_whole(1), help="batches that are timed")
-    add("num_warmup_batches", type=_whole(0), help="batches that run before the timed ones")
-    add("num_gpus", type=_whole(0), help="GPUs to use, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU")
+    add("batch_size", type=whole(1), help="instances in one batch of one device")
+    add("num_batches", type=whole(1), help="batches that are timed")
+    add("num_warmup_batches", type=whole(0), help="batches that run before the timed ones")
+    add("num_gpus", type=whole(0), help="GPUs to use, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU")
     add(
         "num_replicas",
-        type=_whole(0),
+        type=whole(0),
         help="processes, one model replica each; 0 is one for each GPU, or one on the CPU",
     )
     add("device", choices=["auto", "cpu", "gpu"], help="auto is the GPU if there is one")
@@ -129,7 +137,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     add("data_dir", metavar="DIR", help="directory of a data set; without it, inputs are synthetic")
     add("data_backend", choices=BACKENDS, help="how the data set is stored")
     add("data_shuffle", help="read instances in a random order")
-    add("num_loader_threads", type=_whole(0), help="workers that read and decode data; 0 reads between the batches")
+    add("num_loader_threads", type=whole(0), help="workers that read and decode data; 0 reads between the batches")
+    add("data_loader", choices=LOADERS, help="whether these workers are threads or processes")
+    add("data_loader_only", help="time the loading of data alone; no model runs")
+    add("crop", choices=("auto", *CROPS), help="auto crops at random for training and takes the middle for inference")
     add("cudnn_benchmark", help="let cuDNN time its algorithms and keep the fastest")
     add("cudnn_fastest", help="with cudnn_benchmark, let cuDNN try every algorithm, not only the first ten")
     add("seed", type=int, help="seed of weights, inputs and shuffling")

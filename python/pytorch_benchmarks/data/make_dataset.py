@@ -1,0 +1,173 @@
+"""Make data sets, so that input pipelines can be tried without downloading anything.
+
+    python make_dataset.py image_folder DIR --num_images 1000 --num_classes 10 --height 375 --width 500
+    python make_dataset.py caffe_lmdb DIR --num_images 1000 --height 256 --width 256 [--encoded true | --float_data true]
+    python make_dataset.py caffe_lmdb DIR --from_folder IMAGES --height 256 --width 256
+
+The same arguments make the same bytes. Pictures are smooth gradients with some noise, which compress like photographs: noise alone
+would make JPEG files four times as large, and decoding as much slower.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import argparse
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.options import boolean, whole
+
+__all__ = ["encode_datum", "main", "make_folder", "make_lmdb", "picture", "pictures_of_folder"]
+
+Labelled = tuple[np.ndarray, int]
+
+
+def picture(index: int, channels: int, height: int, width: int) -> np.ndarray:
+    """Picture number `index`: uint8, shape (height, width, channels)."""
+    random = np.random.default_rng(index)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    image = np.empty((height, width, channels), np.float32)
+    for channel in range(channels):
+        a, b, c, d = random.uniform(-1, 1, 4)
+        image[:, :, channel] = 128 + 90 * np.sin(a * x / 40 + b * y / 40 + 6 * c) + 20 * np.sin(d * (x + y) / 7)
+    image += random.normal(0, 6, (height, width, 1)).astype(np.float32)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def make_folder(directory: Path, pictures: Iterator[Labelled], *, kind: str = "jpg", quality: int = 90) -> int:
+    """Write pictures as `class_NNNN/NNNNNN.jpg` and return how many."""
+    from PIL import Image
+
+    count = 0
+    for count, (pixels, label) in enumerate(pictures, start=1):
+        place = directory / f"class_{label:04d}"
+        place.mkdir(parents=True, exist_ok=True)
+        grey = pixels.shape[2] == 1
+        image = Image.fromarray(pixels[:, :, 0] if grey else pixels)
+        image.save(place / f"{count - 1:06d}.{kind}", quality=quality)
+    return count
+
+
+def make_lmdb(directory: Path, pictures: Iterator[Labelled], *, encoded: bool = False, float_data: bool = False) -> int:
+    """Write pictures as Datum records, channels in the order blue, green, red as Caffe does, and return how many."""
+    try:
+        import lmdb
+    except ImportError:
+        raise UsageError("writing LMDB needs the package lmdb: pip install lmdb") from None
+    directory.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with lmdb.open(str(directory), map_size=1 << 40) as environment:
+        transaction = environment.begin(write=True)
+        for count, (pixels, label) in enumerate(pictures, start=1):
+            record = encode_datum(pixels, label, encoded=encoded, float_data=float_data)
+            transaction.put(f"{count - 1:08d}".encode(), record)
+            if count % 1000 == 0:
+                transaction.commit()
+                transaction = environment.begin(write=True)
+        transaction.commit()
+    return count
+
+
+def encode_datum(pixels: np.ndarray, label: int, *, encoded: bool = False, float_data: bool = False) -> bytes:
+    """A serialised Datum of an RGB or grey picture, uint8, shape (height, width, channels)."""
+    height, width, channels = pixels.shape
+    planes = np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1))
+    record = b"".join(_field(number, value) for number, value in ((1, channels), (2, height), (3, width)))
+    if encoded:
+        from PIL import Image
+
+        stream = io.BytesIO()
+        Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).save(stream, "JPEG", quality=90)
+        record += _block(4, stream.getvalue())
+    elif not float_data:
+        record += _block(4, planes.tobytes())
+    record += _field(5, label)
+    if float_data:
+        record += _block(6, planes.astype("<f4").tobytes())
+    return record + (_field(7, 1) if encoded else b"")
+
+
+def _number(value: int) -> bytes:
+    made = bytearray()
+    while value > 0x7F:
+        made.append(value & 0x7F | 0x80)
+        value >>= 7
+    made.append(value)
+    return bytes(made)
+
+
+def _field(number: int, value: int) -> bytes:
+    return _number(number << 3) + _number(value)
+
+
+def _block(number: int, data: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(data)) + data
+
+
+def pictures_of_folder(directory: Path, height: int, width: int) -> Iterator[Labelled]:
+    """The images of an image folder, resized without regard to their aspect ratio, as Caffe's converter does."""
+    import torch
+
+    from pytorch_benchmarks.data.crops import resize
+    from pytorch_benchmarks.data.image_folder import decode_image, find_images
+
+    for path, label in find_images(directory)[1]:
+        try:
+            image = decode_image(Path(path).read_bytes())
+        except (OSError, ValueError) as error:
+            raise BenchmarkError(f"cannot read the image {path}: {error}") from None
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        yield resize(pixels, height, width).permute(1, 2, 0).numpy(), label
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a data set; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="make_dataset.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("backend", choices=["image_folder", "caffe_lmdb"])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--num_images", type=whole(1), default=256)
+    parser.add_argument("--num_classes", type=whole(1), default=10)
+    parser.add_argument("--channels", type=int, choices=[1, 3], default=3)
+    parser.add_argument("--height", type=whole(1), default=256)
+    parser.add_argument("--width", type=whole(1), default=256)
+    parser.add_argument("--format", choices=["jpg", "png"], default="jpg", help="files of an image folder")
+    parser.add_argument(
+        "--encoded", type=boolean, nargs="?", const=True, default=False, help="records hold JPEG images"
+    )
+    parser.add_argument("--float_data", type=boolean, nargs="?", const=True, default=False, help="records hold floats")
+    parser.add_argument("--from_folder", type=Path, help="convert this image folder instead of making pictures up")
+    options = parser.parse_args(arguments)
+    try:
+        if options.directory.exists() and any(options.directory.iterdir()):
+            raise UsageError(f"{options.directory} is not empty: name a new directory")
+        if options.from_folder:
+            pictures = pictures_of_folder(options.from_folder, options.height, options.width)
+        else:
+            pictures = (
+                (picture(index, options.channels, options.height, options.width), index % options.num_classes)
+                for index in range(options.num_images)
+            )
+        if options.backend == "image_folder":
+            count = make_folder(options.directory, pictures, kind=options.format)
+        else:
+            count = make_lmdb(options.directory, pictures, encoded=options.encoded, float_data=options.float_data)
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{count} images in {options.directory}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
