@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import stat
+import socket
 
 __all__ = ["docker_available", "gpu_count"]
 
@@ -27,14 +27,16 @@ def gpu_count() -> int:
 
 
 def docker_available() -> bool:
-    """Whether there is a docker client and a daemon's socket that we may write to."""
+    """Whether there is a docker client and a daemon that answers on its socket."""
     if shutil.which("docker") is None:
         return False
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not host.startswith("unix://"):
         return True
-    path = host.removeprefix("unix://")
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode) and os.access(path, os.W_OK)
-    except OSError:
-        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True

@@ -76,11 +76,13 @@ class Validator:
         if experiment.get("exp.status") == "inactive":
             return
         self._once("launcher", experiment, ("exp.framework",), self._check_launcher)
-        self._once("gpus", experiment, ("exp.gpus", "exp.docker"), self._check_gpus)
+        self._once("gpus", experiment, ("exp.gpus",), self._check_gpus)
+        self._once("nodes", experiment, ("exp.num_nodes",), self._check_nodes)
         if experiment.get("exp.docker"):
             self._once("docker", experiment, ("exp.docker_image", "pytorch.docker_image"), self._check_docker)
         if experiment.get("exp.framework") == "pytorch":
             self._once("model", experiment, ("exp.model",), self._check_model)
+            self._once("replicas", experiment, ("exp.gpus",), self._check_replicas)
             self._once("data", experiment, ("pytorch.data_dir",), self._check_data)
             if not experiment.get("exp.docker"):
                 self._once("python", experiment, ("runtime.python",), self._check_python)
@@ -136,6 +138,20 @@ class Validator:
         if len(set(ids)) < len(ids):
             return f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once"
         return None
+
+    def _check_nodes(self, experiment: Experiment) -> tuple[str, str] | None:
+        if experiment.get("exp.num_nodes", 1) == 1:
+            return None
+        return (
+            f"exp.num_nodes is {experiment['exp.num_nodes']}, but experiments run on this machine",
+            "set exp.num_nodes=1",
+        )
+
+    def _check_replicas(self, experiment: Experiment) -> tuple[str, str] | None:
+        if ":" not in text(experiment.get("exp.gpus")):
+            return None
+        hint = "write 0,1 for two replicas of one GPU each"
+        return f"exp.gpus is {experiment['exp.gpus']}, but pytorch_benchmarks puts a replica on one GPU", hint
 
     def _check_docker(self, experiment: Experiment) -> tuple[str, str] | None:
         command = text(experiment.get("exp.docker_launcher")) or "docker"
