@@ -122,7 +122,7 @@ def run_command(
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} left"] if summary.left else []
-        click.echo(f"{total} experiments: {', '.join(words) or 'nothing to do'}", err=True)
+        click.echo(f"{total} experiment{'s' if total != 1 else ''}: {', '.join(words) or 'nothing to do'}", err=True)
         for directory in sorted(summary.directories):
             click.echo(f"logs: {os.path.relpath(directory)}", err=True)
         if summary.left:

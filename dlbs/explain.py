@@ -13,7 +13,7 @@ from dlbs.errors import ConfigError, did_you_mean
 from dlbs.parameters import Parameter
 from dlbs.patterns import bounded
 from dlbs.plan import processor_for
-from dlbs.processor import IDENTITY, Trace
+from dlbs.tracer import IDENTITY, Trace
 
 __all__ = ["describe_frameworks", "describe_models", "describe_parameters", "explanation"]
 
@@ -29,7 +29,7 @@ def explanation(config: Config, name: str) -> list[str]:
         raise ConfigError("the plan has no experiments")
     if name not in experiment:
         raise ConfigError(f"no parameter {name!r}", hint=did_you_mean(name, experiment) or "dlbs help PATTERN searches")
-    trace = processor_for(config).trace(experiment)
+    trace = processor_for(config).tracer.trace(experiment)
     lines = [f"{name} = {json.dumps(trace.values[name])}"]
     parameter = config.declarations.get(name)
     if parameter is not None and parameter.desc:

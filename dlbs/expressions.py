@@ -14,18 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
-from dlbs.guards import (
-    FUNCTIONS,
-    METHOD_NAMES,
-    OPERATORS,
-    VOLATILE,
-    WORK,
-    call_method,
-    check_size,
-    joined,
-    loop,
-    sized,
-)
+from dlbs.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
+from dlbs.guards import OPERATORS, WORK, check_size, joined, loop, sized
 from dlbs.parameters import text
 
 __all__ = ["MAX_EXPRESSION", "NAMESPACE", "Expression", "compile_expression", "function_identifier"]

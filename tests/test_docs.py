@@ -9,7 +9,7 @@ import pytest
 
 from dlbs.config import load_config
 from dlbs.experimenter import cli
-from dlbs.guards import FUNCTIONS
+from dlbs.functions import FUNCTIONS
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"

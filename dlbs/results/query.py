@@ -50,7 +50,7 @@ def _conditions(query: str) -> Callable[[Record], bool]:
 def _expression(query: str) -> Callable[[Record], bool]:
     processor = Processor(environ={})
     try:
-        template = processor.template(f"$({query})$")
+        template = processor.tracer.template(f"$({query})$")
     except ExpressionError as error:
         raise LogError(error.what, where="--filter_query", hint=error.hint) from None
     if template is None or not template.references:

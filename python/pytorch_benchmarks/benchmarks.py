@@ -138,7 +138,7 @@ def _benchmark(options: Options, device: torch.device, world: World) -> None:
     for key, value in time_metrics(times, instances).items():
         log(key, value)
     if world.rank == 0:
-        print(_summary(options, times, instances), flush=True)
+        print(_summary(options, model.unit, times, instances), flush=True)
 
 
 def _model(options: Options) -> Model:
@@ -175,12 +175,12 @@ def _timestamp() -> str:
     return time.strftime("%Y-%m-%d:%H:%M:%S", time.localtime(now)) + f":{int(now % 1 * 1000):03d}"
 
 
-def _summary(options: Options, seconds: Sequence[float], instances: int) -> str:
+def _summary(options: Options, unit: str, seconds: Sequence[float], instances: int) -> str:
     mean = sum(seconds) / len(seconds)
     phase = "data ingestion" if options.data_loader_only else "inference" if options.forward_only else "training"
     return (
         f"{options.model} {phase}, batch {instances}, {options.dtype}: {1000 * mean:.2f} ms a batch, "
-        f"{instances / mean:.1f} instances/s ({len(seconds)} batches)"
+        f"{instances / mean:.1f} {unit}/s ({len(seconds)} batches)"
     )
 
 

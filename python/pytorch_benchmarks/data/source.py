@@ -39,6 +39,8 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
         seed = options.seed + world.rank
         fixed = synthetic_batches(model, options.batch_size, device=device, dtype=dtype, seed=seed)
         return Source(fixed, "synthetic")
+    if model.unit != "images":
+        raise UsageError(f"{model.title} cannot be fed with images: it works on {model.unit}; leave --data_dir out")
     shape = model.input_shape if len(model.input_shape) == 3 else _image_shape(model)
     if options.data_backend == "image_folder":
         from pytorch_benchmarks.data.image_folder import ImageFolder as Backend
@@ -77,8 +79,7 @@ def _crop_kind(options: Options) -> str:
 
 def _image_shape(model: Model) -> tuple[int, int, int]:
     """A model that wants vectors, such as deep_mnist, gets square grey images as vectors."""
-    size = model.input_shape[0] if len(model.input_shape) == 1 else 0
-    side = int(size**0.5)
-    if side * side != size or size == 0:
+    side = int(model.input_shape[0] ** 0.5)
+    if len(model.input_shape) != 1 or side * side != model.input_shape[0]:
         raise UsageError(f"{model.title} cannot be fed with images: its inputs are {model.input_shape}")
     return (1, side, side)

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from pytorch_benchmarks.models.model import Model
 
-__all__ = ["training_step"]
+__all__ = ["LEARNING_RATE", "training_step"]
+
+# Small, because a benchmark repeats one batch for as long as it likes: with 0.01, AlexNet at batch 2 ends in NaN after 100 steps.
+LEARNING_RATE = 0.001
 
 
 def training_step(model: Model, network: nn.Module) -> Callable[[Any], Tensor]:
@@ -25,7 +28,7 @@ def training_step(model: Model, network: nn.Module) -> Callable[[Any], Tensor]:
     """
     network.train()
     parameters = list(model.parameters())
-    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, fused=_can_fuse(parameters))
+    optimizer = torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=0.9, fused=_can_fuse(parameters))
 
     def step(batch: Any) -> Tensor:
         inputs, targets = batch

@@ -15,6 +15,8 @@ import pytest
 from dlbs.logs import parse_line
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -154,6 +156,7 @@ def test_bad_data_is_one_line(bench: Bench, data: Path, tmp_path: Path) -> None:
         f"--data_dir={tmp_path / 'nope'}": "does not exist",
         f"--data_dir={data / 'image_folder'}": "--data_backend image_folder",
         f"--data_dir={data / 'caffe_lmdb'} --batch_size=25": "fewer than a batch",
+        f"--data_dir={data / 'caffe_lmdb'} --model=acoustic_model": "it works on frames",
     }
     for arguments, said in cases.items():
         done = bench("--model=deep_mnist", *arguments.split())

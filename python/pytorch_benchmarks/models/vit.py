@@ -1,0 +1,46 @@
+"""Vision transformer (Dosovitskiy et al., arXiv:2010.11929)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.transformer import Block, initialise
+
+__all__ = ["VisionTransformer", "vit_b_16"]
+
+
+class VisionTransformer(Model):
+    """Square patches of an image as tokens, with a class token in front.
+
+    Args:
+        title: Name for reports.
+        patch: Side of a patch, in pixels.
+        width, depth, heads: Of the transformer.
+    """
+
+    input_shape = (3, 224, 224)
+
+    def __init__(self, title: str, patch: int, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.title = title
+        self.patches = nn.Conv2d(3, width, kernel_size=patch, stride=patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.randn(1, (224 // patch) ** 2 + 1, width) * 0.02)
+        self.blocks = nn.Sequential(*(Block(width, heads, causal=False, epsilon=1e-6) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.classifier = nn.Linear(width, self.num_classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.positions
+        return self.classifier(self.norm(self.blocks(tokens))[:, 0])
+
+
+@register_model("vit_b_16")
+def vit_b_16() -> VisionTransformer:
+    """Vision transformer, base, patches of 16×16."""
+    return VisionTransformer("ViT-B/16", patch=16, width=768, depth=12, heads=12)
