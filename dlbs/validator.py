@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,10 +52,13 @@ class Validator:
 
     Args:
         directory: Where experiments run and relative paths begin; the current directory by default.
+        may_run: Whether programs that the plan names may be asked (an interpreter for torch). Only where the plan is going to
+            be run anyway: looking at a stranger's plan must not start anything.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, may_run: bool = False) -> None:
         self.directory = Path.cwd() if directory is None else directory
+        self.may_run = may_run
         self.count = 0
         self._problems: dict[tuple[str, str], Problem] = {}
         self._logs: dict[str, int] = {}
@@ -163,7 +167,9 @@ class Validator:
         image = text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
         if not image:
             return "no docker image is given", f"set exp.docker_image or {framework}.docker_image"
-        asked = subprocess.run([command, "image", "inspect", image], capture_output=True, text=True, check=False)
+        if command != "docker" and not self.may_run:
+            return None
+        asked = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
         if asked.returncode:
             said = asked.stderr.strip().splitlines()
             hint = f"{command} pull {image}, or build it, or run on bare metal with -Pexp.docker=false"
@@ -190,20 +196,26 @@ class Validator:
         python = text(experiment.get("runtime.python"))
         if shutil.which(python) is None:
             return f"there is no Python interpreter {python!r}", "set runtime.python"
-        if not _has_torch(python):
+        if not _has_torch(python, self.may_run):
             return f"{python} cannot import torch", f"{python} -m pip install 'dlbs[torch]', or set runtime.python"
         return None
 
 
 @lru_cache(maxsize=16)
-def _has_torch(python: str) -> bool:
+def _has_torch(python: str, may_run: bool) -> bool:
     """Whether an interpreter finds torch. It is looked for, not imported: importing takes seconds."""
-    import sys
-
     if python == sys.executable:
         return importlib.util.find_spec("torch") is not None
-    program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
-    return subprocess.run([python, "-c", program], capture_output=True, check=False).returncode == 0
+    if may_run:
+        program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+        return subprocess.run([python, "-c", program], capture_output=True, check=False).returncode == 0
+    found = Path(shutil.which(python) or python)
+    prefixes = [found.parent.parent, found.resolve().parent.parent, Path.home() / ".local", Path("/usr/local")]
+    return any(
+        next(prefix.glob(f"lib/python3*/{packages}/torch/__init__.py"), None)
+        for prefix in prefixes
+        for packages in ("site-packages", "dist-packages")
+    )
 
 
 @lru_cache(maxsize=1)

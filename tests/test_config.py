@@ -118,6 +118,8 @@ ERRORS = [
     ("parameters:\n  my.x: '${a'", [":2", "reference without its end"]),
     ("parameters:\n  my.x: $(().__class__)$", [":2", "__class__"]),
     ("parameters:\n  'my x': 1", [":2", "not a parameter name"]),
+    ("parameters:\n  exp.replica_batch: 0", [":2", "exp.replica_batch is 0", "does not match"]),
+    ("parameters:\n  exp.timeout: -1", [":2", "exp.timeout is -1"]),
     ("parameters: [1]", [":1", "must be a mapping"]),
     ("parameters:\n  a: 1\n  a: 2", [":3", "stands twice"]),
     ("variables:\n  exp.model: []", [":2", "has no values"]),

@@ -140,6 +140,15 @@ def test_a_benchmark_that_dies_of_a_signal(dlbs: RunDlbs, tmp_path: Path) -> Non
     assert "SIGKILL" in values(logs(tmp_path)[0])["exp.status_msg"]
 
 
+def test_an_experiment_that_is_ended_at_once_still_says_what_it_was(dlbs: RunDlbs, tmp_path: Path) -> None:
+    path = tmp_path / "slow.sh"
+    path.write_text("sleep 300")
+    dlbs("run", *DUMMY, f"-Pdummy.launcher={path}", "-Pexp.timeout=0.2")
+    found = values(logs(tmp_path)[0])
+    assert found["exp.model"] == "alexnet"
+    assert found["exp.status"] == "timeout"
+
+
 def test_a_torn_last_line_stays_a_line_of_its_own(dlbs: RunDlbs, tmp_path: Path) -> None:
     dlbs("run", *DUMMY, launcher(tmp_path, "printf 'no newline'; kill -KILL $$"))
     assert "no newline\n__exp.status__=" in logs(tmp_path)[0].read_text()

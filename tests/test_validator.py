@@ -78,6 +78,21 @@ def test_a_python_without_torch(tmp_path: Path) -> None:
     assert "pip install" in found
 
 
+def test_validating_starts_no_program_that_the_plan_names(dlbs: RunDlbs, tmp_path: Path) -> None:
+    program = tmp_path / "evil"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/pwned\n")
+    program.chmod(0o755)
+    for flags in (
+        ["-Pexp.docker=false", f"-Pruntime.python={program}"],
+        ["-Pexp.docker=true", f"-Pexp.docker_launcher={program}"],
+        ["-Pexp.docker=false", "-Pexp.framework=mine", f"-Pmine.launcher={program}"],
+    ):
+        dlbs("validate", "-Pexp.gpus=", *flags)
+        dlbs("build", "--resolve", "-Pexp.gpus=", *flags)
+        dlbs("run", "--dry-run", "-Pexp.gpus=", *flags)
+        assert not (tmp_path / "pwned").exists(), flags
+
+
 def test_inactive_experiments_are_not_checked(tmp_path: Path) -> None:
     assert problems(tmp_path, "exp.model=x", "exp.status=inactive") == []
 

@@ -119,8 +119,14 @@ class LocalExecutor:
         message = outcome.message
         if outcome.status == "failure" and values.get("exp.status_msg"):
             message = str(values["exp.status_msg"])
-        lines = [parameter_line("exp.status", outcome.status), parameter_line("exp.status_msg", message)]
-        lines.append(parameter_line("exp.seconds", round(outcome.seconds, 3)))
+        ending = {
+            "exp.status": outcome.status,
+            "exp.status_msg": message,
+            "exp.seconds": round(outcome.seconds, 3),
+        }
+        if outcome.status in {"cancelled", "timeout"} and not _has_parameters(part):
+            ending = {**launcher.experiment, **ending}  # it was ended before it could say what it is
+        lines = [parameter_line(key, value) for key, value in ending.items()]
         with part.open("r+b") as log:
             if log.seek(0, os.SEEK_END) and _last_byte(log.fileno()) != b"\n":
                 log.write(b"\n")
@@ -143,6 +149,12 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         return
+
+
+def _has_parameters(log: Path) -> bool:
+    """Whether the launcher got as far as the line that follows the parameters."""
+    with log.open("rb") as stream:
+        return b"__exp.start_time__" in stream.read(1 << 20)
 
 
 def _last_byte(descriptor: int) -> bytes:
