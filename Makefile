@@ -45,6 +45,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/data_pipeline.py
+	$(BIN)/python benchmarks/harness_overhead.py
 
 clean:
 	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from dlbs.patterns import bounded
 from dlbs.processor import Experiment, Processor
 from dlbs.template import has_references, is_template
 
-__all__ = ["build", "condition_test", "plan_size", "varying_names"]
+__all__ = ["build", "condition_test", "varying_names"]
 
 _log = logging.getLogger("dlbs")
 
@@ -34,11 +33,6 @@ def varying_names(config: Config) -> set[str]:
     for extension in config.extensions:
         names.update(extension.parameters, *extension.cases)
     return names | {"exp.repeat"}
-
-
-def plan_size(config: Config) -> int:
-    """The number of points in the product of the variables, before extensions, exclusions and repeats."""
-    return math.prod(len(values) for values in config.variables.values())
 
 
 def build(config: Config) -> Iterator[Experiment]:

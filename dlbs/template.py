@@ -160,10 +160,15 @@ def parse(value: Any) -> Template:
         ),
         volatile=parser.volatile,
         guarded=parser.guarded,
-        grows=sum(isinstance(node, ast.Name) and node.id[:2] in {"v_", "t_"} for node in ast.walk(tree)) > 1,
+        grows=parser.guarded or _count_names(tree) > 1,
         is_text=isinstance(tree, ast.JoinedStr) or (isinstance(tree, ast.Constant) and isinstance(tree.value, str)),
         functions=frozenset(parser.functions),
     )
+
+
+def _count_names(tree: ast.expr) -> int:
+    """How often references are used."""
+    return sum(isinstance(node, ast.Name) and node.id[:2] in {"v_", "t_"} for node in ast.walk(tree))
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,22 +116,24 @@ class Tracer:
     def _compute(self, root: str, experiment: Experiment, trace: Trace) -> None:
         """Compute `root` and what it needs, depth first with an explicit stack: chains may be long."""
         path = [root]  # each needs the next
+        on_path = {root}
         while path:
             name = path[-1]
             if name in trace.values or (name in trace.late and IDENTITY not in trace.values):
-                path.pop()
+                on_path.discard(path.pop())
                 continue
             try:
                 missing = self._step(name, experiment, trace)
             except DlbsError as error:
                 raise self._with_chain(error, path) from None
             if missing is None:
-                path.pop()
-            elif missing in path:
+                on_path.discard(path.pop())
+            elif missing in on_path:
                 cycle = [*path[path.index(missing) :], missing]
                 raise ResolveError(f"parameters refer to each other in a cycle: {' → '.join(cycle)}")
             else:
                 path.append(missing)
+                on_path.add(missing)
 
     def _with_chain(self, error: DlbsError, path: list[str]) -> DlbsError:
         needed = " → ".join(path)

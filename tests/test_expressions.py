@@ -181,6 +181,14 @@ def test_lists_cannot_grow_by_doubling_through_parameters() -> None:
         Processor(environ={}).resolve({"p0": "x", **chain})
 
 
+@pytest.mark.parametrize("expression", ["[${big} for x in range(1000)]", "[${big}] * 1000", "${big} * 100"])
+def test_one_reference_cannot_be_multiplied_without_bound(expression: str) -> None:
+    for processor in (Processor(environ={}), Processor(environ={}, varying=["n"])):
+        for n in (1, 2):
+            with pytest.raises(ExpressionError):
+                processor.resolve({"n": n, "big": "x" * 100_000, "result": f"$({expression})$", "of": "${n}"})
+
+
 def test_doubling_is_refused_in_compiled_experiments_too() -> None:
     chain = {f"p{i}": f"${{p{i - 1}}}${{p{i - 1}}}" for i in range(1, 16)}
     processor = Processor(environ={}, varying=["p0"])

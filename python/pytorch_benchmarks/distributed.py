@@ -25,12 +25,10 @@ class World:
     Attributes:
         rank: This process, from 0. Rank 0 reports.
         size: How many there are.
-        local_rank: This process on its machine, which is the number of its GPU.
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
 
 def replicas(options: Options) -> int:
@@ -56,7 +54,7 @@ def joined(device: torch.device) -> Iterator[World]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield World()
         return
-    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"]))
+    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield world

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,11 +16,10 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True, slots=True)
 class Normalise:
     """Makes inputs and targets of bytes and labels: (x / 255 - mean) / deviation, written as x × scale + shift.
 
-    Attributes:
+    Args:
         dtype: Of the inputs.
         flat: Whether the model wants images as vectors.
         num_classes: Labels are brought into the range of the model's outputs, so that any data set fits any model.
@@ -29,11 +27,14 @@ class Normalise:
         device: Where it happens.
     """
 
-    dtype: torch.dtype
-    flat: bool
-    num_classes: int
-    channels: int
-    device: torch.device
+    def __init__(self, dtype: torch.dtype, flat: bool, num_classes: int, channels: int, device: torch.device) -> None:
+        self.dtype, self.flat, self.num_classes = dtype, flat, num_classes
+        self.channels, self.device = channels, device
+        mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
+        if channels != 3:
+            mean, deviation = mean.mean().expand(channels), deviation.mean().expand(channels)
+        self.scale = (1 / (255 * deviation)).view(1, channels, 1, 1).to(device)
+        self.shift = (-mean / deviation).view(1, channels, 1, 1).to(device)
 
     def empty(self, batch_size: int, height: int, width: int) -> Tensor:
         """Memory for the inputs of one batch."""
@@ -41,18 +42,12 @@ class Normalise:
 
     def __call__(self, images: Tensor, labels: Tensor, into: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs and targets of one batch; `into` is memory for the inputs."""
-        mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
-        if self.channels != 3:
-            mean, deviation = mean.mean().expand(self.channels), deviation.mean().expand(self.channels)
-        shape = (1, self.channels, 1, 1)
-        scale = (1 / (255 * deviation)).view(shape).to(self.device)
-        shift = (-mean / deviation).view(shape).to(self.device)
         if into is None:
             into = self.empty(images.shape[0], images.shape[2], images.shape[3])
         if self.dtype == torch.float32:
-            into.copy_(images).mul_(scale).add_(shift)
+            into.copy_(images).mul_(self.scale).add_(self.shift)
         else:  # eight bits of precision are too few to normalise with
-            into.copy_(images.float().mul_(scale).add_(shift))
+            into.copy_(images.float().mul_(self.scale).add_(self.shift))
         return into.flatten(1) if self.flat else into, labels % self.num_classes
 
 

@@ -1,0 +1,78 @@
+"""What the benchmark program adds to what it times: the same model in a bare loop and in ours, in turn, in one process.
+
+    python benchmarks/harness_overhead.py [--rounds 15]
+
+Inference on the CPU. Each round runs both in a random order and gives one ratio; the median of the ratios is shown, since the machine drifts
+more from round to round than the two differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+
+import torch
+from torch import nn
+
+from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.phases.inference import inference_step
+from pytorch_benchmarks.timing import time_batches
+
+
+class Tiny(nn.Module):
+    """Nearly nothing to do, so that all is overhead."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def bare(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
+    model.eval()
+    with torch.inference_mode():
+        start = time.perf_counter()
+        for _ in range(count):
+            model(inputs)
+        return (time.perf_counter() - start) / count
+
+
+def ours(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
+    step: Callable[[Any], Any] = inference_step(model)
+    batches = itertools.repeat((inputs, None))
+    timing = time_batches(step, batches, count=count, warmup=0, synchronize=lambda: None)
+    return sum(timing.batches) / count  # what the program reports
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    cases: list[tuple[str, nn.Module, torch.Tensor, int]] = [("identity", Tiny(), torch.zeros(1), 20_000)]
+    for name, batch, count in (("deep_mnist", 1, 100), ("deep_mnist", 16, 50), ("resnet18", 1, 20)):
+        model = get_model(name)
+        cases.append((f"{name}, batch {batch}", model, model.inputs(batch, torch.Generator()), count))
+    print("                          bare µs    ours µs   added µs   ratio")
+    for name, model, inputs, count in cases:
+        bare(model, inputs, 10)
+        pairs = []
+        for _ in range(rounds):
+            sides = [bare, ours]
+            random.shuffle(sides)
+            seconds = {side: side(model, inputs, count) for side in sides}
+            pairs.append((seconds[bare] * 1e6, seconds[ours] * 1e6))
+        added = statistics.median(b - a for a, b in pairs)
+        ratio = statistics.median(b / a for a, b in pairs)
+        middle, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+        print(f"{name:22} {middle:>10.1f} {other:>10.1f} {added:>10.2f} {ratio:>7.3f}")
+
+
+if __name__ == "__main__":
+    main()
