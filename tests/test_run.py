@@ -196,6 +196,22 @@ def test_after_kill_9_the_same_command_runs_what_is_missing(dlbs: RunDlbs, tmp_p
     assert all(last_values(log)["exp.status"] == "ok" for log in logs(tmp_path))
 
 
+def test_what_a_killed_run_left_running_does_not_write_into_the_new_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    orphan = "if mkdir first; then sleep 1; for i in {1..50}; do echo from the first; done; touch ended; fi; echo fine"
+    flag = launcher(tmp_path, orphan)
+    process = start(tmp_path, flag)
+    wait_for(lambda: (tmp_path / "first").exists())
+    process.kill()
+    process.wait()
+    body = "while ! test -e ended; do sleep 0.05; done; sleep 0.2; echo second"
+    (tmp_path / "own.sh").write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
+    dlbs("run", *DUMMY, flag, check=True)
+    text = logs(tmp_path)[0].read_text()
+    assert "from the first" not in text
+    assert "\0" not in text
+    assert "second" in text
+
+
 def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
     process = start(tmp_path, "-Pdummy.seconds=3")
     wait_for(lambda: list(tmp_path.glob("logs/*.part")))

@@ -54,7 +54,9 @@ class LocalExecutor:
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
             _write_script(launcher)
-            with part.open("wb") as log:
+            # A new file, not the old one emptied: what a killed run left running may still be writing to that.
+            part.unlink(missing_ok=True)
+            with part.open("xb") as log:
                 outcome = self._run(launcher, log.fileno())
             return self._finish(launcher, part, outcome)
         except OSError as error:
