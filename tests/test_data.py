@@ -369,6 +369,15 @@ def test_normalising(dtype: torch.dtype, channels: int) -> None:
     assert targets.tolist() == [3, 2]
 
 
+def test_inputs_may_have_their_channels_last() -> None:
+    normalise = Normalise(torch.float32, False, 10, 3, torch.device("cpu"), torch.channels_last)
+    images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
+    made, _ = normalise(images, torch.zeros(2))
+    expected, _ = Normalise(torch.float32, False, 10, 3, torch.device("cpu"))(images, torch.zeros(2))
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(made, expected)
+
+
 def test_normalising_for_models_that_want_vectors() -> None:
     made, _ = Normalise(torch.float32, True, 10, 1, torch.device("cpu"))(
         torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2)

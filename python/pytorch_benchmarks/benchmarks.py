@@ -104,6 +104,8 @@ def _benchmark(options: Options, device: torch.device, world: World) -> None:
     _log_facts(model, device, settings)
 
     model = model.to(device=device, dtype=dtype)
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     source = open_source(options, model, device=device, dtype=dtype, world=world)
     log("exp.data", source.title)
     for name, value in source.facts.items():
@@ -164,7 +166,6 @@ def _log_facts(model: Model, device: torch.device, settings: dict[str, Any]) -> 
     log("results.proc_pid", os.getpid())
     log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
-    log("results.num_threads", torch.get_num_threads())
     for name, value in settings.items():
         log(f"results.{name}", value)
 

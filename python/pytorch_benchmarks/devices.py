@@ -68,15 +68,26 @@ def device_title(device: torch.device) -> str:
 
 
 def set_backends(options: Options) -> dict[str, Any]:
-    """Set cuDNN up as asked; return what is in force, for the log.
+    """Set threads, determinism and cuDNN up as asked; return what is in force, for the log.
 
     `cudnn_fastest` was a mode of Torch 7: take the fastest algorithm whatever memory it needs. PyTorch has no such switch. The
     nearest is to let the tuner of `cudnn_benchmark` try every algorithm instead of ten.
     """
-    torch.backends.cudnn.benchmark = options.cudnn_benchmark
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    if options.deterministic:
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # cuBLAS is deterministic with a fixed workspace only
+        torch.use_deterministic_algorithms(True)
+    # The tuner may choose another algorithm in the next run.
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark and not options.deterministic
     if options.cudnn_fastest:
         torch.backends.cudnn.benchmark_limit = 0
     return {
+        "num_threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "channels_last": options.channels_last,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_benchmark_limit": torch.backends.cudnn.benchmark_limit,
     }

@@ -39,6 +39,9 @@ class Options:
     data_loader: str = "threads"
     data_loader_only: bool = False
     crop: str = "auto"
+    num_threads: int = 0
+    channels_last: bool = False
+    deterministic: bool = False
     cudnn_benchmark: bool = True
     cudnn_fastest: bool = False
     seed: int = 1
@@ -141,6 +144,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     add("data_loader", choices=LOADERS, help="whether these workers are threads or processes")
     add("data_loader_only", help="time the loading of data alone; no model runs")
     add("crop", choices=("auto", *CROPS), help="auto crops at random for training and takes the middle for inference")
+    add(
+        "num_threads", type=whole(0), help="threads that compute on the CPU; 0 is torch's own choice, one for each core"
+    )
+    add("channels_last", help="lay images out with the colours of a pixel beside each other")
+    add("deterministic", help="use only algorithms that give the same result every time")
     add("cudnn_benchmark", help="let cuDNN time its algorithms and keep the fastest")
     add("cudnn_fastest", help="with cudnn_benchmark, let cuDNN try every algorithm, not only the first ten")
     add("seed", type=int, help="seed of weights, inputs and shuffling")

@@ -108,6 +108,16 @@ def test_reduced_precision(bench: Bench, dtype: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_threads_layout_and_determinism(bench: Bench) -> None:
+    done = bench("--model=resnet18", *FEW, "--num_threads=1", "--channels_last=true", "--deterministic=true")
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert found["results.num_threads"] == 1
+    assert found["results.channels_last"] is True
+    assert found["results.deterministic"] is True
+    assert found["results.cudnn_benchmark"] is False
+
+
 def test_two_replicas(bench: Bench) -> None:
     done = bench("--model=deep_mnist", "--num_replicas=2", *FEW)
     assert done.returncode == 0, done.stderr

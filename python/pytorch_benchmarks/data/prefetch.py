@@ -25,11 +25,20 @@ class Normalise:
         num_classes: Labels are brought into the range of the model's outputs, so that any data set fits any model.
         channels: Colours of the images.
         device: Where it happens.
+        layout: How the pixels of the inputs lie in memory.
     """
 
-    def __init__(self, dtype: torch.dtype, flat: bool, num_classes: int, channels: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        flat: bool,
+        num_classes: int,
+        channels: int,
+        device: torch.device,
+        layout: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         self.dtype, self.flat, self.num_classes = dtype, flat, num_classes
-        self.channels, self.device = channels, device
+        self.channels, self.device, self.layout = channels, device, layout
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
         if channels != 3:
             mean, deviation = mean.mean().expand(channels), deviation.mean().expand(channels)
@@ -38,7 +47,8 @@ class Normalise:
 
     def empty(self, batch_size: int, height: int, width: int) -> Tensor:
         """Memory for the inputs of one batch."""
-        return torch.empty((batch_size, self.channels, height, width), dtype=self.dtype, device=self.device)
+        shape = (batch_size, self.channels, height, width)
+        return torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=self.layout)
 
     def __call__(self, images: Tensor, labels: Tensor, into: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs and targets of one batch; `into` is memory for the inputs."""

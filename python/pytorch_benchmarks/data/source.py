@@ -37,7 +37,8 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
     """
     if not options.data_dir:
         seed = options.seed + world.rank
-        fixed = synthetic_batches(model, options.batch_size, device=device, dtype=dtype, seed=seed)
+        layout = memory_layout(options.channels_last)
+        fixed = synthetic_batches(model, options.batch_size, device=device, dtype=dtype, seed=seed, layout=layout)
         return Source(fixed, "synthetic")
     if model.unit != "images":
         raise UsageError(f"{model.title} cannot be fed with images: it works on {model.unit}; leave --data_dir out")
@@ -49,7 +50,8 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
     dataset = Backend(options.data_dir)
     order = Order(len(dataset), options.batch_size, options.data_shuffle, options.seed, world.rank, world.size)
     crop = Crop(_crop_kind(options))
-    normalise = Normalise(dtype, len(model.input_shape) == 1, model.num_classes, shape[0], device)
+    layout = memory_layout(options.channels_last)
+    normalise = Normalise(dtype, len(model.input_shape) == 1, model.num_classes, shape[0], device, layout)
     on_cpu = device.type != "cuda"
     workers = options.num_loader_threads
     if options.data_loader == "processes" and workers:
@@ -66,6 +68,11 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
         "data_loader_workers": workers,
     }
     return Source(batches, options.data_backend, facts)
+
+
+def memory_layout(channels_last: bool) -> torch.memory_format:
+    """How the pixels of a batch lie in memory."""
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _crop_kind(options: Options) -> str:
