@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from dlbs.builder import varying_names
 from dlbs.config import Config, dlbs_root
@@ -80,10 +81,12 @@ def _is_lines(path: str | os.PathLike[str]) -> bool:
     return str(path).removesuffix(".gz").endswith(".jsonl")
 
 
-def _open(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
+def _open(path: str | os.PathLike[str]) -> IO[str]:
+    if not str(path).endswith(".gz"):
+        return Path(path).open(encoding="utf-8")
     import gzip
 
-    return gzip.open(path, "rt", encoding="utf-8") if str(path).endswith(".gz") else Path(path).open(encoding="utf-8")
+    return gzip.open(path, "rt", encoding="utf-8")
 
 
 def _parse(source: str, where: str) -> object:

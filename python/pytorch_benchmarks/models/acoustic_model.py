@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["AcousticModel"]
@@ -23,11 +22,7 @@ class AcousticModel(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        sizes = [540, 2048, 2048, 2048, 2048, 2048]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(sizes):
-            layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
-        self.model = nn.Sequential(*layers, nn.Linear(sizes[-1], self.num_classes))
+        self.model = nn.Sequential(*perceptron([540, 2048, 2048, 2048, 2048, 2048, self.num_classes]))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)

@@ -5,22 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["AlexNet", "AlexNetOwt"]
 
 
 def _classifier(num_classes: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(256 * 6 * 6, 4096),
-        nn.ReLU(inplace=True),
-        nn.Dropout(),
-        nn.Linear(4096, 4096),
-        nn.ReLU(inplace=True),
-        nn.Dropout(),
-        nn.Linear(4096, num_classes),
-    )
+    return nn.Sequential(nn.Flatten(), *perceptron([256 * 6 * 6, 4096, 4096, num_classes], dropout=0.5))
 
 
 @register_model("alexnet")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["DeepMnist"]
@@ -22,11 +21,7 @@ class DeepMnist(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        sizes = [784, 2500, 2000, 1500, 1000, 500]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(sizes):
-            layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
-        self.model = nn.Sequential(*layers, nn.Linear(sizes[-1], self.num_classes))
+        self.model = nn.Sequential(*perceptron([784, 2500, 2000, 1500, 1000, 500, self.num_classes]))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)

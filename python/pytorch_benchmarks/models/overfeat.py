@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["OverFeat"]
@@ -35,14 +36,7 @@ class OverFeat(Model):
             nn.MaxPool2d(kernel_size=2, stride=2),
         )
         self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(1024 * 6 * 6, 3072),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(3072, 4096),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(4096, self.num_classes),
+            nn.Flatten(), *perceptron([1024 * 6 * 6, 3072, 4096, self.num_classes], dropout=0.5)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
@@ -32,14 +33,7 @@ class VGG(Model):
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(4096, self.num_classes),
+            nn.Flatten(), *perceptron([512 * 7 * 7, 4096, 4096, self.num_classes], dropout=0.5)
         )
 
     def forward(self, x: Tensor) -> Tensor:
