@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.documents import write_atomically
 from dlbs.executors.outcome import Outcome
+from dlbs.formatting import duration, short_number
 from dlbs.parameters import text
 from dlbs.processor import Experiment
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["Progress", "describe", "duration"]
+__all__ = ["Progress", "describe"]
 
 _TICK_SECONDS = 2.0
 
@@ -38,14 +39,6 @@ def describe(experiment: Experiment) -> str:
         words.append(f"repeat {text(experiment.get('exp.repeat'))}")
     # A hostile name must not write control sequences to the terminal.
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(words))
-
-
-def duration(seconds: float) -> str:
-    """`7 s`, `2 min 5 s`, `3 h 20 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Progress:
@@ -179,7 +172,7 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     words = f"{outcome.status} in {duration(outcome.seconds)}"
     throughput = outcome.results.get("results.throughput")
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
-        words += f", {throughput:.4g} {text(outcome.results.get('results.unit', 'instances'))}/s"
+        words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
     if outcome.message:
         words += f": {outcome.message}"
     if outcome.status not in {"ok", "skipped"}:

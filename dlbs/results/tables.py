@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dlbs.formatting import short_number
 from dlbs.parameters import Parameter, text
 from dlbs.results.records import Record, status_of
 
@@ -159,18 +160,9 @@ def _cell(records: list[Record], key: str) -> str:
         if status_of(record) == "ok" and isinstance(record.get(key), (int, float)) and not isinstance(record[key], bool)
     ]
     if values:
-        return _number(statistics.median(values))
+        return short_number(statistics.median(values))
     bad = [status for status in map(status_of, records) if status != "ok"]
     return bad[0] if bad else "no-result"
-
-
-def _number(value: float) -> str:
-    """Four digits are more than a benchmark repeats."""
-    if value == 0 or not abs(value) < 1e15:
-        return str(value)
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".")
 
 
 def _batch_order(batch: Any) -> tuple[int, float, str]:

@@ -1,0 +1,22 @@
+"""How measured numbers are written for people."""
+
+from __future__ import annotations
+
+__all__ = ["duration", "short_number"]
+
+
+def short_number(value: float) -> str:
+    """`12.35`, `1,234`: four digits are more than a benchmark repeats."""
+    if value == 0 or not abs(value) < 1e15:
+        return str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `2 min 5 s`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
