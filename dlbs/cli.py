@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dlbs.errors import DlbsError
+from dlbs.formatting import printable
 
 if TYPE_CHECKING:
     from dlbs.config import Config
@@ -179,7 +180,7 @@ def run(command: click.Command, name: str) -> None:
     except DlbsError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 2
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""How measured numbers are written for people."""
+"""How numbers and strangers' texts are written for people."""
 
 from __future__ import annotations
 
-__all__ = ["duration", "short_number"]
+__all__ = ["duration", "printable", "short_number"]
 
 
 def short_number(value: float) -> str:
@@ -20,3 +20,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def printable(text: str) -> str:
+    """The text without control characters but line ends: a hostile name must not write control sequences to a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

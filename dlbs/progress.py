@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.documents import write_atomically
 from dlbs.executors.outcome import Outcome
-from dlbs.formatting import duration, short_number
+from dlbs.formatting import duration, printable, short_number
 from dlbs.parameters import text
 from dlbs.processor import Experiment
 
@@ -37,8 +37,7 @@ def describe(experiment: Experiment) -> str:
         words.append(f"batch {text(experiment['exp.replica_batch'])}")
     if experiment.get("exp.repeats", 1) != 1:
         words.append(f"repeat {text(experiment.get('exp.repeat'))}")
-    # A hostile name must not write control sequences to the terminal.
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(words))
+    return printable(" ".join(words).replace("\n", "?"))
 
 
 class Progress:
@@ -177,4 +176,4 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
         words += f": {outcome.message}"
     if outcome.status not in {"ok", "skipped"}:
         words += f" (log: {text(experiment.get('exp.log_file'))})"
-    return words
+    return printable(words)

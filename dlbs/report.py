@@ -43,6 +43,7 @@ def report_command(paths: tuple[str, ...], kind: str, filter_query: str | None) 
     from rich.text import Text
 
     from dlbs.config import load_config
+    from dlbs.formatting import printable
     from dlbs.results.query import compile_query
     from dlbs.results.records import load_records
     from dlbs.results.tables import regular_tables
@@ -54,20 +55,15 @@ def report_command(paths: tuple[str, ...], kind: str, filter_query: str | None) 
         raise LogError("no experiments to report", where=" ".join(paths), hint="dlbs parse says what the logs hold")
     out = console()
     for table in regular_tables(records, load_config().declarations):
-        shown = Table(title=Text(table.title), title_justify="left", title_style="bold")
+        shown = Table(title=Text(printable(table.title)), title_justify="left", title_style="bold")
         for number, name in enumerate(table.header):
-            shown.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+            shown.add_column(Text(printable(name)), justify="right" if number else "left", no_wrap=True)
         for row in table.rows:
-            shown.add_row(*(Text(_printable(cell)) for cell in row))
+            shown.add_row(*(Text(printable(cell)) for cell in row))
         out.print(shown)
         for line in table.legend:
             out.print(f"  {line}")
         out.print()
-
-
-def _printable(cell: str) -> str:
-    """Results come from strangers: no control sequences on the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in cell)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,13 @@ def test_errors_are_one_line_with_exit_code_2(dlbs: RunDlbs, tmp_path: Path, arg
     assert list(tmp_path.iterdir()) == []
 
 
+def test_errors_write_no_control_sequences(dlbs: RunDlbs) -> None:
+    done = dlbs("run", "-Pexp.docker=false", '-Pexp.framework="a\\u001b[31mb"')
+    assert done.returncode == 2
+    assert "a?[31mb" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 def test_debug_shows_the_traceback(dlbs: RunDlbs) -> None:
     done = dlbs("run", "-Pexp.modle=a", "--debug")
     assert done.returncode != 0

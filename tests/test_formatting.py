@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.formatting import duration, short_number
+from dlbs.formatting import duration, printable, short_number
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,7 @@ def test_short_number(value: float, expected: str) -> None:
 )
 def test_duration(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_printable() -> None:
+    assert printable("a\x1b[31mb\nc é") == "a?[31mb\nc é"

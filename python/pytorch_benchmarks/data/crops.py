@@ -78,7 +78,8 @@ def place(image: Tensor, box: Box, target: Tensor) -> None:
     part = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
     if part.shape[1:] != target.shape[1:]:
         part = resize(part, target.shape[1], target.shape[2])
-    # torch mirrors with vector instructions: 6 microseconds for 3x224x224 where numpy takes 38, or 175 with channels last.
+    # torch mirrors with vector instructions: for 3x224x224, 6 microseconds where numpy takes
+    # 38, and with channels last 13 where numpy takes 175.
     target.copy_(part.flip(-1) if box.mirror else part)
 
 

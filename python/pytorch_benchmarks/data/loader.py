@@ -152,7 +152,7 @@ def _filled_by_caller(dataset: Dataset, order: Order, crop: Crop, ring: _Ring) -
     for number, indices in enumerate(order.batches()):
         images, labels = ring.bytes_of(number)
         setting = torch.get_num_threads()
-        torch.set_num_threads(1)  # one picture is too little work to share: it takes three times as long
+        torch.set_num_threads(1)  # one picture is too little work to share: 311 images/s with two threads, 869 with one
         try:
             _fill(dataset, indices, range(len(indices)), number, order, crop, images, labels)
             ring.complete(number)
