@@ -205,6 +205,15 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
             f"--cudnn_benchmark={'true' if values['pytorch.cudnn_benchmark'] else 'false'}",
             f"--cudnn_fastest={'true' if values['pytorch.cudnn_fastest'] else 'false'}",
             f"--seed={seed}",
+            "--amp=true" if values["pytorch.amp"] else "",
+            f"--compile={values['pytorch.compile']}" if values["pytorch.compile"] else "",
+            "--cuda_graphs=true" if values["pytorch.cuda_graphs"] else "",
+            f"--data={values['pytorch.data']}" if values["pytorch.data"] != "auto" else "",
+            f"--min_time={values['pytorch.min_time']}" if values["pytorch.min_time"] else "",
+            f"--sync={values['pytorch.sync']}" if values["pytorch.sync"] != "each" else "",
+            f"--passes={values['pytorch.passes']}" if values["pytorch.passes"] != "memory,flops" else "",
+            f"--peak_tflops={values['pytorch.peak_tflops']}" if values["pytorch.peak_tflops"] else "",
+            f"--profile={values['pytorch.profile']}" if values["pytorch.profile"] else "",
             "--model_opts=" + json.dumps(options) if options else "",
         ]
         values["pytorch.bench_path"] = f"{root}/python" if not docker else "/workspace"

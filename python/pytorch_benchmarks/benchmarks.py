@@ -18,40 +18,56 @@ import math
 import time
 import traceback
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
-from pytorch_benchmarks.log import log
+from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options import Options, parse_options
 
 if TYPE_CHECKING:
     import torch
 
     from pytorch_benchmarks.distributed import World
-    from pytorch_benchmarks.models.model import Model
+    from pytorch_benchmarks.load import Load
+    from pytorch_benchmarks.timing import Timing
+    from pytorch_benchmarks.workload import Workload
 
 __all__ = ["main"]
+
+_STARTED = perf_counter()  # 0.1 s after the interpreter; torch is yet to be imported
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark and return the exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 130 interrupted."""
     options = parse_options(arguments)
+    log = Log()
+    code = _guarded(options, sys.argv[1:] if arguments is None else arguments, log)
+    if options.json:
+        try:
+            log.write(options.json)
+        except OSError as error:
+            return code or _fail(f"--json: cannot write {options.json}: {error}", UsageError.exit_code, log)
+    return code
+
+
+def _guarded(options: Options, arguments: Sequence[str], log: Log) -> int:
     try:
-        _start(options, sys.argv[1:] if arguments is None else arguments)
+        _start(options, arguments, log)
     except BenchmarkError as error:
         if options.debug:
             traceback.print_exc(file=sys.stdout)
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code, log)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", 130, log)
     except Exception as error:
         traceback.print_exc(file=sys.stdout)
         explained = _explain(error, options)
-        return _fail(str(explained), explained.exit_code)
+        return _fail(str(explained), explained.exit_code, log)
     return 0
 
 
-def _fail(message: str, exit_code: int) -> int:
+def _fail(message: str, exit_code: int, log: Log) -> int:
     line = " ".join(message.split())
     log("exp.status_msg", line)
     print(f"error: {line}", file=sys.stderr, flush=True)
@@ -68,106 +84,191 @@ def _explain(error: Exception, options: Options) -> BenchmarkError:
         )
     if "not implemented for" in text:
         return UsageError(
-            f"{options.model} has an operation that does not exist in {options.dtype} on this device: use another --dtype ({text})"
+            f"{options.model} has an operation that does not exist in {options.dtype} on this device: use another --dtype, or --amp, "
+            f"which computes what it must in float32 ({text})"
         )
+    if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
+        return BenchmarkError(f"--compile {options.compile}: {text.splitlines()[0] if text else type(error).__name__}")
     return BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
 
 
-def _start(options: Options, arguments: Sequence[str]) -> None:
+def _start(options: Options, arguments: Sequence[str], log: Log) -> None:
+    for flag, path in (("--json", options.json), ("--profile", options.profile)):
+        directory = os.path.dirname(os.path.abspath(path))
+        if path and not os.access(directory, os.W_OK):
+            raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
+
     from pytorch_benchmarks.devices import select_device
     from pytorch_benchmarks.distributed import joined, restart_under_torchrun
 
     device = select_device(options)
     restart_under_torchrun(options, arguments)
     with joined(device) as world:
-        _benchmark(options, device, world)
+        _benchmark(options, device, world, log)
 
 
-def _benchmark(options: Options, device: torch.device, world: World) -> None:
+def _benchmark(options: Options, device: torch.device, world: World, log: Log) -> None:
+    """One benchmark from top to bottom: what runs, the timed batches, the results, the passes that measure something else."""
     import torch
 
-    from pytorch_benchmarks.data.source import open_source
-    from pytorch_benchmarks.devices import dtype_of, set_backends, synchronizer
-    from pytorch_benchmarks.distributed import parallel, slowest
-    from pytorch_benchmarks.metrics import time_metrics
-    from pytorch_benchmarks.phases.inference import inference_step
-    from pytorch_benchmarks.phases.ingestion import ingestion_step
-    from pytorch_benchmarks.phases.training import training_step
-    from pytorch_benchmarks.timing import time_batches
+    from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
+    from pytorch_benchmarks.distributed import largest
+    from pytorch_benchmarks.energy import Energy
+    from pytorch_benchmarks.load import Load
+    from pytorch_benchmarks.precision import choose_precision, slow_on_this_cpu
+    from pytorch_benchmarks.timing import Schedule, time_batches
+    from pytorch_benchmarks.workload import build_workload
 
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dtype = dtype_of(options)
-    settings = set_backends(options)
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
+    precision = choose_precision(options, device)
+    settings = set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)
-    model = _model(options)
-    _log_facts(model, device, settings)
+    workload = build_workload(options, device, world, precision)
+    settings |= {"precision": precision.describe(), "compile": options.compile, "cuda_graphs": options.cuda_graphs}
+    _log_facts(log, options, workload, device, settings)
+    if slow_on_this_cpu(precision):
+        log.warn(f"this processor has no instructions for {options.dtype}: expect a fraction of the speed of float32")
+    if options.num_threads > (os.cpu_count() or 1):
+        log.warn(
+            f"--num_threads {options.num_threads}: more threads than the {os.cpu_count()} processors only cost time"
+        )
 
-    model = model.to(device=device, dtype=dtype)
-    if options.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    source = open_source(options, model, device=device, dtype=dtype, world=world)
-    log("exp.data", source.title)
-    for name, value in source.facts.items():
-        log(f"results.{name}", value)
-    if options.data_loader_only:
-        step = ingestion_step()
-    elif options.forward_only:
-        step = inference_step(model)
-    else:
-        step = training_step(model, parallel(model, world, device))
-
+    load, energy = Load(), Energy(device)
+    started = perf_counter()
     log("results.start_time", _timestamp())
     timing = time_batches(
-        step,
-        source.batches,
-        count=options.num_batches,
-        warmup=options.num_warmup_batches,
+        workload.step,
+        workload.source.batches,
+        Schedule(options.num_batches, options.num_warmup_batches, options.min_time, options.sync),
         synchronize=synchronizer(device),
+        make_event=event_maker(device),
+        observers=(load, energy),
+        agree=lambda number: largest(number, world, device),
     )
     log("results.end_time", _timestamp())
 
-    if not (options.forward_only or options.data_loader_only):
-        loss = float(timing.result)
-        log("results.loss", loss if math.isfinite(loss) else str(loss))
-        if not math.isfinite(loss):
-            raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
-    times = slowest(timing.batches, world, device)
-    instances = options.batch_size * world.size
     first = timing.warmup[0] if len(timing.warmup) else timing.batches[0]
     log("results.time_first_batch", 1000.0 * first)
-    log("results.time_data_wait", 1000.0 * sum(timing.data_waits) / len(timing.data_waits))
-    for key, value in time_metrics(times, instances).items():
+    log("results.time_to_first_batch", 1000.0 * (started - _STARTED + first))
+    _log_loss(log, workload, timing, world, device)
+    _log_load(log, load, len(timing.batches))
+    for key, value in energy.metrics(options.batch_size * len(timing.batches)).items():
         log(key, value)
-    if world.rank == 0:
-        print(_summary(options, model.unit, times, instances), flush=True)
+    _log_times(log, options, workload, timing, world, device)
+    _run_passes(log, options, workload, device, precision.describe())
 
 
-def _model(options: Options) -> Model:
-    from pytorch_benchmarks.model_factory import UnknownModelError, get_model
+def _log_facts(log: Log, options: Options, workload: Workload, device: torch.device, settings: dict[str, Any]) -> None:
+    from dataclasses import asdict
 
-    try:
-        return get_model(options.model, **options.model_opts)
-    except UnknownModelError as error:
-        raise UsageError(str(error)) from None
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
-
-
-def _log_facts(model: Model, device: torch.device, settings: dict[str, Any]) -> None:
     import torch
 
     from pytorch_benchmarks.devices import device_title
+    from pytorch_benchmarks.environment import environment
 
+    model, source = workload.model, workload.source
     log("exp.framework_title", "PyTorch")
     log("exp.framework_version", torch.__version__)
     log("exp.model_title", model.title)
     log("exp.device_title", device_title(device))
+    log("exp.data", source.title)
+    log("exp.flags", {name: "auto" if value is None else value for name, value in asdict(options).items()})
+    for name, value in environment(device).items():
+        log(f"exp.env.{name}", value)
     log("results.proc_pid", os.getpid())
     log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
-    for name, value in settings.items():
+    log("results.time_build", 1000.0 * workload.build_seconds)
+    for name, value in {**settings, **source.facts}.items():
         log(f"results.{name}", value)
+
+
+def _log_loss(log: Log, workload: Workload, timing: Timing, world: World, device: torch.device) -> None:
+    """A loss that is not finite is a failure: the numbers would mean nothing."""
+    from pytorch_benchmarks.distributed import mean
+
+    if workload.phase != "training":
+        return
+    loss = mean(float(timing.result), world, device)
+    log("results.loss", loss if math.isfinite(loss) else str(loss))
+    if not math.isfinite(loss):
+        raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
+
+
+def _log_load(log: Log, load: Load, batches: int) -> None:
+    from pytorch_benchmarks.load import COMPETING_FROM
+
+    found = load.metrics(batches)
+    for key, value in found.items():
+        log(key, value)
+    competing = found["results.competing_load"]
+    if competing is not None and competing > COMPETING_FROM:
+        log.warn(
+            f"other programs used {competing:.0%} of the processors meanwhile, and pushed this one aside "
+            f"{found['results.context_switches_involuntary']:.0f} times: run it alone"
+        )
+
+
+def _log_times(
+    log: Log, options: Options, workload: Workload, timing: Timing, world: World, device: torch.device
+) -> None:
+    from array import array
+    from statistics import fmean, median
+
+    from pytorch_benchmarks.distributed import slowest
+    from pytorch_benchmarks.metrics import STEADY_WITHIN, time_metrics
+
+    times = slowest(timing.batches, world, device)
+    (total,) = slowest(array("d", [timing.total]), world, device)
+    instances = options.batch_size * world.size
+    log("results.sync", options.sync)
+    log("results.warmup_batches", len(timing.warmup))
+    if timing.warmup_steady is not None:
+        log("results.warmup_steady", timing.warmup_steady)
+        if not timing.warmup_steady:
+            log.warn(
+                "the batch times were not steady when warm-up had to end: the machine is busy or its clock changes"
+            )
+    if options.compile and len(timing.warmup):
+        log("results.time_compile", 1000.0 * max(0.0, timing.warmup[0] - median(times)))
+    log("results.time_data_wait", 1000.0 * fmean(timing.data_waits))
+    if timing.device is not None:
+        log("results.time_device", 1000.0 * fmean(timing.device))
+    for key, value in workload.metrics(len(times), world.size).items():
+        log(key, value)
+    for key, value in time_metrics(times, instances, total if options.sync == "end" else None).items():
+        log(key, value)
+    drift = log.values["results.drift"]
+    if drift is not None and abs(drift) > STEADY_WITHIN:
+        log.warn(
+            f"not steady: the last third of the batches took {abs(drift):.0%} {'more' if drift > 0 else 'less'} time than the first; "
+            "warm up for longer (--num_warmup_batches auto) or look for what else runs"
+        )
+    if world.rank == 0:
+        print(_summary(options, workload, fmean(times), log.values["results.throughput"], len(times)), flush=True)
+
+
+def _run_passes(log: Log, options: Options, workload: Workload, device: torch.device, precision: str) -> None:
+    from pytorch_benchmarks.devices import synchronizer
+    from pytorch_benchmarks.passes import count_flops, peak_memory, write_profile
+    from pytorch_benchmarks.peaks import peak_tflops
+
+    if "memory" in options.passes:
+        found = peak_memory(workload.step, workload.source.batches, device, synchronizer(device))
+        for name, value in found.items():
+            log(f"results.{name}", value)
+    if "flops" in options.passes and workload.phase != "ingestion":
+        flops = count_flops(workload.eager_step, next(workload.source.batches), workload.model)
+        achieved = flops / (log.values["results.time"] / 1000)
+        log("results.flops_per_batch", flops)
+        log("results.flops", achieved)
+        peak = options.peak_tflops or peak_tflops(
+            log.values["exp.device_title"], precision.split()[-2 if "autocast" in precision else 0]
+        )
+        log("results.mfu", achieved / (1e12 * peak) if peak else None)
+    if options.profile and log.reports:
+        write_profile(options.profile, workload.step, workload.source.batches, device)
 
 
 def _timestamp() -> str:
@@ -176,14 +277,19 @@ def _timestamp() -> str:
     return time.strftime("%Y-%m-%d:%H:%M:%S", time.localtime(now)) + f":{int(now % 1 * 1000):03d}"
 
 
-def _summary(options: Options, unit: str, seconds: Sequence[float], instances: int) -> str:
-    mean = sum(seconds) / len(seconds)
-    phase = "data ingestion" if options.data_loader_only else "inference" if options.forward_only else "training"
+def _summary(options: Options, workload: Workload, mean: float, throughput: float, batches: int) -> str:
     return (
-        f"{options.model} {phase}, batch {instances}, {options.dtype}: {1000 * mean:.2f} ms a batch, "
-        f"{instances / mean:.1f} {unit}/s ({len(seconds)} batches)"
+        f"{options.model} {workload.phase}, batch {options.batch_size}, {options.dtype}: {1000 * mean:.2f} ms a batch, "
+        f"{throughput:.1f} {workload.model.unit}/s ({batches} batches)"
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Tearing the interpreter down with torch in it takes 0.4 s that nobody needs. Workers have ended with the benchmark; those of
+    # torch.compile have not.
+    if "torch._inductor.async_compile" in sys.modules:
+        sys.exit(exit_code)
+    os._exit(exit_code)

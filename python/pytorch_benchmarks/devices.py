@@ -5,58 +5,75 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.options import Options
 
-__all__ = ["device_title", "dtype_of", "select_device", "set_backends", "synchronizer"]
+__all__ = ["Event", "device_title", "event_maker", "select_device", "set_backends", "synchronizer"]
 
-_DTYPES = {
-    "float": torch.float32,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
+
+class Event(Protocol):
+    """A place in the device's stream of work, with the time at which the device got there."""
+
+    def record(self) -> Any: ...
+
+    def elapsed_time(self, end: Any) -> float:
+        """Milliseconds from this event to a later one."""
 
 
 def select_device(options: Options) -> torch.device:
-    """The device that the options ask for.
+    """The device that the options ask for: `gpu` is whichever kind PyTorch finds (CUDA, ROCm, XPU, MPS).
 
     Raises:
-        UsageError: There is no such device, or more GPUs are wanted than there are.
+        UsageError: There is no such device, or more are wanted than there are.
     """
-    count = torch.cuda.device_count()
-    if options.device == "cpu" or (options.device == "auto" and (count == 0 or options.num_gpus == 0)):
+    found = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if found else 0
+    wanted = options.device
+    if wanted == "cpu" or (wanted == "auto" and (count == 0 or options.num_gpus == 0)):
         return torch.device("cpu")
-    if count == 0:
+    if found is None or (wanted not in {"auto", "gpu"} and wanted != found.type):
+        there = "the cpu alone" if found is None else f"cpu and {found.type}"
         raise UsageError(
-            "no GPU is available to PyTorch: use --device cpu, or check CUDA_VISIBLE_DEVICES and the driver"
+            f"--device {wanted}: PyTorch {torch.__version__} finds {there} here, no such GPU: use --device cpu, or check the driver, "
+            "CUDA_VISIBLE_DEVICES and the build of PyTorch"
         )
     if options.num_gpus == 0:
-        raise UsageError("--device gpu with --num_gpus 0: give a number of GPUs, or use --device cpu")
+        raise UsageError(f"--device {wanted} with --num_gpus 0: give a number of GPUs, or use --device cpu")
     if options.num_gpus > count:
         raise UsageError(f"--num_gpus {options.num_gpus}, but PyTorch sees {count}: check CUDA_VISIBLE_DEVICES")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-
-
-def dtype_of(options: Options) -> torch.dtype:
-    return _DTYPES[options.dtype]
+    return torch.device(found.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def synchronizer(device: torch.device) -> Callable[[], Any]:
     """A function that waits until the device has finished."""
-    if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
-    return lambda: None  # a CPU step has finished when it returns
+    if device.type == "cpu":
+        return lambda: None  # a CPU step has finished when it returns
+    return lambda: torch.accelerator.synchronize(device)
+
+
+def event_maker(device: torch.device) -> Callable[[], Event] | None:
+    """Makes events that take the time on the device; None if the device has none: on a CPU, the wall clock says it all."""
+    if device.type == "cpu":
+        return None
+    module = torch.get_device_module(device)
+    kind = getattr(module, "Event", None) or getattr(getattr(module, "event", None), "Event", None)
+    return None if kind is None else lambda: kind(enable_timing=True)
 
 
 def device_title(device: torch.device) -> str:
     """Marketing name of the processor that computes."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return cpu_title()
+    name = getattr(torch.get_device_module(device), "get_device_name", None)
+    return str(name(device)) if name else f"{platform.processor() or platform.machine()} {device.type}"
+
+
+def cpu_title() -> str:
+    """Marketing name of the CPU."""
     try:
         with open("/proc/cpuinfo") as lines:
             for line in lines:
@@ -67,8 +84,10 @@ def device_title(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def set_backends(options: Options) -> dict[str, Any]:
+def set_backends(options: Options, *, tf32: bool) -> dict[str, Any]:
     """Set threads, determinism and cuDNN up as asked; return what is in force, for the log.
+
+    PyTorch lets convolutions round float32 to TF32 by default. Here float32 is float32, and `--dtype tf32` asks for the other.
 
     `cudnn_fastest` was a mode of Torch 7: take the fastest algorithm whatever memory it needs. PyTorch has no such switch. The
     nearest is to let the tuner of `cudnn_benchmark` try every algorithm instead of ten.
@@ -76,10 +95,11 @@ def set_backends(options: Options) -> dict[str, Any]:
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     if options.deterministic:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # cuBLAS is deterministic with a fixed workspace only
+        # cuBLAS is deterministic with a fixed workspace only.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     # The tuner may choose another algorithm in the next run.
     torch.backends.cudnn.benchmark = options.cudnn_benchmark and not options.deterministic
     if options.cudnn_fastest:

@@ -15,7 +15,10 @@ from torch import nn
 
 from pytorch_benchmarks.options import Options
 
-__all__ = ["World", "joined", "replicas", "restart_under_torchrun", "slowest"]
+__all__ = ["World", "joined", "largest", "mean", "parallel", "replicas", "restart_under_torchrun", "slowest"]
+
+
+_COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def joined(device: torch.device) -> Iterator[World]:
         yield World()
         return
     world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.distributed.init_process_group(_COMMUNICATION.get(device.type, "gloo"))
     try:
         yield world
     finally:
@@ -66,13 +69,27 @@ def parallel(model: Any, world: World, device: torch.device) -> nn.Module:
     """The model with gradients averaged over all processes."""
     if world.size == 1:
         return model  # type: ignore[no-any-return]
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+    return nn.parallel.DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device.index])
 
 
 def slowest(times: array[float], world: World, device: torch.device) -> array[float]:
     """Batch times of all processes together: a batch is finished when the slowest replica has finished it."""
     if world.size == 1:
         return times
-    values = torch.tensor(times, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MAX)
-    return array("d", values.tolist())
+    return array("d", _reduced(list(times), device, torch.distributed.ReduceOp.MAX))
+
+
+def largest(number: int, world: World, device: torch.device) -> int:
+    """The largest of all processes' numbers."""
+    return number if world.size == 1 else int(_reduced([number], device, torch.distributed.ReduceOp.MAX)[0])
+
+
+def mean(number: float, world: World, device: torch.device) -> float:
+    """The mean of all processes' numbers."""
+    return number if world.size == 1 else _reduced([number], device, torch.distributed.ReduceOp.SUM)[0] / world.size
+
+
+def _reduced(numbers: Sequence[float], device: torch.device, operation: Any) -> list[float]:
+    values = torch.tensor(numbers, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(values, op=operation)
+    return list(values.tolist())

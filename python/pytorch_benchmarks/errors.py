@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchmarkError", "OutOfMemoryError", "UsageError"]
+__all__ = ["BenchmarkError", "OutOfMemoryError", "UnknownModelError", "UsageError"]
 
 
 class BenchmarkError(Exception):
@@ -15,6 +15,10 @@ class UsageError(BenchmarkError):
     """An option is wrong or cannot be had on this machine. Exit code 2."""
 
     exit_code = 2
+
+
+class UnknownModelError(UsageError, LookupError):
+    """No model of that name is known."""
 
 
 class OutOfMemoryError(BenchmarkError):

@@ -6,11 +6,52 @@ import json
 import os
 from typing import Any
 
-__all__ = ["log"]
+__all__ = ["Log"]
 
 
-def log(key: str, value: Any) -> None:
-    """Print one value; of several processes, the first one reports. Times are milliseconds, throughput is instances per second, memory is bytes."""
-    if os.environ.get("RANK", "0") != "0":
-        return
-    print(f"__{key}__= {json.dumps(value)}", flush=True)
+class Log:
+    """Prints values as they become known, and keeps them for a result file.
+
+    Times are milliseconds, throughput is instances per second, memory is bytes, energy is joules.
+
+    Attributes:
+        values: What was logged, the last of each key.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def __call__(self, key: str, value: Any) -> None:
+        """Log one value; of several processes, the first one prints."""
+        self.values[key] = value
+        if self.reports:
+            print(f"__{key}__= {json.dumps(value)}", flush=True)
+
+    @property
+    def reports(self) -> bool:
+        """Whether this is the process that speaks for all."""
+        return os.environ.get("RANK", "0") == "0"
+
+    def warn(self, text: str) -> None:
+        """Say what makes the numbers doubtful, for people and, in the list `results.warnings`, for programs."""
+        if self.reports:
+            print(f"warning: {text}", flush=True)
+        self("results.warnings", [*self.values.get("results.warnings", []), text])
+
+    def write(self, path: str) -> None:
+        """Write all values as one JSON object; whoever reads the file at the same time sees the old one or the new one.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if not self.reports:
+            return
+        beside = f"{path}.part{os.getpid()}"
+        try:
+            with open(beside, "w", encoding="utf-8") as stream:
+                json.dump(self.values, stream, indent=1)
+                stream.write("\n")
+            os.replace(beside, path)
+        finally:
+            if os.path.exists(beside):
+                os.unlink(beside)

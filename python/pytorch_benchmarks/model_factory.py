@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pytorch_benchmarks import models
+from pytorch_benchmarks.errors import UnknownModelError
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["ModelFactory", "UnknownModelError", "get_model", "list_models", "register_model"]
@@ -18,10 +19,6 @@ Builder = Callable[..., Model]
 BuilderType = TypeVar("BuilderType", bound=Builder)
 
 _BUILDERS: dict[str, Builder] = {}
-
-
-class UnknownModelError(LookupError):
-    """No model of that name is registered."""
 
 
 def register_model(name: str) -> Callable[[BuilderType], BuilderType]:
@@ -54,10 +51,19 @@ def list_models(pattern: str = "*") -> list[str]:
 def get_model(name: str, **options: Any) -> Model:
     """Build a model with random weights.
 
+    Args:
+        name: Of a registered model, or `PROVIDER:MODEL` for one of another package.
+        options: Keyword arguments of its builder.
+
     Raises:
         UnknownModelError: The message names the closest models.
+        UsageError: The provider's package does not import.
         TypeError: The model does not have one of the options.
     """
+    if ":" in name:
+        from pytorch_benchmarks.providers import provided_model
+
+        return provided_model(name, **options)
     builders = _load()
     if name not in builders:
         close = difflib.get_close_matches(name, builders, n=3, cutoff=0.5)

@@ -12,7 +12,11 @@ from typing import Any, NoReturn
 
 __all__ = ["Options", "boolean", "parse_options", "whole"]
 
-DTYPES = ("float", "float32", "float16", "bfloat16")
+DTYPES = ("float", "float32", "tf32", "float16", "bfloat16")
+DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "xpu")
+SYNTHETIC = ("synthetic/device", "synthetic/pinned", "synthetic/pageable")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+PASSES = ("memory", "flops")
 BACKENDS = ("caffe_lmdb", "image_folder")
 LOADERS = ("threads", "processes")
 CROPS = ("random_resized", "random_crop_mirror", "center")
@@ -20,18 +24,27 @@ CROPS = ("random_resized", "random_crop_mirror", "center")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One benchmark, as asked for. See `benchmarks.py --help` for what each option means."""
+    """One benchmark, as asked for. See `benchmarks.py --help` for what each option means.
+
+    `num_warmup_batches` is None for `auto`.
+    """
 
     model: str
     model_opts: dict[str, Any] = field(default_factory=dict)
     forward_only: bool = False
     batch_size: int = 16
     num_batches: int = 10
-    num_warmup_batches: int = 2
+    num_warmup_batches: int | None = 2
+    min_time: float = 0.0
+    sync: str = "each"
     num_gpus: int = 1
     num_replicas: int = 0
     device: str = "auto"
     dtype: str = "float32"
+    amp: bool = False
+    compile: str = ""
+    cuda_graphs: bool = False
+    data: str = "auto"
     data_dir: str = ""
     data_backend: str = "caffe_lmdb"
     data_shuffle: bool = False
@@ -45,6 +58,10 @@ class Options:
     cudnn_benchmark: bool = True
     cudnn_fastest: bool = False
     seed: int = 1
+    passes: tuple[str, ...] = PASSES
+    peak_tflops: float = 0.0
+    profile: str = ""
+    json: str = ""
     debug: bool = False
 
 
@@ -92,6 +109,28 @@ def whole(minimum: int) -> Callable[[str], int]:
     return convert
 
 
+def _or_auto(convert: Callable[[str], int]) -> Callable[[str], int | None]:
+    return lambda value: None if value == "auto" else convert(value)
+
+
+def _positive(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number") from None
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
+    return number
+
+
+def _passes(value: str) -> tuple[str, ...]:
+    names = tuple(name for name in value.split(",") if name and name != "none")
+    for name in names:
+        if name not in PASSES:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PASSES)}, none")
+    return names
+
+
 def _object(value: str) -> dict[str, Any]:
     try:
         found = json.loads(value) if value else {}
@@ -128,15 +167,42 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     add("forward_only", help="benchmark inference (true) or training (false)")
     add("batch_size", type=whole(1), help="instances in one batch of one device")
     add("num_batches", type=whole(1), help="batches that are timed")
-    add("num_warmup_batches", type=whole(0), help="batches that run before the timed ones")
+    add(
+        "num_warmup_batches",
+        type=_or_auto(whole(0)),
+        metavar="N|auto",
+        help="batches that run before the timed ones; auto runs them until their times are steady",
+    )
+    add(
+        "min_time",
+        type=_positive,
+        metavar="SECONDS",
+        help="time batches for so long, instead of a number of them; 0: num_batches",
+    )
+    add(
+        "sync",
+        choices=["each", "end"],
+        help="wait for the device before and after each batch, or once at the end, as training loops do",
+    )
     add("num_gpus", type=whole(0), help="GPUs to use, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU")
     add(
         "num_replicas",
         type=whole(0),
         help="processes, one model replica each; 0 is one for each GPU, or one on the CPU",
     )
-    add("device", choices=["auto", "cpu", "gpu"], help="auto is the GPU if there is one")
+    add("device", choices=DEVICES, help="gpu is whichever kind PyTorch finds; auto is that, or else the CPU")
     add("dtype", choices=DTYPES, help="type of weights, inputs and arithmetic; float is float32")
+    add("amp", help="keep weights in float32 and compute in --dtype where that is safe (autocast, scaled gradients)")
+    add(
+        "compile",
+        nargs="?",
+        const="default",
+        choices=["", *COMPILE_MODES],
+        metavar="MODE",
+        help=f"compile the model with torch.compile: {', '.join(COMPILE_MODES)}",
+    )
+    add("cuda_graphs", help="record the work of a batch as a CUDA graph and replay it")
+    add("data", choices=["auto", *SYNTHETIC], help="where synthetic data lie: on the device (auto) or in host memory")
     add("data_dir", metavar="DIR", help="directory of a data set; without it, inputs are synthetic")
     add("data_backend", choices=BACKENDS, help="how the data set is stored")
     add("data_shuffle", help="read instances in a random order")
@@ -152,6 +218,20 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     add("cudnn_benchmark", help="let cuDNN time its algorithms and keep the fastest")
     add("cudnn_fastest", help="with cudnn_benchmark, let cuDNN try every algorithm, not only the first ten")
     add("seed", type=int, help="seed of weights, inputs and shuffling")
+    add(
+        "passes",
+        type=_passes,
+        metavar="memory,flops|none",
+        help="what is measured after the timed batches, each on a batch of its own",
+    )
+    add(
+        "peak_tflops",
+        type=_positive,
+        metavar="TFLOPS",
+        help="peak of the device in this precision, for its utilisation; 0: from a table",
+    )
+    add("profile", metavar="FILE", help="write a Chrome trace of three more batches")
+    add("json", metavar="FILE", help="write all results as one JSON object, too")
     add("debug", help="print a traceback also for errors that explain themselves")
     return Options(**vars(parser.parse_args(arguments)))
 

@@ -3,76 +3,248 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import math
+import statistics
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Timing", "time_batches"]
+from pytorch_benchmarks.devices import Event
+
+__all__ = ["Observer", "Schedule", "Timing", "is_steady", "time_batches"]
+
+# Automatic warm-up ends when the median of five batches differs by at most 3 % from that of the five before.
+WINDOW, TOLERANCE = 5, 0.03
+MOST_WARMUP_BATCHES, MOST_WARMUP_SECONDS = 200, 60.0
+_MOST_AT_A_TIME = 10_000  # events and times that are made before a run
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How much is run, and when the device is waited for.
+
+    Attributes:
+        count: Timed batches, at least one.
+        warmup: Batches before them; None goes on until their times are steady, at most for 200 batches or a minute.
+        min_time: Seconds that the timed batches take at least together; 0 runs `count` batches instead.
+        sync: `each` waits for the device before and after every batch; `end` lets it run ahead and waits once, as a training loop
+            does: a batch's time is then from when the device finished the one before until it has finished this one.
+    """
+
+    count: int
+    warmup: int | None = 0
+    min_time: float = 0.0
+    sync: str = "each"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Wall times of batches, in seconds.
+    """Times of batches, in seconds.
 
     Attributes:
         batches: Each timed batch, from before its data are asked for until the device has finished it.
         data_waits: The part of it that went by until the data were there.
+        device: What the device itself measured between start and end of each batch's work; None where it cannot.
+        total: Wall time of all timed batches.
         warmup: Each batch before them; the first of all pays for allocation, tuning and compilation.
+        warmup_steady: Whether automatic warm-up ended because times were steady; None if it was not automatic.
         result: What the last step returned.
     """
 
     batches: array[float]
     data_waits: array[float]
+    device: array[float] | None
+    total: float
     warmup: array[float]
+    warmup_steady: bool | None
     result: Any
+
+
+class Observer(Protocol):
+    """Looks at the machine just before and just after the timed batches, never between them."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 def time_batches(
     step: Callable[[Any], Any],
     batches: Iterator[Any],
+    schedule: Schedule,
     *,
-    count: int,
-    warmup: int,
     synchronize: Callable[[], Any],
+    make_event: Callable[[], Event] | None = None,
+    observers: Sequence[Observer] = (),
+    agree: Callable[[int], int] = lambda number: number,
 ) -> Timing:
-    """Run `warmup` batches, then time `count` more.
+    """Warm up, then time batches.
 
-    The device is synchronised before and after every batch, so that a batch is charged with all of its work and nothing else.
     Garbage is collected beforehand and not while timing; the loop allocates nothing and prints nothing.
 
     Args:
         step: Does the work of one batch.
         batches: Gives the data.
-        count: Timed batches, at least one.
-        warmup: Batches before them, may be zero.
+        schedule: How many batches there are.
         synchronize: Waits until the device has done what was asked of it.
+        make_event: Makes events in the device's stream; None where there are none.
+        observers: Are told when the timed batches begin and end.
+        agree: The largest of the numbers that all processes call it with: they must run as many batches.
     """
-    before, _, result = _run(step, batches, warmup, synchronize)
+    run = _Run(step, batches, synchronize, make_event, schedule.sync)
+    steady = None
+    if schedule.warmup is None:
+        steady = _warm_up_until_steady(run, agree)
+    else:
+        run.extend(schedule.warmup)
+    warmup = run.take()
     with _no_garbage_collection():
-        times, waits, result = _run(step, batches, count, synchronize)
-    return Timing(times, waits, before, result)
+        for observer in observers:
+            observer.start()
+        if schedule.min_time:
+            while left := agree(_batches_left(run, warmup, schedule.min_time)):
+                run.extend(left)
+        else:
+            run.extend(schedule.count)
+        for observer in reversed(observers):
+            observer.stop()
+    timed = run.take()
+    return Timing(timed.batches, timed.waits, timed.device, timed.total, warmup.batches, steady, run.result)
 
 
-def _run(
-    step: Callable[[Any], Any], batches: Iterator[Any], count: int, synchronize: Callable[[], Any]
-) -> tuple[array[float], array[float], Any]:
-    times = array("d", bytes(8 * count))
-    waits = array("d", bytes(8 * count))
-    result = None
-    for index in range(count):
-        synchronize()
-        start = perf_counter()
-        batch = next(batches)
-        ready = perf_counter()
-        result = step(batch)
-        synchronize()
-        end = perf_counter()
-        times[index] = end - start
-        waits[index] = ready - start
-    return times, waits, result
+def is_steady(times: Sequence[float]) -> bool:
+    """Whether the last five batches took as long as the five before, within 3 %."""
+    if len(times) < 2 * WINDOW:
+        return False
+    before, last = statistics.median(times[-2 * WINDOW : -WINDOW]), statistics.median(times[-WINDOW:])
+    return abs(last - before) <= TOLERANCE * before
+
+
+def _warm_up_until_steady(run: _Run, agree: Callable[[int], int]) -> bool:
+    while True:
+        run.extend(WINDOW)
+        steady = is_steady(run.times.batches)
+        over = len(run.times.batches) >= MOST_WARMUP_BATCHES or run.times.total >= MOST_WARMUP_SECONDS
+        if not agree(int(not steady and not over)):
+            return steady
+
+
+def _batches_left(run: _Run, warmup: _Times, seconds: float) -> int:
+    """How many batches are probably still needed; 0 when the time is full."""
+    missing = seconds - run.times.total
+    if missing <= 0:
+        return 0
+    known = (run.times.batches or warmup.batches)[-WINDOW:]
+    if not known:
+        return 1
+    return min(_MOST_AT_A_TIME, max(1, math.ceil(missing / max(statistics.median(known), 1e-9))))
+
+
+@dataclass(slots=True)
+class _Times:
+    batches: array[float]
+    waits: array[float]
+    device: array[float] | None
+    total: float = 0.0
+
+
+class _Run:
+    """Batches that run one after the other, with their times so far."""
+
+    def __init__(
+        self,
+        step: Callable[[Any], Any],
+        batches: Iterator[Any],
+        synchronize: Callable[[], Any],
+        make_event: Callable[[], Event] | None,
+        sync: str,
+    ) -> None:
+        self.step, self.batches, self.synchronize, self.make_event, self.sync = (
+            step,
+            batches,
+            synchronize,
+            make_event,
+            sync,
+        )
+        self.result: Any = None
+        self.times = self._none()
+
+    def _none(self) -> _Times:
+        return _Times(array("d"), array("d"), None if self.make_event is None else array("d"))
+
+    def take(self) -> _Times:
+        """The times so far; further ones are counted anew."""
+        times, self.times = self.times, self._none()
+        return times
+
+    def extend(self, count: int) -> None:
+        """Run `count` more batches."""
+        if count == 0:
+            return
+        events = (
+            []
+            if self.make_event is None
+            else [self.make_event() for _ in range(2 * count if self.sync == "each" else count + 1)]
+        )
+        times, waits = array("d", bytes(8 * count)), array("d", bytes(8 * count))
+        if self.sync == "each":
+            self._each(times, waits, events)
+            total = sum(times)
+            on_device = [begin.elapsed_time(end) / 1000 for begin, end in zip(events[::2], events[1::2], strict=True)]
+        else:
+            total = self._to_the_end(times, waits, events)
+            on_device = [begin.elapsed_time(end) / 1000 for begin, end in itertools.pairwise(events)]
+            if events:  # the host only says when it had given the batch to the device
+                times = array("d", on_device)
+        self.times.batches.extend(times)
+        self.times.waits.extend(waits)
+        if self.times.device is not None:
+            self.times.device.extend(on_device)
+        self.times.total += total
+
+    def _each(self, times: array[float], waits: array[float], events: Sequence[Event]) -> None:
+        step, batches, synchronize = self.step, self.batches, self.synchronize
+        result = None
+        for index in range(len(times)):
+            synchronize()
+            start = perf_counter()
+            batch = next(batches)
+            ready = perf_counter()
+            if events:
+                events[2 * index].record()
+            result = step(batch)
+            if events:
+                events[2 * index + 1].record()
+            synchronize()
+            end = perf_counter()
+            times[index] = end - start
+            waits[index] = ready - start
+        self.result = result
+
+    def _to_the_end(self, times: array[float], waits: array[float], events: Sequence[Event]) -> float:
+        """Wall time of all batches together, in seconds."""
+        step, batches = self.step, self.batches
+        result = None
+        self.synchronize()
+        begin = perf_counter()
+        if events:
+            events[0].record()
+        for index in range(len(times)):
+            start = perf_counter()
+            batch = next(batches)
+            ready = perf_counter()
+            result = step(batch)
+            if events:
+                events[index + 1].record()
+            times[index] = perf_counter() - start
+            waits[index] = ready - start
+        self.synchronize()
+        self.result = result
+        return perf_counter() - begin
 
 
 @contextmanager

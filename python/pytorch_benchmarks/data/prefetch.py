@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data.loader import Batches
+from pytorch_benchmarks.tensors import map_tensors
 
-__all__ = ["Normalise", "on_gpu"]
+__all__ = ["Normalise", "ahead", "on_gpu"]
 
 # Mean and deviation of ImageNet's training images, red, green, blue, of values from 0 to 1.
 MEAN = (0.485, 0.456, 0.406)
@@ -62,25 +64,47 @@ class Normalise:
 
 
 def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:
-    """Copy batches to the GPU as bytes and normalise them there: a quarter of the copying.
-
-    It happens in a stream of its own, while the model works on the batch before.
-    """
+    """Copy batches to the GPU as bytes and normalise them there: a quarter of the copying."""
     device = normalise.device
-    stream = torch.cuda.Stream(device)
-    ahead: tuple[Tensor, Tensor] | None = None
-    copied: torch.cuda.Event | None = None
+
+    def prepare(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        return normalise(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+
+    return ahead(batches, prepare, device)
+
+
+def ahead(
+    batches: Iterator[Any], prepare: Callable[[Any], tuple[Any, Any]], device: torch.device
+) -> Iterator[tuple[Any, Any]]:
+    """Bring batches to the device, each in a stream of its own while the model works on the batch before.
+
+    Args:
+        batches: In host memory; each may be overwritten when the next one is asked for.
+        prepare: Makes the batch on the device of the one in host memory, without waiting.
+        device: Where `prepare` brings it. Devices without streams prepare a batch when it is asked for.
+    """
+    module = torch.get_device_module(device)
+    if not hasattr(module, "Stream"):
+        yield from map(prepare, batches)
+        return
+    stream = module.Stream(device)
+    made: tuple[Any, Any] | None = None
+    copied: Any = None
     while True:
         if copied is not None:
             copied.synchronize()  # before the loader may use the batch's memory again
-        images, labels = next(batches)
-        with torch.cuda.stream(stream):
-            made = normalise(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        batch = next(batches)
+        with module.stream(stream):
+            following = prepare(batch)
             copied = stream.record_event()
-        if ahead is not None:
-            yield ahead
-        current = torch.cuda.current_stream(device)
+        if made is not None:
+            yield made
+        current = module.current_stream(device)
         current.wait_event(copied)
-        for tensor in made:
-            tensor.record_stream(current)
-        ahead = made
+
+        def used_by(tensor: Tensor, by: Any = current) -> None:
+            tensor.record_stream(by)
+
+        map_tensors(used_by, following)
+        made = following

@@ -37,9 +37,14 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
     """
     if not options.data_dir:
         seed = options.seed + world.rank
+        memory = _synthetic_memory(options, device)
         layout = memory_layout(options.channels_last)
-        fixed = synthetic_batches(model, options.batch_size, device=device, dtype=dtype, seed=seed, layout=layout)
-        return Source(fixed, "synthetic")
+        fixed = synthetic_batches(
+            model, options.batch_size, device=device, dtype=dtype, seed=seed, layout=layout, memory=memory
+        )
+        return Source(fixed, f"synthetic/{memory}")
+    if options.data != "auto":
+        raise UsageError(f"--data {options.data} and --data_dir exclude each other: leave one out")
     if model.unit != "images":
         raise UsageError(f"{model.title} cannot be fed with images: it works on {model.unit}; leave --data_dir out")
     shape = model.input_shape if len(model.input_shape) == 3 else _image_shape(model)
@@ -52,7 +57,7 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
     crop = Crop(_crop_kind(options))
     layout = memory_layout(options.channels_last)
     normalise = Normalise(dtype, len(model.input_shape) == 1, model.num_classes, shape[0], device, layout)
-    on_cpu = device.type != "cuda"
+    on_cpu = device.type == "cpu"
     workers = options.num_loader_threads
     if options.data_loader == "processes" and workers:
         loaded = processes(dataset, order, crop, shape, workers=workers, pinned=not on_cpu)
@@ -68,6 +73,15 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
         "data_loader_workers": workers,
     }
     return Source(batches, options.data_backend, facts)
+
+
+def _synthetic_memory(options: Options, device: torch.device) -> str:
+    memory = "device" if options.data == "auto" else options.data.removeprefix("synthetic/")
+    if memory == "pinned" and device.type not in {"cuda", "xpu"}:
+        raise UsageError(
+            f"--data synthetic/pinned: a {device.type} does not copy from page-locked memory; use synthetic/device"
+        )
+    return memory
 
 
 def memory_layout(channels_last: bool) -> torch.memory_format:

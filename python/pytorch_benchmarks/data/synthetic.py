@@ -1,14 +1,17 @@
-"""Synthetic data: one batch, made once and used again, so that input costs nothing."""
+"""Synthetic data: one batch, made once and used again, so that input costs nothing or only the way to the device."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pytorch_benchmarks.data.prefetch import ahead
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["synthetic_batches"]
 
@@ -21,22 +24,33 @@ def synthetic_batches(
     dtype: torch.dtype,
     seed: int,
     layout: torch.memory_format = torch.contiguous_format,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batch of random inputs and targets, for ever, in the memory of the device.
+    memory: str = "device",
+) -> Iterator[tuple[Any, Any]]:
+    """The same batch of random inputs and targets on the device, for ever.
 
     Args:
         model: Tells shapes and kinds of inputs and targets.
         batch_size: Instances.
-        device: Where the batch lies.
+        device: Where the batch is needed.
         dtype: Type of the inputs, if they are floating-point numbers.
         seed: The same seed gives the same batch on every device.
         layout: How images lie in memory; other inputs have no choice.
+        memory: Where the batch is kept: `device`; or `pageable` or `pinned` memory of the host, from where it is copied to the device
+            for every batch, while the one before is worked on.
     """
     generator = torch.Generator().manual_seed(seed)
-    inputs = model.inputs(batch_size, generator)
-    targets = model.targets(batch_size, generator)
-    if inputs.is_floating_point():
-        inputs = inputs.to(dtype)
-    if inputs.dim() == 4:
-        inputs = inputs.to(memory_format=layout)
-    return itertools.repeat((inputs.to(device), targets.to(device)))
+
+    def prepared(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        return tensor.to(memory_format=layout) if tensor.dim() == 4 else tensor
+
+    inputs = map_tensors(prepared, model.inputs(batch_size, generator))
+    batch = (inputs, model.targets(batch_size, generator))
+    if memory == "device" or device.type == "cpu":
+        return itertools.repeat(map_tensors(lambda tensor: tensor.to(device), batch))
+    if memory == "pinned":
+        batch = map_tensors(Tensor.pin_memory, batch)
+    return ahead(
+        itertools.repeat(batch), lambda made: map_tensors(lambda x: x.to(device, non_blocking=True), made), device
+    )

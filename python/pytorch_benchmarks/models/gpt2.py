@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.text import LanguageModel
 from pytorch_benchmarks.models.transformer import Block, initialise
 
 __all__ = ["GPT2", "gpt2_small"]
 
 
-class GPT2(Model):
-    """A decoder whose output layer shares its weights with the token embedding.
-
-    Inputs are token numbers, int64, shape (batch, length); outputs are logits, shape (batch, length, vocabulary). The loss is that of
-    predicting each next token; targets are tokens of the same shape as the inputs.
+class GPT2(LanguageModel):
+    """A decoder whose output layer shares its weights with the token embedding; the loss is that of predicting each next token.
 
     Args:
         title: Name for reports.
         width, depth, heads: Of the transformer.
         sequence_length: Tokens in one instance, at most 1024.
+        dropout: Probability of a feature to be left out in training.
     """
 
     vocabulary = 50_257
     positions = 1024
-    unit = "sequences"
 
-    def __init__(self, title: str, width: int, depth: int, heads: int, sequence_length: int) -> None:
+    def __init__(self, title: str, width: int, depth: int, heads: int, sequence_length: int, dropout: float) -> None:
         super().__init__()
         if not 1 <= sequence_length <= self.positions:
             raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
@@ -40,21 +35,10 @@ class GPT2(Model):
         self.token_embedding = nn.Embedding(self.vocabulary, width)
         self.position_embedding = nn.Embedding(self.positions, width)
         self.blocks = nn.Sequential(
-            *(Block(width, heads, causal=True, epsilon=1e-5, gelu="tanh") for _ in range(depth))
+            *(Block(width, heads, causal=True, epsilon=1e-5, gelu="tanh", dropout=dropout) for _ in range(depth))
         )
         self.norm = nn.LayerNorm(width, eps=1e-5)
         initialise(self)
-
-    def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Random tokens."""
-        return torch.randint(self.vocabulary, (batch_size, *self.input_shape), generator=generator)
-
-    def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Random tokens, one for each position."""
-        return self.inputs(batch_size, generator)
-
-    def loss(self, output: Any, target: Any) -> Tensor:
-        return nn.functional.cross_entropy(output.flatten(0, 1).float(), target.flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         places = torch.arange(x.shape[1], device=x.device)
@@ -63,6 +47,6 @@ class GPT2(Model):
 
 
 @register_model("gpt2_small")
-def gpt2_small(sequence_length: int = 1024) -> GPT2:
-    """GPT-2, the smallest, 12 layers; instances are sequences of 1024 tokens."""
-    return GPT2("GPT-2 small", width=768, depth=12, heads=12, sequence_length=sequence_length)
+def gpt2_small(sequence_length: int = 1024, dropout: float = 0.0) -> GPT2:
+    """GPT-2, the smallest, 12 layers; instances are sequences of 1024 tokens. Trained without dropout unless asked for."""
+    return GPT2("GPT-2 small", width=768, depth=12, heads=12, sequence_length=sequence_length, dropout=dropout)

@@ -28,8 +28,11 @@ class Model(nn.Module):
     unit: str = "images"
     num_classes: int = 1000
 
-    def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Random inputs, float32, shape (batch_size, *input_shape), values like normalised images (mean 0, deviation 1)."""
+    def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
+        """Random inputs, float32, shape (batch_size, *input_shape), values like normalised images (mean 0, deviation 1).
+
+        Models with several inputs give a tuple, which `forward` gets as it is.
+        """
         return torch.randn(batch_size, *self.input_shape, generator=generator)
 
     def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -46,4 +49,4 @@ class Model(nn.Module):
 
     def num_stored_values(self) -> int:
         """Values in a checkpoint: parameters and buffers, such as the running statistics of batch normalisation."""
-        return sum(value.numel() for value in self.state_dict().values())
+        return self.num_parameters() + sum(buffer.numel() for buffer in self.buffers())

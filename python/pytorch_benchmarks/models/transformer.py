@@ -1,4 +1,4 @@
-"""The transformer block that vision and language models share (Vaswani et al., arXiv:1706.03762, with normalisation first)."""
+"""The transformer block that vision and language models share (Vaswani et al., arXiv:1706.03762)."""
 
 from __future__ import annotations
 
@@ -16,28 +16,46 @@ class Block(nn.Module):
         causal: Whether a token sees only itself and those before it.
         epsilon: Of the normalisations.
         gelu: `none` for the exact function, `tanh` for the approximation that GPT-2 was trained with.
+        norm_first: Whether what is added is normalised before its computation (GPT-2, ViT) or the sum is afterwards (BERT).
+        dropout: Probability of a feature, or of an attention weight, to be left out in training.
     """
 
-    def __init__(self, width: int, heads: int, *, causal: bool, epsilon: float, gelu: str = "none") -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        causal: bool,
+        epsilon: float,
+        gelu: str = "none",
+        norm_first: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.causal = causal
+        self.norm_first = norm_first
         self.norm1 = nn.LayerNorm(width, eps=epsilon)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=epsilon)
         self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(gelu), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (batch, length, width) in, the same shape out."""
-        x = x + self.attention(self.norm1(x))
-        return x + self.perceptron(self.norm2(x))
+        if self.norm_first:
+            x = x + self.dropout(self.attention(self.norm1(x)))
+            return x + self.dropout(self.perceptron(self.norm2(x)))
+        x = self.norm1(x + self.dropout(self.attention(x)))
+        return self.norm2(x + self.dropout(self.perceptron(x)))
 
     def attention(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        left_out = self.dropout.p if self.training else 0.0
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=left_out, is_causal=self.causal)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 

@@ -8,15 +8,31 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_benchmarks.precision import Precision
+
 __all__ = ["inference_step"]
 
 
-def inference_step(network: nn.Module) -> Callable[[Any], Any]:
-    """A function that runs a network on the inputs of one batch and returns its output."""
+def inference_step(network: nn.Module, precision: Precision | None = None) -> Callable[[Any], Any]:
+    """A function that runs a network on the inputs of one batch and returns its output.
+
+    Args:
+        network: What is called.
+        precision: With autocast if that is asked for; None computes in the type of the weights.
+    """
     network.eval()
+    context = precision.context if precision else None
 
     @torch.inference_mode()
     def step(batch: Any) -> Any:
         return network(batch[0])
 
-    return step
+    if context is None:
+        return step
+
+    @torch.inference_mode()
+    def cast_step(batch: Any) -> Any:
+        with context():
+            return network(batch[0])
+
+    return cast_step

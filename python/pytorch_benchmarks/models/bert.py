@@ -1,0 +1,79 @@
+"""BERT (Devlin et al., arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.text import LanguageModel
+from pytorch_benchmarks.models.transformer import Block, initialise
+
+__all__ = ["Bert", "bert_base"]
+
+
+class Bert(LanguageModel):
+    """An encoder, trained to find masked words and to tell whether two sentences follow each other.
+
+    It has no weights beyond the published encoder: words are found with the embedding's weights, and the first two pooled features
+    are the scores of the second task. Outputs are logits (batch, length, vocabulary) and scores (batch, 2); targets are tokens
+    (batch, length), -100 where there is no mask, with the class of the pair in one more column.
+
+    Args:
+        title: Name for reports.
+        width, depth, heads: Of the transformer.
+        sequence_length: Tokens in one instance, at most 512.
+        dropout: Probability of a feature to be left out in training.
+    """
+
+    vocabulary = 30_522
+    positions = 512
+    masked = 0.15
+
+    def __init__(self, title: str, width: int, depth: int, heads: int, sequence_length: int, dropout: float) -> None:
+        super().__init__()
+        if not 1 <= sequence_length <= self.positions:
+            raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
+        self.title = title
+        self.input_shape = (sequence_length,)
+        self.num_classes = self.vocabulary
+        self.token_embedding = nn.Embedding(self.vocabulary, width)
+        self.position_embedding = nn.Embedding(self.positions, width)
+        self.segment_embedding = nn.Embedding(2, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(
+            *(Block(width, heads, causal=False, epsilon=1e-12, norm_first=False, dropout=dropout) for _ in range(depth))
+        )
+        self.pooler = nn.Linear(width, width)
+        initialise(self)
+
+    def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Words for 15 % of the places, and whether the sentences of each instance follow each other."""
+        words = self.inputs(batch_size, generator)
+        hidden = torch.rand(words.shape, generator=generator) < self.masked
+        hidden[:, 0] = True  # at least one word, however short the sequence
+        pairs = torch.randint(2, (batch_size, 1), generator=generator)
+        return torch.cat([words.where(hidden, -100), pairs], dim=1)
+
+    def loss(self, output: Any, target: Any) -> Tensor:
+        """Sum of both tasks' mean cross-entropies, as in the paper."""
+        words, scores = output
+        return super().loss(words, target[:, :-1]) + nn.functional.cross_entropy(scores.float(), target[:, -1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        length = x.shape[1]
+        places = torch.arange(length, device=x.device)
+        segments = (places >= length // 2).long()
+        tokens = self.token_embedding(x) + self.position_embedding(places) + self.segment_embedding(segments)
+        tokens = self.blocks(self.dropout(self.norm(tokens)))
+        words = nn.functional.linear(tokens, self.token_embedding.weight)
+        return words, self.pooler(tokens[:, 0]).tanh()[:, :2]
+
+
+@register_model("bert_base")
+def bert_base(sequence_length: int = 128, dropout: float = 0.1) -> Bert:
+    """BERT base, 12 layers; instances are sequences of 128 tokens, which most of its training used."""
+    return Bert("BERT base", width=768, depth=12, heads=12, sequence_length=sequence_length, dropout=dropout)

@@ -1,0 +1,67 @@
+"""Deep learning recommendation model (Naumov et al., arXiv:1906.00091)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import perceptron
+from pytorch_benchmarks.models.model import Model
+
+__all__ = ["Dlrm"]
+
+# Different values of each of the 26 categorical features in the data of Criteo's display advertising challenge.
+_CRITEO = (
+    (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572)
+)  # fmt: skip
+
+
+@register_model("dlrm_small")
+class Dlrm(Model):
+    """The paper's model of the Criteo challenge: 13 numbers and 26 categories make the probability of a click.
+
+    Inputs are numbers, shape (batch, 13), and categories, int64, shape (batch, 26); outputs are logits, shape (batch,).
+
+    Args:
+        max_rows: Categories beyond this number share rows of their table, so that it fits into small memory; 0 keeps all
+            33,762,577 rows, as in the paper.
+    """
+
+    title = "DLRM"
+    input_shape = (39,)
+    unit = "instances"
+    num_classes = 2
+    numbers, width = 13, 16
+
+    def __init__(self, max_rows: int = 100_000) -> None:
+        super().__init__()
+        if max_rows < 0:
+            raise TypeError(f"max_rows must be 0 (all) or more, not {max_rows}")
+        self.rows = [min(rows, max_rows) if max_rows else rows for rows in _CRITEO]
+        self.tables = nn.ModuleList(nn.Embedding(rows, self.width) for rows in self.rows)
+        self.bottom = nn.Sequential(*perceptron([self.numbers, 512, 256, 64, self.width]), nn.ReLU(inplace=True))
+        vectors = len(self.rows) + 1
+        pairs = vectors * (vectors - 1) // 2
+        self.top = nn.Sequential(*perceptron([self.width + pairs, 512, 256, 1]))
+        first, second = torch.tril_indices(vectors, vectors, offset=-1, device="cpu")
+        self.first, self.second = first.tolist(), second.tolist()
+
+    def inputs(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random numbers, and categories of which each is as likely as the others."""
+        shares = torch.rand(batch_size, len(self.rows), generator=generator, dtype=torch.float64)
+        numbers = torch.randn(batch_size, self.numbers, generator=generator)
+        return numbers, (shares * torch.tensor(self.rows)).long()
+
+    def loss(self, output: Any, target: Any) -> Tensor:
+        """Mean binary cross-entropy."""
+        return nn.functional.binary_cross_entropy_with_logits(output.float(), target.float())
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        numbers, categories = x
+        dense = self.bottom(numbers)
+        vectors = torch.stack([dense, *(table(categories[:, i]) for i, table in enumerate(self.tables))], dim=1)
+        products = torch.bmm(vectors, vectors.transpose(1, 2))[:, self.first, self.second]
+        return self.top(torch.cat([dense, products.to(dense.dtype)], dim=1)).squeeze(1)

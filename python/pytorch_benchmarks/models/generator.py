@@ -1,0 +1,52 @@
+"""Language models that generate text: a prompt is read at once (prefill), then one token after the other is made (decode)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from pytorch_benchmarks.models.text import LanguageModel
+
+__all__ = ["Cache", "Generator"]
+
+Cache = list[tuple[Tensor, Tensor]]
+
+
+class Generator(LanguageModel):
+    """A decoder that keeps keys and values of the tokens it has seen.
+
+    Attributes:
+        sequence_length: Tokens of a prompt.
+        new_tokens: Tokens generated after it.
+    """
+
+    def __init__(self, sequence_length: int, new_tokens: int) -> None:
+        super().__init__()
+        if sequence_length < 1 or new_tokens < 2:
+            raise TypeError(
+                f"sequence_length must be at least 1 and new_tokens at least 2, not {sequence_length} and {new_tokens}"
+            )
+        self.sequence_length, self.new_tokens = sequence_length, new_tokens
+        self.input_shape = (sequence_length,)
+
+    @abstractmethod
+    def cache(self, batch_size: int) -> Cache:
+        """Memory for keys and values of each layer, shape (batch, heads, prompt + new tokens, features of a head)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, cache: Cache | None = None, start: int = 0) -> Tensor:
+        """Logits of each token's successor; with a cache, of the last one's only, while tokens are entered from `start` on."""
+
+    def prefill(self, prompt: Tensor, cache: Cache) -> Tensor:
+        """Read prompts (batch, length) into the cache; return the likeliest first tokens, shape (batch, 1)."""
+        return self(prompt, cache).argmax(dim=-1)
+
+    def decode(self, token: Tensor, cache: Cache, count: int) -> Tensor:
+        """Generate `count` more tokens, always the likeliest, after a prompt and its first token; shape (batch, count)."""
+        made = []
+        for number in range(count):
+            token = self(token, cache, self.sequence_length + number).argmax(dim=-1)
+            made.append(token)
+        return torch.cat(made, dim=1)

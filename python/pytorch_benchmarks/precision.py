@@ -1,0 +1,102 @@
+"""In which precision weights are kept and arithmetic is done, and whether a device can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.options import Options
+
+__all__ = ["Precision", "choose_precision", "slow_on_this_cpu"]
+
+_WEIGHTS = {
+    "float": torch.float32,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """What the options `dtype` and `amp` come to.
+
+    Attributes:
+        weights: Type of weights and inputs.
+        autocast: Type that torch.autocast computes in where that is safe; None: everything is done in the type of the weights.
+        tf32: Whether matrix products and convolutions of float32 numbers may round their factors to 10 bits of mantissa.
+        device: Type of the device.
+    """
+
+    weights: torch.dtype
+    autocast: torch.dtype | None
+    tf32: bool
+    device: str
+
+    @property
+    def context(self) -> Callable[[], AbstractContextManager[Any]] | None:
+        """Makes the context that forward passes run in; None if they need none."""
+        if self.autocast is None:
+            return None
+        return lambda: torch.autocast(self.device, self.autocast)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """Keeps small gradients of float16 from vanishing; other types need none (Micikevicius et al., arXiv:1710.03740)."""
+        return torch.amp.GradScaler(self.device) if self.autocast == torch.float16 else None
+
+    def describe(self) -> str:
+        """The precision in force, in words."""
+        if self.autocast is not None:
+            return f"float32 weights, {_name(self.autocast)} autocast"
+        return "tf32" if self.tf32 else _name(self.weights)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def choose_precision(options: Options, device: torch.device) -> Precision:
+    """The precision that the options ask for.
+
+    Raises:
+        UsageError: The device cannot do it; the message says what it can.
+    """
+    able = _able(device)
+    dtype = "float32" if options.dtype == "float" else options.dtype
+    if dtype not in able:
+        raise UsageError(f"--dtype {dtype}: {device.type} devices like this one can do {', '.join(able)}")
+    if options.amp:
+        if dtype not in {"float16", "bfloat16"}:
+            raise UsageError(f"--amp computes in float16 or bfloat16: give one as --dtype, not {dtype}")
+        return Precision(torch.float32, _WEIGHTS[dtype], False, device.type)
+    return Precision(_WEIGHTS[dtype], None, dtype == "tf32", device.type)
+
+
+def _able(device: torch.device) -> list[str]:
+    able = ["float32", "float16", "bfloat16"]
+    if device.type == "cuda":
+        if torch.version.cuda and torch.cuda.get_device_capability(device) >= (8, 0):
+            able.insert(1, "tf32")
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            able.remove("bfloat16")
+    return able
+
+
+def slow_on_this_cpu(precision: Precision) -> bool:
+    """Whether this processor has no instructions for the type, so that it is converted back and forth: 0.03 to 0.4 times as fast."""
+    used = precision.autocast or precision.weights
+    if precision.device != "cpu" or used == torch.float32:
+        return False
+    wanted = {"avx512_fp16", "amx_fp16", "fphp"} if used == torch.float16 else {"avx512_bf16", "amx_bf16", "bf16"}
+    try:
+        with open("/proc/cpuinfo") as stream:
+            flags = next((line for line in stream if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return not wanted & set(flags.split())

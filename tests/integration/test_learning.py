@@ -1,0 +1,104 @@
+"""Training trains: every model, in every precision, and in several processes as in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pytorch_benchmarks.model_factory import get_model, list_models
+from pytorch_benchmarks.models.layers import DropPath
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.precision import Precision
+from tests.conftest import ROOT
+from tests.test_models import SMALLER
+
+pytestmark = pytest.mark.integration
+
+# tinyllama_1b needs 13 GB to be trained; it is smollm2_135m with other numbers.
+LEARNERS = [name for name in list_models() if name != "tinyllama_1b"]
+
+
+def without_noise(model: Model) -> Model:
+    """Leave nothing out by chance: it would hide the trend of a few steps."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, DropPath):
+            module.probability = 0.0
+    return model
+
+
+def losses(model: Model, steps: int, precision: Precision | None = None) -> list[float]:
+    generator = torch.Generator().manual_seed(0)
+    batch = (model.inputs(2, generator), model.targets(2, generator))
+    step = training_step(model, model, precision)
+    return [float(step(batch)) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_loss_falls_on_a_fixed_batch(name: str) -> None:
+    torch.manual_seed(0)
+    found = losses(without_noise(get_model(name, **SMALLER.get(name, {}))), 20)
+    assert found[-1] < found[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_loss_falls_under_autocast(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    found = losses(get_model("deep_mnist"), 20, Precision(torch.float32, dtype, False, "cpu"))
+    assert found[-1] < found[0]
+
+
+def test_the_same_seed_gives_the_same_losses() -> None:
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        runs.append(losses(get_model("resnet18"), 3))
+    assert runs[0] == runs[1]
+
+
+def test_one_batch_can_be_trained_on_for_long() -> None:
+    """A benchmark repeats its batch; with a larger learning rate this one's loss is not finite after a hundred steps."""
+    torch.manual_seed(0)
+    assert torch.isfinite(torch.tensor(losses(get_model("alexnet"), 120)[-1]))
+
+
+PARALLEL = """
+import sys
+import torch
+from pytorch_benchmarks.distributed import joined, parallel
+from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.phases.training import training_step
+
+device = torch.device("cpu")
+with joined(device) as world:
+    torch.manual_seed(5)
+    model = get_model("deep_mnist")
+    generator = torch.Generator().manual_seed(6)
+    inputs, targets = model.inputs(8, generator), model.targets(8, generator)
+    mine = slice(world.rank * 8 // world.size, (world.rank + 1) * 8 // world.size)
+    step = training_step(model, parallel(model, world, device))
+    for _ in range(5):
+        step((inputs[mine], targets[mine]))
+    if world.rank == 0:
+        torch.save(model.state_dict(), sys.argv[1])
+"""
+
+
+def test_two_processes_train_as_one_does_on_the_joined_batch(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(PARALLEL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for file, runner in (("one.pt", []), ("two.pt", torchrun)):
+        command = [sys.executable, *runner, str(script), str(tmp_path / file)]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
+    one, two = (torch.load(tmp_path / file) for file in ("one.pt", "two.pt"))
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=1e-6), name
