@@ -3,9 +3,11 @@
     python benchmarks/data_pipeline.py [--seconds 3] [--rounds 3] [--workers 2]
 
 JPEG: a folder of 500×375 pictures, batches of 32, random resized crop to 224×224, flip, float32, normalised. Beside it: decoding the same
-bytes in as many threads and nothing else (the limit), and the usual loader (torch's DataLoader with processes; Pillow: open,
-crop, resize, flip; to tensor, normalise). LMDB: raw records of 3×256×256, random crop and mirror; beside it: copying the same records out of
-the database, and the way of the original suite (protobuf's parser, Pillow, random resized crop).
+bytes in as many threads and nothing else, and the usual loader (torch's DataLoader with processes; Pillow: open,
+crop, resize, flip; to tensor, normalise). LMDB: raw records of 3×256×256, random crop and mirror, as batches of bytes in host memory, by
+threads and by processes, and as normalised float32 batches. Beside it: copying the same records out of the database in as many threads, as
+bytes objects (what lmdb gives by default) and into batches that were allocated beforehand (the limit), and the way of the original suite
+(protobuf's parser, Pillow, random resized crop).
 
 Everything runs in this process in turn, several rounds; the best of each is shown, because neighbours on the machine only add.
 """
@@ -34,8 +36,9 @@ from PIL import Image
 from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
 from pytorch_benchmarks.data.crops import Crop
 from pytorch_benchmarks.data.image_folder import ImageFolder
-from pytorch_benchmarks.data.loader import Order, threads
+from pytorch_benchmarks.data.loader import processes, threads
 from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
+from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import DEVIATION, MEAN, Normalise
 
 # The allocator settings that dlbs gives every benchmark; they must be there before a process starts.
@@ -84,14 +87,16 @@ def from_batches(batches: Iterator[Any], seconds: float) -> int:
     return count
 
 
-def ours(dataset: Any, kind: str, workers: int) -> Callable[[float], int]:
-    normalise = Normalise(torch.float32, False, 1000, 3, torch.device("cpu"))
+def ours(dataset: Any, kind: str, workers: int, *, normalised: bool, loader: Any = threads) -> Callable[[float], float]:
+    """A function that loads for some seconds and returns the rate, not counting the start of workers."""
+    finish = {"finish": Normalise(torch.float32, False, 1000, 3, torch.device("cpu"))} if normalised else {}
 
-    def run(seconds: float) -> int:
+    def run(seconds: float) -> float:
         order = Order(len(dataset), BATCH, shuffle=True, seed=1)
-        batches = threads(dataset, order, Crop(kind), SHAPE, workers=workers, finish=normalise)
-        next(batches)
-        return from_batches(batches, seconds)
+        batches = loader(dataset, order, Crop(kind), SHAPE, workers=workers, **finish)
+        for _ in range(10):
+            next(batches)
+        return rate(lambda s: from_batches(batches, s), seconds)
 
     return run
 
@@ -113,7 +118,7 @@ class UsualFolder(torch.utils.data.Dataset[Any]):
             return self.transformed(image.convert("RGB")), label
 
     def transformed(self, image: Image.Image) -> torch.Tensor:
-        box = Crop("random_resized").box(image.height, image.width, (SIZE, SIZE), Random())
+        box = Crop("random_resized").box(image.height, image.width, (SIZE, SIZE), Random().random)
         place = (box.left, box.top, box.left + box.width, box.top + box.height)
         image = image.crop(place).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         if box.mirror:
@@ -176,15 +181,30 @@ def usual_rate(run: Any, seconds: float) -> float:
     return run(seconds) / run.seconds
 
 
-def copying(records: CaffeLmdb) -> Callable[[int], Any]:
-    """Copy whole records out of the database, in each thread into memory of its own."""
+def copying_into_batches(records: CaffeLmdb, workers: int) -> Callable[[int], Any]:
+    """Copy whole records into memory for five batches, as many as a loader has."""
+    batches = np.empty((5 * BATCH * workers, 3 * 256 * 256 + 64), np.uint8)
+
+    def copy(number: int) -> None:
+        record = records.record(number % len(records))
+        batches[number % len(batches), : len(record)] = np.frombuffer(record, np.uint8)
+
+    return copy
+
+
+def copying_out(directory: Path) -> Callable[[int], Any]:
+    """Copy records as bytes objects, a batch of which is kept."""
+    import lmdb
+
+    environment = lmdb.open(str(directory), readonly=True, lock=False, readahead=False)
+    with environment.begin() as transaction:
+        keys = list(transaction.cursor().iternext(keys=True, values=False))
     local = threading.local()
 
     def copy(number: int) -> None:
-        if not hasattr(local, "target"):
-            local.target = np.empty(3 * 256 * 256 + 64, np.uint8)
-        record = records.record(number % len(records))
-        local.target[: len(record)] = np.frombuffer(record, np.uint8)
+        if not hasattr(local, "transaction"):
+            local.transaction, local.batch = environment.begin(), [b""] * BATCH
+        local.batch[number % BATCH] = local.transaction.get(keys[number % len(keys)])
 
     return copy
 
@@ -202,9 +222,8 @@ def main() -> None:
         directory = Path(name)
         make_folder(directory / "folder", ((photograph(index), index % 8) for index in range(320)))
         make_lmdb(directory / "lmdb", ((picture(index, 3, 256, 256), index % 8) for index in range(640)))
-        shutil.copytree(
-            directory / "lmdb", directory / "copy"
-        )  # a database is opened once in a process and its children
+        for copy in ("original", "processes", "bytes"):  # a database is opened once in a process and its children
+            shutil.copytree(directory / "lmdb", directory / copy)
         folder, records = ImageFolder(directory / "folder"), CaffeLmdb(directory / "lmdb")
         data = [Path(path).read_bytes() for path, _ in folder.images]
         print(f"{workers} workers; JPEG files of {sum(map(len, data)) / len(data) / 1000:.0f} kB on average")
@@ -212,27 +231,42 @@ def main() -> None:
         def decoding(number: int) -> None:
             simplejpeg.decode_jpeg(data[number % len(data)])
 
-        copy = copying(records)
+        into_batches, as_bytes = copying_into_batches(records, workers), copying_out(directory / "bytes")
         usual_folder = usual(UsualFolder(folder.images), workers)
-        original = usual(OriginalLmdb(CaffeLmdb(directory / "copy")), workers)
-        our_folder, our_lmdb = ours(folder, "random_resized", workers), ours(records, "random_crop_mirror", workers)
+        original = usual(OriginalLmdb(CaffeLmdb(directory / "original")), workers)
+        mirror = "random_crop_mirror"
+        shared = CaffeLmdb(directory / "processes")
+        ways: dict[str, Callable[[float], float]] = {
+            "decode": lambda seconds: rate(lambda s: in_threads(decoding, workers, s), seconds),
+            "jpeg": ours(folder, "random_resized", workers, normalised=True),
+            "jpeg bytes": ours(folder, "random_resized", workers, normalised=False),
+            "usual": lambda seconds: usual_rate(usual_folder, seconds),
+            "into": lambda seconds: rate(lambda s: in_threads(into_batches, workers, s), seconds),
+            "bytes": lambda seconds: rate(lambda s: in_threads(as_bytes, workers, s), seconds),
+            "threads": ours(records, mirror, workers, normalised=False),
+            "processes": ours(shared, mirror, workers, normalised=False, loader=processes),
+            "float32": ours(records, mirror, workers, normalised=True),
+            "original": lambda seconds: usual_rate(original, seconds),
+        }
         best: dict[str, float] = {}
         for _ in range(options.rounds):
-            for label, measured in {
-                "decode": lambda: rate(lambda s: in_threads(decoding, workers, s), seconds),
-                "jpeg": lambda: rate(our_folder, seconds),
-                "usual": lambda: usual_rate(usual_folder, seconds),
-                "copy": lambda: rate(lambda s: in_threads(copy, workers, s), seconds),
-                "lmdb": lambda: rate(our_lmdb, seconds),
-                "original": lambda: usual_rate(original, seconds),
-            }.items():
-                best[label] = max(best.get(label, 0.0), measured())
-    print(f"JPEG folder            {best['jpeg']:>9,.0f} images/s")
-    print(f"  decoding alone       {best['decode']:>9,.0f}          ratio {best['jpeg'] / best['decode']:.2f}")
-    print(f"  the usual loader     {best['usual']:>9,.0f}          ratio {best['jpeg'] / best['usual']:.2f}")
-    print(f"LMDB                   {best['lmdb']:>9,.0f} images/s")
-    print(f"  copying the records  {best['copy']:>9,.0f}          ratio {best['lmdb'] / best['copy']:.2f}")
-    print(f"  the original's way   {best['original']:>9,.0f}          ratio {best['lmdb'] / best['original']:.2f}")
+            for label, measure in ways.items():
+                best[label] = max(best.get(label, 0.0), measure(seconds))
+
+    def line(text: str, label: str, *beside: str) -> None:
+        ratios = "".join(f"   {best[label] / best[other]:.2f} of {other!r}" for other in beside)
+        print(f"{text:42} {label:>11} {best[label]:>9,.0f} images/s{ratios}")
+
+    line("JPEG folder, float32", "jpeg", "decode", "usual")
+    line("JPEG folder, bytes", "jpeg bytes", "decode")
+    line("  decoding and nothing else", "decode")
+    line("  the usual loader", "usual")
+    line("LMDB, bytes, threads", "threads", "bytes", "into", "original")
+    line("LMDB, bytes, processes", "processes", "bytes", "into", "original")
+    line("LMDB, float32, threads", "float32", "original")
+    line("  copying records out of the database", "bytes")
+    line("  copying records into batches", "into")
+    line("  the original's way", "original")
 
 
 if __name__ == "__main__":

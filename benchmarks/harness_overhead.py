@@ -25,7 +25,7 @@ from torch import nn
 
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.timing import time_batches
+from pytorch_benchmarks.timing import Schedule, time_batches
 
 
 class Tiny(nn.Module):
@@ -47,7 +47,7 @@ def bare(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
 def ours(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
     step: Callable[[Any], Any] = inference_step(model)
     batches = itertools.repeat((inputs, None))
-    timing = time_batches(step, batches, count=count, warmup=0, synchronize=lambda: None)
+    timing = time_batches(step, batches, Schedule(count), synchronize=lambda: None)
     return sum(timing.batches) / count  # what the program reports
 
 

@@ -12,15 +12,19 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
-from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb, parse_datum
+from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
 from pytorch_benchmarks.data.crops import Box, Crop, place
+from pytorch_benchmarks.data.datum import DatumParser, parse_datum
 from pytorch_benchmarks.data.image_folder import ImageFolder, decode_image, find_images
-from pytorch_benchmarks.data.loader import Batches, Order, processes, threads
+from pytorch_benchmarks.data.jpeg import decode_rows, find_frame
+from pytorch_benchmarks.data.loader import Batches, processes, threads
 from pytorch_benchmarks.data.make_dataset import encode_datum, main, make_folder, make_lmdb, picture
+from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import DEVIATION, MEAN, Normalise
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 
@@ -131,7 +135,57 @@ def test_a_corrupt_file_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a" / "1.jpg").write_bytes(data)
     target = torch.empty(3, 8, 8, dtype=torch.uint8)
     with pytest.raises(BenchmarkError, match=r"a/1\.jpg"):
-        ImageFolder(tmp_path).read_into(0, target, Crop("center"), Random(0))
+        ImageFolder(tmp_path).read_into(0, target, Crop("center"), Random(0).random)
+
+
+def jpeg(height: int, width: int, **options: Any) -> bytes:
+    pixels = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels), "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize(("height", "width"), [(75, 50), (64, 33)])
+def test_the_upper_rows_of_a_jpeg_are_those_of_the_whole(subsampling: int, height: int, width: int) -> None:
+    data = jpeg(height, width, subsampling=subsampling)
+    whole = decode_image(data)
+    for rows in range(1, height + 1):
+        part = bytearray(data)
+        frame = find_frame(part)
+        assert frame is not None
+        assert (frame.height, frame.width) == (height, width)
+        assert np.array_equal(decode_rows(part, frame, rows)[:rows], whole[:rows])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg(40, 40, progressive=True),
+        jpeg(40, 40)[:-60],  # torn
+        encoded(RED.convert("CMYK"), "JPEG"),
+        encoded(RED, "PNG"),
+        b"\xff\xd8\xff\xd9",
+        b"\xff\xd8\xff\xc0\x00\x00\xff\xd9",
+        b"",
+    ],
+    ids=["progressive", "torn", "cmyk", "png", "empty", "endless", "nothing"],
+)
+def test_what_is_no_whole_baseline_jpeg_is_decoded_the_ordinary_way(data: bytes) -> None:
+    assert find_frame(data) is None
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_crop_is_cut_out_of_the_right_place(tmp_path: Path, options: dict[str, bool]) -> None:
+    data = jpeg(90, 120, **options)
+    touch(tmp_path, "a/1.jpg")
+    (tmp_path / "a" / "1.jpg").write_bytes(data)
+    folder = ImageFolder(tmp_path)
+    crop = Crop("random_crop_mirror")
+    for seed in range(20):
+        target = torch.empty(3, 30, 40, dtype=torch.uint8)
+        folder.read_into(0, target, crop, Random(seed).random)
+        box = crop.box(90, 120, (30, 40), Random(seed).random)
+        part = decode_image(data)[box.top : box.top + 30, box.left : box.left + 40]
+        assert np.array_equal(target.permute(1, 2, 0).numpy(), part[:, ::-1] if box.mirror else part)
 
 
 # Crops
@@ -141,7 +195,7 @@ def test_a_corrupt_file_is_named(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375), (256, 256), (20, 2000), (1, 1), (100, 90)])
 def test_boxes_lie_inside(kind: str, height: int, width: int) -> None:
     for seed in range(50):
-        box = Crop(kind).box(height, width, (224, 224), Random(seed))
+        box = Crop(kind).box(height, width, (224, 224), Random(seed).random)
         assert 0 <= box.top <= box.top + box.height <= height
         assert 0 <= box.left <= box.left + box.width <= width
         assert box.height >= 1
@@ -149,7 +203,7 @@ def test_boxes_lie_inside(kind: str, height: int, width: int) -> None:
 
 
 def test_random_resized_crops_cover_the_areas_and_ratios_of_the_paper() -> None:
-    boxes = [Crop("random_resized").box(1000, 1000, (224, 224), Random(seed)) for seed in range(2000)]
+    boxes = [Crop("random_resized").box(1000, 1000, (224, 224), Random(seed).random) for seed in range(2000)]
     areas = [box.height * box.width / 1e6 for box in boxes]
     ratios = [box.width / box.height for box in boxes]
     assert 0.07 < min(areas) < 0.12
@@ -160,15 +214,15 @@ def test_random_resized_crops_cover_the_areas_and_ratios_of_the_paper() -> None:
 
 
 def test_the_centre_is_the_centre() -> None:
-    assert Crop("center").box(256, 256, (224, 224), Random()) == Box(16, 16, 224, 224, False)
-    assert Crop("center").box(512, 1024, (224, 224), Random()) == Box(32, 288, 448, 448, False)
+    assert Crop("center").box(256, 256, (224, 224), Random().random) == Box(16, 16, 224, 224, False)
+    assert Crop("center").box(512, 1024, (224, 224), Random().random) == Box(32, 288, 448, 448, False)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_placing_without_resizing_copies_pixels(mirror: bool) -> None:
     image = torch.arange(3 * 6 * 8, dtype=torch.uint8).reshape(3, 6, 8)
     target = torch.zeros(3, 4, 5, dtype=torch.uint8)
-    place(image, Box(1, 2, 4, 5, mirror), target)
+    place(image.numpy(), Box(1, 2, 4, 5, mirror), target)
     part = image[:, 1:5, 2:7]
     assert torch.equal(target, part.flip(-1) if mirror else part)
 
@@ -176,7 +230,7 @@ def test_placing_without_resizing_copies_pixels(mirror: bool) -> None:
 def test_resizing_agrees_with_pillow() -> None:
     pixels = picture(3, 3, 375, 500)
     target = torch.empty(3, 224, 224, dtype=torch.uint8)
-    place(torch.from_numpy(pixels).permute(2, 0, 1), Box(10, 20, 300, 400, False), target)
+    place(pixels.transpose(2, 0, 1), Box(10, 20, 300, 400, False), target)
     expected = Image.fromarray(pixels).crop((20, 10, 420, 310)).resize((224, 224), Image.Resampling.BILINEAR)
     difference = np.abs(target.permute(1, 2, 0).numpy().astype(int) - np.asarray(expected).astype(int))
     assert difference.max() <= 2
@@ -214,6 +268,30 @@ def test_datum_is_what_protobuf_makes_of_it() -> None:
     assert datum.pixels.tolist() == [[[1.0, 2.0]]]
 
 
+def test_a_parser_that_remembers_agrees_with_one_that_does_not() -> None:
+    small, large = picture(1, 3, 4, 4), picture(2, 3, 5, 6)
+    in_front = b"\x28\x09" + encode_datum(small, 0)[:-2]  # the label before the pixels, none behind
+    other = b"\x28\x08" + encode_datum(small, 0)[:-2]
+    late = encode_datum(small, 3)[6:] + encode_datum(small, 3)[:6]  # the shape behind the pixels
+    records = [
+        *(encode_datum(small, label) for label in (1, 2, 1, 300, 2)),
+        encode_datum(large, 1),
+        *(in_front, other, in_front, late, late),
+        encode_datum(small, 4, float_data=True),
+        encode_datum(small, 5, encoded=True),
+        *(encode_datum(small, label) for label in (5, 1, 5)),
+        encode_datum(small, 5) + b"\x38\x00",
+    ]
+    parse = DatumParser()
+    for record in records * 2:
+        found, expected = parse(memoryview(record)), parse_datum(record)
+        assert found.label == expected.label
+        assert found.pixels.dtype == expected.pixels.dtype
+        assert np.array_equal(found.pixels, expected.pixels)
+    with pytest.raises(ValueError):
+        parse(memoryview(encode_datum(small, 5)[:-10]))
+
+
 GOOD = encode_datum(picture(1, 3, 4, 4), 1)
 
 
@@ -238,7 +316,9 @@ def test_lmdb(tmp_path: Path, options: dict[str, bool]) -> None:
     make_lmdb(tmp_path / "db", ((picture(i, 3, 16, 16), i) for i in range(5)), **options)
     dataset = CaffeLmdb(tmp_path / "db")
     target = torch.empty(3, 16, 16, dtype=torch.uint8)
-    labels = [dataset.read_into(index, target, Crop("random_crop_mirror"), Random(1)) for index in range(len(dataset))]
+    labels = [
+        dataset.read_into(index, target, Crop("random_crop_mirror"), Random(1).random) for index in range(len(dataset))
+    ]
     assert labels == [0, 1, 2, 3, 4]
 
 
@@ -327,6 +407,54 @@ def test_threads_end_with_their_loader(folder: ImageFolder) -> None:
     assert threading.active_count() == before
 
 
+def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: ImageFolder) -> None:
+    """An epoch has four batches here; the original started its workers again inside a measured batch."""
+    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
+    seen = set()
+    for _ in range(12):
+        next(source)
+        seen.add(tuple(sorted(child.pid for child in psutil.Process().children())))
+    assert len(seen) == 1
+    (workers,) = seen
+    assert len(workers) == 2
+    source.close()  # type: ignore[attr-defined]
+    assert not [pid for pid in workers if psutil.pid_exists(pid)]
+
+
+def test_a_worker_that_dies_is_said(folder: ImageFolder) -> None:
+    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=1)
+    next(source)
+    (worker,) = psutil.Process().children()
+    worker.kill()
+    with pytest.raises(BenchmarkError, match="a data loader process died"):
+        list(itertools.islice(source, 20))
+
+
+def test_data_directories_stay_as_they_are(tmp_path: Path) -> None:
+    make_folder(tmp_path / "f", ((picture(i, 3, 20, 20), i % 2) for i in range(6)))
+    make_lmdb(tmp_path / "db", ((picture(i, 3, 20, 20), i % 2) for i in range(6)))
+
+    def state() -> list[tuple[str, int]]:
+        return sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+
+    before = state()
+    for dataset in (ImageFolder(tmp_path / "f"), CaffeLmdb(tmp_path / "db")):
+        for loader in (processes, threads):
+            source = loader(dataset, Order(6, 2), Crop("center"), (3, 16, 16), workers=1)
+            next(source)
+            source.close()  # type: ignore[attr-defined]
+    assert state() == before
+
+
+def test_a_database_is_opened_by_the_process_that_reads_it(tmp_path: Path) -> None:
+    make_lmdb(tmp_path / "db", ((picture(i, 3, 20, 20), i) for i in range(6)))
+    dataset = CaffeLmdb(tmp_path / "db")
+    assert not hasattr(dataset, "_environment")
+    source = processes(dataset, Order(6, 2), Crop("center"), (3, 16, 16), workers=2)
+    assert [next(source)[1].tolist() for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert not hasattr(dataset, "_environment")
+
+
 def test_loading_leaves_the_number_of_threads_of_torch_alone(folder: ImageFolder) -> None:
     before = torch.get_num_threads()
     for workers in (0, 2):
@@ -336,10 +464,12 @@ def test_loading_leaves_the_number_of_threads_of_torch_alone(folder: ImageFolder
         assert torch.get_num_threads() == before
 
 
-def test_an_error_in_a_thread_reaches_the_caller(folder: ImageFolder) -> None:
-    Path(folder.images[12][0]).write_bytes(b"torn")
-    with pytest.raises(BenchmarkError, match="000"):
-        load(folder, "threads", 2)
+@pytest.mark.parametrize("how", ["threads", "processes"])
+def test_an_error_in_a_worker_reaches_the_caller_as_one_line(folder: ImageFolder, how: str) -> None:
+    path = Path(folder.images[12][0])
+    path.write_bytes(b"torn")
+    with pytest.raises(BenchmarkError, match=f"^cannot read the image {path}: [^\n]*$"):
+        load(folder, how, 2)
 
 
 def test_a_slow_caller_is_not_overtaken(folder: ImageFolder) -> None:

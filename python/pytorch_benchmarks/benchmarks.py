@@ -14,12 +14,11 @@ import sys
 if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable, from any directory
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-import math
 import time
 import traceback
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
 from pytorch_benchmarks.log import Log
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     import torch
 
     from pytorch_benchmarks.distributed import World
-    from pytorch_benchmarks.load import Load
-    from pytorch_benchmarks.timing import Timing
-    from pytorch_benchmarks.workload import Workload
 
 __all__ = ["main"]
 
@@ -116,6 +112,7 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
     from pytorch_benchmarks.energy import Energy
     from pytorch_benchmarks.load import Load
     from pytorch_benchmarks.precision import choose_precision, slow_on_this_cpu
+    from pytorch_benchmarks.results import log_facts, log_load, log_loss, log_passes, log_times
     from pytorch_benchmarks.timing import Schedule, time_batches
     from pytorch_benchmarks.workload import build_workload
 
@@ -126,7 +123,7 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
     torch.manual_seed(options.seed)
     workload = build_workload(options, device, world, precision)
     settings |= {"precision": precision.describe(), "compile": options.compile, "cuda_graphs": options.cuda_graphs}
-    _log_facts(log, options, workload, device, settings)
+    log_facts(log, options, workload, device, settings)
     if slow_on_this_cpu(precision):
         log.warn(f"this processor has no instructions for {options.dtype}: expect a fraction of the speed of float32")
     if options.num_threads > (os.cpu_count() or 1):
@@ -148,140 +145,18 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
     )
     log("results.end_time", _timestamp())
 
-    first = timing.warmup[0] if len(timing.warmup) else timing.batches[0]
-    log("results.time_first_batch", 1000.0 * first)
-    log("results.time_to_first_batch", 1000.0 * (started - _STARTED + first))
-    _log_loss(log, workload, timing, world, device)
-    _log_load(log, load, len(timing.batches))
-    for key, value in energy.metrics(options.batch_size * len(timing.batches)).items():
-        log(key, value)
-    _log_times(log, options, workload, timing, world, device)
-    _run_passes(log, options, workload, device, precision.describe())
-
-
-def _log_facts(log: Log, options: Options, workload: Workload, device: torch.device, settings: dict[str, Any]) -> None:
-    from dataclasses import asdict
-
-    import torch
-
-    from pytorch_benchmarks.devices import device_title
-    from pytorch_benchmarks.environment import environment
-
-    model, source = workload.model, workload.source
-    log("exp.framework_title", "PyTorch")
-    log("exp.framework_version", torch.__version__)
-    log("exp.model_title", model.title)
-    log("exp.device_title", device_title(device))
-    log("exp.data", source.title)
-    log("exp.flags", {name: "auto" if value is None else value for name, value in asdict(options).items()})
-    for name, value in environment(device).items():
-        log(f"exp.env.{name}", value)
-    log("results.proc_pid", os.getpid())
-    log("results.unit", model.unit)
-    log("results.model_parameters", model.num_parameters())
-    log("results.time_build", 1000.0 * workload.build_seconds)
-    for name, value in {**settings, **source.facts}.items():
-        log(f"results.{name}", value)
-
-
-def _log_loss(log: Log, workload: Workload, timing: Timing, world: World, device: torch.device) -> None:
-    """A loss that is not finite is a failure: the numbers would mean nothing."""
-    from pytorch_benchmarks.distributed import mean
-
-    if workload.phase != "training":
-        return
-    loss = mean(float(timing.result), world, device)
-    log("results.loss", loss if math.isfinite(loss) else str(loss))
-    if not math.isfinite(loss):
-        raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
-
-
-def _log_load(log: Log, load: Load, batches: int) -> None:
-    from pytorch_benchmarks.load import COMPETING_FROM
-
-    found = load.metrics(batches)
-    for key, value in found.items():
-        log(key, value)
-    competing = found["results.competing_load"]
-    if competing is not None and competing > COMPETING_FROM:
-        log.warn(
-            f"other programs used {competing:.0%} of the processors meanwhile, and pushed this one aside "
-            f"{found['results.context_switches_involuntary']:.0f} times: run it alone"
-        )
-
-
-def _log_times(
-    log: Log, options: Options, workload: Workload, timing: Timing, world: World, device: torch.device
-) -> None:
-    from array import array
-    from statistics import fmean, median
-
-    from pytorch_benchmarks.distributed import slowest
-    from pytorch_benchmarks.metrics import STEADY_WITHIN, time_metrics
-
-    times = slowest(timing.batches, world, device)
-    (total,) = slowest(array("d", [timing.total]), world, device)
-    instances = options.batch_size * world.size
-    log("results.sync", options.sync)
-    log("results.warmup_batches", len(timing.warmup))
-    if timing.warmup_steady is not None:
-        log("results.warmup_steady", timing.warmup_steady)
-        if not timing.warmup_steady:
-            log.warn(
-                "the batch times were not steady when warm-up had to end: the machine is busy or its clock changes"
-            )
-    if options.compile and len(timing.warmup):
-        log("results.time_compile", 1000.0 * max(0.0, timing.warmup[0] - median(times)))
-    log("results.time_data_wait", 1000.0 * fmean(timing.data_waits))
-    if timing.device is not None:
-        log("results.time_device", 1000.0 * fmean(timing.device))
-    for key, value in workload.metrics(len(times), world.size).items():
-        log(key, value)
-    for key, value in time_metrics(times, instances, total if options.sync == "end" else None).items():
-        log(key, value)
-    drift = log.values["results.drift"]
-    if drift is not None and abs(drift) > STEADY_WITHIN:
-        log.warn(
-            f"not steady: the last third of the batches took {abs(drift):.0%} {'more' if drift > 0 else 'less'} time than the first; "
-            "warm up for longer (--num_warmup_batches auto) or look for what else runs"
-        )
-    if world.rank == 0:
-        print(_summary(options, workload, fmean(times), log.values["results.throughput"], len(times)), flush=True)
-
-
-def _run_passes(log: Log, options: Options, workload: Workload, device: torch.device, precision: str) -> None:
-    from pytorch_benchmarks.devices import synchronizer
-    from pytorch_benchmarks.passes import count_flops, peak_memory, write_profile
-    from pytorch_benchmarks.peaks import peak_tflops
-
-    if "memory" in options.passes:
-        found = peak_memory(workload.step, workload.source.batches, device, synchronizer(device))
-        for name, value in found.items():
-            log(f"results.{name}", value)
-    if "flops" in options.passes and workload.phase != "ingestion":
-        flops = count_flops(workload.eager_step, next(workload.source.batches), workload.model)
-        achieved = flops / (log.values["results.time"] / 1000)
-        log("results.flops_per_batch", flops)
-        log("results.flops", achieved)
-        peak = options.peak_tflops or peak_tflops(
-            log.values["exp.device_title"], precision.split()[-2 if "autocast" in precision else 0]
-        )
-        log("results.mfu", achieved / (1e12 * peak) if peak else None)
-    if options.profile and log.reports:
-        write_profile(options.profile, workload.step, workload.source.batches, device)
+    log("results.time_to_first_batch", 1000.0 * (started - _STARTED + timing.first))
+    log_loss(log, workload, timing, world, device)
+    log_load(log, load, len(timing.batches))
+    log.many(energy.metrics(options.batch_size * len(timing.batches)))
+    log_times(log, options, workload, timing, world, device)
+    log_passes(log, options, workload, device, precision)
 
 
 def _timestamp() -> str:
     """`%Y-%m-%d:%H:%M:%S:%3N`, as the original suite writes it."""
     now = time.time()
     return time.strftime("%Y-%m-%d:%H:%M:%S", time.localtime(now)) + f":{int(now % 1 * 1000):03d}"
-
-
-def _summary(options: Options, workload: Workload, mean: float, throughput: float, batches: int) -> str:
-    return (
-        f"{options.model} {workload.phase}, batch {options.batch_size}, {options.dtype}: {1000 * mean:.2f} ms a batch, "
-        f"{throughput:.1f} {workload.model.unit}/s ({batches} batches)"
-    )
 
 
 if __name__ == "__main__":

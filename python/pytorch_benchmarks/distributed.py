@@ -65,10 +65,10 @@ def joined(device: torch.device) -> Iterator[World]:
         torch.distributed.destroy_process_group()
 
 
-def parallel(model: Any, world: World, device: torch.device) -> nn.Module:
+def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
     """The model with gradients averaged over all processes."""
     if world.size == 1:
-        return model  # type: ignore[no-any-return]
+        return model
     return nn.parallel.DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device.index])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["Log"]
@@ -26,6 +27,11 @@ class Log:
         self.values[key] = value
         if self.reports:
             print(f"__{key}__= {json.dumps(value)}", flush=True)
+
+    def many(self, values: Mapping[str, Any], prefix: str = "") -> None:
+        """Log values whose keys begin with `prefix`."""
+        for key, value in values.items():
+            self(prefix + key, value)
 
     @property
     def reports(self) -> bool:

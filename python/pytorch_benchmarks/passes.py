@@ -103,8 +103,8 @@ _ATTENTION_ON_CPU = {
 }
 
 
-def write_profile(path: str, step: Step, batches: Iterator[Any], device: torch.device) -> None:
-    """Write a trace of three batches for chrome://tracing or Perfetto.
+def write_profile(path: str | None, step: Step, batches: Iterator[Any], device: torch.device) -> None:
+    """Write a trace of three batches for chrome://tracing or Perfetto; without a path they run all the same, since replicas wait for each other.
 
     Raises:
         UsageError: The file cannot be written.
@@ -120,6 +120,8 @@ def write_profile(path: str, step: Step, batches: Iterator[Any], device: torch.d
             step(next(batches))
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
+    if path is None:
+        return
     beside = f"{path}.part{os.getpid()}.json"
     try:
         profiler.export_chrome_trace(beside)

@@ -50,15 +50,14 @@ class Precision:
         """Keeps small gradients of float16 from vanishing; other types need none (Micikevicius et al., arXiv:1710.03740)."""
         return torch.amp.GradScaler(self.device) if self.autocast == torch.float16 else None
 
+    @property
+    def arithmetic(self) -> str:
+        """The type that matrix products are done in: float32, tf32, float16 or bfloat16."""
+        return "tf32" if self.tf32 else str(self.autocast or self.weights).removeprefix("torch.")
+
     def describe(self) -> str:
         """The precision in force, in words."""
-        if self.autocast is not None:
-            return f"float32 weights, {_name(self.autocast)} autocast"
-        return "tf32" if self.tf32 else _name(self.weights)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+        return self.arithmetic if self.autocast is None else f"float32 weights, {self.arithmetic} autocast"
 
 
 def choose_precision(options: Options, device: torch.device) -> Precision:

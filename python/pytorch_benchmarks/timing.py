@@ -63,6 +63,11 @@ class Timing:
     warmup_steady: bool | None
     result: Any
 
+    @property
+    def first(self) -> float:
+        """Time of the first batch of all."""
+        return (self.warmup or self.batches)[0]
+
 
 class Observer(Protocol):
     """Looks at the machine just before and just after the timed batches, never between them."""

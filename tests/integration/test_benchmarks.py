@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dlbs.logs import parse_line
@@ -118,6 +121,111 @@ def test_threads_layout_and_determinism(bench: Bench) -> None:
     assert found["results.cudnn_benchmark"] is False
 
 
+@pytest.mark.parametrize("flags", [["--amp", "--dtype=float16"], ["--amp", "--dtype=bfloat16"]])
+def test_autocast_makes_alexnet_possible_in_half_precision(bench: Bench, flags: list[str]) -> None:
+    found = results(bench("--model=alexnet", "--num_batches=2", "--batch_size=1", "--device=cpu", *flags))
+    assert found["results.precision"] == f"float32 weights, {flags[1].split('=')[1]} autocast"
+    assert found["results.loss"] > 0
+
+
+def test_a_compiled_model_gives_the_same_loss(bench: Bench) -> None:
+    flags = ("--model=deep_mnist", "--num_batches=3", "--batch_size=2", "--device=cpu", "--num_warmup_batches=1")
+    plain, compiled = results(bench(*flags)), results(bench(*flags, "--compile"))
+    assert compiled["results.loss"] == pytest.approx(plain["results.loss"], rel=1e-4)
+    assert compiled["results.time_compile"] > 100
+    assert compiled["results.flops_per_batch"] == plain["results.flops_per_batch"]
+    assert compiled["results.compile"] == "default"
+
+
+def test_generation_reports_prefill_and_decode(bench: Bench) -> None:
+    options = '--model_opts={"sequence_length": 16, "new_tokens": 4}'
+    found = results(bench("--model=smollm2_135m", "--forward_only=true", options, *FEW))
+    assert found["results.prefill_throughput"] > found["results.decode_throughput"] > 0
+    parts = found["results.time_prefill"] + found["results.time_decode"]
+    assert parts == pytest.approx(found["results.time"], rel=0.05)
+
+
+def test_models_of_transformers(bench: Bench) -> None:
+    pytest.importorskip("transformers")
+    options = '--model_opts={"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 2, "sequence_length": 8}'
+    done = bench("--model=transformers:bert", options, *FEW)
+    assert done.returncode == 0, done.stderr
+    assert results(done)["results.unit"] == "sequences"
+    done = bench("--model=transformers:brt", *FEW)
+    assert done.returncode == 2
+    assert "did you mean" in done.stderr
+
+
+def test_time_instead_of_a_number_of_batches_and_automatic_warm_up(bench: Bench) -> None:
+    found = results(
+        bench("--model=deep_mnist", "--device=cpu", "--batch_size=1", "--min_time=1", "--num_warmup_batches=auto")
+    )
+    assert sum(found["results.time_data"]) >= 1000
+    assert found["results.warmup_batches"] >= 10
+    assert found["results.warmup_steady"] in {True, False}
+    assert found["exp.flags"]["num_warmup_batches"] == "auto"
+    low, high = found["results.throughput_ci95"]
+    assert low < found["results.throughput"] < high
+
+
+def test_everything_that_is_reported(bench: Bench, tmp_path: Path) -> None:
+    done = bench("--model=deep_mnist", *FEW, "--json=result.json", "--profile=trace.json", "--peak_tflops=1")
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert json.loads((tmp_path / "result.json").read_text()) == found
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert found["results.mfu"] == pytest.approx(found["results.flops"] / 1e12)
+    assert found["results.memory_host"] > 1e8
+    assert found["results.page_faults"] >= 0
+    assert found["exp.env.torch"] == found["exp.framework_version"]
+    assert found["exp.flags"]["batch_size"] == 2
+    page = (ROOT / "docs" / "log-format.md").read_text()
+    for key in found:
+        name = key.split(".")[-1]
+        assert re.search(rf"`[a-z_.]*{name}`", page), f"{key} is not in docs/log-format.md"
+
+
+@pytest.mark.parametrize("passes", ["none", "flops"])
+def test_passes_can_be_left_out(bench: Bench, passes: str) -> None:
+    found = results(bench("--model=deep_mnist", *FEW, f"--passes={passes}"))
+    assert "results.memory_host" not in found
+    assert ("results.flops" in found) == (passes == "flops")
+
+
+def test_waiting_at_the_end_only(bench: Bench) -> None:
+    found = results(bench("--model=deep_mnist", *FEW, "--sync=end"))
+    assert found["results.sync"] == "end"
+    assert found["results.throughput"] == pytest.approx(2000 / found["results.time"], rel=0.05)
+
+
+@pytest.mark.parametrize("data", ["synthetic/device", "synthetic/pageable"])
+def test_where_synthetic_data_lie(bench: Bench, data: str) -> None:
+    assert results(bench("--model=deep_mnist", *FEW, f"--data={data}"))["exp.data"] == data
+
+
+def test_interrupting_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAM), "--model=deep_mnist", "--device=cpu", "--min_time=60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as running:
+        assert running.stdout is not None
+        while "results.start_time" not in running.stdout.readline():
+            pass
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err == "error: interrupted\n"
+    assert "Traceback" not in out
+
+
+@pytest.mark.parametrize("loader", ["threads", "processes"])
+def test_no_worker_is_left(bench: Bench, data: Path, loader: str) -> None:
+    done = bench("--model=deep_mnist", f"--data_dir={data / 'caffe_lmdb'}", f"--data_loader={loader}", *FEW)
+    assert done.returncode == 0, done.stderr
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if str(data) in " ".join(process.info["cmdline"] or [])
+    ]
+    assert not left
+
+
 def test_two_replicas(bench: Bench) -> None:
     done = bench("--model=deep_mnist", "--num_replicas=2", *FEW)
     assert done.returncode == 0, done.stderr
@@ -187,6 +295,17 @@ BAD = [
     (["--model=deep_mnist", "--device=tpu"], 2, "tpu"),
     (["--model=deep_mnist", "--model_opts={"], 2, "not JSON"),
     (["--model=deep_mnist", '--model_opts={"depth": 3}'], 2, "--model_opts do not fit deep_mnist"),
+    (["--model=deep_mnist", "--dtype=tf32", "--device=cpu"], 2, "can do float32, float16, bfloat16"),
+    (["--model=deep_mnist", "--amp"], 2, "--amp computes in float16 or bfloat16"),
+    (["--model=deep_mnist", "--device=cpu", "--cuda_graphs"], 2, "needs a CUDA device"),
+    (["--model=deep_mnist", "--device=cpu", "--data=synthetic/pinned"], 2, "use synthetic/device"),
+    (["--model=deep_mnist", "--data=synthetic/device", "--data_dir=/tmp", "--device=cpu"], 2, "exclude each other"),
+    (["--model=deep_mnist", "--compile=fast"], 2, "fast"),
+    (["--model=deep_mnist", "--min_time=-1"], 2, "must be at least 0"),
+    (["--model=deep_mnist", "--passes=energy"], 2, "is none of memory, flops, none"),
+    (["--model=deep_mnist", "--json=nowhere/result.json"], 2, "does not exist or cannot be written to"),
+    (["--model=deep_mnist", "--profile=nowhere/trace.json"], 2, "does not exist or cannot be written to"),
+    (["--model=torchvison:resnet50"], 2, "unknown provider"),
     (["--model=deep_mnist", "--num_batches=1", "--batch_size=4000000000", "--device=cpu"], 3, "out of memory"),
 ]
 

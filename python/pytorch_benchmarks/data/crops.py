@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "Crop", "place", "resize"]
+__all__ = ["MOST_DRAWS", "Box", "Crop", "Uniform", "place", "resize"]
+
+Uniform = Callable[[], float]  # gives random numbers, evenly from [0, 1)
+_TRIES = 10
+MOST_DRAWS = 2 * _TRIES + 3  # random numbers that a box takes at most
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A part of an image, in pixels, and whether it is mirrored left to right."""
 
     top: int
@@ -36,38 +41,38 @@ class Crop:
 
     kind: str
 
-    def box(self, height: int, width: int, size: tuple[int, int], random: Random) -> Box:
+    def box(self, height: int, width: int, size: tuple[int, int], uniform: Uniform) -> Box:
         """Pick the box of an image of `height` × `width` for an input of `size` (height, width)."""
         if self.kind == "random_resized":
-            return _random_resized(height, width, random)
+            return _random_resized(height, width, uniform)
         target_height, target_width = size
         if self.kind == "random_crop_mirror":
             if height < target_height or width < target_width:
-                return Box(0, 0, height, width, random.random() < 0.5)
-            top = random.randrange(height - target_height + 1)
-            left = random.randrange(width - target_width + 1)
-            return Box(top, left, target_height, target_width, random.random() < 0.5)
+                return Box(0, 0, height, width, uniform() < 0.5)
+            top = int(uniform() * (height - target_height + 1))
+            left = int(uniform() * (width - target_width + 1))
+            return Box(top, left, target_height, target_width, uniform() < 0.5)
         # Cutting the middle out first and resizing it then gives the same picture as the other way round, for less work.
         scale = min(height / target_height, width / target_width) * 224 / 256
         box_height, box_width = max(1, round(target_height * scale)), max(1, round(target_width * scale))
         return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width, False)
 
 
-def _random_resized(height: int, width: int, random: Random) -> Box:
-    mirror = random.random() < 0.5
-    for _ in range(10):
-        area = height * width * random.uniform(0.08, 1.0)
-        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+def _random_resized(height: int, width: int, uniform: Uniform) -> Box:
+    mirror = uniform() < 0.5
+    for _ in range(_TRIES):
+        area = height * width * (0.08 + 0.92 * uniform())
+        ratio = math.exp(math.log(4 / 3) * (2 * uniform() - 1))
         box_width, box_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < box_width <= width and 0 < box_height <= height:
-            top = random.randrange(height - box_height + 1)
-            left = random.randrange(width - box_width + 1)
+            top = int(uniform() * (height - box_height + 1))
+            left = int(uniform() * (width - box_width + 1))
             return Box(top, left, box_height, box_width, mirror)
     side = min(height, width)  # ten misses: an extreme aspect ratio
     return Box((height - side) // 2, (width - side) // 2, side, side, mirror)
 
 
-def place(image: Tensor, box: Box, target: Tensor) -> None:
+def place(image: np.ndarray, box: Box, target: Tensor) -> None:
     """Cut a box out of an image, resize it if needed, and put it where it belongs.
 
     Args:
@@ -75,14 +80,21 @@ def place(image: Tensor, box: Box, target: Tensor) -> None:
         box: Lies inside the image.
         target: uint8, shape (channels, target height, target width), any strides.
     """
-    part = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
-    if part.shape[1:] != target.shape[1:]:
-        part = resize(part, target.shape[1], target.shape[2])
+    top, left, height, width, mirror = box
+    part = torch.from_numpy(image[:, top : top + height, left : left + width])
+    _, target_height, target_width = target.shape
+    if height != target_height or width != target_width:
+        part = resize(part, target_height, target_width)
     # torch mirrors with vector instructions: for 3x224x224, 6 microseconds where numpy takes
     # 38, and with channels last 13 where numpy takes 175.
-    target.copy_(part.flip(-1) if box.mirror else part)
+    target.copy_(part.flip(-1) if mirror else part)
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
     """Resize (channels, height, width) uint8 with antialiasing: torch's bilinear filter, 2.3 times as fast as Pillow's."""
-    return torch.nn.functional.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+    batch = image[None]
+    if image.stride(0) == 1:
+        # Colours beside each other, but a part of a larger image: torch knows that layout only where rows follow each other without a gap.
+        # Closing the gaps takes 6 microseconds and saves 115: it resizes faster, and the result need not be transposed back.
+        batch = batch.contiguous(memory_format=torch.channels_last)
+    return torch.nn.functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]

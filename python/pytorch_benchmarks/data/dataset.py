@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from random import Random
 
 from torch import Tensor
 
-from pytorch_benchmarks.data.crops import Crop
+from pytorch_benchmarks.data.crops import Crop, Uniform
 
 __all__ = ["Dataset"]
 
@@ -27,14 +26,14 @@ class Dataset(ABC):
         """Number of images."""
 
     @abstractmethod
-    def read_into(self, index: int, target: Tensor, crop: Crop, random: Random) -> int:
+    def read_into(self, index: int, target: Tensor, crop: Crop, uniform: Uniform) -> int:
         """Read, decode and crop one image, and return its label.
 
         Args:
             index: 0 … len(self) - 1.
             target: Where the image goes: uint8, shape (channels, height, width), any strides.
             crop: Which part of the image, and whether mirrored.
-            random: For crops that are random.
+            uniform: Random numbers for crops that are random.
 
         Raises:
             BenchmarkError: The image cannot be read; the message names it.

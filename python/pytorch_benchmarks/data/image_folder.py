@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from random import Random
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pytorch_benchmarks.data.crops import Crop, place
+from pytorch_benchmarks.data.crops import Crop, Uniform, place
 from pytorch_benchmarks.data.dataset import Dataset
+from pytorch_benchmarks.data.jpeg import decode_rows, find_frame, simplejpeg_version
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 
 __all__ = ["EXTENSIONS", "ImageFolder", "decode_image", "decoder_name", "find_images"]
@@ -67,6 +66,7 @@ class ImageFolder(Dataset):
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.classes, self.images = find_images(directory)
+        self._partial = simplejpeg_version() is not None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,34 +75,44 @@ class ImageFolder(Dataset):
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def read_into(self, index: int, target: Tensor, crop: Crop, random: Random) -> int:
+    def read_into(self, index: int, target: Tensor, crop: Crop, uniform: Uniform) -> int:
         path, label = self.images[index]
+        size = (target.shape[1], target.shape[2])
         try:
-            with open(path, "rb") as stream:
-                image = decode_image(stream.read())
+            data = _read(path)
+            frame = find_frame(data) if self._partial else None
+            if frame is None:
+                image = decode_image(data)
+                box = crop.box(image.shape[0], image.shape[1], size, uniform)
+            else:
+                box = crop.box(frame.height, frame.width, size, uniform)
+                image = decode_rows(data, frame, box.top + box.height)
         except (OSError, ValueError) as error:
             raise BenchmarkError(f"cannot read the image {path}: {error}") from None
-        size = (target.shape[1], target.shape[2])
         if target.shape[0] == 1:
             image = image.mean(axis=2, keepdims=True).astype(np.uint8)
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        place(pixels, crop.box(image.shape[0], image.shape[1], size, random), target)
+        place(image.transpose(2, 0, 1), box, target)
         return label
 
     def describe(self) -> dict[str, object]:
         return {**super().describe(), "data_decoder": decoder_name()}
 
 
+def _read(path: str) -> bytearray:
+    with open(path, "rb", buffering=0) as stream:
+        data = bytearray(os.fstat(stream.fileno()).st_size)
+        if stream.readinto(data) == len(data):
+            return data
+    return bytearray(Path(path).read_bytes())  # it changed its size just now, or is no regular file
+
+
 def decoder_name() -> str:
     """What decodes JPEG files: simplejpeg (libjpeg-turbo) if it is installed, else Pillow."""
-    try:
-        import simplejpeg
-    except ImportError:
-        return "pillow"
-    return f"simplejpeg {getattr(simplejpeg, '__version__', '')}".strip()
+    version = simplejpeg_version()
+    return "pillow" if version is None else f"simplejpeg {version}".strip()
 
 
-def decode_image(data: bytes) -> np.ndarray:
+def decode_image(data: bytes | bytearray) -> np.ndarray:
     """Decode a compressed image into RGB, uint8, shape (height, width, 3).
 
     Grey is spread over three channels, transparency is dropped, CMYK and palettes are converted, 16 bits are scaled to 8. An EXIF
@@ -124,7 +134,7 @@ def decode_image(data: bytes) -> np.ndarray:
     return _decode_with_pillow(data)
 
 
-def _decode_with_pillow(data: bytes) -> np.ndarray:
+def _decode_with_pillow(data: bytes | bytearray) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -44,23 +44,30 @@ class Normalise:
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
         if channels != 3:
             mean, deviation = mean.mean().expand(channels), deviation.mean().expand(channels)
-        self.scale = (1 / (255 * deviation)).view(1, channels, 1, 1).to(device)
-        self.shift = (-mean / deviation).view(1, channels, 1, 1).to(device)
+        self.scale = (1 / (255 * deviation)).view(channels, 1, 1).to(device)
+        self.shift = (-mean / deviation).view(channels, 1, 1).to(device)
 
     def empty(self, batch_size: int, height: int, width: int) -> Tensor:
         """Memory for the inputs of one batch."""
         shape = (batch_size, self.channels, height, width)
         return torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=self.layout)
 
-    def __call__(self, images: Tensor, labels: Tensor, into: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of one batch; `into` is memory for the inputs."""
-        if into is None:
-            into = self.empty(images.shape[0], images.shape[2], images.shape[3])
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of one batch, images and labels being on the device."""
+        inputs = self.empty(images.shape[0], images.shape[2], images.shape[3])
+        self.image(images, inputs)
+        return self.batch(inputs, labels)
+
+    def image(self, pixels: Tensor, into: Tensor) -> None:
+        """Make inputs of bytes: (channels, height, width), or a batch of them."""
         if self.dtype == torch.float32:
-            into.copy_(images).mul_(self.scale).add_(self.shift)
+            into.copy_(pixels).mul_(self.scale).add_(self.shift)
         else:  # eight bits of precision are too few to normalise with
-            into.copy_(images.float().mul_(self.scale).add_(self.shift))
-        return into.flatten(1) if self.flat else into, labels % self.num_classes
+            into.copy_(pixels.float().mul_(self.scale).add_(self.shift))
+
+    def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the model gets of a full batch."""
+        return inputs.flatten(1) if self.flat else inputs, labels % self.num_classes
 
 
 def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:

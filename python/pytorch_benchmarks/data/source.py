@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.loader import Order, processes, threads
+from pytorch_benchmarks.data.loader import processes, threads
+from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import Normalise, on_gpu
 from pytorch_benchmarks.data.synthetic import synthetic_batches
 from pytorch_benchmarks.distributed import World

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -52,6 +52,6 @@ def training_step(model: Model, network: nn.Module, precision: Precision | None 
     return step
 
 
-def _can_fuse(parameters: list[Tensor]) -> bool:
+def _can_fuse(parameters: Sequence[Tensor]) -> bool:
     kinds = {"cpu", "cuda", "xpu", "mps"}
     return all(parameter.device.type in kinds and parameter.is_floating_point() for parameter in parameters)

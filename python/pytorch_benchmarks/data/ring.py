@@ -1,0 +1,88 @@
+"""Memory for the batches that are being filled and used, allocated once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["AHEAD", "Finish", "Place", "Ring"]
+
+AHEAD = 3  # batches that are filled while one is being used
+
+
+class Finish(Protocol):
+    """Makes the model's inputs and targets of bytes and labels."""
+
+    def empty(self, batch_size: int, height: int, width: int) -> Tensor:
+        """Memory for the inputs of one batch."""
+
+    def image(self, pixels: Tensor, into: Tensor) -> None:
+        """Make the input of one image, uint8, shape (channels, height, width)."""
+
+    def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the model gets of a full batch."""
+
+
+class Place:
+    """Memory of one batch.
+
+    Args:
+        batch: Bytes of the images; or the model's inputs, if there is `finish`.
+        labels: int64, one for each slot.
+        finish: Makes the model's inputs of bytes.
+
+    Attributes:
+        slots: For each slot, where its bytes or its input go.
+        labels: The labels as an array.
+    """
+
+    def __init__(self, batch: Tensor, labels: Tensor, finish: Finish | None = None) -> None:
+        self._batch, self._labels, self.finish = batch, labels, finish
+        # The views are made once: making one costs as much as copying a third of a picture.
+        self.slots = list(batch)
+        self.labels = labels.numpy()
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, once all slots are filled."""
+        return (self._batch, self._labels) if self.finish is None else self.finish.batch(self._batch, self._labels)
+
+
+class Ring:
+    """Places that are used in turn.
+
+    Args:
+        batch_size: Images in one batch.
+        shape: (channels, height, width) of the model's input.
+        layout: In which images come; bytes are kept like that.
+        pinned: Allocate page-locked memory, from which a GPU copies by itself.
+        finish: Makes the model's inputs of each image as soon as it is there, while its bytes are in the cache. On a CPU that is also
+            better than to leave it to the caller: the caller's OpenMP threads would go on spinning for a while, on the cores that the
+            workers need.
+    """
+
+    def __init__(
+        self, batch_size: int, shape: tuple[int, ...], layout: torch.memory_format, pinned: bool, finish: Finish | None
+    ) -> None:
+        self.shape, self.layout = shape, layout
+
+        def place() -> Place:
+            labels = torch.empty(batch_size, dtype=torch.int64, pin_memory=pinned)
+            if finish is not None:
+                return Place(finish.empty(batch_size, shape[1], shape[2]), labels, finish)
+            whole = (batch_size, *shape)
+            return Place(torch.empty(whole, dtype=torch.uint8, memory_format=layout, pin_memory=pinned), labels)
+
+        self.places = [place() for _ in range(AHEAD + 2)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Place:
+        """The place of batch `number`."""
+        return self.places[number % len(self.places)]
+
+    def scratch(self) -> Tensor:
+        """Memory for the bytes of one image, for places that do not keep them."""
+        return torch.empty((1, *self.shape), dtype=torch.uint8, memory_format=self.layout)[0]
