@@ -25,13 +25,18 @@ from dlbs.errors import ConfigError
 if TYPE_CHECKING:
     from dlbs.config import Config
     from dlbs.launcher import Launcher
+    from dlbs.policies import Policies
     from dlbs.processor import Experiment
+    from dlbs.progress import Progress
+    from dlbs.status import Census
 
 __all__ = ["cli", "main"]
 
 _HERE = "dlbs.experimenter"
 _VERBS = {
     "run": (f"{_HERE}:run_command", "Run experiments and leave one log file for each."),
+    "status": ("dlbs.status:status_command", "Show how far a plan is, from its logs."),
+    "rerun": ("dlbs.status:rerun_command", "Repeat one experiment from what its log says."),
     "build": (f"{_HERE}:build_command", "Write the plan that a configuration makes."),
     "validate": (f"{_HERE}:validate_command", "Find what would fail, without running anything."),
     "print-config": (f"{_HERE}:print_config_command", "Show the merged configuration and where each value was set."),
@@ -61,15 +66,19 @@ def _plan_option(help_text: str) -> Callable[..., Any]:
     return click.option("--plan", metavar="FILE", help=help_text)
 
 
-def _resolved(config: Config, plan: str | None, **overrides: Any) -> Callable[[], Iterator[Experiment]]:
+def _resolved(
+    config: Config, plan: str | None, *, order: str = "plan", seed: int = 0, **overrides: Any
+) -> Callable[[], Iterator[Experiment]]:
     """A function that gives the resolved plan each time it is called: plans are streams.
 
     Args:
         config: Makes the plan, or only declares the parameters of a written one.
         plan: A written plan. `-P` changes its experiments too.
+        order: In which order, and the seed of a random one.
         overrides: Values that win over all others.
     """
     from dlbs.builder import build
+    from dlbs.order import ordered
     from dlbs.plan import processor_for, read_plan
 
     if plan is not None and config.variables:
@@ -80,7 +89,7 @@ def _resolved(config: Config, plan: str | None, **overrides: Any) -> Callable[[]
 
     def experiments() -> Iterator[Experiment]:
         raw = build(config) if plan is None else read_plan(plan)
-        return processor_for(config).resolve_all({**one, **given} for one in raw)
+        return processor_for(config).resolve_all({**one, **given} for one in ordered(raw, order, seed))
 
     return experiments
 
@@ -89,17 +98,48 @@ def _resolved(config: Config, plan: str | None, **overrides: Any) -> Callable[[]
 @_plan_option("Run this plan (a JSON list, or .jsonl) instead of building one.")
 @click.option("--dry-run", is_flag=True, help="Print the launchers and run nothing.")
 @click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Experiments at the same time."
+)
+@click.option(
+    "--order",
+    type=click.Choice(["plan", "round-robin", "random"]),
+    default="plan",
+    show_default=True,
+    help="round-robin runs the first repeat of everything first.",
+)
+@click.option("--order-seed", type=int, default=1, show_default=True, help="Seed of --order random.")
+@click.option("--retries", type=click.IntRange(0), default=0, show_default=True, help="Try what failed again.")
+@click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
+@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N failures.")
+@click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
+@click.option("--wait", is_flag=True, help="If another run writes to the same logs, wait for its end.")
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.option("--verbose", "-v", is_flag=True, help="Say also when experiments begin.")
 @config_options
 @common_options
 def run_command(
-    config: Config, plan: str | None, dry_run: bool, no_validation: bool, progress_file: str | None, quiet: bool
+    config: Config,
+    plan: str | None,
+    dry_run: bool,
+    no_validation: bool,
+    jobs: int,
+    order: str,
+    order_seed: int,
+    retries: int,
+    fail_fast: bool,
+    max_failures: int | None,
+    deadline: str | None,
+    wait: bool,
+    progress_file: str | None,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Run experiments and leave one log file for each.
 
     Experiments whose log is complete are not run again (exp.rerun changes that), so the same command goes on after an
-    interruption. Ctrl-C stops at once, SIGUSR1 after the current experiment. The exit code is 0 only if nothing failed.
+    interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed.
 
     \b
     Examples:
@@ -107,47 +147,73 @@ def run_command(
       dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4] -Vexp.phase=[training,inference]
       dlbs run --config examples/first/plan.yaml
       dlbs run --plan plan.json -Pexp.rerun=onfail
+      dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
+      dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
     """
+    from dlbs.policies import Policies, parse_deadline
     from dlbs.progress import Progress
+
+    policies = Policies(retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None)
+    simulated = {"exp.status": "simulate"} if dry_run else {}
+    experiments = _resolved(config, plan, order=order, seed=order_seed, **simulated)
+    census = _census(experiments, config, validate=not (no_validation or dry_run))
+    if census.count == 0:
+        raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
+    progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
+    return run_census(experiments(), census, progress, jobs=jobs, policies=policies, wait=wait)
+
+
+def run_census(
+    experiments: Iterator[Experiment], census: Census, progress: Progress, *, jobs: int, policies: Policies, wait: bool
+) -> int:
+    """Run experiments whose logs go where the census says, say what came of them, and return the exit code."""
+    from dlbs.claims import claimed
     from dlbs.run import run_plan
 
-    experiments = _resolved(config, plan, **({"exp.status": "simulate"} if dry_run else {}))
-    total = _count(experiments, config, validate=not (no_validation or dry_run))
-    if total == 0:
-        raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
-    summary = run_plan(experiments(), total, Progress(file=progress_file, quiet=quiet), show=_show)
-    if not quiet:
+    with claimed(census.directories, wait=wait):
+        census.write()
+        summary = run_plan(experiments, census.count, progress, show=_show, jobs=jobs, policies=policies)
+    if not progress.quiet:
         words = [f"{count} {status}" for status, count in summary.outcomes.items()]
         words += [f"{summary.kept} finished before"] if summary.kept else []
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} left"] if summary.left else []
-        click.echo(f"{total} experiment{'s' if total != 1 else ''}: {', '.join(words) or 'nothing to do'}", err=True)
+        total = f"{census.count} experiment{'s' if census.count != 1 else ''}"
+        click.echo(f"{total}: {', '.join(words) or 'nothing to do'}", err=True)
         for directory in sorted(summary.directories):
             click.echo(f"logs: {os.path.relpath(directory)}", err=True)
+        if summary.stopped:
+            click.echo(f"stopped: {summary.stopped}", err=True)
         if summary.left:
             click.echo("the same command runs what is left", err=True)
     if summary.stop_signal:
         return 128 + summary.stop_signal
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.stopped else 0
 
 
-def _count(experiments: Callable[[], Iterable[Experiment]], config: Config, *, validate: bool) -> int:
-    """Go through the plan once: count it, and look for problems before anything runs."""
+def _census(experiments: Callable[[], Iterable[Experiment]], config: Config, *, validate: bool) -> Census:
+    """Go through the plan once: count it, see where logs go, and look for problems before anything runs."""
+    from dlbs.status import Census
+
+    census = Census()
     if not validate:
-        return sum(1 for _ in experiments())
+        for experiment in experiments():
+            census.add(experiment)
+        return census
     from dlbs.validator import Validator
 
     validator = Validator(may_run=True)
     bare_metal = False
     for experiment in experiments():
+        census.add(experiment)
         validator.check(experiment)
         bare_metal |= experiment.get("exp.docker") is False
     _raise_problems(validator)
     setting = config.settings.get("exp.docker")
     if bare_metal and setting is not None and setting.where.split(":")[0].endswith("base.yaml"):
         click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
-    return validator.count
+    return census
 
 
 def _raise_problems(validator: Any) -> None:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config import dlbs_root
+from dlbs.containers import container_name
 from dlbs.errors import LaunchError, did_you_mean
 from dlbs.logs import parameter_line
 from dlbs.parameters import text
 from dlbs.processor import Experiment
+from dlbs.resources import gpu_ids
 
-__all__ = ["Launcher", "environment", "gpu_ids", "launcher_path", "make_launcher"]
+__all__ = ["Launcher", "environment", "launcher_path", "make_launcher"]
 
 # Two settings of glibc; raising the trim threshold alone makes things worse. Measured with alexnet training on two cores: 492 ms
 # a batch without, 345 ms with them.
@@ -106,6 +108,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "parameter_lines": _Shell("\n".join(parameter_line(name, experiment[name]) for name in experiment)),
         "environment": environment(experiment),
         "docker_gpus": _docker_gpus(experiment),
+        "container": container_name(experiment, directory / str(experiment["exp.log_file"])),
         "directory": str(directory),
         "launcher": str(path.resolve()),
         "options": list(_options(experiment)) if executable else [],
@@ -183,24 +186,15 @@ def _options(experiment: Experiment) -> Iterator[str]:
         yield _Shell(shlex.quote(text(value)))
 
 
-def gpu_ids(gpus: str) -> list[int]:
-    """The GPUs of `0:1,2:3`, in order.
-
-    Raises:
-        LaunchError: It is no list of GPUs.
-    """
-    groups = [group for group in re.split(r"[,\s]+", gpus.strip()) if group]
-    try:
-        return [int(gpu) for group in groups for gpu in group.split(":")]
-    except ValueError:
-        raise LaunchError(
-            f"exp.gpus is {gpus!r}, which is no list of GPUs", hint="write 0,1 or, for replicas of two GPUs, 0:1,2:3"
-        ) from None
-
-
 def _docker_gpus(experiment: Experiment) -> list[str]:
-    ids = gpu_ids(text(experiment.get("exp.gpus", "")))
+    ids = _gpus(experiment)
     return ["--gpus", f'"device={",".join(map(str, ids))}"'] if ids else []
+
+
+def _gpus(experiment: Experiment) -> list[int]:
+    """The GPUs that it got; of those that may be any, none before it runs."""
+    gpus = text(experiment.get("exp.gpu_ids") or experiment.get("exp.gpus"))
+    return [] if gpus.startswith("any:") else gpu_ids(gpus)
 
 
 def environment(experiment: Experiment) -> list[tuple[str, str]]:
@@ -213,7 +207,7 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
             found[name.removeprefix("runtime.env.")] = text(value)
     in_docker = bool(experiment.get("exp.docker"))
     if not in_docker:  # in a container the devices that it is given are numbered from 0
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids(text(experiment.get("exp.gpus", "")))))
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, _gpus(experiment)))
     if experiment.get("runtime.cuda_cache"):
         found["CUDA_CACHE_PATH"] = "/workspace/cuda_cache" if in_docker else text(experiment["runtime.cuda_cache"])
     return list(found.items())

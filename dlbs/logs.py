@@ -10,7 +10,7 @@ from typing import Any
 
 from dlbs.errors import LogError
 
-__all__ = ["KEY_LINE", "STATUSES", "last_values", "parameter_line", "parse_line"]
+__all__ = ["KEY_LINE", "STATUSES", "first_values", "last_values", "parameter_line", "parse_line"]
 
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 
@@ -36,6 +36,30 @@ def parse_line(line: str) -> tuple[str, Any] | None:
         return found[1], json.loads(found[2])
     except (json.JSONDecodeError, RecursionError):
         raise LogError(f"the value of {found[1]!r} is not JSON: {found[2].strip()[:80]!r}") from None
+
+
+def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:
+    """The parameters of an experiment: the values at the beginning of its log, before anything ran; empty if there is no file.
+
+    Raises:
+        LogError: The file is there but cannot be read.
+    """
+    values: dict[str, Any] = {}
+    try:
+        with Path(log).open("rb") as stream:
+            for raw in stream:
+                try:
+                    pair = parse_line(raw.decode("utf-8", "replace"))
+                except LogError:
+                    continue  # the last line of a log that is being written
+                if pair is None or pair[0] == "exp.start_time":
+                    break
+                values[pair[0]] = pair[1]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", where=str(log)) from None
+    return values
 
 
 def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:

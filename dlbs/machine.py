@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 
-__all__ = ["docker_available", "gpu_count"]
+__all__ = ["docker_available", "gpu_count", "total_memory", "usable_cpus", "visible_gpus"]
 
 
 def gpu_count() -> int:
@@ -24,6 +24,26 @@ def gpu_count() -> int:
         except OSError:
             continue
     return count
+
+
+def visible_gpus() -> tuple[int, ...]:
+    """Numbers of the GPUs that programs started here may use: all, or those of CUDA_VISIBLE_DEVICES."""
+    limited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if limited is not None and all(part.strip().isdigit() for part in limited.split(",") if part.strip()):
+        return tuple(int(part) for part in limited.split(",") if part.strip())
+    return tuple(range(gpu_count()))
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """Numbers of the processors that this program may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def total_memory() -> int:
+    """Bytes of main memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def docker_available() -> bool:

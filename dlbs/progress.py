@@ -11,9 +11,10 @@ import os
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlbs.documents import write_atomically
 from dlbs.executors.outcome import Outcome
@@ -22,11 +23,12 @@ from dlbs.parameters import text
 from dlbs.processor import Experiment
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    from rich.live import Live
 
 __all__ = ["Progress", "describe"]
 
 _TICK_SECONDS = 2.0
+_MOST_LINES = 16  # experiments that are shown at a time
 
 
 def describe(experiment: Experiment) -> str:
@@ -40,50 +42,59 @@ def describe(experiment: Experiment) -> str:
     return printable(" ".join(words).replace("\n", "?"))
 
 
+@dataclass(slots=True)
+class _Running:
+    """An experiment under way: in words, where its log is, and since when (`time.monotonic()`)."""
+
+    words: str
+    log: Path
+    since: float
+
+
 class Progress:
     """What a user sees while a plan runs.
 
     Args:
         file: A JSON file to keep up to date, for other programs.
         quiet: Show nothing.
+        verbose: Off a terminal, say also when experiments begin.
     """
 
-    def __init__(self, *, file: str | os.PathLike[str] | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, *, file: str | os.PathLike[str] | None = None, quiet: bool = False, verbose: bool = False
+    ) -> None:
         self.file = None if file is None else Path(file)
-        self.quiet = quiet
+        self.quiet, self.verbose = quiet, verbose
         self.counts: Counter[str] = Counter()
         self.total = 0
-        self.current = ""
         self.tick_seconds: float | None = None
-        self._ran_seconds = 0.0
-        self._started_at = 0.0
-        self._bar: Bar | None = None
-        self._task: Any = None
+        self._running: dict[str, _Running] = {}  # by log file
+        self._began = 0.0
+        self._ran = 0
+        self._live: Live | None = None
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bar
+            from rich.live import Live
 
-            columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-            self._bar = Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("", total=None)
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
             self.tick_seconds = _TICK_SECONDS
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.current = ""
+        self._running.clear()
         self._write_file(finished=True)
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def begin(self, total: int) -> None:
         """There are `total` experiments."""
         self.total = total
+        self._began = time.monotonic()
         self._draw()
         self._write_file()
 
@@ -91,10 +102,11 @@ class Progress:
         """The next experiment need not run."""
         self.counts[why] += 1
 
-    def started(self, experiment: Experiment) -> None:
+    def started(self, experiment: Experiment, log: Path) -> None:
         """An experiment begins."""
-        self.current = describe(experiment)
-        self._started_at = time.monotonic()
+        self._running[str(experiment["exp.log_file"])] = _Running(describe(experiment), log, time.monotonic())
+        if self.verbose:
+            self._say(f"[{self.done}/{self.total}] {describe(experiment)}: begins")
         self._draw()
         self._write_file()
 
@@ -102,16 +114,18 @@ class Progress:
         """Time has passed."""
         self._draw()
 
+    def again(self, experiment: Experiment, outcome: Outcome, attempt: int) -> None:
+        """An experiment failed and will be tried again."""
+        self._running.pop(str(experiment["exp.log_file"]), None)
+        words = _outcome_text(experiment, outcome)
+        self._say(f"[{self.done}/{self.total}] {describe(experiment)}: attempt {attempt}: {words}; trying again")
+        self._draw()
+
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        """The experiment that began last has ended."""
+        """An experiment has come to its end."""
         self.counts[outcome.status] += 1
-        self._ran_seconds += outcome.seconds
-        line = f"[{self.done}/{self.total}] {describe(experiment)}: {_outcome_text(experiment, outcome)}"
-        self.current = ""
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        elif not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+        self._ran += self._running.pop(str(experiment["exp.log_file"]), None) is not None
+        self._say(f"[{self.done}/{self.total}] {describe(experiment)}: {_outcome_text(experiment, outcome)}")
         self._draw()
         self._write_file()
 
@@ -125,26 +139,44 @@ class Progress:
         return self.counts["failure"] + self.counts["timeout"]
 
     def seconds_left(self) -> float | None:
-        """An estimate from the mean of the experiments that ran; None before the first ended."""
-        ran = self.done - self.counts["finished"] - self.counts["inactive"] - self.counts["simulated"]
-        if not ran:
+        """An estimate from the rate so far; None before the first experiment ended."""
+        if not self._ran:
             return None
-        mean = self._ran_seconds / ran
-        running = time.monotonic() - self._started_at if self.current else 0.0
-        return max(0.0, mean * (self.total - self.done) - min(running, mean))
+        return (time.monotonic() - self._began) / self._ran * (self.total - self.done)
+
+    def _say(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        elif not self.quiet:
+            print(line, file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
-        if self._bar is None:
+        if self._live is None:
             return
-        parts = [self.current or "-"]
-        if self.current:
-            parts.append(duration(time.monotonic() - self._started_at))
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        now = time.monotonic()
+        running = list(self._running.values())
+        lines = [
+            Text(
+                f"  {one.words}  {duration(now - one.since)}  {_last_line(one.log)}", no_wrap=True, overflow="ellipsis"
+            )
+            for one in running[:_MOST_LINES]
+        ]
+        if len(running) > _MOST_LINES:
+            lines.append(Text(f"  and {len(running) - _MOST_LINES} more"))
+        words = [f"{self.done}/{self.total}"]
         if self.failed:
-            parts.append(f"{self.failed} failed")
+            words.append(f"{self.failed} failed")
         left = self.seconds_left()
         if left is not None:
-            parts.append(f"about {duration(left)} left")
-        self._bar.update(self._task, completed=self.done, total=self.total, description=" | ".join(parts), refresh=True)
+            words.append(f"about {duration(left)} left")
+        total = Table.grid(padding=(0, 1))
+        total.add_row(ProgressBar(total=self.total, completed=self.done, width=24), " | ".join(words))
+        self._live.update(Group(*lines, total), refresh=True)
 
     def _write_file(self, finished: bool = False) -> None:
         if self.file is None:
@@ -156,7 +188,7 @@ class Progress:
             "failed": self.failed,
             "left": self.total - self.done,
             "statuses": dict(self.counts),
-            "current": self.current,
+            "current": [one.words for one in self._running.values()],
             "seconds_left": None if left is None else round(left, 1),
             "running": not finished,
             "pid": os.getpid(),
@@ -165,6 +197,17 @@ class Progress:
         with write_atomically(self.file) as stream:
             json.dump(state, stream, indent=1)
             stream.write("\n")
+
+
+def _last_line(log: Path) -> str:
+    """The last line that an experiment under way has printed, without the values for programs."""
+    try:
+        with open(f"{log}.part", "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 1000))
+            lines = stream.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return printable(next((line.strip() for line in reversed(lines) if line.strip() and "__=" not in line), ""))
 
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:

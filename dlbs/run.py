@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+import os
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +15,15 @@ from dlbs.executors.local import LocalExecutor
 from dlbs.executors.outcome import Outcome
 from dlbs.executors.signals import Signals
 from dlbs.launcher import Launcher, make_launcher
-from dlbs.logs import STATUSES, last_values
+from dlbs.logs import STATUSES, last_values, parameter_line
+from dlbs.policies import BatchLimits, Policies
 from dlbs.processor import Experiment
 from dlbs.progress import Progress
 
-__all__ = ["Summary", "is_finished", "run_plan"]
+__all__ = ["Summary", "is_finished", "log_path", "run_plan"]
+
+_LOOK_AHEAD = 32  # experiments that may wait for room while others run first
+_MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
 
 
 @dataclass(slots=True)
@@ -30,6 +37,7 @@ class Summary:
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not reached, because the run was stopped.
         stop_signal: Signal that stopped the run; 0 if none.
+        stopped: Why the run stopped early, if a policy did that.
         directories: Directories that logs were written to.
     """
 
@@ -39,6 +47,7 @@ class Summary:
     simulated: int = 0
     left: int = 0
     stop_signal: int = 0
+    stopped: str = ""
     directories: set[Path] = field(default_factory=set)
 
     @property
@@ -47,13 +56,16 @@ class Summary:
         return sum(count for status, count in self.outcomes.items() if status not in {"ok", "skipped"})
 
 
-def is_finished(experiment: Experiment, directory: Path) -> bool:
-    """Whether an experiment's log says that it need not run again, by the policy of `exp.rerun`."""
+def log_path(experiment: Experiment, directory: Path) -> Path:
+    """The log file of an experiment that runs in `directory`."""
+    return directory / str(experiment["exp.log_file"])
+
+
+def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
+    """Whether an experiment need not run again, by the policy of `exp.rerun` and what its log ends with."""
     policy = experiment.get("exp.rerun", "never")
-    if policy == "always":
-        return False
-    status = last_values(directory / str(experiment["exp.log_file"])).get("exp.status")
-    if status not in STATUSES or status == "cancelled":
+    status = ending.get("exp.status")
+    if policy == "always" or status not in STATUSES or status == "cancelled":
         return False
     return policy == "never" or status in {"ok", "skipped"}
 
@@ -65,8 +77,10 @@ def run_plan(
     *,
     show: Callable[[Launcher], None],
     directory: Path | None = None,
+    jobs: int = 1,
+    policies: Policies | None = None,
 ) -> Summary:
-    """Run what is not finished yet, one experiment at a time, and leave the log files.
+    """Run what is not finished yet and leave the log files.
 
     Args:
         experiments: The resolved plan.
@@ -74,49 +88,190 @@ def run_plan(
         progress: Is told what happens.
         show: Is given the launchers of experiments that are only simulated.
         directory: Where experiments run and relative log files begin; the current directory by default.
+        jobs: How many experiments may run at the same time.
+        policies: About failures and time.
     """
     directory = Path.cwd() if directory is None else directory
-    summary = Summary()
     with Signals() as signals, progress:
-        executor = LocalExecutor(signals, tick=progress.tick, tick_seconds=progress.tick_seconds)
+        executor = LocalExecutor(
+            signals,
+            lambda experiment: make_launcher(experiment, directory),
+            jobs=jobs,
+            tick=progress.tick,
+            tick_seconds=progress.tick_seconds,
+        )
         progress.begin(total)
-        reached = 0
-        for experiment in _until_stopped(experiments, signals):
-            reached += 1
+        run = _Run(iter(experiments), total, executor, progress, show, directory, policies or Policies())
+        run.to_the_end()
+        run.summary.stop_signal = signals.stop_signal
+    return run.summary
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An experiment that is to run.
+
+    Attributes:
+        attempt: Which one it will be, from 1.
+        not_before: A moment of `time.monotonic()`.
+        overtaken: How many have been started before it while it waited for room.
+    """
+
+    experiment: Experiment
+    attempt: int = 1
+    not_before: float = 0.0
+    overtaken: int = 0
+
+
+class _Run:
+    """One run of a plan: draws experiments from it, starts them where there is room, and notes what came of them."""
+
+    def __init__(
+        self,
+        experiments: Iterator[Experiment],
+        total: int,
+        executor: LocalExecutor,
+        progress: Progress,
+        show: Callable[[Launcher], None],
+        directory: Path,
+        policies: Policies,
+    ) -> None:
+        self.experiments, self.total, self.executor, self.progress = experiments, total, executor, progress
+        self.show, self.directory, self.policies = show, directory, policies
+        self.summary = Summary()
+        self._reached = 0
+        self._exhausted = False
+        self._waiting: deque[_Waiting] = deque()
+        self._limits = BatchLimits()
+        self._attempts: dict[str, int] = {}  # of running experiments, by log file
+
+    def to_the_end(self) -> None:
+        """Run until nothing is left or something stops it."""
+        while True:
+            if not self._stopping():
+                self._start_what_fits()
+            if not self.executor.running and (self._stopping() or not self._waiting):
+                break
+            for experiment, outcome in self.executor.wait(self._next_moment()):
+                self._ended(experiment, outcome)
+        not_reached = max(0, self.total - self._reached) if self._stopping() else 0
+        self.summary.left = not_reached + len(self._waiting)
+
+    def _stopping(self) -> bool:
+        """Whether no more experiments are started."""
+        signals, deadline = self.executor.signals, self.policies.deadline
+        if deadline is not None and time.monotonic() >= deadline and not self.summary.stopped:
+            self.summary.stopped = "the deadline has come"
+            self.executor.end_all("stopped by the deadline")
+        return bool(signals.stop_signal or signals.stop_after_current or self.summary.stopped)
+
+    def _next_moment(self) -> float | None:
+        """When something is to be done though no experiment ended."""
+        moments = [waiting.not_before for waiting in self._waiting if waiting.not_before > time.monotonic()]
+        if self.policies.deadline is not None and not self.summary.stopped:
+            moments.append(self.policies.deadline)
+        return min(moments, default=None)
+
+    def _start_what_fits(self) -> None:
+        """Start experiments in the plan's order; one that has to wait for room may be overtaken, but not for ever."""
+        now = time.monotonic()
+        position = 0
+        while len(self.executor.running) < self.executor.jobs and not self._stopping():
+            if position == len(self._waiting) and not self._draw():
+                return
+            waiting = self._waiting[position]
+            if waiting.not_before > now or not self._start(waiting):
+                if waiting.overtaken >= _MOST_OVERTAKEN or position + 1 >= _LOOK_AHEAD:
+                    return
+                position += 1
+                continue
+            del self._waiting[position]
+            for earlier in list(self._waiting)[:position]:
+                earlier.overtaken += 1
+
+    def _draw(self) -> bool:
+        """Take experiments from the plan until one has to run; False if there is none."""
+        while not self._exhausted:
+            experiment = next(self.experiments, None)
+            if experiment is None:
+                self._exhausted = True
+                return False
+            self._reached += 1
             if experiment.get("exp.status") == "inactive":
-                summary.inactive += 1
-                progress.skipped("inactive")
+                self.summary.inactive += 1
+                self.progress.skipped("inactive")
             elif experiment.get("exp.status") == "simulate":
-                summary.simulated += 1
-                progress.skipped("simulated")
-                show(make_launcher(experiment, directory))
-            else:
-                _run_unless_finished(experiment, directory, executor, progress, summary)
-        summary.left = max(0, total - reached)
-        summary.stop_signal = signals.stop_signal
-    return summary
+                self.summary.simulated += 1
+                self.progress.skipped("simulated")
+                self.show(make_launcher(experiment, self.directory))
+            elif not self._is_finished(experiment):
+                self._waiting.append(_Waiting(experiment))
+                return True
+        return False
 
+    def _is_finished(self, experiment: Experiment) -> bool:
+        try:
+            ending = last_values(log_path(experiment, self.directory))
+        except DlbsError as error:
+            self._note(experiment, Outcome("failure", str(error)))
+            return True
+        if not is_finished(experiment, ending):
+            return False
+        self._limits.learn_from_log(experiment, ending)
+        self.summary.kept += 1
+        self.progress.skipped("finished")
+        return True
 
-def _until_stopped(experiments: Iterable[Experiment], signals: Signals) -> Iterator[Experiment]:
-    for experiment in experiments:
-        if signals.stop_signal or signals.stop_after_current:
+    def _start(self, waiting: _Waiting) -> bool:
+        """Start an experiment, or settle it without; False if there is no room now."""
+        experiment = waiting.experiment
+        reason = self._limits.reason_to_skip(experiment)
+        if reason:
+            self._skip(experiment, reason)
+            return True
+        if waiting.attempt > 1:
+            experiment = {**experiment, "exp.attempt": waiting.attempt}
+        try:
+            started = self.executor.start(experiment)
+        except DlbsError as error:  # what is wrong with one experiment must not stop the others
+            self._note(experiment, Outcome("failure", str(error)))
+            return True
+        if started:
+            self._attempts[str(experiment["exp.log_file"])] = waiting.attempt
+            self.progress.started(experiment, log_path(experiment, self.directory))
+        return started
+
+    def _skip(self, experiment: Experiment, reason: str) -> None:
+        """Leave a log that says why an experiment did not run."""
+        log = log_path(experiment, self.directory)
+        values = {**experiment, "exp.status": "skipped", "exp.status_msg": reason, "exp.seconds": 0.0}
+        part = Path(f"{log}.part")
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text("".join(f"{parameter_line(key, value)}\n" for key, value in values.items()))
+            os.replace(part, log)
+        except OSError as error:
+            self._note(experiment, Outcome("failure", f"cannot write {log}: {error.strerror}"))
             return
-        yield experiment
+        self._note(experiment, Outcome("skipped", reason))
 
-
-def _run_unless_finished(
-    experiment: Experiment, directory: Path, executor: LocalExecutor, progress: Progress, summary: Summary
-) -> None:
-    """Run one experiment; what is wrong with it alone must not stop the others."""
-    try:
-        if is_finished(experiment, directory):
-            summary.kept += 1
-            progress.skipped("finished")
+    def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
+        self._limits.learn(experiment, outcome)
+        attempt = self._attempts.pop(str(experiment["exp.log_file"]), 1)
+        if outcome.status in {"failure", "timeout"} and attempt <= self.policies.retries and not self._stopping():
+            log = log_path(experiment, self.directory)
+            with contextlib.suppress(OSError):  # it left no log; the outcome says why
+                os.replace(log, f"{log}.attempt{attempt}")
+            self.progress.again(experiment, outcome, attempt)
+            later = time.monotonic() + self.policies.pause(attempt)
+            self._waiting.append(_Waiting(experiment, attempt + 1, later))
             return
-        progress.started(experiment)
-        outcome = executor.run(make_launcher(experiment, directory))
-    except DlbsError as error:
-        outcome = Outcome("failure", str(error))
-    progress.ended(experiment, outcome)
-    summary.outcomes[outcome.status] += 1
-    summary.directories.add((directory / str(experiment["exp.log_file"])).parent)
+        self._note(experiment, outcome)
+
+    def _note(self, experiment: Experiment, outcome: Outcome) -> None:
+        self.progress.ended(experiment, outcome)
+        self.summary.outcomes[outcome.status] += 1
+        self.summary.directories.add(log_path(experiment, self.directory).parent)
+        most = self.policies.max_failures
+        if most and self.summary.failed >= most and not self.summary.stopped:
+            self.summary.stopped = f"{self.summary.failed} experiment{'s' if self.summary.failed > 1 else ''} failed"

@@ -16,11 +16,13 @@ from typing import Any
 
 from dlbs.config import dlbs_root
 from dlbs.errors import DlbsError, did_you_mean
-from dlbs.launcher import gpu_ids, launcher_path, make_launcher
+from dlbs.executors.slots import Slots
+from dlbs.launcher import launcher_path, make_launcher
 from dlbs.machine import docker_available, gpu_count
 from dlbs.parameters import text
 from dlbs.processor import Experiment
 from dlbs.progress import describe
+from dlbs.resources import Request, gpu_ids
 
 __all__ = ["Problem", "Validator", "known_models"]
 
@@ -81,6 +83,7 @@ class Validator:
             return
         self._once("launcher", experiment, ("exp.framework",), self._check_launcher)
         self._once("gpus", experiment, ("exp.gpus",), self._check_gpus)
+        self._once("slots", experiment, ("exp.gpus", "runtime.cpus", "runtime.memory"), self._check_slots)
         self._once("nodes", experiment, ("exp.num_nodes",), self._check_nodes)
         if experiment.get("exp.docker"):
             self._once("docker", experiment, ("exp.docker_image", "pytorch.docker_image"), self._check_docker)
@@ -130,8 +133,11 @@ class Validator:
         return None
 
     def _check_gpus(self, experiment: Experiment) -> tuple[str, str] | None:
+        gpus = text(experiment.get("exp.gpus", ""))
+        if gpus.startswith("any:"):
+            return None
         try:
-            ids = gpu_ids(text(experiment.get("exp.gpus", "")))
+            ids = gpu_ids(gpus)
         except DlbsError as error:
             return error.what, error.hint
         count = gpu_count()
@@ -143,6 +149,13 @@ class Validator:
             return f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once"
         return None
 
+    def _check_slots(self, experiment: Experiment) -> tuple[str, str] | None:
+        try:
+            Slots().check(Request.of(experiment))
+        except DlbsError as error:
+            return error.what, error.hint or "ask for less, or run it on a larger machine"
+        return None
+
     def _check_nodes(self, experiment: Experiment) -> tuple[str, str] | None:
         if experiment.get("exp.num_nodes", 1) == 1:
             return None
@@ -152,7 +165,8 @@ class Validator:
         )
 
     def _check_replicas(self, experiment: Experiment) -> tuple[str, str] | None:
-        if ":" not in text(experiment.get("exp.gpus")):
+        gpus = text(experiment.get("exp.gpus"))
+        if ":" not in gpus or gpus.startswith("any:"):
             return None
         hint = "write 0,1 for two replicas of one GPU each"
         return f"exp.gpus is {experiment['exp.gpus']}, but pytorch_benchmarks puts a replica on one GPU", hint

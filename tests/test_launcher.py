@@ -12,9 +12,10 @@ import pytest
 from dlbs.builder import build
 from dlbs.config import load_config
 from dlbs.errors import DlbsError, LaunchError
-from dlbs.launcher import environment, gpu_ids, make_launcher
+from dlbs.launcher import environment, make_launcher
 from dlbs.logs import parse_line
 from dlbs.plan import processor_for
+from dlbs.resources import gpu_ids
 
 HOSTILE = [
     "'",

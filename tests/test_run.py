@@ -196,20 +196,213 @@ def test_after_kill_9_the_same_command_runs_what_is_missing(dlbs: RunDlbs, tmp_p
     assert all(last_values(log)["exp.status"] == "ok" for log in logs(tmp_path))
 
 
-def test_what_a_killed_run_left_running_does_not_write_into_the_new_log(dlbs: RunDlbs, tmp_path: Path) -> None:
-    orphan = "if mkdir first; then sleep 1; for i in {1..50}; do echo from the first; done; touch ended; fi; echo fine"
-    flag = launcher(tmp_path, orphan)
+def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new_log(
+    dlbs: RunDlbs, tmp_path: Path
+) -> None:
+    """Also what has left the process group, and is nobody's child any more."""
+    body = "echo $$ > first; (setsid sh -c 'echo $$ > second; while :; do sleep 0.1; echo from the first; done' &); sleep 60"
+    flag = launcher(tmp_path, body)
     process = start(tmp_path, flag)
-    wait_for(lambda: (tmp_path / "first").exists())
+    wait_for(lambda: (tmp_path / "second").exists() and (tmp_path / "second").read_text())
     process.kill()
     process.wait()
-    body = "while ! test -e ended; do sleep 0.05; done; sleep 0.2; echo second"
-    (tmp_path / "own.sh").write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
+    pids = [int((tmp_path / name).read_text()) for name in ("first", "second")]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    (tmp_path / "own.sh").write_text('{% extends "base.sh" %}{% block benchmark %}\nsleep 1; echo anew\n{% endblock %}')
     dlbs("run", *DUMMY, flag, check=True)
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
     text = logs(tmp_path)[0].read_text()
     assert "from the first" not in text
-    assert "\0" not in text
-    assert "second" in text
+    assert "anew" in text
+
+
+def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_path: Path) -> None:
+    process = start(tmp_path, "-Pdummy.seconds=3")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    refused = dlbs("run", *DUMMY, "-Pdummy.seconds=3")
+    assert refused.returncode == 2
+    assert f"process {process.pid}" in refused.stderr
+    assert "--wait" in refused.stderr
+    assert process.poll() is None
+    elsewhere = dlbs("run", *DUMMY, "-Pexp.log_dir=others")
+    assert elsewhere.returncode == 0
+    waited = dlbs("run", *DUMMY, "-Pdummy.seconds=3", "--wait")
+    assert process.wait() == 0
+    assert waited.returncode == 0
+    assert "1 finished before" in waited.stderr
+
+
+def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None:
+    begin = time.monotonic()
+    done = dlbs("run", *DUMMY, "-Vexp.seed=[1,2,3,4]", "-Pdummy.seconds=2", "--jobs", "4")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begin < 6
+    found = [values(log) for log in logs(tmp_path)]
+    ids = {one["exp.id"] for one in found}
+    for one in found:
+        assert set(one["exp.neighbours"]) == ids - {one["exp.id"]}
+    dlbs("run", *DUMMY, "-Pexp.log_dir=alone", check=True)
+    assert values(next(tmp_path.glob("alone/*.log")))["exp.neighbours"] == []
+
+
+def test_gpus_are_given_to_one_experiment_at_a_time(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = 'echo "$CUDA_VISIBLE_DEVICES" >> got; mkdir "gpu$CUDA_VISIBLE_DEVICES" || exit 9; sleep 0.3; rmdir "gpu$CUDA_VISIBLE_DEVICES"'
+    flags = (*DUMMY[:2], "-Pexp.gpus=any:1", launcher(tmp_path, body), "-Vexp.seed=[1,2,3,4,5,6]")
+    done = dlbs("run", *flags, "--jobs", "6", CUDA_VISIBLE_DEVICES="2,5")
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "got").read_text().split()) == ["2"] * 3 + ["5"] * 3
+    for log in logs(tmp_path):
+        found = values(log)
+        assert found["exp.gpus"] == "any:1"
+        assert found["exp.gpu_ids"] in {"2", "5"}
+        assert found["exp.num_gpus"] == 1
+        assert found["exp.device_type"] == "gpu"
+        assert len(found["exp.neighbours"]) >= 1
+
+
+def test_processors_are_bound_and_shared_with_nobody(dlbs: RunDlbs, tmp_path: Path) -> None:
+    count = len(os.sched_getaffinity(0))
+    body = "taskset -cp $$; sleep 0.2"
+    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pruntime.cpus=1", f"-Vexp.seed={list(range(4))}", "-j", "4")
+    assert done.returncode == 0, done.stderr
+    got = [values(log)["exp.cpus"] for log in logs(tmp_path)]
+    for log in logs(tmp_path):
+        assert f"affinity list: {values(log)['exp.cpus']}\n" in log.read_text()
+    assert len(set(got)) == min(4, count)
+    refused = dlbs("run", *DUMMY, f"-Pruntime.cpus={count + 1}")
+    assert refused.returncode == 2
+    assert f"{count + 1} processors, and there are {count}" in refused.stderr
+
+
+def test_retries_keep_the_log_of_each_attempt(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo attempt >> count; test $(wc -l < count) -ge 3")
+    done = dlbs("run", *DUMMY, flag, "--retries", "3")
+    assert done.returncode == 0, done.stderr
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.attempt"] == 3
+    assert values(log)["exp.status"] == "ok"
+    attempts = sorted(tmp_path.glob("logs/*.attempt*"))
+    assert [values(attempt)["exp.status"] for attempt in attempts] == ["failure", "failure"]
+    assert "attempt 2: failure" in done.stderr
+    (tmp_path / "count").unlink()
+    assert dlbs("run", *DUMMY, flag, "--retries", "1", "-Pexp.rerun=always").returncode == 1
+
+
+@pytest.mark.parametrize(("flags", "ran"), [(["--fail-fast"], 2), (["--max-failures", "2"], 3), ([], 5)])
+def test_failures_may_stop_a_run(dlbs: RunDlbs, tmp_path: Path, flags: list[str], ran: int) -> None:
+    done = dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,1,2,3,0]", "-Pexp.id=$(uuid4())$", *flags)
+    assert done.returncode == 1
+    assert len(logs(tmp_path)) == ran
+    assert ("stopped: " in done.stderr) == bool(flags)
+    assert ("left" in done.stderr) == bool(flags)
+
+
+def test_the_deadline_stops_what_runs_and_the_same_command_goes_on(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, "-Vdummy.seconds=[0.1,30,0.2]", "--deadline", "3s")
+    assert done.returncode == 1
+    assert "stopped: the deadline has come" in done.stderr
+    assert sorted(values(log)["exp.status"] for log in logs(tmp_path)) == ["cancelled", "ok"]
+
+
+def test_larger_batches_than_one_that_did_not_fit_are_skipped(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo {{ exp.replica_batch }} >> ran; test {{ exp.replica_batch }} -lt 4 || (exit 3)")
+    grid = (*DUMMY, flag, "-Vexp.replica_batch=[1,4,8,2,16]")
+    done = dlbs("run", *grid)
+    assert (tmp_path / "ran").read_text().split() == ["1", "4", "2"]
+    assert "2 skipped" in done.stderr
+    reasons = {values(log)["exp.replica_batch"]: values(log)["exp.status_msg"] for log in logs(tmp_path)}
+    assert "a batch of 4 did not fit into memory" in reasons[16]
+    again = dlbs("run", *grid[:-1], "-Vexp.replica_batch=[4,32]")  # known from the log of the run before
+    assert "1 skipped, 1 finished before" in again.stderr
+    dlbs("run", *grid[:-1], "-Pexp.replica_batch=64", "-Pexp.ignore_past_errors=true")
+    assert (tmp_path / "ran").read_text().split()[-1] == "64"
+
+
+@pytest.mark.parametrize(("order", "seeds"), [("plan", "1 1 2 2 3 3"), ("round-robin", "1 2 3 1 2 3")])
+def test_order(dlbs: RunDlbs, tmp_path: Path, order: str, seeds: str) -> None:
+    flag = launcher(tmp_path, "echo {{ exp.seed }} >> order")
+    dlbs("run", *DUMMY, flag, "-Vexp.seed=[1,2,3]", "-Pexp.repeats=2", "--order", order, check=True)
+    assert (tmp_path / "order").read_text().split() == seeds.split()
+
+
+def test_a_random_order_is_seeded(dlbs: RunDlbs, tmp_path: Path) -> None:
+    orders = []
+    for seed in ("1", "1", "2"):
+        (tmp_path / "order").unlink(missing_ok=True)
+        flag = launcher(tmp_path, "echo {{ exp.seed }} >> order")
+        flags = ("--order", "random", "--order-seed", seed, "-Pexp.rerun=always")
+        dlbs("run", *DUMMY, flag, f"-Vexp.seed={list(range(12))}", *flags, check=True)
+        orders.append((tmp_path / "order").read_text().split())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0], key=int) == [str(seed) for seed in range(12)]
+
+
+def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None:
+    process = start(tmp_path, "-Vdummy.seconds=[0,30,31]", "-Vdummy.exit_code=[1,0]")
+    wait_for(lambda: len(logs(tmp_path)) == 2 and list(tmp_path.glob("logs/*.part")))
+    shown = dlbs("status")
+    assert shown.returncode == 1
+    assert "6 experiments: 1 failure, 1 ok, 1 running, 3 to do" in shown.stdout
+    assert f"process {process.pid} is running them" in shown.stdout
+    assert "exit code 1" in shown.stdout
+    process.kill()
+    process.wait()
+    found = json.loads(dlbs("status", "logs", "--json").stdout)
+    assert found["statuses"] == {"ok": 1, "failure": 1, "interrupted": 1, "to do": 3}
+    assert found["runs"] == {}
+    dlbs("run", *DUMMY, "-Pexp.log_dir=good", check=True)
+    assert dlbs("status", "good").returncode == 0
+    assert dlbs("status", "nowhere").returncode == 2
+
+
+def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs(
+        "run",
+        *DUMMY,
+        "-Pexp.model=it's \\${x} odd",
+        "-Vexp.replica_batch=[1,7]",
+        "-Pdummy.seconds=0.1",
+        "--no-validation",
+    )
+    log = next(log for log in logs(tmp_path) if values(log)["exp.replica_batch"] == 7)
+    other = next(other for other in logs(tmp_path) if other != log)
+    before, kept = values(log), other.stat().st_mtime_ns
+    done = dlbs("rerun", str(log.relative_to(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    after = values(log)
+    for key in before:
+        if key not in {"exp.start_time", "exp.end_time", "exp.seconds", "exp.rerun", "exp.log_file"}:
+            assert after[key] == before[key], key
+    assert after["exp.start_time"] >= before["exp.start_time"]
+    assert other.stat().st_mtime_ns == kept
+    (tmp_path / "note.log").write_text("hello")
+    refused = dlbs("rerun", "note.log")
+    assert refused.returncode == 2
+    assert "has no parameters" in refused.stderr
+
+
+def test_a_log_that_is_removed_under_way_is_a_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test {{ exp.seed }} -ne 1 || rm logs/*.part")
+    done = dlbs("run", *DUMMY, flag, "-Vexp.seed=[1,2]")
+    assert done.returncode == 1
+    assert "its log file was removed while it ran" in done.stderr
+    assert [values(log)["exp.seed"] for log in logs(tmp_path)] == [2]
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+def test_a_full_disk_is_a_clear_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path / "logs")], check=True)
+    try:
+        flag = launcher(tmp_path, "test {{ exp.seed }} -ne 1 || head -c 200000 /dev/zero; true")
+        done = dlbs("run", *DUMMY, flag, "-Vexp.seed=[1,2]")
+    finally:
+        subprocess.run(["umount", str(tmp_path / "logs")], check=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "[2/2]" in done.stderr
 
 
 def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
@@ -298,8 +491,8 @@ def test_p_changes_a_written_plan(dlbs: RunDlbs, tmp_path: Path) -> None:
 def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     done = dlbs("run", *DUMMY)
-    assert done.returncode == 1
-    assert "logs" in done.stderr
+    assert done.returncode == 2
+    assert "logs cannot be written: File exists" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -17,9 +17,11 @@ class Outcome:
         message: Why, in one line; empty if all is well.
         seconds: Wall time of the whole launcher.
         results: The log's `results.*` scalars, as far as they stand near its end.
+        exit_code: Of the benchmark; None if it did not come so far.
     """
 
     status: str
     message: str = ""
     seconds: float = 0.0
     results: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None

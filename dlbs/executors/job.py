@@ -1,0 +1,200 @@
+"""One experiment under way: its process group, its log file, and how both come to an end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dlbs.containers import container_name, remove_container, stop_container
+from dlbs.errors import LaunchError
+from dlbs.executors.outcome import Outcome
+from dlbs.executors.slots import Grant
+from dlbs.launcher import Launcher
+from dlbs.logs import last_values, parameter_line
+from dlbs.monitor import Monitor
+
+__all__ = ["LOG_VARIABLE", "Job"]
+
+# In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
+LOG_VARIABLE = "DLBS_LOG"
+
+
+class Job:
+    """A launcher that runs as a process group of its own, with its output in `<log>.part`.
+
+    Args:
+        launcher: What runs.
+        grant: What it occupies; it is bound to its processors.
+        grace: Seconds that it has to end by itself when it is asked to.
+
+    Attributes:
+        neighbours: exp.id of each experiment that ran at the same time.
+
+    Raises:
+        LaunchError: The files cannot be written, or bash cannot be started.
+    """
+
+    def __init__(self, launcher: Launcher, grant: Grant, *, grace: float) -> None:
+        self.launcher, self.grant, self.grace = launcher, grant, grace
+        self.neighbours: list[str] = []
+        self.part = Path(f"{launcher.log}.part")
+        self._container = container_name(launcher.experiment, launcher.log)
+        self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
+        self._status = self._message = ""
+        self._kill_at = 0.0
+        try:
+            launcher.log.parent.mkdir(parents=True, exist_ok=True)
+            _write_script(launcher)
+            # A new file, not the old one emptied: what a killed run left running may still be writing to that.
+            self.part.unlink(missing_ok=True)
+            self._log = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _cannot_run(error, launcher) from None
+        self.start = time.monotonic()
+        try:
+            with _bound_to(grant.cpus):
+                self._process = subprocess.Popen(
+                    ["bash", str(launcher.script)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env={**os.environ, LOG_VARIABLE: str(launcher.log)},
+                )
+        except OSError as error:
+            os.close(self._log)
+            raise _cannot_run(error, launcher) from None
+        self._monitor = Monitor.of(launcher.experiment, self._process.pid)
+
+    def moments(self) -> Iterator[float]:
+        """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
+        if self._status:
+            yield self._kill_at
+        elif self._timeout:
+            yield self.start + self._timeout
+        if self._monitor is not None and not self._status:
+            yield self._monitor.sample_if_due()
+
+    def look(self) -> Outcome | None:
+        """Go on with what is due; the outcome if it has ended."""
+        now = time.monotonic()
+        if self._process.poll() is None:
+            if not self._status and self._timeout and now >= self.start + self._timeout:
+                self.end("timeout", f"not finished after {self._timeout:g} s (exp.timeout)")
+            if not self._status or now < self._kill_at:
+                return None
+        _signal_group(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._container and (self._status or self._process.returncode):
+            remove_container(self.launcher.experiment, self._container)
+        return self._finish(now - self.start)
+
+    def end(self, status: str, message: str) -> None:
+        """Ask everything that the launcher started to end; after the grace it is made to."""
+        if self._status:
+            return
+        self._status, self._message = status, message
+        self._kill_at = time.monotonic() + self.grace
+        if self._container:
+            stop_container(self.launcher.experiment, self._container, self.grace)
+        _signal_group(self._process.pid, signal.SIGTERM)
+
+    def _finish(self, seconds: float) -> Outcome:
+        """Write how the experiment ended and give the log its name."""
+        try:
+            values = last_values(self.part)
+            if not values and not self.part.exists():
+                return Outcome("failure", "its log file was removed while it ran", seconds)
+            ending = self._ending(values, seconds)
+            lines = "".join(f"{parameter_line(key, value)}\n" for key, value in ending.items())
+            size = os.fstat(self._log).st_size
+            torn = size > 0 and os.pread(self._log, 1, size - 1) != b"\n"
+            os.lseek(self._log, 0, os.SEEK_END)
+            _write_all(self._log, ("\n" if torn else "").encode() + lines.encode())
+            os.fsync(self._log)  # a log with a final name is complete even after a power cut
+            os.replace(self.part, self.launcher.log)
+        except OSError as error:
+            return Outcome("failure", str(_cannot_run(error, self.launcher)), seconds)
+        finally:
+            os.close(self._log)
+        results = {key: value for key, value in values.items() if key.startswith("results.")}
+        return Outcome(ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values))
+
+    def _ending(self, values: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """The last lines of the log."""
+        status, message = self._status, self._message
+        if not status:
+            code = self._process.returncode
+            status, message = ("ok", "") if code == 0 else ("failure", _exit_message(code))
+        if status == "failure" and values.get("exp.status_msg"):
+            message = str(values["exp.status_msg"])
+        ending: dict[str, Any] = {}
+        if status in {"cancelled", "timeout"} and not self._has_parameters():
+            ending.update(self.launcher.experiment)  # it was ended before it could say what it is
+        if self._monitor is not None:
+            ending.update(self._monitor.results())
+        if self.neighbours:
+            ending["exp.neighbours"] = self.neighbours
+        ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
+        return ending
+
+    def _has_parameters(self) -> bool:
+        """Whether the launcher got as far as the line that follows the parameters."""
+        return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
+
+
+@contextmanager
+def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
+    """What is started meanwhile may run on these processors only; on all of ours if there are none."""
+    if not cpus or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _write_script(launcher: Launcher) -> None:
+    beside = launcher.script.with_name(f".{launcher.script.name}.tmp")
+    beside.write_text(launcher.source, encoding="utf-8")
+    os.replace(beside, launcher.script)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _cannot_run(error: OSError, launcher: Launcher) -> LaunchError:
+    return LaunchError(f"cannot run the launcher: {error.strerror}", where=str(error.filename or launcher.log))
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        return
+
+
+def _exit_code(values: dict[str, Any]) -> int | None:
+    code = values.get("exp.exit_code")
+    return code if isinstance(code, int) else None
+
+
+def _exit_message(code: int) -> str:
+    if code < 0 or code > 128:
+        number = -code if code < 0 else code - 128
+        try:
+            return f"ended by {signal.Signals(number).name}"
+        except ValueError:
+            return f"exit code {code}"
+    return f"exit code {code}"

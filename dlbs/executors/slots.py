@@ -1,0 +1,78 @@
+"""What is free on this machine: GPUs and processors, given out to one experiment at a time, and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dlbs.errors import LaunchError
+from dlbs.machine import total_memory, usable_cpus, visible_gpus
+from dlbs.resources import Request
+
+__all__ = ["Grant", "Slots"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an experiment got; no processors means that it may use all of them, beside others."""
+
+    gpus: tuple[int, ...] = ()
+    cpus: tuple[int, ...] = ()
+    memory: int = 0
+
+
+@dataclass(slots=True)
+class Slots:
+    """What is free on this machine.
+
+    Attributes:
+        gpus, cpus: Numbers of those that experiments may have.
+        memory: Bytes.
+    """
+
+    gpus: tuple[int, ...] = field(default_factory=visible_gpus)
+    cpus: tuple[int, ...] = field(default_factory=usable_cpus)
+    memory: int = field(default_factory=total_memory)
+    _busy_gpus: set[int] = field(default_factory=set)
+    _busy_cpus: set[int] = field(default_factory=set)
+    _used_memory: int = 0
+
+    def check(self, request: Request) -> None:
+        """See whether a request can be met at all, with nothing else running.
+
+        Raises:
+            LaunchError: It cannot; the message says what there is.
+        """
+        if request.any_gpus > len(self.gpus):
+            raise LaunchError(f"exp.gpus asks for any {request.any_gpus} GPUs, and there are {len(self.gpus)}")
+        missing = sorted(request.cpus - set(self.cpus))
+        if missing:
+            raise LaunchError(f"runtime.cpus asks for processor {missing[0]}, which this program may not use")
+        if request.any_cpus > len(self.cpus):
+            raise LaunchError(f"runtime.cpus asks for {request.any_cpus} processors, and there are {len(self.cpus)}")
+        if request.memory > self.memory:
+            raise LaunchError(f"runtime.memory asks for {request.memory:,} bytes, and there are {self.memory:,}")
+
+    def take(self, request: Request) -> Grant | None:
+        """Occupy what is asked for; None if it is not free now."""
+        free_gpus = [gpu for gpu in self.gpus if gpu not in self._busy_gpus]
+        free_cpus = [cpu for cpu in self.cpus if cpu not in self._busy_cpus]
+        if (
+            request.gpus & self._busy_gpus
+            or request.cpus & self._busy_cpus
+            or request.any_gpus > len(free_gpus)
+            or request.any_cpus > len(free_cpus)
+            or self._used_memory + request.memory > self.memory
+        ):
+            return None
+        gpus = tuple(sorted(request.gpus)) if request.gpus else tuple(free_gpus[: request.any_gpus])
+        cpus = tuple(sorted(request.cpus)) if request.cpus else tuple(free_cpus[: request.any_cpus])
+        self._busy_gpus.update(gpus)
+        self._busy_cpus.update(cpus)
+        self._used_memory += request.memory
+        return Grant(gpus, cpus, request.memory)
+
+    def give_back(self, grant: Grant) -> None:
+        """What was taken is free again."""
+        self._busy_gpus.difference_update(grant.gpus)
+        self._busy_cpus.difference_update(grant.cpus)
+        self._used_memory -= grant.memory

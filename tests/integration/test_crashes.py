@@ -1,0 +1,79 @@
+"""Killed at any moment, the same command finishes exactly what is missing, and nothing of before is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dlbs.executors.job import LOG_VARIABLE
+from dlbs.logs import parse_line
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.integration
+
+COUNT, KILLS = 60, 30
+BODY = "printf '%s\\n' {{ exp.seed }} >> finished.$$; sleep 0.0{{ exp.seed % 7 }}; echo last line; mv finished.$$ done/"
+
+
+def plan(directory: Path) -> list[str]:
+    template = directory / "own.sh"
+    template.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + BODY + "\n{% endblock %}")
+    (directory / "done").mkdir()
+    flags = ["-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", f"-Pdummy.launcher={template}"]
+    return [sys.executable, "-m", "dlbs", "run", *flags, f"-Vexp.seed={list(range(COUNT))}", "--jobs", "4", "-q"]
+
+
+def test_kill_9_at_random_moments(tmp_path: Path) -> None:
+    command = plan(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    chance = random.Random(7)
+    inodes: dict[str, int] = {}
+    kills = 0
+    for _ in range(200):
+        run = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        if kills < KILLS:
+            time.sleep(chance.uniform(0.15, 0.45))
+            if run.poll() is None:
+                kills += 1
+            run.send_signal(signal.SIGKILL)
+        _, said = run.communicate(timeout=120)
+        for log in tmp_path.glob("logs/*.log"):  # what is finished is never touched again
+            assert inodes.setdefault(log.name, log.stat().st_ino) == log.stat().st_ino
+            assert log.read_text().endswith("\n")
+        if run.returncode == 0:
+            if kills >= KILLS:
+                break
+            for log in list(tmp_path.glob("logs/*.log")):  # finished before the last kill: begin anew
+                log.unlink()
+            inodes.clear()
+        else:
+            assert run.returncode == -signal.SIGKILL, said
+    assert kills == KILLS
+    logs = sorted(tmp_path.glob("logs/*.log"))
+    assert len(logs) == COUNT
+    seeds = []
+    for log in logs:
+        lines = log.read_text().splitlines()
+        values = dict(pair for pair in map(parse_line, lines) if pair)
+        assert values["exp.status"] == "ok"
+        assert lines.count("last line") == 1
+        assert sum(line.startswith('__exp.status__= "ok"') for line in lines) >= 1
+        seeds.append(values["exp.seed"])
+    assert sorted(seeds) == list(range(COUNT))
+    assert not list(tmp_path.glob("logs/*.part"))
+    assert not [process for process in psutil.process_iter() if _belongs(process, tmp_path)]
+
+
+def _belongs(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return process.environ().get(LOG_VARIABLE, "").startswith(str(directory))
+    except psutil.Error:
+        return False
