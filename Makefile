@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,docker,dev]'
 	touch $@
 
 demo: venv
@@ -46,6 +46,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/harness_overhead.py
+	-$(BIN)/python benchmarks/docker_overhead.py
 
 clean:
 	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -21,7 +21,7 @@ from dlbs.errors import LaunchError, did_you_mean
 from dlbs.logs import parameter_line
 from dlbs.parameters import text
 from dlbs.processor import Experiment
-from dlbs.resources import gpu_ids
+from dlbs.resources import gpu_ids, memory_size
 
 __all__ = ["Launcher", "environment", "launcher_path", "make_launcher"]
 
@@ -109,6 +109,8 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "environment": environment(experiment),
         "docker_gpus": _docker_gpus(experiment),
         "container": container_name(experiment, directory / str(experiment["exp.log_file"])),
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "memory": memory_size(text(experiment.get("runtime.memory"))),
         "directory": str(directory),
         "launcher": str(path.resolve()),
         "options": list(_options(experiment)) if executable else [],

@@ -73,13 +73,16 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with Path(log).open("rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
-            lines = stream.read().decode("utf-8", "replace").split("\n")
+            tail = stream.read()
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise LogError(f"cannot be read: {error.strerror}", where=str(log)) from None
     values: dict[str, Any] = {}
-    for line in lines:
+    start = max(
+        0, tail.rfind(b"\n__exp.start_time__")
+    )  # before that are a hundred parameters that nobody asks for here
+    for line in tail[start:].decode("utf-8", "replace").split("\n"):
         try:
             pair = parse_line(line)
         except LogError:

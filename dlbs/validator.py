@@ -27,6 +27,9 @@ from dlbs.resources import Request, gpu_ids
 __all__ = ["Problem", "Validator", "known_models"]
 
 
+_GPU_TOOLKIT = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime")
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that would make experiments fail.
@@ -86,7 +89,9 @@ class Validator:
         self._once("slots", experiment, ("exp.gpus", "runtime.cpus", "runtime.memory"), self._check_slots)
         self._once("nodes", experiment, ("exp.num_nodes",), self._check_nodes)
         if experiment.get("exp.docker"):
-            self._once("docker", experiment, ("exp.docker_image", "pytorch.docker_image"), self._check_docker)
+            self._once(
+                "docker", experiment, ("exp.docker_image", "pytorch.docker_image", "exp.gpus"), self._check_docker
+            )
         if experiment.get("exp.framework") == "pytorch":
             self._once("model", experiment, ("exp.model",), self._check_model)
             self._once("replicas", experiment, ("exp.gpus",), self._check_replicas)
@@ -177,6 +182,9 @@ class Validator:
             return f"there is no command {command!r}", "install docker, or run on bare metal with -Pexp.docker=false"
         if command == "docker" and not docker_available():
             return "the docker daemon cannot be reached", "start dockerd, or run on bare metal with -Pexp.docker=false"
+        if text(experiment.get("exp.gpus")) and not any(map(shutil.which, _GPU_TOOLKIT)):
+            hint = "install the NVIDIA container toolkit, or run on bare metal with -Pexp.docker=false"
+            return "containers have no access to GPUs here", hint
         framework = text(experiment.get("exp.framework"))
         image = text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
         if not image:

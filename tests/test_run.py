@@ -119,6 +119,13 @@ def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_pat
         wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
+def test_what_is_asked_to_end_has_time_to_tidy_up(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "sh -c \"trap 'sleep 1; echo tidied up; exit 0' TERM; while :; do sleep 0.1; done\""
+    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pexp.timeout=1")
+    assert done.returncode == 1
+    assert "tidied up" in logs(tmp_path)[0].read_text()
+
+
 def test_what_an_experiment_leaves_running_is_ended(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", *DUMMY, launcher(tmp_path, "sleep 300 & echo $! > pid"))
     assert done.returncode == 0

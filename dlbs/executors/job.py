@@ -23,6 +23,7 @@ __all__ = ["LOG_VARIABLE", "Job"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
+_LOOK_AGAIN = 0.1  # seconds
 
 
 class Job:
@@ -75,7 +76,8 @@ class Job:
     def moments(self) -> Iterator[float]:
         """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
         if self._status:
-            yield self._kill_at
+            # Nobody says when the last process of a group has gone, once the first one has.
+            yield self._kill_at if self._process.poll() is None else time.monotonic() + _LOOK_AGAIN
         elif self._timeout:
             yield self.start + self._timeout
         if self._monitor is not None and not self._status:
@@ -84,11 +86,13 @@ class Job:
     def look(self) -> Outcome | None:
         """Go on with what is due; the outcome if it has ended."""
         now = time.monotonic()
-        if self._process.poll() is None:
-            if not self._status and self._timeout and now >= self.start + self._timeout:
-                self.end("timeout", f"not finished after {self._timeout:g} s (exp.timeout)")
-            if not self._status or now < self._kill_at:
-                return None
+        ended = self._process.poll() is not None
+        if not ended and not self._status and self._timeout and now >= self.start + self._timeout:
+            self.end("timeout", f"not finished after {self._timeout:g} s (exp.timeout)")
+        if self._status and now < self._kill_at and (not ended or _group_lives(self._process.pid)):
+            return None
+        if not self._status and not ended:
+            return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._container and (self._status or self._process.returncode):
@@ -183,6 +187,14 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         return
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _exit_code(values: dict[str, Any]) -> int | None:

@@ -9,15 +9,12 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% endif %}
 {% endblock %}
 {% block benchmark %}
+{% set command = runtime.launcher + [runtime.python, program] + pytorch.args %}
 {% if exp.docker %}
-{{ exp.docker_launcher }} run --rm --name {{ "dlbs-" ~ exp.id }} --workdir /workspace \
-{% for name, value in environment %}
-    --env {{ name ~ "=" ~ value }} \
-{% endfor %}
-    {{ docker_gpus | words }} {{ pytorch.docker_args | words }} {{ exp.docker_args | words }} \
-    {{ exp.docker_image or pytorch.docker_image }} \
-    {{ runtime.launcher | words }} {{ runtime.python }} {{ program }} {{ pytorch.args | words }}
+{% set image = exp.docker_image or pytorch.docker_image %}
+{% set arguments = ["--workdir", "/workspace"] + pytorch.docker_args %}
+{% include "docker_run.sh" %}
 {% else %}
-{{ runtime.launcher | words }} {{ runtime.python }} {{ program }} {{ pytorch.args | words }}
+{{ command | words }}
 {% endif %}
 {% endblock %}

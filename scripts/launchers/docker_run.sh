@@ -1,0 +1,22 @@
+{# Run `command` (shell words) in the container of an experiment. A template that includes this sets: image, arguments (of docker run), command. #}
+{{ exp.docker_launcher }} image inspect --format {% raw %}'__exp.docker_image_id__= {{json .Id}}
+__exp.docker_image_digests__= {{json .RepoDigests}}
+__exp.docker_image_labels__= {{json .Config.Labels}}'{% endraw %} {{ image }}
+# What a run that was killed may have left under this name.
+{{ exp.docker_launcher }} rm --force {{ container }} >/dev/null 2>&1
+{{ exp.docker_launcher }} run --rm --name {{ container }} --user {{ user }} \
+{% for name, value in environment %}
+    --env {{ name ~ "=" ~ value }} \
+{% endfor %}
+{% if not exp.network %}
+    --network none \
+{% endif %}
+{% if exp.cpus %}
+    --cpuset-cpus {{ exp.cpus }} \
+{% endif %}
+{% if runtime.memory %}
+    --memory {{ memory }} \
+{% endif %}
+    {{ docker_gpus | words }} {{ arguments | words }} {{ exp.docker_args | words }} \
+    {{ image }} \
+    {{ command | words }}

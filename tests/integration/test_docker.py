@@ -1,0 +1,253 @@
+"""Experiments in real containers of a real docker engine; `.ci/services` installs it and makes the base image."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.logs import parse_line
+from tests.conftest import ROOT, RunDlbs
+
+BASE = "dlbs-test/base:bookworm"
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def _missing() -> str:
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
+        return "no docker daemon answers"
+    if subprocess.run(["docker", "image", "inspect", BASE], capture_output=True, check=False).returncode:
+        return f"there is no image {BASE}; .ci/services makes it"
+    return ""
+
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(_missing()), reason=_missing() or "docker is there")]
+
+DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=true", "-Pexp.gpus=", f"-Pexp.docker_image={BASE}")
+
+
+def launcher(directory: Path, body: str) -> str:
+    """A template that runs `body` with sh in the container, as a -P flag."""
+    path = directory / "own.sh"
+    path.write_text(
+        '{% extends "base.sh" %}{% block benchmark %}{% set image = exp.docker_image %}{% set arguments = [] %}'
+        f'{{% set command = ["sh", "-c", {json.dumps(body)}] %}}{{% include "docker_run.sh" %}}{{% endblock %}}'
+    )
+    return f"-Pdummy.launcher={path}"
+
+
+def values(log: Path) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
+
+
+def logs(directory: Path) -> list[Path]:
+    return sorted((directory / "logs").glob("*.log"))
+
+
+def containers() -> list[str]:
+    """Names of the containers of experiments; tests run one at a time."""
+    return [name for name in _docker("ps", "-a", "--format", "{{.Names}}").split() if name.startswith("dlbs-")]
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlbs", "run", *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_container() -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if _docker("ps", "--format", "{{.Names}}").split():
+            return
+        time.sleep(0.05)
+    raise AssertionError("no container started")
+
+
+@pytest.fixture(scope="module")
+def pytorch_image() -> str:
+    """The image of docker/pytorch/cpu, built by `dlbs images build`."""
+    command = [sys.executable, "-m", "dlbs", "images", "build", "docker/pytorch/cpu", "--network", "host", "-q"]
+    done = subprocess.run(
+        [*command, "--build-arg", f"BASE={BASE}"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("dlbs/pytorch:cpu sha256:")
+    return "dlbs/pytorch:cpu"
+
+
+def test_the_same_log_keys_as_on_bare_metal(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
+    flags = ("-Pexp.model=resnet18", "-Pexp.gpus=", "-Pexp.num_batches=3", "-Pexp.num_warmup_batches=1")
+    small = ("-Pexp.replica_batch=2", "-Pexp.phase=inference")
+    done = dlbs("run", *flags, *small, "-Vexp.docker=[true,false]")
+    assert done.returncode == 0, done.stderr
+    inside, outside = sorted(map(values, logs(tmp_path)), key=lambda one: not one["exp.docker"])
+    image = {"exp.docker_image_id", "exp.docker_image_digests", "exp.docker_image_labels"}
+    assert set(inside) - image == set(outside)
+    assert inside["exp.docker_image_id"].startswith("sha256:")
+    assert inside["exp.docker_image_labels"]["org.opencontainers.image.title"] == "dlbs/pytorch:cpu"
+    assert inside["results.throughput"] > 0
+    assert inside["exp.env.settings"]["MALLOC_TRIM_THRESHOLD_"] == outside["exp.env.settings"]["MALLOC_TRIM_THRESHOLD_"]
+
+
+def test_real_data_are_mounted(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
+    maker = ROOT / "python" / "pytorch_benchmarks" / "data" / "make_dataset.py"
+    sizes = ["--num_images=8", "--height=32", "--width=32"]
+    command = [sys.executable, str(maker), "image_folder", str(tmp_path / "my data"), *sizes]
+    subprocess.run(command, check=True, capture_output=True)
+    data = (f"-Ppytorch.data_dir={tmp_path / 'my data'}", "-Ppytorch.data_backend=image_folder")
+    flags = (
+        "-Pexp.model=deep_mnist",
+        "-Pexp.gpus=",
+        "-Pexp.docker=true",
+        "-Pexp.num_batches=2",
+        "-Pexp.replica_batch=2",
+    )
+    done = dlbs("run", *flags, *data, "-Pexp.phase=ingestion")
+    assert done.returncode == 0, done.stderr
+    assert values(logs(tmp_path)[0])["exp.data"] == "image_folder"
+
+
+def test_output_comes_as_it_is_written_and_files_are_the_callers(dlbs: RunDlbs, tmp_path: Path) -> None:
+    mount = f'-Pexp.docker_args=["--volume={tmp_path}:/out"]'
+    process = start(tmp_path, *DUMMY, launcher(tmp_path, "echo begun; id -u > /out/user; sleep 3; echo over"), mount)
+    deadline = time.monotonic() + 20
+    while "begun" not in "".join(part.read_text() for part in tmp_path.glob("logs/*.part")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "user").read_text().strip() == str(os.getuid())
+    assert (tmp_path / "user").stat().st_uid == os.getuid()
+
+
+def test_no_network_if_it_is_turned_off(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "ls /sys/class/net | tr '\\n' ' '")
+    dlbs("run", *DUMMY, flag, "-Vexp.network=[true,false]", check=True)
+    for log in logs(tmp_path):
+        assert ("eth0" in log.read_text()) == values(log)["exp.network"]
+
+
+def test_limits_of_processors_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; nproc"
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pruntime.cpus=1", "-Pruntime.memory=256M", check=True)
+    text = logs(tmp_path)[0].read_text()
+    assert f"\n{256 << 20}\n1\n" in text
+
+
+def test_a_container_may_end_by_itself(tmp_path: Path) -> None:
+    process = start(
+        tmp_path, *DUMMY, launcher(tmp_path, "trap 'echo tidied up; exit 0' TERM; while :; do sleep 0.1; done")
+    )
+    wait_for_container()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert "tidied up" in logs(tmp_path)[0].read_text()
+    assert not containers()
+
+
+@pytest.mark.parametrize("how", ["timeout", "SIGINT"])
+def test_a_container_ends_with_its_experiment(tmp_path: Path, how: str) -> None:
+    limit = ["-Pexp.timeout=3"] if how == "timeout" else []
+    process = start(tmp_path, *DUMMY, launcher(tmp_path, "trap '' TERM; while :; do sleep 1; done"), *limit)
+    wait_for_container()
+    if how == "SIGINT":
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert values(logs(tmp_path)[0])["exp.status"] == ("timeout" if how == "timeout" else "cancelled")
+    assert not containers()
+
+
+def test_a_stale_container_of_the_same_name_is_in_nobodys_way(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo fine")
+    dlbs("run", *DUMMY, flag, check=True)
+    script = next(tmp_path.glob("logs/*.sh")).read_text()
+    (name,) = re.findall(r"--name (\S+)", script)
+    _docker("create", "--name", name, BASE, "true")
+    dlbs("run", *DUMMY, flag, "-Pexp.rerun=always", check=True)
+    assert values(logs(tmp_path)[0])["exp.status"] == "ok"
+    assert not containers()
+
+
+def test_a_failure_inside_is_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, launcher(tmp_path, "exit 7"))
+    assert done.returncode == 1
+    assert "exit code 7" in done.stderr
+    missing = dlbs("run", *DUMMY[:3], "-Pexp.docker_image=dlbs/nothing:here", launcher(tmp_path, "true"))
+    assert missing.returncode == 2
+    assert "docker image dlbs/nothing:here is not here" in missing.stderr
+    assert "docker pull dlbs/nothing:here" in missing.stderr
+
+
+def test_kill_9_at_thirty_random_moments(tmp_path: Path) -> None:
+    """What a killed run left is gone when the next one has ended, and every experiment ran to its end once."""
+    flag = launcher(tmp_path, "sleep 0.5; echo last line")
+    grid = (*DUMMY, flag, f"-Vexp.seed={list(range(24))}", "--jobs", "4", "-q", "--no-validation")
+    chance = random.Random(3)
+    kills = 0
+    while kills < 30:
+        process = start(tmp_path, *grid)
+        time.sleep(chance.uniform(0.2, 1.2))
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if len(logs(tmp_path)) == 24:
+            for log in logs(tmp_path):
+                log.unlink()
+    process = start(tmp_path, *grid)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert len(logs(tmp_path)) == 24
+    for log in logs(tmp_path):
+        assert log.read_text().count("last line\n") == 1
+        assert values(log)["exp.status"] == "ok"
+    assert not list(tmp_path.glob("logs/*.part"))
+    assert not containers()
+
+
+def test_images(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "image" / "small").mkdir(parents=True)
+    dockerfile = tmp_path / "image" / "small" / "Dockerfile"
+    dockerfile.write_text("ARG BASE\nFROM ${BASE}\nARG WORD=none\nRUN echo word $WORD\nLABEL word=$WORD\n")
+    built = dlbs("images", "build", "image/small", "--build-arg", f"BASE={BASE}", "--build-arg", "WORD=hello")
+    assert built.returncode == 0, built.stderr
+    assert built.stdout.startswith("dlbs/image:small sha256:")
+    assert "word hello" in built.stderr
+    listed = json.loads(dlbs("images", "list", "--json").stdout)
+    assert "dlbs/image:small" in [image["name"] for image in listed]
+    assert "dlbs/image:small" in dlbs("images", "list").stdout
+    dockerfile.write_text(f"FROM {BASE}\nRUN echo the reason; exit 3\n")
+    failed = dlbs("images", "build", "image/small", "--tag", "dlbs/image:broken", "-q")
+    assert failed.returncode == 2
+    assert "the reason" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    pulled = dlbs("images", "pull", "localhost:1/nothing:here")
+    assert pulled.returncode == 2
+    assert "pulling localhost:1/nothing:here failed" in pulled.stderr
+    nowhere = dlbs("images", "build", "nowhere")
+    assert nowhere.returncode == 2
+    assert "there is no Dockerfile" in nowhere.stderr
+    no_daemon = dlbs("images", "list", DOCKER_HOST="unix:///nowhere.sock")
+    assert no_daemon.returncode == 2
+    assert "does not answer" in no_daemon.stderr
+    _docker("image", "rm", "-f", "dlbs/image:small")
