@@ -170,7 +170,7 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
         values = constant.copy()
         values["exp.model"] = model
         values["exp.replica_batch"] = batch
-        values["exp.gpus"] = gpus
+        values["exp.gpus"] = values["exp.gpu_ids"] = gpus
         values["exp.dtype"] = dtype
         values["exp.seed"] = seed
         values["exp.model_title"] = model

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +15,7 @@ from typing import IO, Any
 from dlbs.containers import container_name, remove_container
 from dlbs.errors import LaunchError
 from dlbs.executors.job import LOG_VARIABLE
+from dlbs.executors.slurm import live_logs
 from dlbs.logs import first_values
 
 __all__ = ["LOCK_NAME", "claimed", "end_orphans", "owner"]
@@ -24,7 +25,7 @@ _ATTEMPTS = 5
 
 
 @contextmanager
-def claimed(directories: Iterable[Path], *, wait: bool = False) -> Iterator[None]:
+def claimed(directories: Iterable[Path], *, wait: bool = False, slurm: bool = False) -> Iterator[None]:
     """Hold log directories while a plan runs, and begin by ending what an earlier run left running there.
 
     The lock is the kernel's, on a file: it is gone with the process, however that ends.
@@ -32,6 +33,7 @@ def claimed(directories: Iterable[Path], *, wait: bool = False) -> Iterator[None
     Args:
         directories: They are made if they do not exist.
         wait: Wait for another run to end instead of refusing.
+        slurm: Leave jobs of an earlier run that are in Slurm's queue alone: they are going to be watched.
 
     Raises:
         LaunchError: Another run holds one of them, or it cannot be written to.
@@ -40,7 +42,14 @@ def claimed(directories: Iterable[Path], *, wait: bool = False) -> Iterator[None
         for directory in sorted(directories):
             stack.enter_context(_locked(directory, wait))
         for directory in directories:
-            end_orphans(directory)
+            spared = live_logs(directory)
+            if spared and not slurm:
+                raise LaunchError(
+                    f"{len(spared)} Slurm jobs of an earlier run are going to write here",
+                    where=str(directory),
+                    hint="go on with --executor slurm, or scancel them",
+                )
+            end_orphans(directory, spared)
         yield
 
 
@@ -87,13 +96,18 @@ def owner(directory: Path) -> int | None:
     return None
 
 
-def end_orphans(directory: Path) -> int:
+def end_orphans(directory: Path, spared: Set[str] = frozenset()) -> int:
     """End the processes and containers of experiments whose logs are unfinished, and return how many processes there were.
 
     Processes are known by the log file in their environment, which everything that an experiment starts inherits; containers by
     their names, which are made of the log's path. Nothing is known by the name of its program.
+
+    Args:
+        directory: Of the logs.
+        spared: Logs whose experiments are alive and well.
     """
     logs = {str(part)[: -len(".part")]: part for part in directory.absolute().glob("*.part")}
+    logs = {log: part for log, part in logs.items() if log not in spared}
     if not logs:
         return 0
     ended = 0

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dlbs.policies import Policies
     from dlbs.processor import Experiment
     from dlbs.progress import Progress
+    from dlbs.run import Summary
     from dlbs.status import Census
 
 __all__ = ["cli", "main"]
@@ -114,6 +115,16 @@ def _resolved(
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
 @click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N failures.")
 @click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a Slurm cluster.",
+)
+@click.option(
+    "--detach", is_flag=True, help="With Slurm: return when all is submitted; the same command watches it again."
+)
 @click.option("--wait", is_flag=True, help="If another run writes to the same logs, wait for its end.")
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -125,13 +136,15 @@ def run_command(
     plan: str | None,
     dry_run: bool,
     no_validation: bool,
-    jobs: int,
+    jobs: int | None,
     order: str,
     order_seed: int,
     retries: int,
     fail_fast: bool,
     max_failures: int | None,
     deadline: str | None,
+    executor: str,
+    detach: bool,
     wait: bool,
     progress_file: str | None,
     quiet: bool,
@@ -155,13 +168,46 @@ def run_command(
     from dlbs.progress import Progress
 
     policies = Policies(retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None)
+    _check_executor(executor, detach, policies)
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = _resolved(config, plan, order=order, seed=order_seed, **simulated)
-    census = _census(experiments, config, validate=not (no_validation or dry_run))
+    census = _census(experiments, config, validate=not (no_validation or dry_run), slurm=executor == "slurm")
     if census.count == 0:
         raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
-    return run_census(experiments(), census, progress, jobs=jobs, policies=policies, wait=wait)
+    if executor == "slurm" and not dry_run:
+        return _run_on_slurm(experiments(), census, progress, throttle=jobs or 0, detach=detach, wait=wait)
+    return run_census(experiments(), census, progress, jobs=jobs or 1, policies=policies, wait=wait)
+
+
+def _check_executor(executor: str, detach: bool, policies: Policies) -> None:
+    if executor == "local" and detach:
+        raise ConfigError(
+            "experiments on this machine end with dlbs run", where="--detach", hint="use --executor slurm"
+        )
+    if executor == "slurm" and (policies.retries or policies.max_failures or policies.deadline is not None):
+        raise ConfigError(
+            "--retries, --fail-fast, --max-failures and --deadline are for this machine",
+            where="--executor slurm",
+            hint="run the same command again with -Pexp.rerun=onfail, or use slurm.time, slurm.deadline",
+        )
+
+
+def _run_on_slurm(
+    experiments: Iterator[Experiment], census: Census, progress: Progress, *, throttle: int, detach: bool, wait: bool
+) -> int:
+    from dlbs.claims import claimed
+    from dlbs.run_slurm import run_plan_on_slurm
+
+    with claimed(census.directories, wait=wait, slurm=True):
+        census.write()
+        summary = run_plan_on_slurm(
+            experiments, census.count, progress, directories=census.directories, throttle=throttle, detach=detach
+        )
+    code = _conclude(summary, census, progress)
+    if detach:
+        click.echo(f"{summary.left} submitted; the same command watches them, dlbs status shows them", err=True)
+    return code
 
 
 def run_census(
@@ -174,6 +220,11 @@ def run_census(
     with claimed(census.directories, wait=wait):
         census.write()
         summary = run_plan(experiments, census.count, progress, show=_show, jobs=jobs, policies=policies)
+    return _conclude(summary, census, progress)
+
+
+def _conclude(summary: Summary, census: Census, progress: Progress) -> int:
+    """Say what became of a plan, and return the exit code."""
     if not progress.quiet:
         words = [f"{count} {status}" for status, count in summary.outcomes.items()]
         words += [f"{summary.kept} finished before"] if summary.kept else []
@@ -193,7 +244,9 @@ def run_census(
     return 1 if summary.failed or summary.stopped else 0
 
 
-def _census(experiments: Callable[[], Iterable[Experiment]], config: Config, *, validate: bool) -> Census:
+def _census(
+    experiments: Callable[[], Iterable[Experiment]], config: Config, *, validate: bool, slurm: bool = False
+) -> Census:
     """Go through the plan once: count it, see where logs go, and look for problems before anything runs."""
     from dlbs.status import Census
 
@@ -204,7 +257,7 @@ def _census(experiments: Callable[[], Iterable[Experiment]], config: Config, *, 
         return census
     from dlbs.validator import Validator
 
-    validator = Validator(may_run=True)
+    validator = Validator(may_run=True, slurm=slurm)
     bare_metal = False
     for experiment in experiments():
         census.add(experiment)

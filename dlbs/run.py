@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlbs.errors import DlbsError
+from dlbs.executors.job import write_log
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.outcome import Outcome
 from dlbs.executors.signals import Signals
 from dlbs.launcher import Launcher, make_launcher
-from dlbs.logs import STATUSES, last_values, parameter_line
+from dlbs.logs import STATUSES, last_values
 from dlbs.policies import BatchLimits, Policies
 from dlbs.processor import Experiment
 from dlbs.progress import Progress
@@ -243,15 +244,10 @@ class _Run:
 
     def _skip(self, experiment: Experiment, reason: str) -> None:
         """Leave a log that says why an experiment did not run."""
-        log = log_path(experiment, self.directory)
-        values = {**experiment, "exp.status": "skipped", "exp.status_msg": reason, "exp.seconds": 0.0}
-        part = Path(f"{log}.part")
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text("".join(f"{parameter_line(key, value)}\n" for key, value in values.items()))
-            os.replace(part, log)
+            write_log(log_path(experiment, self.directory), experiment, "skipped", reason)
         except OSError as error:
-            self._note(experiment, Outcome("failure", f"cannot write {log}: {error.strerror}"))
+            self._note(experiment, Outcome("failure", f"cannot write {error.filename}: {error.strerror}"))
             return
         self._note(experiment, Outcome("skipped", reason))
 

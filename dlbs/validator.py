@@ -59,9 +59,11 @@ class Validator:
         directory: Where experiments run and relative paths begin; the current directory by default.
         may_run: Whether programs that the plan names may be asked (an interpreter for torch). Only where the plan is going to
             be run anyway: looking at a stranger's plan must not start anything.
+        slurm: Whether the plan runs on other machines than this one, so that what this one has does not matter.
     """
 
-    def __init__(self, directory: Path | None = None, *, may_run: bool = False) -> None:
+    def __init__(self, directory: Path | None = None, *, may_run: bool = False, slurm: bool = False) -> None:
+        self.slurm = slurm
         self.directory = Path.cwd() if directory is None else directory
         self.may_run = may_run
         self.count = 0
@@ -85,10 +87,11 @@ class Validator:
         if experiment.get("exp.status") == "inactive":
             return
         self._once("launcher", experiment, ("exp.framework",), self._check_launcher)
-        self._once("gpus", experiment, ("exp.gpus",), self._check_gpus)
-        self._once("slots", experiment, ("exp.gpus", "runtime.cpus", "runtime.memory"), self._check_slots)
-        self._once("nodes", experiment, ("exp.num_nodes",), self._check_nodes)
-        if experiment.get("exp.docker"):
+        if not self.slurm:
+            self._once("gpus", experiment, ("exp.gpus",), self._check_gpus)
+            self._once("slots", experiment, ("exp.gpus", "runtime.cpus", "runtime.memory"), self._check_slots)
+        self._once("nodes", experiment, ("exp.num_nodes", "exp.docker"), self._check_nodes)
+        if experiment.get("exp.docker") and not self.slurm:
             self._once(
                 "docker", experiment, ("exp.docker_image", "pytorch.docker_image", "exp.gpus"), self._check_docker
             )
@@ -164,10 +167,12 @@ class Validator:
     def _check_nodes(self, experiment: Experiment) -> tuple[str, str] | None:
         if experiment.get("exp.num_nodes", 1) == 1:
             return None
-        return (
-            f"exp.num_nodes is {experiment['exp.num_nodes']}, but experiments run on this machine",
-            "set exp.num_nodes=1",
-        )
+        what = f"exp.num_nodes is {experiment['exp.num_nodes']}"
+        if not self.slurm:
+            return f"{what}, but experiments run on this machine", "set exp.num_nodes=1, or use --executor slurm"
+        if experiment.get("exp.docker"):
+            return f"{what}, and containers do not reach over several nodes", "-Pexp.docker=false"
+        return None
 
     def _check_replicas(self, experiment: Experiment) -> tuple[str, str] | None:
         gpus = text(experiment.get("exp.gpus"))

@@ -1,1 +1,1 @@
-"""Executors run launchers: `LocalExecutor` on this machine."""
+"""Executors run launchers: `LocalExecutor` on this machine, `SlurmExecutor` on a cluster."""

@@ -18,8 +18,9 @@ from dlbs.executors.slots import Grant
 from dlbs.launcher import Launcher
 from dlbs.logs import last_values, parameter_line
 from dlbs.monitor import Monitor
+from dlbs.processor import Experiment
 
-__all__ = ["LOG_VARIABLE", "Job"]
+__all__ = ["LOG_VARIABLE", "Job", "write_log"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
@@ -151,6 +152,19 @@ class Job:
     def _has_parameters(self) -> bool:
         """Whether the launcher got as far as the line that follows the parameters."""
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
+
+
+def write_log(log: Path, experiment: Experiment, status: str, message: str) -> None:
+    """Leave a complete log of an experiment that did not run.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    values = {**experiment, "exp.status": status, "exp.status_msg": message, "exp.seconds": 0.0}
+    part = Path(f"{log}.part")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text("".join(f"{parameter_line(key, value)}\n" for key, value in values.items()), encoding="ascii")
+    os.replace(part, log)
 
 
 @contextmanager

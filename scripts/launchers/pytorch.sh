@@ -9,6 +9,12 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% endif %}
 {% endblock %}
 {% block benchmark %}
+{% if exp.num_nodes > 1 %}
+{# One torchrun on each node of the job; they meet at its first node. #}
+{% set meet = ["--rdzv-backend=c10d", "--rdzv-id=" ~ exp.id, "--nnodes=" ~ exp.num_nodes, "--nproc-per-node=" ~ exp.num_local_replicas] %}
+meeting_point=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID % 20000))
+{{ ["srun", "--kill-on-bad-exit=1"] | words }} {{ runtime.launcher | words }} {{ [runtime.python, "-m", "torch.distributed.run"] | words }} --rdzv-endpoint="$meeting_point" {{ meet | words }} {{ program }} {{ pytorch.args | words }}
+{% else %}
 {% set command = runtime.launcher + [runtime.python, program] + pytorch.args %}
 {% if exp.docker %}
 {% set image = exp.docker_image or pytorch.docker_image %}
@@ -16,5 +22,6 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% include "docker_run.sh" %}
 {% else %}
 {{ command | words }}
+{% endif %}
 {% endif %}
 {% endblock %}

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,25 @@ def test_two_replicas(bench: Bench) -> None:
     found = results(done)
     assert found["results.throughput"] == pytest.approx(2 * 2 * 1000 / found["results.time"])
     assert done.stdout.count("__results.throughput__") == 1
+
+
+def test_a_rank_that_dies_ends_all_within_seconds(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAM), "--model=deep_mnist", "--device=cpu", "--num_replicas=2", "--min_time=120"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        while "results.start_time" not in running.stdout.readline():
+            assert running.poll() is None
+        ranks = psutil.Process(running.pid).children()
+        (other,) = [rank for rank in ranks if rank.environ().get("RANK") == "1"]
+        other.kill()
+        begin = time.monotonic()
+        _, err = running.communicate(timeout=100)
+        assert time.monotonic() - begin < 45
+    assert running.returncode == 1
+    assert "exitcode  : -9" in err or "Signal 9" in err
+    assert not [rank for rank in ranks if rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,339 @@
+"""Plans on a real Slurm: one machine, started here as root; `.ci/services` installs its packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dlbs.executors.slurm import options_of, time_limit
+from dlbs.logs import parse_line
+from tests.conftest import ROOT, RunDlbs
+
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
+MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
+WHY = f"not installed: {', '.join(MISSING)}" if MISSING else "starting Slurm takes root" if os.geteuid() else ""
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(WHY), reason=WHY or "Slurm is there")]
+
+DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", "--executor", "slurm")
+
+CONF = """
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort=26817
+SlurmdPort=26818
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+StateSaveLocation={directory}/state
+SlurmdSpoolDir={directory}/spool
+SlurmctldPidFile={directory}/slurmctld.pid
+SlurmdPidFile={directory}/slurmd.pid
+SlurmctldLogFile={directory}/slurmctld.log
+SlurmdLogFile={directory}/slurmd.log
+ReturnToService=2
+KillWait=5
+MaxArraySize=16
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:8
+"""
+
+
+class Cluster:
+    """A Slurm of one node, in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.host = os.uname().nodename.split(".")[0]
+        for name in ("state", "spool"):
+            (directory / name).mkdir()
+        gpus = []
+        for number in range(2):  # a device file is all that Slurm wants of a GPU
+            device = directory / f"nvidia{number}"
+            subprocess.run(["mknod", str(device), "c", "1", "3"], check=True)
+            gpus.append(f"Name=gpu File={device}")
+        conf = CONF.format(host=self.host, directory=directory, cpus=os.cpu_count())
+        (directory / "slurm.conf").write_text(conf)
+        (directory / "gres.conf").write_text("\n".join(gpus) + "\n")
+        (directory / "cgroup.conf").write_text("")
+        self.environment = {"SLURM_CONF": str(directory / "slurm.conf")}
+
+    def start(self) -> None:
+        if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
+            subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "-m", "0755", "/run/munge"], check=True)
+            daemon = ["setpriv", "--reuid", "munge", "--regid", "munge", "--clear-groups", "munged"]
+            subprocess.run([*daemon, "--pid-file=/run/munge/munged.pid"], check=True, capture_output=True)
+        self.command("slurmctld")
+        self.command("slurmd")
+        wait_for(lambda: self.command("sinfo", "-h", "-o", "%t").strip() in {"idle", "mix"})
+
+    def command(self, *words: str) -> str:
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60).stdout
+
+    def end(self, daemon: str) -> None:
+        pid = int((self.directory / f"{daemon}.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+    def stop(self) -> None:
+        self.command("scancel", "--user", "root")
+        for daemon in ("slurmd", "slurmctld"):
+            self.end(daemon)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("did not happen in time")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("slurm"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def run(cluster: Cluster, dlbs: RunDlbs) -> RunDlbs:
+    """`dlbs run --executor slurm` on the cluster."""
+
+    def called(*arguments: str, check: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+        return dlbs("run", *DUMMY, *arguments, check=check, **cluster.environment, **environment)
+
+    return called
+
+
+def start(cluster: Cluster, directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def values(log: Path) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
+
+
+def logs(directory: Path) -> list[Path]:
+    return sorted((directory / "logs").glob("*.log"))
+
+
+def test_a_grid_of_forty_in_arrays_within_the_limit(run: RunDlbs, tmp_path: Path) -> None:
+    """MaxArraySize is 16, so that three arrays are needed."""
+    done = run(f"-Vexp.seed={list(range(20))}", "-Vdummy.exit_code=[0,4]")
+    assert done.returncode == 1
+    assert "40 experiments: " in done.stderr
+    assert "20 ok" in done.stderr
+    assert "20 failure" in done.stderr
+    found = [values(log) for log in logs(tmp_path)]
+    assert len(found) == 40
+    assert {one["exp.status"] for one in found} == {"ok", "failure"}
+    assert all(one["exp.status_msg"] == ("exit code 4" if one["dummy.exit_code"] else "") for one in found)
+    assert not list(tmp_path.glob("logs/.dlbs-slurm-*"))
+    again = run(f"-Vexp.seed={list(range(20))}", "-Vdummy.exit_code=[0,4]")
+    assert "40 finished before" in again.stderr
+
+
+def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    done = run("-Vexp.seed=[1,2,3]", "-Vslurm.mem=[100M,200M]", "-Pdummy.seconds=20", "--detach")
+    assert done.returncode == 0, done.stderr
+    assert "6 submitted" in done.stderr
+    assert len(list(tmp_path.glob("logs/.dlbs-slurm-*.jsonl"))) == 2
+    queue = cluster.command("squeue", "-h", "-r", "-o", "%j %m")
+    assert sorted({line.split()[1] for line in queue.splitlines()}) == ["100M", "200M"]
+    cluster.command("scancel", "--user", "root")
+    wait_for(lambda: not cluster.command("squeue", "-h"))
+
+
+def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    grid = ("-Vexp.seed=[1,2,3]", "-Pdummy.seconds=3")
+    run(*grid, "--detach", check=True)
+    jobs = set(cluster.command("squeue", "-h", "-r", "-o", "%i").split())
+    assert len(jobs) == 3
+    local = subprocess.run(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY[:3], *grid],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert local.returncode == 2
+    assert "--executor slurm" in local.stderr
+    done = run(*grid)
+    assert done.returncode == 0, done.stderr
+    assert "3 ok" in done.stderr
+    assert len(logs(tmp_path)) == 3
+
+
+def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "own.sh").write_text(
+        '{% extends "base.sh" %}{% block benchmark %}\necho {{ exp.seed }} >> ran; sleep 2\n{% endblock %}'
+    )
+    grid = (f"-Pdummy.launcher={tmp_path / 'own.sh'}", "-Vexp.seed=[1,2,3,4,5,6]")
+    process = start(cluster, tmp_path, *grid)
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process.kill()
+    process.communicate()
+    done = run(*grid)
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "ran").read_text().split()) == list("123456")
+    assert len(logs(tmp_path)) == 6
+
+
+def test_interrupting_cancels_the_jobs(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    process = start(cluster, tmp_path, "-Vexp.seed=[1,2,3]", "-Pdummy.seconds=60", "--jobs", "1")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    wait_for(lambda: not cluster.command("squeue", "-h"))
+    found = [values(log)["exp.status"] for log in logs(tmp_path)]
+    assert set(found) <= {"cancelled"}
+
+
+def test_a_cancelled_job_runs_again_next_time(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    process = start(cluster, tmp_path, "-Pdummy.seconds=4")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    cluster.command("scancel", "--user", "root")
+    _, told = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "cancelled" in told
+    assert run("-Pdummy.seconds=4").returncode == 0
+    assert values(logs(tmp_path)[0])["exp.status"] == "ok"
+
+
+def test_a_job_that_runs_out_of_time(run: RunDlbs, tmp_path: Path) -> None:
+    """Slurm's own limit comes late and writes nothing into the log; ours is fifteen seconds earlier."""
+    done = run("-Pdummy.seconds=60", "-Pslurm.time=00:00:17")
+    assert done.returncode == 1
+    assert values(logs(tmp_path)[0])["exp.status"] == "timeout"
+
+
+def test_a_drained_node_only_delays(cluster: Cluster, tmp_path: Path) -> None:
+    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(8))}", "-Pdummy.seconds=1", "--jobs", "2")
+    wait_for(lambda: logs(tmp_path))
+    cluster.command("scontrol", "update", f"NodeName={cluster.host}", "State=DRAIN", "Reason=test")
+    wait_for(lambda: not list(tmp_path.glob("logs/*.part")))
+    count = len(logs(tmp_path))
+    time.sleep(2)
+    assert len(logs(tmp_path)) == count < 8
+    assert process.poll() is None
+    cluster.command("scontrol", "update", f"NodeName={cluster.host}", "State=RESUME")
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert len(logs(tmp_path)) == 8
+
+
+def test_a_restarted_controller_only_delays(cluster: Cluster, tmp_path: Path) -> None:
+    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(6))}", "-Pdummy.seconds=1", "--jobs", "2")
+    wait_for(lambda: logs(tmp_path))
+    cluster.end("slurmctld")
+    time.sleep(2)
+    cluster.command("slurmctld")
+    _, told = process.communicate(timeout=150)
+    assert process.returncode == 0, told
+    assert len(logs(tmp_path)) == 6
+
+
+def test_gpus_are_those_that_slurm_gave(run: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "own.sh").write_text(
+        '{% extends "base.sh" %}{% block benchmark %}\necho "mine: $CUDA_VISIBLE_DEVICES"; sleep 0.2\n{% endblock %}'
+    )
+    done = run(f"-Pdummy.launcher={tmp_path / 'own.sh'}", "-Vexp.seed=[1,2]", "-Pexp.gpus=any:1", "--no-validation")
+    assert done.returncode == 0, done.stderr
+    assert len(logs(tmp_path)) == 2
+    for log in logs(tmp_path):
+        assert values(log)["exp.gpu_ids"] in {"0", "1"}
+        assert f"mine: {values(log)['exp.gpu_ids']}\n" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["-Pslurm.partition=nowhere"], "sbatch refuses the jobs"),
+        (["--retries", "2"], "--retries"),
+        (["-Pslurm.time=soon"], "--time=soon"),
+    ],
+)
+def test_bad_input(run: RunDlbs, flags: list[str], said: str) -> None:
+    done = run(*flags)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_slurm_is_said(dlbs: RunDlbs) -> None:
+    done = dlbs("run", *DUMMY, PATH="/nowhere")
+    assert done.returncode == 2
+    assert "there is no command 'sbatch'" in done.stderr
+
+
+def test_options() -> None:
+    experiment = {
+        "slurm.partition": "fast",
+        "slurm.cpus_per_task": 4,
+        "slurm.mem": "",
+        "slurm.extra": ["--exclusive"],
+        "exp.gpus": "any:2",
+        "exp.num_nodes": 3,
+        "runtime.memory": "2G",
+    }
+    assert options_of(experiment) == (
+        *("--cpus-per-task=4", "--partition=fast", "--nodes=3", "--ntasks-per-node=1"),
+        *("--gres=gpu:2", "--mem=2048M", "--exclusive"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"), [("", 0), ("5", 300), ("5:30", 330), ("1:00:05", 3605), ("1-2", 93600), ("1-0:0:7", 86407)]
+)
+def test_time_limits(limit: str, seconds: float) -> None:
+    assert time_limit(limit) == seconds
+
+
+def test_several_nodes_are_one_job_of_torchruns(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flags = (
+        "-Pexp.docker=false",
+        "-Pexp.gpus=",
+        "-Pexp.num_nodes=2",
+        "-Pexp.num_local_replicas=2",
+        "-Pexp.model=deep_mnist",
+    )
+    shown = dlbs("run", *flags, "--executor", "slurm", "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "srun --kill-on-bad-exit=1" in shown.stdout
+    assert "--nnodes=2 --nproc-per-node=2" in shown.stdout
+    plan = json.loads(dlbs("build", "--resolve", *flags).stdout)
+    assert plan[0]["exp.effective_batch"] == 16 * 4
