@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 from typing import Any
 
 import click
 
 from dlbs.cli import CONTEXT, common_options
+from dlbs.parameters import text
+from dlbs.processor import Experiment
 
-__all__ = ["sysinfo_command", "system_facts"]
+__all__ = ["selected_facts", "sysinfo_command", "system_facts"]
 
 
 def system_facts() -> dict[str, Any]:
@@ -44,6 +48,23 @@ def system_facts() -> dict[str, Any]:
         "python.executable": sys.executable,
         "torch.version": _torch_version(),
     }
+
+
+@lru_cache(maxsize=1)
+def _facts_once() -> dict[str, Any]:
+    return system_facts()
+
+
+def selected_facts(experiment: Experiment) -> dict[str, Any]:
+    """The facts that `exp.sys_info` selects, as log values: `exp.sys_info=cpu,memory` gives `exp.sys.cpu.model` and so on.
+
+    They are found out once for a run.
+    """
+    wanted = {word for word in re.split(r"[,\s]+", text(experiment.get("exp.sys_info"))) if word}
+    if not wanted:
+        return {}
+    facts = _facts_once()
+    return {f"exp.sys.{name}": value for name, value in facts.items() if {"all", name.split(".")[0]} & wanted}
 
 
 def _first_line(path: str) -> str | None:

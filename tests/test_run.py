@@ -515,3 +515,33 @@ def test_the_monitor_sees_cpu_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
 def test_hostile_names_write_no_control_sequences(dlbs: RunDlbs) -> None:
     done = dlbs("run", *DUMMY, '-Pexp.model="a\\u001b[31mb"')
     assert "\x1b" not in done.stderr
+
+
+def test_the_monitor_sees_children_files_and_threads(dlbs: RunDlbs, tmp_path: Path) -> None:
+    program = (
+        "import os, threading, time\n"
+        "for _ in range(3): threading.Thread(target=time.sleep, args=(2,)).start()\n"
+        f"f = open({str(tmp_path / 'data')!r}, 'wb')\n"
+        "for _ in range(8):\n"
+        "    f.write(bytes(1 << 20)); f.flush(); os.fsync(f.fileno()); time.sleep(0.2)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    body = f"{sys.executable} {tmp_path / 'program.py'} & {sys.executable} {tmp_path / 'program.py'} & wait"
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
+    found = values(logs(tmp_path)[0])
+    series = [found[f"results.use.{name}"] for name in ("time", "cpu", "mem_res", "mem_shrd", "threads", "io_write")]
+    assert len({len(one) for one in series}) == 1
+    assert max(found["results.use.threads"]) >= 9
+    assert found["results.use.mem_res_peak"] == max(found["results.use.mem_res"])
+    assert found["results.use.cpu_mean"] <= found["results.use.cpu_peak"]
+    assert sum(found["results.use.io_write"]) >= 0
+
+
+def test_facts_about_the_machine_are_logged_on_request(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, "-Pexp.sys_info=cpu,memory", check=True)
+    found = values(logs(tmp_path)[0])
+    assert found["exp.sys.cpu.cores_logical"] == os.cpu_count()
+    assert found["exp.sys.memory.total_bytes"] > 0
+    assert not any(key.startswith("exp.sys.host") for key in found)
+    refused = dlbs("run", *DUMMY, "-Pexp.sys_info=weather")
+    assert refused.returncode == 2

@@ -19,6 +19,7 @@ from dlbs.launcher import Launcher
 from dlbs.logs import last_values, parameter_line
 from dlbs.monitor import Monitor
 from dlbs.processor import Experiment
+from dlbs.sysinfo import selected_facts
 
 __all__ = ["LOG_VARIABLE", "Job", "write_log"]
 
@@ -72,7 +73,7 @@ class Job:
         except OSError as error:
             os.close(self._log)
             raise _cannot_run(error, launcher) from None
-        self._monitor = Monitor.of(launcher.experiment, self._process.pid)
+        self._monitor = Monitor.of(launcher.experiment, self._process.pid, self._container)
 
     def moments(self) -> Iterator[float]:
         """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
@@ -144,6 +145,7 @@ class Job:
             ending.update(self.launcher.experiment)  # it was ended before it could say what it is
         if self._monitor is not None:
             ending.update(self._monitor.results())
+        ending.update(selected_facts(self.launcher.experiment))
         if self.neighbours:
             ending["exp.neighbours"] = self.neighbours
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
