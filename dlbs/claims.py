@@ -75,12 +75,13 @@ def _locked(directory: Path, wait: bool) -> Iterator[None]:
         yield
 
 
-def _pid(stream: IO[str]) -> Any:
+def _pid(stream: IO[str]) -> int | None:
     stream.seek(0)
     try:
-        return json.load(stream)["pid"]
+        pid = json.load(stream)["pid"]
     except (ValueError, KeyError, TypeError):
         return None
+    return pid if isinstance(pid, int) else None
 
 
 def owner(directory: Path) -> int | None:

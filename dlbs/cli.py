@@ -21,7 +21,7 @@ from dlbs.formatting import printable
 if TYPE_CHECKING:
     from dlbs.config import Config
 
-__all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "run"]
+__all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "plan_option", "run"]
 
 
 def _with_dashes(name: str) -> str:
@@ -161,6 +161,11 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(config, **kwargs)
 
     return wrapped
+
+
+def plan_option(help_text: str) -> Callable[..., Any]:
+    """Add `--plan FILE`."""
+    return click.option("--plan", metavar="FILE", help=help_text)
 
 
 def console() -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from dlbs.builder import varying_names
+from dlbs.builder import build, varying_names
 from dlbs.config import Config, dlbs_root
 from dlbs.documents import write_atomically
 from dlbs.errors import ConfigError
+from dlbs.order import ordered
 from dlbs.processor import Experiment, Processor
 
-__all__ = ["processor_for", "read_plan", "write_plan"]
+__all__ = ["processor_for", "read_plan", "resolved_plan", "write_plan"]
 
 
 def processor_for(config: Config) -> Processor:
@@ -103,3 +104,27 @@ def _experiment(item: object, where: str) -> Experiment:
     if not isinstance(item, dict):
         raise ConfigError("an experiment is a JSON object of parameters", where=where)
     return item
+
+
+def resolved_plan(
+    config: Config, plan: str | None, *, order: str = "plan", seed: int = 0, **overrides: Any
+) -> Callable[[], Iterator[Experiment]]:
+    """A function that gives the resolved plan each time it is called: plans are streams.
+
+    Args:
+        config: Makes the plan, or only declares the parameters of a written one.
+        plan: A written plan. `-P` changes its experiments too.
+        order: In which order, and the seed of a random one.
+        overrides: Values that win over all others.
+    """
+    if plan is not None and config.variables:
+        names = ", ".join(config.variable_origins.values())
+        raise ConfigError("variables make a plan, but --plan gives one", where=names, hint="use build --plan first")
+    given = {name: config.settings[name].value for name in config.from_command_line} if plan is not None else {}
+    given.update(overrides)
+
+    def experiments() -> Iterator[Experiment]:
+        raw = build(config) if plan is None else read_plan(plan)
+        return processor_for(config).resolve_all({**one, **given} for one in ordered(raw, order, seed))
+
+    return experiments

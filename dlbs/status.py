@@ -178,10 +178,10 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
     """
     from dlbs.config import load_config
     from dlbs.errors import ConfigError
-    from dlbs.experimenter import run_census
     from dlbs.plan import processor_for
     from dlbs.policies import Policies
     from dlbs.progress import Progress
+    from dlbs.run_verb import run_census
     from dlbs.template import escape
     from dlbs.validator import Validator
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config import dlbs_root
-from dlbs.errors import DlbsError, did_you_mean
+from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.executors.slots import Slots
 from dlbs.launcher import launcher_path, make_launcher
 from dlbs.machine import docker_available, gpu_count
@@ -101,6 +101,20 @@ class Validator:
             self._once("data", experiment, ("pytorch.data_dir",), self._check_data)
             if not experiment.get("exp.docker"):
                 self._once("python", experiment, ("runtime.python",), self._check_python)
+
+    def raise_problems(self) -> None:
+        """Say all problems that were found.
+
+        Raises:
+            ConfigError: There are some.
+        """
+        if not self.problems:
+            return
+        listed = "".join(f"\n  {problem}" for problem in self.problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        raise ConfigError(
+            f"{count} in the plan; nothing was run{listed}\n", hint="--no-validation runs it all the same"
+        )
 
     def _once(self, kind: str, experiment: Experiment, names: tuple[str, ...], check: Any) -> None:
         """Run a check once for each combination of the values that it looks at."""

@@ -238,7 +238,9 @@ class SlurmExecutor:
 
     def wait(self) -> Iterator[tuple[Path, Outcome]]:
         """Block for a while, ask for all jobs at once, and give those that have ended."""
-        self.signals.wait(self._pause)
+        until = time.monotonic() + self._pause
+        while time.monotonic() < until and not self.signals.stop_signal:  # the end of each squeue wakes it up, too
+            self.signals.wait_until(until)
         if self.signals.stop_signal:
             self.cancel_all()
         self._pause = min(_LONGEST, self._pause * 1.5)

@@ -75,6 +75,8 @@ def build_workload(options: Options, device: torch.device, world: World, precisi
     if options.compile:
         network.compile(mode=None if options.compile == "default" else options.compile)
     step = _step(options, device, model, network, precision)
+    if options.cuda_graphs and isinstance(step, Generation):
+        raise UsageError("--cuda_graphs: generating waits for the device between prefill and decode; leave it out")
     return Workload(phase, model, source, graphed(step, device) if options.cuda_graphs else step, step, seconds)
 
 
