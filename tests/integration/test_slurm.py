@@ -27,11 +27,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(WHY), reason=WHY 
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", "--executor", "slurm")
 
+HOST = os.uname().nodename.split(".")[0]
 CONF = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort=26817
-SlurmdPort=26818
+SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -46,34 +46,44 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 StateSaveLocation={directory}/state
-SlurmdSpoolDir={directory}/spool
+SlurmdSpoolDir={directory}/spool-%n
 SlurmctldPidFile={directory}/slurmctld.pid
-SlurmdPidFile={directory}/slurmd.pid
+SlurmdPidFile={directory}/slurmd-%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
-SlurmdLogFile={directory}/slurmd.log
+SlurmdLogFile={directory}/slurmd-%n.log
 ReturnToService=2
 KillWait=5
 MaxArraySize=16
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:8
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:8
 """
 
 
 class Cluster:
-    """A Slurm of one node, in a directory."""
+    """A Slurm in a directory, with a slurmd on this machine for each of its nodes.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.host = os.uname().nodename.split(".")[0]
-        for name in ("state", "spool"):
+    Args:
+        directory: Empty.
+        nodes: Their names. The first one, also in the order of the alphabet, must be this machine's: torchruns meet there.
+        port: Of the controller; the nodes' follow.
+    """
+
+    def __init__(self, directory: Path, nodes: tuple[str, ...], port: int) -> None:
+        self.directory, self.nodes = directory, nodes
+        for name in ("state", *(f"spool-{node}" for node in nodes)):
             (directory / name).mkdir()
         gpus = []
         for number in range(2):  # a device file is all that Slurm wants of a GPU
             device = directory / f"nvidia{number}"
             subprocess.run(["mknod", str(device), "c", "1", "3"], check=True)
             gpus.append(f"Name=gpu File={device}")
-        conf = CONF.format(host=self.host, directory=directory, cpus=os.cpu_count())
+        lines = [
+            f"NodeName={node} NodeHostname={HOST} NodeAddr=127.0.0.1 Port={port + 1 + number} "
+            f"CPUs={os.cpu_count()} RealMemory=1000 Gres=gpu:2 State=UNKNOWN"
+            for number, node in enumerate(nodes)
+        ]
+        conf = CONF.format(host=HOST, directory=directory, port=port, nodes="\n".join(lines))
         (directory / "slurm.conf").write_text(conf)
         (directory / "gres.conf").write_text("\n".join(gpus) + "\n")
         (directory / "cgroup.conf").write_text("")
@@ -85,8 +95,9 @@ class Cluster:
             daemon = ["setpriv", "--reuid", "munge", "--regid", "munge", "--clear-groups", "munged"]
             subprocess.run([*daemon, "--pid-file=/run/munge/munged.pid"], check=True, capture_output=True)
         self.command("slurmctld")
-        self.command("slurmd")
-        wait_for(lambda: self.command("sinfo", "-h", "-o", "%t").strip() in {"idle", "mix"})
+        for node in self.nodes:
+            self.command("slurmd", "-N", node)
+        wait_for(lambda: self.command("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self.nodes))
 
     def command(self, *words: str) -> str:
         environment = {**os.environ, **self.environment}
@@ -99,7 +110,7 @@ class Cluster:
 
     def stop(self) -> None:
         self.command("scancel", "--user", "root")
-        for daemon in ("slurmd", "slurmctld"):
+        for daemon in (*(f"slurmd-{node}" for node in self.nodes), "slurmctld"):
             self.end(daemon)
 
 
@@ -115,7 +126,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("slurm"))
+    made = Cluster(tmp_path_factory.mktemp("slurm"), (HOST,), 26817)
     made.start()
     yield made
     made.stop()
@@ -244,13 +255,13 @@ def test_a_job_that_runs_out_of_time(run: RunDlbs, tmp_path: Path) -> None:
 def test_a_drained_node_only_delays(cluster: Cluster, tmp_path: Path) -> None:
     process = start(cluster, tmp_path, f"-Vexp.seed={list(range(8))}", "-Pdummy.seconds=1", "--jobs", "2")
     wait_for(lambda: logs(tmp_path))
-    cluster.command("scontrol", "update", f"NodeName={cluster.host}", "State=DRAIN", "Reason=test")
+    cluster.command("scontrol", "update", f"NodeName={cluster.nodes[0]}", "State=DRAIN", "Reason=test")
     wait_for(lambda: not list(tmp_path.glob("logs/*.part")))
     count = len(logs(tmp_path))
     time.sleep(2)
     assert len(logs(tmp_path)) == count < 8
     assert process.poll() is None
-    cluster.command("scontrol", "update", f"NodeName={cluster.host}", "State=RESUME")
+    cluster.command("scontrol", "update", f"NodeName={cluster.nodes[0]}", "State=RESUME")
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert len(logs(tmp_path)) == 8
@@ -321,6 +332,22 @@ def test_options() -> None:
 )
 def test_time_limits(limit: str, seconds: float) -> None:
     assert time_limit(limit) == seconds
+
+
+def test_two_nodes_train_together(dlbs: RunDlbs, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    two = Cluster(tmp_path_factory.mktemp("two"), (HOST, f"{HOST}x"), 27817)
+    two.start()
+    try:
+        flags = ("-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=deep_mnist", "-Pexp.num_batches=3")
+        done = dlbs("run", "--executor", "slurm", *flags, "-Pexp.num_nodes=2", **two.environment)
+        assert done.returncode == 0, done.stderr
+    finally:
+        two.stop()
+    (log,) = logs(tmp_path)
+    found = values(log)
+    assert found["exp.effective_batch"] == 32
+    assert found["results.throughput"] == pytest.approx(32 * 1000 / found["results.time"])
+    assert log.read_text().count("__results.throughput__") == 1
 
 
 def test_several_nodes_are_one_job_of_torchruns(dlbs: RunDlbs, tmp_path: Path) -> None:
