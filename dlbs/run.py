@@ -181,14 +181,17 @@ class _Run:
             if position == len(self._waiting) and not self._draw():
                 return
             waiting = self._waiting[position]
-            if waiting.not_before > now or not self._start(waiting):
+            if waiting.not_before > now:  # it pauses before its next attempt, and keeps nobody waiting
+                position += 1
+                continue
+            if not self._start(waiting):
                 if waiting.overtaken >= _MOST_OVERTAKEN or position + 1 >= _LOOK_AHEAD:
                     return
                 position += 1
                 continue
             del self._waiting[position]
             for earlier in list(self._waiting)[:position]:
-                earlier.overtaken += 1
+                earlier.overtaken += earlier.not_before <= now
 
     def _draw(self) -> bool:
         """Take experiments from the plan until one has to run; False if there is none."""

@@ -295,6 +295,19 @@ def test_retries_keep_the_log_of_each_attempt(dlbs: RunDlbs, tmp_path: Path) -> 
     assert dlbs("run", *DUMMY, flag, "--retries", "1", "-Pexp.rerun=always").returncode == 1
 
 
+def test_what_pauses_before_its_next_attempt_keeps_nobody_waiting(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """Far more experiments run in the pause than may overtake one that waits for room."""
+    flag = launcher(
+        tmp_path, "echo {{ exp.seed }} >> order; test {{ exp.seed }} -ne 0 -o -e again || { touch again; exit 1; }"
+    )
+    done = dlbs("run", *DUMMY, flag, f"-Vexp.seed={list(range(100))}", "--retries", "1", "-q")
+    assert done.returncode == 0, done.stderr
+    order = (tmp_path / "order").read_text().split()
+    assert len(order) == 101
+    assert order.count("0") == 2
+    assert order.index("0", 1) > 66  # more than 64 ran in the second of the pause
+
+
 @pytest.mark.parametrize(("flags", "ran"), [(["--fail-fast"], 2), (["--max-failures", "2"], 3), ([], 5)])
 def test_failures_may_stop_a_run(dlbs: RunDlbs, tmp_path: Path, flags: list[str], ran: int) -> None:
     done = dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,1,2,3,0]", "-Pexp.id=$(uuid4())$", *flags)

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from dlbs.logs import parse_line
 from tests.conftest import ROOT
@@ -227,6 +228,46 @@ def test_no_worker_is_left(bench: Bench, data: Path, loader: str) -> None:
     assert not left
 
 
+EVERYWHERE = ["", "--forward_only=true", "--dtype=bfloat16 --amp", "--sync=end", "--channels_last=true"]
+ON_GPUS = ["--dtype=float16", "--dtype=float16 --amp", "--data=synthetic/pinned", "--data=synthetic/pageable"]
+ON_CUDA = ["--dtype=tf32", "--cuda_graphs", "--cuda_graphs --forward_only=true"]
+FOUND = torch.accelerator.current_accelerator(check_available=True)
+CASES = [("cpu", flags) for flags in EVERYWHERE]
+if FOUND is not None:  # on machines that have none there is nothing to skip
+    CASES += [("gpu", flags) for flags in [*EVERYWHERE, *ON_GPUS, *(ON_CUDA if FOUND.type == "cuda" else [])]]
+    CASES += [("gpu", "--num_gpus=2")] if torch.accelerator.device_count() > 1 else []
+
+
+@pytest.mark.parametrize(("device", "flags"), CASES)
+def test_on_every_device_of_the_machine(bench: Bench, device: str, flags: str) -> None:
+    done = bench("--model=resnet18", "--batch_size=2", "--num_batches=6", f"--device={device}", *flags.split())
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert found["results.throughput"] > 0
+    assert ("results.time_device" in found) == (device == "gpu")
+    assert ("results.loss" in found) == ("forward_only" not in flags)
+
+
+def test_a_loss_that_is_not_finite_is_a_failure(bench: Bench, tmp_path: Path) -> None:
+    program = (
+        "import sys, torch\n"
+        "from pytorch_benchmarks import benchmarks\n"
+        "from pytorch_benchmarks.models.deep_mnist import DeepMnist\n"
+        "DeepMnist.loss = lambda self, output, target: output.sum() * float('nan')\n"
+        "sys.exit(benchmarks.main(['--model=deep_mnist', '--num_batches=2', '--device=cpu']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the loss is nan" in done.stderr
+
+
 def test_two_replicas(bench: Bench) -> None:
     done = bench("--model=deep_mnist", "--num_replicas=2", *FEW)
     assert done.returncode == 0, done.stderr
@@ -342,8 +383,6 @@ def test_bad_input_is_one_line_and_an_exit_code(bench: Bench, arguments: list[st
 
 
 def test_no_gpu_is_said(bench: Bench) -> None:
-    import torch
-
     wanted = torch.cuda.device_count() + 1
     done = bench("--model=deep_mnist", "--device=gpu", f"--num_gpus={wanted}")
     assert done.returncode == 2
