@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,docker,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,reports,serve,postgres,docker,dev]'
 	touch $@
 
 demo: venv
@@ -47,6 +47,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/harness_overhead.py
 	$(BIN)/python benchmarks/monitor.py
+	$(BIN)/python benchmarks/parse.py
 	-$(BIN)/python benchmarks/docker_overhead.py
 
 clean:

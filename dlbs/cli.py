@@ -21,7 +21,7 @@ from dlbs.formatting import printable
 if TYPE_CHECKING:
     from dlbs.config import Config
 
-__all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "plan_option", "run"]
+__all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
 
 
 def _with_dashes(name: str) -> str:
@@ -163,6 +163,15 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def _split_names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
+
+
+def names_option(flag: str, help_text: str) -> Callable[..., Any]:
+    """Add an option that takes names separated by commas; the function gets a list."""
+    return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text)
+
+
 def plan_option(help_text: str) -> Callable[..., Any]:
     """Add `--plan FILE`."""
     return click.option("--plan", metavar="FILE", help=help_text)
@@ -173,7 +182,7 @@ def console() -> Any:
     from rich.console import Console
 
     return Console(
-        width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()
+        width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()
     )
 
 

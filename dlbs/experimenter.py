@@ -40,7 +40,12 @@ _VERBS = {
     "images": ("dlbs.images:images_command", "List, build and pull docker images."),
     "sysinfo": ("dlbs.sysinfo:sysinfo_command", "Show what this machine has."),
     "parse": ("dlbs.logparser:parse_command", "Turn log files into a table of results."),
-    "report": ("dlbs.report:report_command", "Print tables of results."),
+    "report": ("dlbs.report:report_command", "Print tables of results, or write a page of them."),
+    "compare": ("dlbs.compare_verb:compare_command", "Say what is faster or slower than before."),
+    "bisect": ("dlbs.bisect_verb:bisect_command", "Find the change that made it slower."),
+    "plot": ("dlbs.plot:plot_command", "Draw results."),
+    "serve": ("dlbs.serve:serve_command", "Show results in a browser while a plan runs."),
+    "db": ("dlbs.db:db_command", "Keep results in a database, and ask it."),
     "completion": (f"{_HERE}:completion_command", "Print the shell completion script."),
 }
 

@@ -38,12 +38,14 @@ class Monitor:
         self._tree = _Tree(pid, container, docker)
         self._gpus = _Gpus(gpus or [])
         self._processors = _ProcessorEnergy()
+        self._state = _ProcessorState()
         self._interval = 1.0 / frequency
         self._next = time.monotonic()
         self._before: tuple[float, dict[str, float]] | None = None
         self._times: list[float] = []
         self._series: dict[str, list[float]] = {name: [] for name in _PROCESS_SERIES}
         self._power: list[float] = []
+        self._states: dict[str, list[float | None]] = {"cpu_mhz": [], "cpu_temp": []}
         self._gpu_series: dict[str, list[list[float | None]]] = {name: [] for name in _GPU_SERIES}
 
     @classmethod
@@ -80,6 +82,8 @@ class Monitor:
                 self._series[name].append(value)
             if self._processors.found:
                 self._power.append(round(max(0.0, used["energy"] - last["energy"]) / seconds, 2))
+            for name, state in zip(self._states, self._state.at(now), strict=True):
+                self._states[name].append(state)
             for name, values in zip(_GPU_SERIES, self._gpus.sample(), strict=True):
                 self._gpu_series[name].append(values)
         self._before = (now, used)
@@ -91,6 +95,7 @@ class Monitor:
             if self._series[name]:
                 found[f"{name}_mean"] = statistics.fmean(self._series[name])
                 found[f"{name}_peak"] = max(self._series[name])
+        found.update({name: values for name, values in self._states.items() if any(values)})
         if self._power:
             found["power"] = self._power
             found["energy"] = round(_energy(self._times, self._power), 3)
@@ -224,6 +229,42 @@ class _Gpus:
             return float(ask(handle))
         except self._nvml.NVMLError:
             return None
+
+
+class _ProcessorState:
+    """Clock and temperature of the processors, where they can be read; looked at once a second at most, since it costs a file for each processor."""
+
+    _SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+
+    def __init__(self) -> None:
+        self._look_at = 0.0
+        self._last: tuple[float | None, float | None] = (None, None)
+
+    def at(self, now: float) -> tuple[float | None, float | None]:
+        """Mean clock in MHz, and the highest temperature in degrees Celsius."""
+        if now >= self._look_at:
+            self._last = self._clock(), self._temperature()
+            self._look_at = now + 1.0
+        return self._last
+
+    def _clock(self) -> float | None:
+        import psutil
+
+        try:
+            clock = psutil.cpu_freq()
+        except (OSError, ValueError, NotImplementedError):
+            return None
+        return round(clock.current, 1) if clock is not None and clock.current else None
+
+    def _temperature(self) -> float | None:
+        import psutil
+
+        try:
+            sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
+        except (OSError, ValueError):
+            return None
+        found = [one.current for name in self._SENSORS for one in sensors.get(name, ()) if one.current]
+        return max(found, default=None)
 
 
 class _ProcessorEnergy:

@@ -24,7 +24,7 @@ from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.metrics import drift, time_metrics
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.options import parse_options
-from pytorch_benchmarks.passes import count_flops, peak_memory, write_profile
+from pytorch_benchmarks.passes import Work, count_work, peak_memory, write_profile
 from pytorch_benchmarks.peaks import peak_tflops
 from pytorch_benchmarks.phases.inference import inference_step
 from pytorch_benchmarks.phases.training import training_step
@@ -145,8 +145,8 @@ def test_operations_are_those_of_the_matrix_products() -> None:
     forward = 2 * 4 * sum(a * b for a, b in sizes)
     # Backward: gradients of weights and of inputs, but nobody wants those of the data.
     training = 3 * forward - 2 * 4 * sizes[0][0] * sizes[0][1]
-    assert count_flops(inference_step(model), batch, model) == forward
-    assert count_flops(training_step(model, model), batch, model) == training
+    assert count_work(inference_step(model), batch, model).flops == forward
+    assert count_work(training_step(model, model), batch, model).flops == training
 
 
 def test_attention_and_recurrent_layers_are_counted() -> None:
@@ -154,13 +154,13 @@ def test_attention_and_recurrent_layers_are_counted() -> None:
     for name, options, least in (("sensor_net", {}, 24 * 2 * 7232 * 512 * 0.6), ("vit_b_16", {}, 2 * 17.5e9)):
         model = get_model(name, **options)
         batch = (model.inputs(1, generator), None)
-        assert count_flops(inference_step(model), batch, model) > least
+        assert count_work(inference_step(model), batch, model).flops > least
 
 
 def test_operations_of_resnet50_are_the_published_ones() -> None:
     model = get_model("resnet50")
     batch = (model.inputs(1, torch.Generator()), None)
-    counted = count_flops(inference_step(model), batch, model)
+    counted = count_work(inference_step(model), batch, model).flops
     assert counted / 2 == pytest.approx(4.1e9, rel=0.02)  # multiply-adds, as usually given
 
 
@@ -245,3 +245,10 @@ def test_a_result_file_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "warning: odder" in capsys.readouterr().out
     with pytest.raises(OSError, match="No such file"):
         log.write(str(tmp_path / "nope" / "result.json"))
+
+
+def test_bytes_of_a_matrix_product_are_those_of_its_factors_and_its_result() -> None:
+    left, right = torch.zeros(4, 8), torch.zeros(8, 16)
+    assert count_work(lambda pair: pair[0] @ pair[1].view(8, 16), (left, right), None) == Work(
+        flops=2 * 4 * 8 * 16, bytes=4 * (4 * 8 + 8 * 16 + 4 * 16)
+    )

@@ -13,9 +13,16 @@ import pytest
 
 from dlbs.errors import LogError
 from dlbs.logs import last_values, parameter_line, parse_line
+from dlbs.results.logfiles import Reading, Record, find_logs
+from dlbs.results.logfiles import read_logs as stream_logs
 from dlbs.results.query import compile_query
-from dlbs.results.records import find_logs, load_records, read_logs, status_of
+from dlbs.results.records import load_records, status_of
 from tests.conftest import RunDlbs
+
+
+def read_logs(*paths: Path | str, **options: Any) -> tuple[list[Record], Reading]:
+    reading = Reading()
+    return list(stream_logs(map(str, paths), reading, **{"cached": False, **options})), reading
 
 
 def write_log(path: Path, **values: Any) -> Path:
@@ -64,7 +71,7 @@ def test_lines_are_ascii_and_single() -> None:
 def test_the_last_line_of_a_key_wins(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("__a__= 1\n__a__= 2\r\n")
-    assert read_logs([str(log)]).records[0]["a"] == 2
+    assert read_logs(log)[0][0]["a"] == 2
     assert last_values(log) == {"a": 2}
 
 
@@ -79,7 +86,7 @@ def test_files_directories_globs_and_archives(tmp_path: Path) -> None:
         archive.add(tmp_path / "e", arcname="deep/e")
 
     def numbers(*paths: Path | str) -> list[int]:
-        return sorted(record["n"] for record in read_logs(map(str, paths)).records)
+        return sorted(record["n"] for record in read_logs(*paths)[0])
 
     assert numbers(tmp_path / "d") == [1, 2, 3]
     assert numbers(tmp_path / "d" / "*.log") == [1]
@@ -99,14 +106,15 @@ def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_broken_files_are_clear_errors(tmp_path: Path) -> None:
     for name in ("a.log.gz", "a.tar.gz"):
         (tmp_path / name).write_bytes(b"not compressed")
-        with pytest.raises(LogError, match="cannot be read"):
-            read_logs([str(tmp_path / name)])
+        records, reading = read_logs(tmp_path / name)
+        assert not records
+        assert [finding.kind for finding in reading.errors] == ["unreadable"]
 
 
 def test_binary_rubbish_is_ordinary_output(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_bytes(bytes(range(256)) * 10 + b"\n__a__= 1\n\xff\xfe__b__= 2\n")
-    assert read_logs([str(log)]).records[0]["a"] == 1
+    assert read_logs(log)[0][0]["a"] == 1
 
 
 @pytest.mark.parametrize(
@@ -122,7 +130,7 @@ def test_binary_rubbish_is_ordinary_output(tmp_path: Path) -> None:
 )
 def test_status(tmp_path: Path, values: dict[str, Any], name: str, status: str) -> None:
     log = write_log(tmp_path / name, **values)
-    assert status_of(read_logs([str(log)]).records[0]) == status
+    assert status_of(read_logs(log)[0][0]) == status
 
 
 @pytest.fixture

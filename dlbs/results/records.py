@@ -1,133 +1,24 @@
-"""Read log files, plain, compressed or in archives, into records: one dictionary an experiment."""
+"""Records of experiments, one dictionary each: what they say of the outcome; reading and writing files of them."""
 
 from __future__ import annotations
 
 import csv
-import glob
 import gzip
 import io
 import json
-import os
-import tarfile
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from dlbs.documents import write_atomically
 from dlbs.errors import LogError
-from dlbs.logs import STATUSES, parse_line
+from dlbs.logs import STATUSES
+from dlbs.results.logfiles import Reading, Record, read_logs
 
-__all__ = ["Record", "find_logs", "is_ok", "load_records", "read_logs", "status_of", "write_records"]
-
-Record = dict[str, Any]
-
-_LOG_ENDINGS = (".log", ".log.gz", ".log.part")
-_ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
-
-
-@dataclass(slots=True)
-class ReadLogs:
-    """What was found in log files.
-
-    Attributes:
-        records: One for each log that holds an experiment.
-        broken: `file:line: message` of each line that has the form of a result, but is none.
-        empty: Files that hold no experiment.
-    """
-
-    records: list[Record] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-
-
-def find_logs(paths: Iterable[str]) -> list[str]:
-    """Log files behind files, directories (recursively) and glob patterns, each once, in a stable order.
-
-    Raises:
-        LogError: A path or pattern finds nothing.
-    """
-    found: dict[str, None] = {}
-    for path in paths:
-        if os.path.isdir(path):
-            inside = sorted(
-                os.path.join(directory, name)
-                for directory, _, names in os.walk(path)
-                for name in names
-                if name.endswith(_LOG_ENDINGS) or name.endswith(_ARCHIVE_ENDINGS)
-            )
-            if not inside:
-                raise LogError(
-                    "no log files in this directory", where=path, hint=f"they end in {', '.join(_LOG_ENDINGS)}"
-                )
-            found.update(dict.fromkeys(inside))
-        elif os.path.exists(path):
-            found[path] = None
-        else:
-            matches = sorted(glob.glob(path, recursive=True))
-            if not matches:
-                raise LogError("no such file", where=path, hint="give log files, directories or glob patterns")
-            found.update(dict.fromkeys(find_logs(matches)))
-    return list(found)
-
-
-def read_logs(paths: Iterable[str]) -> ReadLogs:
-    """Read log files.
-
-    Raises:
-        LogError: A file is not there or cannot be read.
-    """
-    read = ReadLogs()
-    for path in find_logs(paths):
-        try:
-            for name, stream in _streams(path):
-                _read_log(name, stream, read)
-        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise LogError(f"cannot be read: {reason}", where=path) from None
-    return read
-
-
-def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The logs in a file: itself, or those in an archive. Nothing is unpacked to disk."""
-    if path.endswith(_ARCHIVE_ENDINGS):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
-                    continue
-                packed = archive.extractfile(member)
-                if packed is not None:
-                    name = f"{path}:{member.name}"
-                    yield name, gzip.open(packed) if member.name.endswith(".gz") else packed  # type: ignore[misc]
-    elif path.endswith(".gz"):
-        with gzip.open(path) as compressed:
-            yield path, compressed  # type: ignore[misc]
-    else:
-        with open(path, "rb") as plain:
-            yield path, plain
-
-
-def _read_log(name: str, stream: IO[bytes], read: ReadLogs) -> None:
-    record: Record = {}
-    for number, line in enumerate(stream, start=1):
-        if b"__" not in line:
-            continue
-        try:
-            pair = parse_line(line.decode("utf-8", "replace").rstrip("\r\n"))
-        except LogError as error:
-            read.broken.append(f"{name}:{number}: {error.what}")
-            continue
-        if pair is not None:
-            record[pair[0]] = pair[1]
-    if not record:
-        read.empty.append(name)
-        return
-    if name.endswith(".part"):
-        record["exp.status"] = "unfinished"
-    record.setdefault("exp.log_file", name)
-    read.records.append(record)
+__all__ = ["Record", "is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
 
 def status_of(record: Record) -> str:
@@ -145,16 +36,32 @@ def is_ok(record: Record) -> bool:
     return status_of(record) == "ok"
 
 
-def write_records(path: str | None, records: list[Record], failed: list[Record] | None = None) -> None:
+def number(record: Record, key: str) -> float | None:
+    """The value of a key if it is a finite number, else None."""
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
     """Write records as JSON (`{"data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
+
+    JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns.
 
     Args:
         path: `.json`, `.csv`, either with `.gz` behind.
         records: The experiments.
-        failed: Those that failed, if they are to be kept apart (JSON only).
+        failed: Those that failed, if they are to be kept apart (JSON only); looked at after all records were taken.
+
+    Raises:
+        LogError: The format is not known, or has no room for a second list.
+        ConfigError: The file cannot be written.
     """
     if path is None:
-        print(_as_json(records, failed))
+        stream = io.StringIO()
+        _write_json(stream, records, failed)
+        print(stream.getvalue(), end="")
         return
     kind = path.removesuffix(".gz")
     if not kind.endswith((".json", ".csv")):
@@ -162,18 +69,30 @@ def write_records(path: str | None, records: list[Record], failed: list[Record] 
     if kind.endswith(".csv") and failed is not None:
         raise LogError("CSV has no room for a second list", where=path, hint="write .json, or keep failed experiments")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as stream:
+    with write_atomically(path) as out:
         if kind.endswith(".csv"):
-            _write_csv(stream, records)
+            _write_csv(out, list(records))
         else:
-            stream.write(_as_json(records, failed) + "\n")
+            _write_json(out, records, failed)
 
 
-def _as_json(records: list[Record], failed: list[Record] | None) -> str:
-    document: dict[str, Any] = {"data": records}
+def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record] | None) -> None:
+    stream.write('{"data": [')
+    _write_list(stream, records)
     if failed is not None:
-        document["failed"] = failed
-    return json.dumps(document, indent=1)
+        stream.write('], "failed": [')
+        _write_list(stream, failed)
+    stream.write("]}\n")
+
+
+def _write_list(stream: IO[str], records: Iterable[Record]) -> None:
+    """One record a line: quick to write, and quick to search with other tools."""
+    between = "\n"
+    for record in records:
+        stream.write(between + json.dumps(record))
+        between = ",\n"
+    if between != "\n":
+        stream.write("\n")
 
 
 def _write_csv(stream: IO[str], records: list[Record]) -> None:
@@ -190,22 +109,34 @@ def _cell(value: Any) -> str:
     return json.dumps(value)
 
 
-def load_records(paths: Iterable[str]) -> list[Record]:
+def is_results_file(path: str) -> bool:
+    """Whether a path is named like a file that `write_records` writes."""
+    return path.removesuffix(".gz").endswith((".json", ".csv"))
+
+
+def load_records(
+    paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
+) -> list[Record]:
     """Read records from results files (`.json`, `.json.gz`, `.csv`, `.csv.gz`) and from logs.
 
+    Args:
+        paths: Results files, and whatever `find_logs` takes.
+        reading: Takes what is noticed about logs.
+        jobs: Processes that read logs.
+        cached: As for `read_logs`.
+
     Raises:
-        LogError: A file is missing, unreadable, or of another form.
+        LogError: A file is missing, or a results file cannot be read or is of another form.
     """
     records: list[Record] = []
     logs = []
     for path in paths:
-        kind = path.removesuffix(".gz")
-        if kind.endswith((".json", ".csv")):
-            records += _load_results(path, kind)
+        if is_results_file(path):
+            records += _load_results(path, path.removesuffix(".gz"))
         else:
             logs.append(path)
     if logs:
-        records += read_logs(logs).records
+        records += read_logs(logs, reading, jobs=jobs, cached=cached)
     return records
 
 

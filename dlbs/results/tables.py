@@ -1,52 +1,125 @@
-"""Tables of results: models against batch sizes, one table for each setting that differs otherwise."""
+"""Tables of results: one quantity over two sets of parameters, one table for each setting that differs otherwise."""
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.formatting import short_number
 from dlbs.parameters import Parameter, text
-from dlbs.results.records import Record, status_of
+from dlbs.results.keys import unit_of
+from dlbs.results.records import Record, number, status_of
+from dlbs.results.settings import FIRST, describe, groups, telling_names
+from dlbs.results.statistics import median_interval
 
-__all__ = ["Table", "regular_tables"]
+__all__ = ["AGGREGATES", "Cell", "Table", "custom_tables", "devices", "ordered", "regular_tables", "scaling_tables"]
 
-_ROW, _COLUMN = "exp.model", "exp.replica_batch"
-_FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
-_FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # found out by a run, and decisive
-_PER_RUN = frozenset(
-    {
-        _ROW,
-        _COLUMN,
-        "exp.effective_batch",
-        "exp.repeat",
-        "exp.start_time",
-        "exp.end_time",
-        "exp.exit_code",
-        "exp.seconds",
-    }
-)
-MISSING = "-"
+DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        value: A number, a text where the values are no numbers, or None; then `status` says why.
+        status: `ok`, or the status of the experiments in the cell, `missing` or `no-result`.
+        low: Lower bound of the confidence interval of a median, if it has one.
+        high: Upper bound.
+        runs: Experiments that the value comes from.
+        lost: Experiments of this cell that have no value.
+    """
+
+    value: float | str | None
+    status: str = "ok"
+    low: float | None = None
+    high: float | None = None
+    runs: int = 0
+    lost: int = 0
+
+    def words(self) -> str:
+        """The cell as people read it: `400.0 [395.2, 402.1]`, `failure`."""
+        if self.value is None:
+            return MISSING if self.status == "missing" else self.status
+        if isinstance(self.value, str):
+            return self.value
+        words = short_number(self.value)
+        if self.low is not None and self.high is not None:
+            words += f" [{short_number(self.low)}, {short_number(self.high)}]"
+        return words + ("*" if self.lost else "")
+
+
+MISSING = "-"
+_LEGEND = {
+    "missing": "not in the plan, or no log",
+    "failure": "the experiment failed",
+    "timeout": "the experiment was ended by exp.timeout",
+    "skipped": "the experiment was skipped",
+    "cancelled": "the run was stopped",
+    "unfinished": "still running, or interrupted",
+    "no-result": "the experiment ended well, but logged no such value",
+    "no-base": "there is no value to compare with",
+}
+
+
+@dataclass(slots=True)
 class Table:
-    """A table of texts.
+    """A table.
 
     Attributes:
         title: What is in the cells, with the unit, and for which settings.
-        header: Column names.
-        rows: One list of cells for each row.
-        legend: What cells that hold no number mean.
+        names: What the row labels are.
+        rows: The labels of each row.
+        columns: The label of each column.
+        cells: A list of cells for each row.
+        legend: What marks mean.
+        formulas: How some of the numbers came about, with the numbers.
     """
 
     title: str
-    header: list[str]
+    names: list[str]
     rows: list[list[str]]
-    legend: list[str]
+    columns: list[str]
+    cells: list[list[Cell]]
+    legend: list[str] = field(default_factory=list)
+    formulas: list[str] = field(default_factory=list)
+
+    @property
+    def header(self) -> list[str]:
+        """The labels of all columns, those of the row labels included."""
+        return [*self.names, *self.columns]
+
+    def texts(self) -> list[list[str]]:
+        """Rows of texts: labels and cells."""
+        return [
+            [*labels, *(cell.words() for cell in cells)] for labels, cells in zip(self.rows, self.cells, strict=True)
+        ]
+
+    def add_legend(self) -> None:
+        """Say what the marks in the cells mean."""
+        cells = [cell for row in self.cells for cell in row]
+        seen = {cell.status for cell in cells if cell.value is None}
+        for status, meaning in _LEGEND.items():
+            if status in seen:
+                self.legend.append(f"{MISSING if status == 'missing' else status}: {meaning}")
+        if any(cell.value is not None and cell.lost for cell in cells):
+            self.legend.append("*: some runs of this cell have no value")
+
+
+Aggregate = Callable[[Sequence[float]], float]
+
+AGGREGATES: dict[str, Aggregate] = {
+    "median": statistics.median,
+    "mean": statistics.fmean,
+    "min": min,
+    "max": max,
+    "std": lambda values: statistics.stdev(values) if len(values) > 1 else math.nan,
+    "sum": math.fsum,
+    "count": lambda values: float(len(values)),
+}
 
 
 def regular_tables(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Table]:
@@ -57,113 +130,237 @@ def regular_tables(records: Iterable[Record], declarations: Mapping[str, Paramet
 
     Args:
         records: Experiments, failed ones too.
-        declarations: Tells which parameters say what an experiment is.
+        declarations: Tell which parameters say what an experiment is.
+    """
+    return custom_tables(
+        records, declarations, ["exp.model"], ["exp.replica_batch"], ["results.throughput", "results.time"],
+        without=["exp.effective_batch"],
+    )  # fmt: skip
+
+
+def custom_tables(
+    records: Iterable[Record],
+    declarations: Mapping[str, Parameter],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[str],
+    *,
+    aggregate: str = "median",
+    without: Sequence[str] = (),
+) -> list[Table]:
+    """Tables of some quantities over the values of parameters.
+
+    Args:
+        records: Experiments, failed ones too.
+        declarations: Tell which parameters say what an experiment is.
+        rows: Parameters whose values label the rows.
+        columns: Parameters whose values label the columns.
+        values: Keys of the quantities; each makes a table for each setting that differs otherwise.
+        aggregate: What becomes of several values in a cell; a key of `AGGREGATES`.
+        without: Parameters whose values are aggregated over, instead of making tables of their own.
     """
     records = list(records)
-    splitting = _splitting_names(records, declarations)
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(_key(record, splitting), []).append(record)
+    split = telling_names(records, declarations, given=[*rows, *columns], without=without)
     tables = []
-    for group in groups.values():
-        setting = _setting(group[0], splitting)
-        tables.append(_table(f"Throughput, {_unit(group)}/s{setting}", group, "results.throughput"))
-        tables.append(_table(f"Batch time, ms{setting}", group, "results.time"))
+    for group in groups(records, split).values():
+        for key in values:
+            title = f"{_quantity(key, group)}{_setting(group[0], split, [*rows, *columns])}"
+            table = _pivot(title, group, rows, columns, _cells_of(key, aggregate))
+            runs = [cell for row in table.cells for cell in row if cell.runs > 1 and not isinstance(cell.value, str)]
+            if runs:
+                table.legend.append(_what_cells_are(aggregate, runs))
+            table.add_legend()
+            tables.append(table)
     return tables
 
 
-def _unit(records: list[Record]) -> str:
-    units = {text(record["results.unit"]) for record in records if record.get("results.unit")}
-    return units.pop() if len(units) == 1 else "instances"
+def scaling_tables(
+    records: Iterable[Record], declarations: Mapping[str, Parameter], kind: str, *, explain: bool = False
+) -> list[Table]:
+    """Throughput, batch time, speed-up and efficiency over the number of devices.
+
+    Weak scaling keeps the replica batch, strong scaling the effective batch. The speed-up is the throughput over that of the fewest devices
+    in the row, times their number; the efficiency is the speed-up over the number of devices.
+
+    Args:
+        records: Experiments, failed ones too.
+        declarations: Tell which parameters say what an experiment is.
+        kind: `weak` or `strong`.
+        explain: Add the formulas with their numbers.
+    """
+    kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
+    records = [{**record, DEVICES: devices(record)} for record in records]
+    follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
+    follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id", "pytorch.args"]
+    rows = ["exp.model", kept]
+    split = telling_names(records, declarations, given=[*rows, DEVICES], without=follows)
+    tables = []
+    for group in groups(records, split).values():
+        setting = _setting(group[0], split, [*rows, *follows])
+        throughput, time = (
+            _pivot(f"{_quantity(key, group)}, {kind} scaling{setting}", group, rows, [DEVICES], _cells_of(key))
+            for key in ("results.throughput", "results.time")
+        )
+        counts = sorted({record[DEVICES] for record in group})
+        speedup, efficiency = _speedup(throughput, counts, kind, setting)
+        made = [throughput, time, speedup, efficiency]
+        for table in made:
+            table.add_legend()
+        if len(counts) == 1:
+            speedup.legend.append(f"all experiments used {_devices(counts[0])}: there is nothing to compare")
+        if not explain:
+            for table in made:
+                table.formulas.clear()
+        tables += made
+    return tables
 
 
-def _splitting_names(records: list[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """Parameters that tell apart experiments of the same model and batch, as few as needed."""
-    names = dict.fromkeys(_FIRST + _FACTS)
-    names.update(dict.fromkeys(sorted({name for record in records for name in record})))
-    chosen: list[str] = []
-    for name in names:
-        own = name not in declarations or declarations[name].identity or name in _FACTS
-        if (
-            not own
-            or name in _PER_RUN
-            or name.startswith("results.")
-            or (name not in _FACTS and name.endswith("_title"))
-        ):
-            continue
-        if name in _FACTS:  # an experiment that failed early never learnt them
-            considered = [record for record in records if record.get(name)]
-        else:
-            considered = records
-        values: dict[str, set[str]] = {}
-        for record in considered:
-            values.setdefault(_key(record, [_ROW, _COLUMN, *chosen]), set()).add(_key(record, [name]))
-        if any(len(found) > 1 for found in values.values()):
-            chosen.append(name)
-    # The phase and the type are what readers look for first, even where the batch sizes tell them apart already.
-    always = [name for name in _FIRST if len({_key(record, [name]) for record in records}) > 1]
-    return [*always, *(name for name in chosen if name not in always)]
+def _speedup(throughput: Table, counts: Sequence[int], kind: str, setting: str) -> tuple[Table, Table]:
+    speedup = Table(f"Speed-up, {kind} scaling{setting}", throughput.names, throughput.rows, throughput.columns, [])
+    efficiency = Table(
+        f"Efficiency, %, {kind} scaling{setting}", throughput.names, throughput.rows, throughput.columns, []
+    )
+    bases = set()
+    for labels, cells in zip(throughput.rows, throughput.cells, strict=True):
+        base = next(
+            ((count, cell.value) for count, cell in zip(counts, cells, strict=True) if _is_number(cell.value)), None
+        )
+        ups, shares = [], []
+        for count, cell in zip(counts, cells, strict=True):
+            if not _is_number(cell.value) or base is None:
+                ups.append(cell)
+                shares.append(cell)
+                continue
+            up = cell.value / base[1] * base[0]  # type: ignore[operator]
+            bases.add(base[0])
+            ups.append(Cell(up, runs=cell.runs, lost=cell.lost))
+            shares.append(Cell(100 * up / count, runs=cell.runs, lost=cell.lost))
+            ratio = f"{short_number(cell.value)} / {short_number(base[1])}"  # type: ignore[arg-type]
+            name = ", ".join(labels)
+            speedup.formulas.append(f"{name}, {_devices(count)}: speed-up = {ratio} × {base[0]} = {short_number(up)}")
+            efficiency.formulas.append(
+                f"{name}, {_devices(count)}: efficiency = {short_number(up)} / {count} = {short_number(100 * up / count)} %"
+            )
+        speedup.cells.append(ups)
+        efficiency.cells.append(shares)
+    for base_count in sorted(bases - {1}):
+        speedup.legend.append(f"where {base_count} devices are the fewest, they count as a speed-up of {base_count}")
+    return speedup, efficiency
 
 
-def _key(record: Record, names: list[str]) -> str:
-    return json.dumps([record.get(name) for name in names], sort_keys=True)
+def devices(record: Record) -> int:
+    """GPUs that an experiment used; on CPUs, its replicas."""
+    for name in ("exp.num_gpus", "exp.num_replicas"):
+        count = number(record, name)
+        if count:
+            return int(count)
+    return 1
 
 
-def _setting(record: Record, splitting: list[str]) -> str:
-    shown = list(dict.fromkeys([*[name for name in _FIRST[:4] if record.get(name)], *splitting]))
-    words = []
-    for name in shown:
-        value = text(record.get(name)) or "none"
-        words.append(value if name in _FIRST[:4] else f"{name}={value}")
-    return f" ({', '.join(words)})" if words else ""
+def _devices(count: int) -> str:
+    return f"{count} device{'s' if count != 1 else ''}"
 
 
-def _table(title: str, records: list[Record], key: str) -> Table:
-    models = list(dict.fromkeys(text(record.get(_ROW)) for record in records))
-    batches = sorted({record.get(_COLUMN) for record in records}, key=_batch_order)
-    cells: dict[tuple[str, Any], list[Record]] = {}
-    for record in records:
-        cells.setdefault((text(record.get(_ROW)), record.get(_COLUMN)), []).append(record)
-    rows = []
-    seen: set[str] = set()
-    for model in models:
-        row = [model]
-        for batch in batches:
-            cell = _cell(cells.get((model, batch), []), key)
-            seen.update(cell.split(" ")[0:1])
-            row.append(cell)
-        rows.append(row)
-    legend = [f"{word}: {meaning}" for word, meaning in _LEGEND.items() if word in seen]
-    repeats = max(len(found) for found in cells.values())
-    if repeats > 1:
-        legend.append(f"cells are medians of up to {repeats} runs")
-    return Table(title, ["model", *(f"batch {text(batch)}" for batch in batches)], rows, legend)
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_LEGEND = {
-    MISSING: "not in the plan, or no log",
-    "failure": "the experiment failed",
-    "timeout": "the experiment was ended by exp.timeout",
-    "skipped": "the experiment was skipped",
-    "cancelled": "the run was stopped",
-    "unfinished": "still running, or interrupted",
-    "no-result": "the experiment ended well, but logged no such value",
-}
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) and value > 0
 
 
-def _cell(records: list[Record], key: str) -> str:
+def _pivot(
+    title: str,
+    records: Sequence[Record],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cell: Callable[[list[Record]], Cell],
+) -> Table:
+    by_row, by_column = groups(records, rows), groups(records, columns)
+    # Batch sizes are sorted, names stand in the order of the plan.
+    row_order = ordered(by_row, rows)
+    column_order = ordered(by_column, columns)
+    both = groups(records, [*rows, *columns])
+    return Table(
+        title,
+        [_label(name) for name in rows],
+        [[text(by_row[key][0].get(name)) or "none" for name in rows] for key in row_order],
+        [
+            ", ".join(f"{_label(name)} {text(by_column[key][0].get(name)) or 'none'}" for name in columns) or "value"
+            for key in column_order
+        ],
+        [[cell(both.get((*row, *column), [])) for column in column_order] for row in row_order],
+    )
+
+
+def ordered(found: Mapping[tuple[Any, ...], list[Record]], names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Keys in the order in which they occur, but for names with numbers only, by which they are sorted."""
+    positions: list[dict[Any, Any]] = []
+    for index, _ in enumerate(names):
+        values = list(dict.fromkeys(key[index] for key in found))
+        if all(isinstance(value, (int, float)) or value is None for value in values):
+            values.sort(key=lambda value: -math.inf if value is None else value)
+        positions.append({value: place for place, value in enumerate(values)})
+    return sorted(found, key=lambda key: [place[part] for place, part in zip(positions, key, strict=True)])
+
+
+def _label(name: str) -> str:
+    return {"exp.model": "model", "exp.replica_batch": "batch", "exp.effective_batch": "effective batch"}.get(
+        name, name
+    )
+
+
+def _quantity(key: str, records: Sequence[Record]) -> str:
+    unit = unit_of(key)
+    if key == "results.throughput":
+        instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
+        unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
+    name = {"results.throughput": "Throughput", "results.time": "Batch time"}.get(key, key)
+    return f"{name}, {unit}" if unit else name
+
+
+def _setting(record: Record, split: Sequence[str], shown: Sequence[str]) -> str:
+    names = [name for name in FIRST[:4] if record.get(name) and name not in shown]
+    words = describe(record, dict.fromkeys([*names, *split]))
+    return f" ({words})" if words else ""
+
+
+def _what_cells_are(aggregate: str, cells: Sequence[Cell]) -> str:
+    most = max(cell.runs for cell in cells)
+    words = (
+        f"cells are {aggregate}s of up to {most} runs"
+        if aggregate in {"median", "mean"}
+        else f"cells: {aggregate} of up to {most} runs"
+    )
+    confidences = {median_interval([0.0] * cell.runs).confidence for cell in cells if cell.low is not None}  # type: ignore[union-attr]
+    if confidences:
+        low, high = min(confidences), max(confidences)
+        words += f", with the interval that holds the true median at {100 * low:.0f}"
+        words += f" to {100 * high:.0f} %" if round(100 * low) != round(100 * high) else " %"
+    return words
+
+
+def _cells_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], Cell]:
+    return lambda records: _cell(records, key, aggregate)
+
+
+def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
     if not records:
-        return MISSING
-    values = [
-        record[key]
-        for record in records
-        if status_of(record) == "ok" and isinstance(record.get(key), (int, float)) and not isinstance(record[key], bool)
-    ]
+        return Cell(None, "missing")
+    fine = [record for record in records if status_of(record) == "ok"]
+    values = [value for record in fine if (value := number(record, key)) is not None]
     if values:
-        return short_number(statistics.median(values))
+        interval = median_interval(values) if aggregate == "median" else None
+        value = AGGREGATES[aggregate](values)
+        lost = len(records) - len(values)
+        if math.isnan(value):
+            return Cell(None, "no-result", runs=len(values), lost=lost)
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        return Cell(float(value), "ok", low, high, runs=len(values), lost=lost)
+    # Texts, such as the title of a device; a number of an experiment that failed is no result.
+    values_of = [record.get(key) for record in (fine if key.startswith("results.") else fine or records)]
+    words = list(dict.fromkeys(text(value) for value in values_of if value not in (None, "") and not _is_figure(value)))
+    if words:
+        return Cell(", ".join(words), runs=len(words), lost=len(records) - len(fine))
     bad = [status for status in map(status_of, records) if status != "ok"]
-    return bad[0] if bad else "no-result"
-
-
-def _batch_order(batch: Any) -> tuple[int, float, str]:
-    return (0, float(batch), "") if isinstance(batch, (int, float)) else (1, 0.0, text(batch))
+    return Cell(None, bad[0] if bad else "no-result", lost=len(records))

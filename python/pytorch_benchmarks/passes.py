@@ -7,15 +7,18 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from pytorch_benchmarks.errors import UsageError
 
-__all__ = ["count_flops", "peak_memory", "write_profile"]
+__all__ = ["Work", "count_work", "peak_memory", "write_profile"]
 
 PROFILED_BATCHES = 3
 
@@ -65,10 +68,37 @@ def _resident_peak() -> int | None:
     return None
 
 
-def count_flops(step: Step, batch: Any, network: nn.Module | None) -> int:
-    """Floating-point operations of one batch, counted by torch.utils.flop_counter: a multiplication and an addition are two.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one batch asks of a device.
 
-    Matrix products, convolutions and attention count; what is done element by element does not.
+    Attributes:
+        flops: Floating-point operations, counted by torch.utils.flop_counter: a multiplication and an addition are two. Matrix products,
+            convolutions and attention count; what is done element by element does not.
+        bytes: Bytes of the tensors that operations read and write, each operation by itself. Kernels that are fused, and caches, move less.
+    """
+
+    flops: int
+    bytes: int
+
+
+class _Traffic(TorchDispatchMode):
+    """Counts bytes of the tensors that go into operations and come out of them; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return result
+
+
+def count_work(step: Step, batch: Any, network: nn.Module | None) -> Work:
+    """Count what one batch asks of the device.
 
     Args:
         step: Does the work of one batch.
@@ -84,9 +114,10 @@ def count_flops(step: Step, batch: Any, network: nn.Module | None) -> int:
                 warnings.simplefilter("ignore", UserWarning)
                 stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        traffic = stack.enter_context(_Traffic())
         counter = stack.enter_context(FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU))
         step(batch)
-    return int(counter.get_total_flops())
+    return Work(int(counter.get_total_flops()), traffic.bytes)
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:

@@ -19,7 +19,7 @@ from pytorch_benchmarks.load import COMPETING_FROM, Load
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.metrics import STEADY_WITHIN, time_metrics
 from pytorch_benchmarks.options import Options
-from pytorch_benchmarks.passes import count_flops, peak_memory, write_profile
+from pytorch_benchmarks.passes import count_work, peak_memory, write_profile
 from pytorch_benchmarks.peaks import peak_tflops
 from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.timing import Timing
@@ -80,6 +80,8 @@ def log_times(
     log("results.sync", options.sync)
     log("results.time_first_batch", 1000.0 * timing.first)
     log("results.warmup_batches", len(timing.warmup))
+    log("results.time_warmup_data", [1000.0 * seconds for seconds in slowest(timing.warmup, world, device)])
+    log("results.time_data_start", timing.began)
     if timing.warmup_steady is not None:
         log("results.warmup_steady", timing.warmup_steady)
         if not timing.warmup_steady:
@@ -112,9 +114,10 @@ def log_passes(log: Log, options: Options, workload: Workload, device: torch.dev
     if "memory" in options.passes:
         log.many(peak_memory(workload.step, batches, device, synchronizer(device)), "results.")
     if "flops" in options.passes and workload.phase != "ingestion":
-        flops = count_flops(workload.eager_step, next(batches), workload.model)
-        achieved = flops / (log.values["results.time"] / 1000)
-        log("results.flops_per_batch", flops)
+        work = count_work(workload.eager_step, next(batches), workload.model)
+        achieved = work.flops / (log.values["results.time"] / 1000)
+        log("results.flops_per_batch", work.flops)
+        log("results.bytes_per_batch", work.bytes)
         log("results.flops", achieved)
         peak = options.peak_tflops or peak_tflops(log.values["exp.device_title"], precision.arithmetic)
         log("results.mfu", achieved / (1e12 * peak) if peak else None)

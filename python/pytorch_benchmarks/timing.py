@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Protocol
 
 from pytorch_benchmarks.devices import Event
@@ -51,6 +51,7 @@ class Timing:
         device: What the device itself measured between start and end of each batch's work; None where it cannot.
         total: Wall time of all timed batches.
         warmup: Each batch before them; the first of all pays for allocation, tuning and compilation.
+        began: When the first timed batch began, in seconds since 1970.
         warmup_steady: Whether automatic warm-up ended because times were steady; None if it was not automatic.
         result: What the last step returned.
     """
@@ -60,6 +61,7 @@ class Timing:
     device: array[float] | None
     total: float
     warmup: array[float]
+    began: float
     warmup_steady: bool | None
     result: Any
 
@@ -110,6 +112,7 @@ def time_batches(
     with _no_garbage_collection():
         for observer in observers:
             observer.start()
+        began = time()
         if schedule.min_time:
             while left := agree(_batches_left(run, warmup, schedule.min_time)):
                 run.extend(left)
@@ -118,7 +121,7 @@ def time_batches(
         for observer in reversed(observers):
             observer.stop()
     timed = run.take()
-    return Timing(timed.batches, timed.waits, timed.device, timed.total, warmup.batches, steady, run.result)
+    return Timing(timed.batches, timed.waits, timed.device, timed.total, warmup.batches, began, steady, run.result)
 
 
 def is_steady(times: Sequence[float]) -> bool:

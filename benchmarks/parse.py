@@ -1,0 +1,112 @@
+"""How fast logs are read: MB/s of `dlbs parse` beside `grep -c '^__'` over the same files, which is the physical limit.
+
+    python benchmarks/parse.py [LOGS]
+
+Makes LOGS (10,000) log files of 200 lines, 60 of them parameters and 20 results, in a directory of its own. Each way runs five times in turn;
+the least time of each counts, since whatever else the machine does only adds to it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dlbs.logs import parameter_line
+from dlbs.results.logfiles import Reading, read_logs
+
+ROUNDS = 5
+WORDS = [
+    "loading",
+    "epoch",
+    "worker",
+    "cache",
+    "kernel",
+    "shape",
+    "stride",
+    "tensor",
+    "allocated",
+    "reserved",
+    "device",
+    "stream",
+    "event",
+    "queue",
+    "batch",
+]
+
+
+def write_logs(directory: Path, count: int) -> int:
+    """Write log files as a sweep leaves them; return their size in bytes."""
+    source = random.Random(1)
+    fixed = [(f"pytorch.option_{n}", f"value {n}" if n % 3 else n) for n in range(45)]
+    total = 0
+    for number in range(count):
+        own = [
+            ("exp.model", f"model{number % 30}"),
+            ("exp.replica_batch", 2 ** (number % 9)),
+            ("exp.id", f"{number:016x}"),
+            ("exp.log_file", f"logs/{number}.log"),
+            *((f"exp.setting_{n}", (number >> n) % 4) for n in range(11)),
+        ]
+        times = [source.gauss(10, 0.3) for _ in range(20)]
+        results = [("results.time_data", times), *((f"results.r{n}", source.random()) for n in range(19))]
+        lines = [parameter_line(key, value) for key, value in (*fixed, *own)]
+        lines += [f"[{n:4}] " + " ".join(source.choices(WORDS, k=9)) for n in range(119)]
+        lines += [parameter_line(key, value) for key, value in (*results, ("exp.status", "ok"))]
+        text = "\n".join(lines) + "\n"
+        total += len(text)
+        (directory / f"{number:06}.log").write_text(text)
+    return total
+
+
+def main() -> None:
+    """Print one line for each way of reading."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with tempfile.TemporaryDirectory() as temporary:
+        logs = Path(temporary) / "logs"
+        logs.mkdir()
+        os.environ["XDG_CACHE_HOME"] = str(Path(temporary) / "cache")
+        size = write_logs(logs, count)
+        time.sleep(2.5)  # what changed a moment ago is not kept in the cache
+        root = str(logs)
+
+        def grep() -> None:
+            # Not to /dev/null: there, grep stops at the first match of each file.
+            subprocess.run(["grep", "-r", "-c", "^__", root], stdout=subprocess.PIPE, check=True)
+
+        def parse(**options: bool | int) -> Callable[[], None]:
+            def read() -> None:
+                reading = Reading()
+                assert sum(1 for _ in read_logs([root], reading, **options)) == count  # type: ignore[arg-type]
+                assert not reading.findings
+
+            return read
+
+        ways: dict[str, Callable[[], None]] = {
+            "grep -c '^__'": grep,
+            "one process": parse(jobs=1, cached=False),
+            f"{os.cpu_count()} processes": parse(jobs=os.cpu_count() or 1, cached=False),
+            "unchanged, from the cache": parse(jobs=1, cached=True),
+        }
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for read in ways.values():
+            read()  # the files come into memory, the cache is written
+        for _ in range(ROUNDS):
+            for way, read in ways.items():
+                start = time.perf_counter()
+                read()
+                seconds[way].append(time.perf_counter() - start)
+        limit = min(seconds["grep -c '^__'"])
+        print(f"{count:,} logs, {size / 1e6:.0f} MB")
+        for way, measured in seconds.items():
+            best = min(measured)
+            print(f"{way:28} {best:6.3f} s {size / best / 1e6:8.0f} MB/s {best / limit:6.2f} × grep")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What the numbers in logs are: their units, and whether more of them is better. docs/log-format.md describes each key."""
+
+from __future__ import annotations
+
+import fnmatch
+
+__all__ = ["UNITS", "better_of", "unit_of"]
+
+_MS = (
+    "results.time results.time_std results.time_min results.time_median results.time_p50 results.time_p90 results.time_p99 results.time_max "
+    "results.time_data results.time_warmup_data results.time_device results.time_first_batch results.time_to_first_batch results.time_build results.time_compile "
+    "results.time_prefill results.time_decode results.time_data_wait"
+)
+_BYTES = (
+    "results.bytes_per_batch results.memory_host results.memory_device_allocated results.memory_device_reserved results.use.mem_res results.use.mem_virt "
+    "results.use.mem_shrd results.use.mem_res_mean results.use.mem_res_peak results.use.io_read results.use.io_write results.use.gpu_mem "
+    "results.use.gpu_mem_peak"
+)
+
+UNITS: dict[str, str] = {
+    **dict.fromkeys(_MS.split(), "ms"),
+    **dict.fromkeys(_BYTES.split(), "bytes"),
+    "results.throughput": "instances/s",
+    "results.throughput_ci95": "instances/s",
+    "results.prefill_throughput": "tokens/s",
+    "results.decode_throughput": "tokens/s",
+    "results.flops": "1/s",
+    "results.energy": "J",
+    "results.energy_per_instance": "J",
+    "results.power": "W",
+    "results.use.time": "s since 1970",
+    "results.use.cpu": "% of one core",
+    "results.use.cpu_mean": "% of one core",
+    "results.use.cpu_peak": "% of one core",
+    "results.time_data_start": "s since 1970",
+    "results.use.cpu_mhz": "MHz",
+    "results.use.cpu_temp": "°C",
+    "results.use.power": "W",
+    "results.use.energy": "J",
+    "results.use.gpu_util": "%",
+    "results.use.gpu_power": "W",
+    "results.use.gpu_temp": "°C",
+    "results.use.gpu_clock": "MHz",
+    "results.use.gpu_energy": "J",
+    "exp.seconds": "s",
+}
+
+_HIGHER = ("*throughput*", "results.flops", "results.mfu", "*accuracy*", "*_per_second", "*speed*", "*.gpu_util")
+
+
+def unit_of(key: str) -> str:
+    """The unit of a key's values; empty if it is a plain number or not known."""
+    return UNITS.get(key, "")
+
+
+def better_of(key: str) -> int:
+    """1 if a higher value is better, -1 if a lower one is, as for times, memory and energy."""
+    return 1 if any(fnmatch.fnmatchcase(key, pattern) for pattern in _HIGHER) else -1

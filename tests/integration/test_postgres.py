@@ -1,0 +1,74 @@
+"""The store in a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dlbs.results.store import Store
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
+
+SERVER = os.environ.get("DLBS_TEST_POSTGRES", "postgresql+psycopg:///postgres")
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A new database."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine(SERVER, isolation_level="AUTOCOMMIT")
+    name = f"dlbs_test_{uuid.uuid4().hex[:12]}"
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    except sqlalchemy.exc.OperationalError as error:
+        pytest.skip(f"no PostgreSQL: {str(error.orig).splitlines()[0]}")
+    yield SERVER.rpartition("/")[0] + "/" + name
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+def test_what_comes_out_is_what_went_in(url: str) -> None:
+    record = make_record(my__text="é\x00'\"; DROP TABLE experiments; --", my__list=[1, {"a": None}])
+    with Store(url) as store:
+        assert store.add([record, make_record("b")], tag="v1").new == 2
+        assert store.add([record], tag="v2").new == 0
+        found, _ = store.records()
+    assert found.pop("db.tags") == ["v1", "v2"]
+    assert found.pop("db.added")
+    assert found == record
+
+
+def test_several_may_add_the_same_to_a_new_store_at_once(url: str) -> None:
+    records = [make_record(f"m{n}", batches=3) for n in range(300)]
+
+    def add(_: int) -> int:
+        with Store(url) as store:
+            return store.add(records, tag="together").new
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    with Store(url) as store:
+        found = store.records()
+    assert len(found) == 300
+    assert all(record["db.tags"] == ["together"] for record in found)
+
+
+def test_the_commands(dlbs: RunDlbs, tmp_path: object, url: str) -> None:
+    from pathlib import Path
+
+    logs = Path(str(tmp_path))
+    make_logs(logs / "a", [make_record(repeat=n) for n in (1, 2, 3)])
+    make_logs(logs / "b", [make_record(repeat=n, time=20.0) for n in (1, 2, 3)])
+    assert "no results in this database" in dlbs("db", "query", "--db", url).stderr
+    assert "3 new" in dlbs("db", "add", "a", "--db", url, "--tag", "a", check=True).stderr
+    assert "3 new" in dlbs("db", "add", "b", "--tag", "b", check=True, DLBS_DB=url).stderr
+    assert "alexnet" in dlbs("report", "--db", url, '{"db.tags": "a"}', check=True).stdout
+    done = dlbs("compare", "--db", url, '{"db.tags": "a"}', '{"db.tags": "b"}', "--fail-on-regression")
+    assert done.returncode == 3, done.stderr
