@@ -132,6 +132,7 @@ class _Tree:
         if now >= self._look_at:
             self._look()
             self._look_at = now + _LOOK_FOR_PROCESSES
+        self._look_near()
         total = dict.fromkeys(_PROCESS_SERIES, 0.0)
         for pid, process in list(self._known.items()):
             try:
@@ -167,6 +168,24 @@ class _Tree:
             "io_read": read,
             "io_write": written,
         }
+
+    def _look_near(self) -> None:
+        """Find new children of the main threads of known processes, where the kernel lists them.
+
+        At every sample, since it costs a file each: the processor time that a process has used before it is found would all count for one sample.
+        """
+        waiting = list(self._known)
+        while waiting:
+            pid = waiting.pop()
+            try:
+                with open(f"/proc/{pid}/task/{pid}/children") as stream:
+                    children = list(map(int, stream.read().split()))
+                for child in children:
+                    if child not in self._known:
+                        self._known[child] = self._psutil.Process(child)
+                        waiting.append(child)
+            except (OSError, self._psutil.Error):
+                continue
 
     def _look(self) -> None:
         """Find new descendants."""

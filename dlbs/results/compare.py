@@ -195,8 +195,8 @@ def _matched(
     verdict = _verdict(metric, interval, threshold)
     if interval is None:
         notes.append(f"no interval: run it {FEWEST_RUNS} times at least (exp.repeats)")
-    elif verdict == "inconclusive":
-        notes.append(_what_would_tell(interval, source, threshold, min(one.runs, other.runs)))
+    elif verdict == "inconclusive" and ratio is not None:
+        notes.append(_what_would_tell(ratio, interval, source, threshold, min(one.runs, other.runs)))
     return Match(label, a, b, (values[0], values[1]), ratio, interval, source, verdict, tuple(notes))
 
 
@@ -237,14 +237,15 @@ def _verdict(metric: str, interval: Interval | None, threshold: float) -> str:
     return "inconclusive"
 
 
-def _what_would_tell(interval: Interval, source: str, threshold: float, runs: int) -> str:
+def _what_would_tell(ratio: float, interval: Interval, source: str, threshold: float, runs: int) -> str:
+    """How many repeats would make the interval so narrow that it no longer reaches over a threshold, if the ratio stays."""
     if source == "batches":
         return "runs may differ more than batches do: repeat it (exp.repeats=5)"
-    width = (interval.high - interval.low) / 2
-    if threshold <= 0:
-        return "more repeats make the interval narrower"
-    wanted = math.ceil(runs * (2 * width / threshold) ** 2)
-    return f"about {max(wanted, runs + 1)} repeats would tell"
+    half = (interval.high - interval.low) / 2
+    distance = min(abs(ratio - 1 - threshold), abs(ratio - 1 + threshold))
+    if distance * 10 < half:
+        return "too close to the threshold to be told with a reasonable number of repeats"
+    return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats would tell"
 
 
 def comparison_table(comparison: Comparison) -> Table:

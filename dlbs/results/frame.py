@@ -29,7 +29,7 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
         query: Keeps only experiments that fit, as `select` does.
 
     Returns:
-        One row an experiment. Columns are typed: `Int64`, `float64`, `boolean`, `string`, `datetime64`; `object` where values are lists, mappings or
+        One row an experiment. Columns are typed: `Int64`, `float64`, `boolean`, `string`, `datetime64` in UTC; `object` where values are lists, mappings or
         of several kinds. What a log lacks is missing (`pd.NA`, NaN). `exp.status` is always there.
 
     Raises:
@@ -128,7 +128,7 @@ def _column(name: str, values: list[Any]) -> Any:
     if kinds and kinds <= {int, float}:
         return pandas.array([float("nan") if value is None else float(value) for value in values], dtype="float64")
     if name in _TIMES and kinds and kinds <= {str, pandas.Timestamp}:
-        times = pandas.to_datetime(pandas.Series(values), errors="coerce", format="ISO8601")
+        times = pandas.to_datetime(pandas.Series(values), errors="coerce", format="ISO8601", utc=True)
         if times.notna().sum() == sum(value not in (None, "") for value in values):
             return times.array
     if kinds == {str}:

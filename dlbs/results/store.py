@@ -248,8 +248,8 @@ def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
 def _moment(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
-    try:
-        moment = datetime.fromisoformat(value)
+    try:  # Python 3.10 reads no `+0100` in ISO format
+        moment = datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z") if "+" in value else datetime.fromisoformat(value)
     except ValueError:
         return None
     return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
