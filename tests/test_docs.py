@@ -10,6 +10,7 @@ import pytest
 from dlbs.config import load_config
 from dlbs.experimenter import cli
 from dlbs.functions import FUNCTIONS
+from dlbs.results.keys import UNITS
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -37,6 +38,14 @@ def test_every_option_of_the_benchmarks_is_in_their_page() -> None:
     options = (ROOT / "python" / "pytorch_benchmarks" / "options.py").read_text()
     for name in re.findall(r'^    add\("(\w+)"', options, re.MULTILINE):
         assert f"`--{name}`" in page or name == "debug", name
+
+
+def test_units_are_those_of_the_key_table() -> None:
+    rows = [row.split("|") for row in (DOCS / "log-format.md").read_text().splitlines() if row.startswith("| `")]
+    told = {key: row[2].strip() for row in rows if len(row) > 3 for key in re.findall(r"`([a-z][\w.]+)`", row[1])}
+    for key, unit in UNITS.items():
+        assert key in told, key
+        assert unit in told[key], key
 
 
 def test_links_lead_somewhere() -> None:
