@@ -114,6 +114,15 @@ def _complete_parameter(context: click.Context, parameter: click.Parameter, inco
     ]
 
 
+def _split_names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
+
+
+def names_option(flag: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option that takes names separated by commas; the function gets a list."""
+    return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text)
+
+
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that make a configuration; the function gets it as its first argument."""
 
@@ -140,6 +149,8 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--config", "files", metavar="FILE", multiple=True, help="A configuration file (YAML or JSON). Repeatable."
     )
     @click.option("--discard-default-config", is_flag=True, help="Leave the shipped values out.")
+    @names_option("--select", "Packs with one of these words as name, tag or install group; sets exp.pack.")
+    @names_option("--exclude", "Of them, leave out those with one of these words.")
     @functools.wraps(function)
     def wrapped(
         parameters: tuple[str, ...],
@@ -147,10 +158,16 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         extensions: tuple[str, ...],
         files: tuple[str, ...],
         discard_default_config: bool,
+        select: list[str],
+        exclude: list[str],
         **kwargs: Any,
     ) -> Any:
         from dlbs.config import load_config
+        from dlbs.packs.extend import add_packs, chosen_packs
 
+        if select or exclude:
+            parameters = (*parameters, "exp.framework=pack")
+            variables = (*variables, f"exp.pack={chosen_packs(select, exclude)}")
         config: Config = load_config(
             files,
             parameters=parameters,
@@ -158,18 +175,10 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
             extensions=extensions,
             discard_default=discard_default_config,
         )
+        add_packs(config)
         return function(config, **kwargs)
 
     return wrapped
-
-
-def _split_names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
-    return [name.strip() for name in (value or "").split(",") if name.strip()]
-
-
-def names_option(flag: str, help_text: str) -> Callable[..., Any]:
-    """Add an option that takes names separated by commas; the function gets a list."""
-    return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text)
 
 
 def plan_option(help_text: str) -> Callable[..., Any]:

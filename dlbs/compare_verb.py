@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from dlbs.cli import CONTEXT, common_options, names_option
 from dlbs.errors import LogError
 from dlbs.formatting import printable
-from dlbs.report import format_options, print_tables
+from dlbs.report import format_options, print_tables, write_text
 from dlbs.results.sources import read_source, source_options
 
 __all__ = ["compare_command", "share"]
@@ -75,7 +77,7 @@ def compare_command(
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
     from dlbs.config import load_config
-    from dlbs.results.compare import compare, comparison_table, summary
+    from dlbs.results.compare import as_document, compare, comparison_table, summary
 
     before, after = (read_source([side], db, filter_query) for side in (a, b))
     sure = share(confidence, "--confidence")
@@ -97,7 +99,10 @@ def compare_command(
         match=match,
         ignore=ignore,
     )
-    print_tables([comparison_table(made)], form, output_file)
+    if form == "json":
+        write_text(json.dumps(as_document(made), indent=1) + "\n", output_file)
+    else:
+        print_tables([comparison_table(made)], form, output_file)
     click.echo(printable(summary(made)), err=True)
     if fail_on_regression and made.regressions:
         return REGRESSION

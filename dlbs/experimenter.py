@@ -37,6 +37,7 @@ _VERBS = {
     "print-config": (f"{_HERE}:print_config_command", "Show the merged configuration and where each value was set."),
     "explain": (f"{_HERE}:explain_command", "Show how a parameter got its value."),
     "help": (f"{_HERE}:help_command", "Describe parameters, frameworks and models."),
+    "pack": ("dlbs.pack:pack_command", "Add benchmarks from outside."),
     "images": ("dlbs.images:images_command", "List, build and pull docker images."),
     "sysinfo": ("dlbs.sysinfo:sysinfo_command", "Show what this machine has."),
     "parse": ("dlbs.logparser:parse_command", "Turn log files into a table of results."),

@@ -200,10 +200,11 @@ def _gpus(experiment: Experiment) -> list[int]:
 
 
 def environment(experiment: Experiment) -> list[tuple[str, str]]:
-    """The environment variables of an experiment: `F.env`, `runtime.env.*`, its GPUs and CUDA's cache."""
+    """The environment variables of an experiment: `F.env`, `F.variables`, `runtime.env.*`, its GPUs and CUDA's cache."""
     framework = experiment.get("exp.framework", "")
     found = dict(_MALLOC_KEEP) if experiment.get("runtime.malloc") == "keep" else {}
     found.update(_assignments(f"{framework}.env", experiment.get(f"{framework}.env") or {}))
+    found.update(_assignments(f"{framework}.variables", experiment.get(f"{framework}.variables") or {}))
     for name, value in experiment.items():
         if name.startswith("runtime.env.") and text(value) != "":
             found[name.removeprefix("runtime.env.")] = text(value)

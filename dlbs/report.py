@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dlbs.results.records import Record
     from dlbs.results.tables import Table
 
-__all__ = ["format_options", "print_tables", "report_command"]
+__all__ = ["format_options", "print_tables", "report_command", "write_text"]
 
 format_options = click.option(
     "--format",
@@ -177,13 +177,17 @@ def print_tables(tables: Sequence[Table], form: str, output_file: str | None = N
                 out.print(f"  {printable(line)}")
             out.print()
         return
-    words = write_tables(tables, "markdown" if form == "terminal" else form)
+    write_text(write_tables(tables, "markdown" if form == "terminal" else form), output_file)
+
+
+def write_text(words: str, output_file: str | None) -> None:
+    """Write a text to a file, or to standard output."""
     if output_file is None:
         click.echo(words, nl=False)
         return
     with write_atomically(output_file) as stream:
         stream.write(words)
-    click.echo(f"{len(tables)} table{'s' if len(tables) != 1 else ''} → {output_file}", err=True)
+    click.echo(f"→ {output_file}", err=True)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ class Validator:
             self._once(
                 "docker", experiment, ("exp.docker_image", "pytorch.docker_image", "exp.gpus"), self._check_docker
             )
+        if experiment.get("exp.framework") == "pack":
+            self._once("pack", experiment, ("exp.pack", "pack.dir", "pack.python", "exp.docker"), self._check_pack)
         if experiment.get("exp.framework") == "pytorch":
             self._once("model", experiment, ("exp.model",), self._check_model)
             self._once("replicas", experiment, ("exp.gpus",), self._check_replicas)
@@ -215,6 +217,30 @@ class Validator:
             said = asked.stderr.strip().splitlines()
             hint = f"{command} pull {image}, or build it, or run on bare metal with -Pexp.docker=false"
             return f"docker image {image} is not here: {said[-1] if said else 'not found'}", hint
+        return None
+
+    def _check_pack(self, experiment: Experiment) -> tuple[str, str] | None:
+        name, directory = text(experiment.get("exp.pack")), Path(text(experiment.get("pack.dir")))
+        if not directory.is_dir():
+            return f"the directory of the pack {name} is not there: {directory}", "dlbs pack list shows what is found"
+        kind = experiment.get("pack.kind")
+        if kind == "model":
+            return f"{name} is a model, which cannot be run as a pack yet", "dlbs pack show says what a pack is"
+        if kind == "container" and not experiment.get("exp.docker"):
+            return f"{name} is a container", "leave exp.docker=false out"
+        if kind == "container":
+            inputs = Path(text(experiment.get("pack.inputs")) or directory / "inputs.jsonl")
+            return (
+                None
+                if inputs.is_file()
+                else (f"{name} has no inputs: {inputs}", "write one JSON object a line there, or set pack.inputs")
+            )
+        if (
+            not self.slurm
+            and not experiment.get("pack.start")
+            and not Path(text(experiment.get("pack.python"))).exists()
+        ):
+            return f"{name} is not installed", f"dlbs pack install {name}"
         return None
 
     def _check_model(self, experiment: Experiment) -> tuple[str, str] | None:

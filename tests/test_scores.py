@@ -47,7 +47,7 @@ def test_a_benchmark_that_always_fails_makes_the_total_zero_and_is_named() -> No
         "no run ended well: b",
         "score of the others: 100.0",
     ]
-    assert table.texts()[1] == ["b", "2", "2", "1", "0.0", "-", "-", "-", "0.0", "1"]
+    assert table.texts()[1] == ["b", "2", "2", "1", "0.0", "-", "-", "-", "0.0", "1.000"]
 
 
 def test_one_run_has_the_deviation_of_its_batches() -> None:

@@ -74,17 +74,19 @@ class Cache:
                 continue
             if sum(len(entry[2]) for entry in entries.values()) > _LARGEST:
                 continue
-            target = _path(root)
-            beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+            beside = None
             try:
+                target = _path(root)
+                beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 content = marshal.dumps(entries)
                 beside.write_bytes(b"%s\n%d\n" % (_FORMAT, zlib.crc32(content)) + content)
                 os.replace(beside, target)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 _logger.debug("no cache of %s: %s", root, error)
-                with contextlib.suppress(OSError):
-                    beside.unlink()
+                if beside is not None:
+                    with contextlib.suppress(OSError):
+                        beside.unlink()
 
 
 def _path(root: str) -> Path:
@@ -100,6 +102,6 @@ def _load(root: str) -> dict[str, _Entry]:
         if form != _FORMAT or int(checksum) != zlib.crc32(content):
             return {}
         entries = marshal.loads(content)
-    except (OSError, ValueError, EOFError, TypeError):
+    except (OSError, ValueError, EOFError, TypeError, RuntimeError):  # the last: a user without a home
         return {}
     return entries if isinstance(entries, dict) else {}

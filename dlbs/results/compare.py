@@ -16,7 +16,7 @@ from dlbs.results.settings import describe, frozen, groups, input_names, telling
 from dlbs.results.statistics import FEWEST_RUNS, Interval, Sample, ratio_interval
 from dlbs.results.tables import Cell, Table, ordered
 
-__all__ = ["REGRESSIONS", "Comparison", "Match", "compare", "comparison_table"]
+__all__ = ["REGRESSIONS", "Comparison", "Match", "as_document", "compare", "comparison_table", "summary"]
 
 _THROUGHPUT, _TIME = "results.throughput", "results.time"
 
@@ -280,6 +280,32 @@ def comparison_table(comparison: Comparison) -> Table:
     for name, (one, other) in comparison.differences.items():
         table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
     return table
+
+
+def as_document(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for programs: plain data, without the records."""
+    return {
+        "metric": comparison.metric,
+        "threshold": comparison.threshold,
+        "confidence": comparison.confidence,
+        "differences": {name: list(values) for name, values in comparison.differences.items()},
+        "verdicts": comparison.counts,
+        "regressions": len(comparison.regressions),
+        "experiments": [
+            {
+                "experiment": match.label,
+                "a": match.values[0],
+                "b": match.values[1],
+                "runs": [len(match.a), len(match.b)],
+                "ratio": match.ratio,
+                "interval": None if match.interval is None else [match.interval.low, match.interval.high],
+                "interval_of": match.source or None,
+                "verdict": match.verdict,
+                "notes": list(match.notes),
+            }
+            for match in comparison.matches
+        ],
+    }
 
 
 def summary(comparison: Comparison) -> str:

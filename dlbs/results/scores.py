@@ -133,14 +133,14 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
     """The scores as a table, with the total in its legend."""
     cells = [
         [
-            Cell(str(score.fail)),
-            Cell(str(score.n)),
-            Cell(str(score.ngpu)),
+            Cell(score.fail),
+            Cell(score.n),
+            Cell(score.ngpu),
             Cell(score.perf),
             *(Cell("-") if share is None else Cell(100 * share) for share in (score.sem, score.std)),
             Cell("-") if score.peak_memory is None else Cell(score.peak_memory / _MIB),
             Cell(score.score),
-            Cell(f"{score.weight:g}"),
+            Cell(score.weight),
         ]
         for score in scored
     ]

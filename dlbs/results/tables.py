@@ -25,7 +25,7 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        value: A number, a text where the values are no numbers, or None; then `status` says why.
+        value: A number (a whole one is a count), a text where the values are no numbers, or None; then `status` says why.
         status: `ok`, or the status of the experiments in the cell, `missing` or `no-result`.
         low: Lower bound of the confidence interval of a median, if it has one.
         high: Upper bound.
@@ -33,7 +33,7 @@ class Cell:
         lost: Experiments of this cell that have no value.
     """
 
-    value: float | str | None
+    value: float | int | str | None
     status: str = "ok"
     low: float | None = None
     high: float | None = None
@@ -46,7 +46,7 @@ class Cell:
             return MISSING if self.status == "missing" else self.status
         if isinstance(self.value, str):
             return self.value
-        words = short_number(self.value)
+        words = f"{self.value:,}" if isinstance(self.value, int) else short_number(self.value)
         if self.low is not None and self.high is not None:
             words += f" [{short_number(self.low)}, {short_number(self.high)}]"
         return words + ("*" if self.lost else "")

@@ -26,7 +26,7 @@ def _docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def _missing() -> str:
+def missing() -> str:
     if shutil.which("docker") is None:
         return "docker is not installed"
     if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
@@ -36,7 +36,7 @@ def _missing() -> str:
     return ""
 
 
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(_missing()), reason=_missing() or "docker is there")]
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "docker is there")]
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=true", "-Pexp.gpus=", f"-Pexp.docker_image={BASE}")
 

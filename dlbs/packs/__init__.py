@@ -1,0 +1,1 @@
+"""Packs: benchmarks, models and containers that are added from outside, without touching this code."""

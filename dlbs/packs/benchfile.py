@@ -1,0 +1,102 @@
+"""What a pack's benchfile.py may say for itself: how it is installed, prepared and run."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from dlbs.errors import LaunchError
+from dlbs.packs.definition import Pack
+from dlbs.packs.places import Places
+
+__all__ = ["BenchmarkPack", "benchfile_of"]
+
+
+class BenchmarkPack:
+    """Base class of the class in a benchfile. It runs in the environment of dlbs, and starts processes in the pack's.
+
+    Override what you need; the rest is done as for packs without a benchfile.
+
+    Args:
+        pack: The definition.
+
+    Attributes:
+        python: The interpreter of its environment.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.places = Places.of()
+        # In a run the launcher says which environment is the pack's.
+        self.python = Path(os.environ.get("DLBS_PACK_PYTHON") or self.places.python(pack))
+
+    @property
+    def directory(self) -> Path:
+        """Where the pack's code is."""
+        return self.pack.directory
+
+    @property
+    def data(self) -> Path:
+        """Where its data belong."""
+        return self.places.data()
+
+    def install(self) -> None:
+        """Install what the pack needs. Overridden, nothing else is installed."""
+
+    def prepare(self) -> None:
+        """Download and make what the pack needs. Overridden, prepare.py is not run."""
+
+    def command(self, script: Sequence[str]) -> list[str]:
+        """What is run instead of `main.py ARGUMENTS`, in the pack's directory.
+
+        Args:
+            script: `main.py` and its arguments.
+        """
+        return [str(self.python), *script]
+
+    def run_in_environment(self, *command: str) -> None:
+        """Run a program of the pack's environment in the pack's directory.
+
+        Raises:
+            LaunchError: It failed.
+        """
+        environment = {**os.environ, **self.places.variables(self.pack)}
+        environment["PATH"] = f"{self.python.parent}{os.pathsep}{environment.get('PATH', '')}"
+        try:
+            code = subprocess.run(command, cwd=self.directory, env=environment, check=False).returncode
+        except OSError as error:
+            raise LaunchError(f"{command[0]}: {error.strerror}", where=self.pack.name) from None
+        if code != 0:
+            raise LaunchError(f"{' '.join(command)} failed with exit code {code}", where=self.pack.name)
+
+    def overrides(self, method: str) -> bool:
+        """Whether the benchfile has its own way of doing something."""
+        return getattr(type(self), method) is not getattr(BenchmarkPack, method)
+
+
+def benchfile_of(pack: Pack) -> BenchmarkPack | None:
+    """The class that a pack's benchfile.py defines; None without one. This runs the file.
+
+    Raises:
+        LaunchError: It fails, or defines no subclass of `BenchmarkPack`.
+    """
+    path = pack.directory / "benchfile.py"
+    if not path.is_file():
+        return None
+    try:
+        names = runpy.run_path(str(path), run_name="benchfile")
+    except Exception as error:
+        raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
+    found = [value for value in names.values() if isinstance(value, type) and issubclass(value, BenchmarkPack)]
+    found = [value for value in found if value is not BenchmarkPack]
+    if not found:
+        raise LaunchError(
+            "defines no subclass of BenchmarkPack",
+            where=str(path),
+            hint="from dlbs.packs.benchfile import BenchmarkPack",
+        )
+    made: BenchmarkPack = found[-1](pack)
+    return made

@@ -1,0 +1,163 @@
+"""Models in containers: a registry by name, and what every container pack is without further code."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean
+from dlbs.packs.definition import Pack
+from dlbs.packs.docker import DockerContainer
+from dlbs.packs.jsonlines import read_jsonl_file, write_jsonl_file
+
+__all__ = ["ContainerModel", "Model", "devices_to_test", "load_model"]
+
+ModelType = TypeVar("ModelType", bound="type[Model]")
+
+
+class Model(ABC):
+    """A model that gives an output for each input, both as plain data.
+
+    @Model.register("tutorial-model")
+    class TutorialModel(Model): ...
+    """
+
+    _registered: dict[str, type[Model]] = {}  # noqa: RUF012
+
+    @classmethod
+    def register(cls, name: str) -> Callable[[ModelType], ModelType]:
+        """Register a class under a name."""
+
+        def remember(model: ModelType) -> ModelType:
+            if name in Model._registered and Model._registered[name].__qualname__ != model.__qualname__:
+                raise ConfigError(f"two models are called {name!r}")
+            Model._registered[name] = model
+            return model
+
+        return remember
+
+    @classmethod
+    def by_name(cls, name: str) -> type[Model]:
+        """A registered class.
+
+        Raises:
+            ConfigError: There is none; the message names the closest ones.
+        """
+        if name not in Model._registered:
+            raise ConfigError(f"there is no model {name!r}", hint=did_you_mean(name, Model._registered))
+        return Model._registered[name]
+
+    @classmethod
+    def list_available(cls) -> list[str]:
+        """Names of all registered models, sorted."""
+        return sorted(Model._registered)
+
+    @abstractmethod
+    def predict_batch(self, inputs: Sequence[dict[str, Any]], **options: Any) -> list[Any]:
+        """The outputs for several inputs, in their order."""
+
+    def predict(self, *arguments: Any, **instance: Any) -> Any:
+        """The output for one input, given by its fields."""
+        return self.predict_batch([instance])[0]
+
+
+class ContainerModel(Model):
+    """What a container pack does: its `run.py` reads JSON lines from one file and writes as many to another.
+
+    Args:
+        image: The image's name.
+        device: Number of the GPU; -1 is the CPU.
+        command: How the program starts, in the image's working directory.
+        network: Whether it may use the network.
+        timeout: Seconds for a batch.
+        docker: The docker command.
+    """
+
+    def __init__(
+        self, image: str, *, device: int = -1, command: str = "python3 run.py", network: bool = False, timeout: float | None = None,
+        docker: str = "docker",
+    ) -> None:  # fmt: skip
+        self.image, self.device, self.command, self.network, self.timeout = image, device, command, network, timeout
+        self._docker = docker
+
+    def predict_batch(self, inputs: Sequence[dict[str, Any]], **options: Any) -> list[Any]:
+        """The `output` of each line that the program writes, or the whole line if it has none.
+
+        Raises:
+            LaunchError: The container failed, or did not write as many lines as it got.
+        """
+        if not inputs:
+            return []
+        with DockerContainer(self.image, docker=self._docker) as backend:
+            write_jsonl_file(Path(backend.host_dir) / "input.jsonl", inputs)
+            files = (
+                f"--input-file {backend.container_dir}/input.jsonl --output-file {backend.container_dir}/output.jsonl"
+            )
+            # Inside, the chosen GPU is number 0 whatever it is outside; without one, none can be seen.
+            device = "" if self.device < 0 else str(self.device)
+            backend.run_command(
+                f"export CUDA_VISIBLE_DEVICES={device} && {self.command} {files}",
+                cuda=self.device >= 0,
+                network_disabled=not self.network,
+                timeout=self.timeout,
+            )
+            try:
+                outputs = read_jsonl_file(Path(backend.host_dir) / "output.jsonl")
+            except LogError as error:
+                raise LaunchError(f"{self.image} wrote no output: {error.what}") from None
+        if len(outputs) != len(inputs):
+            raise LaunchError(
+                f"{self.image} got {len(inputs)} lines and wrote {len(outputs)}",
+                hint="its program must write one for each",
+            )
+        return [line["output"] if isinstance(line, dict) and "output" in line else line for line in outputs]
+
+
+def load_model(pack: Pack, *, image: str = "", device: int = -1, docker: str = "docker") -> Model:
+    """The model of a container pack: the class that its `model.py` registers, or the plain one. This runs model.py.
+
+    A class of the pack's own gets those of `image`, `device` and `docker` that its constructor has.
+
+    Args:
+        pack: A container pack.
+        image: Another image than the pack's own.
+        device: Number of the GPU; -1 is the CPU.
+        docker: The docker command.
+
+    Raises:
+        LaunchError: model.py fails, or registers nothing.
+    """
+    path = pack.directory / "model.py"
+    options = {"image": image or pack.image, "device": device, "docker": docker}
+    if not path.is_file():
+        return ContainerModel(**options, command=pack.command, network=pack.network)  # type: ignore[arg-type]
+    before = set(Model._registered)
+    name = f"dlbs_pack_{pack.name}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
+    found = [
+        model for registered, model in Model._registered.items() if registered not in before or model.__module__ == name
+    ]
+    if not found:
+        raise LaunchError("registers no model", where=str(path), hint='@Model.register("NAME") on a subclass of Model')
+    known = inspect.signature(found[-1]).parameters
+    return found[-1](**{name: value for name, value in options.items() if name in known})
+
+
+def devices_to_test(environ: Mapping[str, str] = os.environ) -> list[int]:
+    """Devices to test on: the numbers in `TEST_DEVICES`, separated by commas; the CPU (-1) without it."""
+    given = environ.get("TEST_DEVICES", "-1")
+    return [int(one) for one in given.split(",") if one.strip()]

@@ -1,0 +1,287 @@
+"""What a pack is: read from its directory and its YAML file, importing and running nothing of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlbs.documents import Document, load
+from dlbs.errors import ConfigError, did_you_mean
+
+__all__ = ["FILES", "KINDS", "Pack", "find_pack", "find_packs", "pack_path", "read_definitions", "select"]
+
+FILES = ("pack.yaml", "dev.yaml")  # what the YAML file of a pack may be called, the first one that is there
+KINDS = ("benchmark", "model", "container")
+_KEYS = (
+    "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
+    "description", "enabled", "image", "build_args", "network", "command",
+)  # fmt: skip
+_PLANS = ("per_gpu", "njobs")
+_MOST_ANCESTORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One pack.
+
+    Attributes:
+        name: What it is called.
+        directory: Absolute path of its code.
+        where: `file:line` of its definition, or the directory.
+        kind: A key of `KINDS`, by the files it has.
+        install_group: Packs of one group share an environment; its own name by default.
+        install_variant: `unpinned`, or the variant whose pinned requirements are installed (`cpu`, `cuda`, `rocm`).
+        argv: Arguments of the main script: a mapping of options, or a list.
+        plan: `{"method": "per_gpu"}` or `{"method": "njobs", "n": 2}`; empty for one experiment.
+        weight: In the total score.
+        tags: Words to select it by.
+        max_duration: Seconds after which a run is ended; 0 for none.
+        voir: Options of the pack's voirfile, such as `stop` and `interval`.
+        description: One line.
+        image: Containers: name of the image.
+        build_args: Containers: arguments of `docker build`.
+        network: Containers: whether the program may use the network.
+        command: Containers: how the program starts.
+    """
+
+    name: str
+    directory: Path
+    where: str
+    kind: str
+    install_group: str
+    install_variant: str = "unpinned"
+    argv: Any = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    tags: tuple[str, ...] = ()
+    max_duration: float = 0.0
+    voir: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+    image: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
+    command: str = "python3 run.py"
+
+
+def pack_path(environ: Mapping[str, str] | None = None) -> list[Path]:
+    """Where packs are looked for: `$DLBS_PACK_PATH` (directories and collections, joined by colons), then `packs` in this directory."""
+    environ = os.environ if environ is None else environ
+    given = [Path(one).expanduser() for one in environ.get("DLBS_PACK_PATH", "").split(os.pathsep) if one]
+    return [*given, Path("packs")]
+
+
+def find_packs(places: Iterable[Path] | None = None) -> dict[str, Pack]:
+    """All packs in directories and collections; of two with one name the first one counts.
+
+    A directory is a pack, or holds some, or holds collections (YAML files with several definitions).
+
+    Raises:
+        ConfigError: A definition is malformed.
+    """
+    found: dict[str, Pack] = {}
+    for place in pack_path() if places is None else places:
+        for pack in _packs_in(place):
+            found.setdefault(pack.name, pack)
+    return found
+
+
+def find_pack(name: str, places: Iterable[Path] | None = None) -> Pack:
+    """A pack by its name, or by the path of its directory.
+
+    Raises:
+        ConfigError: There is none; the message names the closest ones.
+    """
+    if os.sep in name or name in {".", ".."}:
+        made = list(_packs_in(Path(name)))
+        if len(made) == 1:
+            return made[0]
+        problem = "no pack in this directory" if not made else "several packs in this directory"
+        raise ConfigError(problem, where=name, hint="dlbs pack new NAME --template benchmark makes one")
+    packs = find_packs(places)
+    if name not in packs:
+        searched = ", ".join(map(str, pack_path())) if places is None else ", ".join(map(str, places))
+        hint = did_you_mean(name, packs) or f"looked in {searched}; DLBS_PACK_PATH adds places"
+        raise ConfigError(f"there is no pack {name!r}", where="exp.pack", hint=hint)
+    return packs[name]
+
+
+def _packs_in(place: Path) -> Iterator[Pack]:
+    if place.is_file():
+        yield from read_definitions(place)
+        return
+    if not place.is_dir():
+        return
+    if _kind(place) is not None:
+        yield _of_directory(place)
+        return
+    for entry in sorted(place.iterdir()):
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir() and _kind(entry) is not None:
+            yield _of_directory(entry)
+        elif entry.suffix in {".yaml", ".yml"}:
+            yield from read_definitions(entry)
+
+
+def _kind(directory: Path) -> str | None:
+    """What a directory's files make it; None if it is no pack."""
+    if (directory / "Dockerfile").is_file():
+        return "container"
+    if (directory / "__init__.py").is_file():
+        return "model"
+    if (directory / "main.py").is_file() or (directory / "benchfile.py").is_file():
+        return "benchmark"
+    return None
+
+
+def _of_directory(directory: Path) -> Pack:
+    for name in FILES:
+        if (directory / name).is_file():
+            packs = list(read_definitions(directory / name))
+            if len(packs) != 1:
+                raise ConfigError(
+                    f"defines {len(packs)} packs", where=str(directory / name), hint="a pack's own file defines one"
+                )
+            return packs[0]
+    return _made(directory.resolve().name, directory, {}, str(directory))
+
+
+def read_definitions(path: Path) -> Iterator[Pack]:
+    """The packs that a YAML file defines: one key for each; those that begin with `_` are there to inherit from.
+
+    Raises:
+        ConfigError: The file is malformed, a key or a type is wrong, or what is inherited from does not exist.
+    """
+    document = load(path)
+    data = document.data
+    if not isinstance(data, dict):
+        raise ConfigError("must hold a mapping of packs", where=document.path)
+    for name in data:
+        if str(name).startswith("_") or name == "include":
+            continue
+        merged = _inherited(document, str(name))
+        if merged.get("enabled", True):
+            directory = path.parent / str(merged.get("definition", "."))
+            if directory.is_file():  # the original suite points at benchfile.py
+                directory = directory.parent
+            yield _made(str(name), directory, merged, document.where(name), document)
+
+
+def _inherited(document: Document, name: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    chain = [name]
+    current: str | None = name
+    while current is not None:
+        given = document.data.get(current)
+        if current == "_defaults" and given is None:
+            break  # what every pack has anyway
+        if not isinstance(given, dict):
+            what = (
+                "must be a mapping"
+                if current in document.data
+                else f"{chain[-2]!r} inherits from {current!r}, which is not there"
+            )
+            raise ConfigError(what, where=document.where(chain[-2] if len(chain) > 1 else name))
+        for key, value in given.items():
+            if key not in _KEYS:
+                hint = did_you_mean(str(key), _KEYS) or f"known are {', '.join(_KEYS)}"
+                raise ConfigError(f"unknown key {key!r} of a pack", where=document.where(current, key), hint=hint)
+            if key == "argv" and isinstance(value, dict) and isinstance(merged.get("argv"), dict):
+                merged["argv"] = {**value, **merged["argv"]}
+            else:
+                merged.setdefault(key, value)
+        current = given.get("inherits")
+        if current is not None:
+            chain.append(str(current))
+        if len(chain) > _MOST_ANCESTORS:
+            raise ConfigError(f"inherits from itself: {' → '.join(chain[:4])} …", where=document.where(name))
+    return merged
+
+
+def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, document: Document | None = None) -> Pack:
+    def checked(key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
+        value = given.get(key, default)
+        if value is None:
+            return default
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            place = document.where(name, key) if document is not None else where
+            raise ConfigError(f"{key} must be {expected}, not {value!r}", where=place)
+        return value
+
+    if not name.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
+        raise ConfigError(f"{name!r} is not the name of a pack", where=where, hint="letters, digits, _, - and .")
+    kind = _kind(directory)
+    if kind is None:
+        raise ConfigError(
+            f"{name} is defined in {directory}, which has no main.py, __init__.py or Dockerfile",
+            where=where,
+            hint="see `definition`",
+        )
+    plan = checked("plan", (dict,), {}, "a mapping")
+    if plan and plan.get("method") not in _PLANS:
+        raise ConfigError(f"plan.method must be one of {', '.join(_PLANS)}, not {plan.get('method')!r}", where=where)
+    count = plan.get("n", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(f"plan.n must be a number from 1, not {count!r}", where=where)
+    tags = checked("tags", (list, str), [], "a list of words")
+    return Pack(
+        name=name,
+        directory=directory.resolve(),
+        where=where,
+        kind=kind,
+        install_group=str(checked("install_group", (str,), name, "a word")),
+        install_variant=str(
+            checked(
+                "install_variant",
+                (str,),
+                "cpu" if (directory / "requirements.cpu.txt").is_file() else "unpinned",
+                "a word",
+            )
+        ),
+        argv=checked("argv", (dict, list), {}, "a mapping or a list"),
+        plan=plan,
+        weight=float(checked("weight", (int, float), 1.0, "a number")),
+        tags=tuple(map(str, [tags] if isinstance(tags, str) else tags)),
+        max_duration=float(checked("max_duration", (int, float), 0.0, "seconds")),
+        voir=_voir_options(checked("voir", (dict,), {}, "a mapping")),
+        description=str(checked("description", (str,), "", "a text")),
+        image=str(
+            checked(
+                "image", (str,), f"dlbs/{name.lower()}:latest" if kind == "container" else "", "the name of an image"
+            )
+        ),
+        build_args={str(key): str(value) for key, value in checked("build_args", (dict,), {}, "a mapping").items()},
+        network=bool(checked("network", (bool,), False, "true or false")),
+        command=str(checked("command", (str,), "python3 run.py", "a command")),
+    )
+
+
+def _voir_options(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = given.get("options", given)
+    return options if isinstance(options, dict) else {}
+
+
+def select(packs: Iterable[Pack], chosen: Iterable[str] = (), excluded: Iterable[str] = ()) -> list[Pack]:
+    """Packs that have one of the chosen words as name, tag or install group, and none of the excluded ones.
+
+    Raises:
+        ConfigError: A word fits no pack.
+    """
+    packs = list(packs)
+    chosen, excluded = set(chosen), set(excluded)
+
+    def words(pack: Pack) -> set[str]:
+        return {pack.name, pack.install_group, *pack.tags}
+
+    known = set().union(*map(words, packs)) if packs else set()
+    for word in chosen | excluded:
+        if word not in known:
+            raise ConfigError(
+                f"no pack has the name, tag or group {word!r}",
+                where="--select",
+                hint=did_you_mean(word, known) or "see dlbs pack list",
+            )
+    return [pack for pack in packs if (not chosen or words(pack) & chosen) and not words(pack) & excluded]

@@ -1,0 +1,126 @@
+"""A docker container as a place where one command runs over files that both sides see."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+
+from dlbs.errors import LaunchError
+from dlbs.formatting import printable
+
+__all__ = ["DockerContainer", "DockerContainerError"]
+
+_LAST_LINES = 20
+
+
+class DockerContainerError(LaunchError):
+    """A command in a container failed; the message has the last lines that it printed."""
+
+
+class DockerContainer:
+    """A container of an image, with a directory that the host and the container share.
+
+    with DockerContainer("tutorial:1.0") as backend:
+        Path(backend.host_dir, "input.jsonl").write_text(...)
+        backend.run_command(f"python run.py --input-file {backend.container_dir}/input.jsonl ...")
+
+    Each command runs in a container of its own, as the user who asks, and the container is gone when it has ended, failed or run out of time.
+
+    Args:
+        image: Name of the image.
+        docker: The docker command.
+        name: Name of the containers; by default that of the experiment (`DLBS_CONTAINER`), or a unique one.
+
+    Attributes:
+        host_dir: The shared directory as the host sees it; removed at the end.
+        container_dir: The same directory as commands in the container see it.
+    """
+
+    container_dir = "/shared"
+
+    def __init__(self, image: str, *, docker: str = "docker", name: str | None = None) -> None:
+        self.image = image
+        self.host_dir = ""
+        self._docker = docker
+        self._name = name or os.environ.get("DLBS_CONTAINER") or f"dlbs-{uuid.uuid4().hex[:16]}"
+
+    def __enter__(self) -> DockerContainer:
+        self.host_dir = tempfile.mkdtemp(prefix="dlbs-container-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+        shutil.rmtree(self.host_dir, ignore_errors=True)
+
+    def run_command(
+        self,
+        command: str,
+        *,
+        cuda: bool = False,
+        network_disabled: bool = False,
+        environment: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Run a shell command in a new container, and return what it printed.
+
+        Args:
+            command: For `/bin/sh -c`; several are joined by ` && `.
+            cuda: Let it see the GPUs, all of them; CUDA_VISIBLE_DEVICES in the command chooses.
+            network_disabled: Give it no network.
+            environment: Variables that it gets.
+            timeout: Seconds after which the container is removed.
+
+        Raises:
+            DockerContainerError: It failed, or ran out of time.
+            LaunchError: docker cannot be started.
+        """
+        if not self.host_dir:
+            raise LaunchError("the container is not open", hint="with DockerContainer(image) as backend: ...")
+        flags = ["--rm", "--name", self._name, "--user", f"{os.getuid()}:{os.getgid()}"]
+        flags += ["--volume", f"{self.host_dir}:{self.container_dir}"]
+        flags += ["--gpus", "all"] if cuda else []
+        flags += ["--network", "none"] if network_disabled else []
+        for name, value in (environment or {}).items():
+            flags += ["--env", f"{name}={value}"]
+        words = [self._docker, "run", *flags, "--entrypoint", "/bin/sh", self.image, "-c", command]
+        try:
+            done = subprocess.run(
+                words,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            self._remove()
+            printed = (
+                error.stdout if isinstance(error.stdout, str) else (error.stdout or b"").decode("utf-8", "replace")
+            )
+            raise DockerContainerError(f"{self.image}: no end after {timeout:g} s{_ending(printed)}") from None
+        except OSError as error:
+            raise LaunchError(
+                f"cannot be started: {error.strerror}", where=self._docker, hint="install docker"
+            ) from None
+        except BaseException:  # such as Ctrl-C: the container must not live on
+            self._remove()
+            raise
+        if done.returncode != 0:
+            raise DockerContainerError(f"{self.image}: exit code {done.returncode}{_ending(done.stdout)}")
+        return done.stdout
+
+    def _remove(self) -> None:
+        subprocess.run([self._docker, "rm", "--force", self._name], capture_output=True, check=False)
+
+
+def _ending(printed: str) -> str:
+    lines = [line for line in printable(printed.replace("\r", "\n")).splitlines() if line.strip()]
+    return ":\n  " + "\n  ".join(lines[-_LAST_LINES:]) if lines else ""

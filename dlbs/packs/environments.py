@@ -1,0 +1,257 @@
+"""Environments of packs: install, prepare and pin. Each does nothing when nothing has changed since it was last done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlbs.documents import write_atomically
+from dlbs.errors import ConfigError, LaunchError
+from dlbs.packs.definition import Pack
+from dlbs.packs.places import Places
+
+__all__ = ["install", "pin", "prepare", "requirements"]
+
+Tell = Callable[[str], None]
+
+UNPINNED = "unpinned"
+VARIANTS = ("cpu", "cuda", "rocm")
+
+
+def requirements(pack: Pack, variant: str) -> Path | None:
+    """The file that says what a pack needs: its pin, or `requirements.in` if it is unpinned; None if it needs nothing.
+
+    Raises:
+        ConfigError: It has requirements, but no pin of this variant.
+    """
+    unpinned = pack.directory / "requirements.in"
+    if variant == UNPINNED:
+        return unpinned if unpinned.is_file() else None
+    pinned = pack.directory / f"requirements.{variant}.txt"
+    if pinned.is_file():
+        return pinned
+    if unpinned.is_file():
+        raise ConfigError(
+            f"{pack.name} has no {pinned.name}",
+            where=pack.where,
+            hint=f"dlbs pack pin {pack.name} --variant {variant} writes it; --variant unpinned does without",
+        )
+    return None
+
+
+def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = False, tell: Tell) -> None:
+    """Make the environments of packs, one for each install group.
+
+    Args:
+        packs: All packs of a group that are given share its environment.
+        variant: Of the requirements; each pack's own by default.
+        force: Make them anew.
+        tell: Takes a line for the user.
+
+    Raises:
+        ConfigError: A pack has no pin of the variant.
+        LaunchError: Something could not be installed; what was there before is gone or incomplete, and the next call starts over.
+    """
+    places = Places.of()
+    grouped: dict[str, list[Pack]] = {}
+    for pack in packs:
+        grouped.setdefault(pack.install_group, []).append(pack)
+    for group, members in grouped.items():
+        files = {pack.name: requirements(pack, variant or pack.install_variant) for pack in members}
+        first = members[0]
+        note = places.note(first, "install")
+        known = _read(note)
+        # Packs that were installed into this environment before stay in it.
+        wanted = {
+            **({} if force else known.get("packs", {})),
+            **{pack.name: _digest(pack, files[pack.name]) for pack in members},
+        }
+        if (
+            not force
+            and known.get("packs") == wanted
+            and known.get("python") == sys.version
+            and places.python(first).exists()
+        ):
+            tell(f"{group}: nothing has changed")
+            continue
+        if force or not known or known.get("python") != sys.version:
+            shutil.rmtree(places.environment(first), ignore_errors=True)
+        note.unlink(missing_ok=True)
+        if not places.python(first).exists():
+            tell(f"{group}: new environment {places.environment(first)}")
+            _run([sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell)
+        for pack in members:
+            _install_one(pack, files[pack.name], places, tell)
+        _write(note, {"packs": wanted, "python": sys.version})
+        tell(f"{group}: installed {', '.join(pack.name for pack in members)}")
+
+
+def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
+    from dlbs.packs.benchfile import benchfile_of
+    from dlbs.packs.extend import uses_voir
+
+    own = benchfile_of(pack)
+    if own is not None and own.overrides("install"):
+        tell(f"{pack.name}: install by benchfile.py")
+        own.install()
+        return
+    pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if file is not None:
+        _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
+    if uses_voir(pack.directory):  # for packs that do not name it themselves
+        _run([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
+
+
+def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
+    """Run `prepare.py` of packs in their environments, once.
+
+    Raises:
+        LaunchError: A pack is not installed, or its script failed.
+    """
+    from dlbs.packs.benchfile import benchfile_of
+
+    places = Places.of()
+    for pack in packs:
+        script = pack.directory / "prepare.py"
+        own = benchfile_of(pack)
+        by_benchfile = own is not None and own.overrides("prepare")
+        if not script.is_file() and not by_benchfile:
+            tell(f"{pack.name}: nothing to prepare")
+            continue
+        note = places.note(pack, "prepare")
+        state = {
+            "script": _digest(pack, script if script.is_file() else pack.directory / "benchfile.py"),
+            "data": str(places.data()),
+        }
+        if not force and _read(note) == state:
+            tell(f"{pack.name}: prepared before")
+            continue
+        places.data().mkdir(parents=True, exist_ok=True)
+        places.cache.mkdir(parents=True, exist_ok=True)
+        if by_benchfile:
+            assert own is not None
+            own.prepare()
+        else:
+            if not places.python(pack).exists():
+                raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
+            _run(
+                [str(places.python(pack)), "prepare.py", *_constant_argv(pack)],
+                f"{pack.name}: prepare.py",
+                directory=pack.directory,
+                pack=pack,
+                tell=tell,
+            )
+        _write(note, state)
+        tell(f"{pack.name}: prepared")
+
+
+def _constant_argv(pack: Pack) -> list[str]:
+    """The arguments of the main script, as far as they are constant: the preparing script gets the same ones."""
+    if isinstance(pack.argv, list):
+        words = [str(word) for word in pack.argv]
+    else:
+        words = []
+        for option, value in pack.argv.items():
+            if value is None or value is True:
+                words.append(str(option))
+            elif value is not False:
+                words += [str(option), str(value)]
+    return words if not any("${" in word or "$(" in word for word in words) else []
+
+
+def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell: Tell) -> None:
+    """Write `requirements.<variant>.txt`: every package that `requirements.in` needs, with its exact version.
+
+    pip resolves them in an empty environment, as it would install them. Packs of one install group get the same versions.
+
+    Args:
+        packs: Packs to pin.
+        variant: `cpu`, `cuda` or `rocm`; other words are possible.
+        index: Further package indices, such as one with builds for a kind of GPU.
+        tell: Takes a line for the user.
+
+    Raises:
+        LaunchError: The requirements cannot be had together.
+    """
+    grouped: dict[str, list[Pack]] = {}
+    for pack in packs:
+        if (pack.directory / "requirements.in").is_file():
+            grouped.setdefault(pack.install_group, []).append(pack)
+        else:
+            tell(f"{pack.name}: no requirements.in, nothing to pin")
+    for group, members in grouped.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            python, report = Path(temporary) / "venv" / "bin" / "python", Path(temporary) / "report.json"
+            _run(
+                [sys.executable, "-m", "venv", str(Path(temporary) / "venv")],
+                f"{group}: an empty environment",
+                tell=tell,
+            )
+            command = [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--dry-run",
+                "--report",
+                str(report),
+            ]
+            for url in index:
+                command += ["--extra-index-url", url]
+            for pack in members:
+                command += ["-r", str(pack.directory / "requirements.in")]
+            _run(command, f"{group}: requirements.in", tell=tell)
+            found = json.loads(report.read_text())["install"]
+        lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
+        options = "".join(f"--extra-index-url {url}\n" for url in index)
+        head = f"# Written by `dlbs pack pin --variant {variant}` from requirements.in; install group {group}.\n"
+        for pack in members:
+            target = pack.directory / f"requirements.{variant}.txt"
+            with write_atomically(target) as stream:
+                stream.write(head + options + "\n".join(lines) + "\n")
+            tell(f"{pack.name}: {len(lines)} packages → {target}")
+
+
+def _digest(pack: Pack, file: Path | None) -> str:
+    content = file.read_bytes() if file is not None else b""
+    benchfile = pack.directory / "benchfile.py"
+    return hashlib.sha256(content + b"\0" + (benchfile.read_bytes() if benchfile.is_file() else b"")).hexdigest()
+
+
+def _read(note: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write(note: Path, content: dict[str, Any]) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(note) as stream:
+        json.dump(content, stream, indent=1)
+
+
+def _run(
+    command: Sequence[str], what: str, *, directory: Path | None = None, pack: Pack | None = None, tell: Tell
+) -> None:
+    """Run a command whose output the user sees; a failure is an error with its last line."""
+    environment = {**os.environ, **(Places.of().variables(pack) if pack is not None else {})}
+    if pack is not None and "pip" in command:
+        environment.pop("XDG_CACHE_HOME")  # pip keeps its own cache
+    try:
+        done = subprocess.run(command, cwd=directory, env=environment, check=False)
+    except OSError as error:
+        raise LaunchError(f"{what}: {error.strerror}", where=command[0]) from None
+    if done.returncode != 0:
+        raise LaunchError(f"{what} failed with exit code {done.returncode}", hint="its messages are above")

@@ -1,0 +1,184 @@
+"""Packs become ordinary parameters: an extension for each pack that a plan may name, below whatever the user sets."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dlbs.config import Config, Extension
+from dlbs.errors import ConfigError
+from dlbs.packs import definition
+from dlbs.packs.definition import Pack, find_pack, find_packs
+from dlbs.packs.places import Places
+
+__all__ = ["add_packs", "chosen_packs", "option_name", "parameters_of", "starts_itself", "uses_voir"]
+
+
+def add_packs(config: Config) -> None:
+    """Put the extensions of the packs that the configuration names before its own.
+
+    What the user sets, in a file or on the command line, stays as it is.
+
+    Raises:
+        ConfigError: There is no such pack, or its definition is malformed.
+    """
+    names = _named(config)
+    if not names:
+        return
+    places = Places.of()
+    shipped = {
+        name
+        for name, setting in config.settings.items()
+        if name in config.declarations and setting.where == config.declarations[name].where
+    }
+    given = {name for name in config.settings if name not in shipped}
+    given |= {name.strip() for key in config.variables for name in key.split(",")}
+    extensions = []
+    for name in names:
+        pack = find_pack(name)
+        parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
+        cases = [] if "exp.gpus" in given or "exp.job" in given else _cases(pack)
+        extensions.append(
+            Extension({"exp.framework": "pack", "exp.pack": re.escape(name)}, parameters, cases, pack.where)
+        )
+    config.extensions[:0] = extensions
+
+
+def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> str:
+    """The names of selected packs as a JSON list.
+
+    Raises:
+        ConfigError: A word fits no pack, or none is left.
+    """
+    chosen = [pack.name for pack in definition.select(find_packs().values(), select, exclude)]
+    if not chosen:
+        raise ConfigError("no pack is left", where="--exclude", hint="dlbs pack list shows all")
+    return json.dumps(chosen)
+
+
+def parameters_of(pack: Pack) -> dict[str, Any]:
+    """The parameters that a pack sets where nobody else does."""
+    return _parameters(pack, Places.of(), set())
+
+
+def _named(config: Config) -> list[str]:
+    """Values that exp.pack may have in experiments of the framework `pack`."""
+    frameworks = _values(config, "exp.framework")
+    if "pack" not in frameworks:
+        return []
+    names = [str(name) for name in _values(config, "exp.pack") if name not in (None, "")]
+    if not names:
+        raise ConfigError(
+            "which pack?", where="exp.pack", hint="-Pexp.pack=NAME, or --select NAME,...; dlbs pack list shows them"
+        )
+    return list(dict.fromkeys(names))
+
+
+def _values(config: Config, name: str) -> list[Any]:
+    values = [config.settings[name].value] if name in config.settings else []
+    for key, column in config.variables.items():
+        names = [one.strip() for one in key.split(",")]
+        if name in names:
+            values = list(column) if len(names) == 1 else [row[names.index(name)] for row in column]
+    for extension in config.extensions:
+        values += [given[name] for given in (extension.parameters, *extension.cases) if name in given]
+    return values
+
+
+def option_name(option: str) -> str:
+    """The parameter of an option: `argv.batch_size` of `--batch-size`."""
+    return "argv." + re.sub(r"[^A-Za-z0-9]+", "_", option).strip("_")
+
+
+def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "pack.dir": str(pack.directory),
+        "pack.kind": pack.kind,
+        "pack.group": pack.install_group,
+        "pack.tags": list(pack.tags),
+        "pack.python": str(places.python(pack)),
+        "pack.variables": places.variables(pack),
+        "pack.uses_voir": uses_voir(pack.directory),
+        "pack.has_voirfile": (pack.directory / "voirfile.py").is_file(),
+        "pack.start": starts_itself(pack.directory),
+        "exp.model": pack.name,
+        "exp.weight": pack.weight,
+        "exp.timeout": pack.max_duration,
+    }
+    if pack.kind == "container":
+        parameters.update(
+            {"exp.docker": True, "exp.docker_image": pack.image, "exp.num_batches": 10, "exp.num_warmup_batches": 1}
+        )
+    parameters.update({f"voir.{name}": value for name, value in pack.voir.items()})
+    if parameters["pack.has_voirfile"]:
+        chosen = {name.removeprefix("voir.") for name in given if name.startswith("voir.")}
+        parameters["pack.voir_options"] = sorted(chosen | set(pack.voir))
+    if isinstance(pack.argv, list):
+        parameters["pack.argv"] = [_text(word) for word in pack.argv]
+        return parameters
+    words = []
+    for option, value in pack.argv.items():
+        name = option_name(str(option))
+        parameters[name] = value
+        # A flag without a value is there or not: null and true give it alone, false leaves it out.
+        if value is None or isinstance(value, bool):
+            parameters[name] = value is not False
+            words.append(f"$('{option}' if ${{{name}}} else '')$")
+        else:
+            words += [str(option), f"${{{name}}}"]
+    parameters["pack.argv"] = words
+    _join_batch(parameters, given)
+    return parameters
+
+
+def _join_batch(parameters: dict[str, Any], given: set[str]) -> None:
+    """An option that is called batch size is exp.replica_batch, so that grids and tables know it; either may be set."""
+    batch = next((f"argv.{name}" for name in ("batch_size", "batchsize", "bs") if f"argv.{name}" in parameters), None)
+    if batch is None:
+        return
+    if "exp.replica_batch" in given:
+        parameters[batch] = "${exp.replica_batch}"
+    else:
+        parameters["exp.replica_batch"] = f"${{{batch}}}" if batch in given else parameters[batch]
+    parameters["pack.batch"] = "${exp.replica_batch}"
+
+
+def _text(word: Any) -> str:
+    return word if isinstance(word, str) else json.dumps(word)
+
+
+def uses_voir(directory: Path) -> bool:
+    """Whether the main script runs under voir: if the pack has a voirfile, or its code speaks of voir."""
+    if (directory / "voirfile.py").is_file():
+        return True
+    try:
+        source = (directory / "main.py").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^\s*(import|from)\s+voir\b", source, re.MULTILINE) is not None
+
+
+def starts_itself(directory: Path) -> bool:
+    """Whether benchfile.py defines how the pack runs; seen from its text, since looking at a plan runs nothing."""
+    try:
+        tree = ast.parse((directory / "benchfile.py").read_text(encoding="utf-8", errors="replace"))
+    except (OSError, SyntaxError, ValueError):
+        return False
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body)
+
+
+def _cases(pack: Pack) -> list[dict[str, Any]]:
+    """One experiment for each GPU, or several that run as they are."""
+    from dlbs.machine import visible_gpus
+
+    method = pack.plan.get("method")
+    if method == "per_gpu":
+        return [{"exp.gpus": str(gpu), "exp.job": number} for number, gpu in enumerate(visible_gpus())]
+    if method == "njobs" and pack.plan.get("n", 1) > 1:
+        return [{"exp.job": number} for number in range(pack.plan["n"])]
+    return []

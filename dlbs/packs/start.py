@@ -1,0 +1,36 @@
+"""Run a pack whose benchfile says itself how: `python -m dlbs.packs.start DIRECTORY -- main.py ARGUMENTS`, from its launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from dlbs.errors import DlbsError
+from dlbs.formatting import printable
+from dlbs.packs.benchfile import benchfile_of
+from dlbs.packs.definition import find_pack
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Become the command that the benchfile gives; return an exit code if that fails."""
+    directory, _, *script = arguments
+    try:
+        own = benchfile_of(find_pack(directory))
+        assert own is not None
+        command = own.command(script)
+    except DlbsError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    os.chdir(own.directory)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+{% extends "base.sh" %}
+{% block benchmark %}
+{% if pack.kind == "container" %}
+{# The container is started for each batch, by a program outside; this is its name, so that whatever ends the experiment ends it too. #}
+export DLBS_CONTAINER={{ container }}
+{{ exp.docker_launcher }} image inspect --format {% raw %}'__exp.docker_image_id__= {{json .Id}}'{% endraw %} {{ exp.docker_image }}
+{% set measure = ["--image", exp.docker_image, "--inputs=" ~ pack.inputs, "--device=" ~ pack.device, "--batch", exp.replica_batch] %}
+{{ runtime.launcher | words }} {{ [pack.host_python, "-m", "dlbs.packs.measure", pack.dir] | words }} {{ measure | words }} {{ ["--batches", exp.num_batches, "--warmup", exp.num_warmup_batches, "--docker", exp.docker_launcher] | words }}
+{% elif pack.start %}
+{# benchfile.py says itself how it runs. #}
+{{ runtime.launcher | words }} {{ [pack.host_python, "-m", "dlbs.packs.start", pack.dir, "--", "main.py"] | words }} {{ pack.argv | words }}
+{% else %}
+{% set ns = namespace(options=["--voir"] if pack.uses_voir else []) %}
+{% if pack.uses_voir %}
+{% if not pack.has_voirfile %}
+{% set ns.options = ns.options + ["--voirfile", pack.runner ~ "/voirfile.py"] %}
+{% endif %}
+{% for name in pack.voir_options %}
+{% set ns.options = ns.options + ["--option", name ~ "=" ~ parameters["voir." ~ name]] %}
+{% endfor %}
+{% if pack.batch %}
+{% set ns.options = ns.options + ["--batch", pack.batch] %}
+{% endif %}
+{% endif %}
+cd {{ pack.dir }} || exit 1
+{% set command = runtime.launcher + [pack.python, pack.runner ~ "/run.py"] + ns.options + ["--", "main.py"] + pack.argv %}
+{% if exp.docker %}
+{% set image = exp.docker_image %}
+{% set arguments = ["--workdir", pack.dir] + pack.docker_args %}
+{% include "docker_run.sh" %}
+{% else %}
+{{ command | words }}
+{% endif %}
+{% endif %}
+{% endblock %}

@@ -1,0 +1,213 @@
+"""The way of adding a benchmark script, from its first step to its last, with the real voir from PyPI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.integration
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a pack made from the template, installed and prepared."""
+    directory = tmp_path_factory.mktemp("packs")
+    done = run_in(directory)("pack", "new", "ornatebench", "--template", "benchmark")
+    assert done.returncode == 0, done.stderr
+    for verb in ("install", "prepare"):
+        done = run_in(directory)("pack", verb, "ornatebench")
+        assert done.returncode == 0, done.stderr
+    return directory
+
+
+def run_in(directory: Path) -> Run:
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dlbs", *arguments], cwd=directory, capture_output=True, text=True, timeout=300, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DLBS_BASE": str(directory / "base"), **environment},
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def dlbs(workplace: Path) -> Run:
+    return run_in(workplace)
+
+
+PACK = ("-Pexp.framework=pack", "-Pexp.docker=false", "-Pvoir.interval=5", "-Pvoir.skip=1", "-Pvoir.stop=4")
+
+
+def records(dlbs: Run, logs: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(dlbs("parse", logs).stdout)["data"]
+    return found
+
+
+def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, workplace: Path) -> None:
+    done = dlbs("run", *PACK, "-Pexp.pack=ornatebench", "-Vargv.batch_size=[8,32]", "-Pexp.log_dir=logs/sweep")
+    assert done.returncode == 0, done.stderr
+    small, large = sorted(records(dlbs, "logs/sweep"), key=lambda record: record["exp.replica_batch"])
+    # The template sleeps for 10 ms a batch, so the rate is just below 100 batches a second.
+    for record in (small, large):
+        assert record["exp.status"] == "ok"
+        assert len(record["results.throughput_data"]) == 4
+        assert 10.0 <= record["results.time"] < 100
+        assert 0 < record["results.loss"] < 1
+    assert small["results.throughput"] < 8 * 100
+    assert large["results.throughput"] > 2 * small["results.throughput"]
+    assert "batch 32" in dlbs("report", "logs/sweep").stdout
+
+
+def test_installing_and_preparing_again_does_nothing(dlbs: Run, workplace: Path) -> None:
+    assert "ornatebench: nothing has changed" in dlbs("pack", "install", "ornatebench").stderr
+    assert "ornatebench: prepared before" in dlbs("pack", "prepare", "ornatebench").stderr
+    assert (workplace / "base" / "data" / "ornatebench").is_dir()
+    marker = workplace / "base" / "venv" / "ornatebench" / "marker"
+    marker.touch()
+    (workplace / "packs" / "ornatebench" / "requirements.in").write_text("voir\ngiving\nsix\n")
+    done = dlbs("pack", "install", "ornatebench")
+    assert "installed ornatebench" in done.stderr, done.stderr
+    assert marker.exists()
+    assert dlbs("pack", "shell", "ornatebench", "--", "python", "-c", "import six").returncode == 0
+    done = dlbs("pack", "install", "ornatebench", "--force")
+    assert done.returncode == 0, done.stderr
+    assert not marker.exists()
+
+
+def test_the_shell_has_the_environment_of_the_pack(dlbs: Run, workplace: Path) -> None:
+    done = dlbs(
+        "pack",
+        "shell",
+        "ornatebench",
+        "--",
+        "sh",
+        "-c",
+        "command -v voir; pwd; echo $DLBS_DATA_DIR $MILABENCH_DATA_DIR",
+    )
+    voir, directory, data = done.stdout.splitlines()
+    assert voir == str(workplace / "base" / "venv" / "ornatebench" / "bin" / "voir")
+    assert directory == str(workplace / "packs" / "ornatebench")
+    assert data == " ".join([str(workplace / "base" / "data")] * 2)
+
+
+def test_the_dashboard_works_as_in_the_document(dlbs: Run) -> None:
+    done = dlbs(
+        "pack",
+        "shell",
+        "ornatebench",
+        "--",
+        "voir",
+        "--dash",
+        "--interval",
+        "5",
+        "--skip",
+        "0",
+        "--stop",
+        "2",
+        "main.py",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_pinning_writes_every_package_with_its_version_and_is_installed(dlbs: Run, workplace: Path) -> None:
+    assert dlbs("pack", "pin", "ornatebench", "--variant", "cpu").returncode == 0
+    lines = (workplace / "packs" / "ornatebench" / "requirements.cpu.txt").read_text().splitlines()
+    names = [line.split("==")[0] for line in lines if not line.startswith("#")]
+    assert {"voir", "giving", "omegaconf", "reactivex"} <= set(names)  # also what they need in turn
+    assert all("==" in line for line in lines if not line.startswith("#"))
+    done = dlbs("pack", "install", "ornatebench", "--variant", "cpu")
+    assert done.returncode == 0, done.stderr
+    frozen = dlbs("pack", "shell", "ornatebench", "--", "python", "-m", "pip", "freeze").stdout.lower()
+    assert next(line for line in lines if line.startswith("giving==")) in frozen
+
+
+def test_a_script_without_a_rate_is_a_failure_with_the_reason(dlbs: Run, workplace: Path) -> None:
+    pack = workplace / "silent"
+    pack.mkdir(exist_ok=True)
+    (pack / "main.py").write_text("import voir\nprint('nothing to measure')\n")
+    done = dlbs(
+        "run",
+        *PACK,
+        "-Pexp.pack=./silent",
+        f"-Ppack.python={workplace / 'base/venv/ornatebench/bin/python'}",
+        "-Pexp.log_dir=logs/silent",
+    )
+    assert done.returncode == 1
+    (record,) = records(dlbs, "logs/silent")
+    assert record["exp.status"] == "failure"
+    assert "no rate was measured" in record["exp.status_msg"]
+
+
+def test_a_script_that_fails_is_a_failure_with_its_error(dlbs: Run, workplace: Path) -> None:
+    pack = workplace / "failing"
+    pack.mkdir(exist_ok=True)
+    (pack / "main.py").write_text("import voir\n\ndef main():\n    raise RuntimeError('no luck today')\n\nmain()\n")
+    done = dlbs(
+        "run",
+        *PACK,
+        "-Pexp.pack=./failing",
+        f"-Ppack.python={workplace / 'base/venv/ornatebench/bin/python'}",
+        "-Pexp.log_dir=logs/failing",
+    )
+    assert done.returncode == 1
+    (record,) = records(dlbs, "logs/failing")
+    assert record["exp.status_msg"] == "RuntimeError: no luck today"
+
+
+def test_a_benchfile_overrides_install_prepare_and_run(dlbs: Run, workplace: Path) -> None:
+    pack = workplace / "own"
+    pack.mkdir(exist_ok=True)
+    (pack / "benchfile.py").write_text(
+        "from dlbs.packs.benchfile import BenchmarkPack\n"
+        "class Own(BenchmarkPack):\n"
+        "    def install(self):\n        self.run_in_environment('python', '-c', 'open(\"installed\", \"w\")')\n"
+        "    def prepare(self):\n        (self.data / 'own.txt').write_text('7')\n"
+        "    def command(self, script):\n        return ['sh', '-c', 'echo __results.throughput__= $(cat $DLBS_DATA_DIR/own.txt)']\n"
+    )
+    for verb in ("install", "prepare"):
+        done = dlbs("pack", verb, "./own")
+        assert done.returncode == 0, done.stderr
+    assert (pack / "installed").exists()
+    done = dlbs("run", "-Pexp.framework=pack", "-Pexp.docker=false", "-Pexp.pack=./own", "-Pexp.log_dir=logs/own")
+    assert done.returncode == 0, done.stderr
+    assert records(dlbs, "logs/own")[0]["results.throughput"] == 7
+
+
+def test_two_packs_of_a_group_share_an_environment_and_jobs_run_side_by_side(dlbs: Run, workplace: Path) -> None:
+    done = dlbs("pack", "new", "second")
+    assert done.returncode == 0, done.stderr
+    definition = workplace / "packs" / "second" / "pack.yaml"
+    text = definition.read_text().replace("install_group: second", "install_group: ornatebench")
+    definition.write_text(text.replace("  weight: 1.0", "  plan: {method: njobs, n: 2}\n  weight: 1.0"))
+    assert dlbs("pack", "install", "second").returncode == 0
+    assert not (workplace / "base" / "venv" / "second").exists()
+    begin = time.monotonic()
+    done = dlbs("run", *PACK, "--select", "second", "--jobs", "2", "-Pexp.log_dir=logs/second")
+    assert done.returncode == 0, done.stderr
+    both = records(dlbs, "logs/second")
+    assert [record["exp.job"] for record in sorted(both, key=lambda record: record["exp.job"])] == [0, 1]
+    assert both[0]["exp.neighbours"] or both[1]["exp.neighbours"]
+    assert time.monotonic() - begin < 120
+
+
+def test_what_cannot_be_installed_is_an_error_and_is_tried_again(dlbs: Run, workplace: Path) -> None:
+    pack = workplace / "impossible"
+    pack.mkdir(exist_ok=True)
+    (pack / "main.py").write_text("print(1)\n")
+    (pack / "requirements.in").write_text("there-is-no-such-package-anywhere==99\n")
+    for _ in range(2):
+        done = dlbs("pack", "install", "./impossible")
+        assert done.returncode == 2
+        assert "requirements.in failed with exit code 1" in done.stderr
+        assert "Traceback" not in done.stderr
