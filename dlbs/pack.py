@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -84,7 +85,7 @@ _exclude = names_option("--exclude", "Of them, leave out those with one of these
 @click.argument("name")
 @click.option(
     "--template",
-    type=click.Choice(["benchmark", "container"]),
+    type=click.Choice(["benchmark", "model", "container"]),
     default="benchmark",
     show_default=True,
     help="What it is to be.",
@@ -170,20 +171,24 @@ def show_command(name: str, as_json: bool) -> None:
 @_names
 @_select
 @_exclude
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where models are proved: cpu, cuda.")
 @common_options
-def check_command(names: tuple[str, ...], select: list[str], exclude: list[str]) -> int:
-    """Find what would fail about packs, without running anything of them. The exit code is 1 if something would.
+def check_command(names: tuple[str, ...], select: list[str], exclude: list[str], device: str) -> int:
+    """Find what would fail about packs. The exit code is 1 if something would.
+
+    Scripts and containers are only looked at; models are run, in a process of their own, to prove that they behave.
 
     \b
     Examples:
       dlbs pack check ornatebench
     """
-    from dlbs.packs.check import check_pack
+    from dlbs.packs.check import check_pack, run_model_checks
 
     failed = 0
     for pack in _chosen(names, select, exclude):
         click.echo(printable(f"{pack.name}, a {pack.kind}"))
-        for fine, words in check_pack(pack):
+        proved = run_model_checks(pack, device) if pack.kind == "model" else ()
+        for fine, words in itertools.chain(check_pack(pack), proved):
             failed += not fine
             click.echo(printable(f"  {'ok  ' if fine else 'FAIL'} {words}"))
     return 1 if failed else 0

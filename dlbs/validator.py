@@ -224,8 +224,6 @@ class Validator:
         if not directory.is_dir():
             return f"the directory of the pack {name} is not there: {directory}", "dlbs pack list shows what is found"
         kind = experiment.get("pack.kind")
-        if kind == "model":
-            return f"{name} is a model, which cannot be run as a pack yet", "dlbs pack show says what a pack is"
         if kind == "container" and not experiment.get("exp.docker"):
             return f"{name} is a container", "leave exp.docker=false out"
         if kind == "container":
@@ -235,6 +233,8 @@ class Validator:
                 if inputs.is_file()
                 else (f"{name} has no inputs: {inputs}", "write one JSON object a line there, or set pack.inputs")
             )
+        if kind == "model" and experiment.get("exp.docker"):
+            return None  # it runs with the Python of its image
         if (
             not self.slurm
             and not experiment.get("pack.start")

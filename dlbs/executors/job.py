@@ -137,8 +137,8 @@ class Job:
         status, message = self._status, self._message
         if not status:
             code = self._process.returncode
-            status, message = ("ok", "") if code == 0 else ("failure", _exit_message(code))
-        if status == "failure" and values.get("exp.status_msg"):
+            status, message = _STATUS_OF.get(code, "failure"), "" if code == 0 else _exit_message(code)
+        if status in {"failure", "skipped"} and values.get("exp.status_msg"):
             message = str(values["exp.status_msg"])
         ending: dict[str, Any] = {}
         if status in {"cancelled", "timeout"} and not self._has_parameters():
@@ -216,6 +216,9 @@ def _group_lives(group: int) -> bool:
 def _exit_code(values: dict[str, Any]) -> int | None:
     code = values.get("exp.exit_code")
     return code if isinstance(code, int) else None
+
+
+_STATUS_OF = {0: "ok", 77: "skipped"}
 
 
 def _exit_message(code: int) -> str:

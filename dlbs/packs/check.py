@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+from dlbs.config import dlbs_root
+from dlbs.errors import LaunchError
 from dlbs.packs.definition import Pack
 from dlbs.packs.environments import UNPINNED
-from dlbs.packs.extend import starts_itself, uses_voir
+from dlbs.packs.extend import needs_environment, starts_itself, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["Finding", "check_pack"]
+__all__ = ["Finding", "check_pack", "run_model_checks"]
 
 Finding = tuple[bool, str]  # whether it is fine, and what was looked at
 
@@ -20,6 +27,45 @@ def check_pack(pack: Pack) -> Iterator[Finding]:
     yield True, f"definition: {pack.where}"
     if pack.kind == "benchmark":
         yield from _check_benchmark(pack)
+    if pack.kind == "container":
+        yield from _check_container(pack)
+
+
+def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
+    """Prove that a model behaves, by running it in a process of its own.
+
+    Args:
+        pack: A model pack.
+        device: Where it runs.
+
+    Raises:
+        LaunchError: It is not installed, or its interpreter cannot be started.
+    """
+    places = Places.of()
+    python = str(places.python(pack)) if needs_environment(pack.directory) else sys.executable
+    if not Path(python).exists():
+        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
+    command = [python, "-m", "pytorch_benchmarks.suite.check", str(pack.directory), "--device", device]
+    environment = {**os.environ, **places.variables(pack), "PYTHONPATH": str(dlbs_root() / "python")}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    looked = 0
+    for line in done.stdout.splitlines():
+        try:
+            said = json.loads(line)
+            status, words = said["status"], f"{said['check']}: {said['message']}"
+        except (ValueError, KeyError, TypeError):
+            continue  # what the model itself prints
+        looked += 1
+        yield status != "failed", words if status != "skipped" else f"{words} (skipped)"
+    if not looked:
+        yield False, f"the checks ended with exit code {done.returncode} and said nothing"
+
+
+def _check_container(pack: Pack) -> Iterator[Finding]:
+    there = (pack.directory / "inputs.jsonl").is_file()
+    yield there, "inputs.jsonl is what it is measured with" if there else "there is no inputs.jsonl to measure it with"
+    tests = any((pack.directory / "tests").glob("*test*.py"))
+    yield tests, "it has tests" if tests else "there are no tests"
 
 
 def _check_benchmark(pack: Pack) -> Iterator[Finding]:

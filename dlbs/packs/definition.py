@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,11 +131,20 @@ def _kind(directory: Path) -> str | None:
     """What a directory's files make it; None if it is no pack."""
     if (directory / "Dockerfile").is_file():
         return "container"
-    if (directory / "__init__.py").is_file():
+    if _defines_model(directory / "__init__.py"):
         return "model"
     if (directory / "main.py").is_file() or (directory / "benchfile.py").is_file():
         return "benchmark"
     return None
+
+
+def _defines_model(path: Path) -> bool:
+    try:
+        return (
+            re.search(r"^class Model\b", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
+        )
+    except OSError:
+        return False
 
 
 def _of_directory(directory: Path) -> Pack:
@@ -216,7 +226,7 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
     kind = _kind(directory)
     if kind is None:
         raise ConfigError(
-            f"{name} is defined in {directory}, which has no main.py, __init__.py or Dockerfile",
+            f"{name} is defined in {directory}, which has no main.py, no __init__.py with a class Model, and no Dockerfile",
             where=where,
             hint="see `definition`",
         )

@@ -32,6 +32,9 @@ def requirements(pack: Pack, variant: str) -> Path | None:
     Raises:
         ConfigError: It has requirements, but no pin of this variant.
     """
+    if pack.kind == "model":  # all of a suite's models name theirs so, and share what they can
+        plain = pack.directory / "requirements.txt"
+        return plain if plain.is_file() else None
     unpinned = pack.directory / "requirements.in"
     if variant == UNPINNED:
         return unpinned if unpinned.is_file() else None
@@ -88,10 +91,31 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         if not places.python(first).exists():
             tell(f"{group}: new environment {places.environment(first)}")
             _run([sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell)
+        if any(pack.kind == "model" for pack in members):
+            _share_torch(places.environment(first))
         for pack in members:
             _install_one(pack, files[pack.name], places, tell)
         _write(note, {"packs": wanted, "python": sys.version})
         tell(f"{group}: installed {', '.join(pack.name for pack in members)}")
+
+
+def _share_torch(environment: Path) -> None:
+    """Let an environment see the packages of this one, torch among them: a model must be measured with the torch that is there."""
+    import site
+
+    (library,) = environment.glob("lib/python*/site-packages")
+    (library / "dlbs_shared.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
+
+
+def _check_torch(pack: Pack, places: Places) -> None:
+    """Raise a LaunchError if installing a model brought a torch of its own."""
+    for name in ("torch", "torchvision", "torchtext"):
+        if any(places.environment(pack).glob(f"lib/python*/site-packages/{name}")):
+            raise LaunchError(
+                f"{pack.name} installs {name}, which must be the one that is there already",
+                where=str(pack.directory),
+                hint="leave it out of requirements.txt and install.py",
+            )
 
 
 def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
@@ -104,6 +128,20 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
         own.install()
         return
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if pack.kind == "model":
+        script = pack.directory / "install.py"
+        if script.is_file():
+            _run(
+                [str(places.python(pack)), "install.py"],
+                f"{pack.name}: install.py",
+                directory=pack.directory,
+                pack=pack,
+                tell=tell,
+            )
+        elif file is not None:
+            _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
+        _check_torch(pack, places)
+        return
     if file is not None:
         _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
     if uses_voir(pack.directory):  # for packs that do not name it themselves
@@ -224,8 +262,10 @@ def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell:
 
 def _digest(pack: Pack, file: Path | None) -> str:
     content = file.read_bytes() if file is not None else b""
-    benchfile = pack.directory / "benchfile.py"
-    return hashlib.sha256(content + b"\0" + (benchfile.read_bytes() if benchfile.is_file() else b"")).hexdigest()
+    for name in ("benchfile.py", "install.py"):
+        script = pack.directory / name
+        content += b"\0" + (script.read_bytes() if script.is_file() else b"")
+    return hashlib.sha256(content).hexdigest()
 
 
 def _read(note: Path) -> dict[str, Any]:

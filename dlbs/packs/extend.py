@@ -15,7 +15,15 @@ from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
 from dlbs.packs.places import Places
 
-__all__ = ["add_packs", "chosen_packs", "option_name", "parameters_of", "starts_itself", "uses_voir"]
+__all__ = [
+    "add_packs",
+    "chosen_packs",
+    "needs_environment",
+    "option_name",
+    "parameters_of",
+    "starts_itself",
+    "uses_voir",
+]
 
 
 def add_packs(config: Config) -> None:
@@ -109,6 +117,13 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         "exp.weight": pack.weight,
         "exp.timeout": pack.max_duration,
     }
+    if pack.kind == "model":
+        if not needs_environment(pack.directory):
+            parameters["pack.python"] = "${runtime.python}"
+        words = pack.argv if isinstance(pack.argv, list) else [word for pair in pack.argv.items() for word in pair]
+        parameters["pack.argv"] = [_text(word) for word in words]
+        parameters["pack.own_batch"] = "exp.replica_batch" not in given
+        return parameters
     if pack.kind == "container":
         parameters.update(
             {"exp.docker": True, "exp.docker_image": pack.image, "exp.num_batches": 10, "exp.num_warmup_batches": 1}
@@ -170,6 +185,11 @@ def starts_itself(directory: Path) -> bool:
         return False
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     return any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body)
+
+
+def needs_environment(directory: Path) -> bool:
+    """Whether a model has dependencies of its own."""
+    return any((directory / name).is_file() for name in ("requirements.txt", "install.py"))
 
 
 def _cases(pack: Pack) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from dlbs.errors import ConfigError
 __all__ = ["TEMPLATES", "new_pack"]
 
 _DIRECTORY = Path(__file__).parent / "templates"
-TEMPLATES = ("benchmark", "container")
+TEMPLATES = ("benchmark", "model", "container")
 
 
 def new_pack(name: str, template: str, destination: Path) -> Path:

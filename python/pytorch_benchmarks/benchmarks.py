@@ -17,6 +17,7 @@ if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` im
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ _STARTED = perf_counter()  # 0.1 s after the interpreter; torch is yet to be imp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark and return the exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 130 interrupted."""
+    """Run one benchmark and return the exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 77 skipped, 130 interrupted."""
     options = parse_options(arguments)
     log = Log()
     code = _guarded(options, sys.argv[1:] if arguments is None else arguments, log)
@@ -121,7 +122,16 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)
-    workload = build_workload(options, device, world, precision)
+    if options.pack:
+        from pytorch_benchmarks.suite.workload import pack_workload
+
+        workload, batch_size = pack_workload(options, device, precision)
+        if batch_size != options.batch_size:  # the model's own; the launcher could not know it
+            log("exp.replica_batch", batch_size)
+            log("exp.effective_batch", batch_size)
+        options = replace(options, batch_size=batch_size)
+    else:
+        workload = build_workload(options, device, world, precision)
     settings |= {"precision": precision.describe(), "compile": options.compile, "cuda_graphs": options.cuda_graphs}
     log_facts(log, options, workload, device, settings)
     if slow_on_this_cpu(precision):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchmarkError", "OutOfMemoryError", "UnknownModelError", "UsageError"]
+__all__ = ["BenchmarkError", "OutOfMemoryError", "SkippedError", "UnknownModelError", "UsageError"]
 
 
 class BenchmarkError(Exception):
@@ -25,3 +25,9 @@ class OutOfMemoryError(BenchmarkError):
     """The model and its batch do not fit into memory. Exit code 3, so that a launcher can tell."""
 
     exit_code = 3
+
+
+class SkippedError(BenchmarkError):
+    """The model does not support what is asked for, which is no failure. Exit code 77, the usual one of tests that were skipped."""
+
+    exit_code = 77

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,10 @@ class Options:
     profile: str = ""
     json: str = ""
     debug: bool = False
+    pack: str = ""
+    pack_args: tuple[str, ...] = ()
+    own_batch: bool = False
+    jit: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,6 +80,8 @@ class _Parser(argparse.ArgumentParser):
             name = unknown[0].split("=")[0]
             close = difflib.get_close_matches(name, known, n=1)
             self.error(f"unknown argument {name}" + (f": did you mean {close[0]}?" if close else ""))
+        if parsed.pack and not parsed.model:
+            parsed.model = os.path.basename(os.path.abspath(parsed.pack))
         if not parsed.model:
             self.error("--model is needed, such as --model alexnet")
         return parsed
@@ -129,6 +136,16 @@ def _passes(value: str) -> tuple[str, ...]:
         if name not in PASSES:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PASSES)}, none")
     return names
+
+
+def _words(value: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(value) if value else []
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is not JSON: {error}") from None
+    if not isinstance(found, list):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a JSON list")
+    return tuple(map(str, found))
 
 
 def _object(value: str) -> dict[str, Any]:
@@ -232,6 +249,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     )
     add("profile", metavar="FILE", help="write a Chrome trace of three more batches")
     add("json", metavar="FILE", help="write all results as one JSON object, too")
+    add("pack", metavar="DIR", help="directory with a class Model(BenchmarkModel), which brings its own data and steps")
+    add("pack_args", type=_words, metavar="JSON", help="with --pack, arguments of the model, as a JSON list")
+    add("own_batch", help="with --pack, the batch size that the model has by default, instead of --batch_size")
+    add("jit", help="with --pack, let the model script itself")
     add("debug", help="print a traceback also for errors that explain themselves")
     return Options(**vars(parser.parse_args(arguments)))
 

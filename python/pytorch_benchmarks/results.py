@@ -51,7 +51,7 @@ def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device:
     Raises:
         BenchmarkError: It is not finite: the numbers would mean nothing.
     """
-    if workload.phase != "training":
+    if workload.phase != "training" or timing.result is None:
         return
     loss = mean(float(timing.result), world, device)
     log("results.loss", loss if math.isfinite(loss) else str(loss))

@@ -25,6 +25,8 @@ printf '\n__exp.end_time__= "%(%Y-%m-%dT%H:%M:%S%z)T"\n' -1
 printf '__exp.exit_code__= %d\n' "$code"
 if [ "$code" -eq 0 ]; then
     echo '__exp.status__= "ok"'
+elif [ "$code" -eq 77 ]; then # what is not supported
+    echo '__exp.status__= "skipped"'
 else
     echo '__exp.status__= "failure"'
 fi

@@ -211,3 +211,35 @@ def test_what_cannot_be_installed_is_an_error_and_is_tried_again(dlbs: Run, work
         assert done.returncode == 2
         assert "requirements.in failed with exit code 1" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_model_is_installed_without_touching_torch(dlbs: Run, workplace: Path) -> None:
+    """The way of adding a model: from the template to a checked and measured one, with a dependency of its own."""
+    assert dlbs("pack", "new", "mymodel", "--template", "model").returncode == 0
+    pack = workplace / "packs" / "mymodel"
+    (pack / "requirements.txt").write_text("six\n")
+    (pack / "network.py").write_text("import six\n" + (pack / "network.py").read_text())
+    assert (
+        "mymodel is not installed"
+        in dlbs("run", "-Pexp.framework=pack", "-Pexp.pack=mymodel", "-Pexp.docker=false").stderr
+    )
+    done = dlbs("pack", "install", "mymodel")
+    assert done.returncode == 0, done.stderr
+    assert dlbs("pack", "check", "mymodel").returncode == 0
+    done = dlbs(
+        "run",
+        "-Pexp.framework=pack",
+        "-Pexp.pack=mymodel",
+        "-Pexp.docker=false",
+        "-Pexp.gpus=",
+        "-Pexp.num_batches=3",
+        "-Pexp.log_dir=logs/model",
+    )
+    assert done.returncode == 0, done.stderr
+    assert records(dlbs, "logs/model")[0]["exp.replica_batch"] == 16
+    library = next((workplace / "base" / "venv" / "models").glob("lib/python*/site-packages"))
+    assert not (library / "torch").exists()
+    (pack / "install.py").write_text(f"from pathlib import Path\nPath({str(library)!r}, 'torch').mkdir()\n")
+    done = dlbs("pack", "install", "mymodel")
+    assert done.returncode == 2
+    assert "mymodel installs torch, which must be the one that is there already" in done.stderr

@@ -1,0 +1,7 @@
+"""Installs what the model needs; never torch. Runs in the environment of the pack."""
+
+import subprocess
+import sys
+
+if __name__ == "__main__":
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "-r", "requirements.txt"])
