@@ -48,6 +48,7 @@ def bisect(dlbs: RunDlbs, path: Path, *flags: str, **environment: str) -> subpro
 LIST = ("--list", "versions.txt", "--good", "0", "--bad", "19")
 
 
+@pytest.mark.integration
 def test_the_first_bad_one_is_found_with_few_measurements(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *LIST)
     assert done.returncode == 0, done.stderr
@@ -55,6 +56,7 @@ def test_the_first_bad_one_is_found_with_few_measurements(dlbs: RunDlbs, measure
     assert len(calls(measure)) <= 2 + 5
 
 
+@pytest.mark.integration
 def test_the_same_command_goes_on_where_it_was_interrupted(dlbs: RunDlbs, measure: Path) -> None:
     bisect(dlbs, measure, *LIST, SKIP=" ".join(map(str, range(1, 19))))  # every one between the ends refuses
     interrupted = measure / "bisect" / "bisect.json"
@@ -69,18 +71,21 @@ def test_the_same_command_goes_on_where_it_was_interrupted(dlbs: RunDlbs, measur
     assert len(calls(measure)) == before
 
 
+@pytest.mark.integration
 def test_what_cannot_be_measured_is_skipped_and_said(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *LIST, SKIP="9 10 12 13")
     assert "one of these is the first that is worse" in done.stdout
     assert "12, 13, 14" in done.stdout
 
 
+@pytest.mark.integration
 def test_what_cannot_be_told_is_measured_again(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *LIST, "--threshold", "5%", SPREAD="0.35")
     assert done.returncode == 0, done.stderr
     assert max(len(list(group)) for _, group in itertools.groupby(sorted(calls(measure)))) > 1
 
 
+@pytest.mark.integration
 def test_another_search_in_the_same_place_is_refused(dlbs: RunDlbs, measure: Path) -> None:
     bisect(dlbs, measure, *LIST)
     done = bisect(dlbs, measure, *LIST, "--threshold", "9%")
@@ -88,6 +93,7 @@ def test_another_search_in_the_same_place_is_refused(dlbs: RunDlbs, measure: Pat
     assert "bisect.json: holds another search (threshold)" in done.stderr
 
 
+@pytest.mark.integration
 def test_ends_that_do_not_differ_are_an_error(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *LIST, FROM="99")
     assert done.returncode == 2
@@ -107,6 +113,7 @@ def git(path: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.integration
 def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure: Path) -> None:
     repo = measure / "repo"
     repo.mkdir()

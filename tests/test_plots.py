@@ -138,6 +138,7 @@ def test_files(tmp_path: Path) -> None:
         save(figure, "/proc/nope/a.png")
 
 
+@pytest.mark.integration
 def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     make_logs(tmp_path / "logs", sweep())
     for kind in ("throughput", "bars", "heatmap"):

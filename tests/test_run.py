@@ -105,6 +105,7 @@ def launcher(directory: Path, body: str) -> str:
     return f"-Pdummy.launcher={path}"
 
 
+@pytest.mark.integration
 def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_path: Path) -> None:
     body = "(trap '' TERM; exec sleep 300) & echo child=$! > pids; sleep 300 & echo other=$! >> pids; wait"
     begin = time.monotonic()
@@ -119,6 +120,7 @@ def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_pat
         wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
+@pytest.mark.integration
 def test_what_is_asked_to_end_has_time_to_tidy_up(dlbs: RunDlbs, tmp_path: Path) -> None:
     body = "sh -c \"trap 'sleep 1; echo tidied up; exit 0' TERM; while :; do sleep 0.1; done\""
     done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pexp.timeout=1")
@@ -191,6 +193,7 @@ def test_sigusr1_stops_after_the_current_experiment(tmp_path: Path) -> None:
     assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"]
 
 
+@pytest.mark.integration
 def test_after_kill_9_the_same_command_runs_what_is_missing(dlbs: RunDlbs, tmp_path: Path) -> None:
     process = start(tmp_path, "-Vdummy.seconds=[0,1.5]")
     wait_for(lambda: list(tmp_path.glob("logs/*.part")) and logs(tmp_path))
@@ -223,6 +226,7 @@ def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new
     assert "anew" in text
 
 
+@pytest.mark.integration
 def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_path: Path) -> None:
     process = start(tmp_path, "-Pdummy.seconds=3")
     wait_for(lambda: list(tmp_path.glob("logs/*.part")))
@@ -281,6 +285,7 @@ def test_processors_are_bound_and_shared_with_nobody(dlbs: RunDlbs, tmp_path: Pa
     assert f"{count + 1} processors, and there are {count}" in refused.stderr
 
 
+@pytest.mark.integration
 def test_retries_keep_the_log_of_each_attempt(dlbs: RunDlbs, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "echo attempt >> count; test $(wc -l < count) -ge 3")
     done = dlbs("run", *DUMMY, flag, "--retries", "3")
@@ -317,6 +322,7 @@ def test_failures_may_stop_a_run(dlbs: RunDlbs, tmp_path: Path, flags: list[str]
     assert ("left" in done.stderr) == bool(flags)
 
 
+@pytest.mark.integration
 def test_the_deadline_stops_what_runs_and_the_same_command_goes_on(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", *DUMMY, "-Vdummy.seconds=[0.1,30,0.2]", "--deadline", "3s")
     assert done.returncode == 1

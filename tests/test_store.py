@@ -102,6 +102,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
         Store(str(tmp_path / "x.db"))
 
 
+@pytest.mark.integration
 def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
     make_logs(tmp_path / "before", [make_record(repeat=n) for n in range(1, 5)])
     make_logs(tmp_path / "after", [make_record(repeat=n, time=15.0, seed=2) for n in range(1, 5)])

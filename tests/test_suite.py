@@ -254,6 +254,7 @@ def test_check_runs_the_proofs(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "FAIL working directory: it left left" in done.stdout
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "flag", ["--compile", "--cuda_graphs", "--data_loader_only", "--channels_last", "--dtype=float16"]
 )
