@@ -135,6 +135,7 @@ def _tables(
     from dlbs.config import load_config
     from dlbs.errors import did_you_mean
     from dlbs.results import tables
+    from dlbs.results.scaling import scaling_tables
     from dlbs.results.scores import score_table
     from dlbs.results.scores import scores as scores_of
 
@@ -160,7 +161,7 @@ def _tables(
             without=["exp.effective_batch", *over],
         )
     if kind != "regular":
-        return tables.scaling_tables(records, declarations, kind, explain=explain)
+        return scaling_tables(records, declarations, kind, explain=explain)
     return tables.regular_tables(records, declarations)
 
 

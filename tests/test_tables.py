@@ -12,7 +12,8 @@ import pytest
 from dlbs.config import load_config
 from dlbs.results.formats import FORMATS, write_tables
 from dlbs.results.records import write_records
-from dlbs.results.tables import Table, custom_tables, regular_tables, scaling_tables
+from dlbs.results.scaling import scaling_tables
+from dlbs.results.tables import Table, custom_tables, regular_tables
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record
 

@@ -20,8 +20,9 @@ from dlbs.logs import STATUSES
 from dlbs.parameters import Parameter, text
 from dlbs.results.plots import Options, draw, svg
 from dlbs.results.records import Record, number, status_of
+from dlbs.results.scaling import devices, scaling_tables
 from dlbs.results.settings import describe, groups, telling_names
-from dlbs.results.tables import Table, devices, regular_tables, scaling_tables
+from dlbs.results.tables import Table, regular_tables
 
 __all__ = ["content_html", "page_html", "tail_of", "write_page"]
 

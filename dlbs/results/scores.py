@@ -11,8 +11,9 @@ from typing import Any
 from dlbs.formatting import short_number
 from dlbs.parameters import Parameter
 from dlbs.results.records import Record, number, status_of
+from dlbs.results.scaling import devices
 from dlbs.results.settings import describe, groups, telling_names
-from dlbs.results.tables import Cell, Table, devices, ordered
+from dlbs.results.tables import Cell, Table, ordered
 
 __all__ = ["Score", "score_table", "scores", "total_score"]
 

@@ -1,0 +1,93 @@
+"""Plots of results, drawn by matplotlib without a screen."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlbs.errors import LogError
+from dlbs.parameters import Parameter
+from dlbs.results.plots.areas import bars, heat_map
+from dlbs.results.plots.lines import scaling, throughput
+from dlbs.results.plots.over_time import series
+from dlbs.results.plots.roofline import roofline
+from dlbs.results.plots.style import SETTINGS, Options, label
+from dlbs.results.records import Record
+from dlbs.results.statistics import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["KINDS", "Options", "draw", "save", "svg"]
+
+
+def draw(
+    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
+) -> Figure:
+    """Draw a figure.
+
+    Args:
+        kind: A key of `KINDS`.
+        records: Experiments; those without a value are left out, and the figure says how many.
+        declarations: Tell which parameters say what an experiment is.
+        options: What can be chosen.
+
+    Raises:
+        LogError: matplotlib is not installed, or there is nothing to draw.
+    """
+    options = options or Options()
+    figure_module = require("matplotlib.figure", "reports")
+    matplotlib = require("matplotlib", "reports")
+    with matplotlib.rc_context(SETTINGS):
+        figure: Figure = figure_module.Figure(figsize=(8, 4.8), layout="constrained")
+        KINDS[kind](figure, list(records), declarations, options)
+        if options.title is not None:
+            figure.axes[0].set_title(label(options.title))
+    return figure
+
+
+def save(figure: Figure, path: str) -> None:
+    """Write a figure to a `.png` or `.svg` file, at once or not at all.
+
+    Raises:
+        LogError: Another kind of file is asked for, or it cannot be written.
+    """
+    target = Path(path)
+    if target.suffix not in {".png", ".svg"}:
+        raise LogError("unknown kind of picture", where=path, hint="name it .png or .svg")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(_rendered(figure, target.suffix[1:]))
+        os.replace(beside, target)
+    except OSError as error:
+        raise LogError(f"cannot be written: {error.strerror or error}", where=path) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text."""
+    return _rendered(figure, "svg").decode()
+
+
+def _rendered(figure: Figure, form: str) -> bytes:
+    matplotlib = require("matplotlib", "reports")
+    out = io.BytesIO()
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(out, format=form, metadata={"Date": None} if form == "svg" else None)
+    return out.getvalue()
+
+
+KINDS: dict[str, Callable[[Figure, list[Record], Mapping[str, Parameter], Options], None]] = {
+    "throughput": throughput,
+    "weak": scaling("weak"),
+    "strong": scaling("strong"),
+    "bars": bars,
+    "series": series,
+    "heatmap": heat_map,
+    "roofline": roofline,
+}

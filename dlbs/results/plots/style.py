@@ -1,0 +1,136 @@
+"""How all plots look, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dlbs.errors import LogError
+from dlbs.formatting import printable
+from dlbs.parameters import text
+from dlbs.results.keys import unit_of
+from dlbs.results.records import Record, number, status_of
+from dlbs.results.settings import groups
+from dlbs.results.statistics import require
+from dlbs.results.tables import ordered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS", "MOST_LINES", "SETTINGS", "Options", "axis_label", "in_order", "label", "left_out", "legend", "plain_ticks", "set_scale", "style",
+    "with_value",
+]  # fmt: skip
+
+
+# Colours that stay apart for all common kinds of colour blindness (Okabe and Ito 2008); markers and dashes tell the same a second time.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
+_MARKERS = "os^Dvx+*"
+_DASHES = ("-", "--", "-.", ":")
+SETTINGS = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",  # texts stay texts: they can be searched, and files stay small
+    "svg.hashsalt": "dlbs",  # the same figure is the same file
+    "text.parse_math": False,  # a dollar in a stranger's name is a dollar
+}
+MOST_LINES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be chosen about a plot.
+
+    Attributes:
+        value: Key of the quantity; None for the usual one.
+        title: Title; None for the usual one.
+        log_scale: Logarithmic axis of the quantity; None decides by its range.
+        peak_tflops: Roofline: peak of the device in 10^12 operations a second; None takes it from the logs, if they know it.
+        peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes a second; None draws no slope.
+    """
+
+    value: str | None = None
+    title: str | None = None
+    log_scale: bool | None = None
+    peak_tflops: float | None = None
+    peak_bandwidth: float | None = None
+
+
+def label(words: str) -> str:
+    """A text for a figure, without control characters and of bounded length."""
+    words = printable(words).replace("\n", " ")
+    return words if len(words) <= 80 else words[:77] + "…"
+
+
+def style(index: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": _MARKERS[(index + index // len(COLOURS)) % len(_MARKERS)],
+        "linestyle": _DASHES[index // len(COLOURS) % len(_DASHES)],
+        "markersize": 5,
+    }
+
+
+def axis_label(key: str, records: Sequence[Record]) -> str:
+    if key == "results.throughput":
+        units = {text(record["results.unit"]) for record in records if record.get("results.unit")}
+        return label(f"throughput, {units.pop() if len(units) == 1 else 'instances'}/s")
+    if key == "results.time":
+        return "batch time, ms"
+    unit = unit_of(key)
+    return label(f"{key}, {unit}" if unit else key)
+
+
+def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> None:
+    positive = [value for value in values if value > 0]
+    wide = bool(positive) and max(positive) / min(positive) > 30
+    if log_scale if log_scale is not None else wide:
+        axes.set_yscale("log")
+        plain_ticks(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def plain_ticks(axis: Any) -> None:
+    """Numbers as `0.5` and `2,000` at the powers of ten: matplotlib's own are formulas, which are switched off here."""
+    ticker = require("matplotlib.ticker", "reports")
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    count = len(axes.get_legend_handles_labels()[0])
+    if count > 1:
+        if count <= 6:
+            axes.legend(fontsize="small")
+        else:
+            figure.legend(loc="outside right upper", fontsize="x-small")
+
+
+def with_value(records: Sequence[Record], key: str) -> list[Record]:
+    good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
+    if not good:
+        raise LogError(f"no experiment that ended well has {key}", hint="dlbs parse LOG shows the keys of a log")
+    return good
+
+
+def left_out(axes: Axes, records: Sequence[Record], drawn: Sequence[Record]) -> None:
+    missing = len(records) - len(drawn)
+    if missing:
+        axes.annotate(
+            f"{missing} of {len(records)} experiments have no value", (0, 1), xycoords="axes fraction",
+            va="bottom", fontsize="small", color="#555555",
+        )  # fmt: skip
+
+
+def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:
+    """Groups of records in the order in which tables show them."""
+    found = groups(records, names)
+    return [found[key] for key in ordered(found, names)]
