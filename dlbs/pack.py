@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,8 +172,11 @@ def show_command(name: str, as_json: bool) -> None:
 @_select
 @_exclude
 @click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where models are proved: cpu, cuda.")
+@click.option(
+    "--model", metavar="NAME", help="Check a model of pytorch_benchmarks instead: the list that a new one has to pass."
+)
 @common_options
-def check_command(names: tuple[str, ...], select: list[str], exclude: list[str], device: str) -> int:
+def check_command(names: tuple[str, ...], select: list[str], exclude: list[str], device: str, model: str | None) -> int:
     """Find what would fail about packs. The exit code is 1 if something would.
 
     Scripts and containers are only looked at; models are run, in a process of their own, to prove that they behave.
@@ -181,17 +184,28 @@ def check_command(names: tuple[str, ...], select: list[str], exclude: list[str],
     \b
     Examples:
       dlbs pack check ornatebench
+      dlbs pack check --model resnet18
     """
-    from dlbs.packs.check import check_pack, run_model_checks
+    from dlbs.packs.check import check_pack, run_model_checks, run_network_checks
 
     failed = 0
+    if model is not None:
+        click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
+        return int(_show_findings(run_network_checks(model)) > 0)
     for pack in _chosen(names, select, exclude):
         click.echo(printable(f"{pack.name}, a {pack.kind}"))
         proved = run_model_checks(pack, device) if pack.kind == "model" else ()
-        for fine, words in itertools.chain(check_pack(pack), proved):
-            failed += not fine
-            click.echo(printable(f"  {'ok  ' if fine else 'FAIL'} {words}"))
+        failed += _show_findings(itertools.chain(check_pack(pack), proved))
     return 1 if failed else 0
+
+
+def _show_findings(findings: Iterable[tuple[bool, str]]) -> int:
+    """Print what was looked at, and return how much of it is not as it should be."""
+    failed = 0
+    for fine, words in findings:
+        failed += not fine
+        click.echo(printable(f"  {'ok  ' if fine else 'FAIL'} {words}"))
+    return failed
 
 
 @click.command("install", context_settings=CONTEXT)

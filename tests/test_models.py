@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from pytorch_benchmarks import model_factory
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks.model_check import CHECKS, CheckError, check_model, expected_output
 from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, register_model
 from pytorch_benchmarks.models.layers import DropPath
 from pytorch_benchmarks.models.model import Model
@@ -58,6 +64,8 @@ TRAINABLE = {
     "vit_b_16": ((3, 224, 224), 86_567_656),
 }
 
+EXPECTED = Path(__file__).parent / "expected"
+
 SMALLER: dict[str, dict[str, int]] = {
     "bert_base": {"sequence_length": 16},
     "gpt2_small": {"sequence_length": 16},
@@ -96,6 +104,77 @@ def test_output_and_targets_fit_each_other(name: str) -> None:
     assert loss.shape == ()
     if model.unit in {"images", "frames"} and name != "unet":
         assert output.shape == (2, model.num_classes)
+
+
+# tinyllama_1b needs 5 GB; it is smollm2_135m with other numbers.
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [name for name in list_models() if name != "tinyllama_1b"])
+def test_expected_output(name: str) -> None:
+    """What seeded weights give for a seeded batch. `EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k NAME` accepts what it is now."""
+    path = EXPECTED / f"{name}.json"
+    found = expected_output(name, **SMALLER.get(name, {}))
+    if os.environ.get("EXPECTTEST_ACCEPT") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    assert path.is_file(), f"EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k {name} writes it"
+    expected = json.loads(path.read_text())
+    assert found["shapes"] == expected["shapes"]
+    scale = max(map(abs, expected["deviations"]))
+    for key in ("means", "deviations", "first"):
+        for one, other in zip(found[key], expected[key], strict=True):
+            assert one == pytest.approx(other, rel=1e-3, abs=1e-3 * scale)
+
+
+@pytest.mark.parametrize("name", ["deep_mnist", "sensor_net"])
+def test_our_models_pass_the_list_for_new_ones(name: str) -> None:
+    found = {title: status for title, status, _ in check_model(name, SMALLER.get(name, {}))}
+    assert set(found) == set(CHECKS)
+    assert "failed" not in found.values()
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_is_exported_described_and_has_options_by_name(name: str) -> None:
+    for check in ("exported", "described", "options"):
+        CHECKS[check](name, SMALLER.get(name, {}))
+
+
+def broken(**changes: Any) -> type[Model]:
+    """A registered model that is not as it should be."""
+
+    class Broken(Model):
+        """Broken on purpose (2026)."""
+
+        title = "Broken"
+        input_shape = (4,)
+        num_classes = 3
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 3)
+            self.unused = torch.nn.Linear(1, 1) if "unused" in changes else None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x) * changes.get("factor", 1.0) + changes.get("noise", 0.0) * torch.rand(1)
+
+    return Broken
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "said"),
+    [
+        ("exported", {}, "is not in __all__"),
+        ("backward", {"unused": True}, "no gradient reaches unused.weight"),
+        ("forward", {"factor": float("inf")}, "the loss is"),
+        ("autocast", {"factor": float("nan")}, "under autocast the loss is nan"),
+        ("expected output", {}, "EXPECTTEST_ACCEPT=1"),
+    ],
+)
+def test_the_list_finds_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, check: str, changes: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setitem(model_factory._BUILDERS, "broken", broken(**changes))
+    with pytest.raises(CheckError, match=said):
+        CHECKS[check]("broken", {})
 
 
 def test_inference_changes_no_weights_and_records_no_gradients() -> None:

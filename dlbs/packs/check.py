@@ -17,7 +17,7 @@ from dlbs.packs.environments import UNPINNED
 from dlbs.packs.extend import needs_environment, starts_itself, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["Finding", "check_pack", "run_model_checks"]
+__all__ = ["Finding", "check_pack", "run_model_checks", "run_network_checks"]
 
 Finding = tuple[bool, str]  # whether it is fine, and what was looked at
 
@@ -29,6 +29,16 @@ def check_pack(pack: Pack) -> Iterator[Finding]:
         yield from _check_benchmark(pack)
     if pack.kind == "container":
         yield from _check_container(pack)
+
+
+def run_network_checks(name: str) -> Iterator[Finding]:
+    """Go through the list that a model of pytorch_benchmarks has to pass, in a process of its own.
+
+    Args:
+        name: Of a registered model.
+    """
+    command = [sys.executable, "-m", "pytorch_benchmarks.model_check", name]
+    yield from _said(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
 def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
@@ -47,6 +57,11 @@ def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
         raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
     command = [python, "-m", "pytorch_benchmarks.suite.check", str(pack.directory), "--device", device]
     environment = {**os.environ, **places.variables(pack), "PYTHONPATH": str(dlbs_root() / "python")}
+    yield from _said(command, environment)
+
+
+def _said(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:
+    """What a program of checks says, a JSON line for each thing that it looked at."""
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     looked = 0
     for line in done.stdout.splitlines():

@@ -13,7 +13,7 @@ from pytorch_benchmarks import models
 from pytorch_benchmarks.errors import UnknownModelError
 from pytorch_benchmarks.models.model import Model
 
-__all__ = ["ModelFactory", "UnknownModelError", "get_model", "list_models", "register_model"]
+__all__ = ["ModelFactory", "UnknownModelError", "builder_of", "get_model", "list_models", "register_model"]
 
 Builder = Callable[..., Model]
 BuilderType = TypeVar("BuilderType", bound=Builder)
@@ -64,12 +64,21 @@ def get_model(name: str, **options: Any) -> Model:
         from pytorch_benchmarks.providers import provided_model
 
         return provided_model(name, **options)
+    return builder_of(name)(**options)
+
+
+def builder_of(name: str) -> Builder:
+    """The class or function that is registered under a name.
+
+    Raises:
+        UnknownModelError: The message names the closest models.
+    """
     builders = _load()
     if name not in builders:
         close = difflib.get_close_matches(name, builders, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(builders))}"
         raise UnknownModelError(f"unknown model {name!r}: {hint}")
-    return builders[name](**options)
+    return builders[name]
 
 
 class ModelFactory:

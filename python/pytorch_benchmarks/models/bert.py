@@ -74,6 +74,6 @@ class Bert(LanguageModel):
 
 
 @register_model("bert_base")
-def bert_base(sequence_length: int = 128, dropout: float = 0.1) -> Bert:
+def bert_base(*, sequence_length: int = 128, dropout: float = 0.1) -> Bert:
     """BERT base, 12 layers; instances are sequences of 128 tokens, which most of its training used."""
     return Bert("BERT base", width=768, depth=12, heads=12, sequence_length=sequence_length, dropout=dropout)

@@ -73,6 +73,6 @@ class ConvNeXt(Model):
 
 
 @register_model("convnext_tiny")
-def convnext_tiny(drop_path: float = 0.1) -> ConvNeXt:
+def convnext_tiny(*, drop_path: float = 0.1) -> ConvNeXt:
     """ConvNeXt-T."""
     return ConvNeXt("ConvNeXt-T", widths=(96, 192, 384, 768), depths=(3, 3, 9, 3), drop_path=drop_path)

@@ -36,7 +36,7 @@ class Dlrm(Model):
     num_classes = 2
     numbers, width = 13, 16
 
-    def __init__(self, max_rows: int = 100_000) -> None:
+    def __init__(self, *, max_rows: int = 100_000) -> None:
         super().__init__()
         if max_rows < 0:
             raise TypeError(f"max_rows must be 0 (all) or more, not {max_rows}")

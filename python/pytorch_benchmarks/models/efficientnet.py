@@ -81,6 +81,6 @@ class EfficientNet(Model):
 
 
 @register_model("efficientnet_b0")
-def efficientnet_b0(dropout: float = 0.2, drop_path: float = 0.2) -> EfficientNet:
+def efficientnet_b0(*, dropout: float = 0.2, drop_path: float = 0.2) -> EfficientNet:
     """EfficientNet-B0."""
     return EfficientNet(dropout, drop_path)

@@ -47,6 +47,6 @@ class GPT2(LanguageModel):
 
 
 @register_model("gpt2_small")
-def gpt2_small(sequence_length: int = 1024, dropout: float = 0.0) -> GPT2:
+def gpt2_small(*, sequence_length: int = 1024, dropout: float = 0.0) -> GPT2:
     """GPT-2, the smallest, 12 layers; instances are sequences of 1024 tokens. Trained without dropout unless asked for."""
     return GPT2("GPT-2 small", width=768, depth=12, heads=12, sequence_length=sequence_length, dropout=dropout)

@@ -132,7 +132,7 @@ class Llama(Generator):
 
 
 @register_model("smollm2_135m")
-def smollm2_135m(sequence_length: int = 128, new_tokens: int = 16) -> Llama:
+def smollm2_135m(*, sequence_length: int = 128, new_tokens: int = 16) -> Llama:
     """SmolLM2-135M (Ben Allal et al., arXiv:2502.02737): prompts of 128 tokens, answers of 16."""
     return Llama(
         "SmolLM2-135M",
@@ -150,7 +150,7 @@ def smollm2_135m(sequence_length: int = 128, new_tokens: int = 16) -> Llama:
 
 
 @register_model("tinyllama_1b")
-def tinyllama_1b(sequence_length: int = 512, new_tokens: int = 64) -> Llama:
+def tinyllama_1b(*, sequence_length: int = 512, new_tokens: int = 64) -> Llama:
     """TinyLlama-1.1B (Zhang et al., arXiv:2401.02385): prompts of 512 tokens, answers of 64."""
     return Llama(
         "TinyLlama-1.1B",

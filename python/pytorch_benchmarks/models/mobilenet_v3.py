@@ -76,7 +76,7 @@ class MobileNetV3Large(Model):
     title = "MobileNetV3-Large"
     input_shape = (3, 224, 224)
 
-    def __init__(self, dropout: float = 0.2) -> None:
+    def __init__(self, *, dropout: float = 0.2) -> None:
         super().__init__()
         layers: list[nn.Module] = [*_convolution(3, 16, 3, stride=2), _SWISH()]
         channels = 16

@@ -35,7 +35,7 @@ class UNet(Model):
     title = "U-Net"
     num_classes = 2
 
-    def __init__(self, side: int = 572) -> None:
+    def __init__(self, *, side: int = 572) -> None:
         super().__init__()
         if side < 188 or side % 16 != 12:
             raise TypeError(f"side must be 188, 204, 220, … in steps of 16, not {side}")
