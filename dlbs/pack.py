@@ -1,24 +1,18 @@
-"""The verb `pack`: benchmarks that are added from outside."""
+"""The verb `pack`: benchmarks, models and containers that are added from outside. Environments and containers have modules of their own."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from dlbs.cli import CONTEXT, LazyGroup, common_options, names_option
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.cli import CONTEXT, LazyGroup, common_options
 from dlbs.formatting import printable
-from dlbs.packs.definition import find_pack, find_packs, pack_path, select
-
-if TYPE_CHECKING:
-    from dlbs.packs.definition import Pack
+from dlbs.packs.choice import chosen, exclude_option, names_argument, select_option
+from dlbs.packs.definition import Pack, find_pack, find_packs, pack_path
 
 __all__ = ["pack_command"]
 
@@ -33,13 +27,13 @@ _HERE = "dlbs.pack"
         "list": (f"{_HERE}:list_command", "List the packs that are found."),
         "show": (f"{_HERE}:show_command", "Show what a pack is."),
         "check": (f"{_HERE}:check_command", "Find what would fail about packs."),
-        "install": (f"{_HERE}:install_command", "Make the environments of packs."),
-        "prepare": (f"{_HERE}:prepare_command", "Download and make what packs need."),
-        "pin": (f"{_HERE}:pin_command", "Write exact versions of what packs need."),
-        "build": (f"{_HERE}:build_command", "Build the images of containers."),
-        "publish": (f"{_HERE}:publish_command", "Push the image of a container."),
-        "predict": (f"{_HERE}:predict_command", "Let a container predict."),
-        "shell": (f"{_HERE}:shell_command", "Open a shell in the environment of a pack."),
+        "install": ("dlbs.pack_install:install_command", "Make the environments of packs."),
+        "prepare": ("dlbs.pack_install:prepare_command", "Download and make what packs need."),
+        "pin": ("dlbs.pack_install:pin_command", "Write exact versions of what packs need."),
+        "build": ("dlbs.pack_containers:build_command", "Build the images of containers."),
+        "publish": ("dlbs.pack_containers:publish_command", "Push the image of a container."),
+        "predict": ("dlbs.pack_containers:predict_command", "Let a container predict."),
+        "shell": ("dlbs.pack_install:shell_command", "Open a shell in the environment of a pack."),
     },
     context_settings=CONTEXT,
 )
@@ -54,31 +48,6 @@ def pack_command() -> None:
       dlbs pack install ornatebench && dlbs pack prepare ornatebench
       dlbs run -Pexp.framework=pack -Pexp.pack=ornatebench -Pexp.docker=false
     """
-
-
-def _tell(line: str) -> None:
-    click.echo(printable(line), err=True)
-
-
-def _chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str]) -> list[Pack]:
-    """Packs by name or path, and selected ones.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    packs = [find_pack(name) for name in names]
-    if chosen or excluded:
-        packs += select(find_packs().values(), chosen, excluded)
-    if not packs:
-        raise ConfigError(
-            "which pack?", where="NAME", hint="dlbs pack list shows them; --select takes a tag or a group"
-        )
-    return list({pack.name: pack for pack in packs}.values())
-
-
-_names = click.argument("names", metavar="[NAME]...", nargs=-1)
-_select = names_option("--select", "Packs with one of these words as name, tag or install group.")
-_exclude = names_option("--exclude", "Of them, leave out those with one of these words.")
 
 
 @click.command("new", context_settings=CONTEXT)
@@ -106,8 +75,8 @@ def new_command(name: str, template: str, dest: str) -> None:
 
 
 @click.command("list", context_settings=CONTEXT)
-@_select
-@_exclude
+@select_option
+@exclude_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
 def list_command(select: list[str], exclude: list[str], as_json: bool) -> None:
@@ -168,9 +137,9 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 @click.command("check", context_settings=CONTEXT)
-@_names
-@_select
-@_exclude
+@names_argument
+@select_option
+@exclude_option
 @click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where models are proved: cpu, cuda.")
 @click.option(
     "--model", metavar="NAME", help="Check a model of pytorch_benchmarks instead: the list that a new one has to pass."
@@ -192,7 +161,7 @@ def check_command(names: tuple[str, ...], select: list[str], exclude: list[str],
     if model is not None:
         click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
         return int(_show_findings(run_network_checks(model)) > 0)
-    for pack in _chosen(names, select, exclude):
+    for pack in chosen(names, select, exclude):
         click.echo(printable(f"{pack.name}, a {pack.kind}"))
         proved = run_model_checks(pack, device) if pack.kind == "model" else ()
         failed += _show_findings(itertools.chain(check_pack(pack), proved))
@@ -206,206 +175,3 @@ def _show_findings(findings: Iterable[tuple[bool, str]]) -> int:
         failed += not fine
         click.echo(printable(f"  {'ok  ' if fine else 'FAIL'} {words}"))
     return failed
-
-
-@click.command("install", context_settings=CONTEXT)
-@_names
-@_select
-@_exclude
-@click.option(
-    "--variant",
-    metavar="NAME",
-    help="Requirements to install: unpinned, cpu, cuda, rocm; by default what the pack says.",
-)
-@click.option("--force", is_flag=True, help="Make the environment anew.")
-@common_options
-def install_command(
-    names: tuple[str, ...], select: list[str], exclude: list[str], variant: str | None, force: bool
-) -> None:
-    """Make the environments of packs, one for each install group, under DLBS_BASE. Nothing happens if nothing has changed.
-
-    \b
-    Examples:
-      dlbs pack install ornatebench
-      dlbs pack install --select torch --variant cuda --force
-    """
-    from dlbs.packs.environments import install
-
-    install(_chosen(names, select, exclude), variant=variant, force=force, tell=_tell)
-
-
-@click.command("prepare", context_settings=CONTEXT)
-@_names
-@_select
-@_exclude
-@click.option("--force", is_flag=True, help="Prepare again.")
-@common_options
-def prepare_command(names: tuple[str, ...], select: list[str], exclude: list[str], force: bool) -> None:
-    """Run prepare.py of packs in their environments, once: data go to DLBS_DATA_DIR, weights to XDG_CACHE_HOME.
-
-    \b
-    Examples:
-      dlbs pack prepare ornatebench
-    """
-    from dlbs.packs.environments import prepare
-
-    prepare(_chosen(names, select, exclude), force=force, tell=_tell)
-
-
-@click.command("pin", context_settings=CONTEXT)
-@_names
-@_select
-@_exclude
-@click.option("--variant", metavar="NAME", required=True, help="cpu, cuda or rocm: what the versions are for.")
-@click.option(
-    "--index", metavar="URL", multiple=True, help="A further package index, for builds of this variant. Repeatable."
-)
-@common_options
-def pin_command(
-    names: tuple[str, ...], select: list[str], exclude: list[str], variant: str, index: tuple[str, ...]
-) -> None:
-    """Write requirements.VARIANT.txt beside requirements.in: every package with its exact version.
-
-    \b
-    Examples:
-      dlbs pack pin --select torch --variant cuda
-    """
-    from dlbs.packs.environments import pin
-
-    pin(_chosen(names, select, exclude), variant, index=index, tell=_tell)
-
-
-@click.command("build", context_settings=CONTEXT)
-@_names
-@_select
-@_exclude
-@click.option("--image", default="", metavar="IMAGE", help="Another name for the image, of one pack.")
-@click.option(
-    "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Argument of docker build. Repeatable."
-)
-@click.option("--network", default="", metavar="NAME", help="Network while it is built, such as host.")
-@click.option("--pull", is_flag=True, help="Pull it instead, and build it only if it cannot be pulled.")
-@common_options
-def build_command(
-    names: tuple[str, ...],
-    select: list[str],
-    exclude: list[str],
-    image: str,
-    build_args: tuple[str, ...],
-    network: str,
-    pull: bool,
-) -> None:
-    """Build the images of container packs.
-
-    \b
-    Examples:
-      dlbs pack build tutorial
-      dlbs pack build tutorial --build-arg BASE=python:3.12-slim --image tutorial:mine
-      dlbs pack build tutorial --pull
-    """
-    from dlbs.packs.images import build_image, pull_image
-
-    packs = _chosen(names, select, exclude)
-    if image and len(packs) > 1:
-        raise ConfigError("several packs cannot have one image", where=f"--image {image}", hint="name one pack")
-    for given in build_args:
-        if "=" not in given:
-            raise ConfigError(
-                f"{given!r} is not NAME=VALUE", where="--build-arg", hint="write --build-arg BASE=python:3.12"
-            )
-    arguments = dict(given.split("=", 1) for given in build_args)
-    for pack in packs:
-        if not (pull and pull_image(pack, image=image, tell=_tell)):
-            build_image(pack, image=image, build_args=arguments, network=network, tell=_tell)
-
-
-@click.command("publish", context_settings=CONTEXT)
-@click.argument("name")
-@click.option(
-    "--repository",
-    default="",
-    metavar="IMAGE",
-    help="Where to, registry.example.org/me/model:1.0; the image's own name by default.",
-)
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@common_options
-def publish_command(name: str, repository: str, dry_run: bool) -> None:
-    """Push the image of a container pack to a registry, where docker is logged in.
-
-    \b
-    Examples:
-      dlbs pack publish tutorial --repository registry.example.org/me/tutorial:1.0 --dry-run
-    """
-    from dlbs.packs.images import publish_image
-
-    publish_image(find_pack(name), repository, dry_run=dry_run, tell=_tell)
-
-
-@click.command("predict", context_settings=CONTEXT)
-@click.argument("name")
-@click.option(
-    "--input-files", required=True, multiple=True, metavar="FILE", help="JSON lines to predict for. Repeatable."
-)
-@click.option("--output", required=True, metavar="FILE", help="Where the outputs go, one a line.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), metavar="N", help="Instances that a container gets at once; all by default."
-)
-@click.option("--device", type=int, default=-1, show_default=True, help="Number of the GPU; -1 is the CPU.")
-@click.option("--image", default="", metavar="IMAGE", help="Another image than the pack's own.")
-@common_options
-def predict_command(
-    name: str, input_files: tuple[str, ...], output: str, batch_size: int | None, device: int, image: str
-) -> None:
-    """Let a container pack predict for JSON lines; the outputs are in the order of the inputs.
-
-    \b
-    Examples:
-      dlbs pack predict tutorial --input-files in.jsonl --output out.jsonl
-    """
-    from dlbs.packs.container_model import load_model
-    from dlbs.packs.jsonlines import iterate_jsonl_files, write_jsonl_file
-
-    pack = find_pack(name)
-    if pack.kind != "container":
-        raise LaunchError(
-            f"{pack.name} is a {pack.kind}", where=pack.where, hint="containers predict; see dlbs pack list"
-        )
-    model = load_model(pack, image=image, device=device)
-    inputs = list(iterate_jsonl_files(input_files))
-    size = batch_size or max(1, len(inputs))
-
-    def outputs() -> Iterator[object]:
-        for start in range(0, len(inputs), size):
-            for value in model.predict_batch(inputs[start : start + size]):
-                yield value if isinstance(value, dict) else {"output": value}
-
-    count = write_jsonl_file(output, outputs())
-    _tell(f"{count} outputs → {output}")
-
-
-@click.command("shell", context_settings=CONTEXT)
-@click.argument("name")
-@click.argument("command", metavar="[COMMAND]...", nargs=-1)
-@common_options
-def shell_command(name: str, command: tuple[str, ...]) -> int:
-    """Open a shell in the directory and the environment of a pack, or run one command there.
-
-    \b
-    Examples:
-      dlbs pack shell ornatebench
-      dlbs pack shell ornatebench -- voir --dash main.py
-    """
-    from dlbs.packs.places import Places
-
-    pack, places = find_pack(name), Places.of()
-    if not places.python(pack).exists():
-        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {name}")
-    path = f"{places.python(pack).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(places.environment(pack))}
-    if not command:
-        _tell(f"{pack.name}: exit leaves its environment")
-    words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
-    try:
-        return subprocess.run(words, cwd=pack.directory, env=environment, check=False).returncode
-    except OSError as error:
-        raise LaunchError(f"cannot be started: {error.strerror}", where=words[0]) from None

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlbs.results import cache as cache_module
-from dlbs.results import logfiles
-from dlbs.results.logfiles import KINDS, Reading, Record, read_logs
+from dlbs.results import logfiles, onelog
+from dlbs.results.findings import KINDS
+from dlbs.results.logfiles import Reading, Record, read_logs
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
 
@@ -116,9 +117,9 @@ def test_a_value_of_ten_megabytes(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_too_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfiles, "_FIRST_BLOCK", 100)
-    monkeypatch.setattr(logfiles, "_BLOCK", 100)
-    monkeypatch.setattr(logfiles, "_LONGEST", 1000)
+    monkeypatch.setattr(onelog, "_FIRST_BLOCK", 100)
+    monkeypatch.setattr(onelog, "_BLOCK", 100)
+    monkeypatch.setattr(onelog, "_LONGEST", 1000)
     log = tmp_path / "a.log"
     log.write_bytes(PLAIN + b'__exp.long__= "' + b"x" * 5000 + b'"\n__exp.end__= 1\n__exp.bad__= ?\n')
     records, reading = read(log)
@@ -160,12 +161,12 @@ def test_all_lines_at_once_give_what_they_give_one_by_one(lines: list[str], ends
         torn = index == len(lines) - 1 and not ends and pair is not None and isinstance(pair[1], (int, float))
         if pair is not None and not torn:
             expected[pair[0]] = pair[1]
-    before = logfiles._FIRST_BLOCK, logfiles._BLOCK
-    logfiles._FIRST_BLOCK = logfiles._BLOCK = block
+    before = onelog._FIRST_BLOCK, onelog._BLOCK
+    onelog._FIRST_BLOCK = onelog._BLOCK = block
     try:
-        found = logfiles._read_log("a.log", io.BytesIO(text.encode("utf-8", "surrogatepass")), []) or {}
+        found = onelog.read_log("a.log", io.BytesIO(text.encode("utf-8", "surrogatepass")), []) or {}
     finally:
-        logfiles._FIRST_BLOCK, logfiles._BLOCK = before
+        onelog._FIRST_BLOCK, onelog._BLOCK = before
     found.pop("exp.log_file", None)
     assert repr(found) == repr(expected) or found == expected
 

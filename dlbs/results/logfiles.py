@@ -1,105 +1,27 @@
-"""Read log files, plain, compressed or in archives, into records: fast, whatever is in them, and only what changed since the last time."""
+"""Read log files, plain, compressed or in archives: in several processes where that is faster, and only what changed since the last time."""
 
 from __future__ import annotations
 
-import codecs
 import glob
 import gzip
-import io
 import marshal
 import os
-import re
 import tarfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, field
-from typing import IO, Any
-
-import orjson
+from dataclasses import astuple
+from typing import IO
 
 from dlbs.errors import LogError
-from dlbs.logs import parse_line
+from dlbs.results.findings import Finding, Reading
+from dlbs.results.onelog import Record, read_log
 
-__all__ = ["KINDS", "Finding", "Reading", "Record", "find_logs", "read_logs"]
-
-Record = dict[str, Any]
+__all__ = ["Reading", "Record", "find_logs", "read_logs"]
 
 _LOG_ENDINGS = (".log", ".log.gz", ".log.part")
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
-_FIRST_BLOCK = 256 << 10  # bytes that are read at first: most logs are smaller, and a large buffer costs time
-_BLOCK = 8 << 20  # bytes that are read at once after that
-_LONGEST = 64 << 20  # bytes of the longest line that is still a value
 _TOGETHER = 200  # logs that a process gets at once
 _WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
-
-KINDS = {
-    "unreadable": "cannot be read",
-    "broken": "has the form of a result, but its value is not JSON",
-    "long": f"a value of more than {_LONGEST >> 20} MiB, left out",
-    "torn": "the file ends in the middle of this line, which was left out",
-    "encoding": "not UTF-8, read as Windows-1252",
-    "binary": "binary data among the lines, left out",
-    "repeated": "stands more than once with different values; the last one holds",
-    "unfinished": "still being written, or interrupted",
-    "empty": "holds no experiment",
-}
-ERRORS = frozenset({"unreadable", "broken"})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about a log that its reader should know.
-
-    Attributes:
-        kind: A key of `KINDS`, which says what it means.
-        where: `file` or `file:line`.
-        detail: What exactly; may be empty.
-    """
-
-    kind: str
-    where: str
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class Reading:
-    """What was noticed while logs were read.
-
-    Attributes:
-        findings: In the order of the logs.
-        logs: How many logs were read.
-        unchanged: How many of them came from the cache.
-        paths: The logs that were read.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    logs: int = 0
-    unchanged: int = 0
-    paths: set[str] = field(default_factory=set)
-
-    def of(self, kind: str) -> list[Finding]:
-        """The findings of one kind."""
-        return [finding for finding in self.findings if finding.kind == kind]
-
-    @property
-    def errors(self) -> list[Finding]:
-        """Findings by which a result may be lost."""
-        return [finding for finding in self.findings if finding.kind in ERRORS]
-
-    def messages(self, most: int = 3) -> list[str]:
-        """One line for each kind that was found: how many, what it means, and where the first ones are."""
-        counts = Counter(finding.kind for finding in self.findings)
-        lines = []
-        for kind, meaning in KINDS.items():
-            if not counts[kind]:
-                continue
-            shown = [
-                f"{found.where} ({found.detail})" if found.detail else found.where for found in self.of(kind)[:most]
-            ]
-            more = f", and {counts[kind] - most} more" if counts[kind] > most else ""
-            lines.append(f"{counts[kind]} {kind}: {meaning}: {', '.join(shown)}{more}")
-        return lines
 
 
 def find_logs(paths: Iterable[str]) -> dict[str, str]:
@@ -224,7 +146,7 @@ def read_file(path: str) -> Read:
     findings: list[Finding] = []
     try:
         for name, stream in _streams(path):
-            record = _read_log(name, stream, findings)
+            record = read_log(name, stream, findings)
             if record:
                 records.append(record)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
@@ -250,136 +172,3 @@ def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
     else:
         with open(path, "rb", buffering=0) as plain:
             yield path, plain
-
-
-def _read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | None:
-    record: Record = {}
-    noticed: list[Finding] = []
-    results: Counter[str] = Counter()
-    number = 0  # lines before the block
-    binary = False
-    for block in _blocks(stream):
-        if block.startswith(_TOO_LONG):
-            noticed.append(Finding("long", f"{name}:{number + 1}"))
-        if not binary and b"\0" in block:
-            binary = True
-            noticed.append(Finding("binary", f"{name}:{number + block.count(_END, 0, block.index(0)) + 1}"))
-        keys, values = _keys_and_values(block, name, number, noticed)
-        before = len(record)
-        record.update(zip(keys, values, strict=True))
-        if before or len(record) != len(keys):
-            results.update(key for key in keys if key.startswith("results."))
-        number += block.count(_END)
-    noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in results.items() if count > 1]
-    if not record:
-        findings += [*noticed, Finding("empty", name)]
-        return None
-    if name.endswith(".part"):
-        noticed.append(Finding("unfinished", name))
-        record["exp.status"] = "unfinished"
-    findings += noticed
-    record["exp.log_file"] = name  # where it lies now, not where it was written
-    return record
-
-
-_END = b"\n"
-_DROPPED = b"#"
-_TOO_LONG = b"# a value that is too long"
-_MAY_BE_VALUE = re.compile(rb"[ \t]*(?:_?$|__)")
-
-
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines; the last one may lack its line end.
-
-    Ordinary output is never gathered: of a long line that is no value only a mark is kept, so memory stays bounded.
-    """
-    block = stream.read(_FIRST_BLOCK)
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what some shells make of `>`
-        stream = io.BytesIO((block + stream.read()).decode("utf-16", "replace").encode())
-        block = stream.read(_FIRST_BLOCK)
-    block = block.removeprefix(codecs.BOM_UTF8)
-    carried = b""  # the beginning of a line whose end has not been read yet
-    while block:
-        end = block.rfind(_END) + 1
-        if end:
-            yield carried + block[:end] if carried else block[:end]
-            carried = block[end:]
-        elif not carried.startswith(_DROPPED):
-            carried += block
-        if not _MAY_BE_VALUE.match(carried):
-            carried = carried and _DROPPED if not carried.startswith(_TOO_LONG) else carried
-        elif len(carried) > _LONGEST:
-            carried = _TOO_LONG
-        block = stream.read(_BLOCK)
-    if carried:
-        yield carried
-
-
-def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
-    """What stands in a block of lines, before which there are `number` lines in the file."""
-    text = b"\n" + block
-    read = _all_at_once(text) if block.endswith(_END) else None
-    return _one_by_one(text, name, number, noticed) if read is None else read
-
-
-_RUNS = re.compile(rb"\n[ \t]*__[^\n]*(?:\n[ \t]*__[^\n]*)*")
-_ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
-
-
-def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
-    """Keys and values of lines that are all as they should be, by making one JSON list of them; None if they are not.
-
-    A JSON parser for each value would cost three times as much. A line that is not one key and one value makes the text invalid, or changes
-    the number of things in the list; then each line is looked at by itself.
-    """
-    lines = b"".join(_RUNS.findall(text))
-    if not lines:
-        return [], []
-    if b"\\" in lines and _ODD_KEY.search(lines):
-        return None
-    inside = lines.replace(b"__=", b'",')
-    listed = inside.replace(b"\n__", b',"')
-    count = len(inside) - len(listed)
-    if len(lines) - len(inside) != count:  # each replacement is one byte shorter, so this counts them
-        return None
-    try:
-        things = orjson.loads(b"[%b]" % listed[1:])
-        keys = things[::2]
-        joined = "".join(keys)
-        if len(things) != 2 * count or joined.split(None, 1) != [joined] or "" in keys:
-            return None
-    except (orjson.JSONDecodeError, TypeError):
-        return None
-    return keys, things[1::2]
-
-
-def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
-    """Keys and values of lines of which some are not as they should be, which is noticed."""
-    keys, values = [], []
-    at = 0
-    for found in _KEY_LINES.finditer(text):
-        number += text.count(_END, at, found.start() + 1)
-        at = found.start() + 1
-        where = f"{name}:{number}"
-        torn = found.end() == len(text)  # a line end follows any other line
-        try:
-            line = found[0].decode()
-        except UnicodeDecodeError:
-            line = found[0].decode("cp1252", "replace")
-            noticed.append(Finding("encoding", where))
-        try:
-            pair = parse_line(line[1:])
-        except LogError as error:
-            noticed.append(Finding("torn", where) if torn else Finding("broken", where, error.what))
-            continue
-        if pair is None:
-            continue
-        if torn and isinstance(pair[1], (int, float)):
-            noticed.append(Finding("torn", where))  # a number without its end is still a number, but another one
-            continue
-        keys.append(pair[0])
-        values.append(pair[1])
-    return keys, values
-
-
-_KEY_LINES = re.compile(rb"\n[ \t]*__[^\n]*")
