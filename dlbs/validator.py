@@ -233,7 +233,7 @@ class Validator:
                 if inputs.is_file()
                 else (f"{name} has no inputs: {inputs}", "write one JSON object a line there, or set pack.inputs")
             )
-        if kind == "model" and experiment.get("exp.docker"):
+        if kind in {"benchmark", "model"} and experiment.get("exp.docker"):
             return None  # it runs with the Python of its image
         if (
             not self.slurm

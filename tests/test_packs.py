@@ -172,6 +172,35 @@ def test_what_the_user_sets_wins_and_grids_go_over_options(dlbs: RunDlbs, tmp_pa
     assert [one["pack.argv"][1] for one in made] == [4, 5]
 
 
+def test_scripts_run_on_bare_metal_unless_an_image_is_given(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_pack(tmp_path / "packs" / "mine")
+    for flags, expected in (
+        ((), False),
+        (("-Pexp.docker_image=i",), True),
+        (("-Pexp.docker_image=i", "-Pexp.docker=false"), False),
+    ):
+        done = dlbs("build", "--resolve", "-Pexp.framework=pack", "-Pexp.pack=mine", *flags)
+        assert json.loads(done.stdout)[0]["exp.docker"] is expected
+
+
+def test_odd_options_are_text(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_pack(tmp_path / "packs" / "mine", 'mine: {argv: {"--it\'s": null}}')
+    (one,) = experiments(dlbs, "-Pexp.framework=pack", "-Pexp.pack=mine")
+    assert one["pack.argv"] == ["--it's"]
+
+
+def test_what_needs_no_environment_gets_none(dlbs: RunDlbs, tmp_path: Path) -> None:
+    for name, files in (("box", {"Dockerfile": ""}), ("net", {"__init__.py": "class Model: pass"})):
+        (tmp_path / "packs" / name).mkdir(parents=True)
+        for file, content in files.items():
+            (tmp_path / "packs" / name / file).write_text(content)
+    done = dlbs("pack", "install", "box", "net", DLBS_BASE=str(tmp_path / "base"))
+    assert done.returncode == 0
+    assert "box: a container, which dlbs pack build makes" in done.stderr
+    assert "net: it needs nothing of its own" in done.stderr
+    assert not (tmp_path / "base").exists()
+
+
 def test_argv_may_be_a_list_with_references(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_pack(tmp_path / "packs" / "mine", 'mine: {argv: [train, "--dtype", "${exp.dtype}", 5]}')
     (one,) = experiments(dlbs, "-Pexp.framework=pack", "-Pexp.pack=mine", "-Pexp.dtype=float16")

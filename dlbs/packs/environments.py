@@ -16,6 +16,7 @@ from typing import Any
 from dlbs.documents import write_atomically
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.packs.definition import Pack
+from dlbs.packs.extend import needs_environment, uses_voir
 from dlbs.packs.places import Places
 
 __all__ = ["install", "pin", "prepare", "requirements"]
@@ -23,7 +24,6 @@ __all__ = ["install", "pin", "prepare", "requirements"]
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
-VARIANTS = ("cpu", "cuda", "rocm")
 
 
 def requirements(pack: Pack, variant: str) -> Path | None:
@@ -66,7 +66,12 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
     places = Places.of()
     grouped: dict[str, list[Pack]] = {}
     for pack in packs:
-        grouped.setdefault(pack.install_group, []).append(pack)
+        if pack.kind == "container":
+            tell(f"{pack.name}: a container, which dlbs pack build makes")
+        elif pack.kind == "model" and not needs_environment(pack.directory):
+            tell(f"{pack.name}: it needs nothing of its own")
+        else:
+            grouped.setdefault(pack.install_group, []).append(pack)
     for group, members in grouped.items():
         files = {pack.name: requirements(pack, variant or pack.install_variant) for pack in members}
         first = members[0]
@@ -120,7 +125,6 @@ def _check_torch(pack: Pack, places: Places) -> None:
 
 def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
     from dlbs.packs.benchfile import benchfile_of
-    from dlbs.packs.extend import uses_voir
 
     own = benchfile_of(pack)
     if own is not None and own.overrides("install"):

@@ -124,6 +124,8 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         parameters["pack.argv"] = [_text(word) for word in words]
         parameters["pack.own_batch"] = "exp.replica_batch" not in given
         return parameters
+    if pack.kind == "benchmark":  # it has an environment; an image must be given
+        parameters["exp.docker"] = "exp.docker_image" in given
     if pack.kind == "container":
         parameters.update(
             {"exp.docker": True, "exp.docker_image": pack.image, "exp.num_batches": 10, "exp.num_warmup_batches": 1}
@@ -142,7 +144,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         # A flag without a value is there or not: null and true give it alone, false leaves it out.
         if value is None or isinstance(value, bool):
             parameters[name] = value is not False
-            words.append(f"$('{option}' if ${{{name}}} else '')$")
+            words.append(f"$({str(option)!r} if ${{{name}}} else '')$")
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words

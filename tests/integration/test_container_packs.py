@@ -221,3 +221,25 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, image: str, arguments: list[st
 def test_devices_of_tests() -> None:
     assert devices_to_test({}) == [-1]
     assert devices_to_test({"TEST_DEVICES": "-1,0, 3"}) == [-1, 0, 3]
+
+
+def test_a_script_runs_in_a_container_too(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """With the Python of the image; the pack and its data lie where they lie outside."""
+    pack = tmp_path / "packs" / "plain"
+    pack.mkdir(parents=True)
+    (tmp_path / "base" / "data").mkdir(parents=True)
+    (tmp_path / "base" / "data" / "number").write_text("7")
+    (pack / "main.py").write_text(
+        "import os, pathlib, platform\n"
+        "print('__results.throughput__=', (pathlib.Path(os.environ['DLBS_DATA_DIR']) / 'number').read_text())\n"
+        "print('__results.where__= \"%s %s\"' % (os.getcwd(), os.path.exists('/.dockerenv')))\n"
+    )
+    done = dlbs(
+        "run", "-Pexp.framework=pack", "-Pexp.pack=plain", f"-Pexp.docker_image={BASE}", "-Ppack.python=python3", "-Pexp.gpus=",
+        DLBS_BASE=str(tmp_path / "base"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(dlbs("parse", "logs").stdout)["data"]
+    assert record["results.throughput"] == 7
+    assert record["results.where"] == f"{pack} True"
+    assert not left()
