@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from dlbs.config import dlbs_root
 from dlbs.errors import ConfigError
 
 __all__ = ["TEMPLATES", "new_pack"]
@@ -42,6 +43,8 @@ def new_pack(name: str, template: str, destination: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=destination) as temporary:
             made = Path(temporary) / name
             shutil.copytree(_DIRECTORY / template, made, ignore=shutil.ignore_patterns("__pycache__"))
+            if template == "benchmark":  # the one that is used where a pack has none, to be changed
+                shutil.copy(dlbs_root() / "python" / "pack_runner" / "voirfile.py", made / "voirfile.py")
             for path in made.rglob("*"):
                 if path.is_file():
                     path.write_text(path.read_text(encoding="utf-8").replace("NAME", name), encoding="utf-8")

@@ -16,7 +16,7 @@ KINDS = {
     "torn": "the file ends in the middle of this line, which was left out",
     "encoding": "not UTF-8, read as Windows-1252",
     "binary": "binary data among the lines, left out",
-    "repeated": "stands more than once with different values; the last one holds",
+    "repeated": "a result stands more than once; the last one holds",
     "unfinished": "still being written, or interrupted",
     "empty": "holds no experiment",
 }

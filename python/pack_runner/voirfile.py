@@ -1,4 +1,4 @@
-"""What voir does around a main script that brings no voirfile of its own: measure the rate, stop after some measurements, watch the GPUs."""
+"""What voir does around main.py: measure the rate, stop after some measurements, watch the GPUs. A pack without a voirfile gets this one."""
 
 # voir reads the types below as they are, so they must not be postponed (from __future__ import annotations).
 from collections.abc import Iterator
