@@ -134,9 +134,10 @@ def load_model(pack: Pack, *, image: str = "", device: int = -1, docker: str = "
         LaunchError: model.py fails, or registers nothing.
     """
     path = pack.directory / "model.py"
-    options = {"image": image or pack.image, "device": device, "docker": docker}
     if not path.is_file():
-        return ContainerModel(**options, command=pack.command, network=pack.network)  # type: ignore[arg-type]
+        return ContainerModel(
+            image or pack.image, device=device, command=pack.command, network=pack.network, docker=docker
+        )
     before = set(Model._registered)
     name = f"dlbs_pack_{pack.name}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -153,6 +154,7 @@ def load_model(pack: Pack, *, image: str = "", device: int = -1, docker: str = "
     ]
     if not found:
         raise LaunchError("registers no model", where=str(path), hint='@Model.register("NAME") on a subclass of Model')
+    options = {"image": image or pack.image, "device": device, "docker": docker}
     known = inspect.signature(found[-1]).parameters
     return found[-1](**{name: value for name, value in options.items() if name in known})
 

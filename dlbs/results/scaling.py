@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from dlbs.formatting import short_number
 from dlbs.parameters import Parameter
@@ -73,11 +73,11 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, setting: str) 
                 ups.append(cell)
                 shares.append(cell)
                 continue
-            up = cell.value / base[1] * base[0]  # type: ignore[operator]
+            up = cell.value / base[1] * base[0]
             bases.add(base[0])
             ups.append(Cell(up, runs=cell.runs, lost=cell.lost))
             shares.append(Cell(100 * up / count, runs=cell.runs, lost=cell.lost))
-            ratio = f"{short_number(cell.value)} / {short_number(base[1])}"  # type: ignore[arg-type]
+            ratio = f"{short_number(cell.value)} / {short_number(base[1])}"
             name = ", ".join(labels)
             speedup.formulas.append(f"{name}, {_devices(count)}: speed-up = {ratio} × {base[0]} = {short_number(up)}")
             efficiency.formulas.append(
@@ -103,5 +103,5 @@ def _devices(count: int) -> str:
     return f"{count} device{'s' if count != 1 else ''}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, float) and value > 0
