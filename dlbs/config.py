@@ -124,7 +124,7 @@ def load_config(
     """Load and merge a configuration.
 
     Args:
-        files: The `--config` files, later ones winning.
+        files: The `--config` files, later ones winning; what is not found here is looked for among the shipped ones.
         parameters: `name=value` texts of `-P`.
         variables: `name=[...]` texts of `-V`.
         extensions: JSON texts of `-E`.
@@ -141,7 +141,7 @@ def load_config(
         config.settings.clear()
         config.extensions.clear()
     for file in files:
-        _merge(config, load(file))
+        _merge(config, load(_find(file, root or dlbs_root())))
     for flag in parameters:
         name, value = _assignment("-P", flag)
         _set(config, name, value, f"-P{name}")
@@ -161,6 +161,12 @@ def load_config(
                 _check_name(config, name, extension.where)
                 _check_value(config, name, value, extension.where)
     return config
+
+
+def _find(file: str | os.PathLike[str], root: Path) -> Path:
+    """A file as named, or the shipped one of that name, such as `recipes/resnet18.yaml`."""
+    path, shipped = Path(file), root / "config" / file
+    return shipped if not path.exists() and shipped.is_file() else path
 
 
 def _merge(config: Config, document: Document) -> None:

@@ -98,7 +98,7 @@ def describe_frameworks(config: Config) -> list[str]:
     launchers = {
         path.stem: str(path)
         for path in sorted((dlbs_root() / "scripts" / "launchers").glob("*.sh"))
-        if path.stem not in {"base", "executable"}
+        if path.stem not in {"base", "docker_run", "executable"}
     }
     for name, setting in config.settings.items():
         if name.endswith(".launcher") and name.count(".") == 1 and name.split(".")[0] not in {"runtime"}:

@@ -186,7 +186,7 @@ class Tracer:
             target = trace.targets[reference.raw] = text(self._evaluate(reference.name_template, inner))
         if target == IDENTITY or target in experiment:
             if target not in trace.values:
-                if target == IDENTITY or target in trace.late:
+                if IDENTITY not in trace.values and (target == IDENTITY or target in trace.late):
                     raise _NeedsIdentityError
                 return str(target)
             value = trace.values[target]

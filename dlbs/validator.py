@@ -97,10 +97,10 @@ class Validator:
             )
         if experiment.get("exp.framework") == "pack":
             self._once("pack", experiment, ("exp.pack", "pack.dir", "pack.python", "exp.docker"), self._check_pack)
-        if experiment.get("exp.framework") == "pytorch":
+        if experiment.get("exp.framework") in ("pytorch", "train"):
             self._once("model", experiment, ("exp.model",), self._check_model)
             self._once("replicas", experiment, ("exp.gpus",), self._check_replicas)
-            self._once("data", experiment, ("pytorch.data_dir",), self._check_data)
+            self._once("data", experiment, ("pytorch.data_dir", "exp.framework"), self._check_data)
             if not experiment.get("exp.docker"):
                 self._once("python", experiment, ("runtime.python",), self._check_python)
 
@@ -251,6 +251,8 @@ class Validator:
 
     def _check_data(self, experiment: Experiment) -> tuple[str, str] | None:
         data = text(experiment.get("pytorch.data_dir"))
+        if not data and experiment.get("exp.framework") == "train":
+            return "training needs data", "set pytorch.data_dir to a directory with train and val in it"
         if not data:
             return None
         if not (self.directory / data).is_dir():

@@ -225,9 +225,14 @@ def test_identity_is_of_what_the_experiment_is() -> None:
     assert len({identity(a=1), identity(a=2), identity(a="1"), identity(a=True), identity(b=1), identity()}) == 6
 
 
-def test_identity_can_be_used_in_other_values() -> None:
-    resolved = Processor(DECLARED, environ={}).resolve({"dir": "d", **IDENTITY, "a": 1})
-    assert resolved["copy"] == f"d/{resolved['exp.id']}.log"
+@pytest.mark.parametrize("written", [list(IDENTITY), list(reversed(IDENTITY))])
+def test_identity_can_be_used_in_other_values_whatever_their_order(written: list[str]) -> None:
+    processor = Processor(DECLARED, environ={})
+    for seed in (1, 2, 3):
+        experiment = {"dir": "d", **{name: IDENTITY[name] for name in written}, "a": seed}
+        resolved = processor.resolve(experiment)
+        assert resolved["copy"] == f"d/{resolved['exp.id']}.log"
+        assert resolved == Processor(DECLARED, environ={}).resolve_uncached(experiment)
 
 
 def test_identity_leaves_fresh_values_out() -> None:

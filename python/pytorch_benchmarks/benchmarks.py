@@ -15,15 +15,15 @@ if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` im
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options import Options, parse_options
+from pytorch_benchmarks.program import end, run
 
 if TYPE_CHECKING:
     import torch
@@ -36,57 +36,11 @@ _STARTED = perf_counter()  # 0.1 s after the interpreter; torch is yet to be imp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark and return the exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 77 skipped, 130 interrupted."""
+    """Run one benchmark and return the exit code of `program.run`."""
     options = parse_options(arguments)
     log = Log()
-    code = _guarded(options, sys.argv[1:] if arguments is None else arguments, log)
-    if options.json:
-        try:
-            log.write(options.json)
-        except OSError as error:
-            return code or _fail(f"--json: cannot write {options.json}: {error}", UsageError.exit_code, log)
-    return code
-
-
-def _guarded(options: Options, arguments: Sequence[str], log: Log) -> int:
-    try:
-        _start(options, arguments, log)
-    except BenchmarkError as error:
-        if options.debug:
-            traceback.print_exc(file=sys.stdout)
-        return _fail(str(error), error.exit_code, log)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130, log)
-    except Exception as error:
-        traceback.print_exc(file=sys.stdout)
-        explained = _explain(error, options)
-        return _fail(str(explained), explained.exit_code, log)
-    return 0
-
-
-def _fail(message: str, exit_code: int, log: Log) -> int:
-    line = " ".join(message.split())
-    log("exp.status_msg", line)
-    print(f"error: {line}", file=sys.stderr, flush=True)
-    return exit_code
-
-
-def _explain(error: Exception, options: Options) -> BenchmarkError:
-    """Turn what torch raises into what a user can act on."""
-    text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return OutOfMemoryError(
-            f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
-            f"try a smaller --batch_size ({text.splitlines()[0]})"
-        )
-    if "not implemented for" in text:
-        return UsageError(
-            f"{options.model} has an operation that does not exist in {options.dtype} on this device: use another --dtype, or --amp, "
-            f"which computes what it must in float32 ({text})"
-        )
-    if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
-        return BenchmarkError(f"--compile {options.compile}: {text.splitlines()[0] if text else type(error).__name__}")
-    return BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
+    words = sys.argv[1:] if arguments is None else arguments
+    return run(lambda: _start(options, words, log), options, log)
 
 
 def _start(options: Options, arguments: Sequence[str], log: Log) -> None:
@@ -99,7 +53,7 @@ def _start(options: Options, arguments: Sequence[str], log: Log) -> None:
     from pytorch_benchmarks.distributed import joined, restart_under_torchrun
 
     device = select_device(options)
-    restart_under_torchrun(options, arguments)
+    restart_under_torchrun(options, __file__, arguments)
     with joined(device) as world:
         _benchmark(options, device, world, log)
 
@@ -133,7 +87,9 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
     else:
         workload = build_workload(options, device, world, precision)
     settings |= {"precision": precision.describe(), "compile": options.compile, "cuda_graphs": options.cuda_graphs}
-    log_facts(log, options, workload, device, settings)
+    log_facts(log, options, workload.model, device, workload.source.title)
+    log("results.time_build", 1000.0 * workload.build_seconds)
+    log.many({**settings, **workload.source.facts}, "results.")
     if slow_on_this_cpu(precision):
         log.warn(f"this processor has no instructions for {options.dtype}: expect a fraction of the speed of float32")
     if options.num_threads > (os.cpu_count() or 1):
@@ -170,11 +126,4 @@ def _timestamp() -> str:
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Tearing the interpreter down with torch in it takes 0.4 s that nobody needs. Workers have ended with the benchmark; those of
-    # torch.compile have not.
-    if "torch._inductor.async_compile" in sys.modules:
-        sys.exit(exit_code)
-    os._exit(exit_code)
+    end(main())

@@ -13,9 +13,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_benchmarks.options import Options
+from pytorch_benchmarks.arguments import MachineOptions
 
-__all__ = ["World", "joined", "largest", "mean", "parallel", "replicas", "restart_under_torchrun", "slowest"]
+__all__ = [
+    "World",
+    "joined",
+    "largest",
+    "mean",
+    "parallel",
+    "replicas",
+    "restart_under_torchrun",
+    "share_buffers",
+    "slowest",
+    "total",
+]
 
 
 _COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
@@ -34,21 +45,25 @@ class World:
     size: int = 1
 
 
-def replicas(options: Options) -> int:
+def replicas(options: MachineOptions) -> int:
     """Model replicas that the options ask for on this machine."""
     if options.num_replicas:
         return options.num_replicas
     return 1 if options.device == "cpu" else max(1, options.num_gpus)
 
 
-def restart_under_torchrun(options: Options, arguments: Sequence[str]) -> None:
-    """Become torchrun with a process for each replica, unless there is one replica or this is one of its processes."""
+def restart_under_torchrun(options: MachineOptions, program: str, arguments: Sequence[str]) -> None:
+    """Become torchrun with a process for each replica, unless there is one replica or this is one of its processes.
+
+    Args:
+        options: Tell how many replicas there are.
+        program: The file that runs, with its `arguments`.
+    """
     if replicas(options) == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         return
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmarks.py")
     runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={replicas(options)}"]
     sys.stdout.flush()
-    os.execv(sys.executable, [*runner, program, *arguments])
+    os.execv(sys.executable, [*runner, os.path.abspath(program), *arguments])
 
 
 @contextmanager
@@ -87,6 +102,21 @@ def largest(number: int, world: World, device: torch.device) -> int:
 def mean(number: float, world: World, device: torch.device) -> float:
     """The mean of all processes' numbers."""
     return number if world.size == 1 else _reduced([number], device, torch.distributed.ReduceOp.SUM)[0] / world.size
+
+
+def total(number: int, world: World, device: torch.device) -> int:
+    """The sum of all processes' numbers."""
+    return number if world.size == 1 else round(_reduced([number], device, torch.distributed.ReduceOp.SUM)[0])
+
+
+def share_buffers(module: nn.Module, world: World) -> None:
+    """Give all processes the first one's buffers.
+
+    Running statistics of batch normalisation drift apart between them, since each sees pictures of its own.
+    """
+    if world.size > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 def _reduced(numbers: Sequence[float], device: torch.device, operation: Any) -> list[float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pytorch_benchmarks import models
-from pytorch_benchmarks.errors import UnknownModelError
+from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["ModelFactory", "UnknownModelError", "builder_of", "get_model", "list_models", "register_model"]
@@ -48,23 +48,44 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in _load() if fnmatch.fnmatchcase(name, pattern))
 
 
-def get_model(name: str, **options: Any) -> Model:
-    """Build a model with random weights.
+def get_model(name: str, *, weights: str = "", **options: Any) -> Model:
+    """Build a model, with random weights or with trained ones.
 
     Args:
         name: Of a registered model, or `PROVIDER:MODEL` for one of another package.
-        options: Keyword arguments of its builder.
+        weights: An entry, a file of tensors, or the name of an entry: see `weights.find_weights`. The options that an entry has are
+            the builder's unless others are given.
+        options: Keyword arguments of its builder. `norm` and `activation` are constructors of layers, or names of such.
 
     Raises:
         UnknownModelError: The message names the closest models.
-        UsageError: The provider's package does not import.
+        UsageError: The provider's package does not import, or the weights cannot be had.
         TypeError: The model does not have one of the options.
     """
+    if not weights:
+        return _built(name, options)
+    from pytorch_benchmarks.weights import find_weights
+
+    entry = find_weights(weights, name)
+    model = _built(name, {**entry.model_opts, **options})
+    misfits = model.load_weights(entry.tensors())
+    if misfits:
+        raise UsageError(f"--weights {weights} do not fit {name}: {misfits}")
+    return model
+
+
+def _built(name: str, options: dict[str, Any]) -> Model:
     if ":" in name:
         from pytorch_benchmarks.providers import provided_model
 
         return provided_model(name, **options)
-    return builder_of(name)(**options)
+    builder = builder_of(name)
+    for option in ("norm", "activation"):
+        if isinstance(options.get(option), str):
+            from pytorch_benchmarks.models.layers import layer_constructor
+
+            options = {**options, option: layer_constructor(option, options[option])}
+    return builder(**options)
 
 
 def builder_of(name: str) -> Builder:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.models.text import LanguageModel
 
 __all__ = ["PROVIDERS", "provided_model"]
@@ -22,6 +22,11 @@ class _Provided(Model):
     def __init__(self, network: nn.Module, title: str, input_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
         self.network, self.title, self.input_shape, self.num_classes = network, title, input_shape, num_classes
+
+    def load_weights(self, tensors: Mapping[str, Tensor]) -> str:
+        """Of this class, or as the package itself saves them."""
+        inside = any(name.startswith("network.") for name in tensors)
+        return super().load_weights(tensors) if inside else load_tensors(self.network, tensors)
 
     def forward(self, x: Tensor) -> Any:
         output = self.network(x)

@@ -7,10 +7,10 @@ import os
 from array import array
 from dataclasses import asdict
 from statistics import fmean, median
-from typing import Any
 
 import torch
 
+from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.devices import device_title, synchronizer
 from pytorch_benchmarks.distributed import World, mean, slowest
 from pytorch_benchmarks.environment import environment
@@ -18,6 +18,7 @@ from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.load import COMPETING_FROM, Load
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.metrics import STEADY_WITHIN, time_metrics
+from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options import Options
 from pytorch_benchmarks.passes import count_work, peak_memory, write_profile
 from pytorch_benchmarks.peaks import peak_tflops
@@ -28,21 +29,18 @@ from pytorch_benchmarks.workload import Workload
 __all__ = ["log_facts", "log_load", "log_loss", "log_passes", "log_times"]
 
 
-def log_facts(log: Log, options: Options, workload: Workload, device: torch.device, settings: dict[str, Any]) -> None:
-    """What runs, where, and with what in force; known before the first batch."""
-    model, source = workload.model, workload.source
+def log_facts(log: Log, options: MachineOptions, model: Model, device: torch.device, data: str) -> None:
+    """What runs, and where; known before the first batch."""
     log("exp.framework_title", "PyTorch")
     log("exp.framework_version", torch.__version__)
     log("exp.model_title", model.title)
     log("exp.device_title", device_title(device))
-    log("exp.data", source.title)
+    log("exp.data", data)
     log("exp.flags", {name: "auto" if value is None else value for name, value in asdict(options).items()})
     log.many(environment(device), "exp.env.")
     log("results.proc_pid", os.getpid())
     log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
-    log("results.time_build", 1000.0 * workload.build_seconds)
-    log.many({**settings, **source.facts}, "results.")
 
 
 def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device: torch.device) -> None:

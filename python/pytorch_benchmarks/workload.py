@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.data.source import Source, open_source
 from pytorch_benchmarks.devices import synchronizer
 from pytorch_benchmarks.distributed import World, parallel
@@ -25,7 +26,7 @@ from pytorch_benchmarks.phases.ingestion import ingestion_step
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import Precision
 
-__all__ = ["Workload", "build_workload"]
+__all__ = ["Workload", "build_workload", "requested_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def build_workload(options: Options, device: torch.device, world: World, precisi
     """
     _check(options, device, world, precision)
     begin = perf_counter()
-    model = _model(options).to(device=device, dtype=precision.weights)
+    model = requested_model(options).to(device=device, dtype=precision.weights)
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     synchronizer(device)()
@@ -90,9 +91,18 @@ def _step(
     return inference_step(network, precision)
 
 
-def _model(options: Options) -> Model:
+def requested_model(options: MachineOptions, **defaults: Any) -> Model:
+    """The model that the options name, with its weights.
+
+    Args:
+        options: What was asked for.
+        defaults: Options of the model's builder that hold unless others are given.
+
+    Raises:
+        UsageError: There is none, or it has no such options or weights.
+    """
     try:
-        return get_model(options.model, **options.model_opts)
+        return get_model(options.model, weights=options.weights, **{**defaults, **options.model_opts})
     except TypeError as error:
         raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
 

@@ -36,10 +36,14 @@ class Crop:
       (Szegedy et al., arXiv:1409.4842, section 6). What most image classifiers are trained with.
     - `random_crop_mirror`: a box of the input's size at a random place, mirrored half of the time (Krizhevsky et al., NIPS
       2012). For data sets whose images are stored at a fixed size, as Caffe's are. Smaller images are resized first.
-    - `center`: the shorter side is brought to 256/224 of the input's, then the middle is taken. For inference.
+    - `center`: the shorter side is brought to 1 / `crop_pct` of the input's, then the middle is taken. For inference.
+
+    Attributes:
+        crop_pct: Share of the shorter side that `center` keeps: 224 pixels of 256, unless something else is said.
     """
 
     kind: str
+    crop_pct: float = 0.875
 
     def box(self, height: int, width: int, size: tuple[int, int], uniform: Uniform) -> Box:
         """Pick the box of an image of `height` × `width` for an input of `size` (height, width)."""
@@ -53,7 +57,7 @@ class Crop:
             left = int(uniform() * (width - target_width + 1))
             return Box(top, left, target_height, target_width, uniform() < 0.5)
         # Cutting the middle out first and resizing it then gives the same picture as the other way round, for less work.
-        scale = min(height / target_height, width / target_width) * 224 / 256
+        scale = min(height / target_height, width / target_width) * self.crop_pct
         box_height, box_width = max(1, round(target_height * scale)), max(1, round(target_width * scale))
         return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width, False)
 

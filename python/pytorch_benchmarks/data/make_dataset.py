@@ -4,7 +4,9 @@
     python make_dataset.py caffe_lmdb DIR --num_images 1000 --height 256 --width 256 [--encoded true | --float_data true]
     python make_dataset.py caffe_lmdb DIR --from_folder IMAGES --height 256 --width 256
 
-The same arguments make the same bytes. Pictures are smooth gradients with some noise, which compress like photographs: noise alone
+The same arguments make the same bytes. With `--by_class true` pictures of a class resemble each other, so that a network can learn
+to tell them: give the validation data another --first, which is the number of the first picture.
+ Pictures are smooth gradients with some noise, which compress like photographs: noise alone
 would make JPEG files four times as large, and decoding as much slower.
 """
 
@@ -23,21 +25,32 @@ from pathlib import Path
 
 import numpy as np
 
+from pytorch_benchmarks.arguments import boolean, whole
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
-from pytorch_benchmarks.options import boolean, whole
 
 __all__ = ["encode_datum", "main", "make_folder", "make_lmdb", "picture", "pictures_of_folder"]
 
 Labelled = tuple[np.ndarray, int]
 
 
-def picture(index: int, channels: int, height: int, width: int) -> np.ndarray:
-    """Picture number `index`: uint8, shape (height, width, channels)."""
+def picture(index: int, channels: int, height: int, width: int, kind: int | None = None) -> np.ndarray:
+    """Picture number `index`: uint8, shape (height, width, channels).
+
+    Args:
+        index: Pictures of the same number are the same.
+        channels, height, width: Of the picture.
+        kind: The number of its class, which then decides its waves; `index` decides where they begin, and the noise.
+    """
     random = np.random.default_rng(index)
+    waves = random if kind is None else np.random.default_rng((kind, 1))
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    if kind is not None:  # as many waves in small pictures as in large ones
+        y, x = y * (400 / height), x * (400 / width)
     image = np.empty((height, width, channels), np.float32)
     for channel in range(channels):
-        a, b, c, d = random.uniform(-1, 1, 4)
+        a, b, c, d = waves.uniform(-1, 1, 4)
+        if kind is not None:
+            c = random.uniform(-1, 1)
         image[:, :, channel] = 128 + 90 * np.sin(a * x / 40 + b * y / 40 + 6 * c) + 20 * np.sin(d * (x + y) / 7)
     image += random.normal(0, 6, (height, width, 1)).astype(np.float32)
     return image.clip(0, 255).astype(np.uint8)
@@ -146,6 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--encoded", type=boolean, nargs="?", const=True, default=False, help="records hold JPEG images"
     )
     parser.add_argument("--float_data", type=boolean, nargs="?", const=True, default=False, help="records hold floats")
+    parser.add_argument(
+        "--by_class", type=boolean, nargs="?", const=True, default=False, help="pictures of a class resemble each other"
+    )
+    parser.add_argument("--first", type=whole(0), default=0, help="number of the first picture")
     parser.add_argument("--from_folder", type=Path, help="convert this image folder instead of making pictures up")
     options = parser.parse_args(arguments)
     try:
@@ -154,9 +171,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.from_folder:
             pictures = pictures_of_folder(options.from_folder, options.height, options.width)
         else:
+            size = (options.channels, options.height, options.width)
             pictures = (
-                (picture(index, options.channels, options.height, options.width), index % options.num_classes)
-                for index in range(options.num_images)
+                (
+                    picture(index, *size, index % options.num_classes if options.by_class else None),
+                    index % options.num_classes,
+                )
+                for index in range(options.first, options.first + options.num_images)
             )
         if options.backend == "image_folder":
             count = make_folder(options.directory, pictures, kind=options.format)

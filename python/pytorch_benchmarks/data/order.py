@@ -27,6 +27,7 @@ class Order:
         shuffle: Whether each epoch has a random order of its own.
         seed: Decides the random orders; the same in all processes.
         rank, world: This process, and how many there are.
+        first_epoch: Where to begin: batches and random numbers are those of a run that has come so far.
     """
 
     length: int
@@ -35,6 +36,7 @@ class Order:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    first_epoch: int = 0
 
     def __post_init__(self) -> None:
         if self.batches_per_epoch == 0:
@@ -56,14 +58,15 @@ class Order:
 
     def batches(self) -> Iterator[list[int]]:
         """Image numbers of each batch, for ever."""
-        for number in itertools.count():
+        for number in itertools.count(self.first_epoch):
             for indices in self.epoch(number):
                 yield indices.tolist()
 
     def draws(self, number: int) -> list[list[float]]:
-        """Random numbers for each image of batch `number`: what is done to an image does not depend on which worker gets to it.
+        """Random numbers for each image of the batch that is `number` in turn: what is done to an image does not depend on which worker gets to it.
 
         Made for a whole batch, they cost a tenth of a generator for each image.
         """
+        number += self.first_epoch * self.batches_per_epoch
         generator = np.random.default_rng((abs(self.seed), self.rank, number, 1))
         return generator.random((self.batch_size, MOST_DRAWS)).tolist()

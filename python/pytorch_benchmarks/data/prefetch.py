@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from pytorch_benchmarks.data.loader import Batches
 from pytorch_benchmarks.tensors import map_tensors
 
-__all__ = ["Normalise", "ahead", "on_gpu"]
+__all__ = ["DEVIATION", "MEAN", "Normalise", "ahead", "on_gpu"]
 
 # Mean and deviation of ImageNet's training images, red, green, blue, of values from 0 to 1.
 MEAN = (0.485, 0.456, 0.406)
@@ -24,10 +24,11 @@ class Normalise:
     Args:
         dtype: Of the inputs.
         flat: Whether the model wants images as vectors.
-        num_classes: Labels are brought into the range of the model's outputs, so that any data set fits any model.
+        num_classes: Labels are brought into the range of the model's outputs, so that any data set fits any model; 0 leaves them.
         channels: Colours of the images.
         device: Where it happens.
         layout: How the pixels of the inputs lie in memory.
+        mean, deviation: Of red, green and blue, of values from 0 to 1; other numbers of channels get their means.
     """
 
     def __init__(
@@ -38,14 +39,16 @@ class Normalise:
         channels: int,
         device: torch.device,
         layout: torch.memory_format = torch.contiguous_format,
+        mean: Sequence[float] = MEAN,
+        deviation: Sequence[float] = DEVIATION,
     ) -> None:
         self.dtype, self.flat, self.num_classes = dtype, flat, num_classes
         self.channels, self.device, self.layout = channels, device, layout
-        mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
+        means, deviations = torch.tensor(mean), torch.tensor(deviation)
         if channels != 3:
-            mean, deviation = mean.mean().expand(channels), deviation.mean().expand(channels)
-        self.scale = (1 / (255 * deviation)).view(channels, 1, 1).to(device)
-        self.shift = (-mean / deviation).view(channels, 1, 1).to(device)
+            means, deviations = means.mean().expand(channels), deviations.mean().expand(channels)
+        self.scale = (1 / (255 * deviations)).view(channels, 1, 1).to(device)
+        self.shift = (-means / deviations).view(channels, 1, 1).to(device)
 
     def empty(self, batch_size: int, height: int, width: int) -> Tensor:
         """Memory for the inputs of one batch."""
@@ -67,7 +70,7 @@ class Normalise:
 
     def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What the model gets of a full batch."""
-        return inputs.flatten(1) if self.flat else inputs, labels % self.num_classes
+        return inputs.flatten(1) if self.flat else inputs, labels % self.num_classes if self.num_classes else labels
 
 
 def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:

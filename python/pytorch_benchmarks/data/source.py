@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.data.crops import Crop
+from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.loader import processes, threads
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import Normalise, on_gpu
@@ -18,7 +21,7 @@ from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options import Options
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "crop_kind", "loaded", "memory_layout", "open_dataset", "open_source", "picture_shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +49,70 @@ def open_source(options: Options, model: Model, *, device: torch.device, dtype: 
         return Source(fixed, f"synthetic/{memory}")
     if options.data != "auto":
         raise UsageError(f"--data {options.data} and --data_dir exclude each other: leave one out")
-    if model.unit != "images":
-        raise UsageError(f"{model.title} cannot be fed with images: it works on {model.unit}; leave --data_dir out")
-    shape = model.input_shape if len(model.input_shape) == 3 else _image_shape(model)
-    if options.data_backend == "image_folder":
-        from pytorch_benchmarks.data.image_folder import ImageFolder as Backend
-    else:
-        from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb as Backend  # type: ignore[assignment]
-    dataset = Backend(options.data_dir)
+    shape = picture_shape(model)
+    dataset = open_dataset(options.data_dir, options.data_backend)
     order = Order(len(dataset), options.batch_size, options.data_shuffle, options.seed, world.rank, world.size)
-    crop = Crop(_crop_kind(options))
+    crop = Crop(crop_kind(options, evaluate=options.forward_only))
     layout = memory_layout(options.channels_last)
     normalise = Normalise(dtype, len(model.input_shape) == 1, model.num_classes, shape[0], device, layout)
-    on_cpu = device.type == "cpu"
     workers = options.num_loader_threads
-    if options.data_loader == "processes" and workers:
-        loaded = processes(dataset, order, crop, shape, workers=workers, pinned=not on_cpu)
-        batches = (normalise(*batch) for batch in loaded) if on_cpu else on_gpu(loaded, normalise)
-    elif on_cpu:
-        batches = threads(dataset, order, crop, shape, workers=workers, finish=normalise)
-    else:
-        batches = on_gpu(threads(dataset, order, crop, shape, workers=workers, pinned=True), normalise)
     facts = {
         **dataset.describe(),
         "data_crop": crop.kind,
         "data_loader": options.data_loader if workers else "none",
         "data_loader_workers": workers,
     }
+    batches = loaded(dataset, order, crop, shape, normalise, workers=workers, kind=options.data_loader)
     return Source(batches, options.data_backend, facts)
+
+
+def open_dataset(directory: str, backend: str) -> Dataset:
+    """A data set.
+
+    Args:
+        directory: Of its images, or of its database.
+        backend: `image_folder` or `caffe_lmdb`.
+
+    Raises:
+        UsageError: It is missing, empty, or of the other backend.
+    """
+    if backend == "image_folder":
+        from pytorch_benchmarks.data.image_folder import ImageFolder
+
+        return ImageFolder(directory)
+    from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
+
+    return CaffeLmdb(directory)
+
+
+def loaded(
+    dataset: Dataset,
+    order: Order,
+    crop: Crop,
+    shape: tuple[int, ...],
+    normalise: Normalise,
+    *,
+    workers: int,
+    kind: str = "threads",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (inputs, targets) of a data set on the device, for ever.
+
+    Args:
+        dataset: Images.
+        order: Which image comes when.
+        crop: What is done to it.
+        shape: (channels, height, width) of the pictures.
+        normalise: Makes inputs and targets; it knows the device.
+        workers: That read and decode; 0 reads between the batches.
+        kind: `threads` or `processes`.
+    """
+    on_cpu = normalise.device.type == "cpu"
+    if kind == "processes" and workers:
+        read = processes(dataset, order, crop, shape, workers=workers, pinned=not on_cpu)
+        return (normalise(*batch) for batch in read) if on_cpu else on_gpu(read, normalise)
+    if on_cpu:
+        return threads(dataset, order, crop, shape, workers=workers, finish=normalise)
+    return on_gpu(threads(dataset, order, crop, shape, workers=workers, pinned=True), normalise)
 
 
 def _synthetic_memory(options: Options, device: torch.device) -> str:
@@ -90,18 +129,27 @@ def memory_layout(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def _crop_kind(options: Options) -> str:
+def crop_kind(options: MachineOptions, *, evaluate: bool) -> str:
     """What is usual: training crops at random, inference takes the middle."""
     if options.crop != "auto":
         return options.crop
-    if options.forward_only:
+    if evaluate:
         return "center"
     return "random_resized" if options.data_backend == "image_folder" else "random_crop_mirror"
 
 
-def _image_shape(model: Model) -> tuple[int, int, int]:
-    """A model that wants vectors, such as deep_mnist, gets square grey images as vectors."""
-    side = int(model.input_shape[0] ** 0.5)
-    if len(model.input_shape) != 1 or side * side != model.input_shape[0]:
-        raise UsageError(f"{model.title} cannot be fed with images: its inputs are {model.input_shape}")
+def picture_shape(model: Model) -> tuple[int, int, int]:
+    """(channels, height, width) of the pictures that a model is fed with; one that wants vectors gets square grey pictures as vectors.
+
+    Raises:
+        UsageError: It cannot be fed with pictures.
+    """
+    if model.unit != "images":
+        raise UsageError(f"{model.title} cannot be fed with images: it works on {model.unit}; leave --data_dir out")
+    shape = model.input_shape
+    if len(shape) == 3:
+        return (shape[0], shape[1], shape[2])
+    side = int(shape[0] ** 0.5)
+    if len(shape) != 1 or side * side != shape[0]:
+        raise UsageError(f"{model.title} cannot be fed with images: its inputs are {shape}")
     return (1, side, side)

@@ -22,8 +22,9 @@ class AlexNet(Model):
     title = "AlexNet"
     input_shape = (3, 227, 227)
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=11, stride=4),
             nn.ReLU(inplace=True),
@@ -54,8 +55,9 @@ class AlexNetOwt(Model):
     title = "AlexNetOWT"
     input_shape = (3, 227, 227)
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
             nn.ReLU(inplace=True),

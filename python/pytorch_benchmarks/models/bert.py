@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from pytorch_benchmarks.models.text import LanguageModel
 from pytorch_benchmarks.models.transformer import Block, initialise
 
 __all__ = ["Bert", "bert_base"]
+
+
+_NORM = partial(nn.LayerNorm, eps=1e-12)
 
 
 class Bert(LanguageModel):
@@ -42,10 +46,10 @@ class Bert(LanguageModel):
         self.token_embedding = nn.Embedding(self.vocabulary, width)
         self.position_embedding = nn.Embedding(self.positions, width)
         self.segment_embedding = nn.Embedding(2, width)
-        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.norm = _NORM(width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.Sequential(
-            *(Block(width, heads, causal=False, epsilon=1e-12, norm_first=False, dropout=dropout) for _ in range(depth))
+            *(Block(width, heads, causal=False, norm=_NORM, norm_first=False, dropout=dropout) for _ in range(depth))
         )
         self.pooler = nn.Linear(width, width)
         initialise(self)

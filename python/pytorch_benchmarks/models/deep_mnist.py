@@ -19,8 +19,9 @@ class DeepMnist(Model):
     input_shape = (784,)
     num_classes = 10
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 10) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.model = nn.Sequential(*perceptron([784, 2500, 2000, 1500, 1000, 500, self.num_classes]))
 
     def forward(self, x: Tensor) -> Tensor:

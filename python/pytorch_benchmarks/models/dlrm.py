@@ -62,6 +62,9 @@ class Dlrm(Model):
     def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
         numbers, categories = x
         dense = self.bottom(numbers)
-        vectors = torch.stack([dense, *(table(categories[:, i]) for i, table in enumerate(self.tables))], dim=1)
+        found = [dense]
+        for column, table in enumerate(self.tables):
+            found.append(table(categories[:, column]))
+        vectors = torch.stack(found, dim=1)
         products = torch.bmm(vectors, vectors.transpose(1, 2))[:, self.first, self.second]
         return self.top(torch.cat([dense, products.to(dense.dtype)], dim=1)).squeeze(1)

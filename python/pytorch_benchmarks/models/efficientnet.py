@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import DropPath, SqueezeExcitation
+from pytorch_benchmarks.models.layers import (
+    ACTIVATIONS,
+    NORMS,
+    Activation,
+    DropPath,
+    Norm,
+    SqueezeExcitation,
+    convolution,
+)  # fmt: skip
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["EfficientNet", "efficientnet_b0"]
@@ -24,26 +32,28 @@ _STAGES = (
 )
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Convolution and normalisation."""
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-    ]
-
-
 class _Block(nn.Module):
     """An inverted bottleneck (Sandler et al., arXiv:1801.04381) with squeeze and excitation."""
 
-    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int, drop: float) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        expansion: int,
+        kernel: int,
+        stride: int,
+        drop: float,
+        norm: Norm,
+        activation: Activation,
+    ) -> None:
         super().__init__()
         wide = inputs * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers += [*_convolution(inputs, wide, 1), nn.SiLU(inplace=True)]
-        layers += [*_convolution(wide, wide, kernel, stride, groups=wide), nn.SiLU(inplace=True)]
-        layers.append(SqueezeExcitation(wide, inputs // 4, partial(nn.SiLU, inplace=True), nn.Sigmoid))
-        layers += _convolution(wide, outputs, 1)
+            layers += convolution(inputs, wide, 1, norm=norm, activation=activation)
+        layers += convolution(wide, wide, kernel, stride, groups=wide, norm=norm, activation=activation)
+        layers.append(SqueezeExcitation(wide, inputs // 4, activation, nn.Sigmoid))
+        layers += convolution(wide, outputs, 1, norm=norm)
         self.layers = nn.Sequential(*layers)
         self.drop = DropPath(drop)
         self.residual = stride == 1 and inputs == outputs
@@ -58,21 +68,34 @@ class EfficientNet(Model):
     Args:
         dropout: In front of the classifier.
         drop_path: Probability of the last block to be left out in training; the first's is 0, and it grows evenly.
+        num_classes: Of the classifier.
+        norm, activation: Constructors of these layers.
     """
 
     title = "EfficientNet-B0"
     input_shape = (3, 224, 224)
 
-    def __init__(self, dropout: float, drop_path: float) -> None:
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.2,
+        drop_path: float = 0.2,
+        num_classes: int = 1000,
+        norm: Norm = NORMS["batch"],
+        activation: Activation = ACTIVATIONS["silu"],
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_convolution(3, 32, 3, stride=2), nn.SiLU(inplace=True)]
+        self.num_classes = num_classes
+        layers = convolution(3, 32, 3, stride=2, norm=norm, activation=activation)
         blocks, channels, number = sum(stage[-1] for stage in _STAGES), 32, 0
         for expansion, kernel, stride, outputs, count in _STAGES:
             for place in range(count):
                 drop = drop_path * number / blocks
-                layers.append(_Block(channels, outputs, expansion, kernel, stride if place == 0 else 1, drop))
+                stride = stride if place == 0 else 1
+                layers.append(_Block(channels, outputs, expansion, kernel, stride, drop, norm, activation))
                 channels, number = outputs, number + 1
-        layers += [*_convolution(channels, 1280, 1), nn.SiLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        layers += convolution(channels, 1280, 1, norm=norm, activation=activation)
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, self.num_classes))
 
@@ -81,6 +104,6 @@ class EfficientNet(Model):
 
 
 @register_model("efficientnet_b0")
-def efficientnet_b0(*, dropout: float = 0.2, drop_path: float = 0.2) -> EfficientNet:
+def efficientnet_b0(**options: Any) -> EfficientNet:
     """EfficientNet-B0."""
-    return EfficientNet(dropout, drop_path)
+    return EfficientNet(**options)

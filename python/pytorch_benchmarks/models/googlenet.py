@@ -44,8 +44,9 @@ class GoogLeNet(Model):
     title = "GoogleNet"
     input_shape = (3, 224, 224)
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.features = nn.Sequential(
             _convolution(3, 64, 7, stride=2),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),

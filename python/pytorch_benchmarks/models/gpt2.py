@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,10 @@ from pytorch_benchmarks.models.text import LanguageModel
 from pytorch_benchmarks.models.transformer import Block, initialise
 
 __all__ = ["GPT2", "gpt2_small"]
+
+
+_NORM = partial(nn.LayerNorm, eps=1e-5)
+_GELU = partial(nn.GELU, "tanh")  # the approximation that it was trained with
 
 
 class GPT2(LanguageModel):
@@ -35,9 +41,9 @@ class GPT2(LanguageModel):
         self.token_embedding = nn.Embedding(self.vocabulary, width)
         self.position_embedding = nn.Embedding(self.positions, width)
         self.blocks = nn.Sequential(
-            *(Block(width, heads, causal=True, epsilon=1e-5, gelu="tanh", dropout=dropout) for _ in range(depth))
+            *(Block(width, heads, causal=True, norm=_NORM, activation=_GELU, dropout=dropout) for _ in range(depth))
         )
-        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.norm = _NORM(width)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

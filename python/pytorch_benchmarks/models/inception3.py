@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models import layers
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["Branches", "InceptionV3", "convolution"]
 
 Size = int | tuple[int, int]
 
+_NORM = partial(nn.BatchNorm2d, eps=0.001)
+
 
 def convolution(inputs: int, outputs: int, size: Size, stride: int = 1, padding: Size = 0) -> nn.Sequential:
     """Convolution without bias, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=size, stride=stride, padding=padding, bias=False),
-        nn.BatchNorm2d(outputs, eps=0.001),
-        nn.ReLU(inplace=True),
+    made = layers.convolution(
+        inputs, outputs, size, stride, padding=padding, norm=_NORM, activation=layers.ACTIVATIONS["relu"]
     )
+    return nn.Sequential(*made)
 
 
 class Branches(nn.Module):
@@ -85,8 +89,9 @@ class InceptionV3(Model):
     title = "InceptionV3"
     input_shape = (3, 299, 299)
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.features = nn.Sequential(
             convolution(3, 32, 3, stride=2),
             convolution(32, 32, 3),

@@ -113,8 +113,9 @@ class InceptionV4(Model):
     title = "InceptionV4"
     input_shape = (3, 299, 299)
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.features = nn.Sequential(
             _stem(),
             *(_inception_a() for _ in range(4)),

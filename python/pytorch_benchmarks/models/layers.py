@@ -1,25 +1,109 @@
-"""Layers that several models end with, or consist of."""
+"""Layers that several models end with, or consist of, and constructors of layers that can be chosen by name."""
 
 from __future__ import annotations
 
+import difflib
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
-__all__ = ["DropPath", "SqueezeExcitation", "perceptron", "round_channels"]
+__all__ = [
+    "ACTIVATIONS", "NORMS", "Activation", "DropPath", "Norm", "SqueezeExcitation", "convolution", "layer_constructor", "perceptron",
+    "round_channels",
+]  # fmt: skip
+
+Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
+Activation = Callable[[], nn.Module]
 
 
-def perceptron(sizes: Sequence[int], *, dropout: float = 0.0) -> list[nn.Module]:
-    """Fully connected layers with ReLU, and dropout if wanted, between them; none behind the last.
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Normalises groups of channels: 32 groups, or as many as divide the channels evenly (Wu and He, arXiv:1803.08494)."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+def no_norm(channels: int) -> nn.Identity:
+    """Leaves channels as they are."""
+    return nn.Identity()
+
+
+# Constructors by the names that `--model_opts '{"norm": "group"}'` knows; in Python, any constructor will do.
+NORMS: dict[str, Norm] = {
+    "batch": nn.BatchNorm2d,
+    "group": group_norm,
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+    "layer": nn.LayerNorm,
+    "none": no_norm,
+    "rms": nn.RMSNorm,
+}
+ACTIVATIONS: dict[str, Activation] = {
+    "elu": partial(nn.ELU, inplace=True),
+    "gelu": nn.GELU,
+    "hardswish": partial(nn.Hardswish, inplace=True),
+    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
+    "relu": partial(nn.ReLU, inplace=True),
+    "silu": partial(nn.SiLU, inplace=True),
+    "tanh": nn.Tanh,
+}
+
+
+def layer_constructor(option: str, name: str) -> Callable[..., nn.Module]:
+    """The constructor that an option of a model, `norm` or `activation`, calls by name.
+
+    Raises:
+        TypeError: There is none; the message names those that there are.
+    """
+    known: Mapping[str, Callable[..., nn.Module]] = NORMS if option == "norm" else ACTIVATIONS
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        raise TypeError(
+            f"{option} {name!r}: " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}")
+        )
+    return known[name]
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    size: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    padding: int | tuple[int, int] | None = None,
+    groups: int = 1,
+    norm: Norm,
+    activation: Activation | None = None,
+) -> list[nn.Module]:
+    """Convolution without bias, normalisation, and a nonlinearity if wanted.
+
+    Args:
+        inputs, outputs: Channels.
+        size: Of the kernel.
+        stride: In both directions.
+        padding: By default so much that a stride of 1 keeps the picture's size.
+        groups: Of channels, that are convolved each by itself.
+        norm, activation: Constructors of these layers.
+    """
+    if padding is None:
+        padding = size // 2 if isinstance(size, int) else (size[0] // 2, size[1] // 2)
+    layers = [nn.Conv2d(inputs, outputs, size, stride, padding, groups=groups, bias=False), norm(outputs)]
+    return layers if activation is None else [*layers, activation()]
+
+
+def perceptron(
+    sizes: Sequence[int], *, dropout: float = 0.0, activation: Activation = ACTIVATIONS["relu"]
+) -> list[nn.Module]:
+    """Fully connected layers with nonlinearities, and dropout if wanted, between them; none behind the last.
 
     Args:
         sizes: Features that go in, come out of each layer in turn, and go out.
         dropout: Probability of a feature to be left out in training.
+        activation: Constructor of the nonlinearities.
     """
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(before, after), activation()]
         if dropout:
             layers.append(nn.Dropout(dropout))
     return [*layers, nn.Linear(sizes[-2], sizes[-1])]
@@ -40,7 +124,8 @@ class DropPath(nn.Module):
         if not self.training or self.probability == 0.0:
             return x
         keep = 1.0 - self.probability
-        return x * x.new_empty((x.shape[0], *[1] * (x.dim() - 1))).bernoulli_(keep).div_(keep)
+        one_each = [x.shape[0]] + [1] * (x.dim() - 1)
+        return x * x.new_empty(one_each).bernoulli_(keep).div_(keep)
 
 
 class SqueezeExcitation(nn.Module):
@@ -52,9 +137,7 @@ class SqueezeExcitation(nn.Module):
         activation, gate: Behind the first and the second layer.
     """
 
-    def __init__(
-        self, channels: int, squeezed: int, activation: Callable[[], nn.Module], gate: Callable[[], nn.Module]
-    ) -> None:
+    def __init__(self, channels: int, squeezed: int, activation: Activation, gate: Activation) -> None:
         super().__init__()
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),

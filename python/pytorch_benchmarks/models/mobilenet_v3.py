@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import SqueezeExcitation, round_channels
+from pytorch_benchmarks.models.layers import Activation, Norm, SqueezeExcitation, convolution, round_channels
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["MobileNetV3Large"]
 
 _RELU, _SWISH = partial(nn.ReLU, inplace=True), partial(nn.Hardswish, inplace=True)
+_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
 
 # Table 1 of the paper: kernel, expanded channels, channels, squeeze and excitation, nonlinearity, stride.
-_BLOCKS: tuple[tuple[int, int, int, bool, Callable[[], nn.Module], int], ...] = (
+_BLOCKS: tuple[tuple[int, int, int, bool, Activation, int], ...] = (
     (3, 16, 16, False, _RELU, 1),
     (3, 64, 24, False, _RELU, 2),
     (3, 72, 24, False, _RELU, 1),
@@ -35,13 +35,6 @@ _BLOCKS: tuple[tuple[int, int, int, bool, Callable[[], nn.Module], int], ...] = 
 )
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=0.001, momentum=0.01),
-    ]
-
-
 class _Block(nn.Module):
     def __init__(
         self,
@@ -50,18 +43,19 @@ class _Block(nn.Module):
         wide: int,
         outputs: int,
         excite: bool,
-        activation: Callable[[], nn.Module],
+        activation: Activation,
         stride: int,
+        norm: Norm,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         if wide != inputs:
-            layers += [*_convolution(inputs, wide, 1), activation()]
-        layers += [*_convolution(wide, wide, kernel, stride, groups=wide), activation()]
+            layers += convolution(inputs, wide, 1, norm=norm, activation=activation)
+        layers += convolution(wide, wide, kernel, stride, groups=wide, norm=norm, activation=activation)
         if excite:
             gate = partial(nn.Hardsigmoid, inplace=True)
             layers.append(SqueezeExcitation(wide, round_channels(wide / 4), _RELU, gate))
-        layers += _convolution(wide, outputs, 1)
+        layers += convolution(wide, outputs, 1, norm=norm)
         self.layers = nn.Sequential(*layers)
         self.residual = stride == 1 and inputs == outputs
 
@@ -71,22 +65,34 @@ class _Block(nn.Module):
 
 @register_model("mobilenet_v3_large")
 class MobileNetV3Large(Model):
-    """MobileNetV3-Large 1.0."""
+    """MobileNetV3-Large 1.0.
+
+    Args:
+        dropout: In front of the last layer.
+        num_classes: Of the classifier.
+        norm: Constructor of the normalisations.
+        activation: Constructor of the nonlinearity of the wider blocks and of the classifier; the first six blocks keep ReLU.
+    """
 
     title = "MobileNetV3-Large"
     input_shape = (3, 224, 224)
 
-    def __init__(self, *, dropout: float = 0.2) -> None:
+    def __init__(
+        self, *, dropout: float = 0.2, num_classes: int = 1000, norm: Norm = _NORM, activation: Activation = _SWISH
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_convolution(3, 16, 3, stride=2), _SWISH()]
+        self.num_classes = num_classes
+        layers = convolution(3, 16, 3, stride=2, norm=norm, activation=activation)
         channels = 16
-        for kernel, wide, outputs, excite, activation, stride in _BLOCKS:
-            layers.append(_Block(channels, kernel, wide, outputs, excite, activation, stride))
+        for kernel, wide, outputs, excite, kind, stride in _BLOCKS:
+            inside = activation if kind is _SWISH else kind
+            layers.append(_Block(channels, kernel, wide, outputs, excite, inside, stride, norm))
             channels = outputs
-        layers += [*_convolution(channels, 960, 1), _SWISH(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        layers += convolution(channels, 960, 1, norm=norm, activation=activation)
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Linear(960, 1280), _SWISH(), nn.Dropout(dropout), nn.Linear(1280, self.num_classes)
+            nn.Linear(960, 1280), activation(), nn.Dropout(dropout), nn.Linear(1280, self.num_classes)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Model"]
+__all__ = ["Model", "load_tensors"]
 
 
 class Model(nn.Module):
@@ -22,6 +23,9 @@ class Model(nn.Module):
         unit: What one instance is, in the plural: throughput is counted in units per second.
         num_classes: Number of classes; targets are 0 … num_classes - 1.
     """
+
+    # What describes a network is no part of it when it is scripted.
+    __jit_ignored_attributes__ = ("title", "input_shape", "unit", "num_classes", "vocabulary")
 
     title: str = ""
     input_shape: tuple[int, ...] = ()
@@ -43,6 +47,17 @@ class Model(nn.Module):
         """A scalar: by default the mean cross-entropy of logits (batch_size, num_classes) in float32."""
         return nn.functional.cross_entropy(output.float(), target)
 
+    def load_weights(self, tensors: Mapping[str, Tensor]) -> str:
+        """Take trained weights, if every one of them fits.
+
+        Args:
+            tensors: By name, as `state_dict` gives them.
+
+        Returns:
+            What does not fit, in words; nothing is taken then. Empty if all is well.
+        """
+        return load_tensors(self, tensors)
+
     def num_parameters(self) -> int:
         """Trainable values."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -50,3 +65,21 @@ class Model(nn.Module):
     def num_stored_values(self) -> int:
         """Values in a checkpoint: parameters and buffers, such as the running statistics of batch normalisation."""
         return self.num_parameters() + sum(buffer.numel() for buffer in self.buffers())
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Give a module its tensors, if they are all there and fit; else return what does not, in words."""
+    own = module.state_dict()
+    missing, unknown = [name for name in own if name not in tensors], [name for name in tensors if name not in own]
+    misfits = [
+        f"{name} has the shape {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if missing:
+        misfits.append(f"{len(missing)} of {len(own)} are missing ({', '.join(missing[:2])}, …)")
+    if unknown:
+        misfits.append(f"{len(unknown)} belong to another network ({', '.join(unknown[:2])}, …)")
+    if not misfits:
+        module.load_state_dict(tensors)
+    return "; ".join(misfits[:3])

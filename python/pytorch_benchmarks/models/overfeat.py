@@ -18,8 +18,9 @@ class OverFeat(Model):
     title = "Overfeat"
     input_shape = (3, 231, 231)
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_classes: int = 1000) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=11, stride=4),
             nn.ReLU(inplace=True),

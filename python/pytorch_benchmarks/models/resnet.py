@@ -2,62 +2,54 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm, convolution
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "resnet269"]
 
 
-def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=False)
-
-
 class Residual(nn.Module):
-    """relu(branch(x) + shortcut(x))."""
+    """activation(branch(x) + shortcut(x))."""
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
+    def __init__(self, branch: nn.Module, shortcut: nn.Module, activation: Activation) -> None:
         super().__init__()
         self.branch = branch
         self.shortcut = shortcut
-        self.relu = nn.ReLU(inplace=True)
+        self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.branch(x) + self.shortcut(x))
+        return self.activation(self.branch(x) + self.shortcut(x))
 
 
-def basic_block(inputs: int, width: int, stride: int, *, project: bool) -> Residual:
+def basic_block(inputs: int, width: int, stride: int, *, project: bool, norm: Norm, activation: Activation) -> Residual:
     """Two convolutions of 3×3; `width` channels come out."""
     branch = nn.Sequential(
-        _convolution(inputs, width, 3, stride),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        _convolution(width, width, 3),
-        nn.BatchNorm2d(width),
+        *convolution(inputs, width, 3, stride, norm=norm, activation=activation),
+        *convolution(width, width, 3, norm=norm),
     )
-    return Residual(branch, _shortcut(inputs, width, stride, project=project))
+    return Residual(branch, _shortcut(inputs, width, stride, project, norm), activation)
 
 
-def bottleneck_block(inputs: int, width: int, stride: int, *, project: bool) -> Residual:
+def bottleneck_block(
+    inputs: int, width: int, stride: int, *, project: bool, norm: Norm, activation: Activation
+) -> Residual:
     """Convolutions of 1×1, 3×3 and 1×1; 4 × `width` channels come out. The 3×3 strides, as in most programs today."""
     branch = nn.Sequential(
-        _convolution(inputs, width, 1),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        _convolution(width, width, 3, stride),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        _convolution(width, 4 * width, 1),
-        nn.BatchNorm2d(4 * width),
+        *convolution(inputs, width, 1, norm=norm, activation=activation),
+        *convolution(width, width, 3, stride, norm=norm, activation=activation),
+        *convolution(width, 4 * width, 1, norm=norm),
     )
-    return Residual(branch, _shortcut(inputs, 4 * width, stride, project=project))
+    return Residual(branch, _shortcut(inputs, 4 * width, stride, project, norm), activation)
 
 
-def _shortcut(inputs: int, outputs: int, stride: int, *, project: bool) -> nn.Module:
-    if not project:
-        return nn.Identity()
-    return nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+def _shortcut(inputs: int, outputs: int, stride: int, project: bool, norm: Norm) -> nn.Module:
+    return nn.Sequential(*convolution(inputs, outputs, 1, stride, norm=norm)) if project else nn.Identity()
 
 
 class ResNet(Model):
@@ -70,18 +62,29 @@ class ResNet(Model):
         depth: Number of layers, for the title.
         blocks: Number of blocks in each stage.
         bottleneck: Which kind of block.
+        num_classes: Of the classifier.
+        norm, activation: Constructors of these layers.
     """
 
     input_shape = (3, 224, 224)
 
-    def __init__(self, depth: int, blocks: tuple[int, int, int, int], *, bottleneck: bool) -> None:
+    def __init__(
+        self,
+        depth: int,
+        blocks: tuple[int, int, int, int],
+        *,
+        bottleneck: bool,
+        num_classes: int = 1000,
+        norm: Norm = NORMS["batch"],
+        activation: Activation = ACTIVATIONS["relu"],
+    ) -> None:
         super().__init__()
         self.title = f"ResNet{depth}"
-        block, expansion = (bottleneck_block, 4) if bottleneck else (basic_block, 1)
+        self.num_classes = num_classes
+        kind, expansion = (bottleneck_block, 4) if bottleneck else (basic_block, 1)
+        block = partial(kind, norm=norm, activation=activation)
         layers: list[nn.Module] = [
-            nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
+            *convolution(3, 64, 7, stride=2, norm=norm, activation=activation),
             nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
         ]
         channels = 64
@@ -101,42 +104,42 @@ class ResNet(Model):
 
 
 @register_model("resnet18")
-def resnet18() -> ResNet:
+def resnet18(**options: Any) -> ResNet:
     """ResNet with 18 layers."""
-    return ResNet(18, (2, 2, 2, 2), bottleneck=False)
+    return ResNet(18, (2, 2, 2, 2), bottleneck=False, **options)
 
 
 @register_model("resnet34")
-def resnet34() -> ResNet:
+def resnet34(**options: Any) -> ResNet:
     """ResNet with 34 layers."""
-    return ResNet(34, (3, 4, 6, 3), bottleneck=False)
+    return ResNet(34, (3, 4, 6, 3), bottleneck=False, **options)
 
 
 @register_model("resnet50")
-def resnet50() -> ResNet:
+def resnet50(**options: Any) -> ResNet:
     """ResNet with 50 layers."""
-    return ResNet(50, (3, 4, 6, 3), bottleneck=True)
+    return ResNet(50, (3, 4, 6, 3), bottleneck=True, **options)
 
 
 @register_model("resnet101")
-def resnet101() -> ResNet:
+def resnet101(**options: Any) -> ResNet:
     """ResNet with 101 layers."""
-    return ResNet(101, (3, 4, 23, 3), bottleneck=True)
+    return ResNet(101, (3, 4, 23, 3), bottleneck=True, **options)
 
 
 @register_model("resnet152")
-def resnet152() -> ResNet:
+def resnet152(**options: Any) -> ResNet:
     """ResNet with 152 layers."""
-    return ResNet(152, (3, 8, 36, 3), bottleneck=True)
+    return ResNet(152, (3, 8, 36, 3), bottleneck=True, **options)
 
 
 @register_model("resnet200")
-def resnet200() -> ResNet:
+def resnet200(**options: Any) -> ResNet:
     """ResNet with 200 layers."""
-    return ResNet(200, (3, 24, 36, 3), bottleneck=True)
+    return ResNet(200, (3, 24, 36, 3), bottleneck=True, **options)
 
 
 @register_model("resnet269")
-def resnet269() -> ResNet:
+def resnet269(**options: Any) -> ResNet:
     """ResNet with 269 layers."""
-    return ResNet(269, (3, 30, 48, 8), bottleneck=True)
+    return ResNet(269, (3, 30, 48, 8), bottleneck=True, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
+
 __all__ = ["Block", "initialise"]
 
 
@@ -14,8 +16,8 @@ class Block(nn.Module):
         width: Features of a token.
         heads: Attention heads; they share the features evenly.
         causal: Whether a token sees only itself and those before it.
-        epsilon: Of the normalisations.
-        gelu: `none` for the exact function, `tanh` for the approximation that GPT-2 was trained with.
+        norm: Constructor of the normalisations, of a token's features.
+        activation: Constructor of the nonlinearity inside the perceptron.
         norm_first: Whether what is added is normalised before its computation (GPT-2, ViT) or the sum is afterwards (BERT).
         dropout: Probability of a feature, or of an attention weight, to be left out in training.
     """
@@ -26,8 +28,8 @@ class Block(nn.Module):
         heads: int,
         *,
         causal: bool,
-        epsilon: float,
-        gelu: str = "none",
+        norm: Norm,
+        activation: Activation = ACTIVATIONS["gelu"],
         norm_first: bool = True,
         dropout: float = 0.0,
     ) -> None:
@@ -35,11 +37,11 @@ class Block(nn.Module):
         self.heads = heads
         self.causal = causal
         self.norm_first = norm_first
-        self.norm1 = nn.LayerNorm(width, eps=epsilon)
+        self.norm1 = norm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=epsilon)
-        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(gelu), nn.Linear(4 * width, width))
+        self.norm2 = norm(width)
+        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), activation(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +55,7 @@ class Block(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         left_out = self.dropout.p if self.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=left_out, is_causal=self.causal)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))

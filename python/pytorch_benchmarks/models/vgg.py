@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import perceptron
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
@@ -17,23 +19,35 @@ class VGG(Model):
     Args:
         depth: Number of layers with weights, for the title.
         convolutions: Number of convolutions in each block.
+        num_classes: Of the classifier.
+        dropout: Probability of a feature of the first two fully connected layers to be left out in training.
+        activation: Constructor of the nonlinearities.
     """
 
     input_shape = (3, 224, 224)
 
-    def __init__(self, depth: int, convolutions: tuple[int, int, int, int, int]) -> None:
+    def __init__(
+        self,
+        depth: int,
+        convolutions: tuple[int, int, int, int, int],
+        *,
+        num_classes: int = 1000,
+        dropout: float = 0.5,
+        activation: Activation = ACTIVATIONS["relu"],
+    ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.title = f"VGG{depth}"
         layers: list[nn.Module] = []
         channels = 3
         for count, width in zip(convolutions, (64, 128, 256, 512, 512), strict=True):
             for _ in range(count):
-                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), activation()]
                 channels = width
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Flatten(), *perceptron([512 * 7 * 7, 4096, 4096, self.num_classes], dropout=0.5)
+            nn.Flatten(), *perceptron([512 * 7 * 7, 4096, 4096, num_classes], dropout=dropout, activation=activation)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,24 +55,24 @@ class VGG(Model):
 
 
 @register_model("vgg11")
-def vgg11() -> VGG:
+def vgg11(**options: Any) -> VGG:
     """VGG with 11 layers (configuration A)."""
-    return VGG(11, (1, 1, 2, 2, 2))
+    return VGG(11, (1, 1, 2, 2, 2), **options)
 
 
 @register_model("vgg13")
-def vgg13() -> VGG:
+def vgg13(**options: Any) -> VGG:
     """VGG with 13 layers (configuration B)."""
-    return VGG(13, (2, 2, 2, 2, 2))
+    return VGG(13, (2, 2, 2, 2, 2), **options)
 
 
 @register_model("vgg16")
-def vgg16() -> VGG:
+def vgg16(**options: Any) -> VGG:
     """VGG with 16 layers (configuration D)."""
-    return VGG(16, (2, 2, 3, 3, 3))
+    return VGG(16, (2, 2, 3, 3, 3), **options)
 
 
 @register_model("vgg19")
-def vgg19() -> VGG:
+def vgg19(**options: Any) -> VGG:
     """VGG with 19 layers (configuration E)."""
-    return VGG(19, (2, 2, 4, 4, 4))
+    return VGG(19, (2, 2, 4, 4, 4), **options)

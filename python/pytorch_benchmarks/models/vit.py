@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.transformer import Block, initialise
 
@@ -19,18 +23,35 @@ class VisionTransformer(Model):
         title: Name for reports.
         patch: Side of a patch, in pixels.
         width, depth, heads: Of the transformer.
+        num_classes: Of the classifier.
+        dropout: Probability of a feature, or of an attention weight, to be left out in training.
+        norm, activation: Constructors of these layers.
     """
 
     input_shape = (3, 224, 224)
 
-    def __init__(self, title: str, patch: int, width: int, depth: int, heads: int) -> None:
+    def __init__(
+        self,
+        title: str,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        *,
+        num_classes: int = 1000,
+        dropout: float = 0.0,
+        norm: Norm = partial(nn.LayerNorm, eps=1e-6),  # noqa: B008
+        activation: Activation = ACTIVATIONS["gelu"],
+    ) -> None:
         super().__init__()
         self.title = title
+        self.num_classes = num_classes
         self.patches = nn.Conv2d(3, width, kernel_size=patch, stride=patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.randn(1, (224 // patch) ** 2 + 1, width) * 0.02)
-        self.blocks = nn.Sequential(*(Block(width, heads, causal=False, epsilon=1e-6) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        block = partial(Block, causal=False, norm=norm, activation=activation, dropout=dropout)
+        self.blocks = nn.Sequential(*(block(width, heads) for _ in range(depth)))
+        self.norm = norm(width)
         self.classifier = nn.Linear(width, self.num_classes)
         initialise(self)
 
@@ -41,6 +62,6 @@ class VisionTransformer(Model):
 
 
 @register_model("vit_b_16")
-def vit_b_16() -> VisionTransformer:
+def vit_b_16(**options: Any) -> VisionTransformer:
     """Vision transformer, base, patches of 16×16."""
-    return VisionTransformer("ViT-B/16", patch=16, width=768, depth=12, heads=12)
+    return VisionTransformer("ViT-B/16", patch=16, width=768, depth=12, heads=12, **options)

@@ -1,0 +1,91 @@
+"""Train a classifier of images: reference training, from a data set to weights with a measured accuracy.
+
+    python train.py --model resnet18 --data_dir /data/imagenet --num_gpus 8 --output_dir trained/resnet18
+    torchrun --nproc_per_node=8 train.py --model resnet18 --data_dir /data/imagenet
+    python train.py --model resnet18 --data_dir /data/imagenet --test_only --weights trained/resnet18/resnet18.json
+
+After every epoch the accuracy over the whole validation set is measured, and `last.pt` is written; `best.pt` is the best so far. At
+the end the best is evaluated once more with a batch size of 1, and written as an entry of weights. Results are printed as
+`__key__= json` lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable, from any directory
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.program import end, run
+from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytorch_benchmarks.distributed import World
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one training and return the exit code of `program.run`."""
+    options = parse_training_options(arguments)
+    log = Log()
+    words = sys.argv[1:] if arguments is None else arguments
+    return run(lambda: _start(options, words, log), options, log)
+
+
+def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None:
+    from pytorch_benchmarks.devices import select_device
+    from pytorch_benchmarks.distributed import joined, restart_under_torchrun
+
+    device = select_device(options)
+    restart_under_torchrun(options, __file__, arguments)
+    with joined(device) as world:
+        _train(options, device, world, log)
+
+
+def _train(options: TrainingOptions, device: torch.device, world: World, log: Log) -> None:
+    """One training from top to bottom: data, network, epochs, the accuracy of the best."""
+    import torch
+
+    from pytorch_benchmarks.devices import set_backends
+    from pytorch_benchmarks.precision import choose_precision
+    from pytorch_benchmarks.results import log_facts
+    from pytorch_benchmarks.training.epochs import Trainer
+    from pytorch_benchmarks.training.results import compare_with_entry, measure, write_entry
+    from pytorch_benchmarks.training.setup import Setup, open_pictures, transforms_for
+    from pytorch_benchmarks.workload import requested_model
+
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
+    precision = choose_precision(options, device)
+    settings = set_backends(options, tf32=precision.tf32)
+    torch.manual_seed(options.seed)
+    pictures = open_pictures(options)
+    classes = {"num_classes": pictures.val.num_classes} if pictures.val.num_classes else {}
+    model = requested_model(options, **classes).to(device=device, dtype=precision.weights)
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    setup = Setup(options, pictures, transforms_for(model, pictures, options), precision, device, world)
+    log_facts(log, options, model, device, options.data_backend)
+    log.many({**settings, "precision": precision.describe(), "compile": options.compile}, "results.")
+
+    if options.test_only:
+        compare_with_entry(measure(model, setup, log), setup, log)
+        return
+    trainer = Trainer(setup, model, log)
+    trainer.run()
+    trainer.load_best()
+    metrics = measure(trainer.state.evaluated, setup, log)
+    if log.reports:
+        write_entry(trainer.state, setup, metrics, log)
+
+
+if __name__ == "__main__":
+    end(main())

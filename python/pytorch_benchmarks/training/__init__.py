@@ -1,0 +1,1 @@
+"""Training to an accuracy: what `train.py` consists of, beside what it shares with the benchmarks."""

@@ -1,0 +1,196 @@
+"""Epoch after epoch: train, evaluate, keep the last and the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from pytorch_benchmarks.devices import synchronizer
+from pytorch_benchmarks.distributed import mean, parallel, share_buffers
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.training import checkpoint
+from pytorch_benchmarks.training.evaluation import evaluate
+from pytorch_benchmarks.training.mixing import Mixing
+from pytorch_benchmarks.training.optimizers import build_optimizer
+from pytorch_benchmarks.training.schedule import learning_rate
+from pytorch_benchmarks.training.setup import Setup
+from pytorch_benchmarks.training.state import State, average_of
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a model on what is set up.
+
+    Args:
+        setup: What stays the same.
+        model: On the device.
+        log: Is told after every epoch.
+
+    Attributes:
+        state: What changes.
+        directory: Of the checkpoints, `last.pt` and `best.pt`.
+
+    Raises:
+        UsageError: There is another training in the output directory, or the one to go on with cannot be read.
+    """
+
+    def __init__(self, setup: Setup, model: Model, log: Log) -> None:
+        options = setup.options
+        self.setup, self.log = setup, log
+        self.directory = Path(options.output_dir)
+        self.state = State(model, average_of(model, options), build_optimizer(model, options), setup.precision.scaler())
+        self._resume()
+        self.network = parallel(model, setup.world, setup.device)
+        if options.compile:
+            self.network.compile(mode=None if options.compile == "default" else options.compile)
+        self._step = training_step(
+            model,
+            self.network,
+            setup.precision,
+            optimizer=self.state.optimizer,
+            scaler=self.state.scaler,
+            clip_grad_norm=options.clip_grad_norm,
+        )
+        self._synchronize = synchronizer(setup.device)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last epoch."""
+        return self.directory / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch with the highest accuracy."""
+        return self.directory / "best.pt"
+
+    def _resume(self) -> None:
+        options = self.setup.options
+        path = self.last if options.resume == "auto" else Path(options.resume)
+        if options.resume and (options.resume != "auto" or path.exists()):
+            self.state.restore(path, options, self.setup.device)
+            self.log("results.resumed_epoch", self.state.epoch)
+        elif self.last.exists():
+            raise UsageError(
+                f"--output_dir {self.directory} has a training in it: go on with --resume auto, or name another"
+            )
+
+    def run(self) -> None:
+        """Train until all epochs are done.
+
+        Raises:
+            BenchmarkError: The loss is not finite; the checkpoints are those of the epochs before.
+        """
+        setup, state, options = self.setup, self.state, self.setup.options
+        order = setup.training_order(state.epoch)
+        count = order.batches_per_epoch
+        batches = setup.training_batches(order) if state.epoch < options.epochs else iter(())
+        while state.epoch < options.epochs:
+            begin = perf_counter()
+            loss = self._epoch(batches, count)
+            seconds = perf_counter() - begin
+            share_buffers(state.evaluated, setup.world)
+            accuracy = evaluate(
+                state.evaluated,
+                setup.validation_batches(options.val_batch_size or options.batch_size),
+                expected=len(setup.pictures.val),
+                precision=setup.precision,
+                world=setup.world,
+                device=setup.device,
+            )
+            state.epoch += 1
+            found = {"loss": loss, **accuracy.percent(), "time": 1000 * seconds}
+            for name, value in found.items():
+                state.history.setdefault(name, []).append(value)
+            self._keep(found)
+            self._tell(found, count)
+        if state.history:
+            self._log_results(count)
+
+    def _epoch(self, batches: Iterator[tuple[Tensor, Tensor]], count: int) -> float:
+        """Train for one epoch; the mean loss of its batches, of all processes."""
+        setup, state, options = self.setup, self.state, self.setup.options
+        # What chance does in an epoch depends on the epoch alone, so that training that was interrupted goes on as it would have.
+        number = (abs(options.seed), state.epoch, setup.world.rank)
+        torch.manual_seed(hash(number))
+        mixing = Mixing(
+            state.model.num_classes,
+            label_smoothing=options.label_smoothing,
+            mixup_alpha=options.mixup_alpha,
+            cutmix_alpha=options.cutmix_alpha,
+            seed=number,
+        )
+        self.network.train()
+        losses = torch.zeros((), dtype=torch.float32, device=setup.device)
+        for batch_number, batch in enumerate(islice(batches, count)):
+            rate = learning_rate(options, state.epoch + batch_number / count)
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate
+            losses += self._step(mixing(batch)).float()
+            if state.average is not None and batch_number % options.ema_steps == 0:
+                state.average.update_parameters(state.model)
+        self._synchronize()
+        loss = mean(float(losses) / count, setup.world, setup.device)
+        if not math.isfinite(loss):
+            raise BenchmarkError(
+                f"the loss is {loss} in epoch {state.epoch + 1}: a lower --lr, a longer --lr_warmup_epochs or --clip_grad_norm may help"
+            )
+        return loss
+
+    def _keep(self, found: dict[str, float]) -> None:
+        """Write the checkpoints; the first process does, and the others go on meanwhile."""
+        state = self.state
+        better = found["accuracy_top1"] > state.best["accuracy_top1"]
+        if better:
+            state.best = {"epoch": state.epoch, "accuracy_top1": found["accuracy_top1"]}
+        if self.log.reports:
+            if better:  # before `last`, which says which epoch was the best
+                state.save(self.best, self.setup.options)
+            state.save(self.last, self.setup.options)
+
+    def _tell(self, found: dict[str, float], count: int) -> None:
+        if self.log.reports:
+            print(
+                f"epoch {self.state.epoch}/{self.setup.options.epochs}: loss {found['loss']:.4f}, "
+                f"accuracy {found['accuracy_top1']:.2f} % (top 5: {found['accuracy_top5']:.2f} %), "
+                f"{1000 * count * self._effective_batch / found['time']:.1f} {self.state.model.unit}/s",
+                flush=True,
+            )
+
+    @property
+    def _effective_batch(self) -> int:
+        return self.setup.options.batch_size * self.setup.world.size
+
+    def _log_results(self, count: int) -> None:
+        """What came of all epochs, those before an interruption included."""
+        state, log = self.state, self.log
+        batch_time = fmean(state.history["time"]) / count
+        for name, values in state.history.items():
+            log(f"results.epoch_{name}", values)
+        log("results.epochs", state.epoch)
+        log("results.best_epoch", state.best["epoch"])
+        log("results.loss", state.history["loss"][-1])
+        log("results.time", batch_time)
+        log("results.throughput", 1000 * self._effective_batch / batch_time)
+
+    def load_best(self) -> None:
+        """Take the weights of the best epoch.
+
+        Raises:
+            UsageError: The checkpoint cannot be read.
+        """
+        if self.setup.world.size > 1:
+            torch.distributed.barrier()  # until the first process has written it
+        if self.state.best["epoch"]:
+            content = checkpoint.load(self.best, self.setup.device)
+            self.state.evaluated.load_state_dict(content["ema"] or content["model"])

@@ -1,0 +1,68 @@
+"""Targets and pictures made softer: label smoothing, mixup, cutmix."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Mixing"]
+
+
+class Mixing:
+    """Turns a batch of pictures and class numbers into one of mixed pictures and probabilities of classes.
+
+    Args:
+        num_classes: Of the model.
+        label_smoothing: Share of a target that all classes get evenly (Szegedy et al., arXiv:1512.00567, section 7).
+        mixup_alpha: Pictures are added to others in the proportion Beta(α, α) (Zhang et al., arXiv:1710.09412); 0: not.
+        cutmix_alpha: A box of another picture is pasted in, its area 1 - Beta(α, α) (Yun et al., arXiv:1905.04899); 0: not. With
+            both, one of them is chosen for each batch.
+        seed: Decides what chance does.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        label_smoothing: float = 0.0,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        seed: tuple[int, ...] = (0,),
+    ) -> None:
+        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+        self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Inputs of the same shape; targets as class numbers, as they were, or as probabilities, shape (batch, classes), float32."""
+        inputs, labels = batch
+        if not (self.label_smoothing or self.mixup_alpha or self.cutmix_alpha):
+            return batch
+        targets = torch.nn.functional.one_hot(labels, self.num_classes).float()
+        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        kinds = [name for name in ("mixup", "cutmix") if getattr(self, f"{name}_alpha")]
+        if not kinds:
+            return inputs, targets
+        # Batches are in random order already: the neighbour is as good a partner as any.
+        if kinds[int(self._random.integers(len(kinds)))] == "mixup":
+            share = float(self._random.beta(self.mixup_alpha, self.mixup_alpha))
+            mixed = inputs * share + inputs.roll(1, 0) * (1 - share)
+        else:
+            mixed, share = self._cut(inputs)
+        return mixed, targets * share + targets.roll(1, 0) * (1 - share)
+
+    def _cut(self, inputs: Tensor) -> tuple[Tensor, float]:
+        """Pictures with a box of their neighbour in them, and the share that is still their own."""
+        height, width = inputs.shape[-2:]
+        side = math.sqrt(1 - float(self._random.beta(self.cutmix_alpha, self.cutmix_alpha)))
+        y, x = int(self._random.integers(height)), int(self._random.integers(width))
+        half_height, half_width = int(height * side / 2), int(width * side / 2)
+        rows = slice(max(0, y - half_height), min(height, y + half_height))
+        columns = slice(max(0, x - half_width), min(width, x + half_width))
+        mixed = inputs.clone()
+        mixed[..., rows, columns] = inputs.roll(1, 0)[..., rows, columns]
+        area = (rows.stop - rows.start) * (columns.stop - columns.start)
+        return mixed, 1 - area / (height * width)

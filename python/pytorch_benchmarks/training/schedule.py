@@ -1,0 +1,36 @@
+"""The learning rate over the course of training."""
+
+from __future__ import annotations
+
+import math
+
+from pytorch_benchmarks.training.options import TrainingOptions
+
+__all__ = ["learning_rate"]
+
+
+def learning_rate(options: TrainingOptions, progress: float) -> float:
+    """The learning rate when so many epochs are done; a function of that alone, so that it need not be stored to go on.
+
+    It rises in a line for `lr_warmup_epochs`; then it goes down in steps, as half a cosine (Loshchilov and Hutter,
+    arXiv:1608.03983), exponentially, or not at all.
+
+    Args:
+        options: What was asked for.
+        progress: Epochs, with their fraction.
+    """
+    warmup = options.lr_warmup_epochs
+    if progress < warmup:
+        share = options.lr_warmup_decay
+        return options.lr * (share + (1 - share) * progress / warmup)
+    after = progress - warmup
+    if options.lr_scheduler == "step":
+        # A hair beyond, because batch 500 of 500 may come out as 29.999999999.
+        steps = math.floor(after / options.lr_step_size + 1e-9) if options.lr_step_size else 0
+        return options.lr * options.lr_gamma**steps
+    if options.lr_scheduler == "exponential":
+        return options.lr * options.lr_gamma ** math.floor(after + 1e-9)
+    if options.lr_scheduler == "cosine":
+        done = min(1.0, after / max(1e-9, options.epochs - warmup))
+        return options.lr_min + (options.lr - options.lr_min) * (1 + math.cos(math.pi * done)) / 2
+    return options.lr

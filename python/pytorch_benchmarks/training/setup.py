@@ -1,0 +1,121 @@
+"""What stays the same while a network is trained: options, pictures, precision, device, processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pytorch_benchmarks.data.crops import Crop
+from pytorch_benchmarks.data.dataset import Dataset
+from pytorch_benchmarks.data.once import once
+from pytorch_benchmarks.data.order import Order
+from pytorch_benchmarks.data.prefetch import Normalise
+from pytorch_benchmarks.data.source import crop_kind, loaded, memory_layout, open_dataset, picture_shape
+from pytorch_benchmarks.data.transforms import Transforms
+from pytorch_benchmarks.distributed import World
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.precision import Precision
+from pytorch_benchmarks.training.options import TrainingOptions
+
+__all__ = ["Pictures", "Setup", "open_pictures", "transforms_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Data sets for training and for validation. `train` is None if nothing is trained."""
+
+    train: Dataset | None
+    val: Dataset
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the classes by number; empty if they have none."""
+        return tuple(getattr(self.val, "classes", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What stays the same.
+
+    Attributes:
+        options: What was asked for.
+        pictures: Data sets.
+        transforms: What pictures go through.
+        precision, device: How and where it is computed.
+        world: This process, and how many there are.
+    """
+
+    options: TrainingOptions
+    pictures: Pictures
+    transforms: Transforms
+    precision: Precision
+    device: torch.device
+    world: World
+
+    def training_order(self, first_epoch: int) -> Order:
+        """Which picture is trained on when: in a new random order in every epoch, which is the same wherever training began."""
+        options, world = self.options, self.world
+        length = len(self.pictures.train or ())
+        return Order(length, options.batch_size, True, options.seed, world.rank, world.size, first_epoch)
+
+    def training_batches(self, order: Order) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of this process, for ever; what fills no batch is left out of its epoch."""
+        options, train = self.options, self.pictures.train
+        assert train is not None
+        crop = Crop(crop_kind(options, evaluate=False), options.crop_pct)
+        shape, normalise = self.transforms.shape, self._normalise()
+        workers, kind = options.num_loader_threads, options.data_loader
+        return loaded(train, order, crop, shape, normalise, workers=workers, kind=kind)
+
+    def validation_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of all validation pictures, each of them once, in one of the processes."""
+        crop, shape, workers = self.transforms.crop(), self.transforms.shape, self.options.num_loader_threads
+        return once(self.pictures.val, batch_size, crop, shape, self._normalise(), workers=workers, world=self.world)
+
+    def _normalise(self) -> Normalise:
+        return self.transforms.normalise(self.precision.weights, self.device, memory_layout(self.options.channels_last))
+
+
+def open_pictures(options: TrainingOptions) -> Pictures:
+    """Open the data sets that the options name.
+
+    Raises:
+        UsageError: One is missing, or their classes differ.
+    """
+    train, val = options.data_dir, options.val_dir
+    if train and not val:
+        train, val = (os.path.join(options.data_dir, part) for part in ("train", "val"))
+        for place in (val,) if options.test_only else (train, val):
+            if not os.path.isdir(place):
+                raise UsageError(
+                    f"--data_dir {options.data_dir}: there is no {place}; it must hold train and val, or name --val_dir"
+                )
+    if options.test_only:
+        return Pictures(None, open_dataset(val, options.data_backend))
+    pictures = Pictures(open_dataset(train, options.data_backend), open_dataset(val, options.data_backend))
+    differing = sorted(set(getattr(pictures.train, "classes", ())) ^ set(pictures.categories))
+    if differing:
+        raise UsageError(f"classes of {train} and {val} differ: {differing[0]!r} is in one of them only")
+    return pictures
+
+
+def transforms_for(model: Model, pictures: Pictures, options: TrainingOptions) -> Transforms:
+    """What pictures go through on their way to a model.
+
+    Raises:
+        UsageError: It is no classifier of pictures, or has too few classes.
+    """
+    shape = picture_shape(model)
+    if model.targets(1, torch.Generator()).shape != (1,):
+        raise UsageError(f"{model.title} is no classifier: train.py trains networks that tell the class of a picture")
+    if pictures.val.num_classes > model.num_classes:
+        raise UsageError(
+            f"{model.title} has {model.num_classes} classes, the data set {pictures.val.num_classes}: "
+            """give --model_opts '{"num_classes": N}', or the option that the model has for it"""
+        )
+    return Transforms(shape, len(model.input_shape) == 1, options.crop_pct)

@@ -1,0 +1,184 @@
+"""Trained weights: entries that say what they are, what they were trained with, and what a picture has to go through first.
+
+An entry is a JSON file beside the file with the numbers, `resnet18-flowers.json` beside `resnet18-flowers.pt`. `train.py` writes
+both. Entries in the directory `$DLBS_WEIGHTS_DIR` are known by their names. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytorch_benchmarks.data.transforms import Transforms
+from pytorch_benchmarks.errors import UsageError
+
+__all__ = ["Weights", "find_weights", "list_weights", "read_weights", "weights_directory", "write_weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One set of weights of one model.
+
+    Attributes:
+        model: Name of the model that they fit.
+        file: Holds the tensors by name, as `state_dict` gives them, written by `torch.save`.
+        sha256: Digest of that file; empty if it is not known.
+        model_opts: Options of the model's builder.
+        transforms: From a picture to the model's input; None if that is not known.
+        categories: Names of the classes, by number.
+        metrics: What was measured: `accuracy_top1` and `accuracy_top5` in %, `instances`.
+        training: How they came about: data, command, options, versions.
+    """
+
+    model: str
+    file: Path
+    sha256: str = ""
+    model_opts: dict[str, Any] = field(default_factory=dict)
+    transforms: Transforms | None = None
+    categories: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name, in the memory of the host.
+
+        Only tensors are read: code in the file is not run.
+
+        Raises:
+            UsageError: There is no such file, it is torn, or it is not the one that the entry speaks of.
+        """
+        if not self.file.is_file():
+            raise UsageError(f"--weights: there is no file {self.file}")
+        if self.sha256 and _digest(self.file) != self.sha256:
+            raise UsageError(f"--weights: {self.file} is not the file that its entry describes (its SHA-256 differs)")
+        try:
+            found = torch.load(self.file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UsageError(f"--weights: {self.file} cannot be read as tensors: {reason}") from None
+        if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):  # a checkpoint of train.py
+            found = found.get("ema") or found["model"]
+        if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+            raise UsageError(f"--weights: {self.file} does not hold the tensors of a model by name")
+        return dict(found)
+
+
+def weights_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Where entries are looked for by name: `$DLBS_WEIGHTS_DIR`, by default `dlbs/weights` where users keep data."""
+    environ = os.environ if environ is None else environ
+    if environ.get("DLBS_WEIGHTS_DIR"):
+        return Path(environ["DLBS_WEIGHTS_DIR"]).expanduser()
+    home = environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return Path(home) / "dlbs" / "weights"
+
+
+def list_weights(model: str = "") -> dict[str, Weights]:
+    """Entries by name, sorted; of one model, or of all.
+
+    Raises:
+        UsageError: A file in the directory is no entry.
+    """
+    found = {path.stem: read_weights(path) for path in sorted(weights_directory().glob("*.json"))}
+    return {name: entry for name, entry in found.items() if model in ("", entry.model)}
+
+
+def find_weights(given: str, model: str) -> Weights:
+    """The weights that `--weights` speaks of.
+
+    Args:
+        given: An entry (`.json`), a file of tensors (any other), or the name of an entry in `weights_directory()`.
+        model: What they are for.
+
+    Raises:
+        UsageError: There are none, or they are of another model.
+    """
+    path = Path(given).expanduser()
+    if not path.exists() and path.parent == Path() and not path.suffix:
+        path = weights_directory() / f"{given}.json"
+        if not path.exists():
+            known = list_weights(model)
+            close = difflib.get_close_matches(given, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"of {model} there are {', '.join(known) or 'none'}"
+            raise UsageError(f"--weights {given}: no such entry in {weights_directory()}: {hint}")
+    if path.suffix == ".json":
+        entry = read_weights(path)
+        if model and entry.model != model:
+            raise UsageError(f"--weights {given}: these are of {entry.model}, not of {model}")
+        return entry
+    return Weights(model, path)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read an entry.
+
+    Raises:
+        UsageError: It is missing, or no entry.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--weights: {path} cannot be read: {error}") from None
+    try:
+        transforms = data["transforms"]
+        return Weights(
+            str(data["model"]),
+            path.parent / str(data["file"]),
+            str(data["sha256"]),
+            dict(data["model_opts"]),
+            Transforms.of(transforms) if transforms else None,
+            tuple(map(str, data["categories"])),
+            dict(data["metrics"]),
+            dict(data["training"]),
+        )
+    except KeyError as error:
+        raise UsageError(f"--weights: {path} is no entry of weights: it lacks {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"--weights: {path} is no entry of weights: {error}") from None
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], entry: Weights) -> Weights:
+    """Write tensors and their entry, beside and renamed.
+
+    Args:
+        path: Of the entry; the tensors go beside it, under the name of `entry.file`.
+        tensors: By name.
+        entry: What they are; its digest is worked out here.
+    """
+    from pytorch_benchmarks.training.checkpoint import save
+
+    file = path.parent / entry.file.name
+    save(dict(tensors), file)
+    digest = _digest(file)
+    document = {
+        "model": entry.model,
+        "file": file.name,
+        "sha256": digest,
+        "model_opts": entry.model_opts,
+        "transforms": entry.transforms.document() if entry.transforms else None,
+        "categories": list(entry.categories),
+        "metrics": entry.metrics,
+        "training": entry.training,
+    }
+    beside = path.with_name(f"{path.name}.part{os.getpid()}")
+    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+    return replace(entry, file=file, sha256=digest)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
