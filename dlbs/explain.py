@@ -108,6 +108,6 @@ def describe_frameworks(config: Config) -> list[str]:
 
 def describe_models() -> list[str]:
     """The models of pytorch_benchmarks."""
-    from dlbs.validator import known_models
+    from dlbs.networks import known_models
 
     return [f"{name:16} {line}" for name, line in known_models().items()]

@@ -54,7 +54,7 @@ def pack_command() -> None:
 @click.argument("name")
 @click.option(
     "--template",
-    type=click.Choice(["benchmark", "model", "container"]),
+    type=click.Choice(["benchmark", "model", "architecture", "container"]),
     default="benchmark",
     show_default=True,
     help="What it is to be.",
@@ -155,15 +155,19 @@ def check_command(names: tuple[str, ...], select: list[str], exclude: list[str],
       dlbs pack check ornatebench
       dlbs pack check --model resnet18
     """
-    from dlbs.packs.check import check_pack, run_model_checks, run_network_checks
+    from dlbs.packs.check import check_pack, run_architecture_checks, run_model_checks, run_network_checks
 
     failed = 0
     if model is not None:
         click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
         return int(_show_findings(run_network_checks(model)) > 0)
     for pack in chosen(names, select, exclude):
-        click.echo(printable(f"{pack.name}, a {pack.kind}"))
-        proved = run_model_checks(pack, device) if pack.kind == "model" else ()
+        click.echo(printable(f"{pack.name}, {'an' if pack.kind[0] == 'a' else 'a'} {pack.kind}"))
+        proved: Iterable[tuple[bool, str]] = ()
+        if pack.kind == "model":
+            proved = run_model_checks(pack, device)
+        elif pack.kind == "architecture":
+            proved = run_architecture_checks(pack)
         failed += _show_findings(itertools.chain(check_pack(pack), proved))
     return 1 if failed else 0
 

@@ -34,6 +34,7 @@ class Summary:
     Attributes:
         outcomes: Status → number of experiments that ended so in this run.
         kept: Experiments that were finished before.
+        kept_skipped: Those of them that were skipped.
         inactive: Experiments with exp.status=inactive.
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not reached, because the run was stopped.
@@ -44,6 +45,7 @@ class Summary:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     kept: int = 0
+    kept_skipped: int = 0
     inactive: int = 0
     simulated: int = 0
     left: int = 0
@@ -55,6 +57,16 @@ class Summary:
     def failed(self) -> int:
         """Experiments that ended in any other way than well."""
         return sum(count for status, count in self.outcomes.items() if status not in {"ok", "skipped"})
+
+    @property
+    def all_skipped(self) -> bool:
+        """Whether nothing was measured, because everything was skipped."""
+        return 0 < self.outcomes["skipped"] + self.kept_skipped == self.outcomes.total() + self.kept + self.left
+
+    def keep(self, ending: dict[str, object]) -> None:
+        """Count an experiment that was finished before, by what its log ends with."""
+        self.kept += 1
+        self.kept_skipped += ending.get("exp.status") == "skipped"
 
 
 def log_path(experiment: Experiment, directory: Path) -> Path:
@@ -222,7 +234,7 @@ class _Run:
         if not is_finished(experiment, ending):
             return False
         self._limits.learn_from_log(experiment, ending)
-        self.summary.kept += 1
+        self.summary.keep(ending)
         self.progress.skipped("finished")
         return True
 

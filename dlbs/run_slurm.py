@@ -89,7 +89,7 @@ def _to_submit(
         log = log_path(experiment, directory).absolute()
         ending = last_values(log)
         if log not in executor.watched and is_finished(experiment, ending):
-            summary.kept += 1
+            summary.keep(ending)
             progress.skipped("finished")
             continue
         running[log] = experiment

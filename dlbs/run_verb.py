@@ -80,7 +80,7 @@ def run_command(
     """Run experiments and leave one log file for each.
 
     Experiments whose log is complete are not run again (exp.rerun changes that), so the same command goes on after an
-    interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed.
+    interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.
 
     \b
     Examples:
@@ -165,11 +165,13 @@ def _conclude(summary: Summary, census: Census, progress: Progress) -> int:
             click.echo(f"logs: {os.path.relpath(directory)}", err=True)
         if summary.stopped:
             click.echo(f"stopped: {summary.stopped}", err=True)
+        if summary.all_skipped:
+            click.echo("nothing was measured: everything was skipped", err=True)
         if summary.left:
             click.echo("the same command runs what is left", err=True)
     if summary.stop_signal:
         return 128 + summary.stop_signal
-    return 1 if summary.failed or summary.stopped else 0
+    return 1 if summary.failed or summary.stopped or summary.all_skipped else 0
 
 
 def _census(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
 import shutil
@@ -19,6 +18,7 @@ from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.executors.slots import Slots
 from dlbs.launcher import launcher_path, make_launcher
 from dlbs.machine import docker_available, gpu_count
+from dlbs.networks import known_models, registered_in
 from dlbs.parameters import text
 from dlbs.processor import Experiment
 from dlbs.progress import describe
@@ -98,7 +98,7 @@ class Validator:
         if experiment.get("exp.framework") == "pack":
             self._once("pack", experiment, ("exp.pack", "pack.dir", "pack.python", "exp.docker"), self._check_pack)
         if experiment.get("exp.framework") in ("pytorch", "train"):
-            self._once("model", experiment, ("exp.model",), self._check_model)
+            self._once("model", experiment, ("exp.model", "pytorch.architecture"), self._check_model)
             self._once("replicas", experiment, ("exp.gpus",), self._check_replicas)
             self._once("data", experiment, ("pytorch.data_dir", "exp.framework"), self._check_data)
             if not experiment.get("exp.docker"):
@@ -233,7 +233,7 @@ class Validator:
                 if inputs.is_file()
                 else (f"{name} has no inputs: {inputs}", "write one JSON object a line there, or set pack.inputs")
             )
-        if kind in {"benchmark", "model"} and experiment.get("exp.docker"):
+        if kind in {"benchmark", "model", "architecture"} and experiment.get("exp.docker"):
             return None  # it runs with the Python of its image
         if (
             not self.slurm
@@ -245,6 +245,12 @@ class Validator:
 
     def _check_model(self, experiment: Experiment) -> tuple[str, str] | None:
         model, known = text(experiment.get("exp.model")), known_models()
+        file = text(experiment.get("pytorch.architecture"))
+        if file:
+            path = self.directory / file
+            if not path.is_file():
+                return f"there is no file {file}", "set pytorch.architecture to a Python file that registers models"
+            known = {**known, **registered_in(path)}
         if not known or model in known or ":" in model:
             return None
         return f"unknown model {model!r}", did_you_mean(model, known, cutoff=0.5) or "dlbs help --models lists them"
@@ -285,19 +291,3 @@ def _has_torch(python: str, may_run: bool) -> bool:
         for prefix in prefixes
         for packages in ("site-packages", "dist-packages")
     )
-
-
-@lru_cache(maxsize=1)
-def known_models() -> dict[str, str]:
-    """The models of pytorch_benchmarks with their first docstring lines, read from its sources without importing torch."""
-    models: dict[str, str] = {}
-    for path in sorted((dlbs_root() / "python" / "pytorch_benchmarks" / "models").glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                for decorator in node.decorator_list:
-                    if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "register_model":
-                        lines = (ast.get_docstring(node) or "").splitlines()
-                        for argument in decorator.args:
-                            if isinstance(argument, ast.Constant):
-                                models[str(argument.value)] = lines[0] if lines else ""
-    return models

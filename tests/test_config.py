@@ -186,7 +186,12 @@ def test_every_shipped_parameter_is_declared_and_described() -> None:
     config = load_config()
     for name in config.settings:
         assert config.declarations[name].desc, name
-        assert config.declarations[name].type != "any" or name in {"pytorch.env", "pack.env", "train.env", "exp.num_warmup_batches"}
+        assert config.declarations[name].type != "any" or name in {
+            "pytorch.env",
+            "pack.env",
+            "train.env",
+            "exp.num_warmup_batches",
+        }
     assert set(config.settings) == set(config.declarations)
 
 

@@ -34,10 +34,12 @@ def test_every_function_is_in_the_expressions_page() -> None:
 
 
 def test_every_option_of_the_benchmarks_is_in_their_page() -> None:
-    page = (DOCS / "pytorch-benchmarks.md").read_text()
-    options = (ROOT / "python" / "pytorch_benchmarks" / "options.py").read_text()
-    for name in re.findall(r'^    add\("(\w+)"', options, re.MULTILINE):
-        assert f"`--{name}`" in page or name == "debug", name
+    sources = ROOT / "python" / "pytorch_benchmarks"
+    for file, own in (("pytorch-benchmarks.md", "options.py"), ("training.md", "training/options.py")):
+        page = (DOCS / file).read_text()
+        options = (sources / own).read_text() + (sources / "arguments.py").read_text()
+        for name in re.findall(r'^    add\(\s*"(\w+)"', options, re.MULTILINE):
+            assert f"`--{name}`" in page or name == "debug", (file, name)
 
 
 def test_units_are_those_of_the_key_table() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ import torch
 
 from pytorch_benchmarks import model_factory
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
-from pytorch_benchmarks.model_check import CHECKS, CheckError, check_model, expected_output
+from pytorch_benchmarks.model_check import CHECKS, CheckError, Subject, check_model
 from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, register_model
 from pytorch_benchmarks.models.layers import DropPath
 from pytorch_benchmarks.models.model import Model
@@ -64,8 +62,7 @@ TRAINABLE = {
     "vit_b_16": ((3, 224, 224), 86_567_656),
 }
 
-EXPECTED = Path(__file__).parent / "expected"
-
+# Of text and pictures less will do; their expected outputs say with which options they were made.
 SMALLER: dict[str, dict[str, int]] = {
     "bert_base": {"sequence_length": 16},
     "gpt2_small": {"sequence_length": 16},
@@ -111,31 +108,50 @@ def test_output_and_targets_fit_each_other(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in list_models() if name != "tinyllama_1b"])
 def test_expected_output(name: str) -> None:
     """What seeded weights give for a seeded batch. `EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k NAME` accepts what it is now."""
-    path = EXPECTED / f"{name}.json"
-    found = expected_output(name, **SMALLER.get(name, {}))
-    if os.environ.get("EXPECTTEST_ACCEPT") == "1":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(found, indent=1) + "\n")
-    assert path.is_file(), f"EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k {name} writes it"
-    expected = json.loads(path.read_text())
-    assert found["shapes"] == expected["shapes"]
-    scale = max(map(abs, expected["deviations"]))
-    for key in ("means", "deviations", "first"):
-        for one, other in zip(found[key], expected[key], strict=True):
-            assert one == pytest.approx(other, rel=1e-3, abs=1e-3 * scale)
+    CHECKS["expected output"](Subject(name, SMALLER.get(name, {})))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "name", ["bert_base", "convnext_tiny", "dlrm_small", "resnet18", "smollm2_135m", "unet", "vit_b_16"]
+)
+def test_scripted_models_give_what_they_give_otherwise(name: str) -> None:
+    assert CHECKS["script"](Subject(name, SMALLER.get(name, {}))) == "the same output"
 
 
 @pytest.mark.parametrize("name", ["deep_mnist", "sensor_net"])
 def test_our_models_pass_the_list_for_new_ones(name: str) -> None:
-    found = {title: status for title, status, _ in check_model(name, SMALLER.get(name, {}))}
+    found = {title: status for title, status, _ in check_model(Subject(name, SMALLER.get(name, {})))}
     assert set(found) == set(CHECKS)
     assert "failed" not in found.values()
 
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_is_exported_described_and_has_options_by_name(name: str) -> None:
-    for check in ("exported", "described", "options"):
-        CHECKS[check](name, SMALLER.get(name, {}))
+    for check in ("exported", "described", "documented", "options"):
+        CHECKS[check](Subject(name, SMALLER.get(name, {})))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "mobilenet_v3_large", "vit_b_16"])
+def test_constructors_of_layers_reach_every_layer(name: str) -> None:
+    norms, activations = re.findall(r"of (\d+) of (\d+) layers", CHECKS["layers"](Subject(name)))
+    assert norms[0] == norms[1]
+    if name != "mobilenet_v3_large":  # its first blocks keep ReLU
+        assert activations[0] == activations[1]
+
+
+def test_layers_are_chosen_by_name_or_by_constructor() -> None:
+    with torch.device("meta"):
+        named = get_model("resnet18", norm="group", activation="silu", num_classes=7)
+        passed = get_model("resnet18", norm=torch.nn.InstanceNorm2d)
+    assert sum(isinstance(module, torch.nn.GroupNorm) for module in named.modules()) == 21
+    assert any(isinstance(module, torch.nn.SiLU) for module in named.modules())
+    assert named.num_classes == 7
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in [*named.modules(), *passed.modules()])
+    with pytest.raises(TypeError, match="did you mean group"):
+        get_model("resnet18", norm="grouop")
+    with pytest.raises(TypeError, match="there are elu, gelu"):
+        get_model("resnet18", activation="xyz")
 
 
 def broken(**changes: Any) -> type[Model]:
@@ -148,8 +164,9 @@ def broken(**changes: Any) -> type[Model]:
         input_shape = (4,)
         num_classes = 3
 
-        def __init__(self) -> None:
+        def __init__(self, *, activation: Any = torch.nn.ReLU) -> None:
             super().__init__()
+            self.activation = torch.nn.ReLU()  # whatever was asked for
             self.layer = torch.nn.Linear(4, 3)
             self.unused = torch.nn.Linear(1, 1) if "unused" in changes else None
 
@@ -165,6 +182,8 @@ def broken(**changes: Any) -> type[Model]:
         ("exported", {}, "is not in __all__"),
         ("backward", {"unused": True}, "no gradient reaches unused.weight"),
         ("forward", {"factor": float("inf")}, "the loss is"),
+        ("layers", {}, "the option activation is taken, but none of the 1 layers"),
+        ("documented", {}, "docs/models.md does not speak of it"),
         ("autocast", {"factor": float("nan")}, "under autocast the loss is nan"),
         ("expected output", {}, "EXPECTTEST_ACCEPT=1"),
     ],
@@ -174,7 +193,7 @@ def test_the_list_finds_what_is_missing(
 ) -> None:
     monkeypatch.setitem(model_factory._BUILDERS, "broken", broken(**changes))
     with pytest.raises(CheckError, match=said):
-        CHECKS[check]("broken", {})
+        CHECKS[check](Subject("broken"))
 
 
 def test_inference_changes_no_weights_and_records_no_gradients() -> None:

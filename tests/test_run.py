@@ -330,6 +330,14 @@ def test_the_deadline_stops_what_runs_and_the_same_command_goes_on(dlbs: RunDlbs
     assert sorted(values(log)["exp.status"] for log in logs(tmp_path)) == ["cancelled", "ok"]
 
 
+def test_a_plan_of_which_everything_was_skipped_measured_nothing(dlbs: RunDlbs) -> None:
+    for _ in range(2):  # the second time, that is known from the log
+        done = dlbs("run", *DUMMY, "-Pdummy.exit_code=77")
+        assert done.returncode == 1
+        assert "nothing was measured: everything was skipped" in done.stderr
+    assert dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,77]").returncode == 0
+
+
 def test_larger_batches_than_one_that_did_not_fit_are_skipped(dlbs: RunDlbs, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "echo {{ exp.replica_batch }} >> ran; test {{ exp.replica_batch }} -lt 4 || (exit 3)")
     grid = (*DUMMY, flag, "-Vexp.replica_batch=[1,4,8,2,16]")

@@ -10,8 +10,9 @@ import pytest
 from dlbs.builder import build
 from dlbs.config import load_config
 from dlbs.machine import gpu_count
+from dlbs.networks import known_models
 from dlbs.plan import processor_for
-from dlbs.validator import Validator, known_models
+from dlbs.validator import Validator
 from tests.conftest import RunDlbs
 
 

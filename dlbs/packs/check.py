@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dlbs.config import dlbs_root
 from dlbs.errors import LaunchError
+from dlbs.networks import registered_in
 from dlbs.packs.definition import Pack
 from dlbs.packs.environments import UNPINNED
 from dlbs.packs.extend import needs_environment, starts_itself, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["Finding", "check_pack", "run_model_checks", "run_network_checks"]
+__all__ = ["Finding", "check_pack", "run_architecture_checks", "run_model_checks", "run_network_checks"]
 
 Finding = tuple[bool, str]  # whether it is fine, and what was looked at
 
@@ -41,6 +42,19 @@ def run_network_checks(name: str) -> Iterator[Finding]:
     yield from _said(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
+def run_architecture_checks(pack: Pack) -> Iterator[Finding]:
+    """Go through the same list for each model of an architecture pack.
+
+    Raises:
+        LaunchError: It is not installed.
+    """
+    file = pack.directory / "architecture.py"
+    for name in registered_in(file):
+        options = json.dumps(pack.argv) if isinstance(pack.argv, dict) else "{}"
+        module = ["-m", "pytorch_benchmarks.model_check", name, "--architecture", str(file), "--options", options]
+        yield from _said([_python(pack), *module], _environment(pack))
+
+
 def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
     """Prove that a model behaves, by running it in a process of its own.
 
@@ -51,13 +65,19 @@ def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
     Raises:
         LaunchError: It is not installed, or its interpreter cannot be started.
     """
-    places = Places.of()
-    python = str(places.python(pack)) if needs_environment(pack.directory) else sys.executable
+    command = [_python(pack), "-m", "pytorch_benchmarks.suite.check", str(pack.directory), "--device", device]
+    yield from _said(command, _environment(pack))
+
+
+def _python(pack: Pack) -> str:
+    python = str(Places.of().python(pack)) if needs_environment(pack.directory) else sys.executable
     if not Path(python).exists():
         raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
-    command = [python, "-m", "pytorch_benchmarks.suite.check", str(pack.directory), "--device", device]
-    environment = {**os.environ, **places.variables(pack), "PYTHONPATH": str(dlbs_root() / "python")}
-    yield from _said(command, environment)
+    return python
+
+
+def _environment(pack: Pack) -> dict[str, str]:
+    return {**os.environ, **Places.of().variables(pack), "PYTHONPATH": str(dlbs_root() / "python")}
 
 
 def _said(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from dlbs.errors import ConfigError, did_you_mean
 __all__ = ["FILES", "KINDS", "Pack", "find_pack", "find_packs", "pack_path", "read_definitions", "select"]
 
 FILES = ("pack.yaml", "dev.yaml")  # what the YAML file of a pack may be called, the first one that is there
-KINDS = ("benchmark", "model", "container")
+KINDS = ("benchmark", "model", "architecture", "container")
 _KEYS = (
     "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
     "description", "enabled", "image", "build_args", "network", "command",
@@ -65,6 +65,11 @@ class Pack:
     build_args: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     command: str = "python3 run.py"
+
+    @property
+    def shares_torch(self) -> bool:
+        """Whether it is measured by pytorch_benchmarks, with the torch that is there; an environment of its own only adds to that."""
+        return self.kind in {"model", "architecture"}
 
 
 def pack_path(environ: Mapping[str, str] | None = None) -> list[Path]:
@@ -131,18 +136,19 @@ def _kind(directory: Path) -> str | None:
     """What a directory's files make it; None if it is no pack."""
     if (directory / "Dockerfile").is_file():
         return "container"
-    if _defines_model(directory / "__init__.py"):
+    if _has(directory / "__init__.py", r"^class Model\b"):
         return "model"
+    if _has(directory / "architecture.py", r"^@register_model\("):
+        return "architecture"
     if (directory / "main.py").is_file() or (directory / "benchfile.py").is_file():
         return "benchmark"
     return None
 
 
-def _defines_model(path: Path) -> bool:
+def _has(path: Path, pattern: str) -> bool:
+    """Whether a line of a file fits."""
     try:
-        return (
-            re.search(r"^class Model\b", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
-        )
+        return re.search(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
     except OSError:
         return False
 
@@ -226,7 +232,7 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
     kind = _kind(directory)
     if kind is None:
         raise ConfigError(
-            f"{name} is defined in {directory}, which has no main.py, no __init__.py with a class Model, and no Dockerfile",
+            f"{name} is defined in {directory}, which has no main.py, no __init__.py with a class Model, no architecture.py with @register_model, and no Dockerfile",
             where=where,
             hint="see `definition`",
         )

@@ -32,7 +32,7 @@ def requirements(pack: Pack, variant: str) -> Path | None:
     Raises:
         ConfigError: It has requirements, but no pin of this variant.
     """
-    if pack.kind == "model":  # all of a suite's models name theirs so, and share what they can
+    if pack.shares_torch:  # all of a suite's models name theirs so, and share what they can
         plain = pack.directory / "requirements.txt"
         return plain if plain.is_file() else None
     unpinned = pack.directory / "requirements.in"
@@ -68,7 +68,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
     for pack in packs:
         if pack.kind == "container":
             tell(f"{pack.name}: a container, which dlbs pack build makes")
-        elif pack.kind == "model" and not needs_environment(pack.directory):
+        elif pack.shares_torch and not needs_environment(pack.directory):
             tell(f"{pack.name}: it needs nothing of its own")
         else:
             grouped.setdefault(pack.install_group, []).append(pack)
@@ -96,7 +96,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         if not places.python(first).exists():
             tell(f"{group}: new environment {places.environment(first)}")
             _run([sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell)
-        if any(pack.kind == "model" for pack in members):
+        if any(pack.shares_torch for pack in members):
             _share_torch(places.environment(first))
         for pack in members:
             _install_one(pack, files[pack.name], places, tell)
@@ -132,7 +132,7 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
         own.install()
         return
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if pack.kind == "model":
+    if pack.shares_torch:
         script = pack.directory / "install.py"
         if script.is_file():
             _run(

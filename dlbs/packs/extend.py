@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config import Config, Extension
 from dlbs.errors import ConfigError
+from dlbs.networks import registered_in
 from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
 from dlbs.packs.places import Places
@@ -124,6 +125,8 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         parameters["pack.argv"] = [_text(word) for word in words]
         parameters["pack.own_batch"] = "exp.replica_batch" not in given
         return parameters
+    if pack.kind == "architecture":
+        return {**parameters, **_architecture(pack)}
     if pack.kind == "benchmark":  # it has an environment; an image must be given
         parameters["exp.docker"] = "exp.docker_image" in given
     if pack.kind == "container":
@@ -149,6 +152,25 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words
     _join_batch(parameters, given)
+    return parameters
+
+
+def _architecture(pack: Pack) -> dict[str, Any]:
+    """A network beside those of pytorch_benchmarks: everything that is measured there goes with it.
+
+    Raises:
+        ConfigError: `argv` is a list: a builder's options have names.
+    """
+    file = pack.directory / "architecture.py"
+    models = registered_in(file)
+    if not isinstance(pack.argv, dict):
+        raise ConfigError("argv of an architecture must be a mapping of its builder's options", where=pack.where)
+    parameters: dict[str, Any] = {"pytorch.architecture": str(file)}
+    parameters["exp.model"] = pack.name if pack.name in models or not models else next(iter(models))
+    if pack.argv:
+        parameters["exp.model_opts"] = dict(pack.argv)
+    if not needs_environment(pack.directory):
+        parameters["pack.python"] = "${runtime.python}"
     return parameters
 
 

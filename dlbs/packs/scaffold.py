@@ -14,7 +14,7 @@ from dlbs.errors import ConfigError
 __all__ = ["TEMPLATES", "new_pack"]
 
 _DIRECTORY = Path(__file__).parent / "templates"
-TEMPLATES = ("benchmark", "model", "container")
+TEMPLATES = ("benchmark", "model", "architecture", "container")
 
 
 def new_pack(name: str, template: str, destination: Path) -> Path:

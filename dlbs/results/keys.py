@@ -42,6 +42,11 @@ UNITS: dict[str, str] = {
     "results.use.gpu_temp": "°C",
     "results.use.gpu_clock": "MHz",
     "results.use.gpu_energy": "J",
+    "results.accuracy_top1": "%",
+    "results.accuracy_top5": "%",
+    "results.epoch_accuracy_top1": "%",
+    "results.epoch_accuracy_top5": "%",
+    "results.epoch_time": "ms",
     "exp.seconds": "s",
 }
 

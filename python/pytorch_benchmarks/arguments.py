@@ -28,6 +28,7 @@ class MachineOptions:
 
     model: str
     model_opts: dict[str, Any] = field(default_factory=dict)
+    architecture: str = ""
     weights: str = ""
     batch_size: int = 16
     num_gpus: int = 1
@@ -91,6 +92,7 @@ def add_machine_options(parser: Parser) -> None:
     add = parser.add
     add("model", default="", help="model, such as alexnet; a wrong name lists what there is")
     add("model_opts", type=json_object, default={}, metavar="JSON", help="options of the model, as a JSON object")
+    add("architecture", metavar="FILE", help="Python file that registers models beside those that are here")
     add("weights", metavar="FILE", help="trained weights: an entry (.json), a checkpoint (.pt), or a name of an entry")
     add("batch_size", type=whole(1), help="instances in one batch of one device")
     add("num_gpus", type=whole(0), help="GPUs to use, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU")

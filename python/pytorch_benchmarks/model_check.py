@@ -1,26 +1,36 @@
-"""The list that a new model has to pass: `python -m pytorch_benchmarks.model_check NAME` prints a JSON line for each thing that was looked at."""
+"""The list that a new model has to pass: `python -m pytorch_benchmarks.model_check NAME` prints a JSON line for each thing that was looked at.
+
+`EXPECTTEST_ACCEPT=1` in the environment accepts the model's output as it is now.
+"""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 import json
+import math
+import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.model_factory import builder_of, get_model
+from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
+from pytorch_benchmarks.models.layers import ACTIVATIONS
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.weights import list_weights, read_weights
 
-__all__ = ["CHECKS", "CheckError", "NotPossibleError", "check_model", "expected_output", "main"]
+__all__ = [
+    "CHECKS", "CheckError", "NotPossibleError", "Subject", "check_model", "compare_outputs", "expected_output", "main",
+]  # fmt: skip
 
 _SEED = 1234
 
@@ -33,6 +43,44 @@ class NotPossibleError(Exception):
     """What is looked at cannot be had of this model, which is no failure."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model that is checked, and where what belongs to it is kept.
+
+    Attributes:
+        name: Under which it is registered.
+        options: Of its builder.
+        home: Directory of the file that registers it, if it is one of its own; None for those of pytorch_benchmarks.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    home: Path | None = None
+
+    @property
+    def expected(self) -> Path:
+        """Its expected output."""
+        return (self.home / "expected" if self.home else _ROOT / "tests" / "expected") / f"{self.name}.json"
+
+    @property
+    def recipe(self) -> Path:
+        """The configuration that trains it."""
+        return self.home / "recipe.yaml" if self.home else _ROOT / "config" / "recipes" / f"{self.name}.yaml"
+
+    @property
+    def page(self) -> Path:
+        """The page that speaks of it."""
+        return self.home / "README.md" if self.home else _ROOT / "docs" / "models.md"
+
+    def seeded(self) -> Model:
+        """The model with seeded weights."""
+        torch.manual_seed(_SEED)
+        return get_model(self.name, **self.options)
+
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
 def expected_output(name: str, **options: Any) -> dict[str, Any]:
     """What a model with seeded weights gives for a seeded batch of two: shape, mean, deviation and first values of each output.
 
@@ -40,11 +88,12 @@ def expected_output(name: str, **options: Any) -> dict[str, Any]:
         name: Of a registered model.
         options: Of its builder.
     """
-    model = _seeded(name, **options).eval()
+    model = Subject(name, options).seeded().eval()
     with torch.no_grad():
         outputs = model(model.inputs(2, torch.Generator().manual_seed(_SEED)))
     leaves = [leaf.float() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     return {
+        "options": options,
         "shapes": [list(leaf.shape) for leaf in leaves],
         "means": [float(leaf.mean()) for leaf in leaves],
         "deviations": [float(leaf.std()) for leaf in leaves],
@@ -52,9 +101,20 @@ def expected_output(name: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def _seeded(name: str, **options: Any) -> Model:
-    torch.manual_seed(_SEED)
-    return get_model(name, **options)
+def compare_outputs(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """What differs between two outputs, in words; empty if they agree to three digits."""
+    if found["shapes"] != expected["shapes"]:
+        return f"the shapes are {found['shapes']} instead of {expected['shapes']}"
+    scale = max(map(abs, expected["deviations"]))
+    for key in ("means", "deviations", "first"):
+        for one, other in zip(_flat(found[key]), _flat(expected[key]), strict=True):
+            if not math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3 * scale):
+                return f"{key} differ: {one:.6g} instead of {other:.6g}"
+    return ""
+
+
+def _flat(values: Any) -> list[float]:
+    return [number for value in values for number in (value if isinstance(value, list) else [value])]
 
 
 def _batch(model: Model) -> tuple[Any, Tensor]:
@@ -62,20 +122,20 @@ def _batch(model: Model) -> tuple[Any, Tensor]:
     return model.inputs(2, generator), model.targets(2, generator)
 
 
-def exported(name: str, options: dict[str, Any]) -> str:
+def exported(subject: Subject) -> str:
     """The builder stands in its module's `__all__`."""
-    builder = builder_of(name)
+    builder = builder_of(subject.name)
     names = getattr(sys.modules[builder.__module__], "__all__", ())
     if builder.__name__ not in names:
         raise CheckError(f"{builder.__name__} is not in __all__ of {builder.__module__}")
-    return f"{builder.__name__} in {builder.__module__.rpartition('.')[2]}.py"
+    return f"{builder.__name__} in {Path(inspect.getfile(builder)).name}"
 
 
-def described(name: str, options: dict[str, Any]) -> str:
+def described(subject: Subject) -> str:
     """It has a title, and its docstring names a source."""
-    builder = builder_of(name)
+    builder = builder_of(subject.name)
     with torch.device("meta"):  # no weights are needed for its title
-        title = get_model(name, **options).title
+        title = get_model(subject.name, **subject.options).title
     if not title:
         raise CheckError("it has no title for reports")
     module = inspect.getdoc(sys.modules[builder.__module__]) or ""
@@ -85,23 +145,27 @@ def described(name: str, options: dict[str, Any]) -> str:
     return (inspect.getdoc(builder) or module).splitlines()[0]
 
 
-def keyword_options(name: str, options: dict[str, Any]) -> str:
+def keyword_options(subject: Subject) -> str:
     """Options of the builder have names and defaults, and can be given by name only."""
-    parameters = [one for one in inspect.signature(builder_of(name)).parameters.values() if one.name != "self"]
+    builder = builder_of(subject.name)
+    parameters = [one for one in inspect.signature(builder).parameters.values() if one.name != "self"]
     wrong = [
         one.name
         for one in parameters
-        if one.kind not in {one.KEYWORD_ONLY, one.VAR_KEYWORD} or one.default is one.empty
+        if one.kind is not one.VAR_KEYWORD and (one.kind is not one.KEYWORD_ONLY or one.default is one.empty)
     ]
-    wrong = [one for one in wrong if one not in {"kwargs", "options"}]
     if wrong:
         raise CheckError(f"make {', '.join(wrong)} keyword-only with a default: def builder(*, {wrong[0]}=...)")
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):  # they are those of the class that it makes
+        made = getattr(sys.modules[builder.__module__], inspect.signature(builder).return_annotation, None)
+        own = inspect.signature(made).parameters.values() if made else ()
+        parameters = [one for one in own if one.kind is one.KEYWORD_ONLY and one.default is not one.empty]
     return ", ".join(one.name for one in parameters) or "no options"
 
 
-def forward(name: str, options: dict[str, Any]) -> str:
+def forward(subject: Subject) -> str:
     """Its output fits its targets: the loss is one finite number."""
-    model = _seeded(name, **options).eval()
+    model = subject.seeded().eval()
     inputs, targets = _batch(model)
     with torch.no_grad():
         loss = model.loss(model(inputs), targets)
@@ -110,9 +174,9 @@ def forward(name: str, options: dict[str, Any]) -> str:
     return f"loss {float(loss):.4g}"
 
 
-def backward(name: str, options: dict[str, Any]) -> str:
+def backward(subject: Subject) -> str:
     """Every weight gets a finite gradient."""
-    model = _seeded(name, **options).train()
+    model = subject.seeded().train()
     inputs, targets = _batch(model)
     model.loss(model(inputs), targets).backward()
     weights = dict(model.named_parameters())
@@ -125,17 +189,17 @@ def backward(name: str, options: dict[str, Any]) -> str:
     return f"{len(weights)} tensors have gradients"
 
 
-def parameters(name: str, options: dict[str, Any]) -> str:
+def parameters(subject: Subject) -> str:
     """It has weights; their number is to be compared with the publication."""
-    count = _seeded(name, **options).num_parameters()
+    count = subject.seeded().num_parameters()
     if count == 0:
         raise CheckError("it has no trainable values")
     return f"{count:,} trainable values: compare with the publication, and put the number into tests/test_models.py"
 
 
-def autocast(name: str, options: dict[str, Any]) -> str:
+def autocast(subject: Subject) -> str:
     """Under autocast its output is finite and near that of float32."""
-    model = _seeded(name, **options).eval()
+    model = subject.seeded().eval()
     inputs, targets = _batch(model)
     with torch.no_grad():
         plain = model.loss(model(inputs), targets)
@@ -148,9 +212,9 @@ def autocast(name: str, options: dict[str, Any]) -> str:
     return f"loss {float(cast):.4g} in bfloat16"
 
 
-def script(name: str, options: dict[str, Any]) -> str:
+def script(subject: Subject) -> str:
     """Scripted, it gives what it gives otherwise."""
-    model = _seeded(name, **options).eval()
+    model = subject.seeded().eval()
     inputs, _ = _batch(model)
     try:
         with warnings.catch_warnings():
@@ -167,29 +231,113 @@ def script(name: str, options: dict[str, Any]) -> str:
     return "the same output"
 
 
-def seeds(name: str, options: dict[str, Any]) -> str:
+def seeds(subject: Subject) -> str:
     """The same seed gives the same output."""
-    if expected_output(name, **options) != expected_output(name, **options):
+    if expected_output(subject.name, **subject.options) != expected_output(subject.name, **subject.options):
         raise CheckError("two runs differ")
     return "two runs agree"
 
 
-def expected(name: str, options: dict[str, Any]) -> str:
-    """Its expected output is among the tests, where there are tests."""
-    directory = Path(__file__).resolve().parents[2] / "tests" / "expected"
-    if not directory.is_dir():
+def expected(subject: Subject) -> str:
+    """Its output is the one that is kept with the tests."""
+    path = subject.expected
+    if subject.home is None and not path.parent.is_dir():
         raise NotPossibleError("there are no tests beside this copy")
-    if not (directory / f"{name}.json").is_file():
-        raise CheckError(
-            f"there is no tests/expected/{name}.json: EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k {name} writes it"
-        )
-    return f"tests/expected/{name}.json"
+    accept = os.environ.get("EXPECTTEST_ACCEPT") == "1"
+    if not path.is_file() and not accept:
+        how = f"EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k {subject.name}"
+        if subject.home is not None:
+            how = "EXPECTTEST_ACCEPT=1 dlbs pack check"
+        raise CheckError(f"there is no {_short(path)}: {how} writes it")
+    if accept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(expected_output(subject.name, **subject.options), indent=1) + "\n")
+        return f"accepted: {_short(path)}"
+    kept = json.loads(path.read_text())
+    difference = compare_outputs(expected_output(subject.name, **kept.get("options", {})), kept)
+    if difference:
+        raise CheckError(f"its output is not that of {_short(path)}: {difference}")
+    return f"that of {_short(path)}"
 
 
-CHECKS: dict[str, Callable[[str, dict[str, Any]], str]] = {
+def _short(path: Path) -> str:
+    return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else str(path)
+
+
+class _Marker(nn.Identity):
+    """Stands where a layer would be."""
+
+
+def layers(subject: Subject) -> str:
+    """Normalisation and nonlinearities can be chosen by passing their constructors, and are used wherever there is one."""
+    with torch.device("meta"):
+        usual = get_model(subject.name, **subject.options)
+    kinds = {"norm": _NORMS, "activation": tuple(type(make()) for make in ACTIVATIONS.values())}
+    said = []
+    for option, types in kinds.items():
+        there = sum(isinstance(module, types) for module in usual.modules())
+        if not there:
+            continue
+        try:
+            with torch.device("meta"):
+                model = get_model(subject.name, **{**subject.options, option: lambda *_: _Marker()})
+        except TypeError:
+            continue
+        taken = sum(isinstance(module, _Marker) for module in model.modules())
+        if not taken:
+            raise CheckError(f"the option {option} is taken, but none of the {there} layers is made with it")
+        said.append(f"{option} of {taken} of {there} layers")
+    if not said:
+        raise NotPossibleError("no options norm or activation that take constructors of layers")
+    return ", ".join(said)
+
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def documented(subject: Subject) -> str:
+    """A page speaks of it."""
+    if not subject.page.is_file():
+        raise NotPossibleError("there is no documentation beside this copy")
+    if not re.search(rf"\b{re.escape(subject.name)}\b", subject.page.read_text(encoding="utf-8")):
+        raise CheckError(f"{_short(subject.page)} does not speak of it")
+    return _short(subject.page)
+
+
+def recipe(subject: Subject) -> str:
+    """The command that trains it is written down."""
+    if not subject.recipe.is_file():
+        raise NotPossibleError(f"there is no {_short(subject.recipe)} that trains it")
+    if subject.name not in subject.recipe.read_text(encoding="utf-8"):
+        raise CheckError(f"{_short(subject.recipe)} is not for it")
+    return _short(subject.recipe)
+
+
+def trained(subject: Subject) -> str:
+    """Weights of it are at hand, they fit, and their accuracy was measured."""
+    found = list_weights(subject.name)
+    if subject.home is not None:
+        for path in sorted((subject.home / "weights").glob("*.json")):
+            found[str(path)] = read_weights(path)
+    if not found:
+        raise NotPossibleError("no trained weights here: train.py writes them with their entry (docs/training.md)")
+    said = []
+    for name, entry in found.items():
+        misfits = get_model(subject.name, **entry.model_opts).load_weights(entry.tensors())
+        if misfits:
+            raise CheckError(f"{name} does not fit: {misfits}")
+        if "accuracy_top1" not in entry.metrics or entry.transforms is None:
+            raise CheckError(f"{name} does not say how accurate it is, or what pictures go through")
+        said.append(f"{Path(name).stem}: {entry.metrics['accuracy_top1']:.2f} %")
+    return ", ".join(said)
+
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
     "exported": exported,
     "described": described,
+    "documented": documented,
     "options": keyword_options,
+    "layers": layers,
     "forward": forward,
     "backward": backward,
     "parameters": parameters,
@@ -197,20 +345,22 @@ CHECKS: dict[str, Callable[[str, dict[str, Any]], str]] = {
     "script": script,
     "seeds": seeds,
     "expected output": expected,
+    "recipe": recipe,
+    "weights": trained,
 }
 
 
-def check_model(name: str, options: dict[str, Any]) -> list[tuple[str, str, str]]:
+def check_model(subject: Subject) -> list[tuple[str, str, str]]:
     """What was looked at, whether it is `ok`, `failed` or `skipped`, and in what words.
 
     Raises:
         UnknownModelError: There is no such model.
     """
-    builder_of(name)
+    builder_of(subject.name)
     found = []
     for title, check in CHECKS.items():
         try:
-            found.append((title, "ok", check(name, options)))
+            found.append((title, "ok", check(subject)))
         except CheckError as error:
             found.append((title, "failed", str(error)))
         except NotPossibleError as error:
@@ -225,9 +375,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the builder")
+    parser.add_argument("--architecture", type=Path, metavar="FILE", help="Python file that registers it")
     options = parser.parse_args(arguments)
     try:
-        found = check_model(options.name, options.options)
+        if options.architecture:
+            load_architecture(options.architecture)
+        home = options.architecture.resolve().parent if options.architecture else None
+        found = check_model(Subject(options.name, options.options, home))
     except BenchmarkError as error:
         found = [("registered", "failed", str(error))]
     for title, status, words in found:

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import hashlib
 import importlib
+import importlib.util
+import os
 import pkgutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pytorch_benchmarks import models
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.models.model import Model
 
-__all__ = ["ModelFactory", "UnknownModelError", "builder_of", "get_model", "list_models", "register_model"]
+__all__ = [
+    "ModelFactory",
+    "UnknownModelError",
+    "builder_of",
+    "get_model",
+    "list_models",
+    "load_architecture",
+    "register_model",
+]
 
 Builder = Callable[..., Model]
 BuilderType = TypeVar("BuilderType", bound=Builder)
 
 _BUILDERS: dict[str, Builder] = {}
+_LOADED: dict[str, list[str]] = {}  # module of an architecture → its models
 
 
 def register_model(name: str) -> Callable[[BuilderType], BuilderType]:
@@ -41,6 +55,36 @@ def _load() -> dict[str, Builder]:
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"{models.__name__}.{module.name}")
     return _BUILDERS
+
+
+def load_architecture(file: str | os.PathLike[str]) -> list[str]:
+    """Run a Python file that registers models; it may import files beside it relatively (`from .blocks import Block`).
+
+    Returns:
+        Their names, sorted.
+
+    Raises:
+        UsageError: There is no such file, it cannot be run, or it registers none.
+    """
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise UsageError(f"--architecture: there is no file {file}")
+    name = f"architecture_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+    before = set(_load())
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
+        if spec is None or spec.loader is None:
+            raise UsageError(f"--architecture: {file} is no Python file")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise UsageError(f"--architecture: {file} cannot be imported: {type(error).__name__}: {error}") from error
+        _LOADED[name] = sorted(set(_BUILDERS) - before)
+    if not _LOADED[name]:
+        raise UsageError(f"--architecture: {file} registers no model: decorate a builder with @register_model")
+    return _LOADED[name]
 
 
 def list_models(pattern: str = "*") -> list[str]:

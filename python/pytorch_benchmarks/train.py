@@ -59,20 +59,17 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
     from pytorch_benchmarks.results import log_facts
     from pytorch_benchmarks.training.epochs import Trainer
     from pytorch_benchmarks.training.results import compare_with_entry, measure, write_entry
-    from pytorch_benchmarks.training.setup import Setup, open_pictures, transforms_for
-    from pytorch_benchmarks.workload import requested_model
+    from pytorch_benchmarks.training.setup import Setup, classifier, open_pictures, transforms_for
 
     if device.type != "cpu":
         torch.accelerator.set_device_index(device.index)
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
-    torch.manual_seed(options.seed)
     pictures = open_pictures(options)
-    classes = {"num_classes": pictures.val.num_classes} if pictures.val.num_classes else {}
-    model = requested_model(options, **classes).to(device=device, dtype=precision.weights)
+    model = classifier(options, pictures).to(device=device, dtype=precision.weights)
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    setup = Setup(options, pictures, transforms_for(model, pictures, options), precision, device, world)
+    setup = Setup(options, pictures, transforms_for(model, options), precision, device, world)
     log_facts(log, options, model, device, options.data_backend)
     log.many({**settings, "precision": precision.describe(), "compile": options.compile}, "results.")
 

@@ -10,8 +10,6 @@ import difflib
 import hashlib
 import json
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.tensor_files import read, save
 
 __all__ = ["Weights", "find_weights", "list_weights", "read_weights", "weights_directory", "write_weights"]
 
@@ -58,15 +57,9 @@ class Weights:
         Raises:
             UsageError: There is no such file, it is torn, or it is not the one that the entry speaks of.
         """
-        if not self.file.is_file():
-            raise UsageError(f"--weights: there is no file {self.file}")
-        if self.sha256 and _digest(self.file) != self.sha256:
+        if self.sha256 and self.file.is_file() and _digest(self.file) != self.sha256:
             raise UsageError(f"--weights: {self.file} is not the file that its entry describes (its SHA-256 differs)")
-        try:
-            found = torch.load(self.file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UsageError(f"--weights: {self.file} cannot be read as tensors: {reason}") from None
+        found = read(self.file, torch.device("cpu"))
         if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):  # a checkpoint of train.py
             found = found.get("ema") or found["model"]
         if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
@@ -155,8 +148,6 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], entry: Weights) -> 
         tensors: By name.
         entry: What they are; its digest is worked out here.
     """
-    from pytorch_benchmarks.training.checkpoint import save
-
     file = path.parent / entry.file.name
     save(dict(tensors), file)
     digest = _digest(file)

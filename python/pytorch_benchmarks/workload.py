@@ -15,7 +15,7 @@ from pytorch_benchmarks.data.source import Source, open_source
 from pytorch_benchmarks.devices import synchronizer
 from pytorch_benchmarks.distributed import World, parallel
 from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.model_factory import get_model, load_architecture
 from pytorch_benchmarks.models.generator import Generator
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options import Options
@@ -101,6 +101,8 @@ def requested_model(options: MachineOptions, **defaults: Any) -> Model:
     Raises:
         UsageError: There is none, or it has no such options or weights.
     """
+    if options.architecture:
+        load_architecture(options.architecture)
     try:
         return get_model(options.model, weights=options.weights, **{**defaults, **options.model_opts})
     except TypeError as error:

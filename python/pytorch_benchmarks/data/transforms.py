@@ -48,6 +48,8 @@ class Transforms:
             BenchmarkError: The file cannot be read.
         """
         pixels = image if isinstance(image, np.ndarray) else _read(image)
+        if not pixels.flags.writeable:
+            pixels = pixels.copy()  # torch warns of memory that it must not write to
         channels, height, width = self.shape
         if channels == 1 and pixels.shape[2] == 3:
             pixels = pixels.mean(axis=2, keepdims=True).astype(np.uint8)

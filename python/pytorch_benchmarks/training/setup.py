@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.training.options import TrainingOptions
+from pytorch_benchmarks.workload import requested_model
 
-__all__ = ["Pictures", "Setup", "open_pictures", "transforms_for"]
+__all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +105,32 @@ def open_pictures(options: TrainingOptions) -> Pictures:
     return pictures
 
 
-def transforms_for(model: Model, pictures: Pictures, options: TrainingOptions) -> Transforms:
-    """What pictures go through on their way to a model.
+def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
+    """The model that the options name, with as many classes as the pictures have unless the options say something else.
 
     Raises:
-        UsageError: It is no classifier of pictures, or has too few classes.
+        UsageError: There is none, or it is no classifier of pictures, or has too few classes.
     """
-    shape = picture_shape(model)
-    if model.targets(1, torch.Generator()).shape != (1,):
-        raise UsageError(f"{model.title} is no classifier: train.py trains networks that tell the class of a picture")
-    if pictures.val.num_classes > model.num_classes:
+    classes = pictures.val.num_classes
+    usual = requested_model(replace(options, weights=""))
+    _check_kind(usual)
+    differs = classes and classes != usual.num_classes and "num_classes" not in options.model_opts
+    torch.manual_seed(options.seed)
+    model = requested_model(options, **({"num_classes": classes} if differs else {}))
+    if classes > model.num_classes:
         raise UsageError(
-            f"{model.title} has {model.num_classes} classes, the data set {pictures.val.num_classes}: "
+            f"{model.title} has {model.num_classes} classes, the data set {classes}: "
             """give --model_opts '{"num_classes": N}', or the option that the model has for it"""
         )
-    return Transforms(shape, len(model.input_shape) == 1, options.crop_pct)
+    return model
+
+
+def _check_kind(model: Model) -> None:
+    picture_shape(model)
+    if model.targets(1, torch.Generator()).shape != (1,):
+        raise UsageError(f"{model.title} is no classifier: train.py trains networks that tell the class of a picture")
+
+
+def transforms_for(model: Model, options: TrainingOptions) -> Transforms:
+    """What pictures go through on their way to a model."""
+    return Transforms(picture_shape(model), len(model.input_shape) == 1, options.crop_pct)

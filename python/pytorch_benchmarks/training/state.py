@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.training import checkpoint
+from pytorch_benchmarks.tensor_files import read, save
 from pytorch_benchmarks.training.options import TrainingOptions
 
 __all__ = ["State", "average_of"]
@@ -36,6 +36,7 @@ _SAME = [
     "amp",
     "crop",
 ]
+_KEPT = {"model", "ema", "ema_updates", "optimizer", "scaler", "epoch", "best", "history", "options"}
 
 
 def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
@@ -85,7 +86,7 @@ class State:
             "history": self.history,
             "options": asdict(options),
         }
-        checkpoint.save(content, path)
+        save(content, path)
 
     def restore(self, path: Path, options: TrainingOptions, device: torch.device) -> None:
         """Go on from a checkpoint.
@@ -93,7 +94,9 @@ class State:
         Raises:
             UsageError: It cannot be read, or is of another training.
         """
-        content = checkpoint.load(path, device)
+        content = read(path, device)
+        if not isinstance(content, dict) or not content.keys() >= _KEPT:
+            raise UsageError(f"--resume: {path} is no checkpoint of train.py")
         given = asdict(options)
         other = [name for name in _SAME if content["options"].get(name) != given[name]]
         if other:

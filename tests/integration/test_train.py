@@ -1,0 +1,334 @@
+"""train.py and recipes: real trainings of small networks on small pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlbs.logs import parse_line
+from pytorch_benchmarks import model_factory, train
+from pytorch_benchmarks.data import make_dataset
+from pytorch_benchmarks.weights import read_weights
+from tests.conftest import ROOT, RunDlbs
+
+pytestmark = pytest.mark.integration
+
+PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "train.py"
+ARCHITECTURE = '''
+"""A network for tests (2026)."""
+from torch import nn
+from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, convolution
+from pytorch_benchmarks.models.model import Model
+
+__all__ = ["Thumbnail"]
+
+@register_model("thumbnail")
+class Thumbnail(Model):
+    """Pictures of 16 x 16, with everything that remembers or forgets: running statistics and dropout."""
+
+    title = "Thumbnail"
+    input_shape = (3, 16, 16)
+
+    def __init__(self, *, num_classes: int = 10) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.features = nn.Sequential(
+            *convolution(3, 16, 3, stride=2, norm=NORMS["batch"], activation=ACTIVATIONS["relu"]),
+            *convolution(16, 32, 3, stride=2, norm=NORMS["batch"], activation=ACTIVATIONS["relu"]),
+        )
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * 16, num_classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+'''
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an architecture, and pictures of three classes: 60 to train on, 23 to validate with."""
+    directory = tmp_path_factory.mktemp("train")
+    (directory / "thumbnail.py").write_text(ARCHITECTURE)
+    for part, count, first in (("train", 60, 0), ("val", 23, 10_000)):
+        size = ["--height=20", "--width=20", "--num_classes=3", "--by_class", "--format=png"]
+        images = [f"--num_images={count}", f"--first={first}"]
+        assert make_dataset.main(["image_folder", str(directory / "set" / part), *images, *size]) == 0
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What a test registers is not there for others."""
+    yield
+    model_factory._BUILDERS.pop("thumbnail", None)
+    for name in list(model_factory._LOADED):
+        del model_factory._LOADED[name], sys.modules[name]
+
+
+def flags(place: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "--model=thumbnail", f"--architecture={place / 'thumbnail.py'}", f"--data_dir={place / 'set'}", f"--output_dir={output}",
+        "--device=cpu", "--batch_size=8", "--lr=0.05", "--num_loader_threads=2", *more,
+    ]  # fmt: skip
+
+
+def results(text: str) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, text.splitlines()) if pair)
+
+
+def trained(place: Path, output: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    """Train in this process, and return what was logged."""
+    code = train.main(flags(place, output, *more))
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    return results(said.out)
+
+
+def refused(place: Path, output: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    code = train.main(flags(place, output, *more))
+    assert code == 2
+    return capsys.readouterr().err
+
+
+def same_tensors(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_tensors(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same_tensors, one, other))
+    return bool(one == other)
+
+
+def test_a_training_from_pictures_to_weights(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = trained(place, tmp_path, capsys, "--epochs=6")
+    assert (found["results.epochs"], len(found["results.epoch_loss"])) == (6, 6)
+    assert found["results.epoch_loss"][-1] < found["results.epoch_loss"][0]
+    assert found["results.accuracy_top1"] == max(found["results.epoch_accuracy_top1"]) > 50
+    assert (found["results.accuracy_instances"], found["results.accuracy_batch"]) == (23, 1)
+    assert found["results.throughput"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "thumbnail.json", "thumbnail.pt"]
+    entry = read_weights(tmp_path / "thumbnail.json")
+    assert entry.model_opts == {"num_classes": 3}
+    assert entry.metrics["accuracy_top1"] == found["results.accuracy_top1"]
+    assert entry.categories == ("class_0000", "class_0001", "class_0002")
+    assert entry.training["options"]["lr"] == 0.05
+    best = torch.load(tmp_path / "best.pt")
+    assert best["epoch"] == found["results.best_epoch"]
+    assert same_tensors(best["model"], entry.tensors())
+
+
+def test_weights_are_as_accurate_as_their_entry_says(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = trained(place, tmp_path, capsys, "--epochs=3")
+    weights = f"--weights={tmp_path / 'thumbnail.json'}"
+    for batch in ("1", "5", "100"):  # whatever the batch, each picture counts once
+        found = trained(place, tmp_path, capsys, weights, "--test_only", f"--test_batch_size={batch}")
+        assert found["results.accuracy_top1"] == first["results.accuracy_top1"]
+        assert found["results.accuracy_instances"] == 23
+        assert "results.warnings" not in found
+    entry = json.loads((tmp_path / "thumbnail.json").read_text())
+    entry["metrics"]["accuracy_top1"] += 1
+    (tmp_path / "thumbnail.json").write_text(json.dumps(entry))
+    (warning,) = trained(place, tmp_path, capsys, weights, "--test_only")["results.warnings"]
+    assert "the entry of these weights says" in warning
+
+
+EVERYTHING = (
+    "--crop=random_resized", "--optimizer=adamw", "--lr=0.002", "--label_smoothing=0.1", "--mixup_alpha=0.5", "--cutmix_alpha=1",
+    "--ema_decay=0.9", "--ema_steps=2", "--clip_grad_norm=1", "--lr_warmup_epochs=1", "--lr_step_size=1", "--lr_gamma=0.7",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [(), EVERYTHING, ("--amp", "--dtype=bfloat16", "--optimizer=rmsprop", "--lr=0.001")])
+def test_training_that_was_interrupted_goes_on_as_if_it_had_not_been(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    whole = trained(place, tmp_path / "whole", capsys, "--epochs=4", *more)
+    trained(place, tmp_path / "parts", capsys, "--epochs=1", *more)
+    parts = trained(place, tmp_path / "parts", capsys, "--epochs=4", "--resume=auto", *more)
+    assert parts["results.resumed_epoch"] == 1
+    assert parts["results.epoch_loss"] == whole["results.epoch_loss"]
+    assert parts["results.accuracy_top1"] == whole["results.accuracy_top1"]
+    one, other = (torch.load(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    for key in ("model", "ema", "optimizer", "epoch", "best"):
+        assert same_tensors(one[key], other[key]), key
+
+
+def test_a_finished_training_is_only_evaluated_again(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = trained(place, tmp_path, capsys, "--epochs=2")
+    written = (tmp_path / "last.pt").stat().st_mtime_ns
+    again = trained(place, tmp_path, capsys, "--epochs=2", "--resume=auto")
+    assert (tmp_path / "last.pt").stat().st_mtime_ns == written
+    for key in ("accuracy_top1", "epoch_loss", "best_epoch", "loss"):
+        assert again[f"results.{key}"] == first[f"results.{key}"]
+
+
+def test_nothing_is_overwritten_or_mixed_up(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(place, tmp_path, capsys, "--epochs=1")
+    before = (tmp_path / "last.pt").read_bytes()
+    assert "has a training in it: go on with --resume auto" in refused(place, tmp_path, capsys, "--epochs=2")
+    said = refused(place, tmp_path, capsys, "--resume=auto", "--momentum=0.5")
+    assert "is of another training: momentum was 0.9, now 0.5" in said
+    assert "there is no file" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'no.pt'}")
+    torch.save({"model": {}}, tmp_path / "other.pt")
+    assert "is no checkpoint of train.py" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'other.pt'}")
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_what_was(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        train.main(flags(place, tmp_path, "--epochs=3", "--lr_warmup_epochs=1", "--lr_warmup_decay=0", "--lr=1e30"))
+        == 1
+    )
+    said = capsys.readouterr()
+    assert "the loss is" in said.err
+    assert "--lr_warmup_epochs" in said.err
+    assert not list(tmp_path.glob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--model=unet"], "U-Net is no classifier"),
+        (["--model=text_cnn"], "cannot be fed with images"),
+        (["--model=thumbnial"], "did you mean thumbnail"),
+        (["--model_opts", '{"num_classes": 2}'], "Thumbnail has 2 classes, the data set 3"),
+        (["--model_opts", '{"depth": 2}'], "--model_opts do not fit thumbnail"),
+        (["--data_dir=/nowhere"], "there is no /nowhere/train"),
+        (["--val_dir=/nowhere"], "data directory /nowhere does not exist"),
+        (["--batch_size=61"], "the data set has 60 images, fewer than a batch of 61"),
+        (["--architecture=/nowhere.py"], "--architecture: there is no file /nowhere.py"),
+        (["--resume=/nowhere.pt"], "there is no file /nowhere.pt"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    if "--val_dir=/nowhere" in more:
+        more = [*more, f"--data_dir={place / 'set' / 'train'}"]
+    message = refused(place, tmp_path / "out", capsys, *more)
+    assert said in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_of_training_and_validation_must_be_the_same(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fewer = place / "set" / "val" / "class_0002"
+    fewer.rename(place / "class_0002")
+    try:
+        said = refused(place, tmp_path / "out", capsys)
+        assert "'class_0002' is in one of them only" in said
+    finally:
+        (place / "class_0002").rename(fewer)
+
+
+def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        sys.executable,
+        str(PROGRAM),
+        *flags(place, tmp_path, "--epochs=3", "--num_replicas=2", "--ema_decay=0.5"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = results(done.stdout)
+    assert found["results.accuracy_instances"] == 23
+    assert done.stdout.count("\nepoch ") == 3  # one process speaks
+    # The weights that were written are those that were evaluated, in this process too.
+    weights = f"--weights={tmp_path / 'thumbnail.json'}"
+    alone = trained(place, tmp_path, capsys, weights, "--test_only")
+    assert alone["results.accuracy_top1"] == found["results.accuracy_top1"]
+    assert "results.warnings" not in alone
+
+
+def test_torchrun_starts_it(place: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(PROGRAM)]
+    done = subprocess.run(
+        [*command, *flags(place, tmp_path, "--epochs=1")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert results(done.stdout)["results.accuracy_instances"] == 23
+
+
+def experiment(place: Path, *more: str) -> tuple[str, ...]:
+    return (
+        "run", "-Pexp.framework=train", "-Pexp.model=thumbnail", f"-Ppytorch.architecture={place / 'thumbnail.py'}",
+        f"-Ppytorch.data_dir={place / 'set'}", "-Pexp.replica_batch=8", "-Pexp.gpus=", "-Pexp.docker=false", *more,
+    )  # fmt: skip
+
+
+def log_of(directory: Path) -> dict[str, Any]:
+    (log,) = directory.glob("logs/*.log")
+    return results(log.read_text())
+
+
+def test_a_killed_experiment_goes_on_with_its_epoch(dlbs: RunDlbs, place: Path, tmp_path: Path) -> None:
+    command = experiment(place, "-Ptrain.epochs=150", "-Ptrain.lr=0.01")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen([sys.executable, "-m", "dlbs", *command], cwd=tmp_path, env=environment)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("logs/*/last.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    done = dlbs(*command)  # ends what was left running, and goes on
+    assert done.returncode == 0, done.stderr
+    found = log_of(tmp_path)
+    assert found["results.resumed_epoch"] >= 1
+    assert (found["results.epochs"], len(found["results.epoch_loss"])) == (150, 150)
+
+
+def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """From pictures to a table, a comparison and a benchmark with the weights, as docs/training.md has it."""
+    for part, count, first in (("train", 400, 0), ("val", 103, 10_000)):
+        size = ["--height=40", "--width=40", "--channels=1", "--num_classes=4", "--by_class", "--format=png"]
+        images = [f"--num_images={count}", f"--first={first}"]
+        assert make_dataset.main(["image_folder", str(tmp_path / "set" / part), *images, *size]) == 0
+    recipe = (
+        "run",
+        "--config",
+        "recipes/deep_mnist.yaml",
+        "-Ppytorch.data_dir=set",
+        "-Pexp.gpus=",
+        "-Pexp.docker=false",
+    )
+    dlbs(*recipe, "-Ptrain.epochs=6", check=True)
+    found = log_of(tmp_path)
+    assert found["exp.status"] == "ok"
+    assert found["results.accuracy_top1"] > 80
+    assert found["results.accuracy_instances"] == 103
+    table = dlbs("report", "logs", "--values", "results.accuracy_top1", "--format", "csv", check=True).stdout
+    assert f"{found['results.accuracy_top1']:.4g}" in table
+    entry = tmp_path / found["results.weights"]
+    assert entry.parent.parent == tmp_path / "logs"
+    measured = ("-Pexp.model=deep_mnist", f"-Ppytorch.weights={entry}", "-Pexp.phase=inference", "-Pexp.log_dir=fast")
+    dlbs("run", *measured, "-Pexp.gpus=", "-Pexp.docker=false", "-Pexp.num_batches=3", check=True)
+    (log,) = (tmp_path / "fast").glob("*.log")
+    assert results(log.read_text())["exp.flags"]["weights"] == str(entry)
+    again = dlbs(*recipe, "-Ptrain.epochs=6", check=True)
+    assert "1 finished before" in again.stderr
+
+
+def test_a_recipe_needs_data(dlbs: RunDlbs) -> None:
+    done = dlbs("run", "--config", "recipes/resnet18.yaml", "-Pexp.gpus=", "-Pexp.docker=false")
+    assert done.returncode == 2
+    assert "training needs data (set pytorch.data_dir to a directory with train and val in it)" in done.stderr
