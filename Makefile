@@ -46,6 +46,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/harness_overhead.py
+	$(BIN)/python benchmarks/training_loop.py
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/parse.py
 	-$(BIN)/python benchmarks/docker_overhead.py

@@ -186,6 +186,7 @@ def test_a_model_that_behaves_passes_all_checks(tmp_path: Path, capsys: pytest.C
         ("network", "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)", "", "pass", "it needs the network"),
         ("settings", "torch.backends.cudnn.benchmark = True", "", "pass", "it changed cudnn.benchmark"),
         ("train", "pass", "\n    def train(self): raise RuntimeError('broken')", "pass", "RuntimeError: broken"),
+        ("eval", "pass", "\n    def eval(self): raise RuntimeError('broken')", "pass", "RuntimeError: broken"),
     ],
 )  # fmt: skip
 def test_each_check_finds_what_it_is_for(

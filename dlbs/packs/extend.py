@@ -118,9 +118,11 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         "exp.weight": pack.weight,
         "exp.timeout": pack.max_duration,
     }
-    if pack.kind == "model":
+    if pack.shares_torch:
+        parameters["exp.docker_image"] = "${pytorch.docker_image}"
         if not needs_environment(pack.directory):
             parameters["pack.python"] = "${runtime.python}"
+    if pack.kind == "model":
         words = pack.argv if isinstance(pack.argv, list) else [word for pair in pack.argv.items() for word in pair]
         parameters["pack.argv"] = [_text(word) for word in words]
         parameters["pack.own_batch"] = "exp.replica_batch" not in given
@@ -169,8 +171,6 @@ def _architecture(pack: Pack) -> dict[str, Any]:
     parameters["exp.model"] = pack.name if pack.name in models or not models else next(iter(models))
     if pack.argv:
         parameters["exp.model_opts"] = dict(pack.argv)
-    if not needs_environment(pack.directory):
-        parameters["pack.python"] = "${runtime.python}"
     return parameters
 
 

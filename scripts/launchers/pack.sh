@@ -14,7 +14,7 @@ export DLBS_CONTAINER={{ container }}
 {% set own = ["--pack=" ~ pack.dir, "--pack_args=" ~ (pack.argv | tojson), "--jit=" ~ ("true" if pack.jit else "false"), "--own_batch=" ~ ("true" if pack.own_batch else "false")] %}
 {% endif %}
 {% if exp.docker %}
-{% set image = exp.docker_image or pytorch.docker_image %}
+{% set image = exp.docker_image %}
 {% set arguments = ["--workdir", "/workspace"] + pytorch.docker_args + ["--volume=" ~ pack.dir ~ ":" ~ pack.dir ~ ":ro"] %}
 {% set command = runtime.launcher + ["python3", program] + own + pytorch.args %}
 {% include "docker_run.sh" %}

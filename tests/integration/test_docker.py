@@ -127,6 +127,29 @@ def test_real_data_are_mounted(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str
     assert values(logs(tmp_path)[0])["exp.data"] == "image_folder"
 
 
+def test_training_leaves_its_weights_outside(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
+    """An architecture from outside is trained in a container, and its weights are measured in another one."""
+    maker = ROOT / "python" / "pytorch_benchmarks" / "data" / "make_dataset.py"
+    sizes = ["--num_images=20", "--num_classes=2", "--height=32", "--width=32"]
+    for part in ("train", "val"):
+        command = [sys.executable, str(maker), "image_folder", str(tmp_path / "set" / part), *sizes]
+        subprocess.run(command, check=True, capture_output=True)
+    dlbs("pack", "new", "mynet", "--template", "architecture", check=True)
+    common = ("-Pexp.gpus=", "-Pexp.docker=true", "-Pexp.replica_batch=4")
+    recipe = ("--config", "packs/mynet/recipe.yaml", "-Ptrain.epochs=1", f"-Ppytorch.data_dir={tmp_path / 'set'}")
+    file = f"-Ppytorch.architecture={tmp_path / 'packs' / 'mynet' / 'architecture.py'}"
+    done = dlbs("run", *recipe, *common, file)
+    assert done.returncode == 0, done.stderr
+    assert values(logs(tmp_path)[0])["results.accuracy_instances"] == 20
+    (entry,) = tmp_path.glob("logs/mynet_*/mynet.json")
+    assert (entry.parent / "best.pt").stat().st_uid == os.getuid()
+    measured = ("-Pexp.framework=pack", "-Pexp.pack=mynet", f"-Ppytorch.weights={entry}", "-Pexp.log_dir=measured")
+    done = dlbs("run", *measured, *common, "-Pexp.phase=inference", "-Pexp.num_batches=2")
+    assert done.returncode == 0, done.stderr
+    (log,) = tmp_path.glob("measured/*.log")
+    assert values(log)["exp.flags"]["weights"] == "/workspace/weights/mynet.json"
+
+
 def test_output_comes_as_it_is_written_and_files_are_the_callers(dlbs: RunDlbs, tmp_path: Path) -> None:
     mount = f'-Pexp.docker_args=["--volume={tmp_path}:/out"]'
     process = start(tmp_path, *DUMMY, launcher(tmp_path, "echo begun; id -u > /out/user; sleep 3; echo over"), mount)

@@ -1,0 +1,207 @@
+"""Network architectures, from the first step of adding one to the last: as a pack, and as one of DLBS's own models."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlbs.logs import parse_line
+from pytorch_benchmarks.data import make_dataset
+from tests.conftest import ROOT, RunDlbs
+
+pytestmark = pytest.mark.integration
+
+HERE = ("-Pexp.docker=false", "-Pexp.gpus=")
+FEW = ("-Pexp.num_batches=3", "-Pexp.num_warmup_batches=1", "-Pexp.replica_batch=4")
+
+
+def logged(directory: Path, pattern: str = "logs/*.log") -> list[dict[str, Any]]:
+    return [
+        dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
+        for log in sorted(directory.glob(pattern))
+    ]
+
+
+def make_pictures(directory: Path, side: int) -> None:
+    for part, count, first in (("train", 80, 0), ("val", 21, 10_000)):
+        size = [f"--height={side}", f"--width={side}", "--num_classes=3", "--by_class", "--format=png"]
+        images = [f"--num_images={count}", f"--first={first}"]
+        assert make_dataset.main(["image_folder", str(directory / part), *images, *size]) == 0
+
+
+def test_a_network_from_a_template_to_trained_weights(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("pack", "new", "mynet", "--template", "architecture", check=True)
+    assert "mynet  architecture" in dlbs("pack", "list", check=True).stdout
+    assert "pytorch.architecture = " in dlbs("pack", "show", "mynet", check=True).stdout
+
+    # The check list finds that its output was never accepted; then it is.
+    first = dlbs("pack", "check", "mynet")
+    assert first.returncode == 1
+    assert re.findall(r"FAIL (.*)", first.stdout) == [
+        f"expected output: there is no {tmp_path}/packs/mynet/expected/mynet.json: EXPECTTEST_ACCEPT=1 dlbs pack check writes it"
+    ]
+    dlbs("pack", "check", "mynet", check=True, EXPECTTEST_ACCEPT="1")
+    passed = dlbs("pack", "check", "mynet", check=True).stdout
+    assert "layers: norm of 7 of 7 layers, activation of 7 of 7 layers" in passed
+    file = tmp_path / "packs" / "mynet" / "architecture.py"
+    file.write_text(file.read_text().replace("self.activation(x + self.layers(x))", "self.activation(self.layers(x))"))
+    assert "its output is not that of" in dlbs("pack", "check", "mynet").stdout
+    file.write_text(file.read_text().replace("self.activation(self.layers(x))", "self.activation(x + self.layers(x))"))
+
+    # Everything that is measured of models goes with it.
+    pack = ("-Pexp.framework=pack", "-Pexp.pack=mynet", *HERE, *FEW)
+    grid = ("-Vexp.phase=[training,inference]", "-Vexp.dtype=[float32,bfloat16]")
+    dlbs("run", *pack, *grid, '-Pexp.model_opts={"norm": "group", "width": 16}', check=True)
+    found = logged(tmp_path)
+    assert len(found) == 4
+    assert {(one["exp.status"], one["exp.model_title"]) for one in found} == {("ok", "mynet")}
+    assert all(one["results.flops_per_batch"] > 0 and one["results.throughput_ci95"] is None for one in found)
+    assert "mynet" in dlbs("report", "logs", check=True).stdout
+
+    # Its recipe trains it, and its weights are measured and checked like those of any model.
+    make_pictures(tmp_path / "set", 40)
+    recipe = ("run", "--config", "packs/mynet/recipe.yaml", "-Ppytorch.data_dir=set", "-Pexp.log_dir=trained", *HERE)
+    dlbs(*recipe, "-Ptrain.epochs=2", check=True)
+    (training,) = logged(tmp_path, "trained/*.log")
+    assert training["results.accuracy_instances"] == 21
+    weights = tmp_path / "packs" / "mynet" / "weights"
+    weights.mkdir()
+    entry = tmp_path / training["results.weights"]
+    for path in (entry, entry.with_suffix(".pt")):
+        shutil.copy(path, weights)
+    assert (
+        f"weights: mynet: {training['results.accuracy_top1']:.2f} %"
+        in dlbs("pack", "check", "mynet", check=True).stdout
+    )
+    dlbs("run", *pack, "-Ppytorch.weights=mynet", "-Pexp.log_dir=more", check=True, DLBS_WEIGHTS_DIR=str(weights))
+    assert logged(tmp_path, "more/*.log")[0]["exp.status"] == "ok"
+
+
+def test_a_file_without_a_pack(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("pack", "new", "mynet", "--template", "architecture", "--dest", "elsewhere", check=True)
+    shutil.move(tmp_path / "elsewhere" / "mynet" / "architecture.py", tmp_path / "mynet.py")
+    wanted = ("-Ppytorch.architecture=mynet.py", *HERE, *FEW)
+    wrong = dlbs("run", "-Pexp.model=mynett", *wanted)
+    assert wrong.returncode == 2
+    assert "did you mean 'mynet'" in wrong.stderr
+    dlbs("run", "-Pexp.model=mynet", *wanted, check=True)
+    assert logged(tmp_path)[0]["exp.model_title"] == "mynet"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\n", "registers no model: decorate a builder with @register_model"),
+        ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
+        ("def broken(:\n", "cannot be imported: SyntaxError"),
+        (
+            'from pytorch_benchmarks.model_factory import register_model\n@register_model("vgg16")\ndef vgg16(): ...\n',
+            "two models are called 'vgg16'",
+        ),
+    ],
+)
+def test_a_file_that_is_no_architecture_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    program = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+    command = [sys.executable, str(program), "--model=m", "--architecture=mine.py", "--device=cpu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What of this repository a model is added to, in a directory of its own."""
+    copy = tmp_path / "checkout"
+    for name in ("python", "config", "scripts", "docs"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "tests").mkdir()
+    for name in ("__init__.py", "conftest.py", "test_models.py"):
+        shutil.copy(ROOT / "tests" / name, copy / "tests")
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_path: Path) -> None:
+    """The steps of docs/packs-architectures.md, with the file that stands there."""
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "packs-architectures.md").read_text(), re.DOTALL)
+
+    # The file, its line in the table, its published number of values.
+    (checkout / "python" / "pytorch_benchmarks" / "models" / "perceptron.py").write_text(source)
+    before = dlbs("pack", "check", "--model", "perceptron", DLBS_ROOT=str(checkout))
+    assert "FAIL documented: docs/models.md does not speak of it" in before.stdout
+    with (checkout / "docs" / "models.md").open("a") as page:
+        page.write("\n| `perceptron` | 784 images | 79,510 | Rosenblatt 1958 |\n")
+    tests = checkout / "tests" / "test_models.py"
+    tests.write_text(tests.read_text().replace("TRAINABLE = {", 'TRAINABLE = {\n    "perceptron": ((784,), 79_510),'))
+
+    # Its expected output: missing, accepted, compared.
+    def pytest_says(**environment: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/test_models.py",
+            "-k",
+            "perceptron",
+        ]
+        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return subprocess.run(
+            command, cwd=checkout, env={**clean, **environment}, capture_output=True, text=True, timeout=120
+        )
+
+    (checkout / "tests" / "expected").mkdir()
+    missing = pytest_says()
+    assert missing.returncode == 1
+    assert "EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k perceptron writes it" in missing.stdout
+    assert pytest_says(EXPECTTEST_ACCEPT="1").returncode == 0
+    assert json.loads((checkout / "tests" / "expected" / "perceptron.json").read_text())["shapes"] == [[2, 10]]
+    assert pytest_says().returncode == 0
+
+    # The recipe, the training, the accuracy in batches of 1, the whole list.
+    recipe = (checkout / "config" / "recipes" / "deep_mnist.yaml").read_text().replace("deep_mnist", "perceptron")
+    (checkout / "config" / "recipes" / "perceptron.yaml").write_text(recipe)
+    make_pictures(tmp_path / "set", 28)
+    trained = ("run", "--config", "recipes/perceptron.yaml", "-Ppytorch.data_dir=set", "-Ptrain.epochs=2", *HERE)
+    dlbs(*trained, check=True, DLBS_ROOT=str(checkout))
+    (training,) = logged(tmp_path)
+    entry = tmp_path / training["results.weights"]
+    program = checkout / "python" / "pytorch_benchmarks" / "train.py"
+    command = [
+        sys.executable,
+        str(program),
+        "--model=perceptron",
+        "--data_dir=set",
+        "--test_only",
+        f"--weights={entry}",
+        "--crop_pct=1",
+    ]
+    tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert f"__results.accuracy_top1__= {training['results.accuracy_top1']}" in tested
+    assert "warning" not in tested
+    listed = dlbs("pack", "check", "--model", "perceptron", DLBS_ROOT=str(checkout), DLBS_WEIGHTS_DIR=str(entry.parent))
+    assert listed.returncode == 0, listed.stdout
+    assert "skipped" not in listed.stdout.replace("layers", "")
+    assert f"weights: perceptron: {training['results.accuracy_top1']:.2f} %" in listed.stdout
+    assert "perceptron" in dlbs("help", "--models", check=True, DLBS_ROOT=str(checkout)).stdout
+
+
+def test_torch_hub_knows_all_models(tmp_path: Path) -> None:
+    model = torch.hub.load(str(ROOT), "deep_mnist", source="local", num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    again = torch.hub.load(str(ROOT), "deep_mnist", source="local", weights=str(tmp_path / "w.pt"), num_classes=3)
+    inputs = model.inputs(2, torch.Generator().manual_seed(0))
+    assert torch.equal(model(inputs), again(inputs))
