@@ -109,6 +109,7 @@ def test_page_faults_are_counted_for_each_batch() -> None:
     assert found["results.competing_load"] is None  # too short to tell
 
 
+@pytest.mark.integration
 def test_a_neighbour_is_noticed_and_a_child_is_not_one() -> None:
     spin = "import os, time\nprint(flush=True)\nend = time.time() + 30\nwhile time.time() < end: pass"
 

@@ -227,6 +227,7 @@ def test_an_encoder_sees_what_comes_later() -> None:
     assert not torch.allclose(before[0, 0], after[0, 0])
 
 
+@pytest.mark.integration
 def test_decoding_from_the_cache_gives_what_the_whole_sequence_gives() -> None:
     torch.manual_seed(0)
     model = get_model("smollm2_135m", sequence_length=6, new_tokens=5).eval()
@@ -240,6 +241,7 @@ def test_decoding_from_the_cache_gives_what_the_whole_sequence_gives() -> None:
     assert torch.equal(made, sequence[:, 6:])
 
 
+@pytest.mark.integration
 def test_generation_tells_prefill_from_decode() -> None:
     model = get_model("smollm2_135m", sequence_length=32, new_tokens=3)
     step = Generation(model, 2, lambda: None)

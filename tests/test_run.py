@@ -206,6 +206,7 @@ def test_after_kill_9_the_same_command_runs_what_is_missing(dlbs: RunDlbs, tmp_p
     assert all(last_values(log)["exp.status"] == "ok" for log in logs(tmp_path))
 
 
+@pytest.mark.integration
 def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new_log(
     dlbs: RunDlbs, tmp_path: Path
 ) -> None:
@@ -243,6 +244,7 @@ def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_
     assert "1 finished before" in waited.stderr
 
 
+@pytest.mark.integration
 def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None:
     begin = time.monotonic()
     done = dlbs("run", *DUMMY, "-Vexp.seed=[1,2,3,4]", "-Pdummy.seconds=2", "--jobs", "4")
@@ -439,6 +441,7 @@ def test_a_full_disk_is_a_clear_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_
     assert "[2/2]" in done.stderr
 
 
+@pytest.mark.integration
 def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
     process = start(tmp_path, "-Pdummy.seconds=3")
     wait_for(lambda: list(tmp_path.glob("logs/*.part")))
@@ -530,6 +533,7 @@ def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.integration
 def test_the_monitor_sees_cpu_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
     body = f"sleep 0.3; {sys.executable} -c 'import time; b=bytearray(50_000_000); e=time.time()+1.6\nwhile time.time()<e: pass'; true"
     dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
@@ -545,6 +549,7 @@ def test_hostile_names_write_no_control_sequences(dlbs: RunDlbs) -> None:
     assert "\x1b" not in done.stderr
 
 
+@pytest.mark.integration
 def test_the_monitor_sees_children_files_and_threads(dlbs: RunDlbs, tmp_path: Path) -> None:
     program = (
         "import os, threading, time\n"
