@@ -24,7 +24,7 @@ def registered_in(path: Path) -> dict[str, str]:
     """The models that a file registers, with the first lines of their docstrings; none if it is not there or not Python."""
     try:
         body = ast.parse(path.read_text(encoding="utf-8", errors="replace")).body
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     models: dict[str, str] = {}
     for node in body:

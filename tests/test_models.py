@@ -11,7 +11,8 @@ import torch
 
 from pytorch_benchmarks import model_factory
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
-from pytorch_benchmarks.model_check import CHECKS, CheckError, Subject, check_model
+from pytorch_benchmarks.expected_outputs import Subject
+from pytorch_benchmarks.model_check import CHECKS, CheckError, check_model
 from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, register_model
 from pytorch_benchmarks.models.layers import DropPath
 from pytorch_benchmarks.models.model import Model

@@ -106,6 +106,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     [
         ({"sha256": "0" * 64}, "is not the file that its entry describes"),
         ({"file": "other.pt", "sha256": ""}, "there is no file"),
+        ({"file": "../other.pt"}, "must be the name of a file beside it"),
         ({"model": "resnet18"}, "these are of resnet18, not of deep_mnist"),
         ({"metrics": "missing"}, "it lacks 'metrics'"),
         ({"transforms": {"shape": [1, 2]}}, "is no entry of weights: shape must be three numbers"),

@@ -8,13 +8,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import math
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.expected_outputs import ROOT, SEED, Subject, compare_outputs, expected_output
 from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
 from pytorch_benchmarks.models.layers import ACTIVATIONS
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.weights import list_weights, read_weights
 
-__all__ = [
-    "CHECKS", "CheckError", "NotPossibleError", "Subject", "check_model", "compare_outputs", "expected_output", "main",
-]  # fmt: skip
-
-_SEED = 1234
+__all__ = ["CHECKS", "CheckError", "NotPossibleError", "check_model", "main"]
 
 
 class CheckError(Exception):
@@ -43,82 +38,8 @@ class NotPossibleError(Exception):
     """What is looked at cannot be had of this model, which is no failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A model that is checked, and where what belongs to it is kept.
-
-    Attributes:
-        name: Under which it is registered.
-        options: Of its builder.
-        home: Directory of the file that registers it, if it is one of its own; None for those of pytorch_benchmarks.
-    """
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    home: Path | None = None
-
-    @property
-    def expected(self) -> Path:
-        """Its expected output."""
-        return (self.home / "expected" if self.home else _ROOT / "tests" / "expected") / f"{self.name}.json"
-
-    @property
-    def recipe(self) -> Path:
-        """The configuration that trains it."""
-        return self.home / "recipe.yaml" if self.home else _ROOT / "config" / "recipes" / f"{self.name}.yaml"
-
-    @property
-    def page(self) -> Path:
-        """The page that speaks of it."""
-        return self.home / "README.md" if self.home else _ROOT / "docs" / "models.md"
-
-    def seeded(self) -> Model:
-        """The model with seeded weights."""
-        torch.manual_seed(_SEED)
-        return get_model(self.name, **self.options)
-
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-def expected_output(name: str, **options: Any) -> dict[str, Any]:
-    """What a model with seeded weights gives for a seeded batch of two: shape, mean, deviation and first values of each output.
-
-    Args:
-        name: Of a registered model.
-        options: Of its builder.
-    """
-    model = Subject(name, options).seeded().eval()
-    with torch.no_grad():
-        outputs = model(model.inputs(2, torch.Generator().manual_seed(_SEED)))
-    leaves = [leaf.float() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return {
-        "options": options,
-        "shapes": [list(leaf.shape) for leaf in leaves],
-        "means": [float(leaf.mean()) for leaf in leaves],
-        "deviations": [float(leaf.std()) for leaf in leaves],
-        "first": [leaf.flatten()[:5].tolist() for leaf in leaves],
-    }
-
-
-def compare_outputs(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """What differs between two outputs, in words; empty if they agree to three digits."""
-    if found["shapes"] != expected["shapes"]:
-        return f"the shapes are {found['shapes']} instead of {expected['shapes']}"
-    scale = max(map(abs, expected["deviations"]))
-    for key in ("means", "deviations", "first"):
-        for one, other in zip(_flat(found[key]), _flat(expected[key]), strict=True):
-            if not math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3 * scale):
-                return f"{key} differ: {one:.6g} instead of {other:.6g}"
-    return ""
-
-
-def _flat(values: Any) -> list[float]:
-    return [number for value in values for number in (value if isinstance(value, list) else [value])]
-
-
 def _batch(model: Model) -> tuple[Any, Tensor]:
-    generator = torch.Generator().manual_seed(_SEED)
+    generator = torch.Generator().manual_seed(SEED)
     return model.inputs(2, generator), model.targets(2, generator)
 
 
@@ -261,7 +182,7 @@ def expected(subject: Subject) -> str:
 
 
 def _short(path: Path) -> str:
-    return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else str(path)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 class _Marker(nn.Identity):

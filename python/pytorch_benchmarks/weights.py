@@ -126,7 +126,7 @@ def read_weights(path: Path) -> Weights:
         transforms = data["transforms"]
         return Weights(
             str(data["model"]),
-            path.parent / str(data["file"]),
+            path.parent / _beside(str(data["file"])),
             str(data["sha256"]),
             dict(data["model_opts"]),
             Transforms.of(transforms) if transforms else None,
@@ -138,6 +138,12 @@ def read_weights(path: Path) -> Weights:
         raise UsageError(f"--weights: {path} is no entry of weights: it lacks {error}") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"--weights: {path} is no entry of weights: {error}") from None
+
+
+def _beside(name: str) -> str:
+    if Path(name).name != name:
+        raise ValueError(f"file must be the name of a file beside it, not {name!r}")
+    return name
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], entry: Weights) -> Weights:

@@ -181,8 +181,13 @@ def test_nothing_is_overwritten_or_mixed_up(place: Path, tmp_path: Path, capsys:
     trained(place, tmp_path, capsys, "--epochs=1")
     before = (tmp_path / "last.pt").read_bytes()
     assert "has a training in it: go on with --resume auto" in refused(place, tmp_path, capsys, "--epochs=2")
-    said = refused(place, tmp_path, capsys, "--resume=auto", "--momentum=0.5")
-    assert "is of another training: momentum was 0.9, now 0.5" in said
+    said = refused(place, tmp_path, capsys, "--resume=auto", "--nesterov")
+    assert "is of another training: nesterov was False, now True" in said
+    other = tmp_path / "other"
+    trained(place, other, capsys, "--epochs=1")
+    assert "has a training in it" in refused(place, other, capsys, f"--resume={tmp_path / 'last.pt'}")
+    moved = trained(place, tmp_path / "new", capsys, f"--resume={tmp_path / 'last.pt'}", "--epochs=2")
+    assert (moved["results.epochs"], moved["results.best_epoch"]) == (2, 2)  # the best of the others stayed with them
     assert "there is no file" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'no.pt'}")
     torch.save({"model": {}}, tmp_path / "other.pt")
     assert "is no checkpoint of train.py" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'other.pt'}")
@@ -258,6 +263,8 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
     alone = trained(place, tmp_path, capsys, weights, "--test_only")
     assert alone["results.accuracy_top1"] == found["results.accuracy_top1"]
     assert "results.warnings" not in alone
+    more = trained(place, tmp_path, capsys, "--epochs=4", "--ema_decay=0.5", "--resume=auto")
+    assert "2 replicas until now, 1 from now on" in more["results.warnings"][0]
 
 
 def test_torchrun_starts_it(place: Path, tmp_path: Path) -> None:

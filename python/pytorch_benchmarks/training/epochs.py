@@ -75,15 +75,21 @@ class Trainer:
         return self.directory / "best.pt"
 
     def _resume(self) -> None:
-        options = self.setup.options
+        setup, options = self.setup, self.setup.options
         path = self.last if options.resume == "auto" else Path(options.resume)
-        if options.resume and (options.resume != "auto" or path.exists()):
-            self.state.restore(path, options, self.setup.device)
-            self.log("results.resumed_epoch", self.state.epoch)
-        elif self.last.exists():
+        wanted = bool(options.resume) and (options.resume != "auto" or path.exists())
+        if self.last.exists() and not (wanted and path.parent.resolve() == self.directory.resolve()):
             raise UsageError(
                 f"--output_dir {self.directory} has a training in it: go on with --resume auto, or name another"
             )
+        if not wanted:
+            return
+        replicas = self.state.restore(path, options, setup.device)
+        self.log("results.resumed_epoch", self.state.epoch)
+        if replicas != setup.world.size:
+            self.log.warn(f"{replicas} replicas until now, {setup.world.size} from now on: batches have another size")
+        if not self.best.exists():  # it stayed where the checkpoint is from
+            self.state.best = {}
 
     def run(self) -> None:
         """Train until all epochs are done.
@@ -150,13 +156,13 @@ class Trainer:
     def _keep(self, found: dict[str, float]) -> None:
         """Write the checkpoints; the first process does, and the others go on meanwhile."""
         state = self.state
-        better = found["accuracy_top1"] > state.best["accuracy_top1"]
+        better = found["accuracy_top1"] > state.best.get("accuracy_top1", -1.0)
         if better:
             state.best = {"epoch": state.epoch, "accuracy_top1": found["accuracy_top1"]}
         if self.log.reports:
             if better:  # before `last`, which says which epoch was the best
-                state.save(self.best, self.setup.options)
-            state.save(self.last, self.setup.options)
+                state.save(self.best, self.setup.options, self.setup.world.size)
+            state.save(self.last, self.setup.options, self.setup.world.size)
 
     def _tell(self, found: dict[str, float], count: int) -> None:
         if self.log.reports:
@@ -178,7 +184,7 @@ class Trainer:
         for name, values in state.history.items():
             log(f"results.epoch_{name}", values)
         log("results.epochs", state.epoch)
-        log("results.best_epoch", state.best["epoch"])
+        log("results.best_epoch", state.best.get("epoch"))
         log("results.loss", state.history["loss"][-1])
         log("results.time", batch_time)
         log("results.throughput", 1000 * self._effective_batch / batch_time)
@@ -191,6 +197,6 @@ class Trainer:
         """
         if self.setup.world.size > 1:
             torch.distributed.barrier()  # until the first process has written it
-        if self.state.best["epoch"]:
+        if self.state.best:
             content = read(self.best, self.setup.device)
             self.state.evaluated.load_state_dict(content["ema"] or content["model"])

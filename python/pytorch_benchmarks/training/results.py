@@ -62,7 +62,7 @@ def write_entry(state: State, setup: Setup, metrics: dict[str, float], log: Log)
     training: dict[str, Any] = {
         "options": asdict(options),
         "epochs": state.epoch,
-        "best_epoch": state.best["epoch"],
+        "best_epoch": state.best.get("epoch"),
         "replicas": setup.world.size,
         "images": len(setup.pictures.train or ()),
         "environment": {"pytorch": torch.__version__, **environment(setup.device)},

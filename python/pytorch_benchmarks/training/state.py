@@ -16,27 +16,13 @@ from pytorch_benchmarks.training.options import TrainingOptions
 
 __all__ = ["State", "average_of"]
 
-# What training consists of: with other values it would be another training.
-_SAME = [
-    "model",
-    "model_opts",
-    "batch_size",
-    "optimizer",
-    "lr",
-    "momentum",
-    "weight_decay",
-    "lr_scheduler",
-    "label_smoothing",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "ema_decay",
-    "ema_steps",
-    "seed",
-    "dtype",
-    "amp",
-    "crop",
-]
-_KEPT = {"model", "ema", "ema_updates", "optimizer", "scaler", "epoch", "best", "history", "options"}
+# What may differ when training goes on; with other values of all other options it would be another training.
+_MAY_DIFFER = {
+    "architecture", "compile", "crop_pct", "cudnn_benchmark", "cudnn_fastest", "data_dir", "data_loader", "debug", "deterministic",
+    "device", "epochs", "json", "num_gpus", "num_loader_threads", "num_replicas", "num_threads", "channels_last", "output_dir",
+    "resume", "test_batch_size", "test_only", "val_batch_size", "val_dir", "weights",
+}  # fmt: skip
+_KEPT = {"model", "ema", "ema_updates", "optimizer", "scaler", "epoch", "best", "history", "options", "replicas"}
 
 
 def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
@@ -55,7 +41,7 @@ class State:
         average: Their moving average; None without it.
         optimizer, scaler: Have a memory, too.
         epoch: Epochs that are finished.
-        best: The best epoch so far, from 1, and its accuracy; epoch 0 is none.
+        best: The best epoch so far, from 1, and its accuracy; empty if there is none.
         history: `loss`, `accuracy_top1`, `accuracy_top5`, `time` (ms), a value for each epoch.
     """
 
@@ -64,7 +50,7 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
     epoch: int = 0
-    best: dict[str, float] = field(default_factory=lambda: {"epoch": 0, "accuracy_top1": -1.0})
+    best: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -72,8 +58,12 @@ class State:
         """The network whose accuracy counts: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
-    def save(self, path: Path, options: TrainingOptions) -> None:
-        """Write a checkpoint."""
+    def save(self, path: Path, options: TrainingOptions, replicas: int) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
         average = self.average
         content = {
             "model": self.model.state_dict(),
@@ -85,11 +75,15 @@ class State:
             "best": self.best,
             "history": self.history,
             "options": asdict(options),
+            "replicas": replicas,
         }
         save(content, path)
 
-    def restore(self, path: Path, options: TrainingOptions, device: torch.device) -> None:
+    def restore(self, path: Path, options: TrainingOptions, device: torch.device) -> int:
         """Go on from a checkpoint.
+
+        Returns:
+            How many replicas there were until then.
 
         Raises:
             UsageError: It cannot be read, or is of another training.
@@ -97,12 +91,14 @@ class State:
         content = read(path, device)
         if not isinstance(content, dict) or not content.keys() >= _KEPT:
             raise UsageError(f"--resume: {path} is no checkpoint of train.py")
-        given = asdict(options)
-        other = [name for name in _SAME if content["options"].get(name) != given[name]]
+        before = content["options"]
+        other = [
+            f"{name} was {before.get(name)}, now {value}"
+            for name, value in asdict(options).items()
+            if name not in _MAY_DIFFER and before.get(name) != value
+        ]
         if other:
-            differences = ", ".join(
-                f"{name} was {content['options'].get(name)}, now {given[name]}" for name in other[:3]
-            )
+            differences = ", ".join(other[:3])
             raise UsageError(f"--resume: {path} is of another training: {differences}; choose another --output_dir")
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -112,3 +108,4 @@ class State:
             self.average.module.load_state_dict(content["ema"])
             self.average.n_averaged.fill_(content["ema_updates"])
         self.epoch, self.best, self.history = content["epoch"], content["best"], content["history"]
+        return int(content["replicas"])
