@@ -97,7 +97,7 @@ class Validator:
             )
         if experiment.get("exp.framework") == "pack":
             self._once("pack", experiment, ("exp.pack", "pack.dir", "pack.python", "exp.docker"), self._check_pack)
-        if experiment.get("exp.framework") in ("pytorch", "train"):
+        if experiment.get("exp.framework") in ("pytorch", "train") or experiment.get("pack.kind") == "architecture":
             self._once("model", experiment, ("exp.model", "pytorch.architecture"), self._check_model)
             self._once("replicas", experiment, ("exp.gpus",), self._check_replicas)
             self._once("data", experiment, ("pytorch.data_dir", "exp.framework"), self._check_data)

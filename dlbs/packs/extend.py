@@ -167,7 +167,10 @@ def _architecture(pack: Pack) -> dict[str, Any]:
     models = registered_in(file)
     if not isinstance(pack.argv, dict):
         raise ConfigError("argv of an architecture must be a mapping of its builder's options", where=pack.where)
-    parameters: dict[str, Any] = {"pytorch.architecture": str(file)}
+    # It runs as a model of pytorch_benchmarks does: only the file that registers it comes from elsewhere.
+    parameters: dict[str, Any] = {"pack.launcher": "${pytorch.launcher}", "pytorch.architecture": str(file)}
+    if needs_environment(pack.directory):
+        parameters["runtime.python"] = "$('${pack.python}' if not ${exp.docker} else 'python3')$"
     parameters["exp.model"] = pack.name if pack.name in models or not models else next(iter(models))
     if pack.argv:
         parameters["exp.model_opts"] = dict(pack.argv)

@@ -6,13 +6,9 @@ export DLBS_CONTAINER={{ container }}
 {{ exp.docker_launcher }} image inspect --format {% raw %}'__exp.docker_image_id__= {{json .Id}}'{% endraw %} {{ exp.docker_image }}
 {% set measure = ["--image", exp.docker_image, "--inputs=" ~ pack.inputs, "--device=" ~ pack.device, "--batch", exp.replica_batch] %}
 {{ runtime.launcher | words }} {{ [pack.host_python, "-m", "dlbs.packs.measure", pack.dir] | words }} {{ measure | words }} {{ ["--batches", exp.num_batches, "--warmup", exp.num_warmup_batches, "--docker", exp.docker_launcher] | words }}
-{% elif pack.kind == "model" or pack.kind == "architecture" %}
+{% elif pack.kind == "model" %}
 {% set program = pytorch.bench_path ~ "/pytorch_benchmarks/benchmarks.py" %}
-{# An architecture is among pytorch.args already. #}
-{% set own = [] %}
-{% if pack.kind == "model" %}
 {% set own = ["--pack=" ~ pack.dir, "--pack_args=" ~ (pack.argv | tojson), "--jit=" ~ ("true" if pack.jit else "false"), "--own_batch=" ~ ("true" if pack.own_batch else "false")] %}
-{% endif %}
 {% if exp.docker %}
 {% set image = exp.docker_image %}
 {% set arguments = ["--workdir", "/workspace"] + pytorch.docker_args + ["--volume=" ~ pack.dir ~ ":" ~ pack.dir ~ ":ro"] %}

@@ -78,7 +78,7 @@ def forgotten() -> Iterator[None]:
 def flags(place: Path, output: Path, *more: str) -> list[str]:
     return [
         "--model=thumbnail", f"--architecture={place / 'thumbnail.py'}", f"--data_dir={place / 'set'}", f"--output_dir={output}",
-        "--device=cpu", "--batch_size=8", "--lr=0.05", "--num_loader_threads=2", *more,
+        "--device=cpu", "--batch_size=8", "--lr=0.02", "--num_loader_threads=2", "--crop=center", *more,
     ]  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def same_tensors(one: Any, other: Any) -> bool:
 
 
 def test_a_training_from_pictures_to_weights(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = trained(place, tmp_path, capsys, "--epochs=6")
-    assert (found["results.epochs"], len(found["results.epoch_loss"])) == (6, 6)
+    found = trained(place, tmp_path, capsys, "--epochs=8")
+    assert (found["results.epochs"], len(found["results.epoch_loss"])) == (8, 8)
     assert found["results.epoch_loss"][-1] < found["results.epoch_loss"][0]
     assert found["results.accuracy_top1"] == max(found["results.epoch_accuracy_top1"]) > 50
     assert (found["results.accuracy_instances"], found["results.accuracy_batch"]) == (23, 1)
@@ -122,7 +122,7 @@ def test_a_training_from_pictures_to_weights(place: Path, tmp_path: Path, capsys
     assert entry.model_opts == {"num_classes": 3}
     assert entry.metrics["accuracy_top1"] == found["results.accuracy_top1"]
     assert entry.categories == ("class_0000", "class_0001", "class_0002")
-    assert entry.training["options"]["lr"] == 0.05
+    assert entry.training["options"]["lr"] == 0.02
     best = torch.load(tmp_path / "best.pt")
     assert best["epoch"] == found["results.best_epoch"]
     assert same_tensors(best["model"], entry.tensors())
@@ -151,7 +151,15 @@ EVERYTHING = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("more", [(), EVERYTHING, ("--amp", "--dtype=bfloat16", "--optimizer=rmsprop", "--lr=0.001")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        EVERYTHING,
+        ("--amp", "--dtype=bfloat16", "--optimizer=rmsprop", "--lr=0.001"),
+        ("--data_loader=processes",), ("--amp", "--dtype=float16"),
+    ],
+)
 def test_training_that_was_interrupted_goes_on_as_if_it_had_not_been(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
 ) -> None:
@@ -175,6 +183,28 @@ def test_a_finished_training_is_only_evaluated_again(
     assert (tmp_path / "last.pt").stat().st_mtime_ns == written
     for key in ("accuracy_top1", "epoch_loss", "best_epoch", "loss"):
         assert again[f"results.{key}"] == first[f"results.{key}"]
+
+
+def test_no_epoch_at_all_measures_random_weights(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = trained(place, tmp_path, capsys, "--epochs=0")
+    assert found["results.accuracy_instances"] == 23
+    assert "results.epochs" not in found
+    assert read_weights(tmp_path / "thumbnail.json").training["best_epoch"] is None
+
+
+def test_pictures_from_databases(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "val"):
+        folder = ["--from_folder", str(place / "set" / part), "--height=20", "--width=20"]
+        assert make_dataset.main(["caffe_lmdb", str(tmp_path / "set" / part), *folder]) == 0
+    backend = ["--data_backend=caffe_lmdb", f"--data_dir={tmp_path / 'set'}", "--epochs=3"]
+    found = trained(place, tmp_path / "out", capsys, *backend)
+    assert found["results.accuracy_instances"] == 23
+    assert found["results.epoch_loss"][-1] < found["results.epoch_loss"][0]
+    entry = read_weights(tmp_path / "out" / "thumbnail.json")
+    assert entry.model_opts == {}  # how many classes there are is not known, so the model has as many as it has
+    assert entry.categories == ()
 
 
 def test_nothing_is_overwritten_or_mixed_up(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

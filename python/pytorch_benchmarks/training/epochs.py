@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,7 +129,7 @@ class Trainer:
         setup, state, options = self.setup, self.state, self.setup.options
         # What chance does in an epoch depends on the epoch alone, so that training that was interrupted goes on as it would have.
         number = (abs(options.seed), state.epoch, setup.world.rank)
-        torch.manual_seed(hash(number))
+        torch.manual_seed(int(np.random.SeedSequence(number).generate_state(1, np.uint64)[0]))
         mixing = Mixing(
             state.model.num_classes,
             label_smoothing=options.label_smoothing,
