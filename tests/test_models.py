@@ -133,7 +133,19 @@ def test_every_model_is_exported_described_and_has_options_by_name(name: str) ->
         CHECKS[check](Subject(name, SMALLER.get(name, {})))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "mobilenet_v3_large", "vit_b_16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "inception3",
+        "inception4",
+        "efficientnet_b0",
+        "mobilenet_v3_large",
+        "vit_b_16",
+        "gpt2_small",
+        "bert_base",
+    ],
+)
 def test_constructors_of_layers_reach_every_layer(name: str) -> None:
     norms, activations = re.findall(r"of (\d+) of (\d+) layers", CHECKS["layers"](Subject(name)))
     assert norms[0] == norms[1]

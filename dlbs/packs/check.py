@@ -32,17 +32,18 @@ def check_pack(pack: Pack) -> Iterator[Finding]:
         yield from _check_container(pack)
 
 
-def run_network_checks(name: str) -> Iterator[Finding]:
+def run_network_checks(name: str, device: str) -> Iterator[Finding]:
     """Go through the list that a model of pytorch_benchmarks has to pass, in a process of its own.
 
     Args:
         name: Of a registered model.
+        device: Where it runs.
     """
-    command = [sys.executable, "-m", "pytorch_benchmarks.model_check", name]
+    command = [sys.executable, "-m", "pytorch_benchmarks.model_check", name, "--device", device]
     yield from _said(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
-def run_architecture_checks(pack: Pack) -> Iterator[Finding]:
+def run_architecture_checks(pack: Pack, device: str) -> Iterator[Finding]:
     """Go through the same list for each model of an architecture pack.
 
     Raises:
@@ -52,6 +53,7 @@ def run_architecture_checks(pack: Pack) -> Iterator[Finding]:
     for name in registered_in(file):
         options = json.dumps(pack.argv) if isinstance(pack.argv, dict) else "{}"
         module = ["-m", "pytorch_benchmarks.model_check", name, "--architecture", str(file), "--options", options]
+        module += ["--device", device]
         yield from _said([_python(pack), *module], _environment(pack))
 
 

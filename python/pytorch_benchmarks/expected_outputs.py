@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["ROOT", "SEED", "Subject", "compare_outputs", "expected_output"]
 
@@ -29,11 +30,13 @@ class Subject:
         name: Under which it is registered.
         options: Of its builder.
         home: Directory of the file that registers it, if it is one of its own; None for those of pytorch_benchmarks.
+        device: Where it is looked at.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     home: Path | None = None
+    device: str = "cpu"
 
     @property
     def expected(self) -> Path:
@@ -51,24 +54,25 @@ class Subject:
         return self.home / "README.md" if self.home else ROOT / "docs" / "models.md"
 
     def seeded(self) -> Model:
-        """The model with seeded weights."""
+        """The model with seeded weights, which are the same for every device."""
         torch.manual_seed(SEED)
-        return get_model(self.name, **self.options)
+        return get_model(self.name, **self.options).to(self.device)
+
+    def batch(self, model: Model) -> tuple[Any, Any]:
+        """Seeded inputs and targets, two instances."""
+        generator = torch.Generator().manual_seed(SEED)
+        batch = (model.inputs(2, generator), model.targets(2, generator))
+        return map_tensors(lambda tensor: tensor.to(self.device), batch)
 
 
-def expected_output(name: str, **options: Any) -> dict[str, Any]:
-    """What a model with seeded weights gives for a seeded batch of two: shape, mean, deviation and first values of each output.
-
-    Args:
-        name: Of a registered model.
-        options: Of its builder.
-    """
-    model = Subject(name, options).seeded().eval()
+def expected_output(subject: Subject) -> dict[str, Any]:
+    """What a model with seeded weights gives for a seeded batch of two: shape, mean, deviation and first values of each output."""
+    model = subject.seeded().eval()
     with torch.no_grad():
-        outputs = model(model.inputs(2, torch.Generator().manual_seed(SEED)))
-    leaves = [leaf.float() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+        outputs = model(subject.batch(model)[0])
+    leaves = [leaf.float().cpu() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     return {
-        "options": options,
+        "options": dict(subject.options),
         "shapes": [list(leaf.shape) for leaf in leaves],
         "means": [float(leaf.mean()) for leaf in leaves],
         "deviations": [float(leaf.std()) for leaf in leaves],

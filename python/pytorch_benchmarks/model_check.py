@@ -13,18 +13,17 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.expected_outputs import ROOT, SEED, Subject, compare_outputs, expected_output
+from pytorch_benchmarks.expected_outputs import ROOT, Subject, compare_outputs, expected_output
 from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
 from pytorch_benchmarks.models.layers import ACTIVATIONS
-from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.weights import list_weights, read_weights
 
 __all__ = ["CHECKS", "CheckError", "NotPossibleError", "check_model", "main"]
@@ -36,11 +35,6 @@ class CheckError(Exception):
 
 class NotPossibleError(Exception):
     """What is looked at cannot be had of this model, which is no failure."""
-
-
-def _batch(model: Model) -> tuple[Any, Tensor]:
-    generator = torch.Generator().manual_seed(SEED)
-    return model.inputs(2, generator), model.targets(2, generator)
 
 
 def exported(subject: Subject) -> str:
@@ -87,7 +81,7 @@ def keyword_options(subject: Subject) -> str:
 def forward(subject: Subject) -> str:
     """Its output fits its targets: the loss is one finite number."""
     model = subject.seeded().eval()
-    inputs, targets = _batch(model)
+    inputs, targets = subject.batch(model)
     with torch.no_grad():
         loss = model.loss(model(inputs), targets)
     if loss.shape != () or not torch.isfinite(loss):
@@ -98,7 +92,7 @@ def forward(subject: Subject) -> str:
 def backward(subject: Subject) -> str:
     """Every weight gets a finite gradient."""
     model = subject.seeded().train()
-    inputs, targets = _batch(model)
+    inputs, targets = subject.batch(model)
     model.loss(model(inputs), targets).backward()
     weights = dict(model.named_parameters())
     without = [key for key, weight in weights.items() if weight.requires_grad and weight.grad is None]
@@ -121,10 +115,10 @@ def parameters(subject: Subject) -> str:
 def autocast(subject: Subject) -> str:
     """Under autocast its output is finite and near that of float32."""
     model = subject.seeded().eval()
-    inputs, targets = _batch(model)
+    inputs, targets = subject.batch(model)
     with torch.no_grad():
         plain = model.loss(model(inputs), targets)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(torch.device(subject.device).type, torch.bfloat16):
             cast = model.loss(model(inputs), targets)
     if not torch.isfinite(cast):
         raise CheckError(f"under autocast the loss is {float(cast)}")
@@ -136,7 +130,7 @@ def autocast(subject: Subject) -> str:
 def script(subject: Subject) -> str:
     """Scripted, it gives what it gives otherwise."""
     model = subject.seeded().eval()
-    inputs, _ = _batch(model)
+    inputs, _ = subject.batch(model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that scripts are a thing of the past
@@ -154,7 +148,7 @@ def script(subject: Subject) -> str:
 
 def seeds(subject: Subject) -> str:
     """The same seed gives the same output."""
-    if expected_output(subject.name, **subject.options) != expected_output(subject.name, **subject.options):
+    if expected_output(subject) != expected_output(subject):
         raise CheckError("two runs differ")
     return "two runs agree"
 
@@ -172,10 +166,10 @@ def expected(subject: Subject) -> str:
         raise CheckError(f"there is no {_short(path)}: {how} writes it")
     if accept:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(expected_output(subject.name, **subject.options), indent=1) + "\n")
+        path.write_text(json.dumps(expected_output(subject), indent=1) + "\n")
         return f"accepted: {_short(path)}"
     kept = json.loads(path.read_text())
-    difference = compare_outputs(expected_output(subject.name, **kept.get("options", {})), kept)
+    difference = compare_outputs(expected_output(replace(subject, options=kept.get("options", {}))), kept)
     if difference:
         raise CheckError(f"its output is not that of {_short(path)}: {difference}")
     return f"that of {_short(path)}"
@@ -296,13 +290,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the builder")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="where it is looked at: cpu, cuda")
     parser.add_argument("--architecture", type=Path, metavar="FILE", help="Python file that registers it")
     options = parser.parse_args(arguments)
     try:
         if options.architecture:
             load_architecture(options.architecture)
         home = options.architecture.resolve().parent if options.architecture else None
-        found = check_model(Subject(options.name, options.options, home))
+        found = check_model(Subject(options.name, options.options, home, options.device))
     except BenchmarkError as error:
         found = [("registered", "failed", str(error))]
     for title, status, words in found:

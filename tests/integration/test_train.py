@@ -157,7 +157,8 @@ EVERYTHING = (
         (),
         EVERYTHING,
         ("--amp", "--dtype=bfloat16", "--optimizer=rmsprop", "--lr=0.001"),
-        ("--data_loader=processes",), ("--amp", "--dtype=float16"),
+        ("--data_loader=processes",),
+        ("--amp", "--dtype=float16"),
     ],
 )
 def test_training_that_was_interrupted_goes_on_as_if_it_had_not_been(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import perceptron
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["AcousticModel"]
@@ -20,9 +20,11 @@ class AcousticModel(Model):
     unit = "frames"
     num_classes = 8192
 
-    def __init__(self) -> None:
+    def __init__(self, *, activation: Activation = ACTIVATIONS["relu"]) -> None:
         super().__init__()
-        self.model = nn.Sequential(*perceptron([540, 2048, 2048, 2048, 2048, 2048, self.num_classes]))
+        self.model = nn.Sequential(
+            *perceptron([540, 2048, 2048, 2048, 2048, 2048, self.num_classes], activation=activation)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
 from pytorch_benchmarks.models.text import LanguageModel
 from pytorch_benchmarks.models.transformer import Block, initialise
 
@@ -30,13 +31,25 @@ class Bert(LanguageModel):
         width, depth, heads: Of the transformer.
         sequence_length: Tokens in one instance, at most 512.
         dropout: Probability of a feature to be left out in training.
+        norm, activation: Constructors of these layers.
     """
 
     vocabulary = 30_522
     positions = 512
     masked = 0.15
 
-    def __init__(self, title: str, width: int, depth: int, heads: int, sequence_length: int, dropout: float) -> None:
+    def __init__(
+        self,
+        title: str,
+        width: int,
+        depth: int,
+        heads: int,
+        *,
+        sequence_length: int = 128,
+        dropout: float = 0.1,
+        norm: Norm = _NORM,
+        activation: Activation = ACTIVATIONS["gelu"],
+    ) -> None:
         super().__init__()
         if not 1 <= sequence_length <= self.positions:
             raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
@@ -46,10 +59,13 @@ class Bert(LanguageModel):
         self.token_embedding = nn.Embedding(self.vocabulary, width)
         self.position_embedding = nn.Embedding(self.positions, width)
         self.segment_embedding = nn.Embedding(2, width)
-        self.norm = _NORM(width)
+        self.norm = norm(width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.Sequential(
-            *(Block(width, heads, causal=False, norm=_NORM, norm_first=False, dropout=dropout) for _ in range(depth))
+            *(
+                Block(width, heads, causal=False, norm=norm, activation=activation, norm_first=False, dropout=dropout)
+                for _ in range(depth)
+            )
         )
         self.pooler = nn.Linear(width, width)
         initialise(self)
@@ -78,6 +94,6 @@ class Bert(LanguageModel):
 
 
 @register_model("bert_base")
-def bert_base(*, sequence_length: int = 128, dropout: float = 0.1) -> Bert:
+def bert_base(**options: Any) -> Bert:
     """BERT base, 12 layers; instances are sequences of 128 tokens, which most of its training used."""
-    return Bert("BERT base", width=768, depth=12, heads=12, sequence_length=sequence_length, dropout=dropout)
+    return Bert("BERT base", width=768, depth=12, heads=12, **options)

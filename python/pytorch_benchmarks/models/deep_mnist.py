@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import perceptron
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron
 from pytorch_benchmarks.models.model import Model
 
 __all__ = ["DeepMnist"]
@@ -19,10 +19,10 @@ class DeepMnist(Model):
     input_shape = (784,)
     num_classes = 10
 
-    def __init__(self, *, num_classes: int = 10) -> None:
+    def __init__(self, *, num_classes: int = 10, activation: Activation = ACTIVATIONS["relu"]) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.model = nn.Sequential(*perceptron([784, 2500, 2000, 1500, 1000, 500, self.num_classes]))
+        self.model = nn.Sequential(*perceptron([784, 2500, 2000, 1500, 1000, 500, num_classes], activation=activation))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.layers import Activation, Norm
 from pytorch_benchmarks.models.text import LanguageModel
 from pytorch_benchmarks.models.transformer import Block, initialise
 
@@ -26,12 +28,24 @@ class GPT2(LanguageModel):
         width, depth, heads: Of the transformer.
         sequence_length: Tokens in one instance, at most 1024.
         dropout: Probability of a feature to be left out in training.
+        norm, activation: Constructors of these layers.
     """
 
     vocabulary = 50_257
     positions = 1024
 
-    def __init__(self, title: str, width: int, depth: int, heads: int, sequence_length: int, dropout: float) -> None:
+    def __init__(
+        self,
+        title: str,
+        width: int,
+        depth: int,
+        heads: int,
+        *,
+        sequence_length: int = 1024,
+        dropout: float = 0.0,
+        norm: Norm = _NORM,
+        activation: Activation = _GELU,
+    ) -> None:
         super().__init__()
         if not 1 <= sequence_length <= self.positions:
             raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
@@ -41,9 +55,9 @@ class GPT2(LanguageModel):
         self.token_embedding = nn.Embedding(self.vocabulary, width)
         self.position_embedding = nn.Embedding(self.positions, width)
         self.blocks = nn.Sequential(
-            *(Block(width, heads, causal=True, norm=_NORM, activation=_GELU, dropout=dropout) for _ in range(depth))
+            *(Block(width, heads, causal=True, norm=norm, activation=activation, dropout=dropout) for _ in range(depth))
         )
-        self.norm = _NORM(width)
+        self.norm = norm(width)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,6 +67,6 @@ class GPT2(LanguageModel):
 
 
 @register_model("gpt2_small")
-def gpt2_small(*, sequence_length: int = 1024, dropout: float = 0.0) -> GPT2:
+def gpt2_small(**options: Any) -> GPT2:
     """GPT-2, the smallest, 12 layers; instances are sequences of 1024 tokens. Trained without dropout unless asked for."""
-    return GPT2("GPT-2 small", width=768, depth=12, heads=12, sequence_length=sequence_length, dropout=dropout)
+    return GPT2("GPT-2 small", width=768, depth=12, heads=12, **options)
