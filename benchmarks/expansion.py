@@ -182,6 +182,12 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
         values["exp.device_type"] = device
         values["pytorch.docker_image"] = f"dlbs/pytorch:{device}"
         data_dir, docker, options = values["pytorch.data_dir"], values["exp.docker"], values["exp.model_opts"]
+        architecture = values["pytorch.architecture"]
+        if architecture:
+            architecture = f"--architecture={f'/workspace/architecture/{os.path.basename(architecture)}' if docker else architecture}"
+        weights = values["pytorch.weights"]
+        if weights:
+            weights = f"--weights={f'/workspace/weights/{os.path.basename(weights)}' if docker else weights}"
         values["pytorch.args"] = [
             f"--model={model}",
             f"--forward_only={'true' if values['exp.phase'] == 'inference' else 'false'}",
@@ -214,6 +220,8 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
             f"--passes={values['pytorch.passes']}" if values["pytorch.passes"] != "memory,flops" else "",
             f"--peak_tflops={values['pytorch.peak_tflops']}" if values["pytorch.peak_tflops"] else "",
             f"--profile={values['pytorch.profile']}" if values["pytorch.profile"] else "",
+            architecture,
+            weights,
             "--model_opts=" + json.dumps(options) if options else "",
         ]
         values["pytorch.bench_path"] = f"{root}/python" if not docker else "/workspace"

@@ -14,6 +14,7 @@ from typing import Any
 
 from dlbs.config import Config, Extension, split_names
 from dlbs.errors import ConfigError, DlbsError, did_you_mean
+from dlbs.families import needed_parameters
 from dlbs.parameters import text
 from dlbs.patterns import bounded
 from dlbs.processor import Experiment, Processor
@@ -41,7 +42,7 @@ def build(config: Config) -> Iterator[Experiment]:
     Raises:
         ConfigError: A condition is malformed, not on a constant, or on a name that nothing defines.
     """
-    base = config.parameters()
+    base = needed_parameters(config)
     variables = _ordered_variables(config)
     known = config.known_names()
     extensions = [_Matcher(extension, config, known) for extension in config.extensions]

@@ -70,6 +70,11 @@ class Config:
         """Name → raw value."""
         return {name: setting.value for name, setting in self.settings.items()}
 
+    def is_shipped(self, name: str) -> bool:
+        """Whether a parameter has the value that it was declared with, by the file that declared it."""
+        declaration, setting = self.declarations.get(name), self.settings.get(name)
+        return declaration is not None and setting is not None and setting.where == declaration.where
+
     def known_names(self) -> set[str]:
         """Names that something in this configuration defines."""
         names = set(self.settings) | set(self.declarations)

@@ -27,6 +27,11 @@ def explanation(config: Config, name: str) -> list[str]:
     experiment = next(build(config), None)
     if experiment is None:
         raise ConfigError("the plan has no experiments")
+    if name not in experiment and name in config.declarations:
+        framework = experiment.get("exp.framework")
+        raise ConfigError(
+            f"{name} is no parameter of experiments of the framework {framework}", hint=f"dlbs help {name}"
+        )
     if name not in experiment:
         raise ConfigError(f"no parameter {name!r}", hint=did_you_mean(name, experiment) or "dlbs help PATTERN searches")
     trace = processor_for(config).tracer.trace(experiment)
@@ -98,7 +103,7 @@ def describe_frameworks(config: Config) -> list[str]:
     launchers = {
         path.stem: str(path)
         for path in sorted((dlbs_root() / "scripts" / "launchers").glob("*.sh"))
-        if path.stem not in {"base", "docker_run", "executable"}
+        if path.stem not in {"base", "docker_run", "executable", "pytorch_run"}
     }
     for name, setting in config.settings.items():
         if name.endswith(".launcher") and name.count(".") == 1 and name.split(".")[0] not in {"runtime"}:

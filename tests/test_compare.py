@@ -115,6 +115,7 @@ def test_without_repeats_or_batch_times_nothing_is_claimed() -> None:
     assert "exp.repeats" in match.notes[0]
 
 
+@pytest.mark.integration
 def test_noise_is_rarely_taken_for_a_change() -> None:
     """A/A: at threshold 0, at most 5 % of comparisons may say faster or slower; with the usual threshold next to none does."""
     rounds = 200

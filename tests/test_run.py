@@ -149,6 +149,7 @@ def test_a_benchmark_that_dies_of_a_signal(dlbs: RunDlbs, tmp_path: Path) -> Non
     assert "SIGKILL" in values(logs(tmp_path)[0])["exp.status_msg"]
 
 
+@pytest.mark.integration
 def test_an_experiment_that_is_ended_at_once_still_says_what_it_was(dlbs: RunDlbs, tmp_path: Path) -> None:
     path = tmp_path / "slow.sh"
     path.write_text("sleep 300")
@@ -163,6 +164,7 @@ def test_a_torn_last_line_stays_a_line_of_its_own(dlbs: RunDlbs, tmp_path: Path)
     assert "no newline\n__exp.status__=" in logs(tmp_path)[0].read_text()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
     dlbs: RunDlbs, tmp_path: Path, number: signal.Signals
@@ -183,6 +185,7 @@ def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
     assert statuses == {0: "ok", 300: "timeout", 0.01: "ok"}
 
 
+@pytest.mark.integration
 def test_sigusr1_stops_after_the_current_experiment(tmp_path: Path) -> None:
     process = start(tmp_path, "-Vdummy.seconds=[1,2,3]")
     wait_for(lambda: list(tmp_path.glob("logs/*.part")))
@@ -258,6 +261,7 @@ def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None
     assert values(next(tmp_path.glob("alone/*.log")))["exp.neighbours"] == []
 
 
+@pytest.mark.integration
 def test_gpus_are_given_to_one_experiment_at_a_time(dlbs: RunDlbs, tmp_path: Path) -> None:
     body = 'echo "$CUDA_VISIBLE_DEVICES" >> got; mkdir "gpu$CUDA_VISIBLE_DEVICES" || exit 9; sleep 0.3; rmdir "gpu$CUDA_VISIBLE_DEVICES"'
     flags = (*DUMMY[:2], "-Pexp.gpus=any:1", launcher(tmp_path, body), "-Vexp.seed=[1,2,3,4,5,6]")
@@ -302,6 +306,7 @@ def test_retries_keep_the_log_of_each_attempt(dlbs: RunDlbs, tmp_path: Path) -> 
     assert dlbs("run", *DUMMY, flag, "--retries", "1", "-Pexp.rerun=always").returncode == 1
 
 
+@pytest.mark.integration
 def test_what_pauses_before_its_next_attempt_keeps_nobody_waiting(dlbs: RunDlbs, tmp_path: Path) -> None:
     """Far more experiments run in the pause than may overtake one that waits for room."""
     flag = launcher(

@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config import Config, Extension
 from dlbs.errors import ConfigError
+from dlbs.families import values_of
 from dlbs.networks import registered_in
 from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
@@ -39,12 +40,7 @@ def add_packs(config: Config) -> None:
     if not names:
         return
     places = Places.of()
-    shipped = {
-        name
-        for name, setting in config.settings.items()
-        if name in config.declarations and setting.where == config.declarations[name].where
-    }
-    given = {name for name in config.settings if name not in shipped}
+    given = {name for name in config.settings if not config.is_shipped(name)}
     given |= {name.strip() for key in config.variables for name in key.split(",")}
     extensions = []
     for name in names:
@@ -76,26 +72,15 @@ def parameters_of(pack: Pack) -> dict[str, Any]:
 
 def _named(config: Config) -> list[str]:
     """Values that exp.pack may have in experiments of the framework `pack`."""
-    frameworks = _values(config, "exp.framework")
+    frameworks = values_of(config, "exp.framework")
     if "pack" not in frameworks:
         return []
-    names = [str(name) for name in _values(config, "exp.pack") if name not in (None, "")]
+    names = [str(name) for name in values_of(config, "exp.pack") if name not in (None, "")]
     if not names:
         raise ConfigError(
             "which pack?", where="exp.pack", hint="-Pexp.pack=NAME, or --select NAME,...; dlbs pack list shows them"
         )
     return list(dict.fromkeys(names))
-
-
-def _values(config: Config, name: str) -> list[Any]:
-    values = [config.settings[name].value] if name in config.settings else []
-    for key, column in config.variables.items():
-        names = [one.strip() for one in key.split(",")]
-        if name in names:
-            values = list(column) if len(names) == 1 else [row[names.index(name)] for row in column]
-    for extension in config.extensions:
-        values += [given[name] for given in (extension.parameters, *extension.cases) if name in given]
-    return values
 
 
 def option_name(option: str) -> str:

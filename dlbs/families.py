@@ -1,0 +1,106 @@
+"""Which shipped parameters a plan has no use for: those of frameworks that none of its experiments can have.
+
+They would stand in every log, cost time in every experiment, and a new one among them would change exp.id of experiments that have
+nothing to do with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dlbs.config import Config, dlbs_root, split_names
+
+__all__ = ["needed_parameters", "values_of"]
+
+_GENERAL = "base.yaml"  # what stands there belongs to every experiment
+
+
+def needed_parameters(config: Config) -> dict[str, Any]:
+    """Name → raw value of the parameters that experiments start from.
+
+    A family, such as `train.*`, is left out if it is not that of a framework in the plan, no launcher in the plan speaks of it, and no
+    value refers to it. Whatever the user sets stays. If it cannot be told which frameworks there are, everything stays.
+    """
+    everything = config.parameters()
+    texts = _launchers(config)
+    if texts is None:
+        return everything
+    shipped = str(dlbs_root() / "config")
+    families = {root for name in config.declarations if (root := _family(config, name, shipped))}
+    families -= {str(framework) for framework in values_of(config, "exp.framework")}
+    own = {name: _family(config, name, shipped) if config.is_shipped(name) else "" for name in everything}
+    texts += [json.dumps(value) for name, value in everything.items() if own[name] not in families]
+    texts += [json.dumps(values) for values in config.variables.values()]
+    for extension in (*config.extensions, *config.exclude):
+        texts.append(json.dumps([extension.condition, extension.parameters, extension.cases]))
+    if any(re.search(r"[$][{<]\s*[$]", text) for text in texts):
+        return everything  # a computed name may be any
+    while texts:
+        text = texts.pop()
+        for family in [family for family in families if re.search(rf"\b{re.escape(family)}\.", text)]:
+            families.discard(family)
+            texts += [json.dumps(value) for name, value in everything.items() if own[name] == family]
+    return {name: value for name, value in everything.items() if own[name] not in families}
+
+
+def _family(config: Config, name: str, shipped: str) -> str:
+    """The first part of a parameter's name, if a shipped file for one framework declares it; empty for all others."""
+    declaration = config.declarations.get(name)
+    root, dot, _ = name.partition(".")
+    if declaration is None or not dot or root == "exp":
+        return ""
+    directory, _, file = declaration.where.rpartition(":")[0].rpartition(os.sep)
+    return "" if file == _GENERAL or directory != shipped else root
+
+
+def _launchers(config: Config) -> list[str] | None:
+    """The templates of all launchers that the plan may use; None if they cannot be known, or are programs, which get all parameters."""
+    texts: dict[Path, str] = {}
+    frameworks = values_of(config, "exp.framework")
+    if not frameworks or any("$" in str(framework) for framework in frameworks):
+        return None
+    for framework in frameworks:
+        paths = [Path(str(one)) for one in _constants(config, f"{framework}.launcher")]
+        paths = paths or [dlbs_root() / "scripts" / "launchers" / f"{framework}.sh"]
+        if any("$" in str(path) or not path.is_file() or os.access(path, os.X_OK) for path in paths):
+            return None
+        for path in paths:
+            _read(path, texts)
+    return list(texts.values())
+
+
+def _constants(config: Config, name: str) -> Iterator[Any]:
+    """Values of a parameter, those of others that it is set to included; `${DLBS_ROOT}` is the only variable that is put in."""
+    for value in values_of(config, name):
+        same = re.fullmatch(r"[$][{]([a-z_.]+)[}]", str(value))
+        if same and same[1] != name:
+            yield from _constants(config, same[1])
+        else:
+            yield str(value).replace("${DLBS_ROOT}", str(dlbs_root()))
+
+
+def _read(path: Path, texts: dict[Path, str]) -> None:
+    """A template and those that it extends or includes."""
+    if path in texts or not path.is_file():
+        return
+    texts[path] = path.read_text(encoding="utf-8", errors="replace")
+    for name in re.findall(r"[{]%-?\s*(?:extends|include)\s+[\"']([\w.-]+)[\"']", texts[path]):
+        for directory in (path.parent, dlbs_root() / "scripts" / "launchers"):
+            _read(directory / name, texts)
+
+
+def values_of(config: Config, name: str) -> list[Any]:
+    """All raw values that a parameter may have in the experiments of a plan."""
+    values = [config.settings[name].value] if name in config.settings else []
+    for key, column in config.variables.items():
+        names = split_names(key)
+        if name in names:
+            values = list(column) if len(names) == 1 else [row[names.index(name)] for row in column]
+    for extension in config.extensions:
+        values += [given[name] for given in (extension.parameters, *extension.cases) if name in given]
+    return values
