@@ -98,7 +98,7 @@ def list_command(select: list[str], exclude: list[str], as_json: bool) -> None:
     width = max((len(pack.name) for pack in packs), default=0)
     for pack in packs:
         tags = f" [{', '.join(pack.tags)}]" if pack.tags else ""
-        click.echo(printable(f"{pack.name:{width}}  {pack.kind:9}  {pack.description}{tags}"))
+        click.echo(printable(f"{pack.name:{width}}  {pack.kind:12}  {pack.description}{tags}"))
 
 
 def _document(pack: Pack) -> dict[str, object]:

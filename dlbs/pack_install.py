@@ -82,7 +82,7 @@ def pin_command(
     pin(chosen(names, select, exclude), variant, index=index, tell=tell)
 
 
-@click.command("shell", context_settings=CONTEXT)
+@click.command("shell", context_settings={**CONTEXT, "allow_interspersed_args": False})
 @click.argument("name")
 @click.argument("command", metavar="[COMMAND]...", nargs=-1)
 @common_options
@@ -92,7 +92,7 @@ def shell_command(name: str, command: tuple[str, ...]) -> int:
     \b
     Examples:
       dlbs pack shell ornatebench
-      dlbs pack shell ornatebench -- voir --dash main.py
+      dlbs pack shell ornatebench voir --dash main.py
     """
     from dlbs.packs.places import Places
 
@@ -103,7 +103,7 @@ def shell_command(name: str, command: tuple[str, ...]) -> int:
     environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(places.environment(pack))}
     if not command:
         tell(f"{pack.name}: exit leaves its environment")
-    words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
+    words = list(command[1:] if command[:1] == ("--",) else command) or [os.environ.get("SHELL", "/bin/sh")]
     try:
         return subprocess.run(words, cwd=pack.directory, env=environment, check=False).returncode
     except OSError as error:

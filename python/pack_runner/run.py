@@ -120,8 +120,8 @@ def read_events(stream: IO[str]) -> Iterator[Any]:
 
 
 def print_lines(values: dict[str, Any]) -> None:
-    """Print `__key__= json` lines."""
-    for key, value in values.items():
+    """Print `__key__= json` lines; lists first, because single numbers are looked for near the end of a log."""
+    for key, value in sorted(values.items(), key=lambda item: not isinstance(item[1], list)):
         if value is not None:
             print(f"__{key}__= {json.dumps(value)}", flush=True)
 

@@ -128,7 +128,7 @@ def test_pinning_writes_every_package_with_its_version_and_is_installed(dlbs: Ru
     assert all("==" in line for line in lines if not line.startswith("#"))
     done = dlbs("pack", "install", "ornatebench", "--variant", "cpu")
     assert done.returncode == 0, done.stderr
-    frozen = dlbs("pack", "shell", "ornatebench", "--", "python", "-m", "pip", "freeze").stdout.lower()
+    frozen = dlbs("pack", "shell", "ornatebench", "python", "-m", "pip", "freeze").stdout.lower()
     assert next(line for line in lines if line.startswith("giving==")) in frozen
 
 
