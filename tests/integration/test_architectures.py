@@ -187,7 +187,6 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
         "--data_dir=set",
         "--test_only",
         f"--weights={entry}",
-        "--crop_pct=1",
     ]
     tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True).stdout
     assert f"__results.accuracy_top1__= {training['results.accuracy_top1']}" in tested

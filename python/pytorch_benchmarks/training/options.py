@@ -17,13 +17,13 @@ SCHEDULERS = ("step", "cosine", "exponential", "constant")
 class TrainingOptions(MachineOptions):
     """One training, as asked for. See `train.py --help` for what each option means.
 
-    Weight decays of normalisations and biases are None for that of the other weights.
+    Weight decays of normalisations and biases are None for that of the other weights, `crop_pct` for that of the weights' entry.
     """
 
     batch_size: int = 32
     data_backend: str = "image_folder"
     val_dir: str = ""
-    crop_pct: float = 0.875
+    crop_pct: float | None = None
     epochs: int = 90
     optimizer: str = "sgd"
     lr: float = 0.1
@@ -76,7 +76,12 @@ def parse_training_options(arguments: Sequence[str] | None = None) -> TrainingOp
     add = parser.add
     add("data_dir", metavar="DIR", help="the data set: holds train and val; or the training data, with --val_dir")
     add("val_dir", metavar="DIR", help="the validation data, if they are not DIR/val")
-    add("crop_pct", type=_share, metavar="SHARE", help="share of the shorter side that evaluation looks at")
+    add(
+        "crop_pct",
+        type=_share,
+        metavar="SHARE",
+        help="share of the shorter side that evaluation looks at; that of --weights, or 0.875",
+    )
     add("epochs", type=whole(0), help="times that the training data are gone through")
     add("optimizer", choices=OPTIMIZERS, help="what turns gradients into new weights")
     add("lr", type=positive, help="learning rate at its highest, for all replicas together")

@@ -21,6 +21,7 @@ from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.training.options import TrainingOptions
+from pytorch_benchmarks.weights import find_weights
 from pytorch_benchmarks.workload import requested_model
 
 __all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
@@ -68,7 +69,7 @@ class Setup:
         """Batches of this process, for ever; what fills no batch is left out of its epoch."""
         options, train = self.options, self.pictures.train
         assert train is not None
-        crop = Crop(crop_kind(options, evaluate=False), options.crop_pct)
+        crop = Crop(crop_kind(options, evaluate=False), self.transforms.crop_pct)
         shape, normalise = self.transforms.shape, self._normalise()
         workers, kind = options.num_loader_threads, options.data_loader
         return loaded(train, order, crop, shape, normalise, workers=workers, kind=kind)
@@ -132,5 +133,9 @@ def _check_kind(model: Model) -> None:
 
 
 def transforms_for(model: Model, options: TrainingOptions) -> Transforms:
-    """What pictures go through on their way to a model."""
-    return Transforms(picture_shape(model), len(model.input_shape) == 1, options.crop_pct)
+    """What pictures go through on their way to a model: as the entry of its weights says, if there is one, unless options say something else."""
+    made = Transforms(picture_shape(model), len(model.input_shape) == 1)
+    entry = find_weights(options.weights, options.model) if options.weights else None
+    if entry is not None and entry.transforms is not None and entry.transforms.shape == made.shape:
+        made = entry.transforms
+    return made if options.crop_pct is None else replace(made, crop_pct=options.crop_pct)
