@@ -34,18 +34,22 @@ def needed_parameters(config: Config) -> dict[str, Any]:
     families = {root for name in config.declarations if (root := _family(config, name, shipped))}
     families -= {str(framework) for framework in values_of(config, "exp.framework")}
     own = {name: _family(config, name, shipped) if config.is_shipped(name) else "" for name in everything}
-    texts += [json.dumps(value) for name, value in everything.items() if own[name] not in families]
-    texts += [json.dumps(values) for values in config.variables.values()]
+    texts += [_text(value) for name, value in everything.items() if own[name] not in families]
+    texts += [_text(values) for values in config.variables.values()]
     for extension in (*config.extensions, *config.exclude):
-        texts.append(json.dumps([extension.condition, extension.parameters, extension.cases]))
+        texts.append(_text([extension.condition, extension.parameters, extension.cases]))
     if any(re.search(r"[$][{<]\s*[$]", text) for text in texts):
         return everything  # a computed name may be any
     while texts:
         text = texts.pop()
         for family in [family for family in families if re.search(rf"\b{re.escape(family)}\.", text)]:
             families.discard(family)
-            texts += [json.dumps(value) for name, value in everything.items() if own[name] == family]
+            texts += [_text(value) for name, value in everything.items() if own[name] == family]
     return {name: value for name, value in everything.items() if own[name] not in families}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str)
 
 
 def _family(config: Config, name: str, shipped: str) -> str:
@@ -65,33 +69,36 @@ def _launchers(config: Config) -> list[str] | None:
     if not frameworks or any("$" in str(framework) for framework in frameworks):
         return None
     for framework in frameworks:
-        paths = [Path(str(one)) for one in _constants(config, f"{framework}.launcher")]
+        paths = [Path(one) for one in _constants(config, f"{framework}.launcher")]
         paths = paths or [dlbs_root() / "scripts" / "launchers" / f"{framework}.sh"]
         if any("$" in str(path) or not path.is_file() or os.access(path, os.X_OK) for path in paths):
             return None
-        for path in paths:
-            _read(path, texts)
+        try:
+            for path in paths:
+                _read(path, texts)
+        except OSError:  # the launcher that cannot be read is found by the validator
+            return None
     return list(texts.values())
 
 
-def _constants(config: Config, name: str) -> Iterator[Any]:
+def _constants(config: Config, name: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
     """Values of a parameter, those of others that it is set to included; `${DLBS_ROOT}` is the only variable that is put in."""
     for value in values_of(config, name):
         same = re.fullmatch(r"[$][{]([a-z_.]+)[}]", str(value))
-        if same and same[1] != name:
-            yield from _constants(config, same[1])
+        if same and same[1] not in seen:
+            yield from _constants(config, same[1], seen | {name})
         else:
             yield str(value).replace("${DLBS_ROOT}", str(dlbs_root()))
 
 
 def _read(path: Path, texts: dict[Path, str]) -> None:
     """A template and those that it extends or includes."""
-    if path in texts or not path.is_file():
+    if path in texts:
         return
     texts[path] = path.read_text(encoding="utf-8", errors="replace")
     for name in re.findall(r"[{]%-?\s*(?:extends|include)\s+[\"']([\w.-]+)[\"']", texts[path]):
-        for directory in (path.parent, dlbs_root() / "scripts" / "launchers"):
-            _read(directory / name, texts)
+        beside, shipped = path.parent / name, dlbs_root() / "scripts" / "launchers" / name
+        _read(beside if beside.is_file() else shipped, texts)
 
 
 def values_of(config: Config, name: str) -> list[Any]:

@@ -56,6 +56,12 @@ def test_what_the_user_sets_or_refers_to_stays() -> None:
     assert families("exp.framework=dummy", variables=("exp.project=[a,${voir.stop}]",)) >= {"dummy", "voir"}
 
 
+@pytest.mark.parametrize("launcher", ["${own.other}", "/dev/zero", "/nowhere/own.sh", "/tmp"])
+def test_a_launcher_that_cannot_be_read_keeps_everything(launcher: str) -> None:
+    flags = ("exp.framework=own", f"own.launcher={launcher}", "own.other=${own.launcher}")
+    assert families(*flags) == ALL | {"own"}
+
+
 @pytest.mark.parametrize(
     "flag", ["exp.framework=${exp.project}", "exp.project=${${exp.framework}.x}", "exp.framework=unknown"]
 )
