@@ -75,7 +75,7 @@ class Events:
                 series.setdefault(key, []).append(value * {"mem": _MIB, "util": 100}.get(key, 1))
 
     def results(self) -> dict[str, Any]:
-        """Log values; docs/packs.md says what each means. Training counts first, then the task with most measurements."""
+        """Log values; docs/log-format.md says what each means. Training counts first, then the task with most measurements."""
         found: dict[str, Any] = {}
         if self.rates:
             task = "train" if "train" in self.rates else max(self.rates, key=lambda name: len(self.rates[name]))

@@ -20,10 +20,9 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options import Options, parse_options
-from pytorch_benchmarks.program import end, run
+from pytorch_benchmarks.program import check_writable, end, run
 
 if TYPE_CHECKING:
     import torch
@@ -44,17 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(options: Options, arguments: Sequence[str], log: Log) -> None:
-    for flag, path in (("--json", options.json), ("--profile", options.profile)):
-        directory = os.path.dirname(os.path.abspath(path))
-        if path and not os.access(directory, os.W_OK):
-            raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
+    check_writable("--profile", options.profile)
 
-    from pytorch_benchmarks.devices import select_device
-    from pytorch_benchmarks.distributed import joined, restart_under_torchrun
+    from pytorch_benchmarks.distributed import started
 
-    device = select_device(options)
-    restart_under_torchrun(options, __file__, arguments)
-    with joined(device) as world:
+    with started(options, __file__, arguments) as (device, world):
         _benchmark(options, device, world, log)
 
 
@@ -71,8 +64,6 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
     from pytorch_benchmarks.timing import Schedule, time_batches
     from pytorch_benchmarks.workload import build_workload
 
-    if device.type != "cpu":
-        torch.accelerator.set_device_index(device.index)
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)

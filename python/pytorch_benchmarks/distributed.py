@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pytorch_benchmarks.arguments import MachineOptions
+from pytorch_benchmarks.devices import select_device
 
 __all__ = [
     "World",
@@ -25,6 +26,7 @@ __all__ = [
     "restart_under_torchrun",
     "share_buffers",
     "slowest",
+    "started",
     "total",
 ]
 
@@ -64,6 +66,25 @@ def restart_under_torchrun(options: MachineOptions, program: str, arguments: Seq
     runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={replicas(options)}"]
     sys.stdout.flush()
     os.execv(sys.executable, [*runner, os.path.abspath(program), *arguments])
+
+
+@contextmanager
+def started(options: MachineOptions, program: str, arguments: Sequence[str]) -> Iterator[tuple[torch.device, World]]:
+    """The device of this process and the others that it has joined, which torchrun starts if the options ask for several.
+
+    Args:
+        options: Tell device and replicas.
+        program: The file that runs, with its `arguments`.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    device = select_device(options)
+    restart_under_torchrun(options, program, arguments)
+    with joined(device) as world:
+        if device.type != "cpu":
+            torch.accelerator.set_device_index(device.index)
+        yield device, world
 
 
 @contextmanager

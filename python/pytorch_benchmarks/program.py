@@ -12,7 +12,7 @@ from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
 from pytorch_benchmarks.log import Log
 
-__all__ = ["end", "run"]
+__all__ = ["check_writable", "end", "run"]
 
 
 def run(work: Callable[[], None], options: MachineOptions, log: Log) -> int:
@@ -32,8 +32,27 @@ def run(work: Callable[[], None], options: MachineOptions, log: Log) -> int:
     return code
 
 
+def check_writable(flag: str, path: str, *, may_be_made: bool = False) -> None:
+    """Find out before hours of work that a file cannot be written after them.
+
+    Args:
+        flag: That names it.
+        path: Of the file; empty for none.
+        may_be_made: Whether its directory need not be there yet.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    while may_be_made and not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    if path and not (os.path.isdir(directory) and os.access(directory, os.W_OK)):
+        raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
+
+
 def _guarded(work: Callable[[], None], options: MachineOptions, log: Log) -> int:
     try:
+        check_writable("--json", options.json)
         work()
     except BenchmarkError as error:
         if options.debug:

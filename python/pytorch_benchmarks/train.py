@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.program import end, run
+from pytorch_benchmarks.program import check_writable, end, run
 from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None:
-    from pytorch_benchmarks.devices import select_device
-    from pytorch_benchmarks.distributed import joined, restart_under_torchrun
+    if not options.test_only:
+        check_writable("--output_dir", os.path.join(options.output_dir, "last.pt"), may_be_made=True)
 
-    device = select_device(options)
-    restart_under_torchrun(options, __file__, arguments)
-    with joined(device) as world:
+    from pytorch_benchmarks.distributed import started
+
+    with started(options, __file__, arguments) as (device, world):
         _train(options, device, world, log)
 
 
@@ -61,8 +61,6 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
     from pytorch_benchmarks.training.results import compare_with_entry, measure, write_entry
     from pytorch_benchmarks.training.setup import Setup, classifier, open_pictures, transforms_for
 
-    if device.type != "cpu":
-        torch.accelerator.set_device_index(device.index)
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
     pictures = open_pictures(options)

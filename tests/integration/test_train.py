@@ -250,6 +250,11 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_what_was(
         (["--val_dir=/nowhere"], "data directory /nowhere does not exist"),
         (["--batch_size=61"], "the data set has 60 images, fewer than a batch of 61"),
         (["--architecture=/nowhere.py"], "--architecture: there is no file /nowhere.py"),
+        (["--json=/nowhere/r.json"], "--json /nowhere/r.json: the directory /nowhere does not exist"),
+        (
+            ["--output_dir=/dev/null/out"],
+            "--output_dir /dev/null/out/last.pt: the directory /dev/null does not exist or",
+        ),
         (["--resume=/nowhere.pt"], "there is no file /nowhere.pt"),
     ],
 )
