@@ -30,9 +30,12 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dlbs.builder import build
-from dlbs.config import Config, Setting, dlbs_root, load_config
-from dlbs.plan import processor_for, write_plan
+from dlbs.config.config import Config, Setting
+from dlbs.config.load import load_config
+from dlbs.files import dlbs_root
+from dlbs.plan.build import build
+from dlbs.plan.files import write_plan
+from dlbs.plan.pipeline import processor_for
 
 MODELS = ["alexnet", "resnet50", "vgg16", "googlenet"]
 BATCHES = [1, 2, 4, 8, 16]

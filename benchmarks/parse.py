@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dlbs.logs import parameter_line
-from dlbs.results.logfiles import Reading, read_logs
+from dlbs.results.read.findings import Reading
+from dlbs.results.read.logfiles import read_logs
 
 ROUNDS = 5
 WORDS = [

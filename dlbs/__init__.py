@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlbs.results.frame import load_results, select, update
+    from dlbs.results.read.frame import load_results, select, update
 
 __all__ = ["__version__", "load_results", "select", "update"]
 
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """What notebooks use is imported when it is used: `import dlbs` must cost nothing."""
     if name in {"load_results", "select", "update"}:
-        from dlbs.results import frame
+        from dlbs.results.read import frame
 
         return getattr(frame, name)
     raise AttributeError(f"module 'dlbs' has no attribute {name!r}")

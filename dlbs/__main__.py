@@ -1,7 +1,26 @@
-"""`python -m dlbs`."""
+"""Start the program: `python -m dlbs`. The files experimenter.py, logparser.py and report.py start it by their paths."""
 
 from __future__ import annotations
 
-from dlbs.experimenter import main
+import sys
 
-main()
+__all__ = ["start"]
+
+
+def start(verb: str = "", name: str = "dlbs") -> None:
+    """Run `dlbs`, or one of its verbs as a program of its own, and exit.
+
+    Args:
+        verb: The verb; empty for all of them.
+        name: Name of the program in its help text.
+    """
+    try:
+        from dlbs.cli.main import main
+    except ModuleNotFoundError as missing:
+        hint = "run `make venv` and use .venv/bin/python, or pip install ."
+        sys.exit(f"error: dlbs needs the Python package {missing.name!r} ({hint})")
+    main(verb, name)
+
+
+if __name__ == "__main__":
+    start()

@@ -15,6 +15,7 @@ __all__ = ["KEY_LINE", "STATUSES", "first_values", "last_values", "parameter_lin
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
+
 _TAIL = 16_384  # bytes at a log's end in which its outcome stands
 
 

@@ -7,9 +7,9 @@ import re
 import click
 import pytest
 
-from dlbs.config import load_config
-from dlbs.experimenter import cli
-from dlbs.functions import FUNCTIONS
+from dlbs.cli.main import cli
+from dlbs.config.load import load_config
+from dlbs.language.functions import FUNCTIONS
 from dlbs.results.keys import UNITS
 from tests.conftest import ROOT
 

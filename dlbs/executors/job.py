@@ -11,20 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlbs.containers import container_name, remove_container, stop_container
 from dlbs.errors import LaunchError
-from dlbs.executors.outcome import Outcome
+from dlbs.executors.base import Outcome
 from dlbs.executors.slots import Grant
-from dlbs.launcher import Launcher
+from dlbs.experiment import Experiment
+from dlbs.launch.container import container_name, remove_container, stop_container
+from dlbs.launch.script import Launcher
 from dlbs.logs import last_values, parameter_line
-from dlbs.monitor import Monitor
-from dlbs.processor import Experiment
-from dlbs.sysinfo import selected_facts
+from dlbs.machine.facts import selected_facts
+from dlbs.machine.monitor import Monitor
 
 __all__ = ["LOG_VARIABLE", "Job", "write_log"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
+
 _LOOK_AGAIN = 0.1  # seconds
 
 

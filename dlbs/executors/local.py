@@ -6,14 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
+from dlbs.executors.base import Outcome
 from dlbs.executors.job import Job
-from dlbs.executors.outcome import Outcome
 from dlbs.executors.signals import Signals
 from dlbs.executors.slots import Grant, Slots
-from dlbs.launcher import Launcher
-from dlbs.parameters import text
-from dlbs.processor import Experiment
-from dlbs.resources import Request
+from dlbs.experiment import Experiment
+from dlbs.launch.script import Launcher
+from dlbs.machine.resources import Request
+from dlbs.text import text
 
 __all__ = ["LocalExecutor"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dlbs.errors import LaunchError
-from dlbs.machine import total_memory, usable_cpus, visible_gpus
-from dlbs.resources import Request
+from dlbs.machine.devices import total_memory, usable_cpus, visible_gpus
+from dlbs.machine.resources import Request
 
 __all__ = ["Grant", "Slots"]
 

@@ -20,21 +20,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlbs.documents import write_atomically
 from dlbs.errors import LaunchError
-from dlbs.executors.outcome import Outcome
+from dlbs.executors.base import Outcome
 from dlbs.executors.signals import Signals
+from dlbs.experiment import Experiment
+from dlbs.files import write_atomically
 from dlbs.logs import STATUSES, last_values
-from dlbs.parameters import text
-from dlbs.processor import Experiment
-from dlbs.resources import Request
+from dlbs.machine.resources import Request
+from dlbs.text import text
 
 __all__ = ["Array", "SlurmExecutor", "live_logs", "options_of", "read_arrays"]
 
 _PREFIX = ".dlbs-slurm-"
+
 _SHORTEST, _LONGEST = 0.5, 30.0  # seconds between two questions to the queue
+
 _LOG_GRACE = 10.0  # seconds in which a log may appear after its job has gone: file systems of clusters take their time
+
 _MOST_IN_ARRAY = 1000
+
 _OWN = {"slurm.extra"}
 
 
@@ -210,7 +214,7 @@ class SlurmExecutor:
                 entry = {"log": str(log), "replaces": replaces, "experiment": experiment}
                 stream.write(json.dumps(entry) + "\n")
         tasks = f"0-{len(members) - 1}" + (f"%{self.throttle}" if self.throttle else "")
-        script = f"#!/bin/sh\nexec {_quoted(sys.executable)} -m dlbs.executors.task {_quoted(str(file))}\n"
+        script = f"#!/bin/sh\nexec {_quoted(sys.executable)} -m dlbs.executors.slurm_task {_quoted(str(file))}\n"
         command = ["sbatch", "--parsable", f"--job-name={array.name}", f"--array={tasks}", f"--chdir={self.directory}"]
         command += [f"--output={directory}/{_PREFIX}{token}.out", "--open-mode=append", "--no-requeue", *options]
         package = str(Path(__file__).resolve().parent.parent.parent)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dlbs.config import dlbs_root
+from dlbs.config.models import registered_in
 from dlbs.errors import LaunchError
-from dlbs.networks import registered_in
+from dlbs.files import dlbs_root
 from dlbs.packs.definition import Pack
 from dlbs.packs.environments import UNPINNED
 from dlbs.packs.extend import needs_environment, starts_itself, uses_voir

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlbs.documents import Document, load
+from dlbs.config.documents import Document, load
 from dlbs.errors import ConfigError, did_you_mean
 
 __all__ = ["FILES", "KINDS", "Pack", "find_pack", "find_packs", "pack_path", "read_definitions", "select"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from dlbs.errors import LaunchError
-from dlbs.formatting import printable
+from dlbs.text import printable
 
 __all__ = ["DockerContainer", "DockerContainerError"]
 

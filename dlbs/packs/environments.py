@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlbs.documents import write_atomically
 from dlbs.errors import ConfigError, LaunchError
+from dlbs.files import write_atomically
 from dlbs.packs.definition import Pack
 from dlbs.packs.extend import needs_environment, uses_voir
 from dlbs.packs.places import Places

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dlbs.config import Config, Extension
+from dlbs.config.config import Config, Extension, values_of
+from dlbs.config.models import registered_in
 from dlbs.errors import ConfigError
-from dlbs.families import values_of
-from dlbs.networks import registered_in
 from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
 from dlbs.packs.places import Places
@@ -206,7 +205,7 @@ def needs_environment(directory: Path) -> bool:
 
 def _cases(pack: Pack) -> list[dict[str, Any]]:
     """One experiment for each GPU, or several that run as they are."""
-    from dlbs.machine import visible_gpus
+    from dlbs.machine.devices import visible_gpus
 
     method = pack.plan.get("method")
     if method == "per_gpu":

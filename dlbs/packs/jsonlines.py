@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dlbs.documents import write_atomically
 from dlbs.errors import LogError
+from dlbs.files import write_atomically
 
 __all__ = ["iterate_jsonl_files", "read_jsonl_file", "write_jsonl_file"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import DlbsError, LogError
-from dlbs.formatting import printable
 from dlbs.logs import parameter_line
 from dlbs.packs.container_model import load_model
 from dlbs.packs.definition import Pack, find_pack
 from dlbs.packs.jsonlines import read_jsonl_file
+from dlbs.text import printable
 
 __all__ = ["main"]
 

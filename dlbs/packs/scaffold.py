@@ -8,8 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dlbs.config import dlbs_root
 from dlbs.errors import ConfigError
+from dlbs.files import dlbs_root
 
 __all__ = ["TEMPLATES", "new_pack"]
 

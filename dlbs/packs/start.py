@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from dlbs.errors import DlbsError
-from dlbs.formatting import printable
 from dlbs.packs.benchfile import benchfile_of
 from dlbs.packs.definition import find_pack
+from dlbs.text import printable
 
 __all__ = ["main"]
 

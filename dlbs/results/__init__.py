@@ -1,1 +1,1 @@
-"""From log files to answers: records of experiments, queries over them, and tables."""
+"""Results: read logs, make tables, statistics, plots and pages, keep them in a store."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dlbs.results.store import Store
+from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 

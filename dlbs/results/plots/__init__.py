@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.parameters import Parameter
+from dlbs.extras import require
 from dlbs.results.plots.areas import bars, heat_map
 from dlbs.results.plots.lines import scaling, throughput
 from dlbs.results.plots.over_time import series
 from dlbs.results.plots.roofline import roofline
 from dlbs.results.plots.style import SETTINGS, Options, label
-from dlbs.results.records import Record
-from dlbs.results.statistics import require
+from dlbs.results.read.onelog import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.parameters import Parameter, text
+from dlbs.extras import require
+from dlbs.results.grouping import describe, telling_names
 from dlbs.results.plots.style import (
     COLOURS,
     MOST_LINES,
@@ -20,10 +22,10 @@ from dlbs.results.plots.style import (
     set_scale,
     with_value,
 )
-from dlbs.results.records import Record, number
-from dlbs.results.settings import describe, telling_names
-from dlbs.results.statistics import require
-from dlbs.results.tables import custom_tables
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.tables.pivot import custom_tables
+from dlbs.text import text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

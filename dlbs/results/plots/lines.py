@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.parameters import Parameter
+from dlbs.results.grouping import describe, telling_names
 from dlbs.results.plots.style import (
     MOST_LINES,
     Options,
@@ -20,10 +21,10 @@ from dlbs.results.plots.style import (
     style,
     with_value,
 )
-from dlbs.results.records import Record, number
-from dlbs.results.scaling import devices, scaling_tables
-from dlbs.results.settings import describe, telling_names
-from dlbs.results.tables import Table, custom_tables
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.tables.pivot import Table, custom_tables
+from dlbs.results.tables.scaling import devices, scaling_tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.parameters import Parameter
-from dlbs.results.plots.style import (
-    COLOURS,
-    Options,
-    label,
-    set_scale,
-)
-from dlbs.results.records import Record
-from dlbs.results.series import series_of, smoothed
-from dlbs.results.settings import describe
+from dlbs.results.grouping import describe
+from dlbs.results.plots.style import COLOURS, Options, label, set_scale
+from dlbs.results.read.onelog import Record
+from dlbs.results.statistics.series import series_of, smoothed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

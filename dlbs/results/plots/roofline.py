@@ -6,21 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.formatting import short_number
-from dlbs.parameters import Parameter
-from dlbs.results.plots.style import (
-    MOST_LINES,
-    Options,
-    in_order,
-    label,
-    left_out,
-    legend,
-    plain_ticks,
-    style,
-)
-from dlbs.results.records import Record, number, status_of
-from dlbs.results.settings import describe, telling_names
+from dlbs.results.grouping import describe, telling_names
+from dlbs.results.plots.style import MOST_LINES, Options, in_order, label, left_out, legend, plain_ticks, style
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.text import short_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

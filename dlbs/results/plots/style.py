@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
-from dlbs.formatting import printable
-from dlbs.parameters import text
+from dlbs.extras import require
+from dlbs.results.grouping import groups
 from dlbs.results.keys import unit_of
-from dlbs.results.records import Record, number, status_of
-from dlbs.results.settings import groups
-from dlbs.results.statistics import require
-from dlbs.results.tables import ordered
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.results.tables.pivot import ordered
+from dlbs.text import printable, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

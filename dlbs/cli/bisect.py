@@ -1,0 +1,230 @@
+"""The verb `bisect`: which commit, or which of an ordered list of things, made it slower."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dlbs.cli.compare import share
+from dlbs.cli.options import CONTEXT, common_options
+from dlbs.errors import LogError
+
+if TYPE_CHECKING:
+    from dlbs.results.read.onelog import Record
+    from dlbs.results.statistics.bisect import Search
+
+__all__ = ["bisect_command"]
+
+_SKIP = 125  # exit code of a command for a candidate that cannot be measured, as for git bisect run
+
+
+@click.command("bisect", context_settings=CONTEXT)
+@click.argument("command", metavar="COMMAND...", nargs=-1, required=True)
+@click.option("--good", metavar="NAME", required=True, help="One that is as fast as it should be.")
+@click.option("--bad", metavar="NAME", required=True, help="A later one that is slower.")
+@click.option("--repo", metavar="DIR", default=".", show_default=True, help="Git repository that has the commits.")
+@click.option("--list", "list_file", metavar="FILE", help="Search in the lines of this file instead of commits.")
+@click.option("--state", metavar="DIR", default="bisect", show_default=True, help="Where measurements are kept.")
+@click.option("--metric", default="results.throughput", show_default=True, metavar="KEY", help="What is compared.")
+@click.option("--threshold", default="3%", show_default=True, help="Differences up to this are none.")
+@click.option("--confidence", default="95%", show_default=True, help="Confidence of each interval.")
+@click.option(
+    "--most-runs",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Measure again up to so often if it cannot be told.",
+)
+@common_options
+def bisect_command(
+    command: tuple[str, ...],
+    good: str,
+    bad: str,
+    repo: str,
+    list_file: str | None,
+    state: str,
+    metric: str,
+    threshold: str,
+    confidence: str,
+    most_runs: int,
+) -> None:
+    """Find the first commit, or the first of a list, that is slower than the good one.
+
+    COMMAND measures one candidate. {item} in it is the candidate's name and {logs} the directory where it must leave its logs; they are in
+    DLBS_BISECT_ITEM and DLBS_BISECT_LOGS too. With commits it runs in a checkout of its own. Exit code 125 skips a candidate. The verdict is that of
+    dlbs compare with the good one; where it is inconclusive, the candidate is measured again. The same command goes on after an interruption.
+
+    \b
+    Examples:
+      dlbs bisect --good v1.0 --bad main -- dlbs run --config plan.yaml -Pexp.log_dir={logs}
+      dlbs bisect --list versions.txt --good 2.11 --bad 2.13 -- ./measure.sh {item} {logs}
+    """
+    from dlbs.results.statistics.bisect import Search, search
+
+    names = _lines(list_file, good, bad) if list_file is not None else _commits(repo, good, bad)
+    settings = {
+        "command": list(command), "repo": None if list_file is not None else str(Path(repo).resolve()),
+        "metric": metric, "threshold": share(threshold, "--threshold"), "confidence": share(confidence, "--confidence"),
+    }  # fmt: skip
+    opened = Search.open(Path(state), settings, names)
+    click.echo(
+        f"{len(names)} candidates, about {max(0, len(names) - 2).bit_length()} to measure between the ends", err=True
+    )
+
+    try:
+        found = search(
+            opened, lambda index: _measure(opened, index, most_runs), tell=lambda line: click.echo(line, err=True)
+        )
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on", err=True)
+        raise
+    first = [opened.candidates[index] for index in found]
+    if len(first) == 1:
+        click.echo(f"{first[0].name} is the first that is worse: {first[0].note}")
+    else:
+        click.echo(
+            f"one of these is the first that is worse; those between could not be told: {', '.join(one.name for one in first)}"
+        )
+    if list_file is None:
+        shutil.rmtree(opened.directory / "checkout", ignore_errors=True)
+        _git(repo, "worktree", "prune")
+    if list_file is None and len(first) == 1:
+        click.echo(_git(repo, "show", "--no-patch", "--format=%h %an %ad %s", first[0].name).strip())
+
+
+def _lines(path: str, good: str, bad: str) -> list[str]:
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogError(f"cannot be read: {error}", where=path) from None
+    names = [line for line in lines if line and not line.startswith("#")]
+    for flag, name in (("--good", good), ("--bad", bad)):
+        if names.count(name) != 1:
+            raise LogError(f"{name!r} stands {names.count(name)} times in the list", where=flag, hint=f"see {path}")
+    if names.index(good) >= names.index(bad):
+        raise LogError(f"{bad!r} does not come after {good!r}", where="--bad", hint=f"order {path} from good to bad")
+    return names[names.index(good) : names.index(bad) + 1]
+
+
+def _commits(repo: str, good: str, bad: str) -> list[str]:
+    first, last = (
+        _git(repo, "rev-parse", "--verify", f"{name}^{{commit}}", flag=flag).strip()
+        for flag, name in (("--good", good), ("--bad", bad))
+    )
+    between = _git(repo, "rev-list", "--reverse", "--first-parent", "--ancestry-path", f"{first}..{last}").split()
+    if not between:
+        raise LogError(
+            f"{bad!r} is not a descendant of {good!r}",
+            where="--bad",
+            hint="git log --first-parent shows the line of commits",
+        )
+    return [first, *between]
+
+
+def _git(repo: str, *arguments: str, flag: str = "--repo") -> str:
+    try:
+        done = subprocess.run(["git", "-C", repo, *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise LogError(f"git cannot be started: {error.strerror}", where=flag) from None
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise LogError(f"git says: {lines[-1] if lines else done.returncode}", where=flag)
+    return done.stdout
+
+
+def _measure(state: Search, index: int, most_runs: int) -> str:
+    """Measure a candidate until it can be told from the good end, and note why."""
+    from dlbs.config.load import load_config
+    from dlbs.results.statistics.bisect import BAD, GOOD, SKIPPED
+    from dlbs.results.statistics.compare import compare
+
+    candidate = state.candidates[index]
+    for wanted in range(1, most_runs + 1):
+        # The good end is measured as often as the candidate, or the interval could not get narrower.
+        for one in dict.fromkeys((0, index)):
+            while state.candidates[one].runs < wanted:
+                problem = _run(state, one)
+                if problem:
+                    candidate.note = problem
+                    return SKIPPED
+        if index == 0:
+            return GOOD
+        comparison = compare(
+            _records(state, 0),
+            _records(state, index),
+            load_config().declarations,
+            metric=state.settings["metric"],
+            threshold=state.settings["threshold"],
+            confidence=state.settings["confidence"],
+            simultaneous=True,
+        )
+        worst = comparison.regressions or comparison.matches
+        ratio = f", ratio {worst[0].ratio:.3f}" if worst[0].ratio else ""
+        candidate.note = (
+            f"{worst[0].verdict}: {worst[0].label}{ratio}, {candidate.runs} run{'s' if candidate.runs > 1 else ''}"
+        )
+        if comparison.regressions:
+            return BAD
+        if not any(match.verdict in {"inconclusive", "failed"} for match in comparison.matches):
+            return GOOD
+    candidate.note = f"cannot be told after {candidate.runs} runs"
+    return SKIPPED
+
+
+def _run(state: Search, index: int) -> str:
+    """Run the command for a candidate once more; return what went wrong, or an empty text."""
+    candidate = state.candidates[index]
+    logs = state.logs(index) / f"run{candidate.runs + 1}"
+    shutil.rmtree(logs, ignore_errors=True)  # of a run that was interrupted
+    logs.mkdir(parents=True)
+    places = {"{item}": candidate.name, "{logs}": str(logs.resolve())}
+    command = [
+        functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word)
+        for word in state.settings["command"]
+    ]
+    environment = {**os.environ, "DLBS_BISECT_ITEM": candidate.name, "DLBS_BISECT_LOGS": str(logs.resolve())}
+    directory = _checkout(state, candidate.name) if state.settings["repo"] is not None else None
+    output = logs.with_suffix(".output")
+    with output.open("wb") as stream:
+        try:
+            code = subprocess.run(
+                command, cwd=directory, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False
+            ).returncode
+        except OSError as error:
+            raise LogError(f"cannot be started: {error.strerror}", where=command[0]) from None
+    if code == _SKIP:
+        return "skipped by the command"
+    candidate.runs += 1
+    if not _records(state, index):
+        candidate.runs -= 1
+        return f"the command ended with {code} and left no log; see {output}"
+    state.write()
+    return ""
+
+
+def _records(state: Search, index: int) -> list[Record]:
+    from dlbs.results.read.records import load_records
+
+    runs = [state.logs(index) / f"run{run + 1}" for run in range(state.candidates[index].runs)]
+    try:
+        return load_records([str(run) for run in runs], cached=False)
+    except LogError:
+        return []
+
+
+def _checkout(state: Search, commit: str) -> Path:
+    """The search's own checkout, at a commit and without anything that building another one left."""
+    repo, directory = state.settings["repo"], (state.directory / "checkout").resolve()
+    if (directory / ".git").exists():
+        _git(str(directory), "checkout", "--quiet", "--force", "--detach", commit)
+        _git(str(directory), "clean", "--quiet", "-ffdx")
+    else:
+        _git(repo, "worktree", "prune")
+        _git(repo, "worktree", "add", "--quiet", "--force", "--detach", str(directory), commit)
+    return directory

@@ -1,0 +1,177 @@
+"""The verb `db`: keep results in a database, and ask it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dlbs.cli.options import CONTEXT, LazyGroup, common_options, names_option
+from dlbs.cli.report import format_options, print_tables
+from dlbs.errors import LogError
+
+if TYPE_CHECKING:
+    from dlbs.results.read.onelog import Record
+    from dlbs.results.tables.pivot import Table
+
+__all__ = ["db_command"]
+
+_HERE = "dlbs.cli.db"
+
+
+@click.group(
+    "db",
+    cls=LazyGroup,
+    verbs={
+        "add": (f"{_HERE}:add_command", "Add results of logs and results files."),
+        "query": (f"{_HERE}:query_command", "Show experiments, or the history of one."),
+        "export": (f"{_HERE}:export_command", "Write experiments to a results file."),
+    },
+    context_settings=CONTEXT,
+)
+def db_command() -> None:
+    """Keep results in a database, and ask it: what was measured when, on which machine.
+
+    \b
+    Examples:
+      dlbs db add logs --tag v1.2
+      dlbs db query '{"exp.model": "resnet.*"}'
+      dlbs db query --history 0a1b2c3d4e5f6071
+      dlbs db export --output_file all.json
+    """
+
+
+_url_option = click.option(
+    "--db",
+    metavar="URL",
+    envvar="DLBS_DB",
+    default="results.db",
+    show_default=True,
+    help="An SQLite file or an SQLAlchemy URL; DLBS_DB sets it too.",
+)
+
+
+@click.command("add", context_settings=CONTEXT)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--tag", metavar="WORD", help="Give the experiments this tag, to ask for them by (db.tags).")
+@_url_option
+@common_options
+def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
+    """Add the results of logs and results files; what is there already changes nothing.
+
+    Experiments that are still running are left out.
+
+    \b
+    Examples:
+      dlbs db add logs
+      dlbs db add before.json --tag v1.1 --db postgresql+psycopg://bench@db.example.org/results
+    """
+    from dlbs.cli.sources import read_source
+    from dlbs.results.store.store import Store
+
+    if tag is not None and not 0 < len(tag) <= 200:
+        raise LogError("a tag has 1 to 200 letters", where="--tag")
+    records = read_source(paths, None, None)
+    with Store(db) as store:
+        added = store.add(records, tag)
+    words = f"{added.new} new, {added.known} known already"
+    words += f", {added.unfinished} unfinished ones left out" if added.unfinished else ""
+    click.echo(words, err=True)
+
+
+@click.command("query", context_settings=CONTEXT)
+@click.argument("queries", metavar="[QUERY]...", nargs=-1)
+@click.option("--history", metavar="ID", help="All runs of one experiment (exp.id), with what changed between them.")
+@names_option("--columns", "Keys to show.")
+@format_options
+@_url_option
+@common_options
+def query_command(queries: tuple[str, ...], history: str | None, columns: list[str], form: str, db: str) -> None:
+    """Show experiments that fit any of the queries, all without one.
+
+    \b
+    Examples:
+      dlbs db query '{"exp.model": "resnet.*", "db.tags": ".*v1.2.*"}'
+      dlbs db query '${results.throughput} > 1000' --columns exp.model,results.throughput,exp.device_title
+      dlbs db query --history 0a1b2c3d4e5f6071 --format markdown
+    """
+    from dlbs.results.read.query import compile_query
+    from dlbs.results.store.store import Store
+
+    with Store(db, create=False) as store:
+        records = store.records([compile_query(query) for query in queries], exp_id=history)
+    if not records:
+        hint = "exp.id of an experiment stands in its log" if history else "dlbs db query shows all"
+        raise LogError("no such experiment", where=history or " ".join(queries) or db, hint=hint)
+    if form == "json":
+        click.echo(json.dumps(records, indent=1))
+        return
+    print_tables([_history(records, columns) if history else _listing(records, columns)], form)
+
+
+@click.command("export", context_settings=CONTEXT)
+@click.argument("queries", metavar="[QUERY]...", nargs=-1)
+@click.option("--output-file", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default.")
+@_url_option
+@common_options
+def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -> None:
+    """Write experiments that fit any of the queries to a file that dlbs report reads; all without a query.
+
+    \b
+    Examples:
+      dlbs db export --output_file all.json.gz
+      dlbs db export '{"db.tags": ".*v1.2.*"}' --output_file v1.2.csv
+    """
+    from dlbs.results.read.query import compile_query
+    from dlbs.results.read.records import write_records
+    from dlbs.results.store.store import Store
+
+    with Store(db, create=False) as store:
+        records = store.records([compile_query(query) for query in queries])
+    write_records(output_file, records)
+    count = f"{len(records)} experiment{'s' if len(records) != 1 else ''}"
+    click.echo(count + (f" → {output_file}" if output_file else ""), err=True)
+
+
+def _listing(records: Sequence[Record], columns: Sequence[str]) -> Table:
+    shown = list(columns) or [
+        "exp.start_time", "exp.id", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch",
+        "exp.env.host", "exp.status", "results.throughput", "results.time", "db.tags",
+    ]  # fmt: skip
+    return _table(f"{len(records)} experiments", records, shown)
+
+
+def _history(records: Sequence[Record], columns: Sequence[str]) -> Table:
+    """Runs of one experiment, with every fact that is not the same in all of them."""
+    from dlbs.results.grouping import frozen
+
+    always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
+    facts = sorted({name for record in records for name in record})
+    changing = [
+        name
+        for name in facts
+        if (name.startswith(("exp.env.", "exp.docker_image")) or name in {"exp.framework_version", "exp.device_title"})
+        and name not in always
+        and len({frozen(record.get(name)) for record in records}) > 1
+    ]
+    return _table(f"{len(records)} runs", records, [*(columns or [*always, *changing]), "db.tags"])
+
+
+def _table(title: str, records: Sequence[Record], columns: Sequence[str]) -> Table:
+    from dlbs.results.read.records import number
+    from dlbs.results.tables.pivot import Cell, Table
+    from dlbs.text import text
+
+    def cell(record: Record, name: str) -> Cell:
+        value = number(record, name) if name.startswith("results.") else None
+        if value is not None:
+            return Cell(value)
+        found = record.get(name)
+        words = ", ".join(map(text, found)) if isinstance(found, list) else text(found)
+        return Cell(words[:60] or "-")
+
+    first, *others = columns
+    rows = [[text(record.get(first))[:60] or "-"] for record in records]
+    return Table(title, [first], rows, list(others), [[cell(record, name) for name in others] for record in records])

@@ -1,0 +1,77 @@
+"""The program `dlbs`: its verbs, and shell completion."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from dlbs import __version__
+from dlbs.cli.options import CONTEXT, LazyGroup, common_options, run
+
+__all__ = ["cli", "main"]
+
+_VERBS = {
+    "run": ("dlbs.cli.run:run_command", "Run experiments and leave one log file for each."),
+    "status": ("dlbs.cli.status:status_command", "Show how far a plan is, from its logs."),
+    "rerun": ("dlbs.cli.status:rerun_command", "Repeat one experiment from what its log says."),
+    "build": ("dlbs.cli.plan:build_command", "Write the plan that a configuration makes."),
+    "validate": ("dlbs.cli.plan:validate_command", "Find what would fail, without running anything."),
+    "print-config": (
+        "dlbs.cli.plan:print_config_command",
+        "Show the merged configuration and where each value was set.",
+    ),
+    "explain": ("dlbs.cli.plan:explain_command", "Show how a parameter got its value."),
+    "help": ("dlbs.cli.plan:help_command", "Describe parameters, frameworks and models."),
+    "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks from outside."),
+    "images": ("dlbs.cli.images:images_command", "List, build and pull docker images."),
+    "sysinfo": ("dlbs.cli.sysinfo:sysinfo_command", "Show what this machine has."),
+    "parse": ("dlbs.cli.parse:parse_command", "Turn log files into a table of results."),
+    "report": ("dlbs.cli.report:report_command", "Print tables of results, or write a page of them."),
+    "compare": ("dlbs.cli.compare:compare_command", "Say what is faster or slower than before."),
+    "bisect": ("dlbs.cli.bisect:bisect_command", "Find the change that made it slower."),
+    "plot": ("dlbs.cli.plot:plot_command", "Draw results."),
+    "serve": ("dlbs.cli.serve:serve_command", "Show results in a browser while a plan runs."),
+    "db": ("dlbs.cli.db:db_command", "Keep results in a database, and ask it."),
+    "completion": ("dlbs.cli.main:completion_command", "Print the shell completion script."),
+}
+
+
+@click.group(cls=LazyGroup, verbs=_VERBS, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="dlbs")
+def cli() -> None:
+    """Run grids of deep-learning benchmarks and turn their logs into numbers.
+
+    \b
+    dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
+    dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4]
+    dlbs parse logs --output_file results.json
+    dlbs report results.json
+    """
+
+
+@click.command("completion", context_settings=CONTEXT)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@common_options
+def completion_command(shell: str) -> None:
+    """Print the shell completion script.
+
+    \b
+    Examples:
+      eval "$(dlbs completion bash)"
+      dlbs completion fish > ~/.config/fish/completions/dlbs.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None  # click knows the three choices
+    click.echo(found(cli, {}, "dlbs", "_DLBS_COMPLETE").source())
+
+
+def main(verb: str = "", name: str = "dlbs") -> None:
+    """Run the console command `dlbs`, or one verb as a program of its own."""
+    if "_DLBS_COMPLETE" in os.environ:
+        cli.main(prog_name="dlbs")
+    command = cli.get_command(click.Context(cli), verb) if verb else cli
+    assert command is not None  # the verb is one of ours
+    run(command, name)

@@ -1,0 +1,217 @@
+"""What all commands share: options that may be written with `_` or `-`, logging, errors without tracebacks, lazy verbs.
+
+Only click and the standard library are imported here: `dlbs --help` must feel instant.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dlbs.errors import DlbsError
+from dlbs.text import printable
+
+if TYPE_CHECKING:
+    from dlbs.config.config import Config
+
+__all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
+
+
+def _with_dashes(name: str) -> str:
+    """`--log_level` and `--log-level` are one option."""
+    return name.replace("_", "-")
+
+
+CONTEXT: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": _with_dashes,
+    "max_content_width": 110,
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose verbs are imported when they are used.
+
+    Args:
+        verbs: Verb → (`module:attribute`, one line of help), so that `--help` imports none of them.
+    """
+
+    def __init__(self, *args: Any, verbs: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.verbs = verbs
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.verbs)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self.verbs:
+            return None
+        module, attribute = self.verbs[name][0].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.verbs.items()])
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError:
+            from dlbs.errors import did_you_mean
+
+            hint = did_you_mean(args[0], self.verbs, cutoff=0.5) or f"verbs are {', '.join(self.verbs)}"
+            raise click.UsageError(f"No such verb {args[0]!r} ({hint})", context) from None
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--log-level` and `--debug`, which every verb has."""
+
+    @click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+        default="info",
+        show_default=True,
+        expose_value=False,
+        callback=_set_log_level,
+        is_eager=True,
+        help="How much to tell.",
+    )
+    @click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks of errors.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def _set_log_level(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.INFO, "info")
+    logging.getLogger("dlbs").setLevel(value.upper())
+
+
+def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.find_root().meta["dlbs.debug"] = value
+
+
+def _complete_parameter(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from dlbs.config.load import load_config
+
+    return [
+        click.shell_completion.CompletionItem(f"{name}=")
+        for name in load_config().declarations
+        if name.startswith(incomplete)
+    ]
+
+
+def _split_names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
+
+
+def names_option(flag: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option that takes names separated by commas; the function gets a list."""
+    return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text)
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that make a configuration; the function gets it as its first argument."""
+
+    @click.option(
+        "-P",
+        "parameters",
+        metavar="NAME=VALUE",
+        multiple=True,
+        shell_complete=_complete_parameter,
+        help="Set a parameter: JSON if it parses as JSON, else the text itself.",
+    )
+    @click.option(
+        "-V",
+        "variables",
+        metavar="NAME=[...]",
+        multiple=True,
+        shell_complete=_complete_parameter,
+        help="Vary a parameter over a list: -Vexp.model=[alexnet,resnet18].",
+    )
+    @click.option(
+        "-E", "extensions", metavar="JSON", multiple=True, help="Add an extension: a JSON object with a condition."
+    )
+    @click.option(
+        "--config", "files", metavar="FILE", multiple=True, help="A configuration file (YAML or JSON). Repeatable."
+    )
+    @click.option("--discard-default-config", is_flag=True, help="Leave the shipped values out.")
+    @names_option("--select", "Packs with one of these words as name, tag or install group; sets exp.pack.")
+    @names_option("--exclude", "Of them, leave out those with one of these words.")
+    @functools.wraps(function)
+    def wrapped(
+        parameters: tuple[str, ...],
+        variables: tuple[str, ...],
+        extensions: tuple[str, ...],
+        files: tuple[str, ...],
+        discard_default_config: bool,
+        select: list[str],
+        exclude: list[str],
+        **kwargs: Any,
+    ) -> Any:
+        from dlbs.config.load import load_config
+        from dlbs.packs.extend import add_packs, chosen_packs
+
+        if select or exclude:
+            parameters = (*parameters, "exp.framework=pack")
+            variables = (*variables, f"exp.pack={chosen_packs(select, exclude)}")
+        config: Config = load_config(
+            files,
+            parameters=parameters,
+            variables=variables,
+            extensions=extensions,
+            discard_default=discard_default_config,
+        )
+        add_packs(config)
+        return function(config, **kwargs)
+
+    return wrapped
+
+
+def plan_option(help_text: str) -> Callable[..., Any]:
+    """Add `--plan FILE`."""
+    return click.option("--plan", metavar="FILE", help=help_text)
+
+
+def console() -> Any:
+    """A rich console on standard output, as wide as tables need when it is not a terminal."""
+    from rich.console import Console
+
+    return Console(
+        width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()
+    )
+
+
+def run(command: click.Command, name: str) -> None:
+    """Run a command as a program: errors of ours are one line and exit code 2, with a traceback only under `--debug`."""
+    debug = "--debug" in sys.argv
+    try:
+        code = command.main(prog_name=name, standalone_mode=False)
+    except DlbsError as error:
+        if debug:
+            raise
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        code = 2
+    except click.exceptions.Abort:
+        print("error: interrupted", file=sys.stderr)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,181 @@
+"""The verb `pack`: benchmarks, models and containers that are added from outside. Environments and containers have modules of their own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from dlbs.cli.options import CONTEXT, LazyGroup, common_options
+from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option
+from dlbs.packs.definition import Pack, find_pack, find_packs, pack_path
+from dlbs.text import printable
+
+__all__ = ["pack_command"]
+
+_HERE = "dlbs.cli.pack"
+
+
+@click.group(
+    "pack",
+    cls=LazyGroup,
+    verbs={
+        "new": (f"{_HERE}:new_command", "Make a new pack from a template."),
+        "list": (f"{_HERE}:list_command", "List the packs that are found."),
+        "show": (f"{_HERE}:show_command", "Show what a pack is."),
+        "check": (f"{_HERE}:check_command", "Find what would fail about packs."),
+        "install": ("dlbs.cli.pack_install:install_command", "Make the environments of packs."),
+        "prepare": ("dlbs.cli.pack_install:prepare_command", "Download and make what packs need."),
+        "pin": ("dlbs.cli.pack_install:pin_command", "Write exact versions of what packs need."),
+        "build": ("dlbs.cli.pack_containers:build_command", "Build the images of containers."),
+        "publish": ("dlbs.cli.pack_containers:publish_command", "Push the image of a container."),
+        "predict": ("dlbs.cli.pack_containers:predict_command", "Let a container predict."),
+        "shell": ("dlbs.cli.pack_install:shell_command", "Open a shell in the environment of a pack."),
+    },
+    context_settings=CONTEXT,
+)
+def pack_command() -> None:
+    """Add benchmarks without touching the code of DLBS.
+
+    Packs are looked for in DLBS_PACK_PATH (directories and YAML files that define several, joined by colons), then in ./packs.
+
+    \b
+    Examples:
+      dlbs pack new ornatebench --template benchmark
+      dlbs pack install ornatebench && dlbs pack prepare ornatebench
+      dlbs run -Pexp.framework=pack -Pexp.pack=ornatebench -Pexp.docker=false
+    """
+
+
+@click.command("new", context_settings=CONTEXT)
+@click.argument("name")
+@click.option(
+    "--template",
+    type=click.Choice(["benchmark", "model", "architecture", "container"]),
+    default="benchmark",
+    show_default=True,
+    help="What it is to be.",
+)
+@click.option("--dest", metavar="DIR", default="packs", show_default=True, help="Directory for the pack's own.")
+@common_options
+def new_command(name: str, template: str, dest: str) -> None:
+    """Make a new pack that works, to be changed into yours. A directory that is there already is left alone.
+
+    \b
+    Examples:
+      dlbs pack new ornatebench --template benchmark
+    """
+    from dlbs.packs.scaffold import new_pack
+
+    directory = new_pack(name, template, Path(dest))
+    click.echo(f"{directory}: read its README.md; dlbs pack install {name if dest == 'packs' else directory}")
+
+
+@click.command("list", context_settings=CONTEXT)
+@select_option
+@exclude_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common_options
+def list_command(select: list[str], exclude: list[str], as_json: bool) -> None:
+    """List the packs that are found, without importing anything of them.
+
+    \b
+    Examples:
+      dlbs pack list
+      dlbs pack list --select nlp --exclude slow --json
+    """
+    from dlbs.packs import definition
+
+    packs = definition.select(find_packs().values(), select, exclude)
+    if as_json:
+        click.echo(json.dumps([_document(pack) for pack in packs], indent=1))
+        return
+    if not packs:
+        click.echo(f"no packs in {', '.join(map(str, pack_path()))}; dlbs pack new NAME makes one", err=True)
+    width = max((len(pack.name) for pack in packs), default=0)
+    for pack in packs:
+        tags = f" [{', '.join(pack.tags)}]" if pack.tags else ""
+        click.echo(printable(f"{pack.name:{width}}  {pack.kind:12}  {pack.description}{tags}"))
+
+
+def _document(pack: Pack) -> dict[str, object]:
+    return {
+        "name": pack.name, "kind": pack.kind, "directory": str(pack.directory), "defined": pack.where, "install_group": pack.install_group,
+        "install_variant": pack.install_variant, "argv": pack.argv, "plan": dict(pack.plan), "weight": pack.weight, "tags": list(pack.tags),
+        "max_duration": pack.max_duration, "voir": dict(pack.voir), "description": pack.description,
+    }  # fmt: skip
+
+
+@click.command("show", context_settings=CONTEXT)
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common_options
+def show_command(name: str, as_json: bool) -> None:
+    """Show what a pack is, and the parameters that it sets; nothing of it is imported.
+
+    \b
+    Examples:
+      dlbs pack show ornatebench
+    """
+    from dlbs.packs.extend import parameters_of
+    from dlbs.text import text
+
+    pack = find_pack(name)
+    document = {**_document(pack), "parameters": parameters_of(pack)}
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+        return
+    for key, value in document.items():
+        if key != "parameters" and value not in ("", [], {}):
+            click.echo(printable(f"{key}: {value if isinstance(value, str) else json.dumps(value)}"))
+    click.echo("parameters:")
+    for key, value in parameters_of(pack).items():
+        click.echo(printable(f"  {key} = {text(value)}"))
+
+
+@click.command("check", context_settings=CONTEXT)
+@names_argument
+@select_option
+@exclude_option
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where models are proved: cpu, cuda.")
+@click.option(
+    "--model", metavar="NAME", help="Check a model of pytorch_benchmarks instead: the list that a new one has to pass."
+)
+@common_options
+def check_command(names: tuple[str, ...], select: list[str], exclude: list[str], device: str, model: str | None) -> int:
+    """Find what would fail about packs. The exit code is 1 if something would.
+
+    Scripts and containers are only looked at; models are run, in a process of their own, to prove that they behave.
+
+    \b
+    Examples:
+      dlbs pack check ornatebench
+      dlbs pack check --model resnet18
+    """
+    from dlbs.packs.check import check_pack, run_architecture_checks, run_model_checks, run_network_checks
+
+    failed = 0
+    if model is not None:
+        click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
+        return int(_show_findings(run_network_checks(model, device)) > 0)
+    for pack in chosen(names, select, exclude):
+        click.echo(printable(f"{pack.name}, {'an' if pack.kind[0] == 'a' else 'a'} {pack.kind}"))
+        proved: Iterable[tuple[bool, str]] = ()
+        if pack.kind == "model":
+            proved = run_model_checks(pack, device)
+        elif pack.kind == "architecture":
+            proved = run_architecture_checks(pack, device)
+        failed += _show_findings(itertools.chain(check_pack(pack), proved))
+    return 1 if failed else 0
+
+
+def _show_findings(findings: Iterable[tuple[bool, str]]) -> int:
+    """Print what was looked at, and return how much of it is not as it should be."""
+    failed = 0
+    for fine, words in findings:
+        failed += not fine
+        click.echo(printable(f"  {'ok  ' if fine else 'FAIL'} {words}"))
+    return failed

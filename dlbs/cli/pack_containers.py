@@ -1,0 +1,122 @@
+"""The verbs of `pack` about containers: build, publish, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from dlbs.cli.options import CONTEXT, common_options
+from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
+from dlbs.errors import ConfigError, LaunchError
+from dlbs.packs.definition import find_pack
+
+__all__ = ["build_command", "predict_command", "publish_command"]
+
+
+@click.command("build", context_settings=CONTEXT)
+@names_argument
+@select_option
+@exclude_option
+@click.option("--image", default="", metavar="IMAGE", help="Another name for the image, of one pack.")
+@click.option(
+    "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Argument of docker build. Repeatable."
+)
+@click.option("--network", default="", metavar="NAME", help="Network while it is built, such as host.")
+@click.option("--pull", is_flag=True, help="Pull it instead, and build it only if it cannot be pulled.")
+@common_options
+def build_command(
+    names: tuple[str, ...],
+    select: list[str],
+    exclude: list[str],
+    image: str,
+    build_args: tuple[str, ...],
+    network: str,
+    pull: bool,
+) -> None:
+    """Build the images of container packs.
+
+    \b
+    Examples:
+      dlbs pack build tutorial
+      dlbs pack build tutorial --build-arg BASE=python:3.12-slim --image tutorial:mine
+      dlbs pack build tutorial --pull
+    """
+    from dlbs.packs.images import build_image, pull_image
+
+    packs = chosen(names, select, exclude)
+    if image and len(packs) > 1:
+        raise ConfigError("several packs cannot have one image", where=f"--image {image}", hint="name one pack")
+    for given in build_args:
+        if "=" not in given:
+            raise ConfigError(
+                f"{given!r} is not NAME=VALUE", where="--build-arg", hint="write --build-arg BASE=python:3.12"
+            )
+    arguments = dict(given.split("=", 1) for given in build_args)
+    for pack in packs:
+        if not (pull and pull_image(pack, image=image, tell=tell)):
+            build_image(pack, image=image, build_args=arguments, network=network, tell=tell)
+
+
+@click.command("publish", context_settings=CONTEXT)
+@click.argument("name")
+@click.option(
+    "--repository",
+    default="",
+    metavar="IMAGE",
+    help="Where to, registry.example.org/me/model:1.0; the image's own name by default.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@common_options
+def publish_command(name: str, repository: str, dry_run: bool) -> None:
+    """Push the image of a container pack to a registry, where docker is logged in.
+
+    \b
+    Examples:
+      dlbs pack publish tutorial --repository registry.example.org/me/tutorial:1.0 --dry-run
+    """
+    from dlbs.packs.images import publish_image
+
+    publish_image(find_pack(name), repository, dry_run=dry_run, tell=tell)
+
+
+@click.command("predict", context_settings=CONTEXT)
+@click.argument("name")
+@click.option(
+    "--input-files", required=True, multiple=True, metavar="FILE", help="JSON lines to predict for. Repeatable."
+)
+@click.option("--output", required=True, metavar="FILE", help="Where the outputs go, one a line.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", help="Instances that a container gets at once; all by default."
+)
+@click.option("--device", type=int, default=-1, show_default=True, help="Number of the GPU; -1 is the CPU.")
+@click.option("--image", default="", metavar="IMAGE", help="Another image than the pack's own.")
+@common_options
+def predict_command(
+    name: str, input_files: tuple[str, ...], output: str, batch_size: int | None, device: int, image: str
+) -> None:
+    """Let a container pack predict for JSON lines; the outputs are in the order of the inputs.
+
+    \b
+    Examples:
+      dlbs pack predict tutorial --input-files in.jsonl --output out.jsonl
+    """
+    from dlbs.packs.container_model import load_model
+    from dlbs.packs.jsonlines import iterate_jsonl_files, write_jsonl_file
+
+    pack = find_pack(name)
+    if pack.kind != "container":
+        raise LaunchError(
+            f"{pack.name} is a {pack.kind}", where=pack.where, hint="containers predict; see dlbs pack list"
+        )
+    model = load_model(pack, image=image, device=device)
+    inputs = list(iterate_jsonl_files(input_files))
+    size = batch_size or max(1, len(inputs))
+
+    def outputs() -> Iterator[object]:
+        for start in range(0, len(inputs), size):
+            for value in model.predict_batch(inputs[start : start + size]):
+                yield value if isinstance(value, dict) else {"output": value}
+
+    count = write_jsonl_file(output, outputs())
+    tell(f"{count} outputs → {output}")

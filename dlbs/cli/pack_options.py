@@ -1,0 +1,42 @@
+"""Which packs a verb is about: by name, by path, or selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from dlbs.cli.options import names_option
+from dlbs.errors import ConfigError
+from dlbs.packs.definition import Pack, find_pack, find_packs, select
+from dlbs.text import printable
+
+__all__ = ["chosen", "exclude_option", "names_argument", "select_option", "tell"]
+
+
+def tell(line: str) -> None:
+    """Say something to the user, beside what is printed."""
+    click.echo(printable(line), err=True)
+
+
+def chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str]) -> list[Pack]:
+    """Packs by name or path, and selected ones.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    packs = [find_pack(name) for name in names]
+    if chosen or excluded:
+        packs += select(find_packs().values(), chosen, excluded)
+    if not packs:
+        raise ConfigError(
+            "which pack?", where="NAME", hint="dlbs pack list shows them; --select takes a tag or a group"
+        )
+    return list({pack.name: pack for pack in packs}.values())
+
+
+names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
+
+select_option = names_option("--select", "Packs with one of these words as name, tag or install group.")
+
+exclude_option = names_option("--exclude", "Of them, leave out those with one of these words.")

@@ -1,0 +1,116 @@
+"""The verb `parse`: log files in, a table of results out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dlbs.cli.options import CONTEXT, common_options, names_option
+from dlbs.errors import LogError
+from dlbs.text import printable
+
+if TYPE_CHECKING:
+    from dlbs.results.read.findings import Reading
+
+__all__ = ["parse_command"]
+
+
+@click.command("parse", context_settings=CONTEXT)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--output-file", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default.")
+@names_option("--output-params", "Keep only these keys.")
+@names_option("--filter-params", "Keep only experiments that have all these keys.")
+@click.option("--filter-query", metavar="QUERY", help="Keep only experiments that fit; see the examples.")
+@click.option(
+    "--failed-benchmarks",
+    type=click.Choice(["discard", "keep", "keep_separately"]),
+    default="keep",
+    show_default=True,
+    help="What to do with experiments that did not end well.",
+)
+@click.option("--ignore-errors", is_flag=True, help="Go on when a line of a log is broken, or a log cannot be read.")
+@click.option("--jobs", "-j", type=click.IntRange(1), help="Processes that read; by default one for each processor.")
+@click.option("--no-cache", is_flag=True, help="Read all logs again, also those that have not changed.")
+@common_options
+def parse_command(
+    paths: tuple[str, ...],
+    output_file: str | None,
+    output_params: list[str],
+    filter_params: list[str],
+    filter_query: str | None,
+    failed_benchmarks: str,
+    ignore_errors: bool,
+    jobs: int | None,
+    no_cache: bool,
+) -> None:
+    """Turn log files into a table of results.
+
+    PATH is a log file, a directory (searched recursively), a glob pattern, or any of them compressed (.gz, .tar.gz). How many
+    experiments failed or are unfinished is said on standard error, and so is what is odd about the logs: torn or broken lines, binary data,
+    other encodings, values that stand more than once. Logs that have not changed are not read again.
+
+    \b
+    Examples:
+      dlbs parse logs --output_file results.json
+      dlbs parse 'logs/*.log' --output_params exp.model,exp.replica_batch,results.time --output_file results.csv
+      dlbs parse logs --filter_query '{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}'
+      dlbs parse logs --filter_query '${results.time} < 10 and "${exp.phase}" == "inference"'
+    """
+    from dlbs.machine.devices import usable_cpus
+    from dlbs.results.read.findings import Reading
+    from dlbs.results.read.logfiles import read_logs
+    from dlbs.results.read.onelog import Record
+    from dlbs.results.read.query import compile_query
+    from dlbs.results.read.records import is_ok, status_of, write_records
+
+    fits = compile_query(filter_query) if filter_query else None
+    reading = Reading()
+    statuses: Counter[str] = Counter()
+    apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
+    total = 0
+
+    def short(record: Record) -> Record:
+        return {name: record[name] for name in output_params if name in record} if output_params else record
+
+    def kept() -> Iterator[Record]:
+        nonlocal total
+        for record in read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache):
+            total += 1
+            if any(record.get(name) is None for name in filter_params) or (fits is not None and not fits(record)):
+                continue
+            statuses[status_of(record)] += 1
+            if is_ok(record) or failed_benchmarks == "keep":
+                yield short(record)
+            elif apart is not None:
+                apart.append(short(record))
+        _tell(reading, ignore_errors)
+
+    # Written record by record; an error, also one at the very end, leaves no file behind.
+    write_records(output_file, kept() if output_file else list(kept()), apart)
+
+    words = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    left_out = total - statuses.total()
+    bad = statuses.total() - statuses["ok"]
+    said = f"{statuses.total()} experiment{'s' if statuses.total() != 1 else ''}: {words or 'none'}"
+    said += f"; {left_out} filtered out" if left_out else ""
+    said += f"; the {bad} that did not end well were discarded" if bad and failed_benchmarks == "discard" else ""
+    click.echo(said + (f" → {output_file}" if output_file else ""), err=True)
+
+
+def _tell(reading: Reading, ignore_errors: bool) -> None:
+    """Say on standard error what was noticed about the logs.
+
+    Raises:
+        LogError: A result may be lost, and that is not to be ignored.
+    """
+    for line in reading.messages():
+        click.echo(printable(f"note: {line}"), err=True)
+    if reading.errors and not ignore_errors:
+        count = len(reading.errors)
+        raise LogError(
+            f"{count} place{'s' if count > 1 else ''} in logs could not be read; nothing was written",
+            hint="--ignore_errors leaves them out",
+        )

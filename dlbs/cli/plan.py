@@ -1,0 +1,161 @@
+"""The verbs on plans: build, validate, print-config, explain, help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dlbs.cli.options import CONTEXT, common_options, config_options, plan_option
+
+if TYPE_CHECKING:
+    from dlbs.config.config import Config
+    from dlbs.experiment import Experiment
+
+__all__ = ["build_command", "explain_command", "help_command", "print_config_command", "validate_command"]
+
+
+@click.command("build", context_settings=CONTEXT)
+@plan_option("Where to write the plan: .json or .jsonl, .gz may follow; standard output by default.")
+@click.option("--resolve", is_flag=True, help="Write final values instead of references and expressions.")
+@config_options
+@common_options
+def build_command(config: Config, plan: str | None, resolve: bool) -> None:
+    """Write the plan that a configuration makes: a list of experiments.
+
+    \b
+    Examples:
+      dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4]
+      dlbs build --resolve --plan plan.jsonl --config examples/first/plan.yaml
+    """
+    import json
+
+    from dlbs.language.template import escape
+    from dlbs.plan.build import build
+    from dlbs.plan.files import write_plan
+    from dlbs.plan.pipeline import processor_for
+
+    experiments: Iterable[Experiment] = build(config)
+    if resolve:
+        # A resolved plan is a plan too: what looks like a reference in a final value is escaped.
+        experiments = map(escape, processor_for(config).resolve_all(experiments))
+    if plan is None:
+        click.echo(json.dumps(list(experiments), indent=1))
+        return
+    count = write_plan(plan, experiments)
+    click.echo(f"{count} experiment{'s' if count != 1 else ''} in {plan}", err=True)
+
+
+@click.command("validate", context_settings=CONTEXT)
+@plan_option("Validate this plan instead of building one.")
+@config_options
+@common_options
+def validate_command(config: Config, plan: str | None) -> None:
+    """Find what would fail, without running anything: all problems at once.
+
+    \b
+    Examples:
+      dlbs validate --config examples/first/plan.yaml
+      dlbs validate --plan plan.json
+    """
+    from dlbs.plan.pipeline import resolved_plan
+    from dlbs.run.validate import Validator
+
+    validator = Validator()
+    validator.check_all(resolved_plan(config, plan)())
+    validator.raise_problems()
+    click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")
+
+
+@click.command("print-config", context_settings=CONTEXT)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON that --config reads.")
+@config_options
+@common_options
+def print_config_command(config: Config, as_json: bool) -> None:
+    """Show the merged configuration and where each value was set.
+
+    \b
+    Examples:
+      dlbs print-config -Pexp.model=resnet18
+      dlbs print-config --json --config examples/first/plan.yaml > merged.json
+    """
+    import json
+
+    if as_json:
+        document = {
+            "parameters": {name: _declared(config, name) for name in config.settings},
+            "variables": config.variables,
+            "extensions": [
+                {"condition": one.condition, "parameters": one.parameters, "cases": one.cases}
+                for one in config.extensions
+            ],
+            "exclude": [one.condition for one in config.exclude],
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    for name, setting in config.settings.items():
+        click.echo(f"{name} = {json.dumps(setting.value)}    # {setting.where}")
+    for key, values in config.variables.items():
+        click.echo(f"{key} in {json.dumps(values)}    # {config.variable_origins[key]}")
+    for extension in config.extensions:
+        click.echo(f"if {json.dumps(extension.condition)}: {json.dumps(extension.parameters)}    # {extension.where}")
+
+
+def _declared(config: Config, name: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"val": config.settings[name].value}
+    parameter = config.declarations.get(name)
+    if parameter is not None:
+        made.update(type=parameter.type, desc=parameter.desc, identity=parameter.identity)
+        if parameter.domain is not None:
+            made["val_domain"] = list(parameter.domain)
+        if parameter.regexp:
+            made["val_regexp"] = parameter.regexp
+    return made
+
+
+@click.command("explain", context_settings=CONTEXT)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@config_options
+@common_options
+def explain_command(config: Config, names: tuple[str, ...]) -> None:
+    """Show a parameter's value, where it was set, and what it was computed from, for the plan's first experiment.
+
+    \b
+    Examples:
+      dlbs explain exp.effective_batch -Pexp.gpus=0,1
+      dlbs explain pytorch.args exp.log_file
+    """
+    from dlbs.plan.explain import explanation
+
+    for name in names:
+        click.echo("\n".join(explanation(config, name)))
+
+
+@click.command("help", context_settings=CONTEXT)
+@click.argument("pattern", metavar="[PARAMETER|PATTERN]", required=False)
+@click.option("--frameworks", is_flag=True, help="List frameworks and their launchers.")
+@click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
+@config_options
+@common_options
+def help_command(config: Config, pattern: str | None, frameworks: bool, models: bool) -> None:
+    """Describe parameters: one by its name, several by a regular expression or a word.
+
+    \b
+    Examples:
+      dlbs help exp.replica_batch
+      dlbs help 'exp.num_.*'
+      dlbs help --models
+    """
+    from dlbs.plan.explain import describe_frameworks, describe_models, describe_parameters
+
+    if frameworks:
+        lines = describe_frameworks(config)
+    elif models:
+        lines = describe_models()
+    elif pattern is None:
+        click.echo(click.get_current_context().find_root().get_help())
+        return
+    else:
+        lines = describe_parameters(config, pattern)
+    click.echo("\n".join(lines))

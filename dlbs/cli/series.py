@@ -1,0 +1,98 @@
+"""The batch times of one experiment as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from dataclasses import asdict
+
+import click
+
+from dlbs.errors import LogError
+from dlbs.results.grouping import describe
+from dlbs.results.read.records import load_records
+from dlbs.results.statistics.series import Series, series_of, smoothed
+from dlbs.text import printable, short_number
+
+__all__ = ["print_series"]
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+_WIDTH = 72
+
+_MOST_OUTLIERS = 10
+
+
+def print_series(log: str, form: str) -> None:
+    """Print what the batch times in a log tell, as text or JSON.
+
+    Raises:
+        LogError: The log cannot be read, holds several experiments, or no batch times.
+    """
+    records = load_records([log])
+    if len(records) != 1:
+        raise LogError(f"holds {len(records)} experiments", where=log, hint="give the log of one")
+    record = records[0]
+    series = series_of(record)
+    if series is None:
+        raise LogError(
+            "has no batch times (results.time_data)", where=log, hint="only benchmarks that log them have a series"
+        )
+    if form == "json":
+        click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
+        return
+    names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in record]
+    click.echo(printable(f"{log}\n{describe(record, names)}"))
+    for line in _lines(series):
+        click.echo(printable(line))
+
+
+def _lines(series: Series) -> list[str]:
+    times = series.times
+    settled = series.times[max(0, series.steady - len(series.warmup)) :]
+    lines = [
+        f"{len(series.warmup)} warm-up batches, {len(times)} timed: median {short_number(statistics.median(times))} ms, "
+        f"{short_number(min(times))} to {short_number(max(times))} ms",
+        "",
+        *_spark("raw", [*series.warmup, *times], len(series.warmup)),
+        *_spark("smoothed", smoothed([*series.warmup, *times]), len(series.warmup)),
+        "",
+        f"steady from batch {series.steady + 1} on, warm-up included: {_needed(series)}",
+        f"median of the steady part: {short_number(statistics.median(settled))} ms",
+    ]
+    if series.outliers:
+        lines.append(f"{len(series.outliers)} of {len(times)} batches stand out:")
+        worst = sorted(series.outliers, key=lambda outlier: -abs(outlier.times_median - 1))[:_MOST_OUTLIERS]
+        lines += [
+            f"  batch {outlier.batch}: {short_number(outlier.time)} ms, {outlier.times_median:.2f} of the median around it"
+            for outlier in sorted(worst, key=lambda outlier: outlier.batch)
+        ]
+        if len(series.outliers) > _MOST_OUTLIERS:
+            lines.append(f"  and {len(series.outliers) - _MOST_OUTLIERS} more that stand out less")
+    else:
+        lines.append("no batch stands out")
+    for name, (_, values) in series.monitor.items():
+        lines += ["", *_spark(name, values, 0)]
+    lines += [f"warning: {warning}" for warning in series.warnings]
+    return lines
+
+
+def _needed(series: Series) -> str:
+    if series.steady == 0:
+        return "no warm-up was needed" if series.warmup else "the timed batches needed no further warm-up"
+    return f"{series.steady} warm-up batch{'es were' if series.steady > 1 else ' was'} really needed"
+
+
+def _spark(name: str, values: list[float], warmup: int) -> list[str]:
+    """A line of bars with its scale; a mark below says where timing began."""
+    columns = min(_WIDTH, len(values))
+    edges = [round(index * len(values) / columns) for index in range(columns + 1)]
+    means = [statistics.fmean(values[begin:end]) for begin, end in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    bars = "".join(_BARS[round((mean - low) * scale)] for mean in means)
+    lines = [f"{name}, {short_number(low)} to {short_number(high)}", f"  {bars}"]
+    if warmup:
+        lines.append("  " + " " * min(columns - 1, round(warmup * columns / len(values))) + "↑ timed from here")
+    return lines

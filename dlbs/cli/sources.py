@@ -1,0 +1,68 @@
+"""Where records come from, for every verb that shows some: results files, logs, or a store that is asked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from dlbs.errors import LogError
+from dlbs.results.read.findings import Reading
+from dlbs.results.read.onelog import Record
+from dlbs.text import printable
+
+__all__ = ["read_source", "source_options"]
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--db URL` and `--filter-query QUERY`."""
+
+    @click.option("--db", metavar="URL", help="Ask this store; what stands for paths are queries then.")
+    @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that fit, as in dlbs parse.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def read_source(
+    paths: Sequence[str], db: str | None, filter_query: str | None, reading: Reading | None = None
+) -> list[Record]:
+    """Records from files, or from a store.
+
+    What is odd about logs is said on standard error, and the rest is read all the same.
+
+    Args:
+        paths: Results files, log files, directories, patterns; with `db`, queries, each of which adds experiments, none meaning all.
+        db: The store's URL, or the path of an SQLite file.
+        filter_query: Keeps only experiments that fit.
+        reading: Takes what is noticed about logs.
+
+    Raises:
+        LogError: Something is missing, unreadable or malformed, or no experiment is left.
+    """
+    from dlbs.machine.devices import usable_cpus
+    from dlbs.results.read.query import compile_query
+    from dlbs.results.read.records import load_records
+
+    if db is not None:
+        from dlbs.results.store.store import Store
+
+        with Store(db, create=False) as store:
+            records = store.records([compile_query(query) for query in paths])
+    elif not paths:
+        raise LogError("no logs or results given", hint="name a results file, logs or directories, or --db URL")
+    else:
+        reading = reading if reading is not None else Reading()
+        records = load_records(paths, reading, jobs=len(usable_cpus()))
+        for line in reading.messages():
+            click.echo(printable(f"note: {line}"), err=True)
+    if filter_query:
+        records = list(filter(compile_query(filter_query), records))
+    if not records:
+        where = " ".join(paths) or str(db)
+        raise LogError("no experiments to report", where=where, hint="dlbs parse says what the logs hold")
+    return records

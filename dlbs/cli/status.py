@@ -1,0 +1,100 @@
+"""The verbs `status` and `rerun`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlbs.cli.options import CONTEXT, common_options
+from dlbs.errors import LogError
+from dlbs.logs import first_values
+from dlbs.run.locks import owner
+from dlbs.run.status import Census, read_states
+from dlbs.text import printable
+
+__all__ = ["rerun_command", "status_command"]
+
+_MOST_SHOWN = 20
+
+
+@click.command("status", context_settings=CONTEXT)
+@click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common_options
+def status_command(paths: tuple[str, ...], as_json: bool) -> int:
+    """Show how far plans are, from their log directories alone: finished, failed, running, interrupted, to do.
+
+    The exit code is 0 if everything is finished well, 1 otherwise.
+
+    \b
+    Examples:
+      dlbs status
+      dlbs status logs other/logs --json
+    """
+    states = [state for path in paths or ("logs",) for state in read_states(Path(path))]
+    counts = Counter(state.status for state in states)
+    owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
+    if as_json:
+        document: dict[str, Any] = {
+            "statuses": dict(counts),
+            "runs": {path: pid for path, pid in owners.items() if pid is not None},
+            "experiments": [
+                {"log": str(state.log), "status": state.status, "message": state.message} for state in states
+            ],
+        }
+        click.echo(json.dumps(document, indent=1))
+    else:
+        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        click.echo(f"{len(states)} experiments: {words or 'none'}")
+        for path, pid in owners.items():
+            if pid is not None:
+                click.echo(f"{path}: process {pid} is running them")
+        shown = [state for state in states if state.status not in {"ok", "to do"}]
+        for state in shown[:_MOST_SHOWN]:
+            message = f": {state.message}" if state.message else ""
+            click.echo(printable(f"  {state.status:12} {state.log}{message}"))
+        if len(shown) > _MOST_SHOWN:
+            click.echo(f"  and {len(shown) - _MOST_SHOWN} more (--json lists all)")
+    return 0 if set(counts) <= {"ok", "skipped"} else 1
+
+
+@click.command("rerun", context_settings=CONTEXT)
+@click.argument("log", metavar="LOG")
+@click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@common_options
+def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
+    """Repeat one experiment from what its log says, and replace the log when it is done.
+
+    The log decides what is started: repeat only logs that you trust.
+
+    \b
+    Examples:
+      dlbs rerun logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
+    """
+    from dlbs.cli.run import run_census
+    from dlbs.config.load import load_config
+    from dlbs.errors import ConfigError
+    from dlbs.language.template import escape
+    from dlbs.plan.pipeline import processor_for
+    from dlbs.run.policies import Policies
+    from dlbs.run.progress import Progress
+    from dlbs.run.validate import Validator
+
+    values = first_values(log)
+    if "exp.framework" not in values:
+        raise LogError("has no parameters of an experiment at its beginning", where=log, hint="give a log of dlbs run")
+    values.update({"exp.log_file": log, "exp.rerun": "always", "exp.status": "", "exp.status_msg": ""})
+    (experiment,) = processor_for(load_config()).resolve_all([escape(values)])
+    if not no_validation:
+        validator = Validator(may_run=True)
+        validator.check(experiment)
+        if validator.problems:
+            raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it all the same")
+    census = Census()
+    census.add(experiment)
+    return run_census(iter([experiment]), census, Progress(quiet=quiet), jobs=1, policies=Policies(), wait=False)

@@ -1,0 +1,1 @@
+"""Configurations: files and -P/-V/-E become declarations, settings, variables and extensions."""

@@ -1,0 +1,93 @@
+"""A configuration: declarations, settings, variables and extensions, with where each was given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlbs.config.declarations import Parameter
+
+__all__ = ["Config", "Extension", "Setting", "values_of"]
+
+
+def values_of(config: Config, name: str) -> list[Any]:
+    """All raw values that a parameter may have in the experiments of a plan."""
+    values = [config.settings[name].value] if name in config.settings else []
+    for key, column in config.variables.items():
+        names = split_names(key)
+        if name in names:
+            values = list(column) if len(names) == 1 else [row[names.index(name)] for row in column]
+    for extension in config.extensions:
+        values += [given[name] for given in (extension.parameters, *extension.cases) if name in given]
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A parameter's raw value and where it was set (`file:line` or `-P`)."""
+
+    value: Any
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """Parameters that are added to the experiments for which a condition holds."""
+
+    condition: dict[str, Any]
+    parameters: dict[str, Any]
+    cases: list[dict[str, Any]]
+    where: str
+
+
+@dataclass(slots=True)
+class Config:
+    """Everything that a plan is built from.
+
+    Attributes:
+        declarations: Name → declaration of each declared parameter.
+        settings: Name → value and origin.
+        variables: Name (or comma-separated names) → values; the product of them is the plan.
+        variable_origins: The same names → where they were set.
+        extensions: In order of precedence.
+        exclude: Conditions of experiments that are left out of the plan.
+        from_command_line: Names given by `-P`, which extensions overwrite with a warning only.
+    """
+
+    declarations: dict[str, Parameter] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
+    variables: dict[str, list[Any]] = field(default_factory=dict)
+    variable_origins: dict[str, str] = field(default_factory=dict)
+    extensions: list[Extension] = field(default_factory=list)
+    exclude: list[Extension] = field(default_factory=list)
+    from_command_line: set[str] = field(default_factory=set)
+
+    def parameters(self) -> dict[str, Any]:
+        """Name → raw value."""
+        return {name: setting.value for name, setting in self.settings.items()}
+
+    def is_shipped(self, name: str) -> bool:
+        """Whether a parameter has the value that it was declared with, by the file that declared it."""
+        declaration, setting = self.declarations.get(name), self.settings.get(name)
+        return declaration is not None and setting is not None and setting.where == declaration.where
+
+    def known_names(self) -> set[str]:
+        """Names that something in this configuration defines."""
+        names = set(self.settings) | set(self.declarations)
+        names.update(name for key in self.variables for name in split_names(key))
+        for extension in self.extensions:
+            names.update(extension.parameters)
+            names.update(name for case in extension.cases for name in case)
+        return names
+
+    def origin(self, name: str) -> str:
+        """Where a parameter got its value."""
+        for key, where in self.variable_origins.items():
+            if name in split_names(key):
+                return where
+        return self.settings[name].where if name in self.settings else ""
+
+
+def split_names(key: str) -> list[str]:
+    """The parameters that one variable sets: `"exp.model,exp.replica_batch"` sets two together."""
+    return [name.strip() for name in key.split(",")]

@@ -1,0 +1,130 @@
+"""One parameter's declaration: its type, domain, pattern and description; casting and checking values."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlbs.errors import ResolveError
+from dlbs.language.patterns import bounded
+from dlbs.text import text
+
+__all__ = ["TYPES", "Parameter"]
+
+TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
+
+_TRUE = {"true", "yes", "on", "1"}
+
+_FALSE = {"false", "no", "off", "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What is known about a parameter apart from its value.
+
+    Attributes:
+        name: Full name, `exp.model`.
+        type: One of `TYPES`. A parameter whose default is null may also be null.
+        desc: What it means, for `dlbs help`.
+        domain: The values it may have; None if any.
+        regexp: A regular expression that the whole text of the value must match; empty if any.
+        identity: Whether the value is part of what the experiment *is* (`exp.id`), unlike paths and log settings.
+        default: The shipped value, unresolved.
+        where: `file:line` of the declaration.
+    """
+
+    name: str
+    type: str = "any"
+    desc: str = ""
+    domain: tuple[Any, ...] | None = None
+    regexp: str = ""
+    identity: bool = True
+    default: Any = None
+    where: str = ""
+
+    def check(self, value: Any) -> Any:
+        """Return `value` cast to the declared type, inside domain and pattern.
+
+        Raises:
+            ResolveError: The value cannot be cast without loss, or is not allowed.
+        """
+        if value is None and self.default is None:
+            return value
+        cast = value if self.type == "any" else self._cast(value)
+        if self.domain is not None and not any(
+            cast == allowed and type(cast) is type(allowed) for allowed in self.domain
+        ):
+            from dlbs.errors import did_you_mean
+
+            allowed_text = ", ".join(json.dumps(allowed) for allowed in self.domain)
+            raise ResolveError(
+                f"{self.name} is {json.dumps(value, default=str)}, which is not one of {allowed_text}",
+                hint=did_you_mean(text(cast), map(text, self.domain)),
+            )
+        if self.regexp and not bounded(self.regexp, text(cast), anchored=True).fullmatch(text(cast)):
+            raise ResolveError(f"{self.name} is {json.dumps(value, default=str)}, which does not match {self.regexp!r}")
+        return cast
+
+    def _cast(self, value: Any) -> Any:
+        try:
+            return _CASTS[self.type](value)
+        except (TypeError, ValueError, OverflowError):
+            shown = json.dumps(value, default=str)
+            raise ResolveError(
+                f"{self.name} must be of type {self.type}, not {shown[:200]}", hint=self.desc.split(". ")[0]
+            ) from None
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise ValueError(value)
+        return int(value)
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return int(value)
+    raise TypeError(value)
+
+
+def _to_float(value: Any) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(value)
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower() if isinstance(value, (str, int)) else ""
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError(value)
+
+
+def _to_list(value: Any) -> list[Any]:
+    """A text is split into words as a shell does it, so that `-Pexp.docker_args='-e A=1'` is two arguments."""
+    if isinstance(value, str):
+        return shlex.split(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return [value]
+
+
+def _to_dict(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = json.loads(value) if value else {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(value)
+
+
+_CASTS = {
+    "str": text,
+    "int": _to_int,
+    "float": _to_float,
+    "bool": _to_bool,
+    "list": _to_list,
+    "dict": _to_dict,
+}

@@ -1,0 +1,136 @@
+"""YAML and JSON documents with the line on which each key stands, for errors that can be clicked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlbs.errors import ConfigError
+
+__all__ = ["Document", "load"]
+
+
+@dataclass(slots=True)
+class Document:
+    """A parsed file.
+
+    Attributes:
+        path: As the user wrote it.
+        data: Plain data.
+        lines: Path of keys (`("parameters", "exp.model")`) → line number, from 1.
+    """
+
+    path: str
+    data: Any
+    lines: dict[tuple[Any, ...], int] = field(default_factory=dict)
+
+    def where(self, *keys: Any) -> str:
+        """`file:line` of the nearest key that has one."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self.lines:
+                return f"{self.path}:{self.lines[keys[:end]]}"
+        return self.path
+
+
+def load(path: str | os.PathLike[str]) -> Document:
+    """Read a `.json`, `.yaml` or `.yml` file.
+
+    Raises:
+        ConfigError: It cannot be read, is malformed, or a key stands twice in one mapping.
+    """
+    name = str(path)
+    try:
+        source = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=name, hint="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=name) from None
+    if name.endswith(".json"):
+        return _load_json(name, source)
+    if name.endswith((".yaml", ".yml")):
+        return _load_yaml(name, source)
+    raise ConfigError("unknown kind of file", where=name, hint="name it .yaml, .yml or .json")
+
+
+def _load_json(name: str, source: str) -> Document:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in made:
+                line = [found.start() for found in re.finditer(re.escape(json.dumps(key)), source)]
+                place = f"{name}:{source.count(chr(10), 0, line[1]) + 1}" if len(line) > 1 else name
+                raise ConfigError(f"key {key!r} stands twice in one object", where=place, hint="remove one of them")
+            made[key] = value
+        return made
+
+    try:
+        data = json.loads(source, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error.msg}", where=f"{name}:{error.lineno}") from None
+    except RecursionError:
+        raise ConfigError("not JSON: nested too deeply", where=name) from None
+    document = Document(name, data)
+    if isinstance(data, dict):
+        for path in _key_paths(data):
+            found = re.search(re.escape(json.dumps(path[-1], ensure_ascii=False)) + r"\s*:", source)
+            if found:
+                document.lines[path] = source.count("\n", 0, found.start()) + 1
+    return document
+
+
+def _key_paths(data: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, ...]]:
+    for key, value in data.items():
+        yield (key,)
+        if depth > 1 and isinstance(value, dict):
+            yield from ((key, *rest) for rest in _key_paths(value, depth - 1))
+
+
+def _load_yaml(name: str, source: str) -> Document:
+    import yaml
+
+    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document = Document(name, None)
+    loader = loader_class(source)
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            # Aliases are expanded when read: without a bound, nine lines can stand for a billion values.
+            _note_lines(document, node, (), [100_000])
+            document.data = loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise ConfigError(f"not YAML: {getattr(error, 'problem', None) or error}", where=place) from None
+    except RecursionError:
+        raise ConfigError("not YAML: nested too deeply, or an alias inside itself", where=name) from None
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"not YAML: {error}", where=name) from None
+    finally:
+        loader.dispose()
+    return document
+
+
+def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list[int]) -> None:
+    left[0] -= 1
+    if left[0] < 0:
+        raise ConfigError("has more than 100,000 values once aliases are expanded", where=document.path)
+    if node.id == "mapping":
+        seen = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.id == "scalar":
+                if key.value in seen and key.value != "<<":
+                    where = f"{document.path}:{line}"
+                    raise ConfigError(f"key {key.value!r} stands twice in one mapping", where=where)
+                seen.add(key.value)
+                document.lines.setdefault((*path, key.value), line)
+            _note_lines(document, value, (*path, getattr(key, "value", None) if key.id == "scalar" else None), left)
+    elif node.id == "sequence":
+        for index, item in enumerate(node.value):
+            document.lines.setdefault((*path, index), item.start_mark.line + 1)
+            _note_lines(document, item, (*path, index), left)

@@ -1,0 +1,38 @@
+"""Which models there are, read from their sources: nothing of them is run, and torch is not imported."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from pathlib import Path
+
+from dlbs.files import dlbs_root
+
+__all__ = ["known_models", "registered_in"]
+
+
+@lru_cache(maxsize=1)
+def known_models() -> dict[str, str]:
+    """The models of pytorch_benchmarks, with the first lines of their docstrings."""
+    models: dict[str, str] = {}
+    for path in sorted((dlbs_root() / "python" / "pytorch_benchmarks" / "models").glob("*.py")):
+        models.update(registered_in(path))
+    return models
+
+
+def registered_in(path: Path) -> dict[str, str]:
+    """The models that a file registers, with the first lines of their docstrings; none if it is not there or not Python."""
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8", errors="replace")).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    models: dict[str, str] = {}
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            for decorator in node.decorator_list:
+                if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "register_model":
+                    lines = (ast.get_docstring(node) or "").splitlines()
+                    for argument in decorator.args:
+                        if isinstance(argument, ast.Constant):
+                            models[str(argument.value)] = lines[0] if lines else ""
+    return models

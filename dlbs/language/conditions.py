@@ -1,0 +1,52 @@
+"""Conditions of extensions and queries: a test that a value passes or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dlbs.errors import ConfigError, DlbsError
+from dlbs.language.patterns import bounded
+from dlbs.text import text
+
+__all__ = ["condition_test"]
+
+
+def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tuple[str, ...] | None]:
+    """The test that a condition makes of a value: a function that returns the groups that matched, or None.
+
+    Args:
+        name: The parameter, for messages.
+        expected: A number or boolean (equal), a list (any of), or a regular expression that must match the whole text.
+        where: Where the condition stands, for messages.
+
+    Raises:
+        ConfigError: The expected value is of another type, or a malformed regular expression.
+    """
+    if isinstance(expected, str):
+        if expected:
+            try:
+                bounded(expected, "", anchored=True)
+            except DlbsError as error:
+                raise ConfigError(error.what, where=where, hint=error.hint) from None
+
+        def matches(value: Any) -> tuple[str, ...] | None:
+            subject = text(value)
+            found = bounded(expected, subject, anchored=True).fullmatch(subject)
+            return None if found is None else tuple(group or "" for group in found.groups())
+
+        return matches
+    if isinstance(expected, (bool, int, float, list)) or expected is None:
+        allowed = expected if isinstance(expected, list) else [expected]
+
+        def equals(value: Any) -> tuple[str, ...] | None:
+            # `exp.gpus: [0, 1]` may be written with numbers while the parameter is a text; true is not 1.
+            for one in allowed:
+                if one == value and isinstance(one, bool) == isinstance(value, bool):
+                    return ()
+                if isinstance(value, str) and not isinstance(one, (list, dict)) and text(one) == value:
+                    return ()
+            return None
+
+        return equals
+    raise ConfigError(f"condition on {name!r} must be a number, a boolean, a list or a regular expression", where=where)

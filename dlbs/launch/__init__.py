@@ -1,0 +1,1 @@
+"""From a resolved experiment to what runs: launcher scripts, containers, images."""

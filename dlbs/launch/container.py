@@ -1,0 +1,58 @@
+"""The containers of experiments: what they are called, and how they are ended."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+from dlbs.experiment import Experiment
+from dlbs.text import text
+
+__all__ = ["container_name", "remove_container", "stop_container"]
+
+_PATIENCE = 60.0  # seconds that a docker daemon has to answer
+
+
+def container_name(experiment: Experiment, log: Path) -> str:
+    """`dlbs-<exp.id>-<digest of the log's path>`; empty for experiments outside containers.
+
+    The path is in it because two directories may hold the same experiment at the same time.
+    """
+    if not experiment.get("exp.docker"):
+        return ""
+    place = hashlib.blake2b(str(log.absolute()).encode(), digest_size=4).hexdigest()
+    identity = re.sub("[^A-Za-z0-9_.-]", "-", text(experiment.get("exp.id")))[:64]
+    return f"dlbs-{identity}-{place}"
+
+
+def _docker(experiment: Experiment) -> str:
+    return text(experiment.get("exp.docker_launcher")) or "docker"
+
+
+def stop_container(experiment: Experiment, name: str, grace: float) -> None:
+    """Ask a container to end, and end it after the grace; returns at once."""
+    try:
+        subprocess.Popen(
+            [_docker(experiment), "stop", f"--time={max(1, round(grace - 1))}", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return  # what cannot be started has started no container either
+
+
+def remove_container(experiment: Experiment, name: str) -> None:
+    """Remove a container, running or not; fine if there is none."""
+    try:
+        subprocess.run(
+            [_docker(experiment), "rm", "--force", name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return

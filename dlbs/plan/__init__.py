@@ -1,0 +1,1 @@
+"""Plans: variables and extensions become experiments, and experiments get final values."""

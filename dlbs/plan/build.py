@@ -1,0 +1,220 @@
+"""From a configuration to a plan: the product of the variables, then the extensions, then repeats.
+
+Experiments come out one at a time as flat dictionaries of raw values, so that a plan of any size takes the memory of one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dlbs.config.config import Config, Extension, split_names
+from dlbs.errors import ConfigError, DlbsError, did_you_mean
+from dlbs.experiment import Experiment
+from dlbs.language.conditions import condition_test
+from dlbs.language.template import has_references, is_template
+from dlbs.plan.families import needed_parameters
+from dlbs.plan.resolve import Processor
+
+__all__ = ["build", "varying_names"]
+
+_log = logging.getLogger("dlbs")
+
+_CONDITION = "__condition."
+
+Outcome = list[dict[str, Any]] | None  # what to add to an experiment, one dict for each case; None if no match
+
+
+def varying_names(config: Config) -> set[str]:
+    """Parameters whose raw values may differ between the experiments of the plan."""
+    names = {name for key in config.variables for name in split_names(key)}
+    for extension in config.extensions:
+        names.update(extension.parameters, *extension.cases)
+    return names | {"exp.repeat"}
+
+
+def build(config: Config) -> Iterator[Experiment]:
+    """Yield the experiments of a configuration, raw.
+
+    Raises:
+        ConfigError: A condition is malformed, not on a constant, or on a name that nothing defines.
+    """
+    base = needed_parameters(config)
+    variables = _ordered_variables(config)
+    known = config.known_names()
+    extensions = [_Matcher(extension, config, known) for extension in config.extensions]
+    excluded = [_Matcher(extension, config, known) for extension in config.exclude]
+    warned: set[tuple[str, str]] = set()
+    product = _product(base, variables, config)
+    if not extensions and not excluded and "exp.repeats" not in known:
+        yield from product
+        return
+    for point in product:
+        experiments = [point]
+        for matcher in extensions:
+            experiments = [made for one in experiments for made in _extend(one, matcher, config, warned)]
+        for one in experiments:
+            if not any(matcher.outcome(one) is not None for matcher in excluded):
+                if one.get("exp.repeats", 1) == 1:
+                    yield one
+                else:
+                    yield from _repeat(one)
+
+
+def _product(base: Experiment, variables: list[str], config: Config) -> Iterator[Experiment]:
+    """All combinations of the variables' values; the last variable changes from one to the next."""
+    names = [split_names(key) for key in variables]
+    if not names:
+        yield base.copy()
+        return
+    for point in itertools.product(*(config.variables[key] for key in variables[:-1])):
+        outer = base.copy()
+        for keys, value in zip(names[:-1], point, strict=True):
+            outer.update(zip(keys, value if len(keys) > 1 else (value,), strict=True))
+        keys = names[-1]
+        for value in config.variables[variables[-1]]:
+            experiment = outer.copy()
+            if len(keys) == 1:
+                experiment[keys[0]] = value
+            else:
+                experiment.update(zip(keys, value, strict=True))
+            yield experiment
+
+
+def _ordered_variables(config: Config) -> list[str]:
+    written = list(config.variables)
+    setting = config.settings.get("sys.plan_builder.var_order")
+    order = setting.value if setting else None
+    if not order:
+        return written
+    assert setting is not None
+    if not isinstance(order, list):
+        raise ConfigError("sys.plan_builder.var_order must be a list of variables", where=setting.where)
+    for key in order:
+        if key not in written:
+            raise ConfigError(
+                f"sys.plan_builder.var_order names {key!r}, which is not a variable",
+                where=setting.where,
+                hint=did_you_mean(str(key), written) or f"variables are {', '.join(written) or 'none'}",
+            )
+    return [*order, *(key for key in written if key not in order)]
+
+
+def _extend(
+    experiment: Experiment, matcher: _Matcher, config: Config, warned: set[tuple[str, str]]
+) -> Iterator[Experiment]:
+    outcome = matcher.outcome(experiment)
+    if outcome is None:
+        yield experiment
+        return
+    for added in outcome:
+        for name in added:
+            if name in config.from_command_line and added[name] != experiment.get(name):
+                warning = (name, matcher.extension.where)
+                if warning not in warned:
+                    warned.add(warning)
+                    _log.warning("-P%s is overwritten by the extension at %s", *warning)
+        yield {**experiment, **added}
+
+
+def _repeat(experiment: Experiment) -> Iterator[Experiment]:
+    repeats = experiment.get("exp.repeats", 1)
+    if is_template(repeats) or not isinstance(repeats, (int, str)) or isinstance(repeats, bool):
+        raise ConfigError(f"exp.repeats must be a constant number, not {json.dumps(repeats)}")
+    try:
+        count = int(repeats)
+    except ValueError:
+        raise ConfigError(f"exp.repeats must be a number, not {json.dumps(repeats)}") from None
+    if count < 1:
+        raise ConfigError(f"exp.repeats must be at least 1, not {count}")
+    if count == 1:
+        yield experiment
+        return
+    for repeat in range(1, count + 1):
+        yield {**experiment, "exp.repeat": repeat}
+
+
+@dataclass(slots=True)
+class _Group:
+    """A hidden parameter that holds what a group of a condition matched."""
+
+    name: str
+    value: str
+
+
+class _Matcher:
+    """One extension, with its outcomes remembered by the values that its condition looks at."""
+
+    def __init__(self, extension: Extension, config: Config, known: set[str]) -> None:
+        self.extension = extension
+        self.processor = Processor(config.declarations)
+        self.names = list(extension.condition)
+        self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
+        self.prefix = f"{_CONDITION}{extension.where}."
+        self.outcomes: dict[str, Outcome] = {}
+        for name in self.names:
+            if name not in known:
+                raise ConfigError(
+                    f"condition on {name!r}, which nothing defines",
+                    where=extension.where,
+                    hint=did_you_mean(name, known),
+                )
+
+    def outcome(self, experiment: Experiment) -> Outcome:
+        """What the extension adds to an experiment, one dictionary for each case; None if it does not match."""
+        values = []
+        for name in self.names:
+            if name not in experiment:
+                return None
+            values.append(experiment[name])
+        key = repr(values)
+        if key not in self.outcomes:
+            if len(self.outcomes) > 4096:
+                self.outcomes.clear()
+            self.outcomes[key] = self._match(values)
+        return self.outcomes[key]
+
+    def _match(self, values: list[Any]) -> Outcome:
+        groups: list[_Group] = []
+        for name, value, test in zip(self.names, values, self.tests, strict=True):
+            matched = test(self._constant(name, value))
+            if matched is None:
+                return None
+            groups += [_Group(f"{_CONDITION}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
+        cases = self.extension.cases or [{}]
+        return [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
+
+    def _constant(self, name: str, value: Any) -> Any:
+        """The final value of a parameter that depends on no other parameter."""
+        try:
+            if has_references(value):
+                raise ConfigError(
+                    f"condition on {name!r}, whose value {json.dumps(value)} is not constant",
+                    where=self.extension.where,
+                    hint="conditions are decided before references are resolved",
+                )
+            return self.processor.resolve_uncached({name: value})[name]
+        except DlbsError as error:
+            raise ConfigError(error.what, where=self.extension.where, hint=error.hint) from None
+
+    def _with_groups(self, parameters: dict[str, Any], groups: list[_Group]) -> dict[str, Any]:
+        """Keep the groups that the parameters refer to, under names of this extension's own.
+
+        They are hidden parameters, not pasted text: a quote in a model's name cannot change an expression.
+        """
+        written = json.dumps(parameters)
+        if _CONDITION not in written:
+            return parameters
+        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(_CONDITION) :])
+        added = json.loads(
+            written.replace("${" + _CONDITION, "${" + _CONDITION + own + ".").replace(
+                "$<" + _CONDITION, "$<" + _CONDITION + own + "."
+            )
+        )
+        for group in groups:
+            added[f"{_CONDITION}{own}.{group.name[len(_CONDITION) :]}"] = group.value
+        return dict(added)

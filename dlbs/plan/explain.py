@@ -1,0 +1,119 @@
+"""Answers to questions about parameters: what is this, where does its value come from."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+
+from dlbs.config.config import Config
+from dlbs.config.declarations import Parameter
+from dlbs.errors import ConfigError, did_you_mean
+from dlbs.files import dlbs_root
+from dlbs.language.patterns import bounded
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+from dlbs.plan.trace import IDENTITY, Trace
+
+__all__ = ["describe_frameworks", "describe_models", "describe_parameters", "explanation"]
+
+
+def explanation(config: Config, name: str) -> list[str]:
+    """Lines that tell a parameter's final value in the plan's first experiment and the tree of what it was computed from.
+
+    Raises:
+        ConfigError: No such parameter, or the plan is empty.
+    """
+    experiment = next(build(config), None)
+    if experiment is None:
+        raise ConfigError("the plan has no experiments")
+    if name not in experiment and name in config.declarations:
+        framework = experiment.get("exp.framework")
+        raise ConfigError(
+            f"{name} is no parameter of experiments of the framework {framework}", hint=f"dlbs help {name}"
+        )
+    if name not in experiment:
+        raise ConfigError(f"no parameter {name!r}", hint=did_you_mean(name, experiment) or "dlbs help PATTERN searches")
+    trace = processor_for(config).tracer.trace(experiment)
+    lines = [f"{name} = {json.dumps(trace.values[name])}"]
+    parameter = config.declarations.get(name)
+    if parameter is not None and parameter.desc:
+        lines += textwrap.wrap(parameter.desc, 100, initial_indent="  ", subsequent_indent="  ")
+    lines += _tree(config, experiment, trace, name, "", set())
+    return lines
+
+
+def _tree(
+    config: Config, experiment: dict[str, object], trace: Trace, name: str, indent: str, shown: set[str]
+) -> Iterator[str]:
+    raw, value = experiment[name], trace.values[name]
+    origin = config.origin(name) or "an extension"
+    written = "" if raw == value else f"  from {json.dumps(raw)}"
+    yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {origin})"
+    if name in shown:
+        return
+    shown.add(name)
+    for need in trace.needs.get(name, []):
+        if need == IDENTITY:
+            yield f"{indent}  {need} = {json.dumps(trace.values[need])}  (digest of what the experiment is)"
+        elif need in experiment:
+            yield from _tree(config, experiment, trace, need, indent + "  ", shown)
+    for variable in trace.environment.get(name, []):
+        yield f"{indent}  {variable}  (environment variable)"
+
+
+def describe_parameters(config: Config, pattern: str) -> list[str]:
+    """Describe the parameters whose name is `pattern`, matches it, or whose description has it.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    declarations = config.declarations
+    if pattern in declarations:
+        return list(_description(config, declarations[pattern]))
+    found = [p for name, p in declarations.items() if bounded(pattern, name, anchored=True).fullmatch(name)]
+    if not found:
+        words = re.escape(pattern.lower())
+        found = [p for name, p in declarations.items() if re.search(words, f"{name} {p.desc}".lower())]
+    if not found:
+        raise ConfigError(
+            f"no parameter {pattern!r}", hint=did_you_mean(pattern, declarations) or "try a word or exp.*"
+        )
+    lines: list[str] = []
+    for parameter in found:
+        lines += [*_description(config, parameter), ""]
+    return lines[:-1]
+
+
+def _description(config: Config, parameter: Parameter) -> Iterator[str]:
+    yield parameter.name
+    yield from textwrap.wrap(parameter.desc or "No description.", 100, initial_indent="  ", subsequent_indent="  ")
+    yield f"  type: {parameter.type}"
+    if parameter.domain is not None:
+        yield f"  one of: {', '.join(json.dumps(value) for value in parameter.domain)}"
+    if parameter.regexp:
+        yield f"  matches: {parameter.regexp}"
+    if parameter.name in config.settings:
+        setting = config.settings[parameter.name]
+        yield f"  value: {json.dumps(setting.value)}  (set at {setting.where})"
+
+
+def describe_frameworks(config: Config) -> list[str]:
+    """The frameworks that have a launcher."""
+    launchers = {
+        path.stem: str(path)
+        for path in sorted((dlbs_root() / "scripts" / "launchers").glob("*.sh"))
+        if path.stem not in {"base", "docker_run", "executable", "pytorch_run"}
+    }
+    for name, setting in config.settings.items():
+        if name.endswith(".launcher") and name.count(".") == 1 and name.split(".")[0] not in {"runtime"}:
+            launchers.setdefault(name.split(".")[0], str(setting.value))
+    return [f"{name:12} {path}" for name, path in launchers.items()]
+
+
+def describe_models() -> list[str]:
+    """The models of pytorch_benchmarks."""
+    from dlbs.config.models import known_models
+
+    return [f"{name:16} {line}" for name, line in known_models().items()]

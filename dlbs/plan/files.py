@@ -1,0 +1,93 @@
+"""Plans: lists of experiments, built from a configuration or read from a file, as streams."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from dlbs.errors import ConfigError
+from dlbs.experiment import Experiment
+from dlbs.files import write_atomically
+
+__all__ = ["read_plan", "write_plan"]
+
+
+def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) -> int:
+    """Write a plan, one experiment a line, and return how many there were.
+
+    A `.json` file is a JSON list, a `.jsonl` file has a JSON object on each line; `.gz` may follow. The file appears under its
+    name only when it is complete.
+    """
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    is_lines = _is_lines(path)
+    count = 0
+    with write_atomically(path) as stream:
+        if not is_lines:
+            stream.write("[")
+        for experiment in experiments:
+            if not is_lines:
+                stream.write(",\n" if count else "\n")
+            stream.write(encode(experiment))
+            if is_lines:
+                stream.write("\n")
+            count += 1
+        if not is_lines:
+            stream.write("\n]\n")
+    return count
+
+
+def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
+    """Yield the experiments of a plan file; a `.jsonl` file is read as it is consumed.
+
+    Raises:
+        ConfigError: The file is missing, not JSON, or holds something else than experiments.
+    """
+    name = str(path)
+    try:
+        with _open(path) as stream:
+            if _is_lines(path):
+                for number, line in enumerate(stream, start=1):
+                    if line.strip():
+                        yield _experiment(_parse(line, f"{name}:{number}"), f"{name}:{number}")
+                return
+            source = stream.read()
+    except FileNotFoundError:
+        raise ConfigError("no such plan", where=name, hint=f"dlbs build --plan {name} writes one") from None
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=name) from None
+    data = _parse(source, name)
+    if not isinstance(data, list):
+        raise ConfigError("a plan is a JSON list of experiments", where=name, hint="a configuration goes with --config")
+    for number, item in enumerate(data, start=1):
+        yield _experiment(item, f"{name}: experiment {number}")
+
+
+def _is_lines(path: str | os.PathLike[str]) -> bool:
+    return str(path).removesuffix(".gz").endswith(".jsonl")
+
+
+def _open(path: str | os.PathLike[str]) -> IO[str]:
+    if not str(path).endswith(".gz"):
+        return Path(path).open(encoding="utf-8")
+    import gzip
+
+    return gzip.open(path, "rt", encoding="utf-8")
+
+
+def _parse(source: str, where: str) -> object:
+    try:
+        return json.loads(source)
+    except json.JSONDecodeError as error:
+        place = where if error.lineno == 1 else f"{where}:{error.lineno}"
+        raise ConfigError(f"not JSON: {error.msg}", where=place) from None
+    except RecursionError:
+        raise ConfigError("not JSON: nested too deeply", where=where) from None
+
+
+def _experiment(item: object, where: str) -> Experiment:
+    if not isinstance(item, dict):
+        raise ConfigError("an experiment is a JSON object of parameters", where=where)
+    return item

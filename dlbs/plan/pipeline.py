@@ -1,0 +1,52 @@
+"""From a configuration or a plan file to resolved experiments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dlbs.config.config import Config
+from dlbs.errors import ConfigError
+from dlbs.experiment import Experiment
+from dlbs.files import dlbs_root
+from dlbs.plan.build import build, varying_names
+from dlbs.plan.files import read_plan
+from dlbs.plan.order import ordered
+from dlbs.plan.resolve import Processor
+
+__all__ = ["processor_for", "resolved_plan"]
+
+
+def processor_for(config: Config) -> Processor:
+    """A processor that knows the configuration's declarations, and where DLBS and its Python are.
+
+    `${DLBS_ROOT}` and `${DLBS_PYTHON}` can be referred to like environment variables, which they may be.
+    """
+    environ = {"DLBS_ROOT": str(dlbs_root()), "DLBS_PYTHON": sys.executable or "python3", **os.environ}
+    return Processor(config.declarations, environ, varying_names(config))
+
+
+def resolved_plan(
+    config: Config, plan: str | None, *, order: str = "plan", seed: int = 0, **overrides: Any
+) -> Callable[[], Iterator[Experiment]]:
+    """A function that gives the resolved plan each time it is called: plans are streams.
+
+    Args:
+        config: Makes the plan, or only declares the parameters of a written one.
+        plan: A written plan. `-P` changes its experiments too.
+        order: In which order, and the seed of a random one.
+        overrides: Values that win over all others.
+    """
+    if plan is not None and config.variables:
+        names = ", ".join(config.variable_origins.values())
+        raise ConfigError("variables make a plan, but --plan gives one", where=names, hint="use build --plan first")
+    given = {name: config.settings[name].value for name in config.from_command_line} if plan is not None else {}
+    given.update(overrides)
+
+    def experiments() -> Iterator[Experiment]:
+        raw = build(config) if plan is None else read_plan(plan)
+        return processor_for(config).resolve_all({**one, **given} for one in ordered(raw, order, seed))
+
+    return experiments

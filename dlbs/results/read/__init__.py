@@ -1,0 +1,1 @@
+"""Reading results: log files, results files, queries."""

@@ -1,0 +1,137 @@
+"""Results as a pandas DataFrame, for notebooks; with the queries of the command line, so that both agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlbs.errors import LogError
+from dlbs.extras import require
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.query import compile_query
+from dlbs.results.read.records import load_records, status_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["load_results", "select", "update"]
+
+Query = str | Mapping[str, Any] | Callable[[Record], bool]
+
+_TIMES = ("exp.start_time", "exp.end_time")
+
+
+def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.DataFrame:
+    """Read logs and results files.
+
+    Args:
+        paths: What `dlbs parse` and `dlbs report` take: log files, directories, patterns, archives, results files.
+        query: Keeps only experiments that fit, as `select` does.
+
+    Returns:
+        One row an experiment. Columns are typed: `Int64`, `float64`, `boolean`, `string`, `datetime64` in UTC; `object` where values are lists, mappings or
+        of several kinds. What a log lacks is missing (`pd.NA`, NaN). `exp.status` is always there.
+
+    Raises:
+        LogError: A path finds nothing, a results file is malformed, or pandas is not installed.
+    """
+    pandas = require("pandas", "reports")
+    records = load_records([paths] if isinstance(paths, str) else paths)
+    for record in records:
+        record["exp.status"] = status_of(record)
+    if query is not None:
+        records = list(filter(_test(query), records))
+    names = dict.fromkeys(name for record in records for name in record)
+    frame: pd.DataFrame = pandas.DataFrame(
+        {name: _column(name, [record.get(name) for record in records]) for name in names}
+    )
+    return frame
+
+
+def select(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
+    """The rows that fit a query, as a new frame.
+
+    Args:
+        frame: Results.
+        query: A mapping or JSON object of conditions, `{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}`; an expression,
+            `${results.time} < 10`; or a function of a row as a dictionary, in which what is missing is left out.
+
+    Raises:
+        LogError: The query is malformed.
+    """
+    fits = _test(query)
+    return frame[[fits(row) for row in _rows(frame)]].copy()
+
+
+def update(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> pd.DataFrame:
+    """A new frame in which the rows that fit a query have other values.
+
+    Args:
+        frame: Results.
+        query: As for `select`.
+        values: Column → value, or a function of a row as a dictionary that returns it. New columns are missing in other rows.
+
+    Raises:
+        LogError: The query is malformed.
+    """
+    pandas = require("pandas", "reports")
+    fits = _test(query)
+    rows = list(_rows(frame))
+    chosen = [fits(row) for row in rows]
+    made = frame.copy()
+    for name, value in values.items():
+        column = [
+            (value(row) if callable(value) else value) if hit else row.get(name)
+            for hit, row in zip(chosen, rows, strict=True)
+        ]
+        made[name] = pandas.Series(_column(name, column), index=frame.index)
+    return made
+
+
+def _test(query: Query) -> Callable[[Record], bool]:
+    if callable(query):
+        return query
+    if isinstance(query, Mapping):
+        try:
+            query = json.dumps(dict(query))
+        except TypeError as error:
+            raise LogError(f"the query cannot be written as JSON: {error}") from None
+    return compile_query(query)
+
+
+def _rows(frame: pd.DataFrame) -> Iterable[Record]:
+    """Rows as records: plain values, without those that are missing."""
+    pandas = require("pandas", "reports")
+    columns = [(str(name), frame[name].tolist()) for name in frame.columns]
+    for index in range(len(frame)):
+        row = {}
+        for name, values in columns:
+            value = values[index]
+            if isinstance(value, (list, dict)):
+                row[name] = value
+            elif isinstance(value, pandas.Timestamp):
+                row[name] = value.isoformat()
+            elif not pandas.isna(value):
+                row[name] = value
+        yield row
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    pandas = require("pandas", "reports")
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pandas.array(values, dtype="boolean")
+    if kinds == {int}:
+        if all(value is None or -(2**63) <= value < 2**63 for value in values):
+            return pandas.array(values, dtype="Int64")
+        return pandas.array(values, dtype="object")
+    if kinds and kinds <= {int, float}:
+        return pandas.array([float("nan") if value is None else float(value) for value in values], dtype="float64")
+    if name in _TIMES and kinds and kinds <= {str, pandas.Timestamp}:
+        times = pandas.to_datetime(pandas.Series(values), errors="coerce", format="ISO8601", utc=True)
+        if times.notna().sum() == sum(value not in (None, "") for value in values):
+            return times.array
+    if kinds == {str}:
+        return pandas.array(values, dtype="string")
+    return pandas.Series(values, dtype="object").array

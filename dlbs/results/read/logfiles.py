@@ -1,0 +1,177 @@
+"""Read log files, plain, compressed or in archives: in several processes where that is faster, and only what changed since the last time."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import marshal
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple
+from typing import IO
+
+from dlbs.errors import LogError
+from dlbs.results.read.findings import Finding, Reading
+from dlbs.results.read.onelog import Record, read_log
+
+__all__ = ["find_logs", "read_logs"]
+
+_LOG_ENDINGS = (".log", ".log.gz", ".log.part")
+
+_ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
+
+_TOGETHER = 200  # logs that a process gets at once
+
+_WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
+
+
+def find_logs(paths: Iterable[str]) -> dict[str, str]:
+    """Log files behind files, directories (recursively) and glob patterns, each once, in a stable order.
+
+    Returns:
+        Log file → the directory through which it was found.
+
+    Raises:
+        LogError: A path or pattern finds nothing.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        if os.path.isdir(path):
+            inside = sorted(
+                os.path.join(directory, name)
+                for directory, _, names in os.walk(path)
+                for name in names
+                if name.endswith(_LOG_ENDINGS) or name.endswith(_ARCHIVE_ENDINGS)
+            )
+            if not inside:
+                raise LogError(
+                    "no log files in this directory", where=path, hint=f"they end in {', '.join(_LOG_ENDINGS)}"
+                )
+            for log in inside:
+                found.setdefault(log, path)
+        elif os.path.exists(path):
+            found.setdefault(path, os.path.dirname(path) or ".")
+        else:
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise LogError("no such file", where=path, hint="give log files, directories or glob patterns")
+            for log, directory in find_logs(matches).items():
+                found.setdefault(log, directory)
+    return found
+
+
+def read_logs(
+    paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
+) -> Iterator[Record]:
+    """Read log files one after the other; what cannot be read is noted, not raised.
+
+    Args:
+        paths: As for `find_logs`.
+        reading: Takes what is noticed.
+        jobs: Processes that read; there are more than one only where that is faster.
+        cached: Take what is known of logs that have not changed, and keep what is read now.
+
+    Raises:
+        LogError: A path or pattern finds nothing.
+    """
+    from dlbs.results.read.cache import Cache
+
+    reading = reading if reading is not None else Reading()
+    logs = find_logs(paths)
+    cache = Cache(logs if cached else {})
+    fresh = _read_files([log for log in logs if log not in cache], jobs, packed=cached)
+    for log in logs:
+        packed = cache.get(log)
+        if packed is None:
+            read = next(fresh)
+            if isinstance(read, bytes):
+                cache.put(log, read)
+        else:
+            read = packed
+            reading.unchanged += 1
+        records, findings = unpack(read) if isinstance(read, bytes) else read
+        reading.logs += 1
+        reading.paths.add(log)
+        reading.findings += findings
+        yield from records
+    cache.write()
+
+
+Read = tuple[list[Record], list[Finding]]
+
+
+def pack(read: Read) -> bytes:
+    """What was read from a file, as bytes for another process or for the cache.
+
+    `marshal`, because pickling records takes as long as reading them from logs, and because loading it runs nothing.
+    """
+    records, findings = read
+    return marshal.dumps((records, list(map(astuple, findings))))
+
+
+def unpack(packed: bytes) -> Read:
+    """What `pack` packed."""
+    records, findings = marshal.loads(packed)
+    return records, [Finding(*finding) for finding in findings]
+
+
+def _read_files(logs: list[str], jobs: int, *, packed: bool) -> Iterator[Read | bytes]:
+    if jobs == 1 or len(logs) < 2 or sum(map(_size, logs)) < _WORTHWHILE:
+        for log in logs:
+            yield pack(read_file(log)) if packed else read_file(log)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Batches, because a message between processes costs as much as reading some logs; several for each process, because logs differ in size.
+    together = max(1, min(_TOGETHER, len(logs) // (4 * jobs)))
+    batches = [logs[start : start + together] for start in range(0, len(logs), together)]
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        for reads in pool.map(_read_batch, batches):
+            yield from reads
+
+
+def _read_batch(logs: list[str]) -> list[bytes]:
+    return [pack(read_file(log)) for log in logs]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def read_file(path: str) -> Read:
+    """The records in a file, one for each log in it, and what was noticed."""
+    records: list[Record] = []
+    findings: list[Finding] = []
+    try:
+        for name, stream in _streams(path):
+            record = read_log(name, stream, findings)
+            if record:
+                records.append(record)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        findings.append(Finding("unreadable", path, reason))
+    return records, findings
+
+
+def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """The logs in a file: itself, or those in an archive. Nothing is unpacked to disk."""
+    if path.endswith(_ARCHIVE_ENDINGS):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
+                    continue
+                packed = archive.extractfile(member)
+                if packed is not None:
+                    name = f"{path}:{member.name}"
+                    yield name, gzip.open(packed) if member.name.endswith(".gz") else packed  # type: ignore[misc]
+    elif path.endswith(".gz"):
+        with gzip.open(path) as compressed:
+            yield path, compressed  # type: ignore[misc]
+    else:
+        with open(path, "rb", buffering=0) as plain:
+            yield path, plain

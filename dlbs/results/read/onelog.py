@@ -1,0 +1,170 @@
+"""One log, from its bytes to a record: fast where all is well, line by line where it is not."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO, Any
+
+import orjson
+
+from dlbs.errors import LogError
+from dlbs.logs import parse_line
+from dlbs.results.read.findings import LONGEST, Finding
+
+__all__ = ["Record", "read_log"]
+
+Record = dict[str, Any]
+
+_FIRST_BLOCK = 256 << 10  # bytes that are read at first: most logs are smaller, and a large buffer costs time
+
+_BLOCK = 8 << 20  # bytes that are read at once after that
+
+_LONGEST = LONGEST
+
+
+def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | None:
+    """The record of a log; None if it holds no experiment.
+
+    Args:
+        name: What the log is called in findings, and in its record.
+        stream: Its bytes.
+        findings: Takes what is noticed.
+    """
+    record: Record = {}
+    noticed: list[Finding] = []
+    results: Counter[str] = Counter()
+    number = 0  # lines before the block
+    binary = False
+    for block in _blocks(stream):
+        if block.startswith(_TOO_LONG):
+            noticed.append(Finding("long", f"{name}:{number + 1}"))
+        if not binary and b"\0" in block:
+            binary = True
+            noticed.append(Finding("binary", f"{name}:{number + block.count(_END, 0, block.index(0)) + 1}"))
+        keys, values = _keys_and_values(block, name, number, noticed)
+        before = len(record)
+        record.update(zip(keys, values, strict=True))
+        if before or len(record) != len(keys):
+            results.update(key for key in keys if key.startswith("results."))
+        number += block.count(_END)
+    noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in results.items() if count > 1]
+    if not record:
+        findings += [*noticed, Finding("empty", name)]
+        return None
+    if name.endswith(".part"):
+        noticed.append(Finding("unfinished", name))
+        record["exp.status"] = "unfinished"
+    findings += noticed
+    record["exp.log_file"] = name  # where it lies now, not where it was written
+    return record
+
+
+_END = b"\n"
+
+_DROPPED = b"#"
+
+_TOO_LONG = b"# a value that is too long"
+
+_MAY_BE_VALUE = re.compile(rb"[ \t]*(?:_?$|__)")
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Blocks of whole lines; the last one may lack its line end.
+
+    Ordinary output is never gathered: of a long line that is no value only a mark is kept, so memory stays bounded.
+    """
+    block = stream.read(_FIRST_BLOCK)
+    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what some shells make of `>`
+        stream = io.BytesIO((block + stream.read()).decode("utf-16", "replace").encode())
+        block = stream.read(_FIRST_BLOCK)
+    block = block.removeprefix(codecs.BOM_UTF8)
+    carried = b""  # the beginning of a line whose end has not been read yet
+    while block:
+        end = block.rfind(_END) + 1
+        if end:
+            yield carried + block[:end] if carried else block[:end]
+            carried = block[end:]
+        elif not carried.startswith(_DROPPED):
+            carried += block
+        if not _MAY_BE_VALUE.match(carried):
+            carried = carried and _DROPPED if not carried.startswith(_TOO_LONG) else carried
+        elif len(carried) > _LONGEST:
+            carried = _TOO_LONG
+        block = stream.read(_BLOCK)
+    if carried:
+        yield carried
+
+
+def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
+    """What stands in a block of lines, before which there are `number` lines in the file."""
+    text = b"\n" + block
+    read = _all_at_once(text) if block.endswith(_END) else None
+    return _one_by_one(text, name, number, noticed) if read is None else read
+
+
+_RUNS = re.compile(rb"\n[ \t]*__[^\n]*(?:\n[ \t]*__[^\n]*)*")
+
+_ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
+
+
+def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
+    """Keys and values of lines that are all as they should be, by making one JSON list of them; None if they are not.
+
+    A JSON parser for each value would cost three times as much. A line that is not one key and one value makes the text invalid, or changes
+    the number of things in the list; then each line is looked at by itself.
+    """
+    lines = b"".join(_RUNS.findall(text))
+    if not lines:
+        return [], []
+    if b"\\" in lines and _ODD_KEY.search(lines):
+        return None
+    inside = lines.replace(b"__=", b'",')
+    listed = inside.replace(b"\n__", b',"')
+    count = len(inside) - len(listed)
+    if len(lines) - len(inside) != count:  # each replacement is one byte shorter, so this counts them
+        return None
+    try:
+        things = orjson.loads(b"[%b]" % listed[1:])
+        keys = things[::2]
+        joined = "".join(keys)
+        if len(things) != 2 * count or joined.split(None, 1) != [joined] or "" in keys:
+            return None
+    except (orjson.JSONDecodeError, TypeError):
+        return None
+    return keys, things[1::2]
+
+
+def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
+    """Keys and values of lines of which some are not as they should be, which is noticed."""
+    keys, values = [], []
+    at = 0
+    for found in _KEY_LINES.finditer(text):
+        number += text.count(_END, at, found.start() + 1)
+        at = found.start() + 1
+        where = f"{name}:{number}"
+        torn = found.end() == len(text)  # a line end follows any other line
+        try:
+            line = found[0].decode()
+        except UnicodeDecodeError:
+            line = found[0].decode("cp1252", "replace")
+            noticed.append(Finding("encoding", where))
+        try:
+            pair = parse_line(line[1:])
+        except LogError as error:
+            noticed.append(Finding("torn", where) if torn else Finding("broken", where, error.what))
+            continue
+        if pair is None:
+            continue
+        if torn and isinstance(pair[1], (int, float)):
+            noticed.append(Finding("torn", where))  # a number without its end is still a number, but another one
+            continue
+        keys.append(pair[0])
+        values.append(pair[1])
+    return keys, values
+
+
+_KEY_LINES = re.compile(rb"\n[ \t]*__[^\n]*")

@@ -1,0 +1,181 @@
+"""Records of experiments, one dictionary each: what they say of the outcome; reading and writing files of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from dlbs.errors import LogError
+from dlbs.files import write_atomically
+from dlbs.logs import STATUSES
+from dlbs.results.read.findings import Reading
+from dlbs.results.read.logfiles import read_logs
+from dlbs.results.read.onelog import Record
+
+__all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
+
+
+def status_of(record: Record) -> str:
+    """How the experiment ended: a status of the log protocol, or `unfinished`.
+
+    A log without a status, such as the plain output of `benchmarks.py`, is fine if it has a result.
+    """
+    status = record.get("exp.status")
+    if status in STATUSES or status == "unfinished":
+        return str(status)
+    return "ok" if "results.time" in record or "results.throughput" in record else "unfinished"
+
+
+def is_ok(record: Record) -> bool:
+    return status_of(record) == "ok"
+
+
+def number(record: Record, key: str) -> float | None:
+    """The value of a key if it is a finite number, else None."""
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
+    """Write records as JSON (`{"data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
+
+    JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns.
+
+    Args:
+        path: `.json`, `.csv`, either with `.gz` behind.
+        records: The experiments.
+        failed: Those that failed, if they are to be kept apart (JSON only); looked at after all records were taken.
+
+    Raises:
+        LogError: The format is not known, or has no room for a second list.
+        ConfigError: The file cannot be written.
+    """
+    if path is None:
+        stream = io.StringIO()
+        _write_json(stream, records, failed)
+        print(stream.getvalue(), end="")
+        return
+    kind = path.removesuffix(".gz")
+    if not kind.endswith((".json", ".csv")):
+        raise LogError("unknown format", where=path, hint="name the file .json, .json.gz, .csv or .csv.gz")
+    if kind.endswith(".csv") and failed is not None:
+        raise LogError("CSV has no room for a second list", where=path, hint="write .json, or keep failed experiments")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as out:
+        if kind.endswith(".csv"):
+            _write_csv(out, list(records))
+        else:
+            _write_json(out, records, failed)
+
+
+def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record] | None) -> None:
+    stream.write('{"data": [')
+    _write_list(stream, records)
+    if failed is not None:
+        stream.write('], "failed": [')
+        _write_list(stream, failed)
+    stream.write("]}\n")
+
+
+def _write_list(stream: IO[str], records: Iterable[Record]) -> None:
+    """One record a line: quick to write, and quick to search with other tools."""
+    between = "\n"
+    for record in records:
+        stream.write(between + json.dumps(record))
+        between = ",\n"
+    if between != "\n":
+        stream.write("\n")
+
+
+def _write_csv(stream: IO[str], records: list[Record]) -> None:
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.writer(stream)
+    writer.writerow(columns)
+    for record in records:
+        writer.writerow([_cell(record.get(name)) for name in columns])
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)
+
+
+def is_results_file(path: str) -> bool:
+    """Whether a path is named like a file that `write_records` writes."""
+    return path.removesuffix(".gz").endswith((".json", ".csv"))
+
+
+def load_records(
+    paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
+) -> list[Record]:
+    """Read records from results files (`.json`, `.json.gz`, `.csv`, `.csv.gz`) and from logs.
+
+    Args:
+        paths: Results files, and whatever `find_logs` takes.
+        reading: Takes what is noticed about logs.
+        jobs: Processes that read logs.
+        cached: As for `read_logs`.
+
+    Raises:
+        LogError: A file is missing, or a results file cannot be read or is of another form.
+    """
+    records: list[Record] = []
+    logs = []
+    for path in paths:
+        if is_results_file(path):
+            records += _load_results(path, path.removesuffix(".gz"))
+        else:
+            logs.append(path)
+    if logs:
+        records += read_logs(logs, reading, jobs=jobs, cached=cached)
+    return records
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[str]]:
+    with open(path, "rb") as raw:
+        binary: Any = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+        yield io.TextIOWrapper(binary, encoding="utf-8", newline="")
+
+
+def _load_results(path: str, kind: str) -> list[Record]:
+    try:
+        with _opened(path) as stream:
+            if kind.endswith(".csv"):
+                return [
+                    {name: _typed(value) for name, value in row.items() if name and value not in (None, "")}
+                    for row in csv.DictReader(stream)
+                ]
+            document = json.load(stream)
+    except FileNotFoundError:
+        raise LogError(
+            "no such file", where=path, hint="dlbs parse LOGS --output_file results.json writes one"
+        ) from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise LogError(f"cannot be read: {error}", where=path) from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise LogError(f"not JSON: {error}", where=f"{path}{line}") from None
+    lists = [document.get("data"), document.get("failed", [])] if isinstance(document, dict) else [document]
+    records = [record for items in lists if isinstance(items, list) for record in items if isinstance(record, dict)]
+    if not all(isinstance(items, list) for items in lists) or len(records) != sum(map(len, lists)):
+        raise LogError('no results: a list of experiments is expected, or {"data": [...]}', where=path)
+    return records
+
+
+def _typed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (json.JSONDecodeError, RecursionError):
+        return value

@@ -1,0 +1,108 @@
+"""Weak and strong scaling: throughput, batch time, speed-up and efficiency over the number of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from dlbs.config.declarations import Parameter
+from dlbs.results.grouping import groups, telling_names
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.tables.pivot import Cell, Table, cells_of, pivot, quantity, setting_of
+from dlbs.text import short_number
+
+__all__ = ["devices", "scaling_tables"]
+
+DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
+
+
+def scaling_tables(
+    records: Iterable[Record], declarations: Mapping[str, Parameter], kind: str, *, explain: bool = False
+) -> list[Table]:
+    """Throughput, batch time, speed-up and efficiency over the number of devices.
+
+    Weak scaling keeps the replica batch, strong scaling the effective batch. The speed-up is the throughput over that of the fewest devices
+    in the row, times their number; the efficiency is the speed-up over the number of devices.
+
+    Args:
+        records: Experiments, failed ones too.
+        declarations: Tell which parameters say what an experiment is.
+        kind: `weak` or `strong`.
+        explain: Add the formulas with their numbers.
+    """
+    kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
+    records = [{**record, DEVICES: devices(record)} for record in records]
+    follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
+    follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id", "pytorch.args"]
+    rows = ["exp.model", kept]
+    split = telling_names(records, declarations, given=[*rows, DEVICES], without=follows)
+    tables = []
+    for group in groups(records, split).values():
+        setting = setting_of(group[0], split, [*rows, *follows])
+        throughput, time = (
+            pivot(f"{quantity(key, group)}, {kind} scaling{setting}", group, rows, [DEVICES], cells_of(key))
+            for key in ("results.throughput", "results.time")
+        )
+        counts = sorted({record[DEVICES] for record in group})
+        speedup, efficiency = _speedup(throughput, counts, kind, setting)
+        made = [throughput, time, speedup, efficiency]
+        for table in made:
+            table.add_legend()
+        if len(counts) == 1:
+            speedup.legend.append(f"all experiments used {_devices(counts[0])}: there is nothing to compare")
+        if not explain:
+            for table in made:
+                table.formulas.clear()
+        tables += made
+    return tables
+
+
+def _speedup(throughput: Table, counts: Sequence[int], kind: str, setting: str) -> tuple[Table, Table]:
+    speedup = Table(f"Speed-up, {kind} scaling{setting}", throughput.names, throughput.rows, throughput.columns, [])
+    efficiency = Table(
+        f"Efficiency, %, {kind} scaling{setting}", throughput.names, throughput.rows, throughput.columns, []
+    )
+    bases = set()
+    for labels, cells in zip(throughput.rows, throughput.cells, strict=True):
+        base = next(
+            ((count, cell.value) for count, cell in zip(counts, cells, strict=True) if _is_number(cell.value)), None
+        )
+        ups, shares = [], []
+        for count, cell in zip(counts, cells, strict=True):
+            if not _is_number(cell.value) or base is None:
+                ups.append(cell)
+                shares.append(cell)
+                continue
+            up = cell.value / base[1] * base[0]
+            bases.add(base[0])
+            ups.append(Cell(up, runs=cell.runs, lost=cell.lost))
+            shares.append(Cell(100 * up / count, runs=cell.runs, lost=cell.lost))
+            ratio = f"{short_number(cell.value)} / {short_number(base[1])}"
+            name = ", ".join(labels)
+            speedup.formulas.append(f"{name}, {_devices(count)}: speed-up = {ratio} × {base[0]} = {short_number(up)}")
+            efficiency.formulas.append(
+                f"{name}, {_devices(count)}: efficiency = {short_number(up)} / {count} = {short_number(100 * up / count)} %"
+            )
+        speedup.cells.append(ups)
+        efficiency.cells.append(shares)
+    for base_count in sorted(bases - {1}):
+        speedup.legend.append(f"where {base_count} devices are the fewest, they count as a speed-up of {base_count}")
+    return speedup, efficiency
+
+
+def devices(record: Record) -> int:
+    """GPUs that an experiment used; on CPUs, its replicas."""
+    for name in ("exp.num_gpus", "exp.num_replicas"):
+        count = number(record, name)
+        if count:
+            return int(count)
+    return 1
+
+
+def _devices(count: int) -> str:
+    return f"{count} device{'s' if count != 1 else ''}"
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, float) and value > 0

@@ -1,0 +1,191 @@
+"""Scores: one number for each benchmark and one for all of them, the weighted geometric mean."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlbs.config.declarations import Parameter
+from dlbs.results.grouping import describe, groups, telling_names
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.results.tables.pivot import Cell, Table, ordered
+from dlbs.results.tables.scaling import devices
+from dlbs.text import short_number
+
+__all__ = ["Score", "score_table", "scores", "total_score"]
+
+_MEMORY = (
+    "results.memory_device_reserved",
+    "results.use.gpu_mem_peak",
+    "results.memory_host",
+    "results.use.mem_res_peak",
+)
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a benchmark achieved.
+
+    Attributes:
+        bench: What was run, in words.
+        fail: Runs that failed or ran out of time.
+        n: All runs that were not skipped.
+        ngpu: GPUs of a run; replicas on CPUs.
+        perf: Mean throughput of the runs that ended well, instances per second; 0 without any.
+        sem: Standard error of the mean, as a share of it; None if it cannot be told.
+        std: Standard deviation, as a share of the mean.
+        source: What the deviation is of: `runs` or `batches`.
+        peak_memory: Bytes; None if no run measured it.
+        weight: Weight in the total.
+    """
+
+    bench: str
+    fail: int
+    n: int
+    ngpu: int
+    perf: float
+    sem: float | None
+    std: float | None
+    source: str
+    peak_memory: float | None
+    weight: float
+
+    @property
+    def score(self) -> float:
+        """The throughput, times the share of runs that ended well."""
+        return self.perf * (self.n - self.fail) / self.n if self.n else 0.0
+
+
+def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Score]:
+    """The score of each benchmark: of the experiments that differ in nothing but `exp.repeat`. Skipped ones do not count."""
+    counted = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
+    names = ["exp.model", "exp.replica_batch"]
+    split = telling_names(counted, declarations, given=names, without=["exp.effective_batch"])
+    shown = ["exp.model", *split]
+    if any(len({record.get("exp.replica_batch") for record in found}) > 1 for found in groups(counted, shown).values()):
+        shown.append("exp.replica_batch")
+    keys = [*names, *split]
+    found = groups(counted, keys)
+    return [_score(describe(found[key][0], shown), found[key]) for key in ordered(found, keys)]
+
+
+def _score(bench: str, records: list[Record]) -> Score:
+    fine = [record for record in records if status_of(record) == "ok" and number(record, "results.throughput")]
+    values = [value for record in fine if (value := number(record, "results.throughput")) is not None]
+    perf = statistics.fmean(values) if values else 0.0
+    sem = std = None
+    source = ""
+    if len(values) > 1:
+        source = "runs"
+        std = statistics.stdev(values) / perf
+        sem = std / math.sqrt(len(values))
+    elif values and isinstance(times := fine[0].get("results.time_data"), list) and len(times) > 1:
+        mean, deviation = number(fine[0], "results.time"), number(fine[0], "results.time_std")
+        if mean and deviation is not None:
+            source = "batches"
+            std = deviation / mean
+            sem = std / math.sqrt(len(times))
+    return Score(
+        bench=bench,
+        fail=len(records) - len(fine),
+        n=len(records),
+        ngpu=max(map(devices, records)),
+        perf=perf,
+        sem=sem,
+        std=std,
+        source=source,
+        peak_memory=_peak_memory(records),
+        weight=next((value for record in records if (value := number(record, "exp.weight")) is not None), 1.0),
+    )
+
+
+def _peak_memory(records: list[Record]) -> float | None:
+    for key in _MEMORY:
+        found: list[Any] = []
+        for record in records:
+            value = record.get(key)
+            found += [value] if isinstance(value, (int, float)) else value if isinstance(value, list) else []
+        numbers = [float(value) for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        if numbers:
+            return max(numbers)
+    return None
+
+
+def total_score(scored: Iterable[Score]) -> float:
+    """The weighted geometric mean of the scores: exp(Σ weight · ln(score) / Σ weight); 0 as soon as one is 0.
+
+    The geometric mean, because benchmarks differ in what an instance is: twice the speed of any of them counts the same (Fleming and Wallace 1986).
+    """
+    weighted = [score for score in scored if score.weight > 0]
+    weights = math.fsum(score.weight for score in weighted)
+    if not weighted or any(score.score <= 0 for score in weighted):
+        return 0.0
+    return math.exp(math.fsum(score.weight * math.log(score.score) for score in weighted) / weights)
+
+
+_COLUMNS = ["fail", "n", "ngpu", "perf", "sem%", "std%", "peak_memory", "score", "weight"]
+
+
+def score_table(scored: list[Score], *, explain: bool = False) -> Table:
+    """The scores as a table, with the total in its legend."""
+    cells = [
+        [
+            Cell(score.fail),
+            Cell(score.n),
+            Cell(score.ngpu),
+            Cell(score.perf),
+            *(Cell("-") if share is None else Cell(100 * share) for share in (score.sem, score.std)),
+            Cell("-") if score.peak_memory is None else Cell(score.peak_memory / _MIB),
+            Cell(score.score),
+            Cell(score.weight),
+        ]
+        for score in scored
+    ]
+    table = Table(
+        "Scores: perf in instances/s, peak_memory in MiB",
+        ["bench"],
+        [[score.bench] for score in scored],
+        _COLUMNS,
+        cells,
+    )
+    total = total_score(scored)
+    weighted = [score for score in scored if score.weight > 0]
+    ran = [score for score in weighted if score.score > 0]
+    table.legend.append(f"score: {short_number(total)} (weighted geometric mean)")
+    failed = [score.bench for score in weighted if score.score <= 0]
+    if failed:
+        table.legend.append(f"no run ended well: {', '.join(failed)}")
+        if ran:
+            table.legend.append(f"score of the others: {short_number(total_score(ran))}")
+    if any(score.source == "batches" for score in scored):
+        table.legend.append("sem% and std% of a benchmark that ran once are those of its batch times")
+    table.add_legend()
+    if explain:
+        table.formulas += [line for score in scored for line in _explained(score)]
+        weights = " + ".join(f"{score.weight:g}" for score in ran)
+        logs = " + ".join(f"{score.weight:g}·ln({short_number(score.score)})" for score in ran)
+        if ran:
+            table.formulas.append(
+                f"score of those that ran = exp(({logs}) / ({weights})) = {short_number(total_score(ran))}"
+            )
+    return table
+
+
+def _explained(score: Score) -> list[str]:
+    good = score.n - score.fail
+    lines = [
+        f"{score.bench}: perf = mean throughput of {good} run{'s' if good != 1 else ''} = {short_number(score.perf)}"
+    ]
+    if score.std is not None and score.sem is not None and score.source == "runs":
+        spread = short_number(score.std * score.perf)
+        lines.append(f"{score.bench}: std% = 100 · {spread} / {short_number(score.perf)} = {100 * score.std:.3g}")
+        lines.append(f"{score.bench}: sem% = std% / √{good} = {100 * score.sem:.3g}")
+    score_text = f"{short_number(score.perf)} · ({score.n} - {score.fail}) / {score.n} = {short_number(score.score)}"
+    lines.append(f"{score.bench}: score = perf · (n - fail) / n = {score_text}")
+    return lines

@@ -1,0 +1,1 @@
+"""Running a plan: validation, the driver, policies, locks, progress, status."""

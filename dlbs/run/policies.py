@@ -1,0 +1,111 @@
+"""When a plan stops early, what is tried again, and what need not be tried."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlbs.errors import ConfigError
+from dlbs.executors.base import Outcome
+from dlbs.experiment import Experiment
+from dlbs.text import text
+
+__all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline"]
+
+OUT_OF_MEMORY = 3  # exit code of benchmarks that say that memory was not enough
+
+_LONGEST_PAUSE = 60.0
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """How a run deals with failures and time.
+
+    Attributes:
+        retries: How often an experiment that failed is tried again.
+        max_failures: After so many failed experiments no more are started; 0 for any number.
+        deadline: Moment of `time.monotonic()` at which what runs is stopped; None for none.
+    """
+
+    retries: int = 0
+    max_failures: int = 0
+    deadline: float | None = None
+
+    def pause(self, attempt: int) -> float:
+        """Seconds between attempt number `attempt` and the next one: 1, 2, 4, … at most 60."""
+        return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1))
+
+
+def parse_deadline(value: str) -> float:
+    """A moment of `time.monotonic()` of `90m`, `2h`, `3600`, `18:30` or `2026-11-30T18:30`.
+
+    Raises:
+        ConfigError: It is none of these, or in the past.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
+    if found:
+        return time.monotonic() + float(found[1]) * _UNITS[found[2] or "s"]
+    now = dt.datetime.now().astimezone()
+    try:
+        if re.fullmatch(r"\d{1,2}:\d{2}", value.strip()):
+            moment = dt.datetime.combine(now.date(), dt.time.fromisoformat(value.strip().zfill(5))).astimezone()
+            moment += dt.timedelta(days=moment <= now)
+        else:
+            moment = dt.datetime.fromisoformat(value.strip()).astimezone()
+    except ValueError:
+        raise ConfigError(
+            f"{value!r} is neither a duration nor a time",
+            where="--deadline",
+            hint="write 90m, 2h, 18:30 or 2026-11-30T18:30",
+        ) from None
+    if moment <= now:
+        raise ConfigError(f"{value} is in the past", where="--deadline")
+    return time.monotonic() + (moment - now).total_seconds()
+
+
+def out_of_memory(exit_code: Any, message: str) -> bool:
+    """Whether a failure was for lack of memory."""
+    return exit_code == OUT_OF_MEMORY or "out of memory" in message.lower()
+
+
+@dataclass(slots=True)
+class BatchLimits:
+    """The smallest batch that did not fit into memory, for each framework, device, model, phase and data type."""
+
+    _limits: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def learn(self, experiment: Experiment, outcome: Outcome) -> None:
+        """Take notice of how an experiment ended."""
+        if outcome.status == "failure" and out_of_memory(outcome.exit_code, outcome.message):
+            self._note(experiment)
+
+    def learn_from_log(self, experiment: Experiment, ending: Mapping[str, Any]) -> None:
+        """Take notice of how it ended in an earlier run."""
+        failed = ending.get("exp.status") == "failure"
+        if failed and out_of_memory(ending.get("exp.exit_code"), text(ending.get("exp.status_msg"))):
+            self._note(experiment)
+
+    def _note(self, experiment: Experiment) -> None:
+        batch = experiment.get("exp.replica_batch")
+        if isinstance(batch, int):
+            key = _key(experiment)
+            self._limits[key] = min(batch, self._limits.get(key, batch))
+
+    def reason_to_skip(self, experiment: Experiment) -> str:
+        """Why an experiment would not fit either; empty if it may."""
+        batch = experiment.get("exp.replica_batch")
+        limit = self._limits.get(_key(experiment))
+        if limit is None or not isinstance(batch, int) or batch <= limit or experiment.get("exp.ignore_past_errors"):
+            return ""
+        return f"a batch of {limit} did not fit into memory, so {batch} was not tried (exp.ignore_past_errors tries it)"
+
+
+def _key(experiment: Experiment) -> tuple[str, ...]:
+    names = ("framework", "device_type", "device_title", "model", "model_opts", "phase", "dtype")
+    return tuple(text(experiment.get(f"exp.{name}")) for name in names)

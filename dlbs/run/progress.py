@@ -1,0 +1,211 @@
+"""Show how far a plan is: a live bar in a terminal, plain lines elsewhere, a JSON file for programs.
+
+The display is drawn by the launcher's own thread, when an experiment begins or ends and every two seconds between: a thread that
+animates a bar ten times a second is a neighbour that the benchmark would feel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from dlbs.executors.base import Outcome
+from dlbs.experiment import Experiment, describe
+from dlbs.files import write_atomically
+from dlbs.text import duration, printable, short_number, text
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+__all__ = ["Progress"]
+
+_TICK_SECONDS = 2.0
+
+_MOST_LINES = 16  # experiments that are shown at a time
+
+
+@dataclass(slots=True)
+class _Running:
+    """An experiment under way: in words, where its log is, and since when (`time.monotonic()`)."""
+
+    words: str
+    log: Path
+    since: float
+
+
+class Progress:
+    """What a user sees while a plan runs.
+
+    Args:
+        file: A JSON file to keep up to date, for other programs.
+        quiet: Show nothing.
+        verbose: Off a terminal, say also when experiments begin.
+    """
+
+    def __init__(
+        self, *, file: str | os.PathLike[str] | None = None, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        self.file = None if file is None else Path(file)
+        self.quiet, self.verbose = quiet, verbose
+        self.counts: Counter[str] = Counter()
+        self.total = 0
+        self.tick_seconds: float | None = None
+        self._running: dict[str, _Running] = {}  # by log file
+        self._began = 0.0
+        self._ran = 0
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+            self.tick_seconds = _TICK_SECONDS
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.clear()
+        self._write_file(finished=True)
+        if self._live is not None:
+            self._live.stop()
+
+    def begin(self, total: int) -> None:
+        """There are `total` experiments."""
+        self.total = total
+        self._began = time.monotonic()
+        self._draw()
+        self._write_file()
+
+    def skipped(self, why: str) -> None:
+        """The next experiment need not run."""
+        self.counts[why] += 1
+
+    def started(self, experiment: Experiment, log: Path) -> None:
+        """An experiment begins."""
+        self._running[str(experiment["exp.log_file"])] = _Running(describe(experiment), log, time.monotonic())
+        if self.verbose:
+            self._say(f"[{self.done}/{self.total}] {describe(experiment)}: begins")
+        self._draw()
+        self._write_file()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self._draw()
+
+    def again(self, experiment: Experiment, outcome: Outcome, attempt: int) -> None:
+        """An experiment failed and will be tried again."""
+        self._running.pop(str(experiment["exp.log_file"]), None)
+        words = _outcome_text(experiment, outcome)
+        self._say(f"[{self.done}/{self.total}] {describe(experiment)}: attempt {attempt}: {words}; trying again")
+        self._draw()
+
+    def ended(self, experiment: Experiment, outcome: Outcome) -> None:
+        """An experiment has come to its end."""
+        self.counts[outcome.status] += 1
+        self._ran += self._running.pop(str(experiment["exp.log_file"]), None) is not None
+        self._say(f"[{self.done}/{self.total}] {describe(experiment)}: {_outcome_text(experiment, outcome)}")
+        self._draw()
+        self._write_file()
+
+    @property
+    def done(self) -> int:
+        """Experiments that need no more work."""
+        return sum(self.counts.values())
+
+    @property
+    def failed(self) -> int:
+        return self.counts["failure"] + self.counts["timeout"]
+
+    def seconds_left(self) -> float | None:
+        """An estimate from the rate so far; None before the first experiment ended."""
+        if not self._ran:
+            return None
+        return (time.monotonic() - self._began) / self._ran * (self.total - self.done)
+
+    def _say(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        elif not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        if self._live is None:
+            return
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        now = time.monotonic()
+        running = list(self._running.values())
+        lines = [
+            Text(
+                f"  {one.words}  {duration(now - one.since)}  {_last_line(one.log)}", no_wrap=True, overflow="ellipsis"
+            )
+            for one in running[:_MOST_LINES]
+        ]
+        if len(running) > _MOST_LINES:
+            lines.append(Text(f"  and {len(running) - _MOST_LINES} more"))
+        words = [f"{self.done}/{self.total}"]
+        if self.failed:
+            words.append(f"{self.failed} failed")
+        left = self.seconds_left()
+        if left is not None:
+            words.append(f"about {duration(left)} left")
+        total = Table.grid(padding=(0, 1))
+        total.add_row(ProgressBar(total=self.total, completed=self.done, width=24), " | ".join(words))
+        self._live.update(Group(*lines, total), refresh=True)
+
+    def _write_file(self, finished: bool = False) -> None:
+        if self.file is None:
+            return
+        left = self.seconds_left()
+        state = {
+            "total": self.total,
+            "done": self.done,
+            "failed": self.failed,
+            "left": self.total - self.done,
+            "statuses": dict(self.counts),
+            "current": [one.words for one in self._running.values()],
+            "seconds_left": None if left is None else round(left, 1),
+            "running": not finished,
+            "pid": os.getpid(),
+            "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        with write_atomically(self.file) as stream:
+            json.dump(state, stream, indent=1)
+            stream.write("\n")
+
+
+def _last_line(log: Path) -> str:
+    """The last line that an experiment under way has printed, without the values for programs."""
+    try:
+        with open(f"{log}.part", "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 1000))
+            lines = stream.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return printable(next((line.strip() for line in reversed(lines) if line.strip() and "__=" not in line), ""))
+
+
+def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
+    words = f"{outcome.status} in {duration(outcome.seconds)}"
+    throughput = outcome.results.get("results.throughput")
+    if outcome.status == "ok" and isinstance(throughput, (int, float)):
+        words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
+    if outcome.message:
+        words += f": {outcome.message}"
+    if outcome.status not in {"ok", "skipped"}:
+        words += f" (log: {text(experiment.get('exp.log_file'))})"
+    return printable(words)

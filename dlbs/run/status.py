@@ -1,0 +1,114 @@
+"""The state of a plan, derived from the files that it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlbs.errors import LogError
+from dlbs.experiment import Experiment
+from dlbs.files import write_atomically
+from dlbs.logs import STATUSES, last_values
+from dlbs.run.locks import LOCK_NAME, owner
+from dlbs.text import text
+
+__all__ = ["Census", "State", "read_states"]
+
+PLAN_NAME = ".dlbs.plan"
+
+
+@dataclass(slots=True)
+class Census:
+    """How many experiments a plan has and where their logs go.
+
+    Attributes:
+        count: Experiments.
+        directories: Absolute log directories of those that are to run.
+    """
+
+    count: int = 0
+    directories: set[Path] = field(default_factory=set)
+    _logs: list[str] = field(default_factory=list)
+
+    def add(self, experiment: Experiment) -> None:
+        """Take an experiment into account."""
+        self.count += 1
+        if experiment.get("exp.status") not in {"inactive", "simulate"}:
+            log = Path(str(experiment["exp.log_file"])).absolute()
+            self.directories.add(log.parent)
+            self._logs.append(str(log))
+
+    def write(self) -> None:
+        """Leave a list of the logs in each of their directories, so that `dlbs status` knows what is still to do.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        by_directory: dict[Path, list[str]] = {}
+        for log in self._logs:
+            path = Path(log)
+            by_directory.setdefault(path.parent, []).append(path.name)
+        for directory, names in by_directory.items():
+            with write_atomically(directory / PLAN_NAME) as stream:
+                stream.writelines(json.dumps(name) + "\n" for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One experiment.
+
+    Attributes:
+        log: Its log file, which need not be there yet.
+        status: ok, failure, timeout, skipped or cancelled; running; interrupted (it was under way when its run was killed); to do.
+        message: Why, in one line.
+    """
+
+    log: Path
+    status: str
+    message: str = ""
+
+
+def read_states(directory: Path) -> list[State]:
+    """The states of all experiments whose logs are, or will be, in a directory.
+
+    Raises:
+        LogError: There is no such directory, or it cannot be read.
+    """
+    try:
+        names = {path.name for path in directory.iterdir()}
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", where=str(directory)) from None
+    planned = _planned(directory / PLAN_NAME)
+    found = {name for name in names if name.endswith(".log")} | {
+        name.removesuffix(".part") for name in names if name.endswith(".part")
+    }
+    held = owner(directory) is not None
+    return [_state(directory / name, names, held) for name in sorted(found | set(planned))]
+
+
+def _state(log: Path, names: set[str], held: bool) -> State:
+    if f"{log.name}.part" in names:
+        return State(log, "running" if held else "interrupted")
+    if log.name not in names:
+        return State(log, "to do")
+    ending = last_values(log)
+    status = ending.get("exp.status")
+    if status not in STATUSES:
+        return State(log, "interrupted", "the log does not say how it ended")
+    return State(log, str(status), text(ending.get("exp.status_msg")))
+
+
+def _planned(path: Path) -> Iterator[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            name = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(name, str) and name == Path(name).name and name not in {LOCK_NAME, PLAN_NAME}:
+            yield name

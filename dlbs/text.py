@@ -1,0 +1,53 @@
+"""A value as text, and numbers and durations for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["duration", "printable", "short_number", "text"]
+
+
+def short_number(value: float) -> str:
+    """`12.35`, `1,234`: four digits are more than a benchmark repeats."""
+    if value == 0 or not abs(value) < 1e15:
+        return str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `2 min 5 s`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def printable(text: str) -> str:
+    """The text without control characters but line ends: a hostile name must not write control sequences to a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def text(value: Any) -> str:
+    """The text of a value, as it stands in other texts and on command lines.
+
+    Lists are joined by one space, booleans read `true` and `false` as in JSON, null is empty, dictionaries are JSON.
+    """
+    if value.__class__ is str:
+        return str(value)
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(text, value))
+    if isinstance(value, (set, frozenset)):
+        return " ".join(sorted(map(text, value)))
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    return str(value)

@@ -1,0 +1,173 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, RunDlbs
+
+VERBS = ["run", "build", "validate", "print-config", "explain", "help", "sysinfo", "parse", "report", "completion"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(dlbs: RunDlbs, verb: str) -> None:
+    done = dlbs(verb, "--help")
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert "dlbs " in done.stdout
+    assert "--log-level" in done.stdout
+
+
+def test_help_lists_the_verbs(dlbs: RunDlbs) -> None:
+    done = dlbs("--help")
+    for verb in VERBS:
+        assert verb in done.stdout
+    assert dlbs("help").stdout.split() == done.stdout.split()
+
+
+def test_help_and_build_import_nothing_heavy() -> None:
+    heavy = {"torch", "pandas", "numpy", "matplotlib", "docker", "rich", "jinja2"}
+    for arguments, allowed in ((["--help"], {"yaml"}), (["build"], {"yaml"})):
+        program = f"""
+import sys
+sys.argv = ['dlbs', *{arguments!r}]
+from dlbs.cli.main import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+found = sorted({{name.split('.')[0] for name in sys.modules}} & {heavy!r})
+print('IMPORTED', found)
+"""
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "IMPORTED []" in done.stdout, (arguments, allowed, done.stdout[-200:])
+
+
+@pytest.mark.parametrize("program", ["experimenter.py", "logparser.py", "report.py"])
+def test_programs_start_as_files_from_anywhere(tmp_path: Path, program: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "dlbs" / program), "--help"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("flag", ["--log-level", "--log_level"])
+def test_options_may_have_dashes_or_underscores(dlbs: RunDlbs, flag: str) -> None:
+    assert dlbs("build", flag, "debug").returncode == 0
+    assert dlbs("print_config").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "--dry-rum"], "--dry-run"),
+        (["run", "-Pexp.modle=a"], "did you mean 'exp.model'"),
+        (["run", "--config", "nope.yaml"], "nope.yaml: no such file"),
+        (["run", "--plan", "nope.json"], "no such plan"),
+        (["run", "-Pexp.model=${nope}"], "'nope' is neither a parameter"),
+        (["run", "-Pexp.model=$(open('x'))$"], "'open' is not allowed"),
+        (["explain", "exp.modle"], "did you mean 'exp.model'"),
+        (["help", "zzzzz"], "no parameter 'zzzzz'"),
+        (["build", "--plan", "/nope/plan.json"], "cannot be written"),
+    ],
+)
+def test_errors_are_one_line_with_exit_code_2(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = dlbs(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_write_no_control_sequences(dlbs: RunDlbs) -> None:
+    done = dlbs("run", "-Pexp.docker=false", '-Pexp.framework="a\\u001b[31mb"')
+    assert done.returncode == 2
+    assert "a?[31mb" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_debug_shows_the_traceback(dlbs: RunDlbs) -> None:
+    done = dlbs("run", "-Pexp.modle=a", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_help_of_parameters(dlbs: RunDlbs) -> None:
+    done = dlbs("help", "exp.phase")
+    assert "training, inference" in done.stdout.replace('"', "")
+    assert "exp.num_gpus" in dlbs("help", "exp.num_.*").stdout
+    assert "exp.num_warmup_batches" in dlbs("help", "auto-tuners").stdout
+    assert "resnet18" in dlbs("help", "--models").stdout
+    assert "pytorch" in dlbs("help", "--frameworks").stdout
+
+
+def test_explain(dlbs: RunDlbs) -> None:
+    lines = dlbs("explain", "exp.effective_batch", "-Pexp.gpus=0,1", "-Pexp.replica_batch=8").stdout.splitlines()
+    assert lines[0] == "exp.effective_batch = 16"
+    assert any("exp.replica_batch = 8  (set at -Pexp.replica_batch)" in line for line in lines)
+    assert any("config/base.yaml:" in line for line in lines)
+    assert "(environment variable)" in dlbs("explain", "pytorch.bench_path", "-Pexp.docker=false").stdout
+
+
+def test_print_config_can_be_read_again(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("print-config", "--json", "-Pexp.model=vgg16", "-Vexp.replica_batch=[1,2]", check=True)
+    (tmp_path / "merged.json").write_text(done.stdout)
+    plan = json.loads(dlbs("build", "--config", "merged.json", check=True).stdout)
+    assert [one["exp.replica_batch"] for one in plan] == [1, 2]
+    assert plan[0]["exp.model"] == "vgg16"
+    assert "# -Pexp.model" in dlbs("print-config", "-Pexp.model=vgg16").stdout
+
+
+def test_sysinfo(dlbs: RunDlbs) -> None:
+    facts = json.loads(dlbs("sysinfo", "--json", check=True).stdout)
+    assert facts["cpu.cores_usable"] >= 1
+    assert facts["memory.total_bytes"] > 0
+    assert "cpu.model" in dlbs("sysinfo").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(dlbs: RunDlbs, shell: str) -> None:
+    assert "_DLBS_COMPLETE" in dlbs("completion", shell).stdout
+
+
+def test_completion_knows_verbs_and_parameters(dlbs: RunDlbs) -> None:
+    def complete(words: str, count: int) -> str:
+        return dlbs(_DLBS_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(count)).stdout
+
+    assert "validate" in complete("dlbs va", 1)
+    assert "exp.model=" in complete("dlbs run -P exp.mo", 3)
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m dlbs build -Vexp.seed='{list(range(3000))}' | head -1",
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "["
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_packages_are_named() -> None:
+    program = "import sys; sys.modules['click'] = None; import runpy; runpy.run_path('dlbs/experimenter.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "dlbs needs the Python package 'click'" in done.stderr

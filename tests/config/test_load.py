@@ -1,0 +1,218 @@
+"""Configuration files and flags: merging, and errors that say where, what, and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.config import Config
+from dlbs.config.load import load_config, parse_value
+from dlbs.errors import ConfigError
+
+
+def load(tmp_path: Path, text: str = "", name: str = "c.yaml", **flags: Any) -> Config:
+    if not text:
+        return load_config(**flags)
+    path = tmp_path / name
+    path.write_text(text)
+    return load_config([path], **flags)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("alexnet", "alexnet"),
+        ("0,1", "0,1"),
+        ("0", 0),
+        ("", ""),
+        ("true", True),
+        ("1.5", 1.5),
+        ('"1"', "1"),
+        ("[1, 2]", [1, 2]),
+        ("[a,b]", "[a,b]"),
+        ("null", None),
+        ("a=b", "a=b"),
+        ("{'a'", "{'a'"),
+    ],
+)
+def test_parameter_values_are_json_or_text(given: str, expected: Any) -> None:
+    assert parse_value(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("[alexnet,resnet18]", ["alexnet", "resnet18"]),
+        ("[1,2,4]", [1, 2, 4]),
+        ('["a", 1, true]', ["a", 1, True]),
+        ("[a, 1, true]", ["a", 1, True]),
+        ("[]", []),
+        ("alexnet", "alexnet"),
+    ],
+)
+def test_variable_values_are_lists_of_json_or_bare_words(given: str, expected: Any) -> None:
+    assert parse_value(given, words=True) == expected
+
+
+def test_flags_win_over_files_and_later_files_over_earlier(tmp_path: Path) -> None:
+    for name, batch in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.yaml").write_text(f"parameters:\n  exp.replica_batch: {batch}\n  my.{name}: {batch}\n")
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    config = load_config(files)
+    assert config.settings["exp.replica_batch"].value == 2
+    assert config.settings["exp.replica_batch"].where == f"{files[1]}:2"
+    assert config.settings["my.a"].value == 1
+    config = load_config(files, parameters=["exp.replica_batch=3"])
+    assert config.settings["exp.replica_batch"].value == 3
+    assert config.settings["exp.replica_batch"].where == "-Pexp.replica_batch"
+
+
+def test_json_files_are_configurations_too(tmp_path: Path) -> None:
+    document = {"parameters": {"exp.model": "vgg16"}, "variables": {"exp.replica_batch": [1, 2]}}
+    config = load(tmp_path, json.dumps(document, indent=1), "c.json")
+    assert config.settings["exp.model"].value == "vgg16"
+    assert config.settings["exp.model"].where.endswith("c.json:3")
+    assert config.variables == {"exp.replica_batch": [1, 2]}
+
+
+def test_a_declaration_adds_to_what_is_known(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "parameters:\n  my.size: {val: 3, type: int, desc: How big., val_domain: [3, 4]}\n  exp.model: {desc: Other words.}\n",
+        parameters=["my.size=4"],
+    )
+    assert config.settings["my.size"].value == 4
+    assert config.declarations["my.size"].domain == (3, 4)
+    assert config.declarations["exp.model"].desc == "Other words."
+    assert config.declarations["exp.model"].type == "str"
+
+
+def test_a_mapping_without_declaration_keys_is_a_value(tmp_path: Path) -> None:
+    assert load(tmp_path, "parameters:\n  my.table: {a: 1}\n").settings["my.table"].value == {"a": 1}
+
+
+def test_discard_default_keeps_declarations(tmp_path: Path) -> None:
+    config = load(tmp_path, discard_default=True, parameters=["exp.model=m"])
+    assert list(config.settings) == ["exp.model"]
+    assert config.declarations["exp.replica_batch"].type == "int"
+
+
+def test_typed_variables_replace_those_of_files(tmp_path: Path) -> None:
+    text = 'variables:\n  "exp.model,exp.replica_batch": [[alexnet, 1], [vgg16, 2]]\n'
+    assert list(load(tmp_path, text).variables) == ["exp.model,exp.replica_batch"]
+    assert list(load(tmp_path, text, variables=["exp.model=[a]"]).variables) == ["exp.model"]
+
+
+ERRORS = [
+    # text of c.yaml, then what the message must have, besides the file name
+    ("parameterz: {}", [":1", "unknown key 'parameterz'", "did you mean 'parameters'"]),
+    ("parameters:\n  exp.modle: a", [":2", "unknown parameter 'exp.modle'", "did you mean 'exp.model'"]),
+    ("parameters:\n  exp.replica_batch: many", [":2", "exp.replica_batch must be of type int", '"many"']),
+    ("parameters:\n  a: 1\n  exp.phase: trainning", [":3", "exp.phase is", "did you mean 'training'"]),
+    ("parameters:\n  exp.gpus: 'a'", [":2", "does not match"]),
+    ("parameters:\n  my.x: {val: 1, typ: int}", [":2", "unknown key 'typ'", "did you mean 'type'"]),
+    ("parameters:\n  my.x: {val: 1, type: itn}", [":2", "unknown type 'itn'", "did you mean 'int'"]),
+    ("parameters:\n  my.x: {val: 1, val_domain: 1}", [":2", "val_domain of my.x must be a list"]),
+    ("parameters:\n  my.x: '${a'", [":2", "reference without its end"]),
+    ("parameters:\n  my.x: $(().__class__)$", [":2", "__class__"]),
+    ("parameters:\n  'my x': 1", [":2", "not a parameter name"]),
+    ("parameters:\n  exp.replica_batch: 0", [":2", "exp.replica_batch is 0", "does not match"]),
+    ("parameters:\n  exp.timeout: -1", [":2", "exp.timeout is -1"]),
+    ("parameters: [1]", [":1", "must be a mapping"]),
+    ("parameters:\n  a: 1\n  a: 2", [":3", "stands twice"]),
+    ("variables:\n  exp.model: []", [":2", "has no values"]),
+    ("variables:\n  exp.replica_batch: [1, x]", [":2", "must be of type int"]),
+    ('variables:\n  "exp.model,exp.replica_batch": [[a]]', [":2", "must be a list of 2"]),
+    ('variables:\n  exp.model: [a]\n  "exp.model,exp.seed": [[b, 1]]', [":3", "set the same parameter"]),
+    ("extensions:\n  - conditions: {}", [":2", "unknown key 'conditions'", "did you mean 'condition'"]),
+    ("extensions:\n  - condition: {exp.model: a}\n    cases: [1]", [":2", "each case must be a mapping"]),
+    (
+        "extensions:\n  - condition: {exp.model: a}\n    parameters: {exp.replica_batch: x}",
+        [":2", "must be of type int"],
+    ),
+    ("exclude: [1]", [":1", "must be a condition"]),
+    ("a: [", ["not YAML"]),
+    ("- a", ["must hold a mapping"]),
+    ("parameters:\n  a: &x [*x]", ["alias inside itself"]),
+    (
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+        ["aliases"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), ERRORS, ids=lambda value: value[:40] if isinstance(value, str) else "")
+def test_errors_name_file_and_line(tmp_path: Path, text: str, said: list[str]) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text)
+    message = str(raised.value)
+    assert "c.yaml" in message
+    for part in said:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"parameters": ["exp.modle=a"]}, ["-Pexp.modle", "did you mean 'exp.model'"]),
+        ({"parameters": ["exp.model"]}, ["-P", "not name=value"]),
+        ({"parameters": ["exp.replica_batch=x"]}, ["-Pexp.replica_batch", "of type int"]),
+        ({"variables": ["exp.replica_batch=[1,x]"]}, ["-Vexp.replica_batch", "of type int"]),
+        ({"variables": ["exp.model=[]"]}, ["-Vexp.model", "no values"]),
+        ({"extensions": ["{"]}, ["-E", "not JSON"]),
+        ({"extensions": ["1"]}, ["-E", "must be a mapping"]),
+        ({"files": ["nope.yaml"]}, ["nope.yaml", "no such file"]),
+        ({"files": ["config.txt"]}, ["config.txt"]),
+    ],
+)
+def test_errors_name_the_flag(flags: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(**flags)
+    for part in said:
+        assert part in str(raised.value)
+
+
+def test_broken_json_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"c\.json:2: not JSON"):
+        load(tmp_path, '{\n"a" 1}', "c.json")
+    with pytest.raises(ConfigError, match=r"c\.json:3: key 'a' stands twice"):
+        load(tmp_path, '{"parameters": {\n"a": 1,\n"a": 2}}', "c.json")
+
+
+def test_every_shipped_parameter_is_declared_and_described() -> None:
+    config = load_config()
+    for name in config.settings:
+        assert config.declarations[name].desc, name
+        assert config.declarations[name].type != "any" or name in {
+            "pytorch.env",
+            "pack.env",
+            "train.env",
+            "exp.num_warmup_batches",
+        }
+    assert set(config.settings) == set(config.declarations)
+
+
+REFERENCE = [
+    "cudnn_benchmark",
+    "cudnn_fastest",
+    "docker_image",
+    "args",
+    "bench_path",
+    "data_backend",
+    "data_dir",
+    "data_shuffle",
+    "docker_args",
+    "env",
+    "host_libpath",
+    "host_python_path",
+    "launcher",
+    "num_loader_threads",
+]
+
+
+def test_every_parameter_of_the_reference_is_there() -> None:
+    assert {f"pytorch.{name}" for name in REFERENCE} <= set(load_config().settings)

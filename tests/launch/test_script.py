@@ -1,0 +1,199 @@
+"""Launchers: scripts that a shell runs as meant, whatever is in the values."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.errors import DlbsError, LaunchError
+from dlbs.launch.script import environment, make_launcher
+from dlbs.logs import parse_line
+from dlbs.machine.resources import gpu_ids
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+
+HOSTILE = [
+    "'",
+    '"',
+    "$(touch pwned)",
+    "`touch pwned`",
+    "; touch pwned",
+    "a\ntouch pwned",
+    "\\",
+    "é",
+    "-n",
+    "*",
+    "END_OF_PARAMETERS",
+    "",
+]
+
+
+def experiment(**parameters: Any) -> dict[str, Any]:
+    config = load_config(parameters=["exp.framework=dummy", "exp.docker=false", "exp.gpus="])
+    raw = next(build(config))
+    raw["exp.gpus"] = ""
+    return processor_for(config).resolve({**raw, **parameters})
+
+
+def run(one: dict[str, Any], directory: Path) -> tuple[dict[str, Any], str]:
+    script = make_launcher(one, directory)
+    path = directory / "run.sh"
+    path.write_text(script.source)
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=False, cwd="/")
+    pairs = [parse_line(line) for line in done.stdout.splitlines()]
+    return dict(pair for pair in pairs if pair), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_values_reach_the_log_unchanged_and_run_nothing(tmp_path: Path, value: str) -> None:
+    values, _ = run(experiment(**{"my.text": value.replace("$(", "\\$(")}), tmp_path)
+    assert values["my.text"] == value
+    assert values["exp.status"] == "ok"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.sh"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_templates_cannot_forget_to_quote(tmp_path: Path, value: str) -> None:
+    (tmp_path / "t.sh").write_text(
+        '{% extends "base.sh" %}{% block benchmark %}printf "%s|" {{ my.text }} {{ my.text | sh }} {{ my.list | words }}\n{% endblock %}'
+    )
+    one = experiment(**{"my.text": value.replace("$(", "\\$("), "my.list": [value.replace("$(", "\\$("), "", "x"]})
+    _, output = run({**one, "dummy.launcher": str(tmp_path / "t.sh")}, tmp_path)
+    words = [value, value, *([value] if value else []), "x"]
+    assert "".join(f"{word}|" for word in words) in output
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_nul_cannot_be_handed_to_a_program(tmp_path: Path) -> None:
+    (tmp_path / "t.sh").write_text("echo {{ my.text }}")
+    with pytest.raises(LaunchError, match="NUL"):
+        make_launcher({**experiment(), "my.text": "a\0b", "dummy.launcher": str(tmp_path / "t.sh")})
+
+
+def test_an_executable_gets_every_parameter_as_an_option(tmp_path: Path) -> None:
+    program = tmp_path / "bench.py"
+    program.write_text(
+        "#!/usr/bin/env python3\nimport sys, json\nprint('__results.argv__=', json.dumps(sys.argv[1:]))\n"
+    )
+    program.chmod(0o755)
+    values, _ = run(experiment(**{"dummy.launcher": str(program), "my.empty": "", "my.space": "a b"}), tmp_path)
+    argv = values["results.argv"]
+    options = dict(zip(argv[::2], argv[1::2], strict=True))
+    assert options["--exp_model"] == "alexnet"
+    assert options["--exp_replica_batch"] == "16"
+    assert options["--exp_docker"] == "false"
+    assert options["--my_empty"] == ""
+    assert options["--my_space"] == "a b"
+
+
+def test_the_exit_code_is_that_of_the_benchmark(tmp_path: Path) -> None:
+    values, _ = run(experiment(**{"dummy.exit_code": 3}), tmp_path)
+    assert values["exp.exit_code"] == 3
+    assert values["exp.status"] == "failure"
+
+
+def test_environment() -> None:
+    one = experiment(
+        **{
+            "dummy.env": "export A=1; export B='x y' C=$HOME",
+            "runtime.env.OMP_NUM_THREADS": 2,
+            "exp.gpus": "0:1,3",
+            "runtime.cuda_cache": "/cache",
+            "runtime.malloc": "system",
+        }
+    )
+    assert dict(environment(one)) == {
+        "A": "1",
+        "B": "x y",
+        "C": "$HOME",
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "0,1,3",
+        "CUDA_CACHE_PATH": "/cache",
+    }
+
+
+def test_environment_of_a_mapping_and_the_allocator() -> None:
+    found = dict(environment(experiment(**{"dummy.env": {"A": 1}})))
+    assert found["A"] == "1"
+    assert "MALLOC_TRIM_THRESHOLD_" in found
+    assert found["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("bad", ["touch pwned", "export 1A=2", "A='"])
+def test_an_environment_cannot_run_commands(bad: str) -> None:
+    with pytest.raises(LaunchError, match=r"dummy\.env"):
+        environment(experiment(**{"dummy.env": bad}))
+
+
+def test_variable_names_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="environment variable"):
+        make_launcher(experiment(**{"runtime.env.A;touch": "1"}))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "ids"), [("", []), ("0", [0]), ("0,2", [0, 2]), ("0:1,2:3", [0, 1, 2, 3]), ("0 1", [0, 1])]
+)
+def test_gpu_ids(gpus: str, ids: list[int]) -> None:
+    assert gpu_ids(gpus) == ids
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("echo {{ exp.nothing }}", "exp.nothing"),
+        ("echo {{ nothing }}", "nothing"),
+        ("{% if %}", "t.sh:1"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ exp.__class__ }}", "unsafe"),
+        ("{% include '/etc/passwd' %}", "passwd"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+    ],
+)
+def test_bad_templates_are_clear_errors(tmp_path: Path, template: str, said: str) -> None:
+    (tmp_path / "t.sh").write_text(template)
+    with pytest.raises(DlbsError) as raised:
+        make_launcher({**experiment(), "dummy.launcher": str(tmp_path / "t.sh")})
+    assert said in str(raised.value)
+
+
+def test_a_missing_launcher(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="no launcher"):
+        make_launcher({**experiment(), "exp.framework": "nope"})
+
+
+def pytorch(**parameters: Any) -> str:
+    config = load_config(parameters=["exp.docker=false"])
+    raw = next(build(config))
+    return make_launcher(processor_for(config).resolve({**raw, "exp.gpus": "", **parameters})).source
+
+
+def test_pytorch_on_bare_metal() -> None:
+    source = pytorch(**{"runtime.launcher": "nice -n 5", "pytorch.host_python_path": "/opt/py"})
+    line = next(line for line in source.splitlines() if "benchmarks.py" in line and not line.startswith("__"))
+    assert line.startswith("nice -n 5 ")
+    assert " --model=alexnet --forward_only=false --batch_size=16 " in line
+    assert "--data_dir" not in line
+    assert "export PYTHONPATH=" in source
+    assert ":/opt/py" in source
+
+
+def test_pytorch_in_docker() -> None:
+    source = pytorch(
+        **{"exp.docker": True, "exp.gpus": "0,1", "pytorch.data_dir": "/data/x y", "exp.docker_args": "-e A=1"}
+    )
+    assert "docker run --rm --name dlbs-" in source
+    assert """--gpus '"device=0,1"'""" in source
+    assert "'--volume=/data/x y:/workspace/data:ro'" in source
+    assert "-e A=1 \\" in source
+    assert "--data_dir=/workspace/data" in source
+    assert "dlbs/pytorch:gpu \\" in source
+
+
+def test_parameters_are_logged_as_json() -> None:
+    source = pytorch(**{"exp.model_opts": {"depth": 3}})
+    assert f"__exp.model_opts__= {json.dumps({'depth': 3})}" in source

@@ -1,0 +1,150 @@
+"""Plots: what is in them is read from the figures themselves; files are whole or not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.errors import LogError
+from dlbs.results.plots import KINDS, Options, draw, save, svg
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
+
+Records = list[dict[str, Any]]
+
+
+def drawn(kind: str, records: Records, **options: Any) -> Any:
+    return draw(kind, records, load_config().declarations, Options(**options))
+
+
+def sweep(**more: Any) -> Records:
+    return [
+        make_record(model, batch, time=5 + batch * factor, repeat=repeat, results__flops=1e12, results__flops_per_batch=1e10,
+                    results__bytes_per_batch=1e8 * batch, results__mfu=0.1, **more)
+        for model, factor in (("a", 1), ("b", 2)) for batch in (1, 2, 16) for repeat in (1, 2, 3)
+    ]  # fmt: skip
+
+
+def test_throughput_has_a_line_for_each_model_over_a_binary_axis() -> None:
+    (axes,) = drawn("throughput", sweep()).axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylabel() == "throughput, images/s"
+    assert axes.get_xlabel() == "replica batch, instances"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "16"]
+    assert axes.get_legend_handles_labels()[1] == ["a", "b"]
+    xs = axes.containers[0].lines[0].get_xdata()
+    assert list(xs) == [1, 2, 16]
+
+
+def test_a_wide_range_gets_a_logarithmic_axis() -> None:
+    records = [make_record(model, 1, time=time) for model, time in (("slow", 1000.0), ("fast", 1.0))]
+    assert drawn("bars", records).axes[0].get_yscale() == "log"
+    assert drawn("bars", records, log_scale=False).axes[0].get_yscale() == "linear"
+
+
+def test_scaling_has_the_ideal_line() -> None:
+    records = [make_record("a", 8, gpus=gpus, time=10.0) for gpus in (1, 2, 4)]
+    (axes,) = drawn("weak", records).axes
+    ideal = next(line for line in axes.lines if line.get_label() == "ideal")
+    assert list(ideal.get_xdata()) == list(ideal.get_ydata()) == [1, 2, 4]
+    strong = [make_record("a", 16 // gpus, gpus=gpus, time=10.0 / gpus) for gpus in (1, 2, 4)]
+    assert "effective batch fixed" in drawn("strong", strong).axes[0].get_title()
+
+
+def test_bars_stand_beside_each_other_in_order() -> None:
+    (axes,) = drawn("bars", sweep()).axes
+    assert axes.get_legend_handles_labels()[1] == ["batch 1", "batch 2", "batch 16"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b"]
+    assert len(axes.patches) == 6
+
+
+def test_a_series_shows_warm_up_outliers_and_what_was_watched() -> None:
+    record = make_record(results__time_warmup_data=[30.0, 20.0], results__time_data_start=5.0)
+    record["results.time_data"][30] = 99.0
+    assert len(drawn("series", [record]).axes) == 1
+    record |= {"results.use.time": [5.0, 5.1, 5.2], "results.use.cpu": [1, 2, 3]}
+    first, second = drawn("series", [record]).axes
+    assert {"batch", "running median", "warm-up", "outlier"} <= set(first.get_legend_handles_labels()[1])
+    assert second.get_ylabel().startswith("processor time")
+
+
+def test_a_heat_map_says_why_a_cell_is_empty() -> None:
+    figure = drawn("heatmap", [*sweep(), make_record("b", 64, status="failure")])
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert "failure" in words
+    assert "-" in words
+    assert len(words) == 8
+
+
+def test_a_roofline_has_its_roof_where_it_is_known() -> None:
+    (axes,) = drawn("roofline", sweep(), peak_bandwidth=100.0).axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert any("peak: 10.00 TFLOP/s" in text.get_text() for text in axes.texts)
+    assert "memory: 100.0 GB/s" in axes.get_legend_handles_labels()[1]
+    (axes,) = drawn("roofline", sweep(), peak_tflops=20.0).axes
+    assert any("peak: 20.00 TFLOP/s" in text.get_text() for text in axes.texts)
+
+
+def test_experiments_without_a_value_are_counted() -> None:
+    (axes,) = drawn("throughput", [*sweep(), make_record("c", status="failure")]).axes
+    assert any("1 of 19 experiments have no value" in text.get_text() for text in axes.texts)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_hostile_names_are_texts(kind: str) -> None:
+    name = r"$\frac{1}{0}$ <script>&\x1b"
+    records = [
+        make_record(name, 8, gpus=gpus, results__flops=1e9, results__flops_per_batch=1e9, results__bytes_per_batch=1e6)
+        for gpus in (1, 2)
+    ]
+    words = svg(drawn(kind, records[:1] if kind == "series" else records))
+    assert "<script>" not in words
+    assert r"$\frac{1}{0}$ &lt;script&gt;&amp;" in words
+
+
+def test_the_same_results_are_the_same_file() -> None:
+    assert svg(drawn("throughput", sweep())) == svg(drawn("throughput", sweep()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "records", "said"),
+    [
+        ("throughput", [make_record(status="failure")], "has results.throughput"),
+        ("roofline", [make_record()], "counted its operations"),
+        ("series", [make_record(), make_record()], "2 experiments are too many"),
+        ("weak", [make_record(status="failure")], "has results.throughput"),
+        ("throughput", [make_record(f"m{n}") for n in range(30)], "30 lines are too many"),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_clear_error(kind: str, records: Records, said: str) -> None:
+    with pytest.raises(LogError, match=said):
+        drawn(kind, records)
+
+
+def test_files(tmp_path: Path) -> None:
+    figure = drawn("throughput", sweep())
+    save(figure, str(tmp_path / "new" / "a.png"))
+    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+    save(figure, str(tmp_path / "a.svg"))
+    assert re.search(r"<svg[^>]*viewBox", (tmp_path / "a.svg").read_text())
+    with pytest.raises(LogError, match="unknown kind of picture"):
+        save(figure, str(tmp_path / "a.pdf"))
+    with pytest.raises(LogError, match="cannot be written"):
+        save(figure, "/proc/nope/a.png")
+
+
+@pytest.mark.integration
+def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "logs", sweep())
+    for kind in ("throughput", "bars", "heatmap"):
+        done = dlbs("plot", "logs", "--type", kind, "-o", f"{kind}.png", "--title", "Ours")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"{kind}.png").stat().st_size > 5000
+    done = dlbs("plot", "logs", "-o", "x.gif")
+    assert done.returncode == 2
+    assert "x.gif: unknown kind of picture" in done.stderr

@@ -1,0 +1,243 @@
+"""Logs in, results out: nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.errors import LogError
+from dlbs.logs import last_values, parameter_line, parse_line
+from dlbs.results.read.findings import Reading
+from dlbs.results.read.logfiles import find_logs
+from dlbs.results.read.logfiles import read_logs as stream_logs
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.query import compile_query
+from dlbs.results.read.records import load_records, status_of
+from tests.conftest import RunDlbs
+
+
+def read_logs(*paths: Path | str, **options: Any) -> tuple[list[Record], Reading]:
+    reading = Reading()
+    return list(stream_logs(map(str, paths), reading, **{"cached": False, **options})), reading
+
+
+def write_log(path: Path, **values: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["ordinary output", *(parameter_line(key.replace("__", "."), value) for key, value in values.items())]
+    text = "\n".join(lines) + "\n"
+    if path.suffix == ".gz":
+        with gzip.open(path, "wt") as stream:
+            stream.write(text)
+    else:
+        path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('__exp.model__= "alexnet"', ("exp.model", "alexnet")),
+        ("__results.time__=1.5", ("results.time", 1.5)),
+        ("  \t__a__ \t= [1, 2]  ", ("a", [1, 2])),
+        ("__a_b.c__= null", ("a_b.c", None)),
+        ("__a__b__= 1", ("a__b", 1)),
+        ("x __a__= 1", None),
+        ("__a__ 1", None),
+        ("__a = 1", None),
+        ("", None),
+    ],
+)
+def test_line(line: str, expected: Any) -> None:
+    assert parse_line(line) == expected
+
+
+@pytest.mark.parametrize("line", ["__a__= ", "__a__= alexnet", "__a__= [1", "__a__= 1 2", "__a__= " + "[" * 100_000])
+def test_broken_line(line: str) -> None:
+    with pytest.raises(LogError, match="'a' is not JSON"):
+        parse_line(line)
+
+
+def test_lines_are_ascii_and_single() -> None:
+    line = parameter_line("k", "é\n\u2028\"'")
+    assert line.isascii()
+    assert "\n" not in line
+    assert parse_line(line) == ("k", "é\n\u2028\"'")
+
+
+def test_the_last_line_of_a_key_wins(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("__a__= 1\n__a__= 2\r\n")
+    assert read_logs(log)[0][0]["a"] == 2
+    assert last_values(log) == {"a": 2}
+
+
+def test_files_directories_globs_and_archives(tmp_path: Path) -> None:
+    write_log(tmp_path / "d" / "a.log", n=1)
+    write_log(tmp_path / "d" / "sub" / "b.log", n=2)
+    write_log(tmp_path / "d" / "c.log.gz", n=3)
+    write_log(tmp_path / "d" / "ignored.txt", n=9)
+    write_log(tmp_path / "e" / "in.log", n=4)
+    write_log(tmp_path / "e" / "in.log.gz", n=5)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "e", arcname="deep/e")
+
+    def numbers(*paths: Path | str) -> list[int]:
+        return sorted(record["n"] for record in read_logs(*paths)[0])
+
+    assert numbers(tmp_path / "d") == [1, 2, 3]
+    assert numbers(tmp_path / "d" / "*.log") == [1]
+    assert numbers(tmp_path / "d" / "**" / "*.log") == [1, 2]
+    assert numbers(tmp_path / "d" / "c.log.gz", tmp_path / "x.tar.gz") == [3, 4, 5]
+    assert numbers(tmp_path / "d" / "a.log", tmp_path / "d") == [1, 2, 3]
+    assert numbers(tmp_path / "d" / "ignored.txt") == [9]
+
+
+def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="no such file"):
+        find_logs([str(tmp_path / "nope*.log")])
+    with pytest.raises(LogError, match="no log files"):
+        find_logs([str(tmp_path)])
+
+
+def test_broken_files_are_clear_errors(tmp_path: Path) -> None:
+    for name in ("a.log.gz", "a.tar.gz"):
+        (tmp_path / name).write_bytes(b"not compressed")
+        records, reading = read_logs(tmp_path / name)
+        assert not records
+        assert [finding.kind for finding in reading.errors] == ["unreadable"]
+
+
+def test_binary_rubbish_is_ordinary_output(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(bytes(range(256)) * 10 + b"\n__a__= 1\n\xff\xfe__b__= 2\n")
+    assert read_logs(log)[0][0]["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "status"),
+    [
+        ({"exp__status": "ok"}, "a.log", "ok"),
+        ({"exp__status": "failure"}, "a.log", "failure"),
+        ({"exp__status": ""}, "a.log", "unfinished"),
+        ({"exp__status": "ok"}, "a.log.part", "unfinished"),
+        ({"results__time": 1}, "a.log", "ok"),
+        ({"exp__model": "a"}, "a.log", "unfinished"),
+    ],
+)
+def test_status(tmp_path: Path, values: dict[str, Any], name: str, status: str) -> None:
+    log = write_log(tmp_path / name, **values)
+    assert status_of(read_logs(log)[0][0]) == status
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    write_log(tmp_path / "logs" / "1.log", exp__model="alexnet", exp__status="ok", results__time=5.0)
+    write_log(tmp_path / "logs" / "2.log", exp__model="vgg16", exp__status="ok", results__time=50.0)
+    write_log(tmp_path / "logs" / "3.log", exp__model="alexnet", exp__status="failure")
+    return tmp_path
+
+
+def models(path: Path, key: str = "data") -> list[str]:
+    return [record["exp.model"] for record in json.loads(path.read_text())[key]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], ["alexnet", "vgg16", "alexnet"]),
+        (["--failed_benchmarks", "discard"], ["alexnet", "vgg16"]),
+        (["--failed-benchmarks=keep_separately"], ["alexnet", "vgg16"]),
+        (["--filter_params", "results.time"], ["alexnet", "vgg16"]),
+        (["--filter_query", '{"exp.model": "alex.*"}'], ["alexnet", "alexnet"]),
+        (["--filter_query", "${results.time} < 10"], ["alexnet"]),
+        (["--filter_query", "'${exp.model}' == 'vgg16'"], ["vgg16"]),
+    ],
+)
+def test_selection(dlbs: RunDlbs, three: Path, flags: list[str], expected: list[str]) -> None:
+    done = dlbs("parse", "logs", "--output_file", "out/r.json", *flags)
+    assert done.returncode == 0, done.stderr
+    assert models(three / "out" / "r.json") == expected
+    assert "experiment" in done.stderr
+    if "--failed-benchmarks=keep_separately" in flags:
+        assert models(three / "out" / "r.json", "failed") == ["alexnet"]
+
+
+def test_failed_experiments_are_counted(dlbs: RunDlbs, three: Path) -> None:
+    done = dlbs("parse", "logs", "--failed_benchmarks=discard")
+    assert "1 failure, 2 ok" in done.stderr
+    assert "the 1 that did not end well were discarded" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.csv", "r.csv.gz"])
+def test_formats_come_back_as_they_were(dlbs: RunDlbs, three: Path, name: str) -> None:
+    parameters = "exp.model,results.time"
+    dlbs("parse", "logs", "--output_file", name, "--output_params", parameters, check=True)
+    assert load_records([str(three / name)]) == [
+        {"exp.model": "alexnet", "results.time": 5.0},
+        {"exp.model": "vgg16", "results.time": 50.0},
+        {"exp.model": "alexnet"},
+    ]
+
+
+def test_csv_has_a_column_for_every_key(dlbs: RunDlbs, three: Path) -> None:
+    dlbs("parse", "logs", "--output_file", "r.csv", check=True)
+    with (three / "r.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["results.time"] for row in rows] == ["5.0", "50.0", ""]
+
+
+def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlbs: RunDlbs, three: Path) -> None:
+    with (three / "logs" / "2.log").open("a") as log:
+        log.write("__results.time__= nan ms\n")
+    done = dlbs("parse", "logs", "--output_file", "r.json")
+    assert done.returncode == 2
+    assert "logs/2.log:5" in done.stderr
+    assert not (three / "r.json").exists()
+    done = dlbs("parse", "logs", "--output_file", "r.json", "--ignore_errors")
+    assert done.returncode == 0
+    assert "logs/2.log:5" in done.stderr
+    assert len(models(three / "r.json")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nope.log"], "nope.log: no such file"),
+        (["logs", "--output_file", "r.xml"], "unknown format"),
+        (["logs", "--output_file", "r.csv", "--failed_benchmarks", "keep_separately"], "CSV has no room"),
+        (["logs", "--filter_query", "{"], "not JSON"),
+        (["logs", "--filter_query", "1 +"], "--filter_query"),
+        (["logs", "--filter_query", "True"], "refers to no parameter"),
+        (["logs", "--filter_query", "().__class__"], "not allowed"),
+        (["logs", "--filter_query", '{"exp.model": "("}'], "bad regular expression"),
+        (["logs", "--filter_query", '{"exp.model": {}}'], "must be a number"),
+        (["logs", "--filter_query", "'${exp.model}' + 1 > 2"], "TypeError"),
+        (["logs", "--no_such"], "No such option"),
+    ],
+)
+def test_bad_input(dlbs: RunDlbs, three: Path, arguments: list[str], said: str) -> None:
+    done = dlbs("parse", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(three.glob("r.*"))
+
+
+def test_queries_never_paste_values() -> None:
+    fits = compile_query("'${exp.model}' == 'x'")
+    assert not fits({"exp.model": "' == '' or '"})
+    assert not fits({"exp.model": "${exp.model}"})
+    assert fits({"exp.model": "x"})
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"data": 1}', "1", "{", '{"data": [{}, 1]}'])
+def test_malformed_results(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(LogError, match=r"r\.json"):
+        load_records([str(tmp_path / "r.json")])

@@ -1,0 +1,198 @@
+"""Comparisons: what is matched, what is said of it, and how often noise is taken for a change."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.results.statistics.compare import Comparison, comparison_table, summary
+from dlbs.results.statistics.compare import compare as compare_with
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
+
+Records = list[dict[str, Any]]
+
+
+def compare(a: Records, b: Records, **options: Any) -> Comparison:
+    return compare_with(a, b, load_config().declarations, **options)
+
+
+def repeats(count: int = 5, **options: Any) -> Records:
+    return [make_record(**{"time": 10 + 0.05 * (n % 3), **options}, repeat=n + 1) for n in range(count)]
+
+
+def verdicts(a: Records, b: Records, **options: Any) -> dict[str, str]:
+    return {match.label: match.verdict for match in compare(a, b, **options).matches}
+
+
+@pytest.mark.parametrize(
+    ("time", "verdict"), [(9.0, "faster"), (11.0, "slower"), (10.05, "same"), (10.35, "inconclusive")]
+)
+@pytest.mark.parametrize("count", [1, 5])
+def test_verdicts_come_from_the_interval_and_the_threshold(time: float, verdict: str, count: int) -> None:
+    (match,) = compare(repeats(count), repeats(count, time=time, seed=1)).matches
+    assert match.verdict == verdict
+    assert match.source == ("runs" if count > 1 else "batches")
+    assert match.ratio == pytest.approx(10 / time, rel=0.02)
+
+
+def test_the_threshold_decides_what_counts() -> None:
+    a, b = repeats(), repeats(time=11.0)
+    assert compare(a, b, threshold=0.2).matches[0].verdict == "same"
+    assert compare(a, b, threshold=0.0).matches[0].verdict == "slower"
+
+
+def test_experiments_are_matched_by_what_tells_them_apart() -> None:
+    a = [make_record(model, batch, time=batch) for model in ("a", "b") for batch in (1, 2, 4)]
+    b = [make_record(model, batch, time=2 * batch, seed=1) for model in ("b", "a") for batch in (2, 4, 8)]
+    assert verdicts(a, b) == {
+        "a, batch 1": "missing",
+        "a, batch 2": "slower",
+        "a, batch 4": "slower",
+        "a, batch 8": "new",
+        "b, batch 1": "missing",
+        "b, batch 2": "slower",
+        "b, batch 4": "slower",
+        "b, batch 8": "new",
+    }
+
+
+def test_what_differs_between_all_of_a_and_all_of_b_is_what_is_compared() -> None:
+    a = [make_record(m, exp__framework_version="2.12", pytorch__args=f"--model {m} --dtype float32") for m in "xy"]
+    b = [
+        {
+            **make_record(m, exp__framework_version="2.13", pytorch__args=f"--model {m} --dtype float16"),
+            "exp.dtype": "float16",
+        }
+        for m in "xy"
+    ]
+    comparison = compare(a, b)
+    assert [match.label for match in comparison.matches] == ["x, batch 16", "y, batch 16"] or len(
+        comparison.matches
+    ) == 2
+    assert comparison.differences["exp.dtype"] == ("float32", "float16")
+    assert comparison.differences["exp.framework_version"] == ("2.12", "2.13")
+    assert "missing" not in comparison.counts
+
+
+def test_other_settings_are_not_mixed() -> None:
+    a = [make_record(my__option=option, time=10 * option) for option in (1, 2)]
+    assert verdicts(a, a) == {"alexnet, batch 16, my.option=1": "same", "alexnet, batch 16, my.option=2": "same"}
+
+
+def test_changes_of_status() -> None:
+    good, bad = repeats(3), repeats(3, status="failure")
+    assert list(verdicts(good, bad).values()) == ["broken"]
+    assert list(verdicts(bad, good).values()) == ["fixed"]
+    assert list(verdicts(bad, bad).values()) == ["failed"]
+    (match,) = compare(good, bad).matches
+    assert match.notes == ("ok → failure", "exit code 1")
+    (match,) = compare(good, [*repeats(3, seed=1), make_record(repeat=4, status="timeout")]).matches
+    assert match.notes[0] == "1 of 4 runs in B have no value"
+
+
+def test_other_quantities_have_their_own_direction() -> None:
+    a = repeats(results__memory_host=100.0)
+    b = repeats(results__memory_host=200.0)
+    assert list(verdicts(a, b, metric="results.memory_host").values()) == ["worse"]
+    assert list(verdicts(b, a, metric="results.memory_host").values()) == ["better"]
+    assert list(verdicts(repeats(), repeats(time=12.0), metric="results.time").values()) == ["slower"]
+    assert compare(repeats(), repeats(time=12.0), metric="results.time").matches[0].ratio == pytest.approx(
+        1.2, rel=0.02
+    )
+
+
+def test_without_repeats_or_batch_times_nothing_is_claimed() -> None:
+    a, b = ({"exp.model": "m", "results.throughput": value} for value in (100.0, 50.0))
+    (match,) = compare([a], [b]).matches
+    assert match.verdict == "inconclusive"
+    assert match.ratio == 0.5
+    assert "exp.repeats" in match.notes[0]
+
+
+@pytest.mark.integration
+def test_noise_is_rarely_taken_for_a_change() -> None:
+    """A/A: at threshold 0, at most 5 % of comparisons may say faster or slower; with the usual threshold next to none does."""
+    rounds = 200
+    told = {0.0: 0, 0.03: 0}
+    source = random.Random(11)
+    for index in range(rounds):
+        a, b = (
+            [make_record(time=source.gauss(10, 0.1), repeat=n, seed=(index, side), batches=20) for n in range(1, 6)]
+            for side in "ab"
+        )
+        for threshold in told:
+            told[threshold] += compare(a, b, threshold=threshold).matches[0].verdict in {"faster", "slower"}
+    assert told[0.0] <= 0.09 * rounds
+    assert told[0.03] <= 0.01 * rounds
+
+
+def test_simultaneous_intervals_are_wider() -> None:
+    a = [make_record(f"m{n}", repeat=r) for n in range(20) for r in range(1, 5)]
+    b = [make_record(f"m{n}", repeat=r, seed=1) for n in range(20) for r in range(1, 5)]
+    one, all_together = compare(a, b), compare(a, b, simultaneous=True)
+    assert all_together.confidence == pytest.approx(1 - 0.05 / 20)
+    for narrow, wide in zip(one.matches, all_together.matches, strict=True):
+        assert narrow.interval is not None
+        assert wide.interval is not None
+        assert wide.interval.low < narrow.interval.low < narrow.interval.high < wide.interval.high
+
+
+def test_match_and_ignore() -> None:
+    a = [make_record(my__seed=n, repeat=1) for n in range(4)]
+    assert len(compare(a, a).matches) == 4
+    assert len(compare(a, a, ignore=["my.seed"]).matches) == 1
+    assert len(compare(a, a, match=["exp.model"]).matches) == 1
+
+
+def test_table_and_summary() -> None:
+    comparison = compare([*repeats(), *repeats(model="gone")], repeats(time=12.0))
+    table = comparison_table(comparison)
+    assert [(row[0], row[-1]) for row in table.texts()] == [
+        ("alexnet, batch 16", "slower"),
+        ("gone, batch 16", "missing"),
+    ]
+    assert any(line.startswith("missing:") for line in table.legend)
+    assert summary(comparison).startswith("2 experiments: 1 slower, 1 missing")
+
+
+def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "a", repeats())
+    make_logs(tmp_path / "b", repeats(time=12.0))
+    done = dlbs("compare", "a", "b")
+    assert done.returncode == 0, done.stderr
+    assert "slower" in done.stdout
+    assert "1 slower" in done.stderr
+    assert dlbs("compare", "a", "b", "--fail-on-regression").returncode == 3
+    assert dlbs("compare", "b", "a", "--fail-on-regression").returncode == 0
+    assert dlbs("compare", "a", "b", "--fail_on_regression", "--threshold", "30%").returncode == 0
+    document = json.loads(dlbs("compare", "a", "b", "--format", "json").stdout)
+    (one,) = document["experiments"]
+    assert one["verdict"] == "slower"
+    assert one["interval"][0] < one["ratio"] < one["interval"][1] < 0.97
+    assert document["regressions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a"], "Missing argument"),
+        (["a", "nope"], "nope: no such file"),
+        (["a", "a", "--threshold", "x"], "--threshold: 'x' is no share"),
+        (["a", "a", "--threshold", "3"], "no share"),
+        (["a", "a", "--confidence", "10%"], "no confidence"),
+        (["a", "a", "--metric", "results.nope"], "--metric: no experiment has 'results.nope'"),
+        (["a", "a", "--match", "exp.nope"], "--match: no experiment has 'exp.nope'"),
+    ],
+)
+def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -> None:
+    make_logs(tmp_path / "a", repeats(1))
+    done = dlbs("compare", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

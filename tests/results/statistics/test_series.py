@@ -1,0 +1,132 @@
+"""Time series: when they came to rest, what stands out, what the machine did."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.results.statistics.series import Series, series_of, smoothed, steady_from
+from tests.conftest import RunDlbs
+from tests.made_logs import make_record, write_log
+
+
+def steady(count: int, level: float = 10.0, seed: int = 1) -> list[float]:
+    source = random.Random(seed)
+    return [level * source.gauss(1, 0.02) for _ in range(count)]
+
+
+def series(times: list[float], warmup: list[float] | None = None, **more: Any) -> Series:
+    made = series_of(
+        {
+            "results.time_data": times,
+            "results.time_warmup_data": warmup or [],
+            "results.time_data_start": 1000.0,
+            **more,
+        }
+    )
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_steady_series_needs_no_warm_up(seed: int) -> None:
+    assert steady_from(steady(100, seed=seed)) == 0
+
+
+@pytest.mark.parametrize(("slow", "level"), [(5, 20.0), (20, 15.0), (40, 11.5)])
+def test_slow_batches_at_the_beginning_are_warm_up(slow: int, level: float) -> None:
+    assert abs(steady_from([*steady(slow, level), *steady(100, seed=2)]) - slow) <= 2
+
+
+def test_a_single_slow_batch_later_on_is_none() -> None:
+    times = steady(100)
+    times[80] = 50.0
+    assert steady_from(times) == 0
+
+
+def test_short_series() -> None:
+    assert steady_from([]) == 0
+    assert steady_from([5.0, 1.0, 1.0]) == 0
+
+
+def test_outliers_are_named_with_how_far_they_are_off() -> None:
+    times = [10.0 + 0.1 * (n % 3) for n in range(60)]
+    times[30] = 25.0
+    (outlier,) = series(times).outliers
+    assert outlier.batch == 31
+    assert outlier.time == 25.0
+    assert outlier.times_median == pytest.approx(2.5, rel=0.03)
+
+
+def test_smoothing_is_a_running_median() -> None:
+    assert smoothed([1, 1, 9, 1, 1], 3) == [1, 1, 1, 1, 1]
+    assert smoothed([], 3) == []
+
+
+def test_too_short_a_warm_up_is_warned_of_with_what_would_do() -> None:
+    made = series([*steady(10, 15.0), *steady(100)], steady(5, 16.0))
+    assert abs(made.steady - 15) <= 2
+    assert "the warm-up was too short" in made.warnings[0]
+    assert f"-Pexp.num_warmup_batches={made.steady}" in made.warnings[0]
+
+
+def test_enough_warm_up_is_no_warning() -> None:
+    made = series(steady(100), [30.0, 20.0, 12.0, *steady(7)])
+    assert 1 <= made.steady <= 4
+    assert made.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"results.use.gpu_clock": [[1500.0] * 10 + [1200.0] * 10]}, "GPU clock, MHz drifted from 1,500 to 1,200"),
+        ({"results.use.cpu_mhz": [3000.0 - 20 * n for n in range(20)]}, "processor clock, MHz drifted"),
+        ({"results.use.gpu_temp": [[40.0 + n for n in range(20)]]}, "GPU temperature, °C rose"),
+        ({"results.competing_load": 0.3}, "other programs used 30% of the processors"),
+        ({"exp.neighbours": ["a", "b"]}, "2 other experiments of the plan ran at the same time"),
+        ({"results.warnings": ["something else"]}, "something else"),
+    ],
+)
+def test_warnings(more: dict[str, Any], said: str) -> None:
+    moments = {"results.use.time": [1000 + n * 0.05 for n in range(20)]}
+    assert series(steady(100), **moments, **more).warnings[0].startswith(said)
+
+
+def test_what_was_watched_is_on_the_axis_of_the_batches() -> None:
+    made = series(
+        steady(10),
+        **{
+            "results.use.time": [999.0, 1000.0, 1001.0],
+            "results.use.cpu": [1, 2, 3],
+            "results.use.gpu_util": [[5, 6, None], [7, 8, 9]],
+        },
+    )
+    assert made.monitor["processor time, % of one core"] == ([-1.0, 0.0, 1.0], [1.0, 2.0, 3.0])
+    assert made.monitor["GPU utilisation, % (GPU 0)"] == ([-1.0, 0.0], [5.0, 6.0])
+    assert made.ends[-1] == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("times", [None, [], "x", [1, "x"], [1.0, float("nan")], [True]])
+def test_records_without_usable_times_have_no_series(times: Any) -> None:
+    assert series_of({"results.time_data": times}) is None
+
+
+def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
+    times = [*steady(10, 15.0), *steady(100)]
+    times[60] = 40.0
+    write_log(tmp_path / "a.log", {**make_record(), "results.time_data": times, "results.time_warmup_data": [30.0] * 5})
+    done = dlbs("report", "--series", "a.log")
+    assert done.returncode == 0, done.stderr
+    assert "5 warm-up batches, 110 timed" in done.stdout
+    assert "batch 61: 40.00 ms" in done.stdout
+    assert "warning: the warm-up was too short" in done.stdout
+    document = json.loads(dlbs("report", "--series", "a.log", "--format", "json").stdout)
+    assert len(document["times"]) == len(document["smoothed"]) == 110
+    write_log(tmp_path / "b.log", make_record(status="failure"))
+    done = dlbs("report", "--series", "b.log")
+    assert done.returncode == 2
+    assert "b.log: has no batch times" in done.stderr

@@ -1,0 +1,155 @@
+"""The store, in SQLite; tests/integration/test_postgres.py has the same with a server."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dlbs.errors import LogError
+from dlbs.results.read.query import compile_query
+from dlbs.results.store.store import Added, Store
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return str(tmp_path / "results.db")
+
+
+def test_adding_twice_changes_nothing(url: str) -> None:
+    records = [make_record(batch=batch) for batch in (1, 2)]
+    with Store(url) as store:
+        assert store.add(records) == Added(2, 0, 0)
+        before = store.records()
+        assert store.add(records) == Added(0, 2, 0)
+        assert store.add([{**record, "exp.log_file": "/moved/elsewhere.log"} for record in records]) == Added(0, 2, 0)
+        assert store.add([*records, *records, make_record(batch=3)]) == Added(1, 4, 0)
+        assert store.records()[:2] == before
+
+
+def test_what_comes_out_is_what_went_in(url: str) -> None:
+    record = make_record(my__text="é\x00'\"; DROP TABLE experiments; --", my__list=[1, {"a": None}], my__big=2**70)
+    with Store(url) as store:
+        store.add([record])
+        (found,) = store.records()
+    assert found.pop("db.added")
+    assert found.pop("db.tags") == []
+    assert found == record
+
+
+def test_unfinished_experiments_wait(url: str) -> None:
+    with Store(url) as store:
+        assert store.add([make_record(status="unfinished"), make_record(status="failure")]) == Added(1, 0, 1)
+
+
+def test_tags_and_queries(url: str) -> None:
+    with Store(url) as store:
+        store.add([make_record("a"), make_record("b")], tag="v1")
+        store.add([make_record("b"), make_record("c")], tag="v2")
+        assert [(record["exp.model"], record["db.tags"]) for record in store.records()] == [
+            ("a", ["v1"]),
+            ("b", ["v1", "v2"]),
+            ("c", ["v2"]),
+        ]
+        assert [record["exp.model"] for record in store.records([compile_query('{"db.tags": ".*v2.*"}')])] == ["b", "c"]
+        either = [compile_query('{"exp.model": "a"}'), compile_query("'${exp.model}' == 'c'")]
+        assert [record["exp.model"] for record in store.records(either)] == ["a", "c"]
+
+
+def test_history_is_in_the_order_of_time(url: str) -> None:
+    runs = [
+        {**make_record(seed=day), "exp.start_time": f"2026-11-{day:02}T08:00:00", "exp.id": "x"} for day in (20, 3, 11)
+    ]
+    with Store(url) as store:
+        store.add([*runs, make_record("other")])
+        assert [record["exp.start_time"][8:10] for record in store.records(exp_id="x")] == ["03", "11", "20"]
+
+
+def test_the_first_version_has_a_revision_and_newer_ones_are_refused(url: str) -> None:
+    with Store(url) as store:
+        store.add([make_record()])
+    with sqlite3.connect(url) as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LogError, match=r"made by a newer version of dlbs \(revision 9999\)"):
+        Store(url)
+
+
+def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
+    """A column that is added to one place and forgotten in the other is found here."""
+    import sqlalchemy
+
+    from dlbs.results.store.schema import experiments, tags
+
+    Store(url).__exit__(None, None, None)
+    engine = sqlalchemy.create_engine(f"sqlite:///{url}")
+    inspector = sqlalchemy.inspect(engine)
+    for table in (experiments(), tags()):
+        made = {
+            column["name"]: (str(column["type"]), column["nullable"]) for column in inspector.get_columns(table.name)
+        }
+        assert made == {column.name: (str(column.type), column.nullable) for column in table.columns}
+    engine.dispose()
+
+
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("nothing of the kind, but long enough to be looked at " * 40)
+    with pytest.raises(LogError, match="file is not a database"):
+        Store(str(tmp_path / "x.db"))
+
+
+@pytest.mark.integration
+def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "before", [make_record(repeat=n) for n in range(1, 5)])
+    make_logs(tmp_path / "after", [make_record(repeat=n, time=15.0, seed=2) for n in range(1, 5)])
+    assert "4 new, 0 known" in dlbs("db", "add", "before", "--tag", "v1", check=True).stderr
+    assert "0 new, 4 known" in dlbs("db", "add", "before", "--tag", "v1", check=True).stderr
+    dlbs("db", "add", "after", "--tag", "v2", check=True)
+    done = dlbs("compare", "--db", "results.db", '{"db.tags": "v1"}', '{"db.tags": "v2"}', "--fail-on-regression")
+    assert done.returncode == 3
+    assert "slower" in done.stdout
+    assert "alexnet" in dlbs("report", "--db", "results.db", check=True).stdout
+    assert "of up to 4 runs" in dlbs("report", "--db", "results.db", '{"db.tags": "v2"}', check=True).stdout
+    shown = dlbs("db", "query", "--history", "alexnet-16-1-1", "--format", "csv", check=True).stdout
+    assert len({line.split(",")[1] for line in shown.splitlines()[1:]}) == 1
+    assert (
+        json.loads(dlbs("db", "query", '{"exp.repeat": 2}', "--format", "json", check=True).stdout)[0]["exp.repeat"]
+        == 2
+    )
+    dlbs("db", "export", "--output_file", "all.json", check=True)
+    assert len(json.loads((tmp_path / "all.json").read_text())["data"]) == 8
+    assert "0 new, 8 known" in dlbs("db", "add", "all.json", check=True).stderr
+    assert "8 experiments" in dlbs("db", "export", "--db", "results.db", check=True).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["db", "query"], "results.db: no such store"),
+        (["db", "query", "--db", "none.db"], "none.db: no such store"),
+        (["db", "add", "nope"], "nope: no such file"),
+        (["db", "add", "logs", "--db", "nonsense://x"], "no database URL"),
+        (["db", "add", "logs", "--db", "postgresql+psycopg://127.0.0.1:1/x"], "the database says"),
+        (["db", "add", "logs", "--tag", ""], "--tag"),
+        (["db", "ad"], "No such verb 'ad'"),
+        (["report", "--db", "none.db"], "none.db: no such store"),
+        (["report"], "no logs or results given"),
+    ],
+)
+def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -> None:
+    make_logs(tmp_path / "logs", [make_record()])
+    done = dlbs(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_passwords_are_not_printed(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "logs", [make_record()])
+    done = dlbs("db", "add", "logs", "--db", "postgresql+psycopg://me:secret@127.0.0.1:1/x")
+    assert done.returncode == 2
+    assert "secret" not in done.stderr

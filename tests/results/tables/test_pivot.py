@@ -1,0 +1,275 @@
+"""Tables: cells never mix settings, and never are blank."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.results.read.records import write_records
+from dlbs.results.tables.formats import FORMATS, write_tables
+from dlbs.results.tables.pivot import Table, custom_tables, regular_tables
+from dlbs.results.tables.scaling import scaling_tables
+from tests.conftest import RunDlbs
+from tests.made_logs import make_record
+
+
+def record(
+    model: str = "alexnet", batch: int = 1, time: float | None = 10.0, status: str = "ok", **more: Any
+) -> dict[str, Any]:
+    made = {"exp.model": model, "exp.replica_batch": batch, "exp.phase": "training", "exp.status": status}
+    if time is not None:
+        made |= {"results.time": time, "results.throughput": 1000 * batch / time}
+    return {**made, **{key.replace("__", "."): value for key, value in more.items()}}
+
+
+def tables(*records: dict[str, Any]) -> list[Table]:
+    return regular_tables(records, load_config().declarations)
+
+
+def test_models_against_batches() -> None:
+    throughput, time = tables(
+        record(batch=2, time=5), record(batch=16, time=8), record("vgg16", 2, 20), record("vgg16", 16, 1234)
+    )
+    assert throughput.header == ["model", "batch 2", "batch 16"]
+    assert throughput.texts() == [["alexnet", "400.0", "2,000"], ["vgg16", "100.0", "12.97"]]
+    assert time.texts() == [["alexnet", "5.000", "8.000"], ["vgg16", "20.00", "1,234"]]
+    assert "instances/s" in throughput.title
+    assert "ms" in time.title
+    assert throughput.legend == []
+
+
+def test_cells_without_a_number_say_why() -> None:
+    table, _ = tables(
+        record(batch=1),
+        record(batch=2, time=None, status="failure"),
+        record("b", 1, None, "timeout"),
+        record("b", 4, None, ""),
+        record("c", 1, None),
+    )
+    assert table.texts() == [
+        ["alexnet", "100.0", "failure", "-"],
+        ["b", "timeout", "-", "unfinished"],
+        ["c", "no-result", "-", "-"],
+    ]
+    assert [line.split(":")[0] for line in table.legend] == ["-", "failure", "timeout", "unfinished", "no-result"]
+
+
+def test_repeats_are_one_cell_the_median() -> None:
+    table = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))[1]
+    assert table.texts() == [["alexnet", "11.00 [10.00, 30.00]"]]
+    assert table.legend == ["cells are medians of up to 3 runs, with the interval that holds the true median at 75 %"]
+
+
+def test_what_else_differs_makes_tables_of_its_own() -> None:
+    made = tables(record(exp__phase="training"), record(exp__phase="inference"), record("b", exp__phase="inference"))
+    assert [table.title for table in made[::2]] == [
+        "Throughput, instances/s (training)",
+        "Throughput, instances/s (inference)",
+    ]
+    made = tables(record(my__option=1), record(my__option=2, time=20))
+    assert ["my.option=1" in made[0].title, "my.option=2" in made[2].title] == [True, True]
+    assert made[0].texts() == [["alexnet", "100.0"]]
+    assert made[2].texts() == [["alexnet", "50.00"]]
+
+
+def test_versions_are_not_mixed() -> None:
+    made = tables(record(exp__framework_version="2.6"), record(exp__framework_version="2.7"))
+    assert len(made) == 4
+
+
+def test_what_does_not_say_what_an_experiment_is_does_not_split() -> None:
+    made = tables(
+        record(exp__log_file="a", exp__id="1", results__time_std=1, exp__start_time="x", exp__seconds=1.0),
+        record(exp__log_file="b", exp__id="2", results__time_std=2, exp__start_time="y", exp__seconds=2.0),
+    )
+    assert len(made) == 2
+
+
+def test_a_parameter_that_goes_with_the_model_does_not_split() -> None:
+    made = tables(record("a", my__weights="w1"), record("b", my__weights="w2"))
+    assert len(made) == 2
+
+
+def test_report_prints_them(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_records(str(tmp_path / "r.json"), [record(batch=4, time=8), record("x\x1b[31m", 4, None, "failure")])
+    done = dlbs("report", "r.json", "--type", "regular")
+    assert done.returncode == 0, done.stderr
+    assert "batch 4" in done.stdout
+    assert "500.0" in done.stdout
+    assert "failure: the experiment failed" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_report_of_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_records(str(tmp_path / "r.json"), [])
+    done = dlbs("report", "r.json")
+    assert done.returncode == 2
+    assert "no experiments to report" in done.stderr
+    assert dlbs("report", "nope.json").returncode == 2
+
+
+def scaled(**more: Any) -> list[dict[str, Any]]:
+    """1, 2 and 4 GPUs; the batch time grows by 10 % with each doubling."""
+    return [
+        {
+            **make_record("alexnet", 8, gpus=gpus, time=10 * 1.1**step, noise=0.0, **more),
+            "results.time": 10 * 1.1**step,
+            "results.throughput": 1000 * 8 * gpus / (10 * 1.1**step),
+        }
+        for step, gpus in enumerate((1, 2, 4))
+    ]
+
+
+def test_weak_scaling_keeps_the_replica_batch() -> None:
+    throughput, time, speedup, efficiency = scaling_tables(scaled(), load_config().declarations, "weak", explain=True)
+    assert throughput.header == ["model", "batch", "devices 1", "devices 2", "devices 4"]
+    assert throughput.texts() == [["alexnet", "8", "800.0", "1,455", "2,645"]]
+    assert time.texts() == [["alexnet", "8", "10.00", "11.00", "12.10"]]
+    assert speedup.texts() == [["alexnet", "8", "1.000", "1.818", "3.306"]]
+    assert efficiency.texts() == [["alexnet", "8", "100.0", "90.91", "82.64"]]
+    assert speedup.formulas[1] == "alexnet, 8, 2 devices: speed-up = 1,455 / 800.0 × 1 = 1.818"
+    assert efficiency.formulas[2] == "alexnet, 8, 4 devices: efficiency = 3.306 / 4 = 82.64 %"
+
+
+def test_strong_scaling_keeps_the_effective_batch() -> None:
+    records = [
+        {**make_record("alexnet", 64 // gpus, gpus=gpus, noise=0.0, time=time), "results.throughput": 64000 / time}
+        for gpus, time in ((1, 40.0), (2, 25.0), (4, 20.0))
+    ]
+    speedup, efficiency = scaling_tables(records, load_config().declarations, "strong")[2:]
+    assert speedup.header == ["model", "effective batch", "devices 1", "devices 2", "devices 4"]
+    assert speedup.texts() == [["alexnet", "64", "1.000", "1.600", "2.000"]]
+    assert efficiency.texts() == [["alexnet", "64", "100.0", "80.00", "50.00"]]
+    assert not speedup.formulas
+
+
+def test_scaling_from_two_devices_on_and_with_failures() -> None:
+    one, two, four = scaled()
+    failed = {**one, "exp.status": "failure"}
+    speedup, efficiency = scaling_tables([failed, two, four], load_config().declarations, "weak")[2:]
+    assert speedup.texts() == [["alexnet", "8", "failure", "2.000", "3.636"]]
+    assert efficiency.texts() == [["alexnet", "8", "failure", "100.0", "90.91"]]
+    assert "where 2 devices are the fewest, they count as a speed-up of 2" in speedup.legend
+    (only, *_) = scaling_tables([one], load_config().declarations, "weak")[2:]
+    assert "there is nothing to compare" in only.legend[0]
+
+
+def test_custom_tables() -> None:
+    records = [
+        record(model, batch, time=batch * 10, exp__dtype=kind)
+        for model in "ab"
+        for batch in (1, 2)
+        for kind in ("x", "y")
+    ]
+    (table,) = custom_tables(
+        records, load_config().declarations, ["exp.model", "exp.dtype"], ["exp.replica_batch"], ["results.time"]
+    )
+    assert table.header == ["model", "exp.dtype", "batch 1", "batch 2"]
+    assert table.texts()[:2] == [["a", "x", "10.00", "20.00"], ["a", "y", "10.00", "20.00"]]
+    (flat,) = custom_tables(
+        records, load_config().declarations, ["exp.model"], [], ["results.time"], aggregate="max",
+        without=["exp.dtype", "exp.replica_batch"],
+    )  # fmt: skip
+    assert flat.texts() == [["a", "20.00"], ["b", "20.00"]]
+    (text,) = custom_tables(
+        records,
+        load_config().declarations,
+        ["exp.model"],
+        [],
+        ["exp.dtype"],
+        without=["exp.replica_batch", "exp.dtype"],
+    )
+    assert text.texts() == [["a", "x, y"], ["b", "x, y"]]
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"),
+    [("mean", 17.0), ("min", 10.0), ("max", 30.0), ("sum", 51.0), ("count", 3.0), ("std", 11.27)],
+)
+def test_aggregates(aggregate: str, expected: float) -> None:
+    records = [record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)]
+    (table,) = custom_tables(
+        records, load_config().declarations, ["exp.model"], [], ["results.time"], aggregate=aggregate
+    )
+    assert table.cells[0][0].value == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_cell_some_of_whose_runs_failed_is_marked() -> None:
+    table = tables(record(exp__repeat=1), record(exp__repeat=2, status="failure", time=None))[0]
+    assert table.texts() == [["alexnet", "100.0*"]]
+    assert table.legend == ["*: some runs of this cell have no value"]
+
+
+HOSTILE = "a|b<script>alert(1)</script>\\input{x}%_$\x1b[31m"
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_every_format_holds_all_cells_and_escapes(form: str) -> None:
+    words = write_tables(tables(record(HOSTILE, time=8), record("x", 2, None, "failure")), form)
+    assert "125.0" in words
+    assert "failure" in words
+    assert "\x1b" not in words or form == "csv"
+    if form in {"html", "markdown"}:
+        assert "<script" not in words
+    if form == "latex":
+        assert "\\input{" not in words
+        assert r"\_" in words
+    if form == "csv":
+        rows = list(csv.DictReader(words.splitlines()))
+        assert len(rows) == 8
+        assert {row["status"] for row in rows} == {"ok", "missing", "failure"}
+    if form == "json":
+        assert json.loads(words)[0]["cells"][0][0]["value"] == 125.0
+    if form == "markdown":
+        body = [line for line in words.splitlines() if line.startswith("|")]
+        assert {line.replace("\\|", "").count("|") for line in body} == {4}
+
+
+def test_spreadsheets_see_no_formulas() -> None:
+    words = write_tables(tables(record("=cmd()")), "csv")
+    assert "'=cmd()" in words
+
+
+def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_records(str(tmp_path / "r.json"), scaled())
+    done = dlbs("report", "r.json", "--type", "weak", "--format", "markdown", "--explain", "--output_file", "out.md")
+    assert done.returncode == 0, done.stderr
+    assert "| alexnet | 8" in (tmp_path / "out.md").read_text()
+    done = dlbs(
+        "report",
+        "r.json",
+        "--rows",
+        "exp.num_gpus",
+        "--values",
+        "results.time",
+        "--format",
+        "csv",
+        "--over",
+        "exp.gpus",
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+    assert dlbs("report", "r.json", "--scores", "--explain").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rows", "exp.modle"], "--rows: no experiment has 'exp.modle' (did you mean 'exp.model'"),
+        (["--type", "weak", "--rows", "exp.model"], "--type weak: has its own rows and columns"),
+        (["--series", "r.json"], "holds 3 experiments"),
+        (["--output_file", "/proc/nope/x"], "cannot be written"),
+        (["--filter_query", '{"exp.model": "x"}'], "no experiments to report"),
+    ],
+)
+def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -> None:
+    write_records(str(tmp_path / "r.json"), scaled())
+    done = dlbs("report", "r.json", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

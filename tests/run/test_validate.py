@@ -1,0 +1,128 @@
+"""Problems of a plan, all at once, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.config.models import known_models
+from dlbs.machine.devices import gpu_count
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+from dlbs.run.validate import Validator
+from tests.conftest import RunDlbs
+
+
+def problems(directory: Path, *parameters: str, variables: tuple[str, ...] = (), **flags: Any) -> list[str]:
+    given = ["exp.docker=false", "exp.gpus=", *parameters]
+    config = load_config(parameters=given, variables=variables, **flags)
+    validator = Validator(directory)
+    validator.check_all(processor_for(config).resolve_all(build(config)))
+    return [str(problem) for problem in validator.problems]
+
+
+def test_a_good_plan_has_no_problems(tmp_path: Path) -> None:
+    assert problems(tmp_path, variables=("exp.model=[alexnet,resnet18]",)) == []
+
+
+CASES = [
+    (["exp.model=alexnte"], ["unknown model 'alexnte'", "did you mean 'alexnet'"]),
+    (["exp.framework=pytroch"], ["no launcher", "did you mean 'pytorch'"]),
+    (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh"]),
+    (["pytorch.data_dir=/nope"], ["data directory /nope does not exist"]),
+    (["exp.gpus=97"], ["GPU 97 does not exist here"]),
+    (["exp.gpus=0:,1"], ["no list of GPUs"]),
+    (["exp.num_nodes=2"], ["exp.num_nodes is 2"]),
+    (["exp.gpus=0:1"], ["puts a replica on one GPU"]),
+    (["runtime.python=/nope/python"], ["no Python interpreter '/nope/python'"]),
+    (["exp.log_file="], ["exp.log_file is empty"]),
+    (["pytorch.env=rm -rf x"], ["pytorch.env"]),
+    (["exp.docker=true", "exp.docker_launcher=nodocker"], ["no command 'nodocker'", "-Pexp.docker=false"]),
+]
+
+
+@pytest.mark.parametrize(("parameters", "said"), CASES, ids=lambda value: str(value[0]))
+def test_problem(tmp_path: Path, parameters: list[str], said: list[str]) -> None:
+    found = problems(tmp_path, *parameters)
+    assert len(found) >= 1
+    for part in said:
+        assert part in "\n".join(found)
+    assert "experiment 1 (" in found[0]
+
+
+def test_collisions_name_both_experiments(tmp_path: Path) -> None:
+    found = problems(tmp_path, "exp.log_file=a.log", variables=("exp.replica_batch=[1,2]",))
+    assert found == [
+        f"experiment 2 (alexnet training float32 cpu batch 2): writes to the same log file as experiment 1: {tmp_path}/a.log "
+        "(put what differs between them into exp.log_file, such as ${exp.id})"
+    ]
+
+
+def test_all_problems_at_once_and_each_once(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path, "pytorch.data_dir=/nope", variables=("exp.model=[x,alexnet,x]", "exp.phase=[training,inference]")
+    )
+    assert sum("data directory" in line for line in found) == 1
+    assert any("and 5 more" in line for line in found)
+    assert any("unknown model 'x'" in line and "and 3 more" in line for line in found)
+
+
+def test_a_python_without_torch(tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    (found,) = problems(tmp_path, f"runtime.python={fake}")
+    assert "cannot import torch" in found
+    assert "pip install" in found
+
+
+def test_validating_starts_no_program_that_the_plan_names(dlbs: RunDlbs, tmp_path: Path) -> None:
+    program = tmp_path / "evil"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/pwned\n")
+    program.chmod(0o755)
+    for flags in (
+        ["-Pexp.docker=false", f"-Pruntime.python={program}"],
+        ["-Pexp.docker=true", f"-Pexp.docker_launcher={program}"],
+        ["-Pexp.docker=false", "-Pexp.framework=mine", f"-Pmine.launcher={program}"],
+    ):
+        dlbs("validate", "-Pexp.gpus=", *flags)
+        dlbs("build", "--resolve", "-Pexp.gpus=", *flags)
+        dlbs("run", "--dry-run", "-Pexp.gpus=", *flags)
+        assert not (tmp_path / "pwned").exists(), flags
+
+
+def test_inactive_experiments_are_not_checked(tmp_path: Path) -> None:
+    assert problems(tmp_path, "exp.model=x", "exp.status=inactive") == []
+
+
+def test_the_gpu_that_is_there_is_fine(tmp_path: Path) -> None:
+    if gpu_count():
+        assert problems(tmp_path, "exp.gpus=0") == []
+    else:
+        assert "there is none" in problems(tmp_path, "exp.gpus=0")[0]
+
+
+def test_known_models_are_those_that_are_registered() -> None:
+    from pytorch_benchmarks.model_factory import list_models
+
+    assert sorted(known_models()) == list_models()
+    assert all(known_models().values())
+
+
+def test_run_refuses_a_plan_with_problems_and_runs_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", "-Pexp.docker=false", "-Pexp.gpus=", "-Vexp.model=[alexnet,nope]", "-Ppytorch.data_dir=/nope")
+    assert done.returncode == 2
+    assert "2 problems" in done.stderr
+    assert "nope" in done.stderr
+    assert not (tmp_path / "logs").exists()
+    assert dlbs("validate", "-Pexp.docker=false", "-Pexp.gpus=").returncode == 0
+
+
+def test_no_validation_runs_it_all_the_same(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", "--no-validation", "-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=nope")
+    assert done.returncode == 1
+    assert "unknown model 'nope'" in done.stderr
+    assert len(list(tmp_path.glob("logs/*.log"))) == 1
