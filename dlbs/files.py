@@ -1,17 +1,58 @@
-"""Files: where those that come with DLBS lie, and writing that leaves a whole file or none."""
+"""Files: where those of DLBS are, atomic writes, and opens that follow no link and wait for no pipe."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from dlbs.errors import ConfigError
+from dlbs.errors import ConfigError, LogError
 
-__all__ = ["dlbs_root", "write_atomically"]
+__all__ = ["create_file", "dlbs_root", "open_regular", "write_atomically", "write_bytes"]
+
+
+def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
+    """Create a file that must not exist yet, not even as a link, and return its descriptor.
+
+    Raises:
+        OSError: It exists or cannot be created.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) -> IO[bytes]:
+    """Open a regular file for reading.
+
+    Directories of logs may hold what strangers put there: a named pipe would block for ever, a device could be read without end, a
+    link could lead to any file of the reader.
+
+    Args:
+        path: The file.
+        follow_links: Whether the path itself may be a symbolic link, as for a file that the user names.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LogError: It is not a regular file, or cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not follow_links and os.path.islink(path):
+            raise LogError("is a symbolic link, which is not followed", where=str(path)) from None
+        raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LogError("is not a regular file", where=str(path))
+    return open(descriptor, "rb")
 
 
 @contextmanager
@@ -23,21 +64,42 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     Raises:
         ConfigError: The file cannot be written.
     """
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with _replacing(Path(path)) as beside:
         stream: IO[str]
-        if target.suffix == ".gz":
-            stream = gzip.open(beside, "wt", encoding="utf-8")
+        descriptor = create_file(beside)
+        if Path(path).suffix == ".gz":
+            with open(descriptor, "wb") as compressed, gzip.open(compressed, "wt", encoding="utf-8") as stream:
+                yield stream
         else:
-            stream = open(beside, "w", encoding="utf-8")
-        with stream:
-            yield stream
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                yield stream
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file that appears under its name only when it is complete.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    with _replacing(Path(path)) as beside, open(create_file(beside), "wb") as stream:
+        stream.write(data)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A name beside a file, which replaces the file at the end.
+
+    The name cannot be guessed, so nobody can put a link there first.
+    """
+    beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
+    try:
+        yield beside
         os.replace(beside, target)
     except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+        raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(target)) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or the file system has become read-only
+            beside.unlink()
 
 
 def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:

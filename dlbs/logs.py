@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from dlbs.errors import LogError
+from dlbs.files import open_regular
+from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["KEY_LINE", "STATUSES", "first_values", "last_values", "parameter_line", "parse_line"]
 
@@ -16,7 +17,8 @@ STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 
-_TAIL = 16_384  # bytes at a log's end in which its outcome stands
+_HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
+_TAIL = 16_384  # bytes at a log's end in which its outcome is
 
 
 def parameter_line(key: str, value: Any) -> str:
@@ -34,32 +36,26 @@ def parse_line(line: str) -> tuple[str, Any] | None:
     if found is None:
         return None
     try:
-        return found[1], json.loads(found[2])
-    except (json.JSONDecodeError, RecursionError):
-        raise LogError(f"the value of {found[1]!r} is not JSON: {found[2].strip()[:80]!r}") from None
+        return found[1], load_json(found[2])
+    except JsonError as error:
+        raise LogError(f"the value of {found[1]!r} is not JSON ({error.what}): {found[2].strip()[:80]!r}") from None
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:
     """The parameters of an experiment: the values at the beginning of its log, before anything ran; empty if there is no file.
 
     Raises:
-        LogError: The file is there but cannot be read.
+        LogError: The file is there but is not a regular file, or cannot be read.
     """
     values: dict[str, Any] = {}
-    try:
-        with Path(log).open("rb") as stream:
-            for raw in stream:
-                try:
-                    pair = parse_line(raw.decode("utf-8", "replace"))
-                except LogError:
-                    continue  # the last line of a log that is being written
-                if pair is None or pair[0] == "exp.start_time":
-                    break
-                values[pair[0]] = pair[1]
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise LogError(f"cannot be read: {error.strerror}", where=str(log)) from None
+    for line in _read(log, 0, _HEAD).split(b"\n"):
+        try:
+            pair = parse_line(line.decode("utf-8", "replace"))
+        except LogError:
+            continue  # the last line of a log that is being written
+        if pair is None or pair[0] == "exp.start_time":
+            break
+        values[pair[0]] = pair[1]
     return values
 
 
@@ -69,16 +65,9 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
     How an experiment ended is in its last lines, so resuming a plan of ten thousand reads little of their logs.
 
     Raises:
-        LogError: The file is there but cannot be read.
+        LogError: The file is there but is not a regular file, or cannot be read.
     """
-    try:
-        with Path(log).open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
-            tail = stream.read()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise LogError(f"cannot be read: {error.strerror}", where=str(log)) from None
+    tail = _read(log, -_TAIL, _TAIL)
     values: dict[str, Any] = {}
     start = max(
         0, tail.rfind(b"\n__exp.start_time__")
@@ -91,3 +80,15 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
         if pair is not None:
             values[pair[0]] = pair[1]
     return values
+
+
+def _read(log: str | os.PathLike[str], start: int, size: int) -> bytes:
+    """Up to `size` bytes of a log from a position, which counts from its end if it is negative; none if there is no file."""
+    try:
+        with open_regular(log) as stream:
+            stream.seek(start if start >= 0 else max(0, os.fstat(stream.fileno()).st_size + start))
+            return stream.read(size)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", where=str(log)) from None

@@ -1,0 +1,103 @@
+"""JSON from anywhere: one loader that survives depth, length, numbers and encodings, whoever wrote the text.
+
+`json.loads` raises four kinds of errors on hostile text (`JSONDecodeError`, `ValueError` for a number of 5,000 digits, `RecursionError`,
+`UnicodeDecodeError`), and accepts values that break later: half of a surrogate pair cannot be written to a file, and what is nested 900
+levels deep cannot be walked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "load_json"]
+
+MAX_DEPTH = 100  # levels of lists and objects
+MAX_DIGITS = 4_000  # of a whole number; Python refuses more than 4,300
+
+_SURROGATES = range(0xD800, 0xE000)
+
+
+class JsonError(ValueError):
+    """A text is not JSON, or holds a value that cannot be used.
+
+    Attributes:
+        what: The reason, in a few words.
+        line: The line of the text, from 1.
+    """
+
+    def __init__(self, what: str, line: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.line = line
+
+
+def load_json(
+    document: str | bytes | bytearray, *, object_pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """Parse a JSON text.
+
+    Half of a surrogate pair (`"\\ud800"`) becomes U+FFFD, the replacement character. NaN and Infinity are read, since benchmarks write them.
+
+    Args:
+        document: The text; bytes are UTF-8, with or without a byte-order mark.
+        object_pairs: Makes an object of its pairs, such as a dictionary that refuses duplicate keys.
+
+    Raises:
+        JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
+    """
+    source = document if isinstance(document, str) else _decoded(document)
+    try:
+        value = json.loads(source, parse_int=_whole_number, object_pairs_hook=object_pairs)
+    except json.JSONDecodeError as error:
+        raise JsonError(error.msg, error.lineno) from None
+    except RecursionError:
+        raise JsonError("nested too deeply") from None
+    # Most texts can neither be deep nor hold a surrogate, which two quick searches tell.
+    if source.count("[") + source.count("{") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
+        raise JsonError(f"nested more than {MAX_DEPTH} levels deep")
+    if "\\u" in source or not source.isascii():
+        value = _without_surrogates(value)
+    return value
+
+
+def _decoded(document: bytes | bytearray) -> str:
+    try:
+        return document.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise JsonError("not UTF-8", 1 + document.count(b"\n", 0, error.start)) from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise JsonError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    level = [value] if isinstance(value, (list, dict)) else []
+    depth = 0
+    while level and depth <= limit:
+        depth += 1
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (list, dict))
+        ]
+    return depth > limit
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "".join("\N{REPLACEMENT CHARACTER}" if ord(letter) in _SURROGATES else letter for letter in value)
+        return value
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value

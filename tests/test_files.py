@@ -1,0 +1,113 @@
+"""Files: atomic writes, and opens that follow no link and wait for no pipe."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from dlbs.errors import ConfigError, LogError
+from dlbs.files import create_file, open_regular, write_atomically, write_bytes
+from dlbs.logs import first_values, last_values
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "plan.json"
+    target.write_text("old")
+
+    def interrupted() -> None:
+        with write_atomically(target) as stream:
+            stream.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "old"
+    with write_atomically(target) as stream:
+        stream.write("whole")
+    assert target.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["plan.json"]
+
+
+def test_gz_is_compressed(tmp_path: Path) -> None:
+    with write_atomically(tmp_path / "plan.json.gz") as stream:
+        stream.write("ü" * 1000)
+    assert gzip.decompress((tmp_path / "plan.json.gz").read_bytes()).decode() == "ü" * 1000
+
+
+def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 255)
+    write_bytes(target, b"1")
+    assert target.read_bytes() == b"1"
+
+
+def test_what_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/plan\.json: cannot be written: Not a directory"):
+        write_bytes(tmp_path / "file" / "plan.json", b"")
+
+
+def test_new_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link").symlink_to("precious")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("link", "dangling", "precious"):
+        with pytest.raises(FileExistsError):
+            create_file(tmp_path / name)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_replacing_a_link_leaves_its_target_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link").symlink_to("precious")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def not_regular(directory: Path) -> dict[str, Path]:
+    (directory / "target").write_text("secret")
+    os.mkfifo(directory / "pipe")
+    (directory / "link").symlink_to("target")
+    (directory / "zero").symlink_to("/dev/zero")
+    (directory / "directory").mkdir()
+    return {name: directory / name for name in ("pipe", "link", "zero", "directory")}
+
+
+def test_pipes_links_devices_and_directories_are_not_read(tmp_path: Path) -> None:
+    for path in [*not_regular(tmp_path).values(), Path("/dev/zero")]:
+        with pytest.raises(LogError, match=r"not a regular file|symbolic link"):
+            open_regular(path)
+        for read in (first_values, last_values):
+            with pytest.raises(LogError, match=r"not a regular file|symbolic link"):
+                read(path)
+
+
+def test_a_link_that_the_user_names_may_be_followed_but_not_to_a_device(tmp_path: Path) -> None:
+    paths = not_regular(tmp_path)
+    with open_regular(paths["link"], follow_links=True) as stream:
+        assert stream.read() == b"secret"
+    with pytest.raises(LogError, match="not a regular file"):
+        open_regular(paths["zero"], follow_links=True)
+
+
+def test_a_missing_log_has_no_values(tmp_path: Path) -> None:
+    assert first_values(tmp_path / "nope") == last_values(tmp_path / "nope") == {}
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, '"\\ud800', "{"])
+def test_a_broken_value_hides_no_other(tmp_path: Path, value: str) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(f'__exp.model__= "alexnet"\n__x__= {value}\n__exp.status__= "ok"\n')
+    assert first_values(log) == last_values(log) == {"exp.model": "alexnet", "exp.status": "ok"}
