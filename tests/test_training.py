@@ -10,9 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlbs.builder import build
-from dlbs.config import load_config
-from dlbs.processor import Processor
 from pytorch_benchmarks.data.crops import Crop, Uniform
 from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.once import once
@@ -22,7 +19,7 @@ from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
+from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.tensor_files import read, save
@@ -30,12 +27,9 @@ from pytorch_benchmarks.training.evaluation import Accuracy, evaluate
 from pytorch_benchmarks.training.mixing import Mixing
 from pytorch_benchmarks.training.optimizers import build_optimizer, parameter_groups
 from pytorch_benchmarks.training.schedule import learning_rate
-from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
 PLAIN = Precision(torch.float32, None, False, "cpu")
-ENVIRON = {"DLBS_ROOT": str(ROOT), "DLBS_PYTHON": "python3", "HOME": "/home/user"}
-RECIPES = sorted(path.name for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -240,37 +234,3 @@ def test_a_file_that_is_torn_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "last.pt").write_bytes(content)
     with pytest.raises(UsageError, match=r"last\.pt cannot be read as tensors"):
         read(tmp_path / "last.pt", CPU)
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--model=resnet18"], "--data_dir is needed"),
-        (["--data_dir=d"], "--model is needed"),
-        (["--model=resnet18", "--data_dir=d", "--test_only"], "name them with --weights"),
-        (["--model=resnet18", "--data_dir=d", "--lr=-1"], "must be at least 0"),
-        (["--model=resnet18", "--data_dir=d", "--label_smoothing=2"], "must be at most 1"),
-        (["--model=resnet18", "--data_dir=d", "--optimiser=sgd"], "did you mean --optimizer"),
-    ],
-)
-def test_wrong_options_are_one_line(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse_training_options(flags)
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_is_a_configuration_whose_command_is_understood(recipe: str) -> None:
-    config = load_config(
-        [f"recipes/{recipe}"], parameters=["pytorch.data_dir=/data", "exp.gpus=0,1", "exp.docker=false"]
-    )
-    (experiment,) = Processor(config.declarations, ENVIRON).resolve_all(build(config))
-    options = parse_training_options([word for word in experiment["train.args"] if word])
-    assert options.model == Path(recipe).stem == experiment["exp.model"]
-    assert options.num_replicas == 2
-    assert options.lr == experiment["train.lr"] > 0
-    assert options.norm_weight_decay == (0.0 if recipe == "resnet50.yaml" else None)
-    again = load_config([f"recipes/{recipe}"], parameters=["exp.gpus=0,1,2,3", "exp.docker=false"])
-    (more,) = Processor(again.declarations, ENVIRON).resolve_all(build(again))
-    assert more["train.lr"] == pytest.approx(2 * experiment["train.lr"])  # it grows with the batch

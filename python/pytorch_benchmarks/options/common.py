@@ -67,7 +67,9 @@ class CommonOptions:
     num_loader_threads: int = option(
         4, "Workers that read and decode data; 0 reads the data between the batches.", whole(0)
     )
-    data_loader: str = option("threads", "Whether these workers are threads or processes.", choices=LOADERS)
+    data_loader: str = option(
+        "threads", "Whether the workers that load data are threads or processes.", choices=LOADERS
+    )
     crop: str = option(
         "auto",
         "Which part of an image becomes the model's input; auto crops at random for training and takes the center for inference.",
