@@ -142,7 +142,7 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
     assert "FAIL documented: docs/models.md does not speak of it" in before.stdout
     with (checkout / "docs" / "models.md").open("a") as page:
         page.write("\n| `perceptron` | 784 images | 79,510 | Rosenblatt 1958 |\n")
-    tests = checkout / "tests" / "test_models.py"
+    tests = checkout / "tests" / "pytorch_benchmarks" / "models" / "test_models.py"
     tests.write_text(tests.read_text().replace("TRAINABLE = {", 'TRAINABLE = {\n    "perceptron": ((784,), 79_510),'))
 
     # Its expected output: missing, accepted, compared.
@@ -154,7 +154,8 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
             "-q",
             "-p",
             "no:cacheprovider",
-            "tests/test_models.py",
+            "tests/pytorch_benchmarks/models/test_models.py",
+            "tests/pytorch_benchmarks/checks/test_model.py",
             "-k",
             "perceptron",
         ]
@@ -166,7 +167,10 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
     (checkout / "tests" / "expected").mkdir()
     missing = pytest_says()
     assert missing.returncode == 1
-    assert "EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k perceptron writes it" in missing.stdout
+    assert (
+        "EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/checks/test_model.py -k perceptron writes it"
+        in missing.stdout
+    )
     assert pytest_says(EXPECTTEST_ACCEPT="1").returncode == 0
     assert json.loads((checkout / "tests" / "expected" / "perceptron.json").read_text())["shapes"] == [[2, 10]]
     assert pytest_says().returncode == 0

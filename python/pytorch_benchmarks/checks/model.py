@@ -109,7 +109,7 @@ def parameters(subject: Subject) -> str:
     count = subject.seeded().num_parameters()
     if count == 0:
         raise CheckError("it has no trainable values")
-    return f"{count:,} trainable values: compare with the publication, and put the number into tests/test_models.py"
+    return f"{count:,} trainable values: compare with the publication, and put the number into tests/pytorch_benchmarks/models/test_models.py"
 
 
 def autocast(subject: Subject) -> str:
@@ -160,7 +160,7 @@ def expected(subject: Subject) -> str:
         raise NotPossibleError("there are no tests beside this copy")
     accept = os.environ.get("EXPECTTEST_ACCEPT") == "1"
     if not path.is_file() and not accept:
-        how = f"EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k {subject.name}"
+        how = f"EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/checks/test_model.py -k {subject.name}"
         if subject.home is not None:
             how = "EXPECTTEST_ACCEPT=1 dlbs pack check"
         raise CheckError(f"there is no {_short(path)}: {how} writes it")
