@@ -52,7 +52,7 @@ def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None
 
 
 def _train(options: TrainingOptions, device: torch.device, world: World, log: Log) -> None:
-    """One training from top to bottom: data, network, epochs, the accuracy of the best."""
+    """One training from top to bottom: data, model, epochs, the accuracy of the best."""
     import torch
 
     from pytorch_benchmarks.devices import set_backends

@@ -125,9 +125,12 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "checkout"
     for name in ("python", "config", "scripts", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "tests").mkdir()
-    for name in ("__init__.py", "conftest.py", "test_models.py"):
-        shutil.copy(ROOT / "tests" / name, copy / "tests")
+    for name in ("models", "checks"):
+        room = Path("tests", "pytorch_benchmarks", name)
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("__init__.py", "conftest.py", "pytorch_benchmarks/__init__.py", "pytorch_benchmarks/torchbench"):
+        source = ROOT / "tests" / file
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / "tests" / file)
     shutil.copy(ROOT / "pyproject.toml", copy)
     return copy
 

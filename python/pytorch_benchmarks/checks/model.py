@@ -21,16 +21,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.checks.expected_outputs import ROOT, Subject, compare_outputs, expected_output
+from pytorch_benchmarks.checks.finding import CheckError, print_finding
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
 from pytorch_benchmarks.models.layers import ACTIVATIONS
 from pytorch_benchmarks.models.weights import list_weights, read_weights
 
-__all__ = ["CHECKS", "CheckError", "NotPossibleError", "check_model", "main"]
-
-
-class CheckError(Exception):
-    """Something about the model is not as it should be; the message says what to do."""
+__all__ = ["CHECKS", "NotPossibleError", "check_model", "main"]
 
 
 class NotPossibleError(Exception):
@@ -301,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchmarkError as error:
         found = [("registered", "failed", str(error))]
     for title, status, words in found:
-        print(json.dumps({"check": title, "status": status, "message": " ".join(words.split())[:300]}), flush=True)
+        print_finding(title, status, words)
     return int(any(status == "failed" for _, status, _ in found))
 
 

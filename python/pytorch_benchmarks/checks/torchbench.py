@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import socket
 import sys
@@ -17,17 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytorch_benchmarks.checks.finding import CheckError, print_finding
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError
 from pytorch_benchmarks.torchbench.loader import load_class, make, module_of, phase_of
 
-__all__ = ["CHECKS", "CheckError", "Subject", "main", "settings"]
+__all__ = ["CHECKS", "Subject", "main", "settings"]
 
 PHASES = ("train", "eval")
 _SEED = 1234
-
-
-class CheckError(Exception):
-    """What was looked at is not as it should be; the message says how it is."""
 
 
 class Subject:
@@ -312,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = settings()
         subject = Subject(load_class(options.directory), options.device, before)
     except BenchmarkError as error:
-        _say("import", "failed", str(error))
+        print_finding("import", "failed", str(error))
         return 1
     statuses = {}
     for name, check in CHECKS.items():
@@ -325,15 +321,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             status, words = "failed", f"{type(error).__name__}: {error}"
         statuses[name] = status
-        _say(name, status, words)
+        print_finding(name, status, words)
     if statuses["train"] == statuses["eval"] == "skipped":
-        _say("phases", "failed", "neither training nor evaluating is supported: there is nothing to measure")
+        print_finding("phases", "failed", "neither training nor evaluating is supported: there is nothing to measure")
         return 1
     return int("failed" in statuses.values())
-
-
-def _say(name: str, status: str, words: str) -> None:
-    print(json.dumps({"check": name, "status": status, "message": " ".join(words.split())[:300]}), flush=True)
 
 
 if __name__ == "__main__":

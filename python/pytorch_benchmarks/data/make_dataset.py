@@ -4,7 +4,7 @@
     python make_dataset.py caffe_lmdb DIR --num_images 1000 --height 256 --width 256 [--encoded true | --float_data true]
     python make_dataset.py caffe_lmdb DIR --from_folder IMAGES --height 256 --width 256
 
-The same arguments make the same bytes. With `--by_class true` pictures of a class resemble each other, so that a network can learn
+The same arguments make the same bytes. With `--by_class true` pictures of a class resemble each other, so that a model can learn
 to tell them: give the validation data another --first, which is the number of the first picture.
  Pictures are smooth gradients with some noise, which compress like photographs: noise alone
 would make JPEG files four times as large, and decoding as much slower.

@@ -97,18 +97,18 @@ class _Traffic(TorchDispatchMode):
         return result
 
 
-def count_work(step: Step, batch: Any, network: nn.Module | None) -> Work:
+def count_work(step: Step, batch: Any, model: nn.Module | None) -> Work:
     """Count what one batch asks of the device.
 
     Args:
         step: Does the work of one batch.
         batch: What it gets.
-        network: The model, if one runs.
+        model: What runs; None if no model does.
     """
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and asking would take two seconds to import
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if network is not None and any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        if model is not None and any(isinstance(module, nn.RNNBase) for module in model.modules()):
             # The fused kernels of recurrent layers are unknown to the counter; without them it sees matrix products.
             with warnings.catch_warnings():  # about settings of other devices, which these contexts save as well
                 warnings.simplefilter("ignore", UserWarning)

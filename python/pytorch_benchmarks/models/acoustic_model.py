@@ -1,4 +1,4 @@
-"""A network of speech recognition: from frames of features to the states of a hidden Markov model."""
+"""A model of speech recognition: from frames of features to the states of a hidden Markov model."""
 
 from __future__ import annotations
 

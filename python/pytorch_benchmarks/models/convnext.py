@@ -42,7 +42,7 @@ class _Block(nn.Module):
 
 
 class ConvNeXt(Model):
-    """A convolutional network with the proportions of a vision transformer.
+    """A convolutional model with the proportions of a vision transformer.
 
     Args:
         title: Name for reports.

@@ -63,7 +63,7 @@ class _Block(nn.Module):
 
 
 class EfficientNet(ImageClassifier):
-    """The network that architecture search found, at its smallest scale.
+    """The model that a search found, at its smallest scale.
 
     Args:
         dropout: In front of the classifier.

@@ -1,4 +1,4 @@
-"""Models of other packages: `torchvision:NAME`, `timm:NAME`, `transformers:NAME`, with random weights and without a network."""
+"""Models of other packages: `torchvision:NAME`, `timm:NAME`, `transformers:NAME`, with random weights; nothing is downloaded."""
 
 from __future__ import annotations
 

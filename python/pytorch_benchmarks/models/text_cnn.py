@@ -1,4 +1,4 @@
-"""A convolutional network that classifies sentences (Kim, EMNLP 2014)."""
+"""A convolutional model that classifies sentences (Kim, EMNLP 2014)."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ __all__ = ["compare_with_entry", "measure", "write_entry"]
 _NEAR = 0.1  # % of accuracy; machines differ in the last bits of a sum
 
 
-def measure(network: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
+def measure(model: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
     """The accuracy over exactly the whole validation set, in batches of `--test_batch_size`: logged, and returned in %."""
     accuracy = evaluate(
-        network,
+        model,
         setup.validation_batches(setup.options.test_batch_size),
         expected=len(setup.pictures.val),
         precision=setup.precision,

@@ -1,4 +1,4 @@
-"""What stays the same while a network is trained: options, pictures, precision, device, processes."""
+"""What stays the same while a model is trained: options, pictures, precision, device, processes."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
 def _check_kind(model: Model) -> None:
     picture_shape(model)
     if model.targets(1, torch.Generator()).shape != (1,):
-        raise UsageError(f"{model.title} is no classifier: train.py trains networks that tell the class of a picture")
+        raise UsageError(f"{model.title} is no classifier: train.py trains models that tell the class of an image")
 
 
 def transforms_for(model: Model, options: TrainingOptions) -> Transforms:

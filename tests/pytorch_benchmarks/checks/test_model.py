@@ -10,7 +10,8 @@ import torch
 
 from pytorch_benchmarks import model_factory
 from pytorch_benchmarks.checks.expected_outputs import Subject
-from pytorch_benchmarks.checks.model import CHECKS, CheckError, check_model
+from pytorch_benchmarks.checks.finding import CheckError
+from pytorch_benchmarks.checks.model import CHECKS, check_model
 from pytorch_benchmarks.model_factory import list_models
 from pytorch_benchmarks.models.model import Model
 from tests.pytorch_benchmarks.models.smaller import SMALLER

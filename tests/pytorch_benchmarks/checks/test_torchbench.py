@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytorch_benchmarks.checks.torchbench import CHECKS, CheckError, Subject, settings
+from pytorch_benchmarks.checks.finding import CheckError
+from pytorch_benchmarks.checks.torchbench import CHECKS, Subject, settings
 from pytorch_benchmarks.checks.torchbench import main as check
 from pytorch_benchmarks.torchbench.loader import load_class
 from tests.conftest import RunDlbs

@@ -129,5 +129,5 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, entry: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             get_model("deep_mnist", weights=str(tmp_path / file))
-    with pytest.raises(UsageError, match=r"are missing .*belong to another network"):
+    with pytest.raises(UsageError, match=r"are missing .*belong to another model"):
         get_model("alexnet", weights=str(entry.with_suffix(".pt")))
