@@ -84,6 +84,7 @@ def print_config_command(config: Config, as_json: bool) -> None:
 
     if as_json:
         document = {
+            "frameworks": {name: list(others) for name, others in config.builds_on.items()},
             "parameters": {name: _declared(config, name) for name in config.settings},
             "variables": config.variables,
             "extensions": [
@@ -103,10 +104,12 @@ def print_config_command(config: Config, as_json: bool) -> None:
 
 
 def _declared(config: Config, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"val": config.settings[name].value}
+    made: dict[str, Any] = {"val": config.settings[name].value, "frameworks": []}
     parameter = config.declarations.get(name)
     if parameter is not None:
-        made.update(type=parameter.type, desc=parameter.desc, identity=parameter.identity)
+        made.update(
+            type=parameter.type, desc=parameter.desc, identity=parameter.identity, frameworks=list(parameter.frameworks)
+        )
         if parameter.domain is not None:
             made["val_domain"] = list(parameter.domain)
         if parameter.regexp:

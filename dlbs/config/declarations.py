@@ -34,6 +34,7 @@ class Parameter:
         identity: Whether the value is part of what the experiment *is* (`exp.id`), unlike paths and log settings.
         default: The shipped value, unresolved.
         where: `file:line` of the declaration.
+        frameworks: The frameworks whose experiments have it; empty for all.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Parameter:
     identity: bool = True
     default: Any = None
     where: str = ""
+    frameworks: tuple[str, ...] = ()
 
     def check(self, value: Any) -> Any:
         """Return `value` cast to the declared type, inside domain and pattern.

@@ -22,9 +22,9 @@ from dlbs.language.template import has_references, is_template, parse
 
 __all__ = ["load_config", "shipped_files"]
 
-_ROOT_KEYS = ("parameters", "variables", "extensions", "exclude")
+_ROOT_KEYS = ("frameworks", "parameters", "variables", "extensions", "exclude")
 
-_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity")
+_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "frameworks")
 
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
 
@@ -72,6 +72,7 @@ def load_config(
         config.extensions.clear()
     for file in files:
         _merge(config, load(_find(file, root or dlbs_root())))
+    _check_frameworks(config)
     for flag in parameters:
         name, value = _assignment("-P", flag)
         _set(config, name, value, f"-P{name}")
@@ -111,10 +112,11 @@ def _merge(config: Config, document: Document) -> None:
         if key not in _ROOT_KEYS:
             hint = did_you_mean(str(key), _ROOT_KEYS) or f"known are {', '.join(_ROOT_KEYS)}"
             raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=hint)
+    frameworks = _frameworks(config, document)
     given = _section(document, "parameters", dict)
     for name, value in given.items():
         if isinstance(value, dict) and not _is_plain_dict(value):
-            _declare(config, str(name), value, document)
+            _declare(config, str(name), value, document, frameworks)
     for name, value in given.items():
         if not isinstance(value, dict) or _is_plain_dict(value):
             _set(config, str(name), value, document.where("parameters", name))
@@ -127,6 +129,45 @@ def _merge(config: Config, document: Document) -> None:
         if not isinstance(item, dict) or not item:
             raise ConfigError("must be a condition: {name: value}", where=where)
         config.exclude.append(Extension(item, {}, [], where))
+
+
+def _frameworks(config: Config, document: Document) -> tuple[str, ...]:
+    """The frameworks to which the declarations of a file belong; `{mine: [pytorch]}` says what `mine` builds on."""
+    given = document.data.get("frameworks")
+    if given is None:
+        return ()
+    where = document.where("frameworks")
+    named = given if isinstance(given, dict) else {name: [] for name in given} if _are_names(given) else None
+    if named is None or not all(isinstance(name, str) and _are_names(others) for name, others in named.items()):
+        raise ConfigError(
+            "'frameworks' must name frameworks",
+            where=where,
+            hint="write [mine], or {mine: [pytorch]} if mine has the parameters of pytorch too",
+        )
+    for name, others in named.items():
+        if others:
+            config.builds_on[name] = tuple(others)
+            config.builds_on_origins[name] = document.where("frameworks", name)
+    return tuple(named)
+
+
+def _are_names(given: Any) -> bool:
+    return isinstance(given, list) and all(isinstance(name, str) and name for name in given)
+
+
+def _check_frameworks(config: Config) -> None:
+    """Frameworks can only build on those that exist: to which parameters belong, or that build on others."""
+    known = {name for parameter in config.declarations.values() for name in parameter.frameworks} | set(
+        config.builds_on
+    )
+    for name, others in config.builds_on.items():
+        for other in others:
+            if other not in known:
+                hint = did_you_mean(other, known) or f"known are {', '.join(sorted(known))}"
+                where = config.builds_on_origins[name]
+                raise ConfigError(
+                    f"{name} builds on the framework {other!r}, to which nothing belongs", where=where, hint=hint
+                )
 
 
 def _section(document: Document, key: str, kind: type) -> Any:
@@ -144,13 +185,16 @@ def _is_plain_dict(value: dict[str, Any]) -> bool:
     return not ({"val", "type", "desc"} & set(value))
 
 
-def _declare(config: Config, name: str, given: dict[str, Any], document: Document) -> None:
+def _declare(config: Config, name: str, given: dict[str, Any], document: Document, frameworks: tuple[str, ...]) -> None:
     where = document.where("parameters", name)
     for key in given:
         if key not in _DECLARATION_KEYS:
             hint = did_you_mean(str(key), _DECLARATION_KEYS) or f"known are {', '.join(_DECLARATION_KEYS)}"
             raise ConfigError(f"unknown key {key!r} in the declaration of {name}", where=where, hint=hint)
     _check_syntax(name, where)
+    own = given.get("frameworks", list(frameworks))
+    if not _are_names(own):
+        raise ConfigError(f"frameworks of {name} must be a list of frameworks", where=where)
     before = config.declarations.get(name)
     kind = given.get("type", before.type if before else "any")
     if kind not in TYPES:
@@ -159,7 +203,7 @@ def _declare(config: Config, name: str, given: dict[str, Any], document: Documen
     domain = given.get("val_domain")
     if domain is not None and not isinstance(domain, list):
         raise ConfigError(f"val_domain of {name} must be a list", where=where)
-    parameter = Parameter(name, where=where) if before is None else before
+    parameter = Parameter(name, where=where, frameworks=tuple(own)) if before is None else before
     config.declarations[name] = replace(
         parameter,
         type=kind,
@@ -170,7 +214,9 @@ def _declare(config: Config, name: str, given: dict[str, Any], document: Documen
         default=given["val"] if "val" in given and before is None else parameter.default,
     )
     if "val" in given:
-        _set(config, name, given["val"], where)
+        # Who declares a parameter again as it was, as `print-config --json` does, has not set it.
+        as_before = before is not None and given["val"] == before.default
+        _set(config, name, given["val"], before.where if before is not None and as_before else where)
 
 
 def _set(config: Config, name: str, value: Any, where: str) -> None:
