@@ -11,15 +11,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dlbs.errors import DlbsError
 from dlbs.text import printable
-
-if TYPE_CHECKING:
-    from dlbs.config.config import Config
 
 __all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
 
@@ -162,20 +159,17 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         exclude: list[str],
         **kwargs: Any,
     ) -> Any:
-        from dlbs.config.load import load_config
-        from dlbs.packs.extend import add_packs, chosen_packs
+        from dlbs.packs.configure import configure
 
-        if select or exclude:
-            parameters = (*parameters, "exp.framework=pack")
-            variables = (*variables, f"exp.pack={chosen_packs(select, exclude)}")
-        config: Config = load_config(
+        config = configure(
             files,
             parameters=parameters,
             variables=variables,
             extensions=extensions,
             discard_default=discard_default_config,
+            select=select,
+            exclude=exclude,
         )
-        add_packs(config)
         return function(config, **kwargs)
 
     return wrapped

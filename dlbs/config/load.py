@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.files import dlbs_root
 from dlbs.language.template import has_references, is_template, parse
 
-__all__ = ["load_config", "shipped_files"]
+__all__ = ["Assignments", "assignments", "load_config", "shipped_files"]
+
+Assignments = Mapping[str, Any] | Iterable[str]  # {name: value}, or the texts name=value of -P and -V
 
 _ROOT_KEYS = ("frameworks", "parameters", "variables", "extensions", "exclude")
 
@@ -45,9 +47,9 @@ def shipped_files(root: Path) -> list[Path]:
 def load_config(
     files: Iterable[str | os.PathLike[str]] = (),
     *,
-    parameters: Iterable[str] = (),
-    variables: Iterable[str] = (),
-    extensions: Iterable[str] = (),
+    parameters: Assignments = (),
+    variables: Assignments = (),
+    extensions: Iterable[str | Mapping[str, Any]] = (),
     discard_default: bool = False,
     root: Path | None = None,
 ) -> Config:
@@ -55,9 +57,9 @@ def load_config(
 
     Args:
         files: The `--config` files, later ones winning; what is not found here is looked for among the shipped ones.
-        parameters: `name=value` texts of `-P`.
-        variables: `name=[...]` texts of `-V`.
-        extensions: JSON texts of `-E`.
+        parameters: Of `-P`: a mapping, or `name=value` texts.
+        variables: Of `-V`: a mapping, or `name=[...]` texts.
+        extensions: Of `-E`: mappings, or their JSON texts.
         discard_default: Leave the shipped values out; the declarations stay.
         root: Where `config/` lies; `dlbs_root()` by default.
 
@@ -73,19 +75,13 @@ def load_config(
     for file in files:
         _merge(config, load(_find(file, root or dlbs_root())))
     _check_frameworks(config)
-    for flag in parameters:
-        name, value = _assignment("-P", flag)
+    for name, value in assignments("-P", parameters):
         _set(config, name, value, f"-P{name}")
         config.from_command_line.add(name)
-    for flag in variables:
-        name, value = _assignment("-V", flag)
+    for name, value in assignments("-V", variables):
         _set_variable(config, name, value, f"-V{name}")
     for flag in extensions:
-        try:
-            data = json.loads(flag)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{flag[:200]!r} is not JSON: {error}", where="-E") from None
-        config.extensions.append(_extension(data, "-E"))
+        config.extensions.append(_extension(_read_extension(flag) if isinstance(flag, str) else dict(flag), "-E"))
     for extension in (*config.extensions, *config.exclude):
         for parameter_set in (extension.parameters, *extension.cases):
             for name, value in parameter_set.items():
@@ -308,12 +304,27 @@ def _extension(data: Any, where: str) -> Extension:
     return Extension(condition, parameters, cases, where)
 
 
-def _assignment(flag: str, given: str) -> tuple[str, Any]:
-    name, equals, value = given.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise ConfigError(f"{given!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
-    return name, parse_value(value, words=flag == "-V")
+def _read_extension(given: str) -> Any:
+    try:
+        return json.loads(given)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
+
+
+def assignments(flag: str, given: Assignments) -> Iterator[tuple[str, Any]]:
+    """Names and values of `-P` or `-V`, whichever way they are given.
+
+    Raises:
+        ConfigError: A text is not name=value.
+    """
+    if isinstance(given, Mapping):
+        yield from given.items()
+        return
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"{one!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
+        yield name.strip(), parse_value(value, words=flag == "-V")
 
 
 def parse_value(given: str, *, words: bool = False) -> Any:

@@ -52,8 +52,8 @@ def add_packs(config: Config) -> None:
     config.extensions[:0] = extensions
 
 
-def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> str:
-    """The names of selected packs as a JSON list.
+def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> list[str]:
+    """The names of selected packs.
 
     Raises:
         ConfigError: A word fits no pack, or none is left.
@@ -61,7 +61,7 @@ def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> str:
     chosen = [pack.name for pack in definition.select(find_packs().values(), select, exclude)]
     if not chosen:
         raise ConfigError("no pack is left", where="--exclude", hint="dlbs pack list shows all")
-    return json.dumps(chosen)
+    return chosen
 
 
 def parameters_of(pack: Pack) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dlbs.config.config import Config
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.launch.script import make_launcher
-from dlbs.packs.extend import add_packs
+from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from tests.conftest import ROOT, RunDlbs
@@ -228,6 +228,5 @@ def test_an_architecture_is_launched_as_a_model_is(
 ) -> None:
     dlbs("pack", "new", "mynet", "--template", "architecture", check=True)
     monkeypatch.chdir(tmp_path)
-    config = load_config(parameters=["exp.framework=pack", "exp.pack=mynet"])
-    add_packs(config)
+    config = configure(parameters={"exp.framework": "pack", "exp.pack": "mynet"})
     assert {name.split(".")[0] for name in next(build(config))} >= {"pack", "pytorch"}
