@@ -53,7 +53,9 @@ class Config:
         exclude: Conditions of experiments that are left out of the plan.
         builds_on: Framework → the frameworks whose parameters its experiments have besides its own.
         builds_on_origins: The same frameworks → where that was said.
+        namespaces: The first parts of all shipped names: in these families only declared names exist.
         from_command_line: Names given by `-P`, which extensions overwrite with a warning only.
+        typed: Names that only the command line brings in → the flag.
     """
 
     declarations: dict[str, Parameter] = field(default_factory=dict)
@@ -64,7 +66,9 @@ class Config:
     exclude: list[Extension] = field(default_factory=list)
     builds_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
     builds_on_origins: dict[str, str] = field(default_factory=dict)
+    namespaces: frozenset[str] = frozenset()
     from_command_line: set[str] = field(default_factory=set)
+    typed: dict[str, str] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """Name → raw value."""

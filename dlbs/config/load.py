@@ -7,6 +7,7 @@ builder.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +17,9 @@ from typing import Any
 from dlbs.config.config import Config, Extension, Setting, split_names
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document, load
-from dlbs.errors import ConfigError, DlbsError, did_you_mean
+from dlbs.config.names import check_all_names, check_names
+from dlbs.errors import ConfigError, DlbsError, suggestion
+from dlbs.experiment import check_name
 from dlbs.files import dlbs_root
 from dlbs.language.template import has_references, is_template, parse
 
@@ -24,13 +27,13 @@ __all__ = ["Assignments", "assignments", "load_config", "shipped_files"]
 
 Assignments = Mapping[str, Any] | Iterable[str]  # {name: value}, or the texts name=value of -P and -V
 
+_log = logging.getLogger("dlbs")
+
 _ROOT_KEYS = ("frameworks", "parameters", "variables", "extensions", "exclude")
 
 _DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "frameworks")
 
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
-
-_CLOSE = 0.84  # similarity from which an unknown name counts as a misspelling of a declared one
 
 
 def shipped_files(root: Path) -> list[Path]:
@@ -69,25 +72,41 @@ def load_config(
     config = Config()
     for path in shipped_files(root or dlbs_root()):
         _merge(config, load(path))
+    config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)
     if discard_default:
         config.settings.clear()
         config.extensions.clear()
     for file in files:
         _merge(config, load(_find(file, root or dlbs_root())))
     _check_frameworks(config)
+    before = config.known_names()
     for name, value in assignments("-P", parameters):
         _set(config, name, value, f"-P{name}")
+        _replace_variables(config, name)
         config.from_command_line.add(name)
     for name, value in assignments("-V", variables):
         _set_variable(config, name, value, f"-V{name}")
     for flag in extensions:
         config.extensions.append(_extension(_read_extension(flag) if isinstance(flag, str) else dict(flag), "-E"))
-    for extension in (*config.extensions, *config.exclude):
+    for extension in config.extensions:
         for parameter_set in (extension.parameters, *extension.cases):
             for name, value in parameter_set.items():
-                _check_name(config, name, extension.where)
                 _check_value(config, name, value, extension.where)
+    check_all_names(config)
+    config.typed = {name: where for name, where in _typed(config) if name not in before}
     return config
+
+
+def _typed(config: Config) -> Iterator[tuple[str, str]]:
+    """The names that the command line sets, and its flag for each."""
+    yield from ((name, f"-P{name}") for name in config.from_command_line)
+    for key, where in config.variable_origins.items():
+        if where.startswith("-V"):
+            yield from ((name, where) for name in split_names(key))
+    for extension in config.extensions:
+        if extension.where == "-E":
+            for parameters in (extension.parameters, *extension.cases):
+                yield from ((name, "-E") for name in parameters)
 
 
 def _find(file: str | os.PathLike[str], root: Path) -> Path:
@@ -106,8 +125,7 @@ def _merge(config: Config, document: Document) -> None:
         )
     for key in data:
         if key not in _ROOT_KEYS:
-            hint = did_you_mean(str(key), _ROOT_KEYS) or f"known are {', '.join(_ROOT_KEYS)}"
-            raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=hint)
+            raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=suggestion(str(key), _ROOT_KEYS))
     frameworks = _frameworks(config, document)
     given = _section(document, "parameters", dict)
     for name, value in given.items():
@@ -159,7 +177,7 @@ def _check_frameworks(config: Config) -> None:
     for name, others in config.builds_on.items():
         for other in others:
             if other not in known:
-                hint = did_you_mean(other, known) or f"known are {', '.join(sorted(known))}"
+                hint = suggestion(other, sorted(known))
                 where = config.builds_on_origins[name]
                 raise ConfigError(
                     f"{name} builds on the framework {other!r}, to which nothing belongs", where=where, hint=hint
@@ -185,17 +203,22 @@ def _declare(config: Config, name: str, given: dict[str, Any], document: Documen
     where = document.where("parameters", name)
     for key in given:
         if key not in _DECLARATION_KEYS:
-            hint = did_you_mean(str(key), _DECLARATION_KEYS) or f"known are {', '.join(_DECLARATION_KEYS)}"
+            hint = suggestion(str(key), _DECLARATION_KEYS)
             raise ConfigError(f"unknown key {key!r} in the declaration of {name}", where=where, hint=hint)
-    _check_syntax(name, where)
+    check_name(name, where)
     own = given.get("frameworks", list(frameworks))
     if not _are_names(own):
         raise ConfigError(f"frameworks of {name} must be a list of frameworks", where=where)
     before = config.declarations.get(name)
+    if before is None and "desc" not in given:  # what has a description is meant to be new
+        check_names(config, [name], where)
     kind = given.get("type", before.type if before else "any")
     if kind not in TYPES:
-        hint = did_you_mean(str(kind), TYPES) or f"known are {', '.join(TYPES)}"
-        raise ConfigError(f"unknown type {kind!r} of {name}", where=where, hint=hint)
+        raise ConfigError(f"unknown type {kind!r} of {name}", where=where, hint=suggestion(str(kind), TYPES))
+    if not isinstance(given.get("identity", True), bool):
+        raise ConfigError(f"identity of {name} must be true or false, not {given['identity']!r}", where=where)
+    if not isinstance(given.get("val_regexp", ""), str):
+        raise ConfigError(f"val_regexp of {name} must be a text, not {given['val_regexp']!r}", where=where)
     domain = given.get("val_domain")
     if domain is not None and not isinstance(domain, list):
         raise ConfigError(f"val_domain of {name} must be a list", where=where)
@@ -216,36 +239,9 @@ def _declare(config: Config, name: str, given: dict[str, Any], document: Documen
 
 
 def _set(config: Config, name: str, value: Any, where: str) -> None:
-    _check_syntax(name, where)
-    _check_name(config, name, where)
+    check_name(name, where)
     _check_value(config, name, value, where)
     config.settings[name] = Setting(value, where)
-
-
-def _check_syntax(name: str, where: str) -> None:
-    if (
-        not name
-        or name.startswith("__")
-        or not all(part.replace("_", "a").replace("-", "a").isalnum() for part in name.split("."))
-    ):
-        raise ConfigError(
-            f"{name!r} is not a parameter name",
-            where=where,
-            hint="names are letters, digits, _ and -, in parts joined by dots",
-        )
-
-
-def _check_name(config: Config, name: str, where: str) -> None:
-    """An undeclared name is the user's own, unless it looks like a misspelt declared one."""
-    if name in config.declarations or name in config.settings:
-        return
-    hint = did_you_mean(name, config.declarations, cutoff=_CLOSE)
-    if hint:
-        raise ConfigError(
-            f"unknown parameter {name!r}",
-            where=where,
-            hint=f"{hint} To use it all the same, declare it with a 'desc'",
-        )
 
 
 def _check_value(config: Config, name: str, value: Any, where: str) -> None:
@@ -268,8 +264,7 @@ def _set_variable(config: Config, key: str, values: Any, where: str) -> None:
     if not values:
         raise ConfigError(f"variable {key!r} has no values", where=where, hint="give at least one: [value]")
     for name in names:
-        _check_syntax(name, where)
-        _check_name(config, name, where)
+        check_name(name, where)
     for value in values:
         if len(names) == 1:
             _check_value(config, key, value, where)
@@ -280,6 +275,9 @@ def _set_variable(config: Config, key: str, values: Any, where: str) -> None:
             )
         for name, item in zip(names, value, strict=True):
             _check_value(config, name, item, where)
+    for name in names:
+        if where.startswith("-V") and name in config.from_command_line:
+            raise ConfigError(f"-P{name} sets the same parameter", where=where, hint="leave one of them out")
     for other in [other for other in config.variables if other != key and set(split_names(other)) & set(names)]:
         if where.startswith("-V"):  # what is typed replaces what a file says about the same parameters
             del config.variables[other], config.variable_origins[other]
@@ -289,12 +287,28 @@ def _set_variable(config: Config, key: str, values: Any, where: str) -> None:
     config.variable_origins[key] = where
 
 
+def _replace_variables(config: Config, name: str) -> None:
+    """What is typed wins: a parameter that `-P` sets does not vary, whatever a file says."""
+    for key in [key for key in config.variables if name in split_names(key)]:
+        where = config.variable_origins.pop(key)
+        _log.info("-P%s replaces the values that %s gives to %s", name, where, name)
+        names, rows = split_names(key), config.variables.pop(key)
+        if len(names) > 1:
+            place = names.index(name)
+            columns = [[*row[:place], *row[place + 1 :]] for row in rows]
+            rest = columns if len(names) > 2 else [row[0] for row in columns]
+            other = ",".join(names[:place] + names[place + 1 :])
+            # Rows that differed in this parameter alone are one now.
+            config.variables[other] = list({json.dumps(row): row for row in rest}.values())
+            config.variable_origins[other] = where
+
+
 def _extension(data: Any, where: str) -> Extension:
     if not isinstance(data, dict):
         raise ConfigError("an extension must be a mapping", where=where, hint=f"with {', '.join(_EXTENSION_KEYS)}")
     for key in data:
         if key not in _EXTENSION_KEYS:
-            hint = did_you_mean(str(key), _EXTENSION_KEYS) or f"known are {', '.join(_EXTENSION_KEYS)}"
+            hint = suggestion(str(key), _EXTENSION_KEYS)
             raise ConfigError(f"unknown key {key!r} in an extension", where=where, hint=hint)
     condition, parameters, cases = data.get("condition") or {}, data.get("parameters") or {}, data.get("cases") or []
     if not isinstance(condition, dict) or not isinstance(parameters, dict) or not isinstance(cases, list):
@@ -324,7 +338,12 @@ def assignments(flag: str, given: Assignments) -> Iterator[tuple[str, Any]]:
         name, equals, value = one.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"{one!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
-        yield name.strip(), parse_value(value, words=flag == "-V")
+        name = name.strip()
+        parsed = parse_value(value, words=flag == "-V")
+        if flag == "-V" and isinstance(parsed, str) and "," in parsed and parsed == value and not is_template(parsed):
+            hint = f"write -V{name}=[{value}] for several values, or -P{name}={value} for one with a comma in it"
+            raise ConfigError(f"{value!r} is not a list", where=f"-V{name}", hint=hint)
+        yield name, parsed
 
 
 def parse_value(given: str, *, words: bool = False) -> Any:

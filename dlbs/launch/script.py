@@ -203,7 +203,7 @@ def _options(experiment: Experiment) -> Iterator[str]:
     for name, value in experiment.items():
         yield f"--{name.replace('.', '_')}"
         # An empty word would be dropped from a list of words; programs need it to stay in step.
-        yield _Shell(shlex.quote(text(value)))
+        yield _quoted(value)
 
 
 def _docker_gpus(experiment: Experiment) -> list[str]:

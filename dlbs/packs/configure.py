@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config.config import Config
 from dlbs.config.load import Assignments, assignments, load_config
+from dlbs.launch.reads import check_typed_names
 from dlbs.packs.extend import add_packs, chosen_packs
 
 __all__ = ["configure"]
@@ -25,6 +26,7 @@ def configure(
     discard_default: bool = False,
     select: Iterable[str] = (),
     exclude: Iterable[str] = (),
+    plan: str | os.PathLike[str] | None = None,
 ) -> Config:
     """Load a configuration, and add what the packs that it names say.
 
@@ -36,9 +38,10 @@ def configure(
         discard_default: Leave the shipped values out; the declarations stay.
         select: Run the packs with one of these words as name, tag or install group.
         exclude: Of them, leave out those with one of these words.
+        plan: A written plan whose experiments `parameters` will change; its names are known too.
 
     Raises:
-        ConfigError: Malformed, unknown keys or names, wrong types, or no such pack.
+        ConfigError: Malformed, unknown keys or names, wrong types, no such pack, or a parameter that nothing uses.
     """
     given, varied = dict(assignments("-P", parameters)), dict(assignments("-V", variables))
     select, exclude = list(select), list(exclude)
@@ -49,4 +52,5 @@ def configure(
         files, parameters=given, variables=varied, extensions=extensions, discard_default=discard_default
     )
     add_packs(config)
+    check_typed_names(config, plan)
     return config

@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config.config import Config, Extension, values_of
 from dlbs.config.models import registered_in
+from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
 from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
@@ -45,6 +46,7 @@ def add_packs(config: Config) -> None:
     for name in names:
         pack = find_pack(name)
         parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
+        check_names(config, parameters, pack.where)
         cases = [] if "exp.gpus" in given or "exp.job" in given else _cases(pack)
         extensions.append(
             Extension({"exp.framework": "pack", "exp.pack": re.escape(name)}, parameters, cases, pack.where)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.config import Config, Extension, split_names
-from dlbs.errors import ConfigError, DlbsError, did_you_mean
-from dlbs.experiment import Experiment
+from dlbs.config.names import name_hint
+from dlbs.errors import ConfigError, DlbsError, suggestion
+from dlbs.experiment import HIDDEN, Experiment
 from dlbs.language.conditions import condition_test
 from dlbs.language.template import has_references, is_template
 from dlbs.plan.frameworks import Carried
@@ -23,8 +24,6 @@ from dlbs.plan.resolve import Processor
 __all__ = ["build", "varying_names"]
 
 _log = logging.getLogger("dlbs")
-
-_CONDITION = "__condition."
 
 # An experiment under way, and which parameters of other frameworks extensions have set in it.
 _Made = tuple[Experiment, frozenset[str]]
@@ -107,14 +106,22 @@ def _ordered_variables(config: Config) -> list[str]:
     assert setting is not None
     if not isinstance(order, list):
         raise ConfigError("sys.plan_builder.var_order must be a list of variables", where=setting.where)
-    for key in order:
-        if key not in written:
+    found = []
+    for given in order:
+        # What -P sets does not vary any more.
+        key = ",".join(name for name in split_names(str(given)) if name not in config.from_command_line)
+        if key and key not in written:
             raise ConfigError(
-                f"sys.plan_builder.var_order names {key!r}, which is not a variable",
+                f"sys.plan_builder.var_order names {given!r}, which is not a variable",
                 where=setting.where,
-                hint=did_you_mean(str(key), written) or f"variables are {', '.join(written) or 'none'}",
+                hint=suggestion(str(given), written, "variables are"),
             )
-    return [*order, *(key for key in written if key not in order)]
+        if key in found:
+            raise ConfigError(
+                f"sys.plan_builder.var_order names {given!r} twice", where=setting.where, hint="name it once"
+            )
+        found += [key] if key else []
+    return [*found, *(key for key in written if key not in found)]
 
 
 def _extend(one: _Made, matcher: _Matcher, config: Config, warned: set[tuple[str, str]]) -> Iterator[_Made]:
@@ -167,7 +174,7 @@ class _Matcher:
         self.processor = Processor(config.declarations)
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        self.prefix = f"{_CONDITION}{extension.where}."
+        self.prefix = f"{HIDDEN}{extension.where}."
         self.outcomes: dict[str, _Outcome] = {}
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
@@ -175,7 +182,7 @@ class _Matcher:
                 raise ConfigError(
                     f"condition on {name!r}, which nothing defines",
                     where=extension.where,
-                    hint=did_you_mean(name, known),
+                    hint=name_hint(name, known),
                 )
 
     def outcome(self, one: _Made) -> _Outcome:
@@ -201,7 +208,7 @@ class _Matcher:
             matched = test(self._constant(name, value))
             if matched is None:
                 return None
-            groups += [_Group(f"{_CONDITION}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
+            groups += [_Group(f"{HIDDEN}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
         cases = self.extension.cases or [{}]
         added = [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
         return [(one, frozenset(one.keys() & self.carried.bound.keys())) for one in added]
@@ -225,14 +232,12 @@ class _Matcher:
         They are hidden parameters, not pasted text: a quote in a model's name cannot change an expression.
         """
         written = json.dumps(parameters)
-        if _CONDITION not in written:
+        if HIDDEN not in written:
             return parameters
-        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(_CONDITION) :])
+        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(HIDDEN) :])
         added = json.loads(
-            written.replace("${" + _CONDITION, "${" + _CONDITION + own + ".").replace(
-                "$<" + _CONDITION, "$<" + _CONDITION + own + "."
-            )
+            written.replace("${" + HIDDEN, "${" + HIDDEN + own + ".").replace("$<" + HIDDEN, "$<" + HIDDEN + own + ".")
         )
         for group in groups:
-            added[f"{_CONDITION}{own}.{group.name[len(_CONDITION) :]}"] = group.value
+            added[f"{HIDDEN}{own}.{group.name[len(HIDDEN) :]}"] = group.value
         return dict(added)
