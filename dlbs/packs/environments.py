@@ -15,7 +15,7 @@ from typing import Any
 
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.files import write_atomically
-from dlbs.packs.definition import Pack
+from dlbs.packs.definition import Pack, check_component
 from dlbs.packs.extend import needs_environment, uses_voir
 from dlbs.packs.places import Places
 
@@ -24,6 +24,10 @@ __all__ = ["install", "pin", "prepare", "requirements"]
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
+
+_MARKER = "made-by-dlbs"  # the file without which an environment is not ours
+
+_PIN_HEAD = "# Written by `dlbs pack pin"
 
 
 def requirements(pack: Pack, variant: str) -> Path | None:
@@ -62,6 +66,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
     Raises:
         ConfigError: A pack has no pin of the variant.
         LaunchError: Something could not be installed; what was there before is gone or incomplete, and the next call starts over.
+            Or there is a directory that dlbs did not make: it is left alone.
     """
     places = Places.of()
     grouped: dict[str, list[Pack]] = {}
@@ -90,11 +95,13 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         ):
             tell(f"{group}: nothing has changed")
             continue
+        _check_ours(places.environment(first))
         if force or not known or known.get("python") != sys.version:
-            shutil.rmtree(places.environment(first), ignore_errors=True)
+            _remove(places.environment(first))
         note.unlink(missing_ok=True)
         if not places.python(first).exists():
             tell(f"{group}: new environment {places.environment(first)}")
+            _mark(places.environment(first))
             _run([sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell)
         if any(pack.shares_torch for pack in members):
             _share_torch(places.environment(first))
@@ -102,6 +109,37 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
             _install_one(pack, files[pack.name], places, tell)
         _write(note, {"packs": wanted, "python": sys.version})
         tell(f"{group}: installed {', '.join(pack.name for pack in members)}")
+
+
+def _check_ours(environment: Path) -> None:
+    """Raise a LaunchError if something else than an environment that dlbs made is in its place."""
+    if not os.path.lexists(environment):
+        return
+    if environment.is_symlink() or not (environment / _MARKER).is_file():
+        raise LaunchError(
+            "was not made by dlbs, and is left alone",
+            where=str(environment),
+            hint="move it away, or change install_group",
+        )
+
+
+def _remove(environment: Path) -> None:
+    """Remove an environment; nothing that does not bear our mark is ever removed."""
+    _check_ours(environment)
+    if environment.is_dir():
+        try:
+            shutil.rmtree(environment)
+        except OSError as error:
+            raise LaunchError(f"cannot be removed: {error.strerror}", where=str(environment)) from None
+
+
+def _mark(environment: Path) -> None:
+    """Make the directory of an environment, and say in it that it is ours before anything else is written there."""
+    try:
+        environment.mkdir(parents=True, exist_ok=True)
+        (environment / _MARKER).write_text("dlbs made this directory, and may remove it.\n", encoding="utf-8")
+    except OSError as error:
+        raise LaunchError(f"cannot be made: {error.strerror}", where=str(environment)) from None
 
 
 def _share_torch(environment: Path) -> None:
@@ -221,11 +259,14 @@ def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell:
         tell: Takes a line for the user.
 
     Raises:
-        LaunchError: The requirements cannot be had together.
+        ConfigError: The variant cannot be part of a file's name.
+        LaunchError: The requirements cannot be had together, or there is a file of this name that somebody else wrote.
     """
+    check_component(variant, "a variant", "--variant")
     grouped: dict[str, list[Pack]] = {}
     for pack in packs:
         if (pack.directory / "requirements.in").is_file():
+            _check_pin(pack.directory / f"requirements.{variant}.txt")
             grouped.setdefault(pack.install_group, []).append(pack)
         else:
             tell(f"{pack.name}: no requirements.in, nothing to pin")
@@ -256,12 +297,26 @@ def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell:
             found = json.loads(report.read_text())["install"]
         lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
         options = "".join(f"--extra-index-url {url}\n" for url in index)
-        head = f"# Written by `dlbs pack pin --variant {variant}` from requirements.in; install group {group}.\n"
+        head = f"{_PIN_HEAD} --variant {variant}` from requirements.in; install group {group}.\n"
         for pack in members:
             target = pack.directory / f"requirements.{variant}.txt"
             with write_atomically(target) as stream:
                 stream.write(head + options + "\n".join(lines) + "\n")
             tell(f"{pack.name}: {len(lines)} packages → {target}")
+
+
+def _check_pin(target: Path) -> None:
+    """Raise a LaunchError if a file is there that was not written by pinning."""
+    if not os.path.lexists(target):
+        return
+    try:
+        written = target.is_file() and target.read_text(encoding="utf-8", errors="replace").startswith(_PIN_HEAD)
+    except OSError:
+        written = False
+    if not written:
+        raise LaunchError(
+            "was not written by dlbs, and is left alone", where=str(target), hint="remove it to have it written anew"
+        )
 
 
 def _digest(pack: Pack, file: Path | None) -> str:
