@@ -160,19 +160,19 @@ def check_command(names: tuple[str, ...], select: list[str], exclude: list[str],
       dlbs pack check ornatebench
       dlbs pack check --model resnet18
     """
-    from dlbs.packs.check import check_pack, run_architecture_checks, run_model_checks, run_network_checks
+    from dlbs.packs.check import check_architecture_pack, check_model_pack, check_pack, check_registered_model
 
     failed = 0
     if model is not None:
         click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
-        return int(_show_findings(run_network_checks(model, device)) > 0)
+        return int(_show_findings(check_registered_model(model, device)) > 0)
     for pack in chosen(names, select, exclude):
         click.echo(printable(f"{pack.name}, {'an' if pack.kind[0] == 'a' else 'a'} {pack.kind}"))
         proved: Iterable[tuple[bool, str]] = ()
         if pack.kind == "model":
-            proved = run_model_checks(pack, device)
+            proved = check_model_pack(pack, device)
         elif pack.kind == "architecture":
-            proved = run_architecture_checks(pack, device)
+            proved = check_architecture_pack(pack, device)
         failed += _show_findings(itertools.chain(check_pack(pack), proved))
     return 1 if failed else 0
 

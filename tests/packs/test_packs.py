@@ -412,3 +412,20 @@ def test_list_imports_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().endswith("set()")
+
+
+def test_the_tutorial_is_the_template_of_containers(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """But for a class of its own, which the template's README speaks of; neither can change without the other."""
+    dlbs("pack", "new", "tutorial", "--template", "container", check=True)
+
+    def files(directory: Path, place: str) -> dict[str, str]:
+        found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
+        return {
+            name: path.read_text().replace(f"{place}/tutorial", "PLACE")
+            for name, path in found.items()
+            if "__pycache__" not in name and name != "model.py"
+        }
+
+    made = files(tmp_path / "packs" / "tutorial", "packs")
+    assert made == files(ROOT / "examples" / "packs" / "tutorial", "examples/packs")
+    assert "Dockerfile" in made
