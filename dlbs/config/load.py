@@ -17,15 +17,14 @@ from typing import Any
 from dlbs.config.config import Config, Extension, Setting, split_names
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document, load
+from dlbs.config.flags import Assignments, assignments, extension_data
 from dlbs.config.names import check_all_names, check_names
 from dlbs.errors import ConfigError, DlbsError, suggestion
 from dlbs.experiment import check_name
 from dlbs.files import dlbs_root
 from dlbs.language.template import has_references, is_template, parse
 
-__all__ = ["Assignments", "assignments", "load_config", "shipped_files"]
-
-Assignments = Mapping[str, Any] | Iterable[str]  # {name: value}, or the texts name=value of -P and -V
+__all__ = ["load_config", "shipped_files"]
 
 _log = logging.getLogger("dlbs")
 
@@ -87,7 +86,7 @@ def load_config(
     for name, value in assignments("-V", variables):
         _set_variable(config, name, value, f"-V{name}")
     for flag in extensions:
-        config.extensions.append(_extension(_read_extension(flag) if isinstance(flag, str) else dict(flag), "-E"))
+        config.extensions.append(_extension(extension_data(flag), "-E"))
     for extension in config.extensions:
         for parameter_set in (extension.parameters, *extension.cases):
             for name, value in parameter_set.items():
@@ -316,42 +315,3 @@ def _extension(data: Any, where: str) -> Extension:
     if not all(isinstance(case, dict) for case in cases):
         raise ConfigError("each case must be a mapping of parameters", where=where)
     return Extension(condition, parameters, cases, where)
-
-
-def _read_extension(given: str) -> Any:
-    try:
-        return json.loads(given)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
-
-
-def assignments(flag: str, given: Assignments) -> Iterator[tuple[str, Any]]:
-    """Names and values of `-P` or `-V`, whichever way they are given.
-
-    Raises:
-        ConfigError: A text is not name=value.
-    """
-    if isinstance(given, Mapping):
-        yield from given.items()
-        return
-    for one in given:
-        name, equals, value = one.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"{one!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
-        name = name.strip()
-        parsed = parse_value(value, words=flag == "-V")
-        if flag == "-V" and isinstance(parsed, str) and "," in parsed and parsed == value and not is_template(parsed):
-            hint = f"write -V{name}=[{value}] for several values, or -P{name}={value} for one with a comma in it"
-            raise ConfigError(f"{value!r} is not a list", where=f"-V{name}", hint=hint)
-        yield name, parsed
-
-
-def parse_value(given: str, *, words: bool = False) -> Any:
-    """JSON if it is JSON, else the text itself; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
-    try:
-        return json.loads(given)
-    except (json.JSONDecodeError, RecursionError):
-        stripped = given.strip()
-    if words and stripped.startswith("[") and stripped.endswith("]"):
-        return [parse_value(word.strip()) for word in stripped[1:-1].split(",")] if stripped[1:-1].strip() else []
-    return given

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dlbs.config.config import Config
-from dlbs.config.load import Assignments, assignments, load_config
+from dlbs.config.flags import Assignments, assignments
+from dlbs.config.load import load_config
 from dlbs.launch.reads import check_typed_names
 from dlbs.packs.extend import add_packs, chosen_packs
 

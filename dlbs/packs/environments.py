@@ -1,4 +1,4 @@
-"""Environments of packs: install, prepare and pin. Each does nothing when nothing has changed since it was last done."""
+"""Environments of packs: install and prepare. Each does nothing when nothing has changed since it was last done."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.files import write_atomically
-from dlbs.packs.definition import Pack, check_component
+from dlbs.packs.definition import Pack
 from dlbs.packs.extend import needs_environment, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["install", "pin", "prepare", "requirements"]
+__all__ = ["UNPINNED", "Tell", "install", "prepare", "requirements", "run_command"]
 
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
 
 _MARKER = "made-by-dlbs"  # the file without which an environment is not ours
-
-_PIN_HEAD = "# Written by `dlbs pack pin"
 
 
 def requirements(pack: Pack, variant: str) -> Path | None:
@@ -102,7 +99,9 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         if not places.python(first).exists():
             tell(f"{group}: new environment {places.environment(first)}")
             _mark(places.environment(first))
-            _run([sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell)
+            run_command(
+                [sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell
+            )
         if any(pack.shares_torch for pack in members):
             _share_torch(places.environment(first))
         for pack in members:
@@ -173,7 +172,7 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
     if pack.shares_torch:
         script = pack.directory / "install.py"
         if script.is_file():
-            _run(
+            run_command(
                 [str(places.python(pack)), "install.py"],
                 f"{pack.name}: install.py",
                 directory=pack.directory,
@@ -181,13 +180,17 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
                 tell=tell,
             )
         elif file is not None:
-            _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
+            run_command(
+                [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
+            )
         _check_torch(pack, places)
         return
     if file is not None:
-        _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
+        run_command(
+            [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
+        )
     if uses_voir(pack.directory):  # for packs that do not name it themselves
-        _run([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
+        run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
 
 
 def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
@@ -222,7 +225,7 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
         else:
             if not places.python(pack).exists():
                 raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
-            _run(
+            run_command(
                 [str(places.python(pack)), "prepare.py", *_constant_argv(pack)],
                 f"{pack.name}: prepare.py",
                 directory=pack.directory,
@@ -247,78 +250,6 @@ def _constant_argv(pack: Pack) -> list[str]:
     return words if not any("${" in word or "$(" in word for word in words) else []
 
 
-def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell: Tell) -> None:
-    """Write `requirements.<variant>.txt`: every package that `requirements.in` needs, with its exact version.
-
-    pip resolves them in an empty environment, as it would install them. Packs of one install group get the same versions.
-
-    Args:
-        packs: Packs to pin.
-        variant: `cpu`, `cuda` or `rocm`; other words are possible.
-        index: Further package indices, such as one with builds for a kind of GPU.
-        tell: Takes a line for the user.
-
-    Raises:
-        ConfigError: The variant cannot be part of a file's name.
-        LaunchError: The requirements cannot be had together, or there is a file of this name that somebody else wrote.
-    """
-    check_component(variant, "a variant", "--variant")
-    grouped: dict[str, list[Pack]] = {}
-    for pack in packs:
-        if (pack.directory / "requirements.in").is_file():
-            _check_pin(pack.directory / f"requirements.{variant}.txt")
-            grouped.setdefault(pack.install_group, []).append(pack)
-        else:
-            tell(f"{pack.name}: no requirements.in, nothing to pin")
-    for group, members in grouped.items():
-        with tempfile.TemporaryDirectory() as temporary:
-            python, report = Path(temporary) / "venv" / "bin" / "python", Path(temporary) / "report.json"
-            _run(
-                [sys.executable, "-m", "venv", str(Path(temporary) / "venv")],
-                f"{group}: an empty environment",
-                tell=tell,
-            )
-            command = [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--dry-run",
-                "--report",
-                str(report),
-            ]
-            for url in index:
-                command += ["--extra-index-url", url]
-            for pack in members:
-                command += ["-r", str(pack.directory / "requirements.in")]
-            _run(command, f"{group}: requirements.in", tell=tell)
-            found = json.loads(report.read_text())["install"]
-        lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
-        options = "".join(f"--extra-index-url {url}\n" for url in index)
-        head = f"{_PIN_HEAD} --variant {variant}` from requirements.in; install group {group}.\n"
-        for pack in members:
-            target = pack.directory / f"requirements.{variant}.txt"
-            with write_atomically(target) as stream:
-                stream.write(head + options + "\n".join(lines) + "\n")
-            tell(f"{pack.name}: {len(lines)} packages → {target}")
-
-
-def _check_pin(target: Path) -> None:
-    """Raise a LaunchError if a file is there that was not written by pinning."""
-    if not os.path.lexists(target):
-        return
-    try:
-        written = target.is_file() and target.read_text(encoding="utf-8", errors="replace").startswith(_PIN_HEAD)
-    except OSError:
-        written = False
-    if not written:
-        raise LaunchError(
-            "was not written by dlbs, and is left alone", where=str(target), hint="remove it to have it written anew"
-        )
-
-
 def _digest(pack: Pack, file: Path | None) -> str:
     content = file.read_bytes() if file is not None else b""
     for name in ("benchfile.py", "install.py"):
@@ -341,7 +272,7 @@ def _write(note: Path, content: dict[str, Any]) -> None:
         json.dump(content, stream, indent=1)
 
 
-def _run(
+def run_command(
     command: Sequence[str], what: str, *, directory: Path | None = None, pack: Pack | None = None, tell: Tell
 ) -> None:
     """Run a command whose output the user sees; a failure is an error with its last line."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dlbs.config.config import Config
-from dlbs.config.load import load_config, parse_value
+from dlbs.config.flags import parse_value
+from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
 
 
