@@ -35,7 +35,9 @@ def build_arguments(given: Iterable[str]) -> dict[str, str]:
     for argument in given:
         name, equals, value = argument.partition("=")
         if not equals or not name:
-            raise LaunchError(f"{argument!r} sets nothing", where="--build-arg", hint="write NAME=VALUE")
+            raise LaunchError(
+                f"{argument!r} is not NAME=VALUE", where="--build-arg", hint="write --build-arg BASE=python:3.12"
+            )
         arguments[name] = value
     return arguments
 
