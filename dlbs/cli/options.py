@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dlbs.errors import DlbsError
+from dlbs.exit_codes import INTERRUPTED, OK, WRONG_INPUT
 from dlbs.text import printable
 
 if TYPE_CHECKING:
@@ -204,14 +205,14 @@ def run(command: click.Command, name: str) -> None:
         if debug:
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        code = 2
+        code = WRONG_INPUT
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        code = OK
+    sys.exit(code if isinstance(code, int) else OK)
