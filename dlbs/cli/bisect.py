@@ -14,14 +14,13 @@ import click
 from dlbs.cli.compare import share
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LogError
+from dlbs.exit_codes import BISECT_SKIP
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
     from dlbs.results.statistics.bisect import Search
 
 __all__ = ["bisect_command"]
-
-_SKIP = 125  # exit code of a command for a candidate that cannot be measured, as for git bisect run
 
 
 @click.command("bisect", context_settings=CONTEXT)
@@ -198,7 +197,7 @@ def _run(state: Search, index: int) -> str:
             ).returncode
         except OSError as error:
             raise LogError(f"cannot be started: {error.strerror}", where=command[0]) from None
-    if code == _SKIP:
+    if code == BISECT_SKIP:
         return "skipped by the command"
     candidate.runs += 1
     if not _records(state, index):

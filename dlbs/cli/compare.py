@@ -10,11 +10,10 @@ from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.report import format_options, print_tables, write_text
 from dlbs.cli.sources import read_source, source_options
 from dlbs.errors import LogError
+from dlbs.exit_codes import OK, REGRESSION
 from dlbs.text import printable
 
 __all__ = ["compare_command", "share"]
-
-REGRESSION = 3  # exit code
 
 
 def share(words: str, where: str) -> float:
@@ -106,4 +105,4 @@ def compare_command(
     click.echo(printable(summary(made)), err=True)
     if fail_on_regression and made.regressions:
         return REGRESSION
-    return 0
+    return OK

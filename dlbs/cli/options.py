@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from dlbs.errors import DlbsError, suggestion
+from dlbs.exit_codes import INTERRUPTED, OK, WRONG_INPUT
 from dlbs.text import printable
 
 __all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
@@ -198,10 +199,10 @@ def run(command: click.Command, name: str) -> None:
         if debug:
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        code = 2
+        code = WRONG_INPUT
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except click.ClickException as error:
         hint = _parameter_hint(error)
         if isinstance(error, click.UsageError) and hint:
@@ -210,8 +211,8 @@ def run(command: click.Command, name: str) -> None:
         code = error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        code = OK
+    sys.exit(code if isinstance(code, int) else OK)
 
 
 def _parameter_hint(error: click.ClickException) -> str:
