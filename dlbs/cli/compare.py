@@ -7,8 +7,8 @@ import json
 import click
 
 from dlbs.cli.options import CONTEXT, common_options, names_option
-from dlbs.cli.report import format_options, print_tables, write_text
 from dlbs.cli.sources import read_source, source_options
+from dlbs.cli.tables import format_option, output_option, print_tables, write_text
 from dlbs.errors import LogError
 from dlbs.text import printable
 
@@ -44,8 +44,8 @@ def share(words: str, where: str) -> float:
 @names_option("--match", "Match experiments by these parameters alone.")
 @names_option("--ignore", "Parameters that do not tell experiments apart.")
 @click.option("--fail-on-regression", is_flag=True, help="Exit with 3 if anything is slower, broken or missing in B.")
-@format_options
-@click.option("--output-file", metavar="FILE", help="Write there instead of standard output.")
+@format_option
+@output_option
 @source_options
 @common_options
 def compare_command(
@@ -77,7 +77,8 @@ def compare_command(
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
     from dlbs.config.load import load_config
-    from dlbs.results.statistics.compare import as_document, compare, comparison_table, summary
+    from dlbs.results.statistics.compare import compare
+    from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
     before, after = (read_source([side], db, filter_query) for side in (a, b))
     sure = share(confidence, "--confidence")

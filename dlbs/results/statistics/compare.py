@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import describe, frozen, groups, input_names, telling_names
+from dlbs.results.grouping import describe, distinguishing_names, groups, hashable, identity_names, ordered_keys
 from dlbs.results.keys import better_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.statistics.intervals import FEWEST_RUNS, Interval, Sample, ratio_interval
-from dlbs.results.tables.pivot import Cell, Table, ordered
-from dlbs.text import short_number, text
+from dlbs.text import text
 
-__all__ = ["REGRESSIONS", "Comparison", "Match", "as_document", "compare", "comparison_table", "summary"]
+__all__ = ["REGRESSIONS", "VERDICTS", "Comparison", "Match", "compare"]
 
 _THROUGHPUT, _TIME = "results.throughput", "results.time"
 
@@ -116,7 +115,7 @@ def compare(
     Args:
         a: The experiments that others are compared with.
         b: The others.
-        declarations: Tell which parameters say what an experiment is.
+        declarations: Say which parameters identify an experiment.
         metric: Key of the quantity.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of an interval.
@@ -130,7 +129,7 @@ def compare(
     differences = _differences(a, b, declarations)
     names = list(match) or _matching_names(a, b, declarations, {*differences, *ignore})
     sides = groups(a, names), groups(b, names)
-    keys = ordered({**sides[1], **sides[0]}, names)
+    keys = ordered_keys({**sides[1], **sides[0]}, names)
     each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
     made = Comparison(metric, threshold, each, differences=differences)
     for key in keys:
@@ -145,8 +144,8 @@ def _differences(
     a: Sequence[Record], b: Sequence[Record], declarations: Mapping[str, Parameter]
 ) -> dict[str, tuple[Any, Any]]:
     found = {}
-    for name in input_names([*a, *b], declarations):
-        sides = [{frozen(record.get(name)) for record in side if name in record} for side in (a, b)]
+    for name in identity_names([*a, *b], declarations):
+        sides = [{hashable(record.get(name)) for record in side if name in record} for side in (a, b)]
         if all(len(values) == 1 for values in sides) and sides[0] != sides[1]:
             one, other = (next(record[name] for record in side if name in record) for side in (a, b))
             found[name] = one, other
@@ -160,7 +159,7 @@ def _matching_names(
     given = [name for name in usual if name not in left_out and any(name in record for record in (*a, *b))]
     names = dict.fromkeys(given)
     for side in (a, b):
-        names.update(dict.fromkeys(telling_names(side, declarations, given=list(names), without=left_out)))
+        names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
     return list(names)
 
 
@@ -248,75 +247,3 @@ def _what_would_tell(ratio: float, interval: Interval, source: str, threshold: f
     if distance * 10 < half:
         return "too close to the threshold to be told with a reasonable number of repeats"
     return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats would tell"
-
-
-def comparison_table(comparison: Comparison) -> Table:
-    """The comparison as a table: the quantity on both sides, their ratio with its interval, the verdict."""
-    limit = f"{100 * comparison.threshold:g} %"
-    title = f"{comparison.metric}, B over A, threshold {limit}, {100 * comparison.confidence:.4g} % intervals"
-    columns = ["A", "B", "ratio", "interval", "runs", "verdict"]
-    table = Table(title, ["experiment"], [], columns, [])
-    for match in comparison.matches:
-        table.rows.append([match.label])
-        interval = match.interval
-        statuses = [", ".join(sorted(set(map(status_of, side)))) or "-" for side in (match.a, match.b)]
-        table.cells.append(
-            [
-                *(
-                    Cell(status) if value is None else Cell(value)
-                    for value, status in zip(match.values, statuses, strict=True)
-                ),
-                Cell("-" if match.ratio is None else f"{match.ratio:.3f}"),
-                Cell("-" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"),
-                Cell(f"{len(match.a)}, {len(match.b)}"),
-                Cell(match.verdict),
-            ]
-        )
-        table.formulas += [f"{match.label}: {note}" for note in match.notes]
-    seen = dict.fromkeys(match.verdict for match in comparison.matches)
-    table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
-    if any(match.source == "batches" for match in comparison.matches):
-        table.legend.append(
-            f"experiments that ran fewer than {FEWEST_RUNS} times: the interval is that of batches within a run, and knows nothing of how runs differ"
-        )
-    for name, (one, other) in comparison.differences.items():
-        table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
-    return table
-
-
-def as_document(comparison: Comparison) -> dict[str, Any]:
-    """The comparison for programs: plain data, without the records."""
-    return {
-        "metric": comparison.metric,
-        "threshold": comparison.threshold,
-        "confidence": comparison.confidence,
-        "differences": {name: list(values) for name, values in comparison.differences.items()},
-        "verdicts": comparison.counts,
-        "regressions": len(comparison.regressions),
-        "experiments": [
-            {
-                "experiment": match.label,
-                "a": match.values[0],
-                "b": match.values[1],
-                "runs": [len(match.a), len(match.b)],
-                "ratio": match.ratio,
-                "interval": None if match.interval is None else [match.interval.low, match.interval.high],
-                "interval_of": match.source or None,
-                "verdict": match.verdict,
-                "notes": list(match.notes),
-            }
-            for match in comparison.matches
-        ],
-    }
-
-
-def summary(comparison: Comparison) -> str:
-    """The comparison in one line."""
-    words = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    ratios = [match.ratio for match in comparison.matches if match.ratio]
-    mean = (
-        f"; geometric mean of the ratios {short_number(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)))}"
-        if ratios
-        else ""
-    )
-    return f"{len(comparison.matches)} experiments: {words or 'none'}{mean}"

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.results.statistics.compare import Comparison, comparison_table, summary
+from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
+from dlbs.results.tables.comparison import comparison_table, summary
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 

@@ -12,8 +12,9 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.tables.formats import FORMATS, write_tables
-from dlbs.results.tables.pivot import Table, custom_tables, regular_tables
+from dlbs.results.tables.pivot import custom_tables, regular_tables
 from dlbs.results.tables.scaling import scaling_tables
+from dlbs.results.tables.table import Table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record
 
