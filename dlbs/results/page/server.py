@@ -19,18 +19,19 @@ def application(directory: Path, port: int) -> Starlette:
     """The web application: `/` is the page, `/content` what changes in it. Nothing can be written, and no other file can be asked for.
 
     Requests for another host name are refused, so that no site can reach it by pointing its own name here (DNS rebinding), and so are those that
-    another origin makes.
+    another origin makes. The port is part of an origin, but not of a host name.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, PlainTextResponse, Response
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     results = LiveResults(directory)
-    hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
-    origins = {f"http://{host}" for host in hosts}
+    hosts = [HOST, "localhost"]
+    origins = {f"http://{host}:{port}" for host in hosts}
     headers = {
         "Cache-Control": "no-cache",
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -40,7 +41,7 @@ def application(directory: Path, port: int) -> Starlette:
         "X-Frame-Options": "DENY",
     }
 
-    class OnlyFromHere:
+    class OnlySameOrigin:
         def __init__(self, app: ASGIApp) -> None:
             self.app = app
 
@@ -50,9 +51,7 @@ def application(directory: Path, port: int) -> Starlette:
                 return
             request = Request(scope)
             answer = None
-            if request.headers.get("host") not in hosts:
-                answer = PlainTextResponse(f"ask for {HOST}:{port}\n", 421)
-            elif request.headers.get("origin", f"http://{HOST}:{port}") not in origins:
+            if request.headers.get("origin", f"http://{HOST}:{port}") not in origins:
                 answer = PlainTextResponse("other origins may not ask\n", 403)
             elif request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
                 answer = PlainTextResponse("other sites may not ask\n", 403)
@@ -69,4 +68,8 @@ def application(directory: Path, port: int) -> Starlette:
             return Response(status_code=304, headers={**headers, "ETag": version})
         return HTMLResponse(html, headers={**headers, "ETag": version})
 
-    return Starlette(routes=[Route("/", page), Route("/content", content)], middleware=[Middleware(OnlyFromHere)])
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        Middleware(OnlySameOrigin),
+    ]
+    return Starlette(routes=[Route("/", page), Route("/content", content)], middleware=middleware)
