@@ -14,7 +14,7 @@ from dlbs.results.page.figures import figures_of
 from dlbs.results.page.machines import machines_of
 from dlbs.results.page.tiles import tiles_of
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import status_of
+from dlbs.results.read.records import status_of, warnings_of
 from dlbs.results.tables.pivot import regular_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
@@ -80,7 +80,5 @@ def _notes(records: Sequence[Record]) -> list[str]:
     """What makes numbers doubtful, each once with how many experiments it concerns."""
     counts: Counter[str] = Counter()
     for record in records:
-        warnings = record.get("results.warnings")
-        if isinstance(warnings, list):
-            counts.update({line.partition(":")[0][:80] for line in warnings if isinstance(line, str)})
+        counts.update({line.partition(":")[0][:80] for line in warnings_of(record)})
     return [f"{count} experiment{'s' if count != 1 else ''}: {line}" for line, count in counts.most_common(10)]

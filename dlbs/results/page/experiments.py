@@ -9,7 +9,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.page.failures import BAD, rerun_command
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
+from dlbs.results.read.records import number, status_of, warnings_of
 from dlbs.text import short_number, text
 
 __all__ = ["Column", "ExperimentCell", "Row", "experiment_table"]
@@ -72,8 +72,7 @@ def experiment_table(
     rows = []
     for record in records:
         status = status_of(record)
-        warnings = record.get("results.warnings")
-        doubts = len(warnings) if isinstance(warnings, list) else 0
+        doubts = len(warnings_of(record))
         cells = [
             ExperimentCell(text(record.get(name))[:120], number(record, name), column.is_number)
             for name, column in zip(names, columns, strict=False)

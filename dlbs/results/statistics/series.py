@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
+from dlbs.results.read.records import number, warnings_of
 from dlbs.results.statistics.outliers import Outlier, outliers
 from dlbs.results.statistics.steady import steady_from
 from dlbs.text import short_number
@@ -141,6 +141,4 @@ def _warnings(record: Record, series: Series) -> list[str]:
     neighbours = record.get("exp.neighbours")
     if isinstance(neighbours, list) and neighbours:
         warnings.append(f"{len(neighbours)} other experiments of the plan ran at the same time: --jobs 1 runs it alone")
-    logged = record.get("results.warnings")
-    own = [line for line in logged if isinstance(line, str)] if isinstance(logged, list) else []
-    return warnings + [line for line in own if not ("other programs" in line and competing is not None)]
+    return warnings + [line for line in warnings_of(record) if not ("other programs" in line and competing is not None)]

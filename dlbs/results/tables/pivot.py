@@ -14,7 +14,7 @@ from dlbs.results.read.records import number, status_of
 from dlbs.results.registry import registered
 from dlbs.results.statistics.intervals import median_interval
 from dlbs.results.tables.aggregates import AGGREGATES
-from dlbs.results.tables.table import Cell, Table
+from dlbs.results.tables.table import USUAL, Cell, Table
 from dlbs.text import text
 
 __all__ = ["cells_of", "custom_tables", "pivot", "quantity", "regular_tables", "shared_values"]
@@ -131,11 +131,10 @@ def _what_cells_are(aggregate: str, cells: Sequence[Cell]) -> str:
         if aggregate in {"median", "mean"}
         else f"cells: {aggregate} of up to {most} runs"
     )
-    confidences = {median_interval([0.0] * cell.runs).confidence for cell in cells if cell.low is not None}  # type: ignore[union-attr]
-    if confidences:
-        low, high = min(confidences), max(confidences)
-        words += f", with the interval that holds the true median at {100 * low:.0f}"
-        words += f" to {100 * high:.0f} %" if round(100 * low) != round(100 * high) else " %"
+    levels = [cell.confidence for cell in cells if cell.confidence is not None]
+    if levels:
+        words += f", with the interval that holds the true median at {100 * USUAL:.0f} %"
+        words += ", or at the lower level that stands in it" if min(levels) < USUAL else ""
     return words
 
 
@@ -154,8 +153,8 @@ def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
         lost = len(records) - len(values)
         if math.isnan(value):
             return Cell(None, "no-result", runs=len(values), lost=lost)
-        low, high = (interval.low, interval.high) if interval else (None, None)
-        return Cell(float(value), "ok", low, high, runs=len(values), lost=lost)
+        low, high, level = (interval.low, interval.high, interval.confidence) if interval else (None, None, None)
+        return Cell(float(value), "ok", low, high, level, len(values), lost)
     # Texts, such as the title of a device; a number of an experiment that failed is no result.
     values_of = [record.get(key) for record in (fine if key.startswith("results.") else fine or records)]
     words = list(dict.fromkeys(text(value) for value in values_of if value not in (None, "") and not _is_figure(value)))

@@ -148,7 +148,7 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
         for score in scored
     ]
     table = Table(
-        "Scores: perf in instances/s, peak_memory in MiB",
+        "Scores: perf in instances/s (mean of runs), peak_memory in MiB",
         ["bench"],
         [[score.bench] for score in scored],
         _COLUMNS,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from dlbs.text import short_number
 
-__all__ = ["Cell", "Table"]
+__all__ = ["USUAL", "Cell", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Cell:
         status: `ok`, or the status of the experiments in the cell, `missing` or `no-result`.
         low: Lower bound of the confidence interval of a median, if it has one.
         high: Upper bound.
+        confidence: Of that interval, 0 to 1.
         runs: Experiments that the value comes from.
         lost: Experiments of this cell that have no value.
         tone: `good`, `bad`, `doubt` or empty; a terminal colours the cell by it.
@@ -27,23 +28,27 @@ class Cell:
     status: str = "ok"
     low: float | None = None
     high: float | None = None
+    confidence: float | None = None
     runs: int = 0
     lost: int = 0
     tone: str = ""
 
     def words(self) -> str:
-        """The cell as people read it: `400.0 [395.2, 402.1]`, `failure`."""
+        """The cell as people read it: `400.0 [395.2, 402.1]`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""
         if self.value is None:
             return MISSING if self.status == "missing" else self.status
         if isinstance(self.value, str):
             return self.value
         words = f"{self.value:,}" if isinstance(self.value, int) else short_number(self.value)
         if self.low is not None and self.high is not None:
-            words += f" [{short_number(self.low)}, {short_number(self.high)}]"
+            level = "" if self.confidence is None or self.confidence >= USUAL else f" at {100 * self.confidence:.0f} %"
+            words += f" [{short_number(self.low)}, {short_number(self.high)}{level}]"
         return words + ("*" if self.lost else "")
 
 
 MISSING = "-"
+
+USUAL = 0.95  # confidence of intervals that do not say another one
 
 _LEGEND = {
     "missing": "not in the plan, or no log",

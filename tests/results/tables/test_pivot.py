@@ -62,8 +62,16 @@ def test_cells_without_a_number_say_why() -> None:
 
 def test_repeats_are_one_cell_the_median() -> None:
     table = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))[1]
-    assert table.texts() == [["alexnet", "11.00 [10.00, 30.00]"]]
-    assert table.legend == ["cells are medians of up to 3 runs, with the interval that holds the true median at 75 %"]
+    assert table.texts() == [["alexnet", "11.00 [10.00, 30.00 at 75 %]"]]
+    assert table.legend == [
+        "cells are medians of up to 3 runs, with the interval that holds the true median at 95 %, or at the lower level that stands in it"
+    ]
+
+
+def test_an_interval_without_a_level_holds_95_percent() -> None:
+    table = tables(*(record(time=10.0 + n, exp__repeat=n) for n in range(6)))[1]
+    assert table.texts() == [["alexnet", "12.50 [10.00, 15.00]"]]
+    assert table.legend == ["cells are medians of up to 6 runs, with the interval that holds the true median at 95 %"]
 
 
 def test_what_else_differs_makes_tables_of_its_own() -> None:
