@@ -89,7 +89,7 @@ def test_each_candidate_is_measured_three_times_by_default(dlbs: RunDlbs, measur
 
 @pytest.mark.integration
 def test_what_is_inconclusive_is_measured_again(dlbs: RunDlbs, measure: Path) -> None:
-    done = bisect(dlbs, measure, *QUICK, "--threshold", "5%", "--most-runs", "3", SPREAD="0.35")
+    done = bisect(dlbs, measure, *QUICK, "--threshold", "5%", "--most-runs", "5", SPREAD="0.25")
     assert done.returncode == 0, done.stderr
     assert max(len(list(group)) for _, group in itertools.groupby(sorted(calls(measure)))) > 1
 
