@@ -112,7 +112,7 @@ def _tables(
     from dlbs.config.load import load_config
     from dlbs.errors import did_you_mean
     from dlbs.results.registry import registered
-    from dlbs.results.tables.pivot import custom_tables
+    from dlbs.results.tables.pivot import custom_tables, usual_axes
     from dlbs.results.tables.scores import score_table
     from dlbs.results.tables.scores import scores as scores_of
 
@@ -128,11 +128,12 @@ def _tables(
     if rows or cols or values or over or aggregate != "median":
         if kind != "regular":
             raise LogError("has its own rows and columns", where=f"--type {kind}", hint="leave one of them out")
+        usual_rows, usual_cols = usual_axes(records)
         return custom_tables(
             records,
             declarations,
-            rows or ["exp.model"],
-            cols or (["exp.replica_batch"] if "exp.replica_batch" not in rows else []),
+            rows or usual_rows,
+            cols or [name for name in usual_cols if name not in rows],
             values or ["results.throughput", "results.time"],
             aggregate=aggregate,
             without=["exp.effective_batch", *over],

@@ -135,6 +135,8 @@ def describe(record: Record, names: Iterable[str], *, short: bool = True) -> str
     words = []
     for name in names:
         value = text(record.get(name)) or "none"
+        if name in _SPOKEN and record.get(name) in (None, ""):
+            continue  # a program without a model or a batch says nothing of them
         if short and name in _SPOKEN:
             words.append(_SPOKEN[name] + value)
         else:

@@ -34,7 +34,7 @@ def tiles_of(records: Sequence[Record], counts: Mapping[str, int]) -> list[tuple
     tiles = [
         ("experiments", str(len(records))),
         *((status, str(count)) for status, count in counts.items()),
-        ("models", str(len({text(record.get("exp.model")) for record in records}))),
+        ("models", str(len({text(record["exp.model"]) for record in records if record.get("exp.model")}) or "")),
         ("devices", distinct("exp.device_title")),
         ("software", ", ".join(list(versions)[:3])),
         ("first, last", _from_to(starts[0], starts[-1]) if starts else ""),

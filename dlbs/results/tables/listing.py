@@ -12,6 +12,8 @@ from dlbs.text import text
 
 __all__ = ["history_table", "listing_table"]
 
+_LONGEST = 60  # characters of a text
+
 
 def listing_table(records: Sequence[Record], columns: Sequence[str] = ()) -> Table:
     """A row for each experiment; the usual columns unless some are given."""
@@ -19,7 +21,12 @@ def listing_table(records: Sequence[Record], columns: Sequence[str] = ()) -> Tab
         "exp.start_time", "exp.id", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch",
         "exp.env.host", "exp.status", "results.throughput", "results.time", "db.tags",
     ]  # fmt: skip
-    return _table(f"{len(records)} experiments", records, shown)
+    if not columns:
+        shown = [name for name in shown if any(record.get(name) not in (None, "", []) for record in records)] or [
+            "db.added"
+        ]
+    count = f"{len(records)} experiment{'s' if len(records) != 1 else ''}"
+    return _table(count, records, shown)
 
 
 def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
@@ -33,18 +40,28 @@ def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
         and name not in always
         and len({hashable(record.get(name)) for record in records}) > 1
     ]
-    return _table(f"{len(records)} runs", records, [*(columns or [*always, *changing]), "db.tags"])
+    return _table(
+        f"{len(records)} run{'s' if len(records) != 1 else ''}",
+        records,
+        [*(columns or [*always, *changing]), "db.tags"],
+    )
 
 
-def _table(title: str, records: Sequence[Record], columns: Sequence[str]) -> Table:
-    def cell(record: Record, name: str) -> Cell:
-        value = number(record, name) if name.startswith("results.") else None
-        if value is not None:
-            return Cell(value)
-        found = record.get(name)
-        words = ", ".join(map(text, found)) if isinstance(found, list) else text(found)
-        return Cell(words[:60] or "-")
+def _table(title: str, records: Sequence[Record], names: Sequence[str]) -> Table:
+    columns = [_cells(records, name) for name in names]
+    rows = [[cell.words()] for cell in columns[0]]
+    cells = [list(row) for row in zip(*columns[1:], strict=True)] or [[] for _ in records]
+    return Table(title, [names[0]], rows, list(names[1:]), cells)
 
-    first, *others = columns
-    rows = [[text(record.get(first))[:60] or "-"] for record in records]
-    return Table(title, [first], rows, list(others), [[cell(record, name) for name in others] for record in records])
+
+def _cells(records: Sequence[Record], name: str) -> list[Cell]:
+    """The values of a key; long texts are shortened where that leaves different ones different."""
+    whole = [_words(record.get(name)) for record in records]
+    short = [words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…" for words in whole]
+    shown = short if len(set(short)) == len(set(whole)) else whole
+    numbers = [number(record, name) if name.startswith("results.") else None for record in records]
+    return [Cell(words or "-") if value is None else Cell(value) for words, value in zip(shown, numbers, strict=True)]
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(text, value)) if isinstance(value, list) else text(value)

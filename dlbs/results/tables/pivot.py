@@ -17,7 +17,9 @@ from dlbs.results.tables.aggregates import AGGREGATES
 from dlbs.results.tables.table import USUAL, Cell, Table
 from dlbs.text import text
 
-__all__ = ["cells_of", "custom_tables", "pivot", "quantity", "regular_tables", "shared_values"]
+__all__ = ["cells_of", "custom_tables", "pivot", "quantity", "regular_tables", "shared_values", "usual_axes"]
+
+_USUAL_VALUES = ("results.throughput", "results.time")
 
 
 def regular_tables(
@@ -33,10 +35,25 @@ def regular_tables(
         declarations: Say which parameters identify an experiment.
         explain: Has no effect: medians need no formulas.
     """
-    return custom_tables(
-        records, declarations, ["exp.model"], ["exp.replica_batch"], ["results.throughput", "results.time"],
-        without=["exp.effective_batch"],
-    )  # fmt: skip
+    records = list(records)
+    rows, columns = usual_axes(records)
+    tables = custom_tables(records, declarations, rows, columns, _USUAL_VALUES, without=["exp.effective_batch"])
+    # Programs that have no batches log no batch time; a table that says so in each cell says nothing.
+    return [table for at, table in enumerate(tables) if at % 2 == 0 or not _is_void(table)]
+
+
+def _is_void(table: Table) -> bool:
+    return all(cell.status in {"no-result", "missing"} for row in table.cells for cell in row)
+
+
+def usual_axes(records: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """The parameters that label rows and columns unless others are asked for: models and replica batches, where experiments have them."""
+    rows = next((name for name in ("exp.model", "exp.framework") if _any_has(records, name)), None)
+    return [rows] if rows else [], ["exp.replica_batch"] if _any_has(records, "exp.replica_batch") else []
+
+
+def _any_has(records: Sequence[Record], name: str) -> bool:
+    return any(record.get(name) not in (None, "") for record in records)
 
 
 def custom_tables(
@@ -94,13 +111,18 @@ def pivot(
     return Table(
         title,
         [_label(name) for name in rows],
-        [[text(by_row[key][0].get(name)) or "none" for name in rows] for key in row_order],
+        [[_shown(by_row[key][0], name) for name in rows] for key in row_order],
         [
-            ", ".join(f"{_label(name)} {text(by_column[key][0].get(name)) or 'none'}" for name in columns) or "value"
+            ", ".join(f"{_label(name)} {_shown(by_column[key][0], name) or '-'}" for name in columns) or "value"
             for key in column_order
         ],
         [[cell(both.get((*row, *column), [])) for column in column_order] for row in row_order],
     )
+
+
+def _shown(record: Record, name: str) -> str:
+    """A value as a label: blank where the experiment has no such parameter."""
+    return (text(record[name]) or "none") if record.get(name) is not None else ""
 
 
 def _label(name: str) -> str:

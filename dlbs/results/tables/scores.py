@@ -72,7 +72,9 @@ def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> 
         shown.append("exp.replica_batch")
     keys = [*names, *split]
     found = groups(counted, keys)
-    return [_score(describe(found[key][0], shown), found[key]) for key in ordered_keys(found, keys)]
+    return [
+        _score(describe(found[key][0], shown) or "all experiments", found[key]) for key in ordered_keys(found, keys)
+    ]
 
 
 def _score(bench: str, records: list[Record]) -> Score:

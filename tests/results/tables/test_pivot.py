@@ -104,6 +104,38 @@ def test_a_parameter_that_goes_with_the_model_does_not_split() -> None:
     assert len(made) == 2
 
 
+def own_script(**more: Any) -> dict[str, Any]:
+    """What somebody's own script logs: it has no model, no phase, no batch."""
+    return {"exp.framework": "mine", "exp.status": "ok", "results.throughput": 500.0, **more}
+
+
+def test_what_an_experiment_does_not_have_is_blank() -> None:
+    (table,) = tables(own_script())
+    assert table.title == "Throughput, instances/s"
+    assert table.header == ["exp.framework", "value"]
+    assert table.texts() == [["mine", "500.0"]]
+    (table,) = tables({"results.throughput": 500.0})
+    assert (table.title, table.texts()) == ("Throughput, instances/s", [["500.0"]])
+    without_batch = {"exp.model": "b", "exp.phase": "training", "exp.status": "ok", "results.throughput": 5.0}
+    table, _ = tables(record(batch=2), without_batch)
+    assert table.texts() == [["alexnet", "-", "200.0"], ["b", "5.000", "-"]]
+    assert table.header == ["model", "batch -", "batch 2"]
+
+
+def test_a_batch_time_that_nothing_logs_has_no_table() -> None:
+    made = tables(record(), own_script())
+    assert [table.title.partition(",")[0] for table in made] == ["Throughput", "Batch time", "Throughput"]
+
+
+def test_the_batch_time_of_logged_batches_is_their_mean(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("__results.time_data__= [1.0, 2.0, 6.0]\n__results.throughput__= 500\n")
+    done = dlbs("report", "a.log")
+    assert done.returncode == 0, done.stderr
+    assert "3.000" in done.stdout
+    assert "no-result" not in done.stdout
+    assert not {"alexnet", "training", "float32", "batch 16"} & set(done.stdout.replace("│", ",").split(","))
+
+
 def test_report_prints_them(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_records(str(tmp_path / "r.json"), [record(batch=4, time=8), record("x\x1b[31m", 4, None, "failure")])
     done = dlbs("report", "r.json", "--type", "regular")
