@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,15 +173,21 @@ def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
         return _Side(sample_of(valued, metric), 0, (), tuple(notes))
     doubtful = [record for record in valued if warnings_of(record)]
     reasons = _reasons(doubtful)
-    said = f"{len(doubtful)} of {len(valued)} runs in {name} are doubtful ({reasons})"
+    said = (
+        f"{len(doubtful)} of {len(valued)} runs in {name} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
+    )
     if len(clean) >= FEWEST_RUNS:
-        return _Side(sample_of(clean, metric), len(doubtful), (), (*notes, f"{said} and were left out"))
+        return _Side(sample_of(clean, metric), len(doubtful), (), (*notes, f"{said} and left out"))
     return _Side(sample_of(valued, metric), 0, (said,), tuple(notes))
 
 
 def _reasons(doubtful: Sequence[Record]) -> str:
     """What the warnings say, the most frequent first; only the beginning of each, which says what and not what to do."""
-    counts = Counter(line.partition(":")[0][:60] for record in doubtful for line in warnings_of(record))
+    counts = Counter(
+        textwrap.shorten(line.partition(":")[0], 60, placeholder="…")
+        for record in doubtful
+        for line in warnings_of(record)
+    )
     shown = [line for line, _ in counts.most_common(2)]
     return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
 

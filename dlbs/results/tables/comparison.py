@@ -46,9 +46,11 @@ def comparison_table(comparison: Comparison) -> Table:
         )
         table.formulas += [f"{match.label}: {note}" for note in match.notes]
     seen = dict.fromkeys(match.verdict for match in comparison.matches)
-    table.legend.append(f"B over A: {ESTIMATORS[comparison.estimator][1]}")
+    sources = {match.estimate.source for match in comparison.matches if match.estimate}
+    if "runs" in sources:
+        table.legend.append(f"B over A: {ESTIMATORS[comparison.estimator][1]}")
     table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
-    if any(match.estimate and match.estimate.source == "batches" for match in comparison.matches):
+    if "batches" in sources:
         table.legend.append(
             f"experiments with fewer than {FEWEST_RUNS} runs: ratio and interval are those of the mean of batches within runs, which ignores how runs differ"
         )

@@ -86,9 +86,7 @@ def test_doubtful_runs_are_left_out_where_three_others_remain_and_that_is_said()
     assert match.verdict == "same"
     assert match.used == (5, 4)
     assert match.doubtful == (0, 1)
-    assert match.notes == (
-        "1 of 5 runs in B are doubtful (other programs used 69 % of the processors) and were left out",
-    )
+    assert match.notes == ("1 of 5 runs in B is doubtful (other programs used 69 % of the processors) and left out",)
     assert comparison_table(comparison).texts()[0][5] == "5, 4 of 5"
     assert summary(comparison).endswith("; 1 doubtful run left out")
 
