@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -59,8 +60,22 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
         noticed.append(Finding("unfinished", name))
         record["exp.status"] = "unfinished"
     findings += noticed
+    if "results.time" not in record:
+        _add_time(record)
     record["exp.log_file"] = name  # where it lies now, not where it was written
     return record
+
+
+def _add_time(record: Record) -> None:
+    """The batch time of a program that logs its batches only: `results.time` is defined as their mean."""
+    times = record.get("results.time_data")
+    if isinstance(times, list) and times and all(type(time) in (int, float) for time in times):
+        try:
+            mean = math.fsum(times) / len(times)
+        except OverflowError:  # no computer takes so long; the list stays as it is
+            return
+        if math.isfinite(mean):
+            record["results.time"] = mean
 
 
 _END = b"\n"
