@@ -8,15 +8,15 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.config import Config, Extension, split_names
 from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.experiment import Experiment
 from dlbs.language.conditions import condition_test
-from dlbs.language.template import has_references, is_template
+from dlbs.language.template import escape, has_references, is_template
 from dlbs.plan.families import needed_parameters
 from dlbs.plan.resolve import Processor
 
@@ -26,7 +26,9 @@ _log = logging.getLogger("dlbs")
 
 _CONDITION = "__condition."
 
-Outcome = list[dict[str, Any]] | None  # what to add to an experiment, one dict for each case; None if no match
+_GROUP = re.compile(r"\$[{<]__condition\.([\w.\-]+)")  # a reference to what a condition matched
+
+Additions = list[dict[str, Any]] | None  # what an extension adds to an experiment, one dict a case; None if no match
 
 
 def varying_names(config: Config) -> set[str]:
@@ -58,7 +60,7 @@ def build(config: Config) -> Iterator[Experiment]:
         for matcher in extensions:
             experiments = [made for one in experiments for made in _extend(one, matcher, config, warned)]
         for one in experiments:
-            if not any(matcher.outcome(one) is not None for matcher in excluded):
+            if not any(matcher.additions(one) is not None for matcher in excluded):
                 if one.get("exp.repeats", 1) == 1:
                     yield one
                 else:
@@ -107,11 +109,11 @@ def _ordered_variables(config: Config) -> list[str]:
 def _extend(
     experiment: Experiment, matcher: _Matcher, config: Config, warned: set[tuple[str, str]]
 ) -> Iterator[Experiment]:
-    outcome = matcher.outcome(experiment)
-    if outcome is None:
+    additions = matcher.additions(experiment)
+    if additions is None:
         yield experiment
         return
-    for added in outcome:
+    for added in additions:
         for name in added:
             if name in config.from_command_line and added[name] != experiment.get(name):
                 warning = (name, matcher.extension.where)
@@ -138,24 +140,17 @@ def _repeat(experiment: Experiment) -> Iterator[Experiment]:
         yield {**experiment, "exp.repeat": repeat}
 
 
-@dataclass(slots=True)
-class _Group:
-    """A hidden parameter that holds what a group of a condition matched."""
-
-    name: str
-    value: str
-
-
 class _Matcher:
-    """One extension, with its outcomes remembered by the values that its condition looks at."""
+    """One extension, with what it adds remembered by the values that its condition looks at."""
 
     def __init__(self, extension: Extension, config: Config, known: set[str]) -> None:
         self.extension = extension
         self.processor = Processor(config.declarations)
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        self.prefix = f"{_CONDITION}{extension.where}."
-        self.outcomes: dict[str, Outcome] = {}
+        own = "".join(letter if letter.isalnum() else "_" for letter in extension.where)
+        self.prefix = f"{_CONDITION}{own}."  # of the hidden parameters that hold its groups
+        self.remembered: dict[str, Additions] = {}
         for name in self.names:
             if name not in known:
                 raise ConfigError(
@@ -164,7 +159,7 @@ class _Matcher:
                     hint=did_you_mean(name, known),
                 )
 
-    def outcome(self, experiment: Experiment) -> Outcome:
+    def additions(self, experiment: Experiment) -> Additions:
         """What the extension adds to an experiment, one dictionary for each case; None if it does not match."""
         values = []
         for name in self.names:
@@ -172,19 +167,19 @@ class _Matcher:
                 return None
             values.append(experiment[name])
         key = repr(values)
-        if key not in self.outcomes:
-            if len(self.outcomes) > 4096:
-                self.outcomes.clear()
-            self.outcomes[key] = self._match(values)
-        return self.outcomes[key]
+        if key not in self.remembered:
+            if len(self.remembered) > 4096:
+                self.remembered.clear()
+            self.remembered[key] = self._match(values)
+        return self.remembered[key]
 
-    def _match(self, values: list[Any]) -> Outcome:
-        groups: list[_Group] = []
+    def _match(self, values: list[Any]) -> Additions:
+        groups: dict[str, str] = {}
         for name, value, test in zip(self.names, values, self.tests, strict=True):
             matched = test(self._constant(name, value))
             if matched is None:
                 return None
-            groups += [_Group(f"{_CONDITION}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
+            groups |= {f"{name}_{number}": group for number, group in enumerate(matched)}
         cases = self.extension.cases or [{}]
         return [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
 
@@ -201,20 +196,20 @@ class _Matcher:
         except DlbsError as error:
             raise ConfigError(error.what, where=self.extension.where, hint=error.hint) from None
 
-    def _with_groups(self, parameters: dict[str, Any], groups: list[_Group]) -> dict[str, Any]:
+    def _with_groups(self, parameters: dict[str, Any], groups: dict[str, str]) -> dict[str, Any]:
         """Keep the groups that the parameters refer to, under names of this extension's own.
 
-        They are hidden parameters, not pasted text: a quote in a model's name cannot change an expression.
+        They are hidden parameters, not pasted text, and escaped: what a value brings is data, never evaluated.
         """
         written = json.dumps(parameters)
         if _CONDITION not in written:
             return parameters
-        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(_CONDITION) :])
-        added = json.loads(
-            written.replace("${" + _CONDITION, "${" + _CONDITION + own + ".").replace(
-                "$<" + _CONDITION, "$<" + _CONDITION + own + "."
-            )
-        )
-        for group in groups:
-            added[f"{_CONDITION}{own}.{group.name[len(_CONDITION) :]}"] = group.value
-        return dict(added)
+        for name in _GROUP.findall(written):
+            if name not in groups:
+                raise ConfigError(
+                    f"${{{_CONDITION}{name}}} is no group of the condition",
+                    where=self.extension.where,
+                    hint=f"there are {', '.join(groups) or 'none'}: NAME_0 is all that matched, NAME_1 the first group",
+                )
+        added: dict[str, Any] = json.loads(_GROUP.sub(lambda found: f"{found[0][:2]}{self.prefix}{found[1]}", written))
+        return {**added, **{f"{self.prefix}{name}": escape(group) for name, group in groups.items()}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.files import dlbs_root
-from dlbs.language.patterns import bounded
+from dlbs.language.patterns import compiled
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.plan.trace import IDENTITY, Trace
@@ -72,10 +71,11 @@ def describe_parameters(config: Config, pattern: str) -> list[str]:
     declarations = config.declarations
     if pattern in declarations:
         return list(_description(config, declarations[pattern]))
-    found = [p for name, p in declarations.items() if bounded(pattern, name, anchored=True).fullmatch(name)]
+    expression = compiled(pattern)
+    found = [parameter for name, parameter in declarations.items() if expression.fullmatch(name)]
     if not found:
-        words = re.escape(pattern.lower())
-        found = [p for name, p in declarations.items() if re.search(words, f"{name} {p.desc}".lower())]
+        word = pattern.lower()
+        found = [parameter for name, parameter in declarations.items() if word in f"{name} {parameter.desc}".lower()]
     if not found:
         raise ConfigError(
             f"no parameter {pattern!r}", hint=did_you_mean(pattern, declarations) or "try a word or exp.*"
