@@ -82,7 +82,7 @@ def load_config(
     for flag in extensions:
         try:
             data = json.loads(flag)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # not JSON, a number of 5,000 digits, or nested too deeply
             raise ConfigError(f"{flag[:200]!r} is not JSON: {error}", where="-E") from None
         config.extensions.append(_extension(data, "-E"))
     for extension in (*config.extensions, *config.exclude):
@@ -275,7 +275,7 @@ def parse_value(given: str, *, words: bool = False) -> Any:
     """JSON if it is JSON, else the text itself; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
     try:
         return json.loads(given)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of 5,000 digits is text too
         stripped = given.strip()
     if words and stripped.startswith("[") and stripped.endswith("]"):
         return [parse_value(word.strip()) for word in stripped[1:-1].split(",")] if stripped[1:-1].strip() else []

@@ -16,7 +16,7 @@ from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.language.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
-from dlbs.language.limits import METER, OPERATORS, as_text, check_size, joined, loop, paid, searched, sized
+from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, joined, loop, paid, searched, sized
 from dlbs.text import text
 
 __all__ = [
@@ -168,8 +168,10 @@ class _Checker(ast.NodeTransformer):
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, str):
             return self._text(node.value)
-        if node.value is None or isinstance(node.value, (bool, int, float)):
+        if node.value is None or isinstance(node.value, (bool, float)):
             return node
+        if isinstance(node.value, int):
+            return ast.Constant(bounded(node.value))
         raise ExpressionError(f"a literal of type {type(node.value).__name__} is not allowed in an expression")
 
     def _text(self, literal: str) -> ast.expr:

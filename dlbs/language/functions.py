@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
-from dlbs.language.limits import METER, OPERATORS, as_text, check_size, paid, sized
+from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, paid, sized
 from dlbs.language.patterns import Match, Pattern, compiled
 from dlbs.text import text
 
@@ -79,7 +79,7 @@ def _int(value: Any = 0, *base: int) -> int:
     if isinstance(value, str) and len(value) > _MAX_DIGITS:
         raise ExpressionError(f"int() of a text of {len(value):,} characters")
     paid(value)
-    return int(value, *base)
+    return bounded(int(value, *base))
 
 
 def _round(number: Any, digits: int | None = None) -> Any:

@@ -27,6 +27,7 @@ __all__ = [
     "OPERATORS",
     "BackstopError",
     "as_text",
+    "bounded",
     "check_size",
     "joined",
     "loop",
@@ -221,13 +222,14 @@ def loop(items: Iterable[Any], cost: int) -> Iterator[Any]:
 def _add(a: Any, b: Any) -> Any:
     if a.__class__ is int and b.__class__ is int:
         METER.charge(1 + (a.bit_length() >> 6))
-        return _bounded(a + b)
+        return bounded(a + b)
     if hasattr(a, "__len__") and hasattr(b, "__len__"):
         METER.charge(len(a) + len(b))
     return a + b
 
 
-def _bounded(number: int) -> int:
+def bounded(number: int) -> int:
+    """Refuse an integer that is too large to calculate with or to print."""
     if number.bit_length() > MAX_BITS:
         raise ExpressionError(f"integer of more than {MAX_BITS:,} bits")
     return number

@@ -25,6 +25,8 @@ MAX_MEMORY = 1 << 20  # bytes of one compiled pattern; with the cache below, 256
 
 MAX_STEPS = 200_000_000  # instructions × characters of one match: about two seconds in the worst case
 
+MAX_MATCHES = 100_000  # of one pattern in one text
+
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 
 _REPLACEMENT = re.compile(r"\\(?:([1-9][0-9]?)|g<(\w+)>|(.?))", re.DOTALL)
@@ -152,7 +154,9 @@ class Pattern:
     def finditer(self, text: str) -> Iterator[Match]:
         """All matches from left to right; a match of nothing may follow the one before it, as in Python."""
         previous = None
-        for found in self._expression.finditer(self._subject(text)):
+        for number, found in enumerate(self._expression.finditer(self._subject(text))):
+            if number == MAX_MATCHES:
+                raise ExpressionError(f"regular expression {self.pattern!r} is found more than {MAX_MATCHES:,} times")
             if found.span() != previous:  # RE2's binding finds an empty match behind a gap twice
                 previous = found.span()
                 yield Match(found, self, text)
