@@ -1,26 +1,57 @@
 """DLBS plans, launches and reports deep-learning benchmarks.
 
-This package never imports torch: what measures lives in `pytorch_benchmarks` and talks to us through log lines.
+From a configuration to a table, as the command line does it:
 
-    frame = dlbs.load_results("logs")    # a pandas DataFrame, one row an experiment
+    config = dlbs.load_config("plan.yaml", parameters={"exp.model": "resnet18"}, variables={"exp.replica_batch": [8, 16]})
+    problems = dlbs.validate(config)
+    summary = dlbs.run_plan(config)
+    frame = dlbs.load_results("logs")       # a pandas DataFrame, one row an experiment
+    comparison = dlbs.compare("logs/before", "logs/after")
+    figure = dlbs.plot(frame, "throughput")
+
+`import dlbs` costs nothing: functions are imported when they are used. This package never imports torch: what measures is the package
+`pytorch_benchmarks`, which talks to this one through log lines.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dlbs.api import build_plan, compare, load_config, plot, resolve, run_plan, validate
+    from dlbs.errors import DlbsError
     from dlbs.results.read.frame import filter_results, load_results, set_values
 
-__all__ = ["__version__", "filter_results", "load_results", "set_values"]
+__all__ = [
+    "DlbsError",
+    "__version__",
+    "build_plan",
+    "compare",
+    "filter_results",
+    "load_config",
+    "load_results",
+    "plot",
+    "resolve",
+    "run_plan",
+    "set_values",
+    "validate",
+]
 
 __version__ = "0.1.0"
 
+_FROM = {
+    **dict.fromkeys(("build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"), "dlbs.api"),
+    **dict.fromkeys(("filter_results", "load_results", "set_values"), "dlbs.results.read.frame"),
+    "DlbsError": "dlbs.errors",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """What notebooks use is imported when it is used: `import dlbs` must cost nothing."""
-    if name in {"filter_results", "load_results", "set_values"}:
-        from dlbs.results.read import frame
-
-        return getattr(frame, name)
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
     raise AttributeError(f"module 'dlbs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_FROM]

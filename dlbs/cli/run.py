@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -105,14 +105,16 @@ def run_command(
     from dlbs.plan.pipeline import resolved_plan
     from dlbs.run.policies import Policies, parse_deadline
     from dlbs.run.progress import Progress
+    from dlbs.run.whole import look_through
 
     policies = Policies(retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None)
     runs = _executor(executor, jobs, detach, policies)
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
-    manifest = _manifest(experiments, config, runs, validate=not (no_validation or dry_run))
-    if manifest.count == 0:
-        raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
+    validate = not (no_validation or dry_run)
+    manifest = look_through(experiments(), runs, validate=validate)
+    if validate and manifest.on_bare_metal:
+        _tell_of_bare_metal(config)
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
     return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
 
@@ -148,21 +150,11 @@ def run_experiments(
     detach: bool = False,
 ) -> int:
     """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
-    from dlbs.run.driver import run_plan
-    from dlbs.run.locks import locked
+    from dlbs.run.whole import run_whole
 
-    with locked(manifest.directories, executor, wait=wait) as owned:
-        manifest.write()
-        summary = run_plan(
-            experiments,
-            manifest.count,
-            progress,
-            executor,
-            show=_show,
-            owned=owned,
-            policies=policies,
-            detach=detach,
-        )
+    summary = run_whole(
+        experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
+    )
     _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     return summary.exit_code
 
@@ -188,30 +180,11 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
             click.echo(f"the same command {does}", err=True)
 
 
-def _manifest(
-    experiments: Callable[[], Iterable[Experiment]], config: Config, executor: Executor, *, validate: bool
-) -> Manifest:
-    """Go through the plan once: count it, see where logs go, and look for problems before anything runs."""
-    from dlbs.run.status import Manifest
-
-    manifest = Manifest()
-    if not validate:
-        for experiment in experiments():
-            manifest.add(experiment)
-        return manifest
-    from dlbs.run.validate import Validator
-
-    validator = Validator(executor, may_run=True)
-    bare_metal = False
-    for experiment in experiments():
-        manifest.add(experiment)
-        validator.check(experiment)
-        bare_metal |= experiment.get("exp.docker") is False
-    validator.raise_problems()
+def _tell_of_bare_metal(config: Config) -> None:
+    """Say that docker is not used, unless somebody decided so."""
     setting = config.settings.get("exp.docker")
-    if bare_metal and setting is not None and setting.where.split(":")[0].endswith("base.yaml"):
+    if setting is not None and config.is_shipped("exp.docker"):
         click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
-    return manifest
 
 
 def _show(launcher: Launcher) -> None:

@@ -18,8 +18,8 @@ from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import STATUSES, last_values
+from dlbs.run.events import Observer
 from dlbs.run.policies import BatchLimits, Policies
-from dlbs.run.progress import Progress
 from dlbs.run.summary import Summary
 
 __all__ = ["is_finished", "run_plan"]
@@ -41,7 +41,7 @@ def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
 def run_plan(
     experiments: Iterable[Experiment],
     total: int,
-    progress: Progress,
+    observer: Observer,
     executor: Executor,
     *,
     show: Callable[[Launcher], None],
@@ -55,7 +55,7 @@ def run_plan(
     Args:
         experiments: The resolved plan.
         total: How many experiments it has.
-        progress: Is told what happens.
+        observer: Is told what happens.
         executor: Runs experiments.
         show: Is given the launchers of experiments that are only simulated.
         directory: Where experiments run and relative log files begin; the current directory by default.
@@ -67,9 +67,9 @@ def run_plan(
         LaunchError: The executor cannot run anything.
     """
     directory = Path.cwd() if directory is None else directory
-    with Signals() as signals, progress:
-        progress.begin(total)
-        run = _Run(iter(experiments), executor, signals, progress, show, directory, owned, policies or Policies())
+    with Signals() as signals, observer:
+        observer.begin(total)
+        run = _Run(iter(experiments), executor, signals, observer, show, directory, owned, policies or Policies())
         run.to_the_end(total, detach)
     return run.summary
 
@@ -107,13 +107,13 @@ class _Run:
         experiments: Iterator[Experiment],
         executor: Executor,
         signals: Signals,
-        progress: Progress,
+        observer: Observer,
         show: Callable[[Launcher], None],
         directory: Path,
         owned: Set[Path],
         policies: Policies,
     ) -> None:
-        self.experiments, self.executor, self.signals, self.progress = experiments, executor, signals, progress
+        self.experiments, self.executor, self.signals, self.observer = experiments, executor, signals, observer
         self.show, self.directory, self.policies = show, directory, policies
         self._owned = set(owned)
         self.summary = Summary()
@@ -167,9 +167,9 @@ class _Run:
         due = self.executor.next_look()
         if due is not None:
             moments.append(due)
-        if self.progress.tick_seconds is not None:
-            self.progress.tick()
-            moments.append(time.monotonic() + self.progress.tick_seconds)
+        if self.observer.tick_seconds is not None:
+            self.observer.tick()
+            moments.append(time.monotonic() + self.observer.tick_seconds)
         self.signals.wait_until(min(moments, default=None))
 
     def _start_what_fits(self) -> None:
@@ -202,10 +202,10 @@ class _Run:
             self._reached += 1
             if experiment.get("exp.status") == "inactive":
                 self.summary.inactive += 1
-                self.progress.skipped("inactive")
+                self.observer.skipped("inactive")
             elif experiment.get("exp.status") == "simulate":
                 self.summary.simulated += 1
-                self.progress.skipped("simulated")
+                self.observer.skipped("simulated")
                 self.show(make_launcher(experiment, self.directory))
             elif not self._is_finished(experiment):
                 self._waiting.append(_Waiting(experiment))
@@ -224,7 +224,7 @@ class _Run:
             return False
         self._limits.learn_from_log(experiment, ending)
         self.summary.keep(ending)
-        self.progress.skipped("finished")
+        self.observer.skipped("finished")
         return True
 
     def _is_owned(self, experiment: Experiment) -> bool:
@@ -248,7 +248,7 @@ class _Run:
         if started:
             log = log_path(experiment, self.directory)
             self._owned.discard(log.absolute())
-            self.progress.started(experiment, log)
+            self.observer.started(experiment, log)
         return started
 
     def _skip(self, experiment: Experiment, reason: str) -> None:
@@ -262,7 +262,7 @@ class _Run:
 
     def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
         if outcome.status == WITHDRAWN:
-            self.progress.withdrawn(experiment)
+            self.observer.withdrawn(experiment)
             self._waiting.append(_Waiting(experiment))
             return
         if self._limits.learn(experiment, outcome):
@@ -273,14 +273,14 @@ class _Run:
             log = log_path(experiment, self.directory)
             with contextlib.suppress(OSError):  # it left no log; the outcome says why
                 os.replace(log, f"{log}.attempt{attempt}")
-            self.progress.again(experiment, outcome, attempt)
+            self.observer.again(experiment, outcome, attempt)
             later = time.monotonic() + self.policies.pause(attempt)
             self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
             return
         self._note(experiment, outcome)
 
     def _note(self, experiment: Experiment, outcome: Outcome) -> None:
-        self.progress.ended(experiment, outcome)
+        self.observer.ended(experiment, outcome)
         self.summary.outcomes[outcome.status] += 1
         self.summary.directories.add(log_path(experiment, self.directory).parent)
         most = self.policies.max_failures

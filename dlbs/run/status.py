@@ -27,15 +27,18 @@ class Manifest:
     Attributes:
         count: Experiments.
         directories: Absolute log directories of those that are to run.
+        on_bare_metal: Whether some run outside containers.
     """
 
     count: int = 0
     directories: set[Path] = field(default_factory=set)
+    on_bare_metal: bool = False
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
         """Take an experiment into account."""
         self.count += 1
+        self.on_bare_metal |= experiment.get("exp.docker") is False
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
             log = Path(str(experiment["exp.log_file"])).absolute()
             self.directories.add(log.parent)

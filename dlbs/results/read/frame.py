@@ -15,7 +15,7 @@ from dlbs.results.read.records import load_records, status_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["filter_results", "load_results", "set_values"]
+__all__ = ["filter_results", "load_results", "records_of", "set_values"]
 
 Query = str | Mapping[str, Any] | Callable[[Record], bool]
 
@@ -61,7 +61,7 @@ def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
         LogError: The query is malformed.
     """
     fits = _test(query)
-    return frame[[fits(row) for row in _rows(frame)]].copy()
+    return frame[[fits(row) for row in records_of(frame)]].copy()
 
 
 def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> 
     """
     pandas = require("pandas", "reports")
     fits = _test(query)
-    rows = list(_rows(frame))
+    rows = list(records_of(frame))
     chosen = [fits(row) for row in rows]
     made = frame.copy()
     for name, value in values.items():
@@ -100,8 +100,8 @@ def _test(query: Query) -> Callable[[Record], bool]:
     return compile_query(query)
 
 
-def _rows(frame: pd.DataFrame) -> Iterable[Record]:
-    """Rows as records: plain values, without those that are missing."""
+def records_of(frame: pd.DataFrame) -> Iterable[Record]:
+    """The rows of a frame of results as records: plain values, without those that are missing."""
     pandas = require("pandas", "reports")
     columns = [(str(name), frame[name].tolist()) for name in frame.columns]
     for index in range(len(frame)):

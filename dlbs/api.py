@@ -1,0 +1,349 @@
+"""The Python API: what the command line does, on the same code, for notebooks and scripts. `import dlbs` offers all of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dlbs.config.config import Config
+from dlbs.config.load import load_config as _load_declarations
+from dlbs.errors import ConfigError
+from dlbs.executors.registry import load_executor
+from dlbs.experiment import Experiment
+from dlbs.launch.script import Launcher
+from dlbs.packs.configure import configure
+from dlbs.plan.build import build
+from dlbs.plan.files import read_plan
+from dlbs.plan.order import ordered
+from dlbs.plan.pipeline import processor_for
+from dlbs.results.plots.figure import draw, save
+from dlbs.results.plots.options import Options
+from dlbs.results.read.frame import records_of
+from dlbs.results.read.records import load_records
+from dlbs.results.statistics.compare import Comparison
+from dlbs.results.statistics.compare import compare as _compare
+from dlbs.run.events import Callback, Event
+from dlbs.run.policies import Policies
+from dlbs.run.summary import Summary
+from dlbs.run.validate import PlanProblem, Validator
+from dlbs.run.whole import look_through, run_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    Results: TypeAlias = str | Iterable[str] | pd.DataFrame | Sequence[dict[str, Any]]
+
+__all__ = ["build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"]
+
+Path_ = str | os.PathLike[str]
+Plan = Config | Iterable[Experiment]
+
+
+def load_config(
+    files: Path_ | Iterable[Path_] = (),
+    *,
+    parameters: Mapping[str, Any] | Iterable[str] = (),
+    variables: Mapping[str, Sequence[Any]] | Iterable[str] = (),
+    extensions: Iterable[Mapping[str, Any] | str] = (),
+    select: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    discard_default: bool = False,
+) -> Config:
+    """Load a configuration: the shipped files, files of yours, and what is set here; the packs that it names are added.
+
+    >>> config = dlbs.load_config(
+    ...     parameters={"exp.framework": "dummy", "exp.docker": False},
+    ...     variables={"exp.replica_batch": [16, 32]},
+    ... )
+    >>> config.variables
+    {'exp.replica_batch': [16, 32]}
+
+    Args:
+        files: YAML or JSON files, later ones winning.
+        parameters: Name → value, or `name=value` texts as `-P` takes them.
+        variables: Name → values, or `name=[...]` texts as `-V` takes them. Their product is the plan.
+        extensions: Mappings with `condition`, `parameters` and `cases`, or their JSON texts.
+        select: Run the packs with one of these words as name, tag or install group.
+        exclude: Of them, leave out those with one of these words.
+        discard_default: Leave the shipped values out; the declarations stay.
+
+    Raises:
+        ConfigError: A file is malformed, a name is unknown, or a value has the wrong type.
+    """
+    files = [files] if isinstance(files, (str, os.PathLike)) else files
+    return configure(
+        files,
+        parameters=parameters,
+        variables=variables,
+        extensions=extensions,
+        select=select,
+        exclude=exclude,
+        discard_default=discard_default,
+    )
+
+
+def build_plan(config: Config) -> Iterator[Experiment]:
+    """The experiments of a configuration: the product of its variables, its extensions, its repeats. Values are not resolved.
+
+    >>> config = dlbs.load_config(parameters={"exp.framework": "dummy"}, variables={"exp.model": ["a", "b"]})
+    >>> [experiment["exp.model"] for experiment in dlbs.build_plan(config)]
+    ['a', 'b']
+
+    Args:
+        config: A configuration.
+
+    Returns:
+        A stream of dictionaries, parameter → raw value. A plan of any size takes the memory of one experiment.
+
+    Raises:
+        ConfigError: A condition is malformed or about a name that nothing defines.
+    """
+    return build(config)
+
+
+def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) -> Iterator[Experiment]:
+    """Experiments with final values: references and expressions evaluated, types and domains checked. Nothing of a plan is run.
+
+    >>> config = dlbs.load_config(parameters={"exp.framework": "dummy", "exp.gpus": "0,1"})
+    >>> [experiment["exp.effective_batch"] for experiment in dlbs.resolve(config)]
+    [32]
+
+    Args:
+        config: Makes the plan, or declares the parameters of the given one.
+        plan: Experiments, or the path of a plan file (`dlbs build --plan FILE`); by default those that the configuration makes.
+
+    Returns:
+        A stream of dictionaries, parameter → JSON value. Lists and dictionaries may be shared between experiments.
+
+    Raises:
+        DlbsError: A value cannot be resolved; the message has the parameters that led there.
+    """
+    if plan is None:
+        plan = build(config)
+    elif isinstance(plan, (str, os.PathLike)):
+        plan = read_plan(plan)
+    return processor_for(config).resolve_all(plan)
+
+
+def validate(plan: Plan, *, executor: str = "local") -> list[PlanProblem]:
+    """What would make experiments fail, found without running anything: all problems at once.
+
+    >>> config = dlbs.load_config(
+    ...     parameters={"exp.framework": "dummy", "exp.docker": False}, variables={"exp.gpus": ["", "4711"]}
+    ... )
+    >>> [problem.count for problem in dlbs.validate(config)]
+    [1]
+
+    Args:
+        plan: A configuration, or resolved experiments.
+        executor: What is going to run them: a name of `dlbs run --executor`.
+
+    Returns:
+        Problems; each has `what`, `hint`, one of the experiments that have it, and how many have it. Empty if all is well.
+
+    Raises:
+        DlbsError: A value cannot be resolved.
+    """
+    validator = Validator(load_executor(executor)(Path.cwd()))
+    validator.check_all(resolve(plan) if isinstance(plan, Config) else _resolved(plan))
+    return validator.problems
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    executor: str = "local",
+    jobs: int | None = None,
+    order: str = "plan",
+    order_seed: int = 1,
+    retries: int = 0,
+    max_failures: int = 0,
+    time_limit: float | None = None,
+    validation: bool = True,
+    wait: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> Summary:
+    """Run what is not finished, and leave a log file for each experiment; what a killed run left is ended first.
+
+    >>> config = dlbs.load_config(
+    ...     parameters={"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""},
+    ...     variables={"exp.replica_batch": [16, 32]},
+    ... )
+    >>> summary = dlbs.run_plan(config, on_event=lambda event: print(event.kind, event.done, event.total))
+    started 0 2
+    ended 1 2
+    started 1 2
+    ended 2 2
+    >>> summary.exit_code, dict(summary.outcomes)
+    (0, {'ok': 2})
+
+    Ctrl-C stops the experiments that run and returns a summary with `stop_signal`; the same call goes on.
+
+    Args:
+        plan: A configuration, or resolved experiments. Relative log files begin in the current directory.
+        executor: A name of `dlbs run --executor`, or `module:Class`.
+        jobs: Experiments at the same time; None for what suits the executor.
+        order: `plan`, `round-robin` or `random`.
+        order_seed: Of `random`.
+        retries: How often an experiment that failed is tried again.
+        max_failures: After so many failed experiments no more are started; 0 for any number.
+        time_limit: Seconds after which what runs is stopped; None for none.
+        validation: Look for problems before anything runs.
+        wait: Wait until another run that writes to the same log directories has ended, instead of refusing.
+        on_event: Is called when an experiment starts, is tried again, or ends.
+
+    Returns:
+        What became of the plan: how many experiments ended in which way, and the exit code that `dlbs run` would have.
+
+    Raises:
+        ConfigError: The plan is empty or has problems; nothing was run.
+        LaunchError: Another run writes to the same logs, or the executor cannot run anything.
+    """
+    chosen = load_executor(executor)(Path.cwd(), jobs)
+    experiments = _repeatable(plan, order, order_seed)
+    manifest = look_through(experiments(), chosen, validate=validation)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    return run_whole(
+        experiments(),
+        manifest,
+        Callback(on_event),
+        chosen,
+        show=_ignore,
+        policies=Policies(retries, max_failures, deadline),
+        wait=wait,
+    )
+
+
+def compare(
+    a: Results,
+    b: Results,
+    *,
+    metric: str = "results.throughput",
+    threshold: float = 0.03,
+    confidence: float = 0.95,
+    simultaneous: bool = False,
+    estimator: str = "rank",
+    trust_single_runs: bool = False,
+    match: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Comparison:
+    """Compare experiments B with experiments A: faster, slower, the same, or inconclusive.
+
+    >>> before = [{"exp.model": "a", "exp.status": "ok", "results.throughput": 100.0 + n} for n in range(5)]
+    >>> after = [{**run, "results.throughput": 1.2 * run["results.throughput"]} for run in before]
+    >>> dlbs.compare(before, after).counts
+    {'faster': 1}
+
+    Args:
+        a: The experiments that others are compared with: paths as `dlbs compare` takes them, a frame of `load_results`, or records.
+        b: The others.
+        metric: Key of the quantity; what is better, more or less of it, is known from its name.
+        threshold: Share by which a ratio may differ from 1 and count as the same.
+        confidence: Of each interval.
+        simultaneous: Make the intervals so wide that all of them together have this confidence.
+        estimator: `rank` (Hodges-Lehmann) or `mean`.
+        trust_single_runs: Give verdicts on fewer than three runs, and on doubtful ones.
+        match: Match experiments by these parameters alone.
+        ignore: Parameters that do not tell experiments apart.
+
+    Returns:
+        The comparison; `matches` has the ratio, its interval and the verdict of each experiment, `regressions` the bad ones.
+
+    Raises:
+        LogError: A path finds nothing, or numpy is not installed.
+    """
+    return _compare(
+        _records(a),
+        _records(b),
+        _load_declarations().declarations,
+        metric=metric,
+        threshold=threshold,
+        confidence=confidence,
+        simultaneous=simultaneous,
+        estimator=estimator,
+        trust_single_runs=trust_single_runs,
+        match=match,
+        ignore=ignore,
+    )
+
+
+def plot(
+    results: Results,
+    kind: str = "throughput",
+    path: Path_ | None = None,
+    *,
+    value: str | None = None,
+    title: str | None = None,
+    log_scale: bool | None = None,
+    peak_tflops: float | None = None,
+    peak_bandwidth: float | None = None,
+) -> Figure:
+    """Draw results, as `dlbs plot` does.
+
+    >>> runs = [
+    ...     {"exp.model": "a", "exp.replica_batch": n, "exp.status": "ok", "results.throughput": 50.0 * n} for n in (1, 2, 4)
+    ... ]
+    >>> figure = dlbs.plot(runs, "throughput", "throughput.png")
+    >>> len(figure.axes[0].lines) >= 1
+    True
+
+    Args:
+        results: Paths as `dlbs plot` takes them, a frame of `load_results`, or records.
+        kind: `throughput`, `weak`, `strong`, `bars`, `series`, `heatmap` or `roofline`.
+        path: A .png or .svg file to write; None writes none.
+        value: Key of the quantity; None for the usual one.
+        title: None for the usual one.
+        log_scale: Logarithmic axis of the quantity; None decides by its range.
+        peak_tflops: Roofline: peak of the device, in 10^12 operations per second.
+        peak_bandwidth: Roofline: memory bandwidth, in 10^9 bytes per second.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        LogError: There is no such kind, nothing to draw, or matplotlib is not installed.
+    """
+    options = Options(value, title, log_scale, peak_tflops, peak_bandwidth)
+    figure = draw(kind, _records(results), _load_declarations().declarations, options)
+    if path is not None:
+        save(figure, os.fspath(path))
+    return figure
+
+
+def _repeatable(plan: Plan, order: str, seed: int) -> Callable[[], Iterator[Experiment]]:
+    """A function that gives the resolved experiments each time it is called: a configuration is never held in memory as a whole."""
+    if isinstance(plan, Config):
+        return lambda: processor_for(plan).resolve_all(ordered(build(plan), order, seed))
+    held = list(_resolved(plan))
+    return lambda: ordered(held, order, seed)
+
+
+def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
+    if isinstance(plan, (str, os.PathLike)):
+        hint = "dlbs.resolve(dlbs.load_config(), path) resolves the experiments of a plan file"
+        raise ConfigError("a path is not a resolved plan", where=str(plan), hint=hint)
+    for experiment in plan:
+        if "exp.log_file" not in experiment:
+            raise ConfigError(
+                "an experiment has no exp.log_file", hint="give the experiments that dlbs.resolve returns"
+            )
+        yield experiment
+
+
+def _records(results: Any) -> list[dict[str, Any]]:
+    if isinstance(results, (str, os.PathLike)):
+        return load_records([os.fspath(results)])
+    if hasattr(results, "columns"):
+        return list(records_of(results))
+    given = list(results)
+    if given and all(isinstance(one, (str, os.PathLike)) for one in given):
+        return load_records([os.fspath(one) for one in given])
+    return given
+
+
+def _ignore(launcher: Launcher) -> None:
+    """What is only simulated is shown by the command line alone."""

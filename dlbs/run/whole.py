@@ -1,0 +1,83 @@
+"""One run from its beginning to its end: look at the plan, lock the log directories, run what is not finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from dlbs.errors import ConfigError
+from dlbs.executors.base import Executor
+from dlbs.experiment import Experiment
+from dlbs.launch.script import Launcher
+from dlbs.run.driver import run_plan
+from dlbs.run.events import Observer
+from dlbs.run.locks import locked
+from dlbs.run.policies import Policies
+from dlbs.run.status import Manifest
+from dlbs.run.summary import Summary
+from dlbs.run.validate import Validator
+
+__all__ = ["look_through", "run_whole"]
+
+
+def look_through(experiments: Iterable[Experiment], executor: Executor, *, validate: bool) -> Manifest:
+    """Go through a plan once: count it, see where its logs go, and find problems before anything runs.
+
+    Args:
+        experiments: The resolved plan.
+        executor: Is going to run it.
+        validate: Find problems too.
+
+    Raises:
+        ConfigError: The plan is empty, or has problems; all of them are named.
+    """
+    manifest = Manifest()
+    validator = Validator(executor, may_run=True) if validate else None
+    for experiment in experiments:
+        manifest.add(experiment)
+        if validator is not None:
+            validator.check(experiment)
+    if validator is not None:
+        validator.raise_problems()
+    if manifest.count == 0:
+        raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
+    return manifest
+
+
+def run_whole(
+    experiments: Iterable[Experiment],
+    manifest: Manifest,
+    observer: Observer,
+    executor: Executor,
+    *,
+    show: Callable[[Launcher], None],
+    policies: Policies | None = None,
+    wait: bool = False,
+    detach: bool = False,
+) -> Summary:
+    """Run what is not finished, while the log directories belong to this run alone.
+
+    Args:
+        experiments: The resolved plan.
+        manifest: What `look_through` found in it.
+        observer: Is told what happens.
+        executor: Runs experiments.
+        show: Is given the launchers of experiments that are only simulated.
+        policies: About failures and time.
+        wait: Wait until another run that writes to the same directories has ended, instead of refusing.
+        detach: Return when everything is started.
+
+    Raises:
+        LaunchError: Another run writes to the same directories, or the executor cannot run anything.
+    """
+    with locked(manifest.directories, executor, wait=wait) as owned:
+        manifest.write()
+        return run_plan(
+            experiments,
+            manifest.count,
+            observer,
+            executor,
+            show=show,
+            owned=owned,
+            policies=policies,
+            detach=detach,
+        )

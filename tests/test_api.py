@@ -1,0 +1,146 @@
+"""The Python API does what the command line does."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import pydoc
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dlbs
+from dlbs import api
+from dlbs.errors import ConfigError, LaunchError
+from dlbs.run.events import Event
+from tests.conftest import ROOT, RunDlbs
+
+DUMMY = {"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", api.__all__)
+def test_the_example_of_each_function_runs(name: str) -> None:
+    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(api, name), name, module=False, globs={"dlbs": dlbs})
+    assert found.examples
+    said: list[str] = []
+    result = doctest.DocTestRunner().run(found, out=said.append)
+    assert result.failed == 0, "".join(said)
+
+
+def test_help_shows_every_function() -> None:
+    shown = pydoc.plain(pydoc.render_doc(dlbs))
+    for name in dlbs.__all__:
+        assert name in shown
+    assert "Args:" in shown
+
+
+def test_importing_costs_nothing() -> None:
+    program = "import sys, dlbs; print(sorted(name for name in sys.modules if name.startswith('dlbs') or name in ('click', 'yaml')))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['dlbs']"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = dlbs.nope
+
+
+def test_the_plan_is_that_of_the_command_line(dlbs: RunDlbs, tmp_path: Path) -> None:
+    import dlbs as package
+
+    (tmp_path / "own.yaml").write_text("parameters: {exp.seed: 7}\nvariables: {exp.model: [a, b]}\n")
+    printed = dlbs("build", "--resolve", "--config", "own.yaml", "-Pexp.framework=dummy", "-Vexp.seed=[1,2]").stdout
+    config = package.load_config("own.yaml", parameters={"exp.framework": "dummy"}, variables=["exp.seed=[1,2]"])
+    assert list(package.resolve(config)) == json.loads(printed)
+
+
+def test_a_plan_file_is_resolved(dlbs: RunDlbs) -> None:
+    import dlbs as package
+
+    dlbs("build", "--plan", "plan.jsonl", "-Pexp.framework=dummy", "-Vexp.replica_batch=[1,2]", check=True)
+    config = package.load_config()
+    assert [one["exp.effective_batch"] for one in package.resolve(config, "plan.jsonl")] == [1, 2]
+
+
+def test_a_run_leaves_logs_and_goes_on_where_it_ended(tmp_path: Path) -> None:
+    config = dlbs.load_config(parameters=DUMMY, variables={"exp.replica_batch": [1, 2, 3], "dummy.exit_code": [0, 5]})
+    events: list[Event] = []
+    summary = dlbs.run_plan(config, on_event=events.append, jobs=2, max_failures=1)
+    assert summary.exit_code == 1
+    assert summary.stopped
+    again = dlbs.run_plan(config)
+    assert again.kept == summary.outcomes.total()
+    assert dlbs.run_plan(config).outcomes.total() == 0
+    frame = dlbs.load_results("logs")
+    assert sorted(frame["exp.status"]) == ["failure"] * 3 + ["ok"] * 3
+    ended = [event for event in events if event.kind == "ended"]
+    assert {event.total for event in events} == {6}
+    assert [event.done for event in ended] == list(range(1, len(ended) + 1))
+    assert all(event.outcome is not None for event in ended)
+
+
+def test_a_failed_experiment_is_tried_again() -> None:
+    config = dlbs.load_config(parameters={**DUMMY, "dummy.exit_code": 5})
+    kinds: list[str] = []
+    dlbs.run_plan(config, retries=1, on_event=lambda event: kinds.append(event.kind))
+    assert kinds == ["started", "retried", "started", "ended"]
+
+
+def test_resolved_experiments_are_run_in_another_order() -> None:
+    experiments = list(dlbs.resolve(dlbs.load_config(parameters=DUMMY, variables={"exp.seed": list(range(8))})))
+    seen: list[int] = []
+    dlbs.run_plan(experiments, order="random", on_event=lambda event: seen.append(event.experiment["exp.seed"]))
+    assert seen[::2] == seen[1::2]
+    assert sorted(seen[::2]) == list(range(8)) != seen[::2]
+
+
+def test_problems_stop_a_run_before_it_begins(tmp_path: Path) -> None:
+    config = dlbs.load_config(parameters={**DUMMY, "exp.gpus": "4711"})
+    with pytest.raises(ConfigError, match="4711"):
+        dlbs.run_plan(config)
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [("plan.json", "not a resolved plan"), ([{"exp.model": "a"}], "no exp.log_file"), ([], "no experiments")],
+)
+def test_something_else_than_a_plan(plan: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        dlbs.run_plan(plan)
+
+
+def test_two_runs_over_the_same_logs_are_refused() -> None:
+    config = dlbs.load_config(parameters={**DUMMY}, variables={"exp.seed": [1, 2]})
+    refused: list[LaunchError] = []
+
+    def run_another(event: Event) -> None:
+        if event.kind == "started" and not refused:
+            program = f"import dlbs; dlbs.run_plan(dlbs.load_config(parameters={DUMMY!r}))"
+            done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(ROOT)}, capture_output=True)
+            refused.append(LaunchError(done.stderr.decode().strip().splitlines()[-1]))
+
+    assert dlbs.run_plan(config, on_event=run_another).exit_code == 0
+    assert "another dlbs run is writing here" in str(refused[0])
+
+
+def test_frames_paths_and_records_are_compared_alike() -> None:
+    dlbs.run_plan(dlbs.load_config(parameters={**DUMMY, "exp.repeats": 3}))
+    frame = dlbs.load_results("logs")
+    records = [{"exp.status": "ok", "exp.model": "alexnet", "results.throughput": 16000.0}] * 3
+    for results in ("logs", ["logs"], frame, frame.to_dict("records"), records):
+        assert dlbs.compare(results, results).counts.keys() <= {"same", "inconclusive"}
+
+
+def test_a_frame_is_drawn(tmp_path: Path) -> None:
+    dlbs.run_plan(dlbs.load_config(parameters=DUMMY, variables={"exp.replica_batch": [1, 2]}))
+    dlbs.plot(dlbs.load_results("logs"), path=tmp_path / "plot.svg")
+    assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
