@@ -20,6 +20,7 @@ from dlbs.launch.container import container_name, remove_container, stop_contain
 from dlbs.launch.script import Launcher
 from dlbs.logs import last_values, parameter_line
 from dlbs.machine.facts import selected_facts
+from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.monitor import Monitor
 
 __all__ = ["LOG_VARIABLE", "Job", "write_log"]
@@ -148,6 +149,8 @@ class Job:
         if self._monitor is not None:
             ending.update(self._monitor.results())
         ending.update(selected_facts(self.launcher.experiment))
+        if machine_warnings():
+            ending["exp.machine_warnings"] = list(machine_warnings())
         if self.neighbours:
             ending["exp.neighbours"] = self.neighbours
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import dlbs as package
 from dlbs.machine.fitness import Finding, Machine, check_machine
 from dlbs.machine.noise import Noise, detectable, measure_noise
 from tests.conftest import RunDlbs
@@ -149,3 +150,12 @@ def test_strict_and_json(dlbs: RunDlbs) -> None:
     assert done.returncode == (1 if document["warnings"] else 0)
     assert {finding["state"] for finding in document["findings"]} <= {"ok", "warning", "unknown"}
     assert "noise" not in document
+
+
+def test_the_log_of_a_run_has_the_warnings_about_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlbs.executors.job.machine_warnings", lambda: ("governor: powersave",))
+    monkeypatch.chdir(tmp_path)
+    config = package.load_config(parameters={"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""})
+    package.run_plan(config)
+    (log,) = tmp_path.glob("logs/*.log")
+    assert '__exp.machine_warnings__= ["governor: powersave"]' in log.read_text()
