@@ -49,7 +49,7 @@ print('IMPORTED', found)
         assert "IMPORTED []" in done.stdout, (arguments, allowed, done.stdout[-200:])
 
 
-@pytest.mark.parametrize("program", ["experimenter.py", "logparser.py", "report.py"])
+@pytest.mark.parametrize("program", ["experimenter.py", "logparser.py", "report.py", "plot.py"])
 def test_programs_start_as_files_from_anywhere(tmp_path: Path, program: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
