@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dlbs import __version__
 from dlbs.config.config import Config
 from dlbs.errors import ConfigError
 from dlbs.experiment import Experiment
@@ -22,9 +23,10 @@ __all__ = ["processor_for", "resolved_plan"]
 def processor_for(config: Config) -> Processor:
     """A processor that knows the configuration's declarations, and where DLBS and its Python are.
 
-    `${DLBS_ROOT}` and `${DLBS_PYTHON}` can be referred to like environment variables, which they may be.
+    `${DLBS_ROOT}` and `${DLBS_PYTHON}` can be referred to like environment variables, which they may be, and so can `${DLBS_VERSION}`.
     """
     environ = {"DLBS_ROOT": str(dlbs_root()), "DLBS_PYTHON": sys.executable or "python3", **os.environ}
+    environ["DLBS_VERSION"] = __version__
     return Processor(config.declarations, environ, varying_names(config))
 
 
