@@ -38,7 +38,7 @@ def test_an_experiment_has_the_parameters_that_its_launcher_needs(framework: str
 
 def test_general_parameters_are_always_there() -> None:
     (dummy,) = build(load_config(parameters=["exp.framework=dummy"]))
-    assert {"exp.pack", "exp.model", "slurm.partition", "monitor.frequency"} <= dummy.keys()
+    assert {"exp.pack", "exp.model", "slurm.partition", "monitor.interval"} <= dummy.keys()
 
 
 def test_what_varies_or_is_set_by_extensions_counts() -> None:

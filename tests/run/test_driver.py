@@ -538,10 +538,51 @@ def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
+APPENDS = """#!/bin/bash
+while [ $# -gt 1 ]; do [ "$1" = --exp_log_file ] && log=$2; shift 2; done
+echo "begin"
+echo '__results.throughput__= 12.5' >>"$log"
+echo "something printed between"
+echo '__results.time__= 80.0' >>"$log"
+echo '__results.named__= "'"$(dirname "$log")"'"'
+"""
+
+
+def test_results_appended_to_the_file_that_exp_log_file_names_arrive(dlbs: RunDlbs, tmp_path: Path) -> None:
+    program = tmp_path / "bench"
+    program.write_text(APPENDS)
+    program.chmod(0o755)
+    dlbs("run", *DUMMY, f"-Pdummy.launcher={program}", check=True)
+    log = logs(tmp_path)[0]
+    found = values(log)
+    assert (found["results.throughput"], found["results.time"], found["exp.status"]) == (12.5, 80.0, "ok")
+    assert found["results.named"] == str(tmp_path / "logs")
+    lines = log.read_text().splitlines()
+    at = [
+        lines.index(line)
+        for line in ("begin", "__results.throughput__= 12.5", "something printed between", "__results.time__= 80.0")
+    ]
+    assert at == list(range(at[0], at[0] + 4))
+    assert found["exp.log_file"] == f"logs/{log.name}"
+
+
+def test_by_hand_they_are_printed(dlbs: RunDlbs, tmp_path: Path) -> None:
+    program = tmp_path / "bench"
+    program.write_text(APPENDS)
+    program.chmod(0o755)
+    dlbs("run", *DUMMY, f"-Pdummy.launcher={program}", check=True)
+    log = logs(tmp_path)[0]
+    before = log.read_bytes()
+    done = subprocess.run(["bash", f"{log}.sh"], capture_output=True, text=True, check=True)
+    assert "__results.throughput__= 12.5\n" in done.stdout
+    assert log.read_bytes() == before
+    assert not list((tmp_path / "logs").glob("*.part"))
+
+
 @pytest.mark.integration
 def test_the_monitor_sees_cpu_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
     body = f"sleep 0.3; {sys.executable} -c 'import time; b=bytearray(50_000_000); e=time.time()+1.6\nwhile time.time()<e: pass'; true"
-    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.interval=0.1", check=True)
     found = values(logs(tmp_path)[0])
     assert len(found["results.use.time"]) >= 5
     assert max(found["results.use.cpu"]) > 30
@@ -565,7 +606,7 @@ def test_the_monitor_sees_children_files_and_threads(dlbs: RunDlbs, tmp_path: Pa
     )
     (tmp_path / "program.py").write_text(program)
     body = f"{sys.executable} {tmp_path / 'program.py'} & {sys.executable} {tmp_path / 'program.py'} & wait"
-    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.interval=0.1", check=True)
     found = values(logs(tmp_path)[0])
     series = [found[f"results.use.{name}"] for name in ("time", "cpu", "mem_res", "mem_shrd", "threads", "io_write")]
     assert len({len(one) for one in series}) == 1
