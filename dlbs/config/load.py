@@ -16,6 +16,7 @@ from typing import Any
 from dlbs.config.config import Config, Extension, Setting, split_names
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document, load
+from dlbs.config.migration import expression_hint, migration_hint, value_hint
 from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.files import dlbs_root
 from dlbs.language.template import has_references, is_template, parse
@@ -197,6 +198,9 @@ def _check_name(config: Config, name: str, where: str) -> None:
     """An undeclared name is the user's own, unless it looks like a misspelt declared one."""
     if name in config.declarations or name in config.settings:
         return
+    former = migration_hint(name)
+    if former:
+        raise ConfigError(f"unknown parameter {name!r}", where=where, hint=former)
     hint = did_you_mean(name, config.declarations, cutoff=_CLOSE)
     if hint:
         raise ConfigError(
@@ -215,8 +219,11 @@ def _check_value(config: Config, name: str, value: Any, where: str) -> None:
         parameter = config.declarations.get(name)
         if parameter is not None and not has_references(value):
             parameter.check(value)
+        if name == "exp.data" and value_hint(name, value):  # it is declared, but nothing would come of it
+            raise ConfigError(f"{name} cannot be set", where=where)
     except DlbsError as error:
-        raise ConfigError(error.what, where=where, hint=error.hint) from None
+        hint = value_hint(name, value) or expression_hint(value) or error.hint
+        raise ConfigError(error.what, where=where, hint=hint) from None
 
 
 def _set_variable(config: Config, key: str, values: Any, where: str) -> None:

@@ -145,6 +145,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "math.sqrt": math.sqrt,
     "max": max,
     "min": min,
+    "os.path.abspath": _charged(posixpath.abspath),
     "os.path.basename": posixpath.basename,
     "os.path.dirname": posixpath.dirname,
     "os.path.exists": os.path.exists,
