@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: venv demo test unit check format benchmarks clean
+.PHONY: venv demo test unit check format docs benchmarks clean
 
 venv: $(VENV)/.installed
 
@@ -40,6 +40,10 @@ check: venv
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The tables of options in the manual, from the options themselves.
+docs: venv
+	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/training.md
 
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py

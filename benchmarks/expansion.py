@@ -184,49 +184,48 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
         values["exp.effective_batch"] = batch * replicas
         values["exp.device_type"] = device
         values["pytorch.docker_image"] = f"dlbs/pytorch:{device}"
-        data_dir, docker, options = values["pytorch.data_dir"], values["exp.docker"], values["exp.model_opts"]
-        architecture = values["pytorch.architecture"]
-        if architecture:
-            architecture = f"--architecture={f'/workspace/architecture/{os.path.basename(architecture)}' if docker else architecture}"
-        weights = values["pytorch.weights"]
-        if weights:
-            weights = f"--weights={f'/workspace/weights/{os.path.basename(weights)}' if docker else weights}"
-        values["pytorch.args"] = [
-            f"--model={model}",
-            f"--forward_only={'true' if values['exp.phase'] == 'inference' else 'false'}",
-            f"--batch_size={batch}",
-            f"--num_batches={values['exp.num_batches']}",
-            f"--num_warmup_batches={values['exp.num_warmup_batches']}",
-            f"--num_gpus={local_gpus}",
-            f"--num_replicas={local_replicas}",
-            f"--device={device}",
-            "" if not data_dir else f"--data_dir={data_dir}" if not docker else "--data_dir=/workspace/data",
-            f"--data_backend={values['pytorch.data_backend']}",
-            f"--data_shuffle={'true' if values['pytorch.data_shuffle'] else 'false'}",
-            f"--num_loader_threads={values['pytorch.num_loader_threads']}",
-            f"--data_loader={values['pytorch.data_loader']}",
-            f"--data_loader_only={'true' if values['exp.phase'] == 'ingestion' else 'false'}",
-            f"--crop={values['pytorch.crop']}",
-            f"--dtype={dtype}",
-            f"--num_threads={values['pytorch.num_threads']}",
-            f"--channels_last={'true' if values['pytorch.channels_last'] else 'false'}",
-            f"--deterministic={'true' if values['pytorch.deterministic'] else 'false'}",
-            f"--cudnn_benchmark={'true' if values['pytorch.cudnn_benchmark'] else 'false'}",
-            f"--cudnn_fastest={'true' if values['pytorch.cudnn_fastest'] else 'false'}",
-            f"--seed={seed}",
-            "--amp=true" if values["pytorch.amp"] else "",
-            f"--compile={values['pytorch.compile']}" if values["pytorch.compile"] else "",
-            "--cuda_graphs=true" if values["pytorch.cuda_graphs"] else "",
-            f"--data={values['pytorch.data']}" if values["pytorch.data"] != "auto" else "",
-            f"--min_time={values['pytorch.min_time']}" if values["pytorch.min_time"] else "",
-            f"--sync={values['pytorch.sync']}" if values["pytorch.sync"] != "each" else "",
-            f"--passes={values['pytorch.passes']}" if values["pytorch.passes"] != "memory,flops" else "",
-            f"--peak_tflops={values['pytorch.peak_tflops']}" if values["pytorch.peak_tflops"] else "",
-            f"--profile={values['pytorch.profile']}" if values["pytorch.profile"] else "",
-            architecture,
-            weights,
-            "--model_opts=" + json.dumps(options) if options else "",
-        ]
+        docker, data_dir = values["exp.docker"], values["pytorch.data_dir"]
+        architecture, weights = values["pytorch.architecture"], values["pytorch.weights"]
+        values["pytorch.common_options"] = {
+            "model": model,
+            "model_opts": values["exp.model_opts"],
+            "batch_size": batch,
+            "num_gpus": local_gpus,
+            "num_replicas": local_replicas,
+            "device": device,
+            "dtype": dtype,
+            "seed": seed,
+            "architecture": f"/workspace/architecture/{os.path.basename(architecture)}"
+            if docker and architecture
+            else architecture,
+            "weights": f"/workspace/weights/{os.path.basename(weights)}" if docker and weights else weights,
+            "data_dir": "/workspace/data" if docker and data_dir else data_dir,
+            "amp": values["pytorch.amp"],
+            "compile": values["pytorch.compile"],
+            "num_loader_threads": values["pytorch.num_loader_threads"],
+            "data_loader": values["pytorch.data_loader"],
+            "crop": values["pytorch.crop"],
+            "num_threads": values["pytorch.num_threads"],
+            "channels_last": values["pytorch.channels_last"],
+            "deterministic": values["pytorch.deterministic"],
+            "cudnn_benchmark": values["pytorch.cudnn_benchmark"],
+            "cudnn_fastest": values["pytorch.cudnn_fastest"],
+        }
+        values["pytorch.options"] = {
+            "forward_only": values["exp.phase"] == "inference",
+            "data_loader_only": values["exp.phase"] == "ingestion",
+            "num_batches": values["exp.num_batches"],
+            "num_warmup_batches": values["exp.num_warmup_batches"],
+            "data_backend": values["pytorch.data_backend"],
+            "min_time": values["pytorch.min_time"],
+            "sync": values["pytorch.sync"],
+            "cuda_graphs": values["pytorch.cuda_graphs"],
+            "data": values["pytorch.data"],
+            "data_shuffle": values["pytorch.data_shuffle"],
+            "passes": values["pytorch.passes"],
+            "peak_tflops": values["pytorch.peak_tflops"],
+            "profile": values["pytorch.profile"],
+        }
         values["pytorch.bench_path"] = f"{root}/python" if not docker else "/workspace"
         encoded = "\n".join([encode(values[name]) for name in identity])
         values["exp.id"] = digest = hashlib.blake2b(f"{names}\n{encoded}".encode(), digest_size=8).hexdigest()

@@ -33,15 +33,6 @@ def test_every_function_is_in_the_expressions_page() -> None:
         assert re.search(rf"\b{name.split('.')[-1]}\b", page), name
 
 
-def test_every_option_of_the_benchmarks_is_in_their_page() -> None:
-    sources = ROOT / "python" / "pytorch_benchmarks"
-    for file, own in (("pytorch-benchmarks.md", "options.py"), ("training.md", "training/options.py")):
-        page = (DOCS / file).read_text()
-        options = (sources / own).read_text() + (sources / "arguments.py").read_text()
-        for name in re.findall(r'^    add\(\s*"(\w+)"', options, re.MULTILINE):
-            assert f"`--{name}`" in page or name == "debug", (file, name)
-
-
 def test_units_are_those_of_the_key_table() -> None:
     rows = [row.split("|") for row in (DOCS / "log-format.md").read_text().splitlines() if row.startswith("| `")]
     told = {key: row[2].strip() for row in rows if len(row) > 3 for key in re.findall(r"`([a-z][\w.]+)`", row[1])}

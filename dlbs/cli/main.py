@@ -26,6 +26,7 @@ _VERBS = {
     "migrate": ("dlbs.cli.migrate:migrate_command", "Rewrite configurations and plans of the original DLBS."),
     "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks from outside."),
     "images": ("dlbs.cli.images:images_command", "List, build and pull docker images."),
+    "check-machine": ("dlbs.cli.check_machine:check_machine_command", "Check whether this machine is fit to measure."),
     "sysinfo": ("dlbs.cli.sysinfo:sysinfo_command", "Show what this machine has."),
     "parse": ("dlbs.cli.parse:parse_command", "Turn log files into a table of results."),
     "report": ("dlbs.cli.report:report_command", "Print tables of results, or write a page of them."),

@@ -111,6 +111,8 @@ def _declared(config: Config, name: str) -> dict[str, Any]:
             made["val_domain"] = list(parameter.domain)
         if parameter.regexp:
             made["val_regexp"] = parameter.regexp
+        if parameter.option_in:
+            made["option_in"] = parameter.option_in
     return made
 
 
@@ -124,7 +126,7 @@ def explain_command(config: Config, names: tuple[str, ...]) -> None:
     \b
     Examples:
       dlbs explain exp.effective_batch -Pexp.gpus=0,1
-      dlbs explain pytorch.args exp.log_file
+      dlbs explain pytorch.options exp.log_file
     """
     from dlbs.plan.explain import explanation
 

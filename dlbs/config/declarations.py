@@ -32,6 +32,7 @@ class Parameter:
         domain: The values it may have; None if any.
         regexp: A regular expression that the whole text of the value must match; empty if any.
         identity: Whether the value is part of what the experiment *is* (`exp.id`), unlike paths and log settings.
+        option_in: The dictionary parameter that this one is an entry of, as an option of a program; empty if it is none.
         default: The shipped value, unresolved.
         where: `file:line` of the declaration.
     """
@@ -42,6 +43,7 @@ class Parameter:
     domain: tuple[Any, ...] | None = None
     regexp: str = ""
     identity: bool = True
+    option_in: str = ""
     default: Any = None
     where: str = ""
 

@@ -25,7 +25,7 @@ __all__ = ["load_config", "shipped_files"]
 
 _ROOT_KEYS = ("parameters", "variables", "extensions", "exclude")
 
-_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity")
+_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "option_in")
 
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
 
@@ -86,6 +86,7 @@ def load_config(
         except json.JSONDecodeError as error:
             raise ConfigError(f"{flag[:200]!r} is not JSON: {error}", where="-E") from None
         config.extensions.append(_extension(data, "-E"))
+    _add_options(config)
     for extension in (*config.extensions, *config.exclude):
         for parameter_set in (extension.parameters, *extension.cases):
             for name, value in parameter_set.items():
@@ -168,10 +169,35 @@ def _declare(config: Config, name: str, given: dict[str, Any], document: Documen
         domain=tuple(domain) if domain is not None else parameter.domain,
         regexp=given.get("val_regexp", parameter.regexp),
         identity=given.get("identity", parameter.identity),
+        option_in=str(given.get("option_in", parameter.option_in)),
         default=given["val"] if "val" in given and before is None else parameter.default,
     )
     if "val" in given:
         _set(config, name, given["val"], where)
+
+
+def _add_options(config: Config) -> None:
+    """Add `X: ${F.X}` for each parameter F.X to the dictionary that its declaration names (`option_in`), unless X stands there already.
+
+    Raises:
+        ConfigError: The dictionary is not declared.
+    """
+    for name, parameter in config.declarations.items():
+        target = parameter.option_in
+        if not target:
+            continue
+        declaration = config.declarations.get(target)
+        if declaration is None or declaration.type != "dict":
+            hint = did_you_mean(target, config.declarations) or f"declare {target} with type: dict"
+            what = f"option_in of {name} names {target!r}, which is not declared as a dictionary"
+            raise ConfigError(what, where=parameter.where, hint=hint)
+        setting = config.settings.get(target)
+        if setting is not None and isinstance(
+            setting.value, dict
+        ):  # a text that stands for all of it is the user's own
+            options = {**setting.value}
+            options.setdefault(name.partition(".")[2], f"${{{name}}}")
+            config.settings[target] = replace(setting, value=options)
 
 
 def _set(config: Config, name: str, value: Any, where: str) -> None:

@@ -159,7 +159,7 @@ def _template(path: str) -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(sh=_quoted, words=_words, variable=_variable)
+    made.filters.update(sh=_quoted, words=_words, variable=_variable, arguments=_arguments)
     return made.get_template(Path(path).name)
 
 
@@ -177,6 +177,11 @@ def _words(values: Any) -> str:
     """A list as shell words, one for each element that is not empty."""
     items = shlex.split(values) if isinstance(values, str) else values
     return _Shell(" ".join(_quoted(item) for item in items if text(item) != ""))
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    """Options of a program as `--name=value`; those that are empty are left out."""
+    return [f"--{name}={text(value)}" for name, value in options.items() if value not in (None, "", [], {})]
 
 
 def _variable(name: Any) -> str:

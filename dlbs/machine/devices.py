@@ -6,8 +6,9 @@ import glob
 import os
 import shutil
 import socket
+import subprocess
 
-__all__ = ["docker_available", "gpu_count", "total_memory", "usable_cpus", "visible_gpus"]
+__all__ = ["docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
 
 
 def gpu_count() -> int:
@@ -32,6 +33,18 @@ def visible_gpus() -> tuple[int, ...]:
     if limited is not None and all(part.strip().isdigit() for part in limited.split(",") if part.strip()):
         return tuple(int(part) for part in limited.split(",") if part.strip())
     return tuple(range(gpu_count()))
+
+
+def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
+    """Ask nvidia-smi for properties of the GPUs: one list of texts for each GPU, in the order of the fields; empty without nvidia-smi."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that does not answer
+        return []
+    return [line.split(", ") for line in asked.stdout.splitlines()] if asked.returncode == 0 else []
 
 
 def usable_cpus() -> tuple[int, ...]:

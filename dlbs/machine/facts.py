@@ -6,12 +6,12 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from functools import lru_cache
 from typing import Any
 
 from dlbs.experiment import Experiment
+from dlbs.machine.devices import docker_available, gpu_count, query_nvidia
 from dlbs.text import text
 
 __all__ = ["selected_facts", "system_facts"]
@@ -20,8 +20,6 @@ __all__ = ["selected_facts", "system_facts"]
 def system_facts() -> dict[str, Any]:
     """What the machine has: names in dotted form, sizes in bytes, frequencies in MHz."""
     import psutil
-
-    from dlbs.machine.devices import docker_available, gpu_count
 
     memory = psutil.virtual_memory()
     frequency = psutil.cpu_freq()
@@ -84,15 +82,10 @@ def _cpu_model() -> str:
 
 
 def _gpus() -> list[str]:
-    if shutil.which("nvidia-smi") is None:
-        return []
-    asked = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.splitlines() if asked.returncode == 0 else []
+    return [
+        f"{name}, {driver}, {memory} MiB"
+        for name, driver, memory in query_nvidia(("name", "driver_version", "memory.total"))
+    ]
 
 
 def _torch_version() -> str | None:

@@ -142,7 +142,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
 
 
 def _architecture(pack: Pack) -> dict[str, Any]:
-    """A network beside those of pytorch_benchmarks: everything that is measured there goes with it.
+    """Models beside those of pytorch_benchmarks: everything that is measured there goes with them.
 
     Raises:
         ConfigError: `argv` is a list: a builder's options have names.

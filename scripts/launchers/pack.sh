@@ -8,14 +8,15 @@ export DLBS_CONTAINER={{ container }}
 {{ runtime.launcher | words }} {{ [pack.host_python, "-m", "dlbs.packs.measure", pack.dir] | words }} {{ measure | words }} {{ ["--batches", exp.num_batches, "--warmup", exp.num_warmup_batches, "--docker", exp.docker_launcher] | words }}
 {% elif pack.kind == "model" %}
 {% set program = pytorch.bench_path ~ "/pytorch_benchmarks/benchmarks.py" %}
+{% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + pytorch.args %}
 {% set own = ["--pack=" ~ pack.dir, "--pack_args=" ~ (pack.argv | tojson), "--jit=" ~ ("true" if pack.jit else "false"), "--own_batch=" ~ ("true" if pack.own_batch else "false")] %}
 {% if exp.docker %}
 {% set image = exp.docker_image %}
 {% set arguments = ["--workdir", "/workspace"] + pytorch.docker_args + ["--volume=" ~ pack.dir ~ ":" ~ pack.dir ~ ":ro"] %}
-{% set command = runtime.launcher + ["python3", program] + own + pytorch.args %}
+{% set command = runtime.launcher + ["python3", program] + own + options %}
 {% include "docker_run.sh" %}
 {% else %}
-{{ runtime.launcher | words }} {{ [pack.python, program] | words }} {{ own | words }} {{ pytorch.args | words }}
+{{ runtime.launcher | words }} {{ [pack.python, program] | words }} {{ own | words }} {{ options | words }}
 {% endif %}
 {% elif pack.start %}
 {# benchfile.py says itself how it runs. #}

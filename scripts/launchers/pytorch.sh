@@ -9,7 +9,7 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% endblock %}
 {% block benchmark %}
 {% set program = pytorch.bench_path ~ "/pytorch_benchmarks/benchmarks.py" %}
-{% set options = pytorch.args %}
+{% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + pytorch.args %}
 {% set image = exp.docker_image or pytorch.docker_image %}
 {% set mounts = [] %}
 {% include "pytorch_run.sh" %}

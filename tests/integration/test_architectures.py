@@ -125,9 +125,12 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "checkout"
     for name in ("python", "config", "scripts", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "tests").mkdir()
-    for name in ("__init__.py", "conftest.py", "test_models.py"):
-        shutil.copy(ROOT / "tests" / name, copy / "tests")
+    for name in ("models", "checks"):
+        room = Path("tests", "pytorch_benchmarks", name)
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("__init__.py", "conftest.py", "pytorch_benchmarks/__init__.py", "pytorch_benchmarks/torchbench"):
+        source = ROOT / "tests" / file
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / "tests" / file)
     shutil.copy(ROOT / "pyproject.toml", copy)
     return copy
 
@@ -142,7 +145,7 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
     assert "FAIL documented: docs/models.md does not speak of it" in before.stdout
     with (checkout / "docs" / "models.md").open("a") as page:
         page.write("\n| `perceptron` | 784 images | 79,510 | Rosenblatt 1958 |\n")
-    tests = checkout / "tests" / "test_models.py"
+    tests = checkout / "tests" / "pytorch_benchmarks" / "models" / "test_models.py"
     tests.write_text(tests.read_text().replace("TRAINABLE = {", 'TRAINABLE = {\n    "perceptron": ((784,), 79_510),'))
 
     # Its expected output: missing, accepted, compared.
@@ -154,7 +157,8 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
             "-q",
             "-p",
             "no:cacheprovider",
-            "tests/test_models.py",
+            "tests/pytorch_benchmarks/models/test_models.py",
+            "tests/pytorch_benchmarks/checks/test_model.py",
             "-k",
             "perceptron",
         ]
@@ -166,7 +170,10 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
     (checkout / "tests" / "expected").mkdir()
     missing = pytest_says()
     assert missing.returncode == 1
-    assert "EXPECTTEST_ACCEPT=1 pytest tests/test_models.py -k perceptron writes it" in missing.stdout
+    assert (
+        "EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/checks/test_model.py -k perceptron writes it"
+        in missing.stdout
+    )
     assert pytest_says(EXPECTTEST_ACCEPT="1").returncode == 0
     assert json.loads((checkout / "tests" / "expected" / "perceptron.json").read_text())["shapes"] == [[2, 10]]
     assert pytest_says().returncode == 0

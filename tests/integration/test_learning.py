@@ -16,7 +16,7 @@ from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import Precision
 from tests.conftest import ROOT
-from tests.test_models import SMALLER
+from tests.pytorch_benchmarks.models.smaller import SMALLER
 
 pytestmark = pytest.mark.integration
 

@@ -229,7 +229,8 @@ def test_pytorch_on_bare_metal() -> None:
     source = pytorch(**{"runtime.launcher": "nice -n 5", "pytorch.host_python_path": "/opt/py"})
     line = next(line for line in source.splitlines() if "benchmarks.py" in line and not line.startswith("__"))
     assert line.startswith("nice -n 5 ")
-    assert " --model=alexnet --forward_only=false --batch_size=16 " in line
+    assert " --model=alexnet --batch_size=16 " in line
+    assert " --forward_only=false " in line
     assert "--data_dir" not in line
     assert "export PYTHONPATH=" in source
     assert ":/opt/py" in source

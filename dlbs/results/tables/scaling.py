@@ -34,7 +34,7 @@ def scaling_tables(
     kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
     records = [{**record, DEVICES: devices(record)} for record in records]
     follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
-    follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id", "pytorch.args"]
+    follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
     rows = ["exp.model", kept]
     split = telling_names(records, declarations, given=[*rows, DEVICES], without=follows)
     tables = []

@@ -220,7 +220,7 @@ def processes(
         sampler=_Endless(order),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        generator=torch.Generator(),  # of its own: it must not take random numbers from the network's dropout
+        generator=torch.Generator(),  # of its own: it must not take random numbers from the model's dropout
     )
     try:
         for number in loader:

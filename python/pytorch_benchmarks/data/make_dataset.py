@@ -4,7 +4,7 @@
     python make_dataset.py caffe_lmdb DIR --num_images 1000 --height 256 --width 256 [--encoded true | --float_data true]
     python make_dataset.py caffe_lmdb DIR --from_folder IMAGES --height 256 --width 256
 
-The same arguments make the same bytes. With `--by_class true` pictures of a class resemble each other, so that a network can learn
+The same arguments make the same bytes. With `--by_class true` pictures of a class resemble each other, so that a model can learn
 to tell them: give the validation data another --first, which is the number of the first picture.
  Pictures are smooth gradients with some noise, which compress like photographs: noise alone
 would make JPEG files four times as large, and decoding as much slower.
@@ -12,21 +12,20 @@ would make JPEG files four times as large, and decoding as much slower.
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+if not __package__:  # started as a file, from any directory
+    sys.path[0] = str(Path(__file__).absolute().parents[2])
 
 import argparse
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from pytorch_benchmarks.arguments import boolean, whole
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.options.kinds import boolean, whole
 
 __all__ = ["encode_datum", "main", "make_folder", "make_lmdb", "picture", "pictures_of_folder"]
 

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
-from pytorch_benchmarks.models.text import LanguageModel
-from pytorch_benchmarks.models.transformer import Block, initialise
+from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.transformer import Block, TextTransformer, initialise
 
 __all__ = ["Bert", "bert_base"]
 
@@ -19,7 +18,7 @@ __all__ = ["Bert", "bert_base"]
 _NORM = partial(nn.LayerNorm, eps=1e-12)
 
 
-class Bert(LanguageModel):
+class Bert(TextTransformer):
     """An encoder, trained to find masked words and to tell whether two sentences follow each other.
 
     It has no weights beyond the published encoder: words are found with the embedding's weights, and the first two pooled features
@@ -50,14 +49,7 @@ class Bert(LanguageModel):
         norm: Norm = _NORM,
         activation: Activation = ACTIVATIONS["gelu"],
     ) -> None:
-        super().__init__()
-        if not 1 <= sequence_length <= self.positions:
-            raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
-        self.title = title
-        self.input_shape = (sequence_length,)
-        self.num_classes = self.vocabulary
-        self.token_embedding = nn.Embedding(self.vocabulary, width)
-        self.position_embedding = nn.Embedding(self.positions, width)
+        super().__init__(title, width, sequence_length)
         self.segment_embedding = nn.Embedding(2, width)
         self.norm = norm(width)
         self.dropout = nn.Dropout(dropout)
@@ -85,12 +77,10 @@ class Bert(LanguageModel):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         length = x.shape[1]
-        places = torch.arange(length, device=x.device)
-        segments = (places >= length // 2).long()
-        tokens = self.token_embedding(x) + self.position_embedding(places) + self.segment_embedding(segments)
+        segments = (torch.arange(length, device=x.device) >= length // 2).long()
+        tokens = self.embedded(x) + self.segment_embedding(segments)
         tokens = self.blocks(self.dropout(self.norm(tokens)))
-        words = nn.functional.linear(tokens, self.token_embedding.weight)
-        return words, self.pooler(tokens[:, 0]).tanh()[:, :2]
+        return self.logits(tokens), self.pooler(tokens[:, 0]).tanh()[:, :2]
 
 
 @register_model("bert_base")

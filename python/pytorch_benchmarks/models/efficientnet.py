@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier
 from pytorch_benchmarks.models.layers import (
     ACTIVATIONS,
     NORMS,
@@ -16,7 +16,7 @@ from pytorch_benchmarks.models.layers import (
     SqueezeExcitation,
     convolution,
 )  # fmt: skip
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["EfficientNet", "efficientnet_b0"]
 
@@ -62,8 +62,8 @@ class _Block(nn.Module):
         return x + self.drop(self.layers(x)) if self.residual else self.layers(x)
 
 
-class EfficientNet(Model):
-    """The network that architecture search found, at its smallest scale.
+class EfficientNet(ImageClassifier):
+    """The model that a search found, at its smallest scale.
 
     Args:
         dropout: In front of the classifier.
@@ -84,8 +84,6 @@ class EfficientNet(Model):
         norm: Norm = NORMS["batch"],
         activation: Activation = ACTIVATIONS["silu"],
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
         layers = convolution(3, 32, 3, stride=2, norm=norm, activation=activation)
         blocks, channels, number = sum(stage[-1] for stage in _STAGES), 32, 0
         for expansion, kernel, stride, outputs, count in _STAGES:
@@ -96,11 +94,8 @@ class EfficientNet(Model):
                 channels, number = outputs, number + 1
         layers += convolution(channels, 1280, 1, norm=norm, activation=activation)
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, self.num_classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, num_classes))
+        super().__init__(nn.Sequential(*layers), classifier, num_classes)
 
 
 @register_model("efficientnet_b0")

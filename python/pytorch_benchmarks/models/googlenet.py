@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier, pooled_classifier
+from pytorch_benchmarks.models.layers import Branches
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["GoogLeNet"]
 
@@ -19,35 +19,25 @@ def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Se
     return nn.Sequential(layer, nn.ReLU(inplace=True))
 
 
-class Inception(nn.Module):
+def _inception(inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> Branches:
     """Four branches side by side; the sizes are a row of the paper's table 1."""
-
-    def __init__(self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                _convolution(inputs, one, 1),
-                nn.Sequential(_convolution(inputs, reduce3, 1), _convolution(reduce3, three, 3)),
-                nn.Sequential(_convolution(inputs, reduce5, 1), _convolution(reduce5, five, 5)),
-                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _convolution(inputs, pool, 1)),
-            ]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
+    return Branches(
+        _convolution(inputs, one, 1),
+        nn.Sequential(_convolution(inputs, reduce3, 1), _convolution(reduce3, three, 3)),
+        nn.Sequential(_convolution(inputs, reduce5, 1), _convolution(reduce5, five, 5)),
+        nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _convolution(inputs, pool, 1)),
+    )
 
 
 @register_model("googlenet")
-class GoogLeNet(Model):
+class GoogLeNet(ImageClassifier):
     """GoogLeNet, 22 layers, with local response normalisation (Szegedy et al., arXiv:1409.4842)."""
 
     title = "GoogleNet"
     input_shape = (3, 224, 224)
 
     def __init__(self, *, num_classes: int = 1000) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.features = nn.Sequential(
+        features = nn.Sequential(
             _convolution(3, 64, 7, stride=2),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
             nn.LocalResponseNorm(5),
@@ -55,21 +45,16 @@ class GoogLeNet(Model):
             _convolution(64, 192, 3),
             nn.LocalResponseNorm(5),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            Inception(192, 64, 96, 128, 16, 32, 32),
-            Inception(256, 128, 128, 192, 32, 96, 64),
+            _inception(192, 64, 96, 128, 16, 32, 32),
+            _inception(256, 128, 128, 192, 32, 96, 64),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            Inception(480, 192, 96, 208, 16, 48, 64),
-            Inception(512, 160, 112, 224, 24, 64, 64),
-            Inception(512, 128, 128, 256, 24, 64, 64),
-            Inception(512, 112, 144, 288, 32, 64, 64),
-            Inception(528, 256, 160, 320, 32, 128, 128),
+            _inception(480, 192, 96, 208, 16, 48, 64),
+            _inception(512, 160, 112, 224, 24, 64, 64),
+            _inception(512, 128, 128, 256, 24, 64, 64),
+            _inception(512, 112, 144, 288, 32, 64, 64),
+            _inception(528, 256, 160, 320, 32, 128, 128),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            Inception(832, 256, 160, 320, 32, 128, 128),
-            Inception(832, 384, 192, 384, 48, 128, 128),
+            _inception(832, 256, 160, 320, 32, 128, 128),
+            _inception(832, 384, 192, 384, 48, 128, 128),
         )
-        self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4), nn.Linear(1024, self.num_classes)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        super().__init__(features, pooled_classifier(1024, num_classes, dropout=0.4), num_classes)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import Activation, Norm
-from pytorch_benchmarks.models.text import LanguageModel
-from pytorch_benchmarks.models.transformer import Block, initialise
+from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.transformer import Block, TextTransformer, initialise
 
 __all__ = ["GPT2", "gpt2_small"]
 
@@ -20,7 +18,7 @@ _NORM = partial(nn.LayerNorm, eps=1e-5)
 _GELU = partial(nn.GELU, "tanh")  # the approximation that it was trained with
 
 
-class GPT2(LanguageModel):
+class GPT2(TextTransformer):
     """A decoder whose output layer shares its weights with the token embedding; the loss is that of predicting each next token.
 
     Args:
@@ -46,14 +44,7 @@ class GPT2(LanguageModel):
         norm: Norm = _NORM,
         activation: Activation = _GELU,
     ) -> None:
-        super().__init__()
-        if not 1 <= sequence_length <= self.positions:
-            raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
-        self.title = title
-        self.input_shape = (sequence_length,)
-        self.num_classes = self.vocabulary
-        self.token_embedding = nn.Embedding(self.vocabulary, width)
-        self.position_embedding = nn.Embedding(self.positions, width)
+        super().__init__(title, width, sequence_length)
         self.blocks = nn.Sequential(
             *(Block(width, heads, causal=True, norm=norm, activation=activation, dropout=dropout) for _ in range(depth))
         )
@@ -61,9 +52,7 @@ class GPT2(LanguageModel):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        places = torch.arange(x.shape[1], device=x.device)
-        tokens = self.token_embedding(x) + self.position_embedding(places)
-        return nn.functional.linear(self.norm(self.blocks(tokens)), self.token_embedding.weight)
+        return self.logits(self.norm(self.blocks(self.embedded(x))))
 
 
 @register_model("gpt2_small")

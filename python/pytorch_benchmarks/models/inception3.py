@@ -4,51 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models import layers
-from pytorch_benchmarks.models.layers import Activation, Norm
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier, pooled_classifier
+from pytorch_benchmarks.models.inception import COLUMN, NORM, ROW, Convolution, average, split
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Branches, Norm
+from pytorch_benchmarks.models.registry import register_model
 
-__all__ = ["NORM", "Branches", "Convolution", "InceptionV3"]
+__all__ = ["InceptionV3"]
 
-Size = int | tuple[int, int]
-
-NORM = partial(nn.BatchNorm2d, eps=0.001)
-
-
-class Convolution:
-    """Makes convolutions without bias, with the normalisation and the nonlinearity that a network has.
-
-    Args:
-        norm, activation: Constructors of these layers.
-    """
-
-    def __init__(self, norm: Norm, activation: Activation) -> None:
-        self.norm, self.activation = norm, activation
-
-    def __call__(self, inputs: int, outputs: int, size: Size, stride: int = 1, padding: Size = 0) -> nn.Sequential:
-        made = layers.convolution(
-            inputs, outputs, size, stride, padding=padding, norm=self.norm, activation=self.activation
-        )
-        return nn.Sequential(*made)
-
-
-class Branches(nn.Module):
-    """Branches side by side, their channels put together."""
-
-    def __init__(self, *branches: nn.Module) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(branches)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
-
-
-def _average(convolution: Convolution, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.AvgPool2d(3, stride=1, padding=1), convolution(inputs, outputs, 1))
+_average = partial(average, count_padding=True)
 
 
 def _figure5(convolution: Convolution, inputs: int, pool: int) -> Branches:
@@ -61,39 +26,28 @@ def _figure5(convolution: Convolution, inputs: int, pool: int) -> Branches:
 
 
 def _figure6(convolution: Convolution, inputs: int, width: int) -> Branches:
-    row, column = (0, 3), (3, 0)
     return Branches(
         convolution(inputs, 192, 1),
+        nn.Sequential(convolution(inputs, width, 1), *convolution.factorised([width, width, 192], ROW, COLUMN)),
         nn.Sequential(
             convolution(inputs, width, 1),
-            convolution(width, width, (1, 7), padding=row),
-            convolution(width, 192, (7, 1), padding=column),
-        ),
-        nn.Sequential(
-            convolution(inputs, width, 1),
-            convolution(width, width, (7, 1), padding=column),
-            convolution(width, width, (1, 7), padding=row),
-            convolution(width, width, (7, 1), padding=column),
-            convolution(width, 192, (1, 7), padding=row),
+            *convolution.factorised([width, width, width, width, 192], COLUMN, ROW, COLUMN, ROW),
         ),
         _average(convolution, inputs, 192),
     )
 
 
 def _figure7(convolution: Convolution, inputs: int) -> Branches:
-    def split() -> Branches:
-        return Branches(convolution(384, 384, (1, 3), padding=(0, 1)), convolution(384, 384, (3, 1), padding=(1, 0)))
-
     return Branches(
         convolution(inputs, 320, 1),
-        nn.Sequential(convolution(inputs, 384, 1), split()),
-        nn.Sequential(convolution(inputs, 448, 1), convolution(448, 384, 3, padding=1), split()),
+        nn.Sequential(convolution(inputs, 384, 1), split(convolution, 384, 384)),
+        nn.Sequential(convolution(inputs, 448, 1), convolution(448, 384, 3, padding=1), split(convolution, 384, 384)),
         _average(convolution, inputs, 192),
     )
 
 
 @register_model("inception3")
-class InceptionV3(Model):
+class InceptionV3(ImageClassifier):
     """Inception v3 (Szegedy et al., arXiv:1512.00567).
 
     Args:
@@ -105,12 +59,10 @@ class InceptionV3(Model):
     input_shape = (3, 299, 299)
 
     def __init__(
-        self, *, num_classes: int = 1000, norm: Norm = NORM, activation: Activation = layers.ACTIVATIONS["relu"]
+        self, *, num_classes: int = 1000, norm: Norm = NORM, activation: Activation = ACTIVATIONS["relu"]
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
         convolution = Convolution(norm, activation)
-        self.features = nn.Sequential(
+        features = nn.Sequential(
             convolution(3, 32, 3, stride=2),
             convolution(32, 32, 3),
             convolution(32, 64, 3, padding=1),
@@ -136,8 +88,7 @@ class InceptionV3(Model):
                 nn.Sequential(convolution(768, 192, 1), convolution(192, 320, 3, stride=2)),
                 nn.Sequential(
                     convolution(768, 192, 1),
-                    convolution(192, 192, (1, 7), padding=(0, 3)),
-                    convolution(192, 192, (7, 1), padding=(3, 0)),
+                    *convolution.factorised([192, 192, 192], ROW, COLUMN),
                     convolution(192, 192, 3, stride=2),
                 ),
                 nn.MaxPool2d(3, stride=2),
@@ -145,9 +96,4 @@ class InceptionV3(Model):
             _figure7(convolution, 1280),
             _figure7(convolution, 2048),
         )
-        self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(2048, self.num_classes)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        super().__init__(features, pooled_classifier(2048, num_classes, dropout=0.5), num_classes)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from functools import partial
 
-from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.inception3 import NORM, Branches, Convolution
-from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
-from pytorch_benchmarks.models.model import Model
+from torch import nn
+
+from pytorch_benchmarks.models.image_classifier import ImageClassifier, pooled_classifier
+from pytorch_benchmarks.models.inception import COLUMN, NORM, ROW, Convolution, average, split
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Branches, Norm
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["InceptionV4"]
 
-ROW, COLUMN = (0, 3), (3, 0)  # padding of convolutions of 1×7 and 7×1
-
-
-def _average(convolution: Convolution, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False), convolution(inputs, outputs, 1))
+_average = partial(average, count_padding=False)
 
 
 def _stem(convolution: Convolution) -> nn.Sequential:
@@ -28,8 +26,7 @@ def _stem(convolution: Convolution) -> nn.Sequential:
             nn.Sequential(convolution(160, 64, 1), convolution(64, 96, 3)),
             nn.Sequential(
                 convolution(160, 64, 1),
-                convolution(64, 64, (1, 7), padding=ROW),
-                convolution(64, 64, (7, 1), padding=COLUMN),
+                *convolution.factorised([64, 64, 64], ROW, COLUMN),
                 convolution(64, 96, 3),
             ),
         ),
@@ -61,15 +58,11 @@ def _inception_b(convolution: Convolution) -> Branches:
         convolution(1024, 384, 1),
         nn.Sequential(
             convolution(1024, 192, 1),
-            convolution(192, 224, (1, 7), padding=ROW),
-            convolution(224, 256, (7, 1), padding=COLUMN),
+            *convolution.factorised([192, 224, 256], ROW, COLUMN),
         ),
         nn.Sequential(
             convolution(1024, 192, 1),
-            convolution(192, 192, (7, 1), padding=COLUMN),
-            convolution(192, 224, (1, 7), padding=ROW),
-            convolution(224, 224, (7, 1), padding=COLUMN),
-            convolution(224, 256, (1, 7), padding=ROW),
+            *convolution.factorised([192, 192, 224, 224, 256], COLUMN, ROW, COLUMN, ROW),
         ),
         _average(convolution, 1024, 128),
     )
@@ -80,8 +73,7 @@ def _reduction_b(convolution: Convolution) -> Branches:
         nn.Sequential(convolution(1024, 192, 1), convolution(192, 192, 3, stride=2)),
         nn.Sequential(
             convolution(1024, 256, 1),
-            convolution(256, 256, (1, 7), padding=ROW),
-            convolution(256, 320, (7, 1), padding=COLUMN),
+            *convolution.factorised([256, 256, 320], ROW, COLUMN),
             convolution(320, 320, 3, stride=2),
         ),
         nn.MaxPool2d(3, stride=2),
@@ -89,26 +81,20 @@ def _reduction_b(convolution: Convolution) -> Branches:
 
 
 def _inception_c(convolution: Convolution) -> Branches:
-    def split(inputs: int) -> Branches:
-        return Branches(
-            convolution(inputs, 256, (1, 3), padding=(0, 1)), convolution(inputs, 256, (3, 1), padding=(1, 0))
-        )
-
     return Branches(
         convolution(1536, 256, 1),
-        nn.Sequential(convolution(1536, 384, 1), split(384)),
+        nn.Sequential(convolution(1536, 384, 1), split(convolution, 384, 256)),
         nn.Sequential(
             convolution(1536, 384, 1),
-            convolution(384, 448, (3, 1), padding=(1, 0)),
-            convolution(448, 512, (1, 3), padding=(0, 1)),
-            split(512),
+            *convolution.factorised([384, 448, 512], (3, 1), (1, 3)),
+            split(convolution, 512, 256),
         ),
         _average(convolution, 1536, 256),
     )
 
 
 @register_model("inception4")
-class InceptionV4(Model):
+class InceptionV4(ImageClassifier):
     """Inception v4 (Szegedy et al., arXiv:1602.07261).
 
     Args:
@@ -122,10 +108,8 @@ class InceptionV4(Model):
     def __init__(
         self, *, num_classes: int = 1000, norm: Norm = NORM, activation: Activation = ACTIVATIONS["relu"]
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
         convolution = Convolution(norm, activation)
-        self.features = nn.Sequential(
+        features = nn.Sequential(
             _stem(convolution),
             *(_inception_a(convolution) for _ in range(4)),
             _reduction_a(convolution),
@@ -133,9 +117,4 @@ class InceptionV4(Model):
             _reduction_b(convolution),
             *(_inception_c(convolution) for _ in range(3)),
         )
-        self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1536, self.num_classes)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        super().__init__(features, pooled_classifier(1536, num_classes, dropout=0.2), num_classes)

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 __all__ = [
-    "ACTIVATIONS", "NORMS", "Activation", "DropPath", "Norm", "SqueezeExcitation", "convolution", "layer_constructor", "perceptron",
-    "round_channels",
+    "ACTIVATIONS", "NORMS", "Activation", "Branches", "DropPath", "Norm", "SqueezeExcitation", "convolution", "layer_constructor",
+    "perceptron", "plain_convolution", "round_channels",
 ]  # fmt: skip
 
 Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
@@ -91,6 +92,25 @@ def convolution(
     return layers if activation is None else [*layers, activation()]
 
 
+def plain_convolution(
+    inputs: int,
+    outputs: int,
+    size: int,
+    stride: int = 1,
+    padding: int = 0,
+    activation: Activation = ACTIVATIONS["relu"],
+) -> list[nn.Module]:
+    """Convolution with bias and a nonlinearity, without normalisation, as in models before 2015.
+
+    Args:
+        inputs, outputs: Channels.
+        size: Of the kernel.
+        stride, padding: In both directions.
+        activation: Constructor of the nonlinearity.
+    """
+    return [nn.Conv2d(inputs, outputs, size, stride, padding), activation()]
+
+
 def perceptron(
     sizes: Sequence[int], *, dropout: float = 0.0, activation: Activation = ACTIVATIONS["relu"]
 ) -> list[nn.Module]:
@@ -107,6 +127,17 @@ def perceptron(
         if dropout:
             layers.append(nn.Dropout(dropout))
     return [*layers, nn.Linear(sizes[-2], sizes[-1])]
+
+
+class Branches(nn.Module):
+    """Branches side by side, their channels put together."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
 class DropPath(nn.Module):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.generator import Cache, Generator
+from pytorch_benchmarks.models.registry import register_model
 from pytorch_benchmarks.models.transformer import initialise
 
 __all__ = ["Llama", "smollm2_135m", "tinyllama_1b"]
@@ -67,51 +69,57 @@ class _Block(nn.Module):
         return x + self.down(nn.functional.silu(self.gate(y)) * self.up(y))
 
 
-class Llama(Generator):
-    """Training predicts each next token of a sequence; inference generates.
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a model of this kind is.
 
-    Args:
-        title: Name for reports.
+    Attributes:
         vocabulary: Number of tokens.
         width, depth, heads: Of the transformer.
         key_heads: Heads of keys and values, each shared by heads / key_heads queries.
         hidden: Features inside the gated perceptron.
         theta: Base of the rotary frequencies.
         tied: Whether the output layer shares its weights with the embedding.
+    """
+
+    vocabulary: int
+    width: int
+    depth: int
+    heads: int
+    key_heads: int
+    hidden: int
+    theta: float
+    tied: bool
+
+
+class Llama(Generator):
+    """Training predicts each next token of a sequence; inference generates.
+
+    Args:
+        title: Name for reports.
+        size: Of its layers.
         sequence_length: Tokens of a training instance, and of the prompt in inference.
         new_tokens: Tokens that inference generates after each prompt.
     """
 
-    def __init__(
-        self,
-        title: str,
-        *,
-        vocabulary: int,
-        width: int,
-        depth: int,
-        heads: int,
-        key_heads: int,
-        hidden: int,
-        theta: float,
-        tied: bool,
-        sequence_length: int,
-        new_tokens: int,
-    ) -> None:
+    def __init__(self, title: str, size: Size, sequence_length: int, new_tokens: int) -> None:
         super().__init__(sequence_length, new_tokens)
         self.title = title
-        self.vocabulary = self.num_classes = vocabulary
-        self.size, self.key_heads, self.theta = width // heads, key_heads, theta
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(_Block(width, heads, key_heads, hidden) for _ in range(depth))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.head = nn.Linear(width, vocabulary, bias=False)
-        if tied:
+        self.vocabulary = self.num_classes = size.vocabulary
+        self.head_width, self.key_heads, self.theta = size.width // size.heads, size.key_heads, size.theta
+        self.embedding = nn.Embedding(size.vocabulary, size.width)
+        self.blocks = nn.ModuleList(
+            _Block(size.width, size.heads, size.key_heads, size.hidden) for _ in range(size.depth)
+        )
+        self.norm = nn.RMSNorm(size.width, eps=1e-5)
+        self.head = nn.Linear(size.width, size.vocabulary, bias=False)
+        if size.tied:
             self.head.weight = self.embedding.weight
         initialise(self)
 
     def cache(self, batch_size: int) -> Cache:
         weight = self.embedding.weight
-        shape = (batch_size, self.key_heads, self.sequence_length + self.new_tokens, self.size)
+        shape = (batch_size, self.key_heads, self.sequence_length + self.new_tokens, self.head_width)
         return [(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in self.blocks]
 
     def forward(self, x: Tensor, cache: Cache | None = None, start: int = 0) -> Tensor:
@@ -125,43 +133,23 @@ class Llama(Generator):
         return self.head(self.norm(tokens))
 
     def _angles(self, device: torch.device, start: int, length: int) -> Tensor:
-        """float32, whatever the weights are: shape (length, size / 2)."""
-        exponents = torch.arange(0, self.size, 2, device=device, dtype=torch.float32) / self.size
+        """float32, whatever the weights are: shape (length, width of a head / 2)."""
+        exponents = torch.arange(0, self.head_width, 2, device=device, dtype=torch.float32) / self.head_width
         places = torch.arange(start, start + length, device=device, dtype=torch.float32)
         return torch.outer(places, self.theta**-exponents)
+
+
+_SMOLLM2_135M = Size(49_152, width=576, depth=30, heads=9, key_heads=3, hidden=1536, theta=100_000.0, tied=True)
+_TINYLLAMA_1B = Size(32_000, width=2048, depth=22, heads=32, key_heads=4, hidden=5632, theta=10_000.0, tied=False)
 
 
 @register_model("smollm2_135m")
 def smollm2_135m(*, sequence_length: int = 128, new_tokens: int = 16) -> Llama:
     """SmolLM2-135M (Ben Allal et al., arXiv:2502.02737): prompts of 128 tokens, answers of 16."""
-    return Llama(
-        "SmolLM2-135M",
-        vocabulary=49_152,
-        width=576,
-        depth=30,
-        heads=9,
-        key_heads=3,
-        hidden=1536,
-        theta=100_000.0,
-        tied=True,
-        sequence_length=sequence_length,
-        new_tokens=new_tokens,
-    )
+    return Llama("SmolLM2-135M", _SMOLLM2_135M, sequence_length, new_tokens)
 
 
 @register_model("tinyllama_1b")
 def tinyllama_1b(*, sequence_length: int = 512, new_tokens: int = 64) -> Llama:
     """TinyLlama-1.1B (Zhang et al., arXiv:2401.02385): prompts of 512 tokens, answers of 64."""
-    return Llama(
-        "TinyLlama-1.1B",
-        vocabulary=32_000,
-        width=2048,
-        depth=22,
-        heads=32,
-        key_heads=4,
-        hidden=5632,
-        theta=10_000.0,
-        tied=False,
-        sequence_length=sequence_length,
-        new_tokens=new_tokens,
-    )
+    return Llama("TinyLlama-1.1B", _TINYLLAMA_1B, sequence_length, new_tokens)

@@ -6,9 +6,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier
 from pytorch_benchmarks.models.layers import Activation, Norm, SqueezeExcitation, convolution, round_channels
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["MobileNetV3Large"]
 
@@ -64,7 +64,7 @@ class _Block(nn.Module):
 
 
 @register_model("mobilenet_v3_large")
-class MobileNetV3Large(Model):
+class MobileNetV3Large(ImageClassifier):
     """MobileNetV3-Large 1.0.
 
     Args:
@@ -80,8 +80,6 @@ class MobileNetV3Large(Model):
     def __init__(
         self, *, dropout: float = 0.2, num_classes: int = 1000, norm: Norm = _NORM, activation: Activation = _SWISH
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
         layers = convolution(3, 16, 3, stride=2, norm=norm, activation=activation)
         channels = 16
         for kernel, wide, outputs, excite, kind, stride in _BLOCKS:
@@ -90,10 +88,7 @@ class MobileNetV3Large(Model):
             channels = outputs
         layers += convolution(channels, 960, 1, norm=norm, activation=activation)
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(960, 1280), activation(), nn.Dropout(dropout), nn.Linear(1280, self.num_classes)
+        classifier = nn.Sequential(
+            nn.Linear(960, 1280), activation(), nn.Dropout(dropout), nn.Linear(1280, num_classes)
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        super().__init__(nn.Sequential(*layers), classifier, num_classes)

@@ -1,4 +1,8 @@
-"""The base class of all models."""
+"""The base class of all models.
+
+A model is what has a name and is measured or trained. An architecture is a Python file that registers models from outside. A network, where
+code says so, is the `nn.Module` inside a model (one that another package built) or around it (DistributedDataParallel).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ __all__ = ["Model", "load_tensors"]
 
 
 class Model(nn.Module):
-    """A network that can be benchmarked: it knows its input and its loss.
+    """A module that can be benchmarked: it knows its input and its loss.
 
     Subclasses build their layers in the constructor and override `forward`. What most classifiers share is here; models with
     other inputs or losses override `inputs`, `targets` and `loss`.
@@ -24,7 +28,7 @@ class Model(nn.Module):
         num_classes: Number of classes; targets are 0 … num_classes - 1.
     """
 
-    # What describes a network is no part of it when it is scripted.
+    # What describes a model is no part of it when it is scripted.
     __jit_ignored_attributes__ = ("title", "input_shape", "unit", "num_classes", "vocabulary")
 
     title: str = ""
@@ -79,7 +83,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     if missing:
         misfits.append(f"{len(missing)} of {len(own)} are missing ({', '.join(missing[:2])}, …)")
     if unknown:
-        misfits.append(f"{len(unknown)} belong to another network ({', '.join(unknown[:2])}, …)")
+        misfits.append(f"{len(unknown)} belong to another model ({', '.join(unknown[:2])}, …)")
     if not misfits:
         module.load_state_dict(tensors)
     return "; ".join(misfits[:3])

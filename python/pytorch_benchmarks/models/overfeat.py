@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import perceptron
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier
+from pytorch_benchmarks.models.layers import perceptron, plain_convolution
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["OverFeat"]
 
 
 @register_model("overfeat")
-class OverFeat(Model):
+class OverFeat(ImageClassifier):
     """OverFeat, fast model (Sermanet et al., arXiv:1312.6229)."""
 
     title = "Overfeat"
     input_shape = (3, 231, 231)
 
     def __init__(self, *, num_classes: int = 1000) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 96, kernel_size=11, stride=4),
-            nn.ReLU(inplace=True),
+        features = nn.Sequential(
+            *plain_convolution(3, 96, 11, stride=4),
             nn.MaxPool2d(kernel_size=2, stride=2),
-            nn.Conv2d(96, 256, kernel_size=5),
-            nn.ReLU(inplace=True),
+            *plain_convolution(96, 256, 5),
             nn.MaxPool2d(kernel_size=2, stride=2),
-            nn.Conv2d(256, 512, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(512, 1024, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(1024, 1024, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
+            *plain_convolution(256, 512, 3, padding=1),
+            *plain_convolution(512, 1024, 3, padding=1),
+            *plain_convolution(1024, 1024, 3, padding=1),
             nn.MaxPool2d(kernel_size=2, stride=2),
         )
-        self.classifier = nn.Sequential(
-            nn.Flatten(), *perceptron([1024 * 6 * 6, 3072, 4096, self.num_classes], dropout=0.5)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        classifier = nn.Sequential(nn.Flatten(), *perceptron([1024 * 6 * 6, 3072, 4096, num_classes], dropout=0.5))
+        super().__init__(features, classifier, num_classes)

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier, pooled_classifier
 from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm, convolution
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "resnet269"]
 
@@ -52,11 +52,11 @@ def _shortcut(inputs: int, outputs: int, stride: int, project: bool, norm: Norm)
     return nn.Sequential(*convolution(inputs, outputs, 1, stride, norm=norm)) if project else nn.Identity()
 
 
-class ResNet(Model):
+class ResNet(ImageClassifier):
     """Four stages of residual blocks.
 
     The first block of every stage projects its shortcut, also where the shapes agree (first stage of the 18 and 34 layer nets):
-    so did the suite whose parameter counts this reproduces.
+    so did the original DLBS, whose parameter counts this reproduces.
 
     Args:
         depth: Number of layers, for the title.
@@ -78,9 +78,6 @@ class ResNet(Model):
         norm: Norm = NORMS["batch"],
         activation: Activation = ACTIVATIONS["relu"],
     ) -> None:
-        super().__init__()
-        self.title = f"ResNet{depth}"
-        self.num_classes = num_classes
         kind, expansion = (bottleneck_block, 4) if bottleneck else (basic_block, 1)
         block = partial(kind, norm=norm, activation=activation)
         layers: list[nn.Module] = [
@@ -93,14 +90,11 @@ class ResNet(Model):
                 first = index == 0
                 layers.append(block(channels, width, 2 if first and stage else 1, project=first))
                 channels = width * expansion
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, self.num_classes))
+        super().__init__(nn.Sequential(*layers), pooled_classifier(channels, num_classes), num_classes)
+        self.title = f"ResNet{depth}"
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
 
 
 @register_model("resnet18")

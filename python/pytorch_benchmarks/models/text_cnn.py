@@ -1,11 +1,11 @@
-"""A convolutional network that classifies sentences (Kim, EMNLP 2014)."""
+"""A convolutional model that classifies sentences (Kim, EMNLP 2014)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.registry import register_model
 from pytorch_benchmarks.models.text import TextModel
 
 __all__ = ["TextCNN"]

@@ -1,12 +1,14 @@
-"""The transformer block that vision and language models share (Vaswani et al., arXiv:1706.03762)."""
+"""The transformer block that vision and language models share (Vaswani et al., arXiv:1706.03762), and where language models begin and end."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
+from pytorch_benchmarks.models.text import LanguageModel
 
-__all__ = ["Block", "initialise"]
+__all__ = ["Block", "TextTransformer", "initialise"]
 
 
 class Block(nn.Module):
@@ -59,6 +61,41 @@ class Block(nn.Module):
         left_out = self.dropout.p if self.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=left_out, is_causal=self.causal)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class TextTransformer(LanguageModel):
+    """A language model with learned positions, whose output layer shares its weights with the token embedding.
+
+    Subclasses set `vocabulary` and `positions`, and add blocks.
+
+    Args:
+        title: Name for reports.
+        width: Features of a token.
+        sequence_length: Tokens in one instance, at most `positions`.
+
+    Attributes:
+        positions: The most tokens that an instance may have.
+    """
+
+    positions: int = 0
+
+    def __init__(self, title: str, width: int, sequence_length: int) -> None:
+        super().__init__()
+        if not 1 <= sequence_length <= self.positions:
+            raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
+        self.title = title
+        self.input_shape = (sequence_length,)
+        self.num_classes = self.vocabulary
+        self.token_embedding = nn.Embedding(self.vocabulary, width)
+        self.position_embedding = nn.Embedding(self.positions, width)
+
+    def embedded(self, x: Tensor) -> Tensor:
+        """Tokens (batch, length) as features (batch, length, width)."""
+        return self.token_embedding(x) + self.position_embedding(torch.arange(x.shape[1], device=x.device))
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Features (batch, length, width) as logits of tokens (batch, length, vocabulary)."""
+        return nn.functional.linear(tokens, self.token_embedding.weight)
 
 
 def initialise(model: nn.Module) -> None:

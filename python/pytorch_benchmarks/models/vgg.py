@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from pytorch_benchmarks.model_factory import register_model
-from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.image_classifier import ImageClassifier
+from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron, plain_convolution
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
 
 
-class VGG(Model):
+class VGG(ImageClassifier):
     """Convolutions of 3×3 in five blocks, each ended by pooling; then three fully connected layers.
 
     Args:
@@ -35,23 +35,18 @@ class VGG(Model):
         dropout: float = 0.5,
         activation: Activation = ACTIVATIONS["relu"],
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.title = f"VGG{depth}"
         layers: list[nn.Module] = []
         channels = 3
         for count, width in zip(convolutions, (64, 128, 256, 512, 512), strict=True):
             for _ in range(count):
-                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), activation()]
+                layers += plain_convolution(channels, width, 3, padding=1, activation=activation)
                 channels = width
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
+        classifier = nn.Sequential(
             nn.Flatten(), *perceptron([512 * 7 * 7, 4096, 4096, num_classes], dropout=dropout, activation=activation)
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        super().__init__(nn.Sequential(*layers), classifier, num_classes)
+        self.title = f"VGG{depth}"
 
 
 @register_model("vgg11")

@@ -18,7 +18,7 @@ __all__ = ["Accuracy", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What a network got right.
+    """What a model got right.
 
     Attributes:
         instances: Pictures that were looked at, by all processes together.
@@ -35,7 +35,7 @@ class Accuracy:
 
 
 def evaluate(
-    network: nn.Module,
+    model: nn.Module,
     batches: Iterator[tuple[Tensor, Tensor]],
     *,
     expected: int,
@@ -43,25 +43,25 @@ def evaluate(
     world: World,
     device: torch.device,
 ) -> Accuracy:
-    """Count what a network gets right; it is in evaluation mode afterwards.
+    """Count what a model gets right; it is in evaluation mode afterwards.
 
     Args:
-        network: Makes logits, shape (batch, classes), of inputs.
+        model: Makes logits, shape (batch, classes), of inputs.
         batches: Of this process: inputs, and class numbers, on the device.
         expected: Pictures in the data set: all processes together must have seen them all, none of them twice.
         precision: With autocast if that is asked for.
         world: The processes that share the work; there may be processes without batches.
-        device: Where the network is.
+        device: Where the model is.
 
     Raises:
         BenchmarkError: More or fewer pictures were seen.
     """
-    network.eval()
+    model.eval()
     context = precision.context or nullcontext
     counts = torch.zeros(3, dtype=torch.int64, device=device)
     for inputs, labels in batches:  # outside of inference mode: loaders write to their tensors again
         with torch.inference_mode(), context():
-            output = network(inputs)
+            output = model(inputs)
             likeliest = output.topk(min(5, output.shape[1]), dim=1).indices
             right = likeliest == labels[:, None]
             counts += torch.stack([torch.full((), len(labels), device=device), right[:, 0].sum(), right.sum()])

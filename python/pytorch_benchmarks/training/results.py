@@ -9,23 +9,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_benchmarks.environment import environment
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.measure.environment import environment
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.weights import Weights, find_weights, write_weights
 from pytorch_benchmarks.training.evaluation import evaluate
 from pytorch_benchmarks.training.setup import Setup
 from pytorch_benchmarks.training.state import State
-from pytorch_benchmarks.weights import Weights, find_weights, write_weights
 
 __all__ = ["compare_with_entry", "measure", "write_entry"]
 
 _NEAR = 0.1  # % of accuracy; machines differ in the last bits of a sum
 
 
-def measure(network: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
+def measure(model: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
     """The accuracy over exactly the whole validation set, in batches of `--test_batch_size`: logged, and returned in %."""
     accuracy = evaluate(
-        network,
+        model,
         setup.validation_batches(setup.options.test_batch_size),
         expected=len(setup.pictures.val),
         precision=setup.precision,

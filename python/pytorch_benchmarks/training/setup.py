@@ -1,4 +1,4 @@
-"""What stays the same while a network is trained: options, pictures, precision, device, processes."""
+"""What stays the same while a model is trained: options, pictures, precision, device, processes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.weights import find_weights
+from pytorch_benchmarks.options.training import TrainingOptions
+from pytorch_benchmarks.phases.workload import requested_model
 from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.training.options import TrainingOptions
-from pytorch_benchmarks.weights import find_weights
-from pytorch_benchmarks.workload import requested_model
 
 __all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
 
@@ -129,7 +129,7 @@ def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
 def _check_kind(model: Model) -> None:
     picture_shape(model)
     if model.targets(1, torch.Generator()).shape != (1,):
-        raise UsageError(f"{model.title} is no classifier: train.py trains networks that tell the class of a picture")
+        raise UsageError(f"{model.title} is no classifier: train.py trains models that tell the class of an image")
 
 
 def transforms_for(model: Model, options: TrainingOptions) -> Transforms:

@@ -1,4 +1,4 @@
-"""What changes while a network is trained, and how it is kept."""
+"""What changes while a model is trained, and how it is kept."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.tensor_files import read, save
-from pytorch_benchmarks.training.options import TrainingOptions
 
 __all__ = ["State", "average_of"]
 
@@ -55,7 +55,7 @@ class State:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network whose accuracy counts: the average, if there is one."""
+        """The model whose accuracy counts: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def save(self, path: Path, options: TrainingOptions, replicas: int) -> None:

@@ -1,4 +1,4 @@
-"""NAME: a small residual network (after He et al., arXiv:1512.03385). Say here what yours is, and where it was published."""
+"""NAME: a small residual model (after He et al., arXiv:1512.03385). Say here what yours is, and where it was published."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 @register_model("NAME")
 class NAME(Model):
-    """A small residual network for pictures of 32 × 32.
+    """A small residual model for images of 32 × 32.
 
     Args:
         width: Channels.

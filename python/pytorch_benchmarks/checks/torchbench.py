@@ -1,0 +1,332 @@
+"""The list that a TorchBench model has to pass: `python -m pytorch_benchmarks.checks.torchbench DIRECTORY [--device cpu]` prints a JSON line for each check."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import socket
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.checks.finding import CheckError, print_finding
+from pytorch_benchmarks.errors import BenchmarkError, SkippedError
+from pytorch_benchmarks.torchbench.loader import load_class, make, module_of, phase_of
+
+__all__ = ["CHECKS", "Subject", "main", "settings"]
+
+PHASES = ("train", "eval")
+_SEED = 1234
+
+
+class Subject:
+    """The model that is checked.
+
+    Args:
+        found: Its class.
+        device: Where it is to run.
+        settings: Those of torch before the model was imported.
+    """
+
+    def __init__(self, found: type, device: str, settings: dict[str, Any]) -> None:
+        self.found, self.device, self.settings = found, device, settings
+
+    def make(self, test: str, **options: Any) -> Any:
+        """A new one, made from the same random numbers each time."""
+        torch.manual_seed(_SEED)
+        return make(self.found, test, self.device, None, **options)
+
+    def supported(self) -> Iterator[tuple[str, Any]]:
+        """A new one for each phase that it supports."""
+        for test in PHASES:
+            try:
+                made = self.make(test)
+                phase_of(made, test)()
+            except (SkippedError, NotImplementedError):
+                continue
+            yield test, made
+
+
+def runs(subject: Subject, test: str) -> str:
+    """It trains, or evaluates, one batch."""
+    made = subject.make(test)
+    try:
+        phase_of(made, test)()
+    except NotImplementedError as error:
+        raise SkippedError(str(error) or "NotImplementedError") from None
+    return "one batch"
+
+
+def works_anywhere(subject: Subject) -> str:
+    """It runs in any working directory and leaves nothing there."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as elsewhere:
+        os.chdir(elsewhere)
+        try:
+            for test, made in subject.supported():
+                phase_of(made, test)()
+            left = sorted(os.listdir(elsewhere))
+        finally:
+            os.chdir(before)
+    if left:
+        raise CheckError(f"it left {', '.join(left[:5])} in the working directory")
+    return "in an empty directory, which stayed empty"
+
+
+def two_in_one_process(subject: Subject) -> str:
+    """Two of it live side by side, and one does not change what the other gives."""
+    for test, _ in subject.supported():
+        alone = _two_batches(subject.make(test), test)
+        second, third = subject.make(test), subject.make(test)
+        phase_of(third, test)()
+        if alone != _two_batches(second, test):
+            raise CheckError(f"{test}: it gives something else beside another one")
+    return "two models, the same results"
+
+
+def _two_batches(made: Any, test: str) -> list[list[Any]]:
+    torch.manual_seed(_SEED)
+    return [_numbers(phase_of(made, test)()) for _ in range(2)]
+
+
+def memory_is_returned(subject: Subject) -> str:
+    """Its memory is free again when it is gone."""
+    on_gpu = subject.device != "cpu"
+    module = torch.get_device_module(subject.device.split(":")[0]) if on_gpu else None
+    watched: list[weakref.ref[Any]] = []
+    gc.collect()
+    before = module.memory_allocated() if module else 0
+    for _, made in subject.supported():
+        found = module_of(made)
+        watched += [weakref.ref(found[0])] if found else []
+        del made, found
+    gc.collect()
+    if module is not None and module.memory_allocated() > before:
+        raise CheckError(f"{module.memory_allocated() - before} bytes are still held on the device")
+    alive = sum(reference() is not None for reference in watched)
+    if alive:
+        raise CheckError("its network lives on: something outside still refers to it")
+    return "device memory as before" if module else "nothing refers to the network any more"
+
+
+def same_seed_same_result(subject: Subject) -> str:
+    """The same random numbers give the same weights and the same outputs."""
+    compared = 0
+    for test in PHASES:
+        results = []
+        for _ in range(2):
+            try:
+                made = subject.make(test)
+                torch.manual_seed(_SEED)
+                output = _numbers(phase_of(made, test)())
+            except (SkippedError, NotImplementedError):
+                break
+            found = module_of(made)
+            weights = [float(parameter.detach().double().sum()) for parameter in found[0].parameters()] if found else []
+            results.append((output, weights))
+        if len(results) == 2:
+            compared += 1
+            if results[0] != results[1]:
+                raise CheckError(f"{test}: two runs differ: set the seeds in the constructor")
+    if not compared:
+        raise SkippedError("no phase is supported")
+    return "weights and outputs of two runs are equal"
+
+
+def everything_is_on_the_device(subject: Subject) -> str:
+    """Parameters, buffers and inputs are on the device that was asked for."""
+    wanted = torch.device(subject.device).type
+    looked = 0
+    for test, made in subject.supported():
+        found = module_of(made)
+        if found is None:
+            continue
+        network, inputs = found
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            looked += 1
+            if tensor.device.type != wanted:
+                raise CheckError(f"{test}: {name} is on {tensor.device}")
+        for leaf in torch.utils._pytree.tree_leaves(inputs):
+            if isinstance(leaf, Tensor):
+                looked += 1
+                if leaf.device.type != wanted:
+                    raise CheckError(f"{test}: an input is on {leaf.device}")
+    if not looked:
+        raise SkippedError("get_module gives no network")
+    return f"{looked} tensors are on {wanted}"
+
+
+def the_mode_is_switched(subject: Subject) -> str:
+    """set_train() and set_eval() switch the network, and what depends on it."""
+    looked = 0
+    for _, made in subject.supported():
+        found = module_of(made)
+        if found is None:
+            continue
+        for name, training in (("set_train", True), ("set_eval", False), ("set_train", True)):
+            getattr(made, name)()
+            looked += 1
+            if _modes(module_of(made)[0]) != {training}:  # type: ignore[index]
+                raise CheckError(f"after {name}() some of the network is in the other mode")
+    if not looked:
+        raise SkippedError("get_module gives no network")
+    return "set_train() and set_eval() reach every part"
+
+
+def _modes(network: nn.Module) -> set[bool]:
+    return {module.training for module in network.modules()}
+
+
+def script_equals_eager(subject: Subject) -> str:
+    """The scripted network gives what the plain one does."""
+    plain = subject.make("eval")
+    scripted = subject.make("eval", jit=True)
+    pairs = [module_of(plain), module_of(scripted)]
+    if pairs[0] is None or pairs[1] is None:
+        raise SkippedError("get_module gives no network")
+    outputs = []
+    for network, _ in pairs:  # type: ignore[misc]
+        network.eval()
+        inputs = pairs[0][1]
+        torch.manual_seed(_SEED)
+        with torch.no_grad():
+            outputs.append(
+                network(*inputs)
+                if isinstance(inputs, (tuple, list))
+                else network(**inputs)
+                if isinstance(inputs, dict)
+                else network(inputs)
+            )
+    if not isinstance(pairs[1][0], (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+        raise CheckError("with jit, the network is no script")
+    for one, other in zip(*map(torch.utils._pytree.tree_leaves, outputs), strict=True):
+        if isinstance(one, Tensor) and not torch.allclose(one, other, rtol=1e-3, atol=1e-4):
+            raise CheckError(f"outputs differ by up to {float((one - other).abs().max()):g}")
+    return "outputs of script and plain network agree"
+
+
+def needs_no_network(subject: Subject) -> str:
+    """It runs without asking anything of other machines."""
+    asked: list[str] = []
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in {"socket.connect", "socket.getaddrinfo"} and _refusing and not _is_local(event, arguments):
+            asked.append(str(arguments[-1] if event == "socket.connect" else arguments[0]))
+            raise OSError("there is no network in this check")
+
+    sys.addaudithook(refuse)
+    _refusing.append(True)
+    try:
+        for test, made in subject.supported():
+            phase_of(made, test)()
+    except OSError as error:
+        raise CheckError(f"it needs the network: {asked[0] if asked else error}") from None
+    finally:
+        _refusing.clear()
+    if asked:
+        raise CheckError(f"it asked for {asked[0]}")
+    return "no connection was asked for"
+
+
+_refusing: list[bool] = []
+
+
+def _is_local(event: str, arguments: tuple[Any, ...]) -> bool:
+    if event == "socket.connect":
+        return getattr(arguments[0], "family", None) == socket.AF_UNIX
+    return arguments[0] in {"localhost", "127.0.0.1", "::1", None}
+
+
+def flags_are_restored(subject: Subject) -> str:
+    """What it sets for all of torch is as it was when it has run and is gone."""
+    before = subject.settings
+    for test, made in subject.supported():
+        phase_of(made, test)()
+        del made
+    gc.collect()
+    changed = [f"{name} from {before[name]} to {value}" for name, value in settings().items() if before[name] != value]
+    if changed:
+        raise CheckError(f"it changed {', '.join(changed)}")
+    return f"{len(before)} settings of torch are as before"
+
+
+def settings() -> dict[str, Any]:
+    """What can be set for all of torch."""
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32 matrix products": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "cudnn.enabled": torch.backends.cudnn.enabled,
+        "anomaly detection": torch.is_anomaly_enabled(),
+    }
+
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
+    "train": lambda subject: runs(subject, "train"),
+    "eval": lambda subject: runs(subject, "eval"),
+    "working directory": works_anywhere,
+    "two in one process": two_in_one_process,
+    "memory": memory_is_returned,
+    "seeds": same_seed_same_result,
+    "device": everything_is_on_the_device,
+    "mode": the_mode_is_switched,
+    "script": script_equals_eager,
+    "network": needs_no_network,
+    "settings": flags_are_restored,
+}
+
+
+def _numbers(output: Any) -> list[Any]:
+    """What can be compared of an output: numbers and sums of tensors."""
+    found: list[Any] = []
+    for leaf in torch.utils._pytree.tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            found.append((tuple(leaf.shape), float(leaf.detach().double().sum())))
+        elif isinstance(leaf, (int, float)):
+            found.append(leaf)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all checks; return 1 if one failed, or if no phase is supported."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    try:
+        before = settings()
+        subject = Subject(load_class(options.directory), options.device, before)
+    except BenchmarkError as error:
+        print_finding("import", "failed", str(error))
+        return 1
+    statuses = {}
+    for name, check in CHECKS.items():
+        try:
+            status, words = "ok", check(subject)
+        except SkippedError as error:
+            status, words = "skipped", str(error)
+        except CheckError as error:
+            status, words = "failed", str(error)
+        except Exception as error:
+            status, words = "failed", f"{type(error).__name__}: {error}"
+        statuses[name] = status
+        print_finding(name, status, words)
+    if statuses["train"] == statuses["eval"] == "skipped":
+        print_finding("phases", "failed", "neither training nor evaluating is supported: there is nothing to measure")
+        return 1
+    return int("failed" in statuses.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Models of other packages: `torchvision:NAME`, `timm:NAME`, `transformers:NAME`, with random weights; nothing is downloaded."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks.models.model import Model, load_tensors
+from pytorch_benchmarks.models.text import LanguageModel
+
+__all__ = ["PROVIDERS", "provided_model"]
+
+
+class _Provided(Model):
+    """A classifier of images that another package built."""
+
+    def __init__(self, network: nn.Module, title: str, input_shape: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        self.network, self.title, self.input_shape, self.num_classes = network, title, input_shape, num_classes
+
+    def load_weights(self, tensors: Mapping[str, Tensor]) -> str:
+        """Of this class, or as the package itself saves them."""
+        inside = any(name.startswith("network.") for name in tensors)
+        return super().load_weights(tensors) if inside else load_tensors(self.network, tensors)
+
+    def forward(self, x: Tensor) -> Any:
+        output = self.network(x)
+        return getattr(output, "logits", output)  # some come with auxiliary outputs for training
+
+
+class _ProvidedText(LanguageModel):
+    """A language model that another package built."""
+
+    def __init__(self, network: nn.Module, title: str, vocabulary: int, sequence_length: int) -> None:
+        super().__init__()
+        self.network, self.title, self.input_shape = network, title, (sequence_length,)
+        self.vocabulary = self.num_classes = vocabulary
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x).logits
+
+
+def provided_model(name: str, **options: Any) -> Model:
+    """Build `PROVIDER:MODEL`.
+
+    Args:
+        options: Of the package's own builder.
+
+    Raises:
+        UsageError: The package does not import.
+        UnknownModelError: It has no such model, or there is no such provider.
+    """
+    provider, _, model = name.partition(":")
+    if provider not in PROVIDERS:
+        raise UnknownModelError(f"unknown provider {provider!r} in {name!r}: there are {', '.join(PROVIDERS)}")
+    try:
+        package = importlib.import_module(provider)
+        return PROVIDERS[provider](package, model, **options)
+    except (ImportError, RuntimeError) as error:
+        # torchvision built for another torch raises a RuntimeError when it is imported.
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{name} needs the package {provider}, which does not import here ({reason}): install a {provider} that fits this torch"
+        ) from None
+
+
+def _unknown(name: str, known: Iterable[str]) -> UnknownModelError:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return UnknownModelError(f"unknown model {name!r}" + (f": did you mean {' or '.join(close)}?" if close else ""))
+
+
+def _torchvision(package: Any, name: str, **options: Any) -> Model:
+    models = importlib.import_module("torchvision.models")
+    names = models.list_models(module=models)
+    if name not in names:
+        raise _unknown(name, names)
+    side = 299 if name == "inception_v3" else 224
+    network = models.get_model(name, weights=None, **options)
+    return _Provided(network, name, (3, side, side), int(options.get("num_classes", 1000)))
+
+
+def _timm(package: Any, name: str, **options: Any) -> Model:
+    if name not in package.list_models():
+        raise _unknown(name, package.list_models())
+    network = package.create_model(name, pretrained=False, **options)
+    return _Provided(network, name, tuple(network.default_cfg["input_size"]), network.num_classes)
+
+
+def _transformers(package: Any, name: str, *, sequence_length: int = 128, **options: Any) -> Model:
+    """A type of model, such as `bert`, `gpt2` or `vit`, in its default size; options are those of its configuration."""
+    mapping = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
+    if name not in mapping:
+        raise _unknown(name, mapping)
+    config = package.AutoConfig.for_model(name, **options)
+    known = importlib.import_module("transformers.models.auto.modeling_auto")
+    kinds = (
+        (package.AutoModelForImageClassification, known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING),
+        (package.AutoModelForCausalLM, known.MODEL_FOR_CAUSAL_LM_MAPPING),
+        (package.AutoModelForMaskedLM, known.MODEL_FOR_MASKED_LM_MAPPING),
+    )
+    if name in {"bert", "roberta", "electra"}:  # encoders that can be run as decoders, too
+        kinds = kinds[::-1]
+    for builder, types in kinds:
+        if type(config) in types:
+            network = builder.from_config(config)
+            if "Image" in builder.__name__:
+                shape = (getattr(config, "num_channels", 3), *[getattr(config, "image_size", 224)] * 2)
+                return _Provided(network, name, shape, config.num_labels)
+            return _ProvidedText(network, name, config.vocab_size, sequence_length)
+    raise UsageError(f"transformers:{name} is neither a language model nor a classifier of images")
+
+
+PROVIDERS: dict[str, Callable[..., Model]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "transformers": _transformers,
+}

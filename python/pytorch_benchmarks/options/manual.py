@@ -1,0 +1,53 @@
+"""The tables of options in the manual, made from the fields: `python -m pytorch_benchmarks.options.manual PAGE...` brings pages up to date.
+
+A table stands between `<!-- options: CommonOptions -->` and `<!-- end of options -->`; it has the options that a class adds or changes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.options.option import default_text, options_of
+from pytorch_benchmarks.options.training import TrainingOptions
+
+__all__ = ["main", "options_table", "with_tables"]
+
+_KINDS: dict[str, type[CommonOptions]] = {
+    kind.__name__: kind for kind in (CommonOptions, BenchmarkOptions, TrainingOptions)
+}
+_TABLE = re.compile(r"(<!-- options: (\w+) -->\n).*?(<!-- end of options -->)", re.DOTALL)
+
+
+def options_table(kind: type[CommonOptions]) -> str:
+    """A Markdown table of the options that a class has and its base does not, or not with this default and text."""
+    inherited = (
+        [] if kind is CommonOptions else [(one.name, one.default, known) for one, known in options_of(CommonOptions)]
+    )
+    rows = ["| option | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for one, known in options_of(kind):
+        if (one.name, one.default, known) not in inherited:
+            values = ", ".join(f"`{choice}`" for choice in known.choices if choice) or known.metavar.replace("|", ", ")
+            default = f"`{default_text(one)}`" if default_text(one) else ""
+            rows.append(f"| `--{one.name}` | {values} | {default} | {known.help.rstrip('.')} |")
+    return "\n".join(rows) + "\n"
+
+
+def with_tables(page: str) -> str:
+    """The text of a page with its tables as the fields are now."""
+    return _TABLE.sub(lambda found: f"{found[1]}\n{options_table(_KINDS[found[2]])}\n{found[3]}", page)
+
+
+def main(pages: Sequence[str] | None = None) -> int:
+    """Bring the tables of pages up to date."""
+    for path in map(Path, sys.argv[1:] if pages is None else pages):
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What runs: a model, data for it, and the step that works on one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytorch_benchmarks.data.source import Source, open_source
+from pytorch_benchmarks.devices import synchronizer
+from pytorch_benchmarks.distributed import World, parallel
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.model_factory import get_model, load_architecture
+from pytorch_benchmarks.models.generator import Generator
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.phases.generation import Generation
+from pytorch_benchmarks.phases.graphs import graphed
+from pytorch_benchmarks.phases.inference import inference_step
+from pytorch_benchmarks.phases.ingestion import ingestion_step
+from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.precision import Precision
+
+__all__ = ["Workload", "build_workload", "requested_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is benchmarked.
+
+    Attributes:
+        phase: training, inference or ingestion.
+        model: Has the weights, on the device.
+        source: Batches on the device.
+        step: Does the work of one batch, the way that was asked for.
+        eager_step: The same work, not replayed as a CUDA graph.
+        build_seconds: Time that building the model and bringing it to the device took.
+    """
+
+    phase: str
+    model: Model
+    source: Source
+    step: Callable[[Any], Any]
+    eager_step: Callable[[Any], Any]
+    build_seconds: float
+
+    def metrics(self, batches: int, replicas: int) -> dict[str, float]:
+        """Log values that only this workload has, of the last `batches`."""
+        return self.eager_step.metrics(batches, replicas) if isinstance(self.eager_step, Generation) else {}
+
+
+def build_workload(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> Workload:
+    """Build what the options ask for.
+
+    Raises:
+        UsageError: BenchmarkOptions exclude each other, or the model or the data cannot be had.
+    """
+    _check(options, device, world, precision)
+    begin = perf_counter()
+    model = requested_model(options).to(device=device, dtype=precision.weights)
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    synchronizer(device)()
+    seconds = perf_counter() - begin
+    source = open_source(options, model, device=device, dtype=precision.weights, world=world)
+    if options.data_loader_only:
+        step = ingestion_step()
+        return Workload("ingestion", model, source, step, step, seconds)
+    phase = "inference" if options.forward_only else "training"
+    network = model if options.forward_only else parallel(model, world, device)
+    if options.compile:
+        network.compile(mode=None if options.compile == "default" else options.compile)
+    step = _step(options, device, model, network, precision)
+    if options.cuda_graphs and isinstance(step, Generation):
+        raise UsageError("--cuda_graphs: generating waits for the device between prefill and decode; leave it out")
+    return Workload(phase, model, source, graphed(step, device) if options.cuda_graphs else step, step, seconds)
+
+
+def _step(
+    options: BenchmarkOptions, device: torch.device, model: Model, network: nn.Module, precision: Precision
+) -> Callable[[Any], Any]:
+    if not options.forward_only:
+        return training_step(model, network, precision)
+    if isinstance(model, Generator):
+        return Generation(model, options.batch_size, synchronizer(device), precision)
+    return inference_step(network, precision)
+
+
+def requested_model(options: CommonOptions, **defaults: Any) -> Model:
+    """The model that the options name, with its weights.
+
+    Args:
+        options: What was asked for.
+        defaults: BenchmarkOptions of the model's builder that hold unless others are given.
+
+    Raises:
+        UsageError: There is none, or it has no such options or weights.
+    """
+    if options.architecture:
+        load_architecture(options.architecture)
+    try:
+        return get_model(options.model, weights=options.weights, **{**defaults, **options.model_opts})
+    except TypeError as error:
+        raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
+
+
+def _check(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> None:
+    if options.sync == "end" and options.forward_only and not options.data_loader_only and device.type == "mps":
+        raise UsageError(
+            "--sync end needs the times of batches from the device, which mps does not tell: use --sync each"
+        )
+    if not options.cuda_graphs:
+        return
+    if device.type != "cuda":
+        raise UsageError(f"--cuda_graphs needs a CUDA device, this is {device.type}: leave it out")
+    if world.size > 1:
+        raise UsageError("--cuda_graphs works with one replica: leave it out, or use --num_replicas 1")
+    if precision.scaler() is not None and not options.forward_only:
+        raise UsageError(
+            "--cuda_graphs with --amp float16 training: the scaled gradients are looked at after each batch; use bfloat16"
+        )

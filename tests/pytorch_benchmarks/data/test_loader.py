@@ -1,0 +1,118 @@
+"""Workers that fill batches: threads and processes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
+from pytorch_benchmarks.data.crops import Crop
+from pytorch_benchmarks.data.image_folder import ImageFolder
+from pytorch_benchmarks.data.loader import Batches, processes, threads
+from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
+from pytorch_benchmarks.data.order import Order
+from pytorch_benchmarks.errors import BenchmarkError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ImageFolder:
+    make_folder(tmp_path / "f", ((picture(i, 3, 40, 50), i % 3) for i in range(21)))
+    return ImageFolder(tmp_path / "f")
+
+
+def load(dataset: ImageFolder, how: str, workers: int, batches: int = 7) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    order = Order(len(dataset), 5, shuffle=True, seed=3)
+    loader: Callable[..., Batches] = threads if how == "threads" else processes
+    source = loader(dataset, order, Crop("random_resized"), (3, 16, 16), workers=workers)
+    return [(images.clone(), labels.clone()) for images, labels in itertools.islice(source, batches)]
+
+
+@pytest.mark.parametrize(("how", "workers"), [("threads", 1), ("threads", 3), ("processes", 2), ("processes", 0)])
+def test_all_loaders_give_the_same_batches(folder: ImageFolder, how: str, workers: int) -> None:
+    expected = load(folder, "threads", 0)
+    for (images, labels), (same_images, same_labels) in zip(load(folder, how, workers), expected, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(labels, same_labels)
+
+
+def test_threads_end_with_their_loader(folder: ImageFolder) -> None:
+    before = threading.active_count()
+    source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=3)
+    next(source)
+    assert threading.active_count() == before + 3
+    source.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: ImageFolder) -> None:
+    """An epoch has four batches here; the original started its workers again inside a measured batch."""
+    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
+    seen = set()
+    for _ in range(12):
+        next(source)
+        seen.add(tuple(sorted(child.pid for child in psutil.Process().children())))
+    assert len(seen) == 1
+    (workers,) = seen
+    assert len(workers) == 2
+    source.close()  # type: ignore[attr-defined]
+    assert not [pid for pid in workers if psutil.pid_exists(pid)]
+
+
+def test_a_worker_that_dies_is_said(folder: ImageFolder) -> None:
+    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=1)
+    next(source)
+    (worker,) = psutil.Process().children()
+    worker.kill()
+    with pytest.raises(BenchmarkError, match="a data loader process died"):
+        list(itertools.islice(source, 20))
+
+
+def test_data_directories_stay_as_they_are(tmp_path: Path) -> None:
+    make_folder(tmp_path / "f", ((picture(i, 3, 20, 20), i % 2) for i in range(6)))
+    make_lmdb(tmp_path / "db", ((picture(i, 3, 20, 20), i % 2) for i in range(6)))
+
+    def state() -> list[tuple[str, int]]:
+        return sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+
+    before = state()
+    for dataset in (ImageFolder(tmp_path / "f"), CaffeLmdb(tmp_path / "db")):
+        for loader in (processes, threads):
+            source = loader(dataset, Order(6, 2), Crop("center"), (3, 16, 16), workers=1)
+            next(source)
+            source.close()  # type: ignore[attr-defined]
+    assert state() == before
+
+
+def test_loading_leaves_the_number_of_threads_of_torch_alone(folder: ImageFolder) -> None:
+    before = torch.get_num_threads()
+    for workers in (0, 2):
+        source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=workers)
+        next(source)
+        source.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("how", ["threads", "processes"])
+def test_an_error_in_a_worker_reaches_the_caller_as_one_line(folder: ImageFolder, how: str) -> None:
+    path = Path(folder.images[12][0])
+    path.write_bytes(b"torn")
+    with pytest.raises(BenchmarkError, match=f"^cannot read the image {path}: [^\n]*$"):
+        load(folder, how, 2)
+
+
+def test_a_slow_caller_is_not_overtaken(folder: ImageFolder) -> None:
+    """The batch in use and the one before it stay as they are, however far ahead the threads could be."""
+    source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
+    first, _ = next(source)
+    second, _ = next(source)
+    copies = first.clone(), second.clone()
+    time.sleep(0.2)
+    assert torch.equal(first, copies[0])
+    assert torch.equal(second, copies[1])

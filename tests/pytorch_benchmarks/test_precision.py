@@ -1,0 +1,33 @@
+"""Precisions: what a device can compute in, and how it is described."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.precision import choose_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dtype=tf32"], "cpu devices like this one can do float32, float16, bfloat16"),
+        (["--amp", "--dtype=float32"], "--amp computes in float16 or bfloat16"),
+    ],
+)
+def test_what_the_device_cannot_do(arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        choose_precision(parse_benchmark_options(["--model=deep_mnist", *arguments]), CPU)
+
+
+def test_precision_is_told_in_words() -> None:
+    for arguments, words in (
+        ([], "float32"),
+        (["--dtype=bfloat16"], "bfloat16"),
+        (["--dtype=float16", "--amp"], "float32 weights, float16 autocast"),
+    ):
+        assert choose_precision(parse_benchmark_options(["--model=m", *arguments]), CPU).describe() == words

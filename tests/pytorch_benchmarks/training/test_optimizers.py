@@ -1,0 +1,63 @@
+"""Optimisers: groups of parameters, steps, clipping."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.options.training import TrainingOptions
+from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.training.optimizers import build_optimizer, parameter_groups
+
+
+def test_every_parameter_is_in_one_group_with_its_decay() -> None:
+    model = get_model("resnet18", num_classes=4)
+    options = TrainingOptions("m", weight_decay=0.1, norm_weight_decay=0.0, bias_weight_decay=0.01)
+    groups = {group["weight_decay"]: group["params"] for group in parameter_groups(model, options)}
+    assert sorted(groups) == [0.0, 0.01, 0.1]
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
+    assert all(parameter.dim() == 1 for parameter in groups[0.0])
+    assert [tuple(parameter.shape) for parameter in groups[0.01]] == [(4,)]
+
+
+def test_a_shared_parameter_is_decayed_once() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    assert [len(group["params"]) for group in parameter_groups(model, TrainingOptions("m"))] == [1]
+
+
+class Linear(Model):
+    """One layer."""
+
+    input_shape = (20,)
+    num_classes = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(20, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "rmsprop"])
+def test_every_optimizer_lowers_the_loss_of_the_shared_step(kind: str) -> None:
+    torch.manual_seed(0)
+    model = Linear()
+    options = TrainingOptions("m", optimizer=kind, lr=0.02)
+    step = training_step(model, model, optimizer=build_optimizer(model, options), clip_grad_norm=1.0)
+    batch = (model.inputs(8, torch.Generator().manual_seed(0)), torch.arange(8))
+    losses = [float(step(batch)) for _ in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_gradients_are_clipped() -> None:
+    model = Linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    step = training_step(model, model, optimizer=optimizer, clip_grad_norm=1e-3)
+    step((model.inputs(8, torch.Generator().manual_seed(0)), torch.arange(8)))
+    gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+    assert float(gradients.norm()) == pytest.approx(1e-3, rel=1e-3)
