@@ -45,7 +45,7 @@ def share(words: str, where: str) -> float:
 @names_option("--ignore", "Parameters that do not tell experiments apart.")
 @click.option("--fail-on-regression", is_flag=True, help="Exit with 3 if anything is slower, broken or missing in B.")
 @format_options
-@click.option("--output-file", metavar="FILE", help="Write there instead of standard output.")
+@click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
 @source_options
 @common_options
 def compare_command(

@@ -56,7 +56,7 @@ format_options = click.option(
 @click.option("--series", metavar="LOG", help="Look at the batch times of one experiment.")
 @click.option("--html", "page", metavar="FILE", help="Write a page with everything, which opens from the disk.")
 @format_options
-@click.option("--output-file", metavar="FILE", help="Write there instead of standard output.")
+@click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
 @source_options
 @common_options
 def report_command(
@@ -140,7 +140,19 @@ def _tables(
         return [score_table(scores_of(records, declarations), explain=explain)]
     if rows or cols or values or over or aggregate != "median":
         if kind != "regular":
-            raise LogError("has its own rows and columns", where=f"--type {kind}", hint="leave one of them out")
+            given = {
+                "--rows": rows,
+                "--cols": cols,
+                "--values": values,
+                "--over": over,
+                "--aggregate": aggregate != "median",
+            }
+            flags = [flag for flag, value in given.items() if value]
+            raise LogError(
+                "has tables of its own",
+                where=f"--type {kind}",
+                hint=f"leave out {' and '.join(flags)}, or --type {kind}",
+            )
         return tables.custom_tables(
             records,
             declarations,

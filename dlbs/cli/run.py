@@ -99,7 +99,7 @@ def run_command(
     _check_executor(executor, detach, policies)
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
-    census = _census(experiments, config, validate=not (no_validation or dry_run), slurm=executor == "slurm")
+    census = _census(experiments, config, plan, validate=not (no_validation or dry_run), slurm=executor == "slurm")
     if census.count == 0:
         raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
@@ -175,7 +175,12 @@ def _conclude(summary: Summary, census: Census, progress: Progress) -> int:
 
 
 def _census(
-    experiments: Callable[[], Iterable[Experiment]], config: Config, *, validate: bool, slurm: bool = False
+    experiments: Callable[[], Iterable[Experiment]],
+    config: Config,
+    plan: str | None,
+    *,
+    validate: bool,
+    slurm: bool = False,
 ) -> Census:
     """Go through the plan once: count it, see where logs go, and look for problems before anything runs."""
     from dlbs.run.status import Census
@@ -195,7 +200,7 @@ def _census(
         bare_metal |= experiment.get("exp.docker") is False
     validator.raise_problems()
     setting = config.settings.get("exp.docker")
-    if bare_metal and setting is not None and setting.where.split(":")[0].endswith("base.yaml"):
+    if plan is None and bare_metal and setting is not None and setting.where.split(":")[0].endswith("base.yaml"):
         click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
     return census
 
