@@ -102,6 +102,8 @@ NAMES = (
         "exp.data_dir",
         "pytorch.data_dir",
         "each framework has a directory of its own, and this is that of pytorch and train",
+        values={"${${exp.framework_family}.data_dir}": {}, "${pytorch.data_dir}": {}},
+        reference="pytorch.data_dir",
     ),
     Former(
         "exp.data",

@@ -203,13 +203,8 @@ class _Configuration:
 
     def _declare(self, new: dict[str, Any]) -> None:
         """Declare what the document itself has put into a shipped namespace, where only declared names exist."""
-        roots = {name.split(".")[0] for name in known_names() if "." in name}
         parameters = new.get("parameters", {})
-        for name in _names(new):
-            row = former(name)
-            is_own = row is None or row.own
-            if name.split(".")[0] not in roots or is_known(name) or not is_own:
-                continue
+        for name in filter(_is_own, _names(new)):
             given = parameters.get(name)
             if isinstance(given, dict) and "desc" in given:
                 continue
@@ -246,8 +241,9 @@ def _names(data: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-# Made by the original's own configuration for its own scripts.
 _PARTS = ("args", "docker_args", "env", "launcher", "bench_path")
+
+_MADE_HERE = "left out: DLBS makes it of the other parameters; if you had changed it, set it again"
 
 
 def _plan(experiments: list[dict[str, Any]], migration: Migration) -> list[dict[str, Any]]:
@@ -260,12 +256,14 @@ def _plan(experiments: list[dict[str, Any]], migration: Migration) -> list[dict[
         names = Names({framework}, one)
         migrated: dict[str, Any] = {}
         for name, value in experiment.items():
-            if _is_launchers_own(name):
-                one.changed(
-                    name, "left out: DLBS makes it of the other parameters; if you had changed it, set it again"
-                )
+            if _is_launchers_own(name, framework):
+                one.changed(name, _MADE_HERE)
+            elif _is_own(name) and value in ("", None) and f"${{{name}}}" not in json.dumps(experiment):
+                one.changed(name, "left out: it was empty")
             else:
                 migrated.update(names.parameter(name, value, ""))
+        for name in filter(_is_own, migrated):
+            one.left(name, "declare it in a file that you give with --config: its namespace has declared names only")
         new.append({**_base(framework), **migrated})
         for note in one.notes:
             told[note] = told.get(note, 0) + 1
@@ -273,9 +271,18 @@ def _plan(experiments: list[dict[str, Any]], migration: Migration) -> list[dict[
     return new
 
 
-def _is_launchers_own(name: str) -> bool:
-    _, _, part = name.partition(".")
-    return (part in _PARTS and is_known(name)) or name == "exp.docker_launcher"
+def _is_own(name: str) -> bool:
+    """Whether a document's own parameter has a name in a shipped namespace, where only declared names exist."""
+    row = former(name)
+    roots = {known.partition(".")[0] for known in known_names() if "." in known}
+    return name.partition(".")[0] in roots and not is_known(name) and (row is None or row.own)
+
+
+def _is_launchers_own(name: str, framework: str) -> bool:
+    """Whether a parameter is one of those that the original's configuration made for its own launchers."""
+    if name == "exp.docker_launcher":
+        return True
+    return is_known(name) and name in {f"{framework}.{part}" for part in _PARTS}
 
 
 @lru_cache(maxsize=64)

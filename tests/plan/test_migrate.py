@@ -10,6 +10,7 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
+from dlbs.launch.script import make_launcher
 from dlbs.plan.build import build
 from dlbs.plan.migrate import migrate, summary
 from dlbs.plan.pipeline import processor_for
@@ -193,6 +194,9 @@ def test_a_plan_gets_the_parameters_that_the_original_did_not_have() -> None:
         "runtime.python": "$(sys.executable if ${exp.docker} is False else 'python')$",
         "runtime.EXPORT_CUDA_VISIBLE_DEVICES": "CUDA_VISIBLE_DEVICES=${runtime.visible_gpus}",
         "runtime.visible_gpus": "$(re.sub('[:]', ',', '${exp.gpus}'))$",
+        "exp.data_dir": "${${exp.framework_family}.data_dir}",
+        "exp.docker_args": "--rm",
+        "pytorch.data_dir": "/data",
         "pytorch.args": ["--model=${exp.model}"],
         "pytorch.launcher": "${DLBS_ROOT}/scripts/launchers/pytorch.sh",
     }
@@ -204,9 +208,20 @@ def test_a_plan_gets_the_parameters_that_the_original_did_not_have() -> None:
     for one in plan:
         assert one["exp.device_type"] == "cpu"
         assert one["exp.seed"] == 1
-        assert f"--model={one['exp.model']}" in one["pytorch.args"]
-        assert len(one["pytorch.args"]) > 10
+        assert one["pytorch.data_dir"] == "/data"
+        assert one["exp.docker_args"] == ["--rm"]
+        source = make_launcher(one).source
+        assert source.count(f"--model={one['exp.model']}") == 1
+        assert "--seed=1" in source
         assert not [name for name in one if name.startswith("runtime.EXPORT")]
+
+
+def test_names_of_ones_own_in_a_plan_are_left_out_if_empty_and_named_if_not() -> None:
+    own = {"exp.node_nic": "", "exp.cuda": "9.0", "exp.gpu_id": "t4", "exp.data_store": "", "my.x": "${exp.data_store}"}
+    document, changed, left = rewritten([{"exp.framework": "dummy", **own}])
+    assert changed == ["exp.node_nic: left out: it was empty"]
+    assert [line.split(":")[0] for line in left] == ["exp.cuda", "exp.gpu_id", "exp.data_store"]
+    assert document[0].items() >= {name: value for name, value in own.items() if name != "exp.node_nic"}.items()
 
 
 def test_notes_of_a_plan_are_told_once() -> None:
