@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlbs.results.read.frame import load_results, select, update
+    from dlbs.results.read.frame import filter_results, load_results, set_values
 
-__all__ = ["__version__", "load_results", "select", "update"]
+__all__ = ["__version__", "filter_results", "load_results", "set_values"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """What notebooks use is imported when it is used: `import dlbs` must cost nothing."""
-    if name in {"load_results", "select", "update"}:
+    if name in {"filter_results", "load_results", "set_values"}:
         from dlbs.results.read import frame
 
         return getattr(frame, name)

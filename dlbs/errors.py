@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DlbsError", "ExpressionError", "LaunchError", "LogError", "ResolveError", "did_you_mean"]
+__all__ = [
+    "ConfigError",
+    "DlbsError",
+    "ExpressionError",
+    "LaunchError",
+    "LogError",
+    "ResolveError",
+    "did_you_mean",
+    "suggestion",
+]
 
 
 class DlbsError(Exception):
@@ -56,3 +65,9 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     if not close:
         return ""
     return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+
+
+def suggestion(name: str, known: Iterable[str], what: str = "known are", *, cutoff: float = 0.6) -> str:
+    """Return `did you mean 'x'?` for the closest known names, or all of them: `known are x, y`."""
+    known = list(known)
+    return did_you_mean(name, known, cutoff=cutoff) or f"{what} {', '.join(known) or 'none'}"

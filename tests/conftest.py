@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 RunDlbs = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -30,6 +34,19 @@ def dlbs(tmp_path: Path) -> RunDlbs:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real Slurm on this machine."""
+    from tests.slurm_cluster import HOST, WHY_NOT, Cluster
+
+    if WHY_NOT:
+        pytest.skip(WHY_NOT)
+    made = Cluster(tmp_path_factory.mktemp("slurm"), (HOST,), 26817)
+    made.start()
+    yield made
+    made.stop()
 
 
 @pytest.hookimpl(wrapper=True)

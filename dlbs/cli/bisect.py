@@ -14,14 +14,14 @@ import click
 from dlbs.cli.compare import share
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LogError
+from dlbs.exit_codes import BISECT_SKIP
+from dlbs.results.statistics.estimators import FEWEST_RUNS
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
     from dlbs.results.statistics.bisect import Search
 
 __all__ = ["bisect_command"]
-
-_SKIP = 125  # exit code of a command for a candidate that cannot be measured, as for git bisect run
 
 
 @click.command("bisect", context_settings=CONTEXT)
@@ -37,10 +37,11 @@ _SKIP = 125  # exit code of a command for a candidate that cannot be measured, a
 @click.option(
     "--most-runs",
     type=click.IntRange(1),
-    default=5,
+    default=8,
     show_default=True,
-    help="Measure again up to so often if it cannot be told.",
+    help="Measure again up to so often while it is inconclusive.",
 )
+@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs, and on doubtful ones.")
 @common_options
 def bisect_command(
     command: tuple[str, ...],
@@ -53,6 +54,7 @@ def bisect_command(
     threshold: str,
     confidence: str,
     most_runs: int,
+    trust_single_runs: bool,
 ) -> None:
     """Find the first commit, or the first of a list, that is slower than the good one.
 
@@ -67,10 +69,15 @@ def bisect_command(
     """
     from dlbs.results.statistics.bisect import Search, search
 
+    if most_runs < FEWEST_RUNS and not trust_single_runs:
+        raise LogError(
+            f"a verdict needs {FEWEST_RUNS} runs", where=f"--most-runs {most_runs}", hint="--trust-single-runs insists"
+        )
     names = _lines(list_file, good, bad) if list_file is not None else _commits(repo, good, bad)
     settings = {
         "command": list(command), "repo": None if list_file is not None else str(Path(repo).resolve()),
         "metric": metric, "threshold": share(threshold, "--threshold"), "confidence": share(confidence, "--confidence"),
+        "trust_single_runs": trust_single_runs,
     }  # fmt: skip
     opened = Search.open(Path(state), settings, names)
     click.echo(
@@ -89,7 +96,7 @@ def bisect_command(
         click.echo(f"{first[0].name} is the first that is worse: {first[0].note}")
     else:
         click.echo(
-            f"one of these is the first that is worse; those between could not be told: {', '.join(one.name for one in first)}"
+            f"one of these is the first that is worse; those between were skipped: {', '.join(one.name for one in first)}"
         )
     if list_file is None:
         shutil.rmtree(opened.directory / "checkout", ignore_errors=True)
@@ -139,13 +146,15 @@ def _git(repo: str, *arguments: str, flag: str = "--repo") -> str:
 
 
 def _measure(state: Search, index: int, most_runs: int) -> str:
-    """Measure a candidate until it can be told from the good end, and note why."""
+    """Measure a candidate until its comparison with the good end has a verdict, and note why."""
     from dlbs.config.load import load_config
     from dlbs.results.statistics.bisect import BAD, GOOD, SKIPPED
     from dlbs.results.statistics.compare import compare
+    from dlbs.results.statistics.verdicts import INCONCLUSIVE
 
     candidate = state.candidates[index]
-    for wanted in range(1, most_runs + 1):
+    trust = state.settings["trust_single_runs"]
+    for wanted in range(1 if trust else FEWEST_RUNS, most_runs + 1):
         # The good end is measured as often as the candidate, or the interval could not get narrower.
         for one in dict.fromkeys((0, index)):
             while state.candidates[one].runs < wanted:
@@ -163,17 +172,18 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
             threshold=state.settings["threshold"],
             confidence=state.settings["confidence"],
             simultaneous=True,
+            trust_single_runs=trust,
         )
         worst = comparison.regressions or comparison.matches
-        ratio = f", ratio {worst[0].ratio:.3f}" if worst[0].ratio else ""
+        ratio = f", ratio {worst[0].estimate.ratio:.3f}" if worst[0].estimate else ""
         candidate.note = (
             f"{worst[0].verdict}: {worst[0].label}{ratio}, {candidate.runs} run{'s' if candidate.runs > 1 else ''}"
         )
         if comparison.regressions:
             return BAD
-        if not any(match.verdict in {"inconclusive", "failed"} for match in comparison.matches):
+        if not any(match.verdict in {INCONCLUSIVE, "failed"} for match in comparison.matches):
             return GOOD
-    candidate.note = f"cannot be told after {candidate.runs} runs"
+    candidate.note = f"inconclusive after {candidate.runs} runs"
     return SKIPPED
 
 
@@ -198,7 +208,7 @@ def _run(state: Search, index: int) -> str:
             ).returncode
         except OSError as error:
             raise LogError(f"cannot be started: {error.strerror}", where=command[0]) from None
-    if code == _SKIP:
+    if code == BISECT_SKIP:
         return "skipped by the command"
     candidate.runs += 1
     if not _records(state, index):

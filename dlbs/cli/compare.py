@@ -7,14 +7,14 @@ import json
 import click
 
 from dlbs.cli.options import CONTEXT, common_options, names_option
-from dlbs.cli.report import format_options, print_tables, write_text
 from dlbs.cli.sources import read_source, source_options
+from dlbs.cli.tables import format_option, output_option, print_tables, write_text
 from dlbs.errors import LogError
+from dlbs.exit_codes import OK, REGRESSION
+from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.text import printable
 
 __all__ = ["compare_command", "share"]
-
-REGRESSION = 3  # exit code
 
 
 def share(words: str, where: str) -> float:
@@ -41,11 +41,21 @@ def share(words: str, where: str) -> float:
 @click.option(
     "--simultaneous", is_flag=True, help="Confidence of all intervals together: wider ones, fewer false alarms."
 )
+@click.option(
+    "--estimator",
+    type=click.Choice(list(ESTIMATORS)),
+    default="rank",
+    show_default=True,
+    help="How the ratio is estimated: by ranks, which outliers move little, or by means.",
+)
+@click.option(
+    "--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs a side, and on doubtful ones."
+)
 @names_option("--match", "Match experiments by these parameters alone.")
-@names_option("--ignore", "Parameters that do not tell experiments apart.")
+@names_option("--ignore", "Parameters that do not distinguish experiments.")
 @click.option("--fail-on-regression", is_flag=True, help="Exit with 3 if anything is slower, broken or missing in B.")
-@format_options
-@click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
+@format_option
+@output_option
 @source_options
 @common_options
 def compare_command(
@@ -55,6 +65,8 @@ def compare_command(
     threshold: str,
     confidence: str,
     simultaneous: bool,
+    estimator: str,
+    trust_single_runs: bool,
     match: list[str],
     ignore: list[str],
     fail_on_regression: bool,
@@ -63,11 +75,11 @@ def compare_command(
     db: str | None,
     filter_query: str | None,
 ) -> int:
-    """Compare experiments B with experiments A: what is faster, what is slower, what cannot be told.
+    """Compare experiments B with experiments A: what is faster, what is slower, what is inconclusive.
 
-    A and B are results files, logs or directories, or queries of a store (--db). Experiments are matched by what tells them apart within A
-    or B; a parameter that has one value in A and another one in B is what is compared. A verdict needs the whole confidence interval of the
-    ratio on one side of the threshold.
+    A and B are results files, logs or directories, or queries of a store (--db). Experiments are matched by what distinguishes them within A
+    or B; a parameter that has one value in A and another one in B is what is compared. A verdict needs three runs a side without warnings, and
+    the whole confidence interval of the ratio on one side of the threshold.
 
     \b
     Examples:
@@ -77,7 +89,8 @@ def compare_command(
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
     from dlbs.config.load import load_config
-    from dlbs.results.statistics.compare import as_document, compare, comparison_table, summary
+    from dlbs.results.statistics.compare import compare
+    from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
     before, after = (read_source([side], db, filter_query) for side in (a, b))
     sure = share(confidence, "--confidence")
@@ -96,6 +109,8 @@ def compare_command(
         threshold=share(threshold, "--threshold"),
         confidence=sure,
         simultaneous=simultaneous,
+        estimator=estimator,
+        trust_single_runs=trust_single_runs,
         match=match,
         ignore=ignore,
     )
@@ -106,4 +121,4 @@ def compare_command(
     click.echo(printable(summary(made)), err=True)
     if fail_on_regression and made.regressions:
         return REGRESSION
-    return 0
+    return OK

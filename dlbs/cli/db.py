@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options, names_option
-from dlbs.cli.report import format_options, print_tables
+from dlbs.cli.tables import format_option, print_tables
 from dlbs.errors import LogError
-
-if TYPE_CHECKING:
-    from dlbs.results.read.onelog import Record
-    from dlbs.results.tables.pivot import Table
 
 __all__ = ["db_command"]
 
@@ -85,7 +79,7 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
 @click.option("--history", metavar="ID", help="All runs of one experiment (exp.id), with what changed between them.")
 @names_option("--columns", "Keys to show.")
-@format_options
+@format_option
 @_url_option
 @common_options
 def query_command(queries: tuple[str, ...], history: str | None, columns: list[str], form: str, db: str) -> None:
@@ -99,6 +93,7 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     """
     from dlbs.results.read.query import compile_query
     from dlbs.results.store.store import Store
+    from dlbs.results.tables.listing import history_table, listing_table
 
     with Store(db, create=False) as store:
         records = store.records([compile_query(query) for query in queries], exp_id=history)
@@ -108,12 +103,14 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     if form == "json":
         click.echo(json.dumps(records, indent=1))
         return
-    print_tables([_history(records, columns) if history else _listing(records, columns)], form)
+    print_tables([history_table(records, columns) if history else listing_table(records, columns)], form)
 
 
 @click.command("export", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
-@click.option("--output-file", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default.")
+@click.option(
+    "--output-file", "-o", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default."
+)
 @_url_option
 @common_options
 def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -> None:
@@ -133,45 +130,3 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
     write_records(output_file, records)
     count = f"{len(records)} experiment{'s' if len(records) != 1 else ''}"
     click.echo(count + (f" → {output_file}" if output_file else ""), err=True)
-
-
-def _listing(records: Sequence[Record], columns: Sequence[str]) -> Table:
-    shown = list(columns) or [
-        "exp.start_time", "exp.id", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch",
-        "exp.env.host", "exp.status", "results.throughput", "results.time", "db.tags",
-    ]  # fmt: skip
-    return _table(f"{len(records)} experiments", records, shown)
-
-
-def _history(records: Sequence[Record], columns: Sequence[str]) -> Table:
-    """Runs of one experiment, with every fact that is not the same in all of them."""
-    from dlbs.results.grouping import frozen
-
-    always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
-    facts = sorted({name for record in records for name in record})
-    changing = [
-        name
-        for name in facts
-        if (name.startswith(("exp.env.", "exp.docker_image")) or name in {"exp.framework_version", "exp.device_title"})
-        and name not in always
-        and len({frozen(record.get(name)) for record in records}) > 1
-    ]
-    return _table(f"{len(records)} runs", records, [*(columns or [*always, *changing]), "db.tags"])
-
-
-def _table(title: str, records: Sequence[Record], columns: Sequence[str]) -> Table:
-    from dlbs.results.read.records import number
-    from dlbs.results.tables.pivot import Cell, Table
-    from dlbs.text import text
-
-    def cell(record: Record, name: str) -> Cell:
-        value = number(record, name) if name.startswith("results.") else None
-        if value is not None:
-            return Cell(value)
-        found = record.get(name)
-        words = ", ".join(map(text, found)) if isinstance(found, list) else text(found)
-        return Cell(words[:60] or "-")
-
-    first, *others = columns
-    rows = [[text(record.get(first))[:60] or "-"] for record in records]
-    return Table(title, [first], rows, list(others), [[cell(record, name) for name in others] for record in records])

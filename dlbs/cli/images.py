@@ -1,13 +1,11 @@
-"""The docker images that experiments run in: list, build, pull. Asks the daemon through docker's own library (extra `docker`)."""
+"""The verb `images`: list, build and pull the images that experiments run in."""
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import json
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,45 +14,40 @@ from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
 from dlbs.text import printable
 
-__all__ = ["images_command"]
+__all__ = ["build_arguments", "docker_option", "images_command"]
 
-_LAST_LINES = 20
-
-
-def _library() -> Any:
-    """The package docker.
-
-    Raises:
-        LaunchError: It is not installed. (In a checkout of DLBS, its directory `docker` is found instead.)
-    """
-    try:
-        library = importlib.import_module("docker")
-        library.from_env  # noqa: B018
-    except (ImportError, AttributeError):
-        raise LaunchError("images need the docker library", hint="pip install 'dlbs[docker]'") from None
-    return library
+docker_option = click.option(
+    "--docker",
+    default="docker",
+    show_default=True,
+    metavar="COMMAND",
+    help="The docker command, or one that takes the same arguments, such as podman.",
+)
 
 
-def _client() -> Any:
-    """A connection to the docker daemon.
+def build_arguments(given: Iterable[str]) -> dict[str, str]:
+    """The values of `--build-arg NAME=VALUE`.
 
     Raises:
-        LaunchError: The library is missing, or no daemon answers.
+        LaunchError: One has no name or no value.
     """
-    docker = _library()
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        raise LaunchError(
-            f"the docker daemon does not answer: {_one_line(error)}",
-            hint="start it: systemctl start docker, or dockerd",
-        ) from None
-    return client
+    arguments: dict[str, str] = {}
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise LaunchError(
+                f"{argument!r} is not NAME=VALUE", where="--build-arg", hint="write --build-arg BASE=python:3.12"
+            )
+        arguments[name] = value
+    return arguments
 
 
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
+def _show(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _teller(quiet: bool) -> Callable[[str], None] | None:
+    return None if quiet else _show
 
 
 @click.group("images", context_settings=CONTEXT)
@@ -70,23 +63,26 @@ def images_command() -> None:
 
 
 @images_command.command("list", context_settings=CONTEXT)
-@click.option("--all", "show_all", is_flag=True, help="All images of the daemon, not only dlbs/*.")
+@click.option("--all", "show_all", is_flag=True, help="All images that are here, not only dlbs/*.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@docker_option
 @common_options
-def list_command(show_all: bool, as_json: bool) -> None:
+def list_command(show_all: bool, as_json: bool, docker: str) -> None:
     """List images: name, size, age, id."""
+    from dlbs.launch.images import list_images
+
+    # podman puts the registry in front of names that have none.
     found = [
-        {"name": tag, "id": image.id, "bytes": image.attrs["Size"], "created": image.attrs["Created"]}
-        for image in _client().images.list()
-        for tag in image.tags
-        if show_all or tag.startswith("dlbs/")
+        image
+        for image in list_images(docker=docker)
+        if show_all or image.name.removeprefix("localhost/").startswith("dlbs/")
     ]
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps([dataclasses.asdict(image) for image in found], indent=1))
         return
-    for image in sorted(found, key=lambda one: one["name"]):
-        size = f"{image['bytes'] / 1e6:,.0f} MB"
-        click.echo(printable(f"{image['name']:40} {size:>10}  {image['created'][:10]}  {image['id'][7:19]}"))
+    for image in found:
+        size = f"{image.bytes / 1e6:,.0f} MB"
+        click.echo(printable(f"{image.name:40} {size:>10}  {image.created[:10]}  {image.id[7:19]}"))
     if not found:
         click.echo("no images of dlbs here: dlbs images build docker/pytorch/cpu", err=True)
 
@@ -95,13 +91,16 @@ def list_command(show_all: bool, as_json: bool) -> None:
 @click.argument("directory", metavar="DIRECTORY")
 @click.option("--tag", metavar="NAME", help="Name of the image; docker/pytorch/cpu becomes dlbs/pytorch:cpu.")
 @click.option("--build-arg", "arguments", metavar="NAME=VALUE", multiple=True, help="Set an ARG of the Dockerfile.")
-@click.option("--network", metavar="MODE", help="Network while building, such as host.")
+@click.option("--network", default="", metavar="MODE", help="Network while building, such as host.")
 @click.option("--quiet", "-q", is_flag=True, help="Show the output of the build only if it fails.")
+@docker_option
 @common_options
 def build_command(
-    directory: str, tag: str | None, arguments: tuple[str, ...], network: str | None, quiet: bool
+    directory: str, tag: str | None, arguments: tuple[str, ...], network: str, quiet: bool, docker: str
 ) -> None:
     """Build an image from a directory with a Dockerfile; relative to DLBS if it is not here."""
+    from dlbs.launch.images import build_image, inspect_image
+
     place = Path(directory)
     if not (place / "Dockerfile").is_file():
         place = dlbs_root() / directory
@@ -109,20 +108,10 @@ def build_command(
         raise LaunchError(
             "there is no Dockerfile", where=directory, hint="dlbs ships docker/pytorch/cpu and docker/pytorch/gpu"
         )
-    given: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or not name:
-            raise LaunchError(f"{argument!r} sets nothing", where="--build-arg", hint="write NAME=VALUE")
-        given[name] = value
+    given = build_arguments(arguments)
     name = tag or _name_of(place)
-    client = _client()
-    lines = client.api.build(
-        path=str(place), tag=name, buildargs=given, rm=True, decode=True, network_mode=network, pull=False
-    )
-    _follow(lines, quiet, f"building {name} failed")
-    image = client.images.get(name)
-    click.echo(f"{name} {image.id}")
+    build_image(place, name, arguments=given, network=network, docker=docker, tell=_teller(quiet))
+    click.echo(f"{name} {inspect_image(name, docker=docker).id}")
 
 
 def _name_of(place: Path) -> str:
@@ -133,33 +122,11 @@ def _name_of(place: Path) -> str:
 @images_command.command("pull", context_settings=CONTEXT)
 @click.argument("name", metavar="IMAGE")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@docker_option
 @common_options
-def pull_command(name: str, quiet: bool) -> None:
+def pull_command(name: str, quiet: bool, docker: str) -> None:
     """Pull an image from its registry."""
-    docker = _library()
-    repository, tag = docker.utils.parse_repository_tag(name)
-    try:
-        lines = _client().api.pull(repository, tag=tag or "latest", stream=True, decode=True)
-        _follow(lines, quiet, f"pulling {name} failed")
-    except docker.errors.APIError as error:
-        raise LaunchError(f"pulling {name} failed: {_one_line(error.explanation or error)}") from None
+    from dlbs.launch.images import pull_image
+
+    pull_image(name, docker=docker, tell=_teller(quiet))
     click.echo(name)
-
-
-def _follow(lines: Iterable[dict[str, Any]], quiet: bool, failed: str) -> None:
-    """Show what the daemon says as it comes.
-
-    Raises:
-        LaunchError: It reports an error; the last lines before it are in the message.
-    """
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    for line in lines:
-        text = line.get("stream") or " ".join(filter(None, (line.get("id"), line.get("status"), line.get("progress"))))
-        for part in printable(text).splitlines():
-            if part.strip():
-                last.append(part.rstrip())
-                if not quiet:
-                    click.echo(part.rstrip(), err=True)
-        if "error" in line:
-            said = "\n  ".join(["", *last]) if quiet else ""
-            raise LaunchError(f"{failed}: {_one_line(line['error'])}{said}")

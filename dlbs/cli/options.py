@@ -9,17 +9,16 @@ import functools
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from dlbs.errors import DlbsError
+from dlbs.errors import DlbsError, suggestion
+from dlbs.exit_codes import INTERRUPTED, OK, WRONG_INPUT
 from dlbs.text import printable
-
-if TYPE_CHECKING:
-    from dlbs.config.config import Config
 
 __all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
 
@@ -66,9 +65,7 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError:
-            from dlbs.errors import did_you_mean
-
-            hint = did_you_mean(args[0], self.verbs, cutoff=0.5) or f"verbs are {', '.join(self.verbs)}"
+            hint = suggestion(args[0], self.verbs, "verbs are", cutoff=0.5)
             raise click.UsageError(f"No such verb {args[0]!r} ({hint})", context) from None
 
 
@@ -162,27 +159,25 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         exclude: list[str],
         **kwargs: Any,
     ) -> Any:
-        from dlbs.config.load import load_config
-        from dlbs.packs.extend import add_packs, chosen_packs
+        from dlbs.packs.configure import configure
 
-        if select or exclude:
-            parameters = (*parameters, "exp.framework=pack")
-            variables = (*variables, f"exp.pack={chosen_packs(select, exclude)}")
-        config: Config = load_config(
+        config = configure(
             files,
             parameters=parameters,
             variables=variables,
             extensions=extensions,
             discard_default=discard_default_config,
+            select=select,
+            exclude=exclude,
+            plan=kwargs.get("plan"),
         )
-        add_packs(config)
         return function(config, **kwargs)
 
     return wrapped
 
 
 def plan_option(help_text: str) -> Callable[..., Any]:
-    """Add `--plan FILE`."""
+    """Add `--plan FILE`, a plan that is read; `config_options` looks for it too."""
     return click.option("--plan", metavar="FILE", help=help_text)
 
 
@@ -204,14 +199,33 @@ def run(command: click.Command, name: str) -> None:
         if debug:
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        code = 2
+        code = WRONG_INPUT
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except click.ClickException as error:
+        hint = _parameter_hint(error)
+        if isinstance(error, click.UsageError) and hint:
+            error = click.UsageError(f"{error.format_message()} ({hint})", error.ctx)
         error.show()
         code = error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        code = OK
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+def _parameter_hint(error: click.ClickException) -> str:
+    """How to write what looks like a parameter that is set as other tools do it: `--model alexnet`, or `exp.model=alexnet`."""
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    if not any(option.name == "parameters" for option in error.ctx.command.params):
+        return ""
+    if isinstance(error, click.NoSuchOption):
+        from dlbs.config.load import load_config
+        from dlbs.config.names import our_word
+
+        hint = our_word(error.option_name.lstrip("-"), load_config().declarations)
+        return f"{hint} Parameters are set with -PNAME=VALUE" if hint else ""
+    bare = [word for word in sys.argv[1:] if re.fullmatch(r"[\w.-]+=.*", word) and not word.startswith("-")]
+    return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values" if bare else ""

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options
-from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option
+from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
+from dlbs.errors import ConfigError
 from dlbs.packs.definition import Pack, find_pack, find_packs, pack_path
 from dlbs.text import printable
 
@@ -79,8 +80,8 @@ def new_command(name: str, template: str, dest: str) -> None:
 @exclude_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
-def list_command(select: list[str], exclude: list[str], as_json: bool) -> None:
-    """List the packs that are found, without importing anything of them.
+def list_command(select: list[str], exclude: list[str], as_json: bool) -> int:
+    """List the packs that are found, without importing anything of them. The exit code is 1 if a definition is malformed.
 
     \b
     Examples:
@@ -89,16 +90,20 @@ def list_command(select: list[str], exclude: list[str], as_json: bool) -> None:
     """
     from dlbs.packs import definition
 
-    packs = definition.select(find_packs().values(), select, exclude)
+    problems: list[ConfigError] = []
+    packs = definition.select(find_packs(problems=problems).values(), select, exclude)
+    for problem in problems:
+        tell(f"error: {problem}")
     if as_json:
         click.echo(json.dumps([_document(pack) for pack in packs], indent=1))
-        return
+        return int(bool(problems))
     if not packs:
         click.echo(f"no packs in {', '.join(map(str, pack_path()))}; dlbs pack new NAME makes one", err=True)
     width = max((len(pack.name) for pack in packs), default=0)
     for pack in packs:
         tags = f" [{', '.join(pack.tags)}]" if pack.tags else ""
         click.echo(printable(f"{pack.name:{width}}  {pack.kind:12}  {pack.description}{tags}"))
+    return int(bool(problems))
 
 
 def _document(pack: Pack) -> dict[str, object]:
@@ -155,19 +160,19 @@ def check_command(names: tuple[str, ...], select: list[str], exclude: list[str],
       dlbs pack check ornatebench
       dlbs pack check --model resnet18
     """
-    from dlbs.packs.check import check_pack, run_architecture_checks, run_model_checks, run_network_checks
+    from dlbs.packs.check import check_architecture_pack, check_model_pack, check_pack, check_registered_model
 
     failed = 0
     if model is not None:
         click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
-        return int(_show_findings(run_network_checks(model, device)) > 0)
+        return int(_show_findings(check_registered_model(model, device)) > 0)
     for pack in chosen(names, select, exclude):
         click.echo(printable(f"{pack.name}, {'an' if pack.kind[0] == 'a' else 'a'} {pack.kind}"))
         proved: Iterable[tuple[bool, str]] = ()
         if pack.kind == "model":
-            proved = run_model_checks(pack, device)
+            proved = check_model_pack(pack, device)
         elif pack.kind == "architecture":
-            proved = run_architecture_checks(pack, device)
+            proved = check_architecture_pack(pack, device)
         failed += _show_findings(itertools.chain(check_pack(pack), proved))
     return 1 if failed else 0
 

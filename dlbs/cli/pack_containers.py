@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from dlbs.cli.images import build_arguments, docker_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError, LaunchError
@@ -24,6 +25,7 @@ __all__ = ["build_command", "predict_command", "publish_command"]
 )
 @click.option("--network", default="", metavar="NAME", help="Network while it is built, such as host.")
 @click.option("--pull", is_flag=True, help="Pull it instead, and build it only if it cannot be pulled.")
+@docker_option
 @common_options
 def build_command(
     names: tuple[str, ...],
@@ -33,6 +35,7 @@ def build_command(
     build_args: tuple[str, ...],
     network: str,
     pull: bool,
+    docker: str,
 ) -> None:
     """Build the images of container packs.
 
@@ -42,20 +45,15 @@ def build_command(
       dlbs pack build tutorial --build-arg BASE=python:3.12-slim --image tutorial:mine
       dlbs pack build tutorial --pull
     """
-    from dlbs.packs.images import build_image, pull_image
+    from dlbs.packs.images import build_pack, pull_pack
 
     packs = chosen(names, select, exclude)
     if image and len(packs) > 1:
         raise ConfigError("several packs cannot have one image", where=f"--image {image}", hint="name one pack")
-    for given in build_args:
-        if "=" not in given:
-            raise ConfigError(
-                f"{given!r} is not NAME=VALUE", where="--build-arg", hint="write --build-arg BASE=python:3.12"
-            )
-    arguments = dict(given.split("=", 1) for given in build_args)
+    arguments = build_arguments(build_args)
     for pack in packs:
-        if not (pull and pull_image(pack, image=image, tell=tell)):
-            build_image(pack, image=image, build_args=arguments, network=network, tell=tell)
+        if not (pull and pull_pack(pack, image=image, docker=docker, tell=tell)):
+            build_pack(pack, image=image, build_args=arguments, network=network, docker=docker, tell=tell)
 
 
 @click.command("publish", context_settings=CONTEXT)
@@ -67,17 +65,18 @@ def build_command(
     help="Where to, registry.example.org/me/model:1.0; the image's own name by default.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@docker_option
 @common_options
-def publish_command(name: str, repository: str, dry_run: bool) -> None:
+def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> None:
     """Push the image of a container pack to a registry, where docker is logged in.
 
     \b
     Examples:
       dlbs pack publish tutorial --repository registry.example.org/me/tutorial:1.0 --dry-run
     """
-    from dlbs.packs.images import publish_image
+    from dlbs.packs.images import publish_pack
 
-    publish_image(find_pack(name), repository, dry_run=dry_run, tell=tell)
+    publish_pack(find_pack(name), repository, dry_run=dry_run, docker=docker, tell=tell)
 
 
 @click.command("predict", context_settings=CONTEXT)

@@ -77,7 +77,7 @@ def pin_command(
     Examples:
       dlbs pack pin --select torch --variant cuda
     """
-    from dlbs.packs.environments import pin
+    from dlbs.packs.pin import pin
 
     pin(chosen(names, select, exclude), variant, index=index, tell=tell)
 

@@ -10,6 +10,7 @@ import click
 
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.errors import LogError
+from dlbs.results.read.failed import FAILED
 from dlbs.text import printable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ __all__ = ["parse_command"]
 @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that fit; see the examples.")
 @click.option(
     "--failed-benchmarks",
-    type=click.Choice(["discard", "keep", "keep_separately"]),
+    type=click.Choice(list(FAILED)),
     default="keep",
     show_default=True,
     help="What to do with experiments that did not end well.",

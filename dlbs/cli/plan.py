@@ -17,11 +17,16 @@ __all__ = ["build_command", "explain_command", "help_command", "print_config_com
 
 
 @click.command("build", context_settings=CONTEXT)
-@plan_option("Where to write the plan: .json or .jsonl, .gz may follow; standard output by default.")
+@click.option(
+    "--plan",
+    "output",
+    metavar="FILE",
+    help="Where to write the plan: .json or .jsonl, .gz may follow; standard output by default.",
+)
 @click.option("--resolve", is_flag=True, help="Write final values instead of references and expressions.")
 @config_options
 @common_options
-def build_command(config: Config, plan: str | None, resolve: bool) -> None:
+def build_command(config: Config, output: str | None, resolve: bool) -> None:
     """Write the plan that a configuration makes: a list of experiments.
 
     \b
@@ -40,11 +45,11 @@ def build_command(config: Config, plan: str | None, resolve: bool) -> None:
     if resolve:
         # A resolved plan is a plan too: what looks like a reference in a final value is escaped.
         experiments = map(escape, processor_for(config).resolve_all(experiments))
-    if plan is None:
+    if output is None:
         click.echo(json.dumps(list(experiments), indent=1))
         return
-    count = write_plan(plan, experiments)
-    click.echo(f"{count} experiment{'s' if count != 1 else ''} in {plan}", err=True)
+    count = write_plan(output, experiments)
+    click.echo(f"{count} experiment{'s' if count != 1 else ''} in {output}", err=True)
 
 
 @click.command("validate", context_settings=CONTEXT)
@@ -84,6 +89,7 @@ def print_config_command(config: Config, as_json: bool) -> None:
 
     if as_json:
         document = {
+            "frameworks": {name: list(others) for name, others in config.builds_on.items()},
             "parameters": {name: _declared(config, name) for name in config.settings},
             "variables": config.variables,
             "extensions": [
@@ -103,10 +109,12 @@ def print_config_command(config: Config, as_json: bool) -> None:
 
 
 def _declared(config: Config, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"val": config.settings[name].value}
+    made: dict[str, Any] = {"val": config.settings[name].value, "frameworks": []}
     parameter = config.declarations.get(name)
     if parameter is not None:
-        made.update(type=parameter.type, desc=parameter.desc, identity=parameter.identity)
+        made.update(
+            type=parameter.type, desc=parameter.desc, identity=parameter.identity, frameworks=list(parameter.frameworks)
+        )
         if parameter.domain is not None:
             made["val_domain"] = list(parameter.domain)
         if parameter.regexp:

@@ -1,4 +1,4 @@
-"""The verb `plot`: results in, a picture out."""
+"""The verb `plot`: results in, an image out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.sources import read_source, source_options
+from dlbs.results.plots.kinds import KINDS
 
 __all__ = ["plot_command"]
 
@@ -15,7 +16,7 @@ __all__ = ["plot_command"]
 @click.option(
     "--type",
     "kind",
-    type=click.Choice(["throughput", "weak", "strong", "bars", "series", "heatmap", "roofline"]),
+    type=click.Choice(list(KINDS)),
     default="throughput",
     show_default=True,
     help="What is drawn.",
@@ -53,7 +54,8 @@ def plot_command(
       dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 -o roofline.png
     """
     from dlbs.config.load import load_config
-    from dlbs.results.plots import Options, draw, save
+    from dlbs.results.plots.figure import draw, save
+    from dlbs.results.plots.options import Options
 
     records = read_source(paths, db, filter_query)
     options = Options(value, title, log_scale, peak_tflops, peak_bandwidth)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options, console, names_option
+from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
+from dlbs.cli.tables import format_option, output_option, print_tables
 from dlbs.errors import LogError
-from dlbs.files import write_atomically
 from dlbs.results.read.findings import Reading
+from dlbs.results.tables.aggregates import AGGREGATES
+from dlbs.results.tables.kinds import KINDS
+from dlbs.text import printable
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
-    from dlbs.results.tables.pivot import Table
+    from dlbs.results.tables.table import Table
 
-__all__ = ["format_options", "print_tables", "report_command", "write_text"]
-
-format_options = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["terminal", "markdown", "csv", "json", "html", "latex"]),
-    default="terminal",
-    show_default=True,
-    help="How tables are written.",
-)
+__all__ = ["report_command"]
 
 
 @click.command("report", context_settings=CONTEXT)
@@ -35,7 +30,7 @@ format_options = click.option(
 @click.option(
     "--type",
     "kind",
-    type=click.Choice(["regular", "weak", "strong"]),
+    type=click.Choice(list(KINDS)),
     default="regular",
     show_default=True,
     help="Kind of tables: models against batches, or scaling over devices.",
@@ -45,7 +40,7 @@ format_options = click.option(
 @names_option("--values", "Keys of the quantities in the cells.")
 @click.option(
     "--aggregate",
-    type=click.Choice(["median", "mean", "min", "max", "std", "sum", "count"]),
+    type=click.Choice(list(AGGREGATES)),
     default="median",
     show_default=True,
     help="What becomes of several values in a cell.",
@@ -55,26 +50,19 @@ format_options = click.option(
 @click.option("--explain", is_flag=True, help="Print formulas with their numbers.")
 @click.option("--series", metavar="LOG", help="Look at the batch times of one experiment.")
 @click.option("--html", "page", metavar="FILE", help="Write a page with everything, which opens from the disk.")
-@format_options
-@click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
+@format_option
+@output_option
 @source_options
 @common_options
 def report_command(
     paths: tuple[str, ...],
-    kind: str,
-    rows: list[str],
-    cols: list[str],
-    values: list[str],
-    aggregate: str,
-    over: list[str],
-    scores: bool,
-    explain: bool,
+    db: str | None,
+    filter_query: str | None,
     series: str | None,
     page: str | None,
     form: str,
     output_file: str | None,
-    db: str | None,
-    filter_query: str | None,
+    **contents: Any,
 ) -> None:
     """Print tables of results: throughput and batch time, scaling, scores, or whatever you ask for.
 
@@ -95,9 +83,7 @@ def report_command(
     from dlbs.config.load import load_config
 
     if series is not None:
-        from dlbs.cli.series import print_series
-
-        print_series(series, form)
+        _print_series(series, form)
         return
     reading = Reading()
     records = read_source(paths, db, filter_query, reading)
@@ -107,12 +93,12 @@ def report_command(
         write_page(page, records, load_config().declarations, logs=reading.paths)
         click.echo(f"{len(records)} experiments → {page}", err=True)
         return
-    tables = _tables(records, kind, rows, cols, values, aggregate, over, scores, explain)
-    print_tables(tables, form, output_file)
+    print_tables(_tables(records, **contents), form, output_file)
 
 
 def _tables(
     records: Sequence[Record],
+    *,
     kind: str,
     rows: list[str],
     cols: list[str],
@@ -122,10 +108,11 @@ def _tables(
     scores: bool,
     explain: bool,
 ) -> list[Table]:
+    """The tables that the options ask for."""
     from dlbs.config.load import load_config
     from dlbs.errors import did_you_mean
-    from dlbs.results.tables import pivot as tables
-    from dlbs.results.tables.scaling import scaling_tables
+    from dlbs.results.registry import registered
+    from dlbs.results.tables.pivot import custom_tables, usual_axes
     from dlbs.results.tables.scores import score_table
     from dlbs.results.tables.scores import scores as scores_of
 
@@ -153,41 +140,44 @@ def _tables(
                 where=f"--type {kind}",
                 hint=f"leave out {' and '.join(flags)}, or --type {kind}",
             )
-        return tables.custom_tables(
+        usual_rows, usual_cols = usual_axes(records)
+        return custom_tables(
             records,
             declarations,
-            rows or ["exp.model"],
-            cols or (["exp.replica_batch"] if "exp.replica_batch" not in rows else []),
+            rows or usual_rows,
+            cols or [name for name in usual_cols if name not in rows],
             values or ["results.throughput", "results.time"],
             aggregate=aggregate,
             without=["exp.effective_batch", *over],
         )
-    if kind != "regular":
-        return scaling_tables(records, declarations, kind, explain=explain)
-    return tables.regular_tables(records, declarations)
+    made: list[Table] = registered(KINDS, kind, "kind of table")(records, declarations, explain=explain)
+    return made
 
 
-def print_tables(tables: Sequence[Table], form: str, output_file: str | None = None) -> None:
-    """Write tables to a file or to standard output."""
-    from dlbs.results.tables.formats import rich_table, write_tables
-    from dlbs.text import printable
+def _print_series(log: str, form: str) -> None:
+    """Print the batch times in a log, as text or JSON.
 
-    if form == "terminal" and output_file is None:
-        out = console()
-        for table in tables:
-            out.print(rich_table(table, wrap=sys.stdout.isatty()))
-            for line in (*table.legend, *table.formulas):
-                out.print(f"  {printable(line)}")
-            out.print()
+    Raises:
+        LogError: The log cannot be read, holds several experiments, or no batch times.
+    """
+    from dlbs.results.grouping import describe
+    from dlbs.results.read.records import load_records
+    from dlbs.results.statistics.series import series_of
+    from dlbs.results.statistics.steady import smoothed
+    from dlbs.results.tables.series import series_lines
+
+    records = load_records([log])
+    if len(records) != 1:
+        raise LogError(f"holds {len(records)} experiments", where=log, hint="give the log of one")
+    record = records[0]
+    series = series_of(record)
+    if series is None:
+        raise LogError(
+            "has no batch times (results.time_data)", where=log, hint="only benchmarks that log them have a series"
+        )
+    if form == "json":
+        click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
         return
-    write_text(write_tables(tables, "markdown" if form == "terminal" else form), output_file)
-
-
-def write_text(words: str, output_file: str | None) -> None:
-    """Write a text to a file, or to standard output."""
-    if output_file is None:
-        click.echo(words, nl=False)
-        return
-    with write_atomically(output_file) as stream:
-        stream.write(words)
-    click.echo(f"→ {output_file}", err=True)
+    names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in record]
+    for line in (log, describe(record, names), *series_lines(series)):
+        click.echo(printable(line))

@@ -1,4 +1,4 @@
-"""The verb run: from the command line to a plan that runs on this machine or on a cluster."""
+"""The verb `run`: from the command line to a plan that runs on an executor."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ import click
 
 from dlbs.cli.options import CONTEXT, common_options, config_options, plan_option
 from dlbs.errors import ConfigError
+from dlbs.executors.registry import EXECUTORS
+from dlbs.plan.order import ORDERS
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
+    from dlbs.executors.base import Executor
     from dlbs.experiment import Experiment
     from dlbs.launch.script import Launcher
-    from dlbs.run.driver import Summary
     from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
-    from dlbs.run.status import Census
+    from dlbs.run.status import Manifest
+    from dlbs.run.summary import Summary
 
-__all__ = ["run_census", "run_command"]
+__all__ = ["run_command", "run_experiments"]
+
+
+def _complete_executor(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in EXECUTORS if name.startswith(incomplete)]
 
 
 @click.command("run", context_settings=CONTEXT)
@@ -28,11 +35,14 @@ __all__ = ["run_census", "run_command"]
 @click.option("--dry-run", is_flag=True, help="Print the launchers and run nothing.")
 @click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
 @click.option(
-    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Experiments at the same time."
+    "--jobs",
+    "-j",
+    type=click.IntRange(1),
+    help="Experiments at the same time: 1 by default on this machine, no limit on a cluster.",
 )
 @click.option(
     "--order",
-    type=click.Choice(["plan", "round-robin", "random"]),
+    type=click.Choice(ORDERS),
     default="plan",
     show_default=True,
     help="round-robin runs the first repeat of everything first.",
@@ -44,13 +54,14 @@ __all__ = ["run_census", "run_command"]
 @click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
 @click.option(
     "--executor",
-    type=click.Choice(["local", "slurm"]),
+    metavar=f"{'|'.join(EXECUTORS)}|MODULE:CLASS",
+    shell_complete=_complete_executor,
     default="local",
     show_default=True,
-    help="This machine, or a Slurm cluster.",
+    help="What runs experiments: this machine, a Slurm cluster, or a class of yours.",
 )
 @click.option(
-    "--detach", is_flag=True, help="With Slurm: return when all is submitted; the same command watches it again."
+    "--detach", is_flag=True, help="On a cluster: return when all is submitted; the same command watches it again."
 )
 @click.option("--wait", is_flag=True, help="If another run writes to the same logs, wait for its end.")
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
@@ -96,70 +107,75 @@ def run_command(
     from dlbs.run.progress import Progress
 
     policies = Policies(retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None)
-    _check_executor(executor, detach, policies)
+    runs = _executor(executor, jobs, detach, policies)
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
-    census = _census(experiments, config, plan, validate=not (no_validation or dry_run), slurm=executor == "slurm")
-    if census.count == 0:
+    manifest = _manifest(experiments, config, plan, runs, validate=not (no_validation or dry_run))
+    if manifest.count == 0:
         raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
-    if executor == "slurm" and not dry_run:
-        return _run_on_slurm(experiments(), census, progress, throttle=jobs or 0, detach=detach, wait=wait)
-    return run_census(experiments(), census, progress, jobs=jobs or 1, policies=policies, wait=wait)
+    return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
 
 
-def _check_executor(executor: str, detach: bool, policies: Policies) -> None:
-    if executor == "local" and detach:
+def _executor(name: str, jobs: int | None, detach: bool, policies: Policies) -> Executor:
+    """The executor of a name, if it can do what is asked for."""
+    from pathlib import Path
+
+    from dlbs.executors.registry import load_executor
+
+    executor = load_executor(name)(Path.cwd(), jobs)
+    if detach and not executor.detachable:
         raise ConfigError(
-            "experiments on this machine end with dlbs run", where="--detach", hint="use --executor slurm"
+            f"experiments of --executor {name} end with dlbs run", where="--detach", hint="use --executor slurm"
         )
-    if executor == "slurm" and (policies.retries or policies.max_failures or policies.deadline is not None):
+    if detach and policies != type(policies)():
         raise ConfigError(
-            "--retries, --fail-fast, --max-failures and --deadline are for this machine",
-            where="--executor slurm",
-            hint="run the same command again with -Pexp.rerun=onfail, or use slurm.time, slurm.deadline",
+            "nobody is there to follow --retries, --fail-fast, --max-failures or --deadline",
+            where="--detach",
+            hint="leave it out; or run the same command again with -Pexp.rerun=onfail",
         )
+    return executor
 
 
-def _run_on_slurm(
-    experiments: Iterator[Experiment], census: Census, progress: Progress, *, throttle: int, detach: bool, wait: bool
+def run_experiments(
+    experiments: Iterator[Experiment],
+    manifest: Manifest,
+    progress: Progress,
+    executor: Executor,
+    *,
+    policies: Policies | None = None,
+    wait: bool = False,
+    detach: bool = False,
 ) -> int:
-    from dlbs.run.locks import claimed
-    from dlbs.run.slurm_driver import run_plan_on_slurm
-
-    with claimed(census.directories, wait=wait, slurm=True):
-        census.write()
-        summary = run_plan_on_slurm(
-            experiments, census.count, progress, directories=census.directories, throttle=throttle, detach=detach
-        )
-    code = _conclude(summary, census, progress)
-    if detach:
-        click.echo(f"{summary.left} submitted; the same command watches them, dlbs status shows them", err=True)
-    return code
-
-
-def run_census(
-    experiments: Iterator[Experiment], census: Census, progress: Progress, *, jobs: int, policies: Policies, wait: bool
-) -> int:
-    """Run experiments whose logs go where the census says, say what came of them, and return the exit code."""
+    """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
     from dlbs.run.driver import run_plan
-    from dlbs.run.locks import claimed
+    from dlbs.run.locks import locked
 
-    with claimed(census.directories, wait=wait):
-        census.write()
-        summary = run_plan(experiments, census.count, progress, show=_show, jobs=jobs, policies=policies)
-    return _conclude(summary, census, progress)
+    with locked(manifest.directories, executor, wait=wait) as owned:
+        manifest.write()
+        summary = run_plan(
+            experiments,
+            manifest.count,
+            progress,
+            executor,
+            show=_show,
+            owned=owned,
+            policies=policies,
+            detach=detach,
+        )
+    _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
+    return summary.exit_code
 
 
-def _conclude(summary: Summary, census: Census, progress: Progress) -> int:
-    """Say what became of a plan, and return the exit code."""
+def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached: bool) -> None:
+    """Say what became of a plan."""
     if not progress.quiet:
         words = [f"{count} {status}" for status, count in summary.outcomes.items()]
         words += [f"{summary.kept} finished before"] if summary.kept else []
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
-        words += [f"{summary.left} left"] if summary.left else []
-        total = f"{census.count} experiment{'s' if census.count != 1 else ''}"
+        words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
+        total = f"{manifest.count} experiment{'s' if manifest.count != 1 else ''}"
         click.echo(f"{total}: {', '.join(words) or 'nothing to do'}", err=True)
         for directory in sorted(summary.directories):
             click.echo(f"logs: {os.path.relpath(directory)}", err=True)
@@ -168,41 +184,39 @@ def _conclude(summary: Summary, census: Census, progress: Progress) -> int:
         if summary.all_skipped:
             click.echo("nothing was measured: everything was skipped", err=True)
         if summary.left:
-            click.echo("the same command runs what is left", err=True)
-    if summary.stop_signal:
-        return 128 + summary.stop_signal
-    return 1 if summary.failed or summary.stopped or summary.all_skipped else 0
+            does = "watches them, dlbs status shows them" if detached else "runs what is left"
+            click.echo(f"the same command {does}", err=True)
 
 
-def _census(
+def _manifest(
     experiments: Callable[[], Iterable[Experiment]],
     config: Config,
     plan: str | None,
+    executor: Executor,
     *,
     validate: bool,
-    slurm: bool = False,
-) -> Census:
+) -> Manifest:
     """Go through the plan once: count it, see where logs go, and look for problems before anything runs."""
-    from dlbs.run.status import Census
+    from dlbs.run.status import Manifest
 
-    census = Census()
+    manifest = Manifest()
     if not validate:
         for experiment in experiments():
-            census.add(experiment)
-        return census
+            manifest.add(experiment)
+        return manifest
     from dlbs.run.validate import Validator
 
-    validator = Validator(may_run=True, slurm=slurm)
+    validator = Validator(executor, may_run=True)
     bare_metal = False
     for experiment in experiments():
-        census.add(experiment)
+        manifest.add(experiment)
         validator.check(experiment)
         bare_metal |= experiment.get("exp.docker") is False
     validator.raise_problems()
     setting = config.settings.get("exp.docker")
     if plan is None and bare_metal and setting is not None and setting.where.split(":")[0].endswith("base.yaml"):
         click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
-    return census
+    return manifest
 
 
 def _show(launcher: Launcher) -> None:

@@ -9,7 +9,7 @@ import click
 
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LogError
-from dlbs.results.page.live import HOST, application
+from dlbs.results.page.server import HOST, application
 
 __all__ = ["serve_command"]
 

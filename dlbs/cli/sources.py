@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dlbs.errors import LogError
 from dlbs.results.read.findings import Reading
-from dlbs.results.read.onelog import Record
 from dlbs.text import printable
+
+if TYPE_CHECKING:
+    from dlbs.results.read.onelog import Record
 
 __all__ = ["read_source", "source_options"]
 

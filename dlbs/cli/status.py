@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from dlbs.cli.options import CONTEXT, common_options
-from dlbs.errors import LogError
+from dlbs.errors import LaunchError, LogError
+from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
-from dlbs.run.locks import owner
-from dlbs.run.status import Census, read_states
+from dlbs.run.locks import owned_logs, owner
+from dlbs.run.status import Manifest, State, read_states
 from dlbs.text import printable
 
 __all__ = ["rerun_command", "status_command"]
@@ -26,7 +27,7 @@ _MOST_SHOWN = 20
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
 def status_command(paths: tuple[str, ...], as_json: bool) -> int:
-    """Show how far plans are, from their log directories alone: finished, failed, running, interrupted, to do.
+    """Show how far plans are, from their log directories: finished, failed, running, queued, interrupted, to do.
 
     The exit code is 0 if everything is finished well, 1 otherwise.
 
@@ -35,7 +36,7 @@ def status_command(paths: tuple[str, ...], as_json: bool) -> int:
       dlbs status
       dlbs status logs other/logs --json
     """
-    states = [state for path in paths or ("logs",) for state in read_states(Path(path))]
+    states = [state for path in paths or ("logs",) for state in _states(Path(path))]
     counts = Counter(state.status for state in states)
     owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
     if as_json:
@@ -53,13 +54,23 @@ def status_command(paths: tuple[str, ...], as_json: bool) -> int:
         for path, pid in owners.items():
             if pid is not None:
                 click.echo(f"{path}: process {pid} is running them")
-        shown = [state for state in states if state.status not in {"ok", "to do"}]
+        shown = [state for state in states if state.status not in {"ok", "queued", "to do"}]
         for state in shown[:_MOST_SHOWN]:
             message = f": {state.message}" if state.message else ""
             click.echo(printable(f"  {state.status:12} {state.log}{message}"))
         if len(shown) > _MOST_SHOWN:
             click.echo(f"  and {len(shown) - _MOST_SHOWN} more (--json lists all)")
-    return 0 if set(counts) <= {"ok", "skipped"} else 1
+    return OK if set(counts) <= {"ok", "skipped"} else FAILED
+
+
+def _states(directory: Path) -> list[State]:
+    """The states of a plan, even if its executor does not say what it is running."""
+    try:
+        owned = owned_logs(directory)
+    except LaunchError as error:
+        click.echo(f"warning: {printable(str(error))}", err=True)
+        owned = frozenset()
+    return read_states(directory, owned)
 
 
 @click.command("rerun", context_settings=CONTEXT)
@@ -76,12 +87,12 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
     Examples:
       dlbs rerun logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
     """
-    from dlbs.cli.run import run_census
+    from dlbs.cli.run import run_experiments
     from dlbs.config.load import load_config
     from dlbs.errors import ConfigError
+    from dlbs.executors.local import LocalExecutor
     from dlbs.language.template import escape
     from dlbs.plan.pipeline import processor_for
-    from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
     from dlbs.run.validate import Validator
 
@@ -95,6 +106,6 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
         validator.check(experiment)
         if validator.problems:
             raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it all the same")
-    census = Census()
-    census.add(experiment)
-    return run_census(iter([experiment]), census, Progress(quiet=quiet), jobs=1, policies=Policies(), wait=False)
+    manifest = Manifest()
+    manifest.add(experiment)
+    return run_experiments(iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()))

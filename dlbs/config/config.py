@@ -51,7 +51,11 @@ class Config:
         variable_origins: The same names → where they were set.
         extensions: In order of precedence.
         exclude: Conditions of experiments that are left out of the plan.
+        builds_on: Framework → the frameworks whose parameters its experiments have besides its own.
+        builds_on_origins: The same frameworks → where that was said.
+        namespaces: The first parts of all shipped names: in these families only declared names exist.
         from_command_line: Names given by `-P`, which extensions overwrite with a warning only.
+        typed: Names that only the command line brings in → the flag.
     """
 
     declarations: dict[str, Parameter] = field(default_factory=dict)
@@ -60,7 +64,11 @@ class Config:
     variable_origins: dict[str, str] = field(default_factory=dict)
     extensions: list[Extension] = field(default_factory=list)
     exclude: list[Extension] = field(default_factory=list)
+    builds_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    builds_on_origins: dict[str, str] = field(default_factory=dict)
+    namespaces: frozenset[str] = frozenset()
     from_command_line: set[str] = field(default_factory=set)
+    typed: dict[str, str] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """Name → raw value."""
@@ -70,6 +78,17 @@ class Config:
         """Whether a parameter has the value that it was declared with, by the file that declared it."""
         declaration, setting = self.declarations.get(name), self.settings.get(name)
         return declaration is not None and setting is not None and setting.where == declaration.where
+
+    def frameworks_under(self, framework: str) -> frozenset[str]:
+        """A framework and all those on which it builds."""
+        found: set[str] = set()
+        waiting = [framework]
+        while waiting:
+            one = waiting.pop()
+            if one not in found:
+                found.add(one)
+                waiting += self.builds_on.get(one, ())
+        return frozenset(found)
 
     def known_names(self) -> set[str]:
         """Names that something in this configuration defines."""

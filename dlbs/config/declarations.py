@@ -35,6 +35,7 @@ class Parameter:
         option_in: The dictionary parameter that this one is an entry of, as an option of a program; empty if it is none.
         default: The shipped value, unresolved.
         where: `file:line` of the declaration.
+        frameworks: The frameworks whose experiments have it; empty for all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Parameter:
     option_in: str = ""
     default: Any = None
     where: str = ""
+    frameworks: tuple[str, ...] = ()
 
     def check(self, value: Any) -> Any:
         """Return `value` cast to the declared type, inside domain and pattern.

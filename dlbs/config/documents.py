@@ -115,14 +115,24 @@ def _load_yaml(name: str, source: str) -> Document:
     return document
 
 
+_DATA = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+
+
 def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list[int]) -> None:
     left[0] -= 1
     if left[0] < 0:
         raise ConfigError("has more than 100,000 values once aliases are expanded", where=document.path)
+    if node.tag not in _DATA:  # a date, bytes, a set
+        where = f"{document.path}:{node.start_mark.line + 1}"
+        shown = repr(node.value) if node.id == "scalar" else node.tag
+        raise ConfigError(f"{shown} is nothing that JSON has", where=where, hint="write a text in quotes, or a list")
     if node.id == "mapping":
         seen = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if key.id == "scalar" and key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
+                where = f"{document.path}:{line}"  # 1 and 01 would be one key
+                raise ConfigError(f"key {key.value} is not a text", where=where, hint=f"write '{key.value}' in quotes")
             if key.id == "scalar":
                 if key.value in seen and key.value != "<<":
                     where = f"{document.path}:{line}"

@@ -7,8 +7,9 @@ builder.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,23 @@ from typing import Any
 from dlbs.config.config import Config, Extension, Setting, split_names
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document, load
-from dlbs.config.migration import expression_hint, migration_hint, value_hint
-from dlbs.errors import ConfigError, DlbsError, did_you_mean
+from dlbs.config.flags import Assignments, assignments, extension_data
+from dlbs.config.migration import expression_hint, value_hint
+from dlbs.config.names import check_all_names, check_names
+from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
+from dlbs.experiment import check_name
 from dlbs.files import dlbs_root
 from dlbs.language.template import has_references, is_template, parse
 
 __all__ = ["load_config", "shipped_files"]
 
-_ROOT_KEYS = ("parameters", "variables", "extensions", "exclude")
+_log = logging.getLogger("dlbs")
 
-_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "option_in")
+_ROOT_KEYS = ("frameworks", "parameters", "variables", "extensions", "exclude")
+
+_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks")
 
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
-
-_CLOSE = 0.84  # similarity from which an unknown name counts as a misspelling of a declared one
 
 
 def shipped_files(root: Path) -> list[Path]:
@@ -46,9 +50,9 @@ def shipped_files(root: Path) -> list[Path]:
 def load_config(
     files: Iterable[str | os.PathLike[str]] = (),
     *,
-    parameters: Iterable[str] = (),
-    variables: Iterable[str] = (),
-    extensions: Iterable[str] = (),
+    parameters: Assignments = (),
+    variables: Assignments = (),
+    extensions: Iterable[str | Mapping[str, Any]] = (),
     discard_default: bool = False,
     root: Path | None = None,
 ) -> Config:
@@ -56,9 +60,9 @@ def load_config(
 
     Args:
         files: The `--config` files, later ones winning; what is not found here is looked for among the shipped ones.
-        parameters: `name=value` texts of `-P`.
-        variables: `name=[...]` texts of `-V`.
-        extensions: JSON texts of `-E`.
+        parameters: Of `-P`: a mapping, or `name=value` texts.
+        variables: Of `-V`: a mapping, or `name=[...]` texts.
+        extensions: Of `-E`: mappings, or their JSON texts.
         discard_default: Leave the shipped values out; the declarations stay.
         root: Where `config/` lies; `dlbs_root()` by default.
 
@@ -68,31 +72,43 @@ def load_config(
     config = Config()
     for path in shipped_files(root or dlbs_root()):
         _merge(config, load(path))
+    _add_options(config)
+    config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)
     if discard_default:
         config.settings.clear()
         config.extensions.clear()
     for file in files:
         _merge(config, load(_find(file, root or dlbs_root())))
-    for flag in parameters:
-        name, value = _assignment("-P", flag)
+    _check_frameworks(config)
+    before = config.known_names()
+    for name, value in assignments("-P", parameters):
         _set(config, name, value, f"-P{name}")
+        _replace_variables(config, name)
         config.from_command_line.add(name)
-    for flag in variables:
-        name, value = _assignment("-V", flag)
+    for name, value in assignments("-V", variables):
         _set_variable(config, name, value, f"-V{name}")
     for flag in extensions:
-        try:
-            data = json.loads(flag)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{flag[:200]!r} is not JSON: {error}", where="-E") from None
-        config.extensions.append(_extension(data, "-E"))
+        config.extensions.append(_extension(extension_data(flag), "-E"))
     _add_options(config)
-    for extension in (*config.extensions, *config.exclude):
+    for extension in config.extensions:
         for parameter_set in (extension.parameters, *extension.cases):
             for name, value in parameter_set.items():
-                _check_name(config, name, extension.where)
                 _check_value(config, name, value, extension.where)
+    check_all_names(config)
+    config.typed = {name: where for name, where in _typed(config) if name not in before}
     return config
+
+
+def _typed(config: Config) -> Iterator[tuple[str, str]]:
+    """The names that the command line sets, and its flag for each."""
+    yield from ((name, f"-P{name}") for name in config.from_command_line)
+    for key, where in config.variable_origins.items():
+        if where.startswith("-V"):
+            yield from ((name, where) for name in split_names(key))
+    for extension in config.extensions:
+        if extension.where == "-E":
+            for parameters in (extension.parameters, *extension.cases):
+                yield from ((name, "-E") for name in parameters)
 
 
 def _find(file: str | os.PathLike[str], root: Path) -> Path:
@@ -111,12 +127,12 @@ def _merge(config: Config, document: Document) -> None:
         )
     for key in data:
         if key not in _ROOT_KEYS:
-            hint = did_you_mean(str(key), _ROOT_KEYS) or f"known are {', '.join(_ROOT_KEYS)}"
-            raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=hint)
+            raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=suggestion(str(key), _ROOT_KEYS))
+    frameworks = _frameworks(config, document)
     given = _section(document, "parameters", dict)
     for name, value in given.items():
         if isinstance(value, dict) and not _is_plain_dict(value):
-            _declare(config, str(name), value, document)
+            _declare(config, str(name), value, document, frameworks)
     for name, value in given.items():
         if not isinstance(value, dict) or _is_plain_dict(value):
             _set(config, str(name), value, document.where("parameters", name))
@@ -129,6 +145,45 @@ def _merge(config: Config, document: Document) -> None:
         if not isinstance(item, dict) or not item:
             raise ConfigError("must be a condition: {name: value}", where=where)
         config.exclude.append(Extension(item, {}, [], where))
+
+
+def _frameworks(config: Config, document: Document) -> tuple[str, ...]:
+    """The frameworks to which the declarations of a file belong; `{mine: [pytorch]}` says what `mine` builds on."""
+    given = document.data.get("frameworks")
+    if given is None:
+        return ()
+    where = document.where("frameworks")
+    named = given if isinstance(given, dict) else {name: [] for name in given} if _are_names(given) else None
+    if named is None or not all(isinstance(name, str) and _are_names(others) for name, others in named.items()):
+        raise ConfigError(
+            "'frameworks' must name frameworks",
+            where=where,
+            hint="write [mine], or {mine: [pytorch]} if mine has the parameters of pytorch too",
+        )
+    for name, others in named.items():
+        if others:
+            config.builds_on[name] = tuple(others)
+            config.builds_on_origins[name] = document.where("frameworks", name)
+    return tuple(named)
+
+
+def _are_names(given: Any) -> bool:
+    return isinstance(given, list) and all(isinstance(name, str) and name for name in given)
+
+
+def _check_frameworks(config: Config) -> None:
+    """Frameworks can only build on those that exist: to which parameters belong, or that build on others."""
+    known = {name for parameter in config.declarations.values() for name in parameter.frameworks} | set(
+        config.builds_on
+    )
+    for name, others in config.builds_on.items():
+        for other in others:
+            if other not in known:
+                hint = suggestion(other, sorted(known))
+                where = config.builds_on_origins[name]
+                raise ConfigError(
+                    f"{name} builds on the framework {other!r}, to which nothing belongs", where=where, hint=hint
+                )
 
 
 def _section(document: Document, key: str, kind: type) -> Any:
@@ -146,22 +201,30 @@ def _is_plain_dict(value: dict[str, Any]) -> bool:
     return not ({"val", "type", "desc"} & set(value))
 
 
-def _declare(config: Config, name: str, given: dict[str, Any], document: Document) -> None:
+def _declare(config: Config, name: str, given: dict[str, Any], document: Document, frameworks: tuple[str, ...]) -> None:
     where = document.where("parameters", name)
     for key in given:
         if key not in _DECLARATION_KEYS:
-            hint = did_you_mean(str(key), _DECLARATION_KEYS) or f"known are {', '.join(_DECLARATION_KEYS)}"
+            hint = suggestion(str(key), _DECLARATION_KEYS)
             raise ConfigError(f"unknown key {key!r} in the declaration of {name}", where=where, hint=hint)
-    _check_syntax(name, where)
+    check_name(name, where)
+    own = given.get("frameworks", list(frameworks))
+    if not _are_names(own):
+        raise ConfigError(f"frameworks of {name} must be a list of frameworks", where=where)
     before = config.declarations.get(name)
+    if before is None and "desc" not in given:  # what has a description is meant to be new
+        check_names(config, [name], where)
     kind = given.get("type", before.type if before else "any")
     if kind not in TYPES:
-        hint = did_you_mean(str(kind), TYPES) or f"known are {', '.join(TYPES)}"
-        raise ConfigError(f"unknown type {kind!r} of {name}", where=where, hint=hint)
+        raise ConfigError(f"unknown type {kind!r} of {name}", where=where, hint=suggestion(str(kind), TYPES))
+    if not isinstance(given.get("identity", True), bool):
+        raise ConfigError(f"identity of {name} must be true or false, not {given['identity']!r}", where=where)
+    if not isinstance(given.get("val_regexp", ""), str):
+        raise ConfigError(f"val_regexp of {name} must be a text, not {given['val_regexp']!r}", where=where)
     domain = given.get("val_domain")
     if domain is not None and not isinstance(domain, list):
         raise ConfigError(f"val_domain of {name} must be a list", where=where)
-    parameter = Parameter(name, where=where) if before is None else before
+    parameter = Parameter(name, where=where, frameworks=tuple(own)) if before is None else before
     config.declarations[name] = replace(
         parameter,
         type=kind,
@@ -173,7 +236,9 @@ def _declare(config: Config, name: str, given: dict[str, Any], document: Documen
         default=given["val"] if "val" in given and before is None else parameter.default,
     )
     if "val" in given:
-        _set(config, name, given["val"], where)
+        # Who declares a parameter again as it was, as `print-config --json` does, has not set it.
+        as_before = before is not None and given["val"] == before.default
+        _set(config, name, given["val"], before.where if before is not None and as_before else where)
 
 
 def _add_options(config: Config) -> None:
@@ -197,43 +262,15 @@ def _add_options(config: Config) -> None:
         ):  # a text that stands for all of it is the user's own
             options = {**setting.value}
             options.setdefault(name.partition(".")[2], f"${{{name}}}")
+            if config.is_shipped(target):
+                config.declarations[target] = replace(declaration, default=options)
             config.settings[target] = replace(setting, value=options)
 
 
 def _set(config: Config, name: str, value: Any, where: str) -> None:
-    _check_syntax(name, where)
-    _check_name(config, name, where)
+    check_name(name, where)
     _check_value(config, name, value, where)
     config.settings[name] = Setting(value, where)
-
-
-def _check_syntax(name: str, where: str) -> None:
-    if (
-        not name
-        or name.startswith("__")
-        or not all(part.replace("_", "a").replace("-", "a").isalnum() for part in name.split("."))
-    ):
-        raise ConfigError(
-            f"{name!r} is not a parameter name",
-            where=where,
-            hint="names are letters, digits, _ and -, in parts joined by dots",
-        )
-
-
-def _check_name(config: Config, name: str, where: str) -> None:
-    """An undeclared name is the user's own, unless it looks like a misspelt declared one."""
-    if name in config.declarations or name in config.settings:
-        return
-    former = migration_hint(name)
-    if former:
-        raise ConfigError(f"unknown parameter {name!r}", where=where, hint=former)
-    hint = did_you_mean(name, config.declarations, cutoff=_CLOSE)
-    if hint:
-        raise ConfigError(
-            f"unknown parameter {name!r}",
-            where=where,
-            hint=f"{hint} To use it all the same, declare it with a 'desc'",
-        )
 
 
 def _check_value(config: Config, name: str, value: Any, where: str) -> None:
@@ -259,8 +296,7 @@ def _set_variable(config: Config, key: str, values: Any, where: str) -> None:
     if not values:
         raise ConfigError(f"variable {key!r} has no values", where=where, hint="give at least one: [value]")
     for name in names:
-        _check_syntax(name, where)
-        _check_name(config, name, where)
+        check_name(name, where)
     for value in values:
         if len(names) == 1:
             _check_value(config, key, value, where)
@@ -271,6 +307,9 @@ def _set_variable(config: Config, key: str, values: Any, where: str) -> None:
             )
         for name, item in zip(names, value, strict=True):
             _check_value(config, name, item, where)
+    for name in names:
+        if where.startswith("-V") and name in config.from_command_line:
+            raise ConfigError(f"-P{name} sets the same parameter", where=where, hint="leave one of them out")
     for other in [other for other in config.variables if other != key and set(split_names(other)) & set(names)]:
         if where.startswith("-V"):  # what is typed replaces what a file says about the same parameters
             del config.variables[other], config.variable_origins[other]
@@ -280,12 +319,28 @@ def _set_variable(config: Config, key: str, values: Any, where: str) -> None:
     config.variable_origins[key] = where
 
 
+def _replace_variables(config: Config, name: str) -> None:
+    """What is typed wins: a parameter that `-P` sets does not vary, whatever a file says."""
+    for key in [key for key in config.variables if name in split_names(key)]:
+        where = config.variable_origins.pop(key)
+        _log.info("-P%s replaces the values that %s gives to %s", name, where, name)
+        names, rows = split_names(key), config.variables.pop(key)
+        if len(names) > 1:
+            place = names.index(name)
+            columns = [[*row[:place], *row[place + 1 :]] for row in rows]
+            rest = columns if len(names) > 2 else [row[0] for row in columns]
+            other = ",".join(names[:place] + names[place + 1 :])
+            # Rows that differed in this parameter alone are one now.
+            config.variables[other] = list({json.dumps(row): row for row in rest}.values())
+            config.variable_origins[other] = where
+
+
 def _extension(data: Any, where: str) -> Extension:
     if not isinstance(data, dict):
         raise ConfigError("an extension must be a mapping", where=where, hint=f"with {', '.join(_EXTENSION_KEYS)}")
     for key in data:
         if key not in _EXTENSION_KEYS:
-            hint = did_you_mean(str(key), _EXTENSION_KEYS) or f"known are {', '.join(_EXTENSION_KEYS)}"
+            hint = suggestion(str(key), _EXTENSION_KEYS)
             raise ConfigError(f"unknown key {key!r} in an extension", where=where, hint=hint)
     condition, parameters, cases = data.get("condition") or {}, data.get("parameters") or {}, data.get("cases") or []
     if not isinstance(condition, dict) or not isinstance(parameters, dict) or not isinstance(cases, list):
@@ -293,22 +348,3 @@ def _extension(data: Any, where: str) -> Extension:
     if not all(isinstance(case, dict) for case in cases):
         raise ConfigError("each case must be a mapping of parameters", where=where)
     return Extension(condition, parameters, cases, where)
-
-
-def _assignment(flag: str, given: str) -> tuple[str, Any]:
-    name, equals, value = given.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise ConfigError(f"{given!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
-    return name, parse_value(value, words=flag == "-V")
-
-
-def parse_value(given: str, *, words: bool = False) -> Any:
-    """JSON if it is JSON, else the text itself; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
-    try:
-        return json.loads(given)
-    except (json.JSONDecodeError, RecursionError):
-        stripped = given.strip()
-    if words and stripped.startswith("[") and stripped.endswith("]"):
-        return [parse_value(word.strip()) for word in stripped[1:-1].split(",")] if stripped[1:-1].strip() else []
-    return given

@@ -170,7 +170,7 @@ NAMES = (
     Former("exp.device_batch", "exp.replica_batch"),
     Former("exp.bench_iters", "exp.num_batches"),
     Former("exp.warmup_iters", "exp.num_warmup_batches"),
-    Former("exp.device", "exp.device_type"),
+    Former("exp.device", "exp.device_type", "exp.gpus says which GPUs"),
     Former(
         "exp.env",
         why="exp.docker says whether a container is used",

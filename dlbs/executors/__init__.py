@@ -1,1 +1,1 @@
-"""Executors run launchers: `LocalExecutor` on this machine, `SlurmExecutor` on a cluster."""
+"""Executors run experiments: `local` on this machine, `slurm` on a cluster; `registry` lists them, `base` is what they have in common."""

@@ -14,6 +14,7 @@ from typing import Any
 from dlbs.errors import LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.slots import Grant
+from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
 from dlbs.experiment import Experiment
 from dlbs.launch.container import container_name, remove_container, stop_container
 from dlbs.launch.script import Launcher
@@ -140,7 +141,7 @@ class Job:
         status, message = self._status, self._message
         if not status:
             code = self._process.returncode
-            status, message = _STATUS_OF.get(code, "failure"), "" if code == 0 else _exit_message(code)
+            status, message = _STATUS_OF.get(code, "failure"), "" if code == OK else _exit_message(code)
         if status in {"failure", "skipped"} and values.get("exp.status_msg"):
             message = str(values["exp.status_msg"])
         ending: dict[str, Any] = {}
@@ -221,12 +222,12 @@ def _exit_code(values: dict[str, Any]) -> int | None:
     return code if isinstance(code, int) else None
 
 
-_STATUS_OF = {0: "ok", 77: "skipped"}
+_STATUS_OF = {OK: "ok", SKIPPED: "skipped"}
 
 
 def _exit_message(code: int) -> str:
-    if code < 0 or code > 128:
-        number = -code if code < 0 else code - 128
+    if code < 0 or code > SIGNALLED:
+        number = -code if code < 0 else code - SIGNALLED
         try:
             return f"ended by {signal.Signals(number).name}"
         except ValueError:

@@ -126,13 +126,30 @@ def _render(experiment: Experiment, directory: Path) -> str:
     except jinja2.TemplateSyntaxError as error:
         raise LaunchError(f"malformed template: {error.message}", where=f"{path}:{error.lineno}") from None
     except jinja2.UndefinedError as error:
-        name = str(error)
-        hint = did_you_mean(name, experiment) or "set it with -P, or declare it in a configuration"
-        raise LaunchError(f"uses {name!r}, which the experiment lacks", where=str(path), hint=hint) from None
+        raise _missing(str(error), experiment, str(path)) from None
     except jinja2.TemplateError as error:
         raise LaunchError(f"cannot be rendered: {error}", where=str(path)) from None
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise LaunchError(f"cannot be rendered: {type(error).__name__}: {error}", where=str(path)) from None
+
+
+def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
+    """The error for a parameter that a template uses and the experiment lacks, because it belongs to another framework or to none."""
+    from dlbs.config.load import load_config
+
+    declarations = load_config().declarations
+    one = declarations.get(name)
+    found = [one] if one else [one for known, one in declarations.items() if known.startswith(f"{name}.")]
+    owners = sorted({framework for one in found for framework in one.frameworks})
+    if not owners:
+        hint = did_you_mean(name, experiment) or "set it with -P, or declare it in a configuration"
+        return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
+    framework = text(experiment.get("exp.framework"))
+    return LaunchError(
+        f"uses '{name if one else f'{name}.*'}', of the framework {' and '.join(owners)}, in an experiment of the framework {framework}",
+        where=where,
+        hint=f"write 'frameworks: {{{framework}: [{', '.join(owners)}]}}' into a configuration file",
+    )
 
 
 @lru_cache(maxsize=64)
@@ -194,10 +211,9 @@ def _options(experiment: Experiment) -> Iterator[str]:
     """`--exp_model alexnet` for each parameter, for launchers that are programs."""
     for name, value in experiment.items():
         yield f"--{name.replace('.', '_')}"
-        if name == "exp.log_file":  # programs append results to it, so it is the file that is being written
-            yield _Shell('"$log"')
-        else:  # an empty word would be dropped from a list of words; programs need it to stay in step
-            yield _Shell(shlex.quote(text(value)))
+        # Programs append results to the file that exp.log_file names, so it is the one that is being written. An empty word would be
+        # dropped from a list of words; programs need it to stay in step.
+        yield _Shell('"$log"') if name == "exp.log_file" else _quoted(value)
 
 
 def _docker_gpus(experiment: Experiment) -> list[str]:

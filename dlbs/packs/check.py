@@ -18,7 +18,7 @@ from dlbs.packs.environments import UNPINNED
 from dlbs.packs.extend import needs_environment, starts_itself, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["Finding", "check_pack", "run_architecture_checks", "run_model_checks", "run_network_checks"]
+__all__ = ["Finding", "check_architecture_pack", "check_model_pack", "check_pack", "check_registered_model"]
 
 Finding = tuple[bool, str]  # whether it is fine, and what was looked at
 
@@ -32,7 +32,7 @@ def check_pack(pack: Pack) -> Iterator[Finding]:
         yield from _check_container(pack)
 
 
-def run_network_checks(name: str, device: str) -> Iterator[Finding]:
+def check_registered_model(name: str, device: str) -> Iterator[Finding]:
     """Go through the list that a model of pytorch_benchmarks has to pass, in a process of its own.
 
     Args:
@@ -43,7 +43,7 @@ def run_network_checks(name: str, device: str) -> Iterator[Finding]:
     yield from _said(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
-def run_architecture_checks(pack: Pack, device: str) -> Iterator[Finding]:
+def check_architecture_pack(pack: Pack, device: str) -> Iterator[Finding]:
     """Go through the same list for each model of an architecture pack.
 
     Raises:
@@ -57,7 +57,7 @@ def run_architecture_checks(pack: Pack, device: str) -> Iterator[Finding]:
         yield from _said([_python(pack), *module], _environment(pack))
 
 
-def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
+def check_model_pack(pack: Pack, device: str) -> Iterator[Finding]:
     """Prove that a model behaves, by running it in a process of its own.
 
     Args:

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config.documents import Document, load
-from dlbs.errors import ConfigError, did_you_mean
+from dlbs.errors import ConfigError, did_you_mean, suggestion
 
-__all__ = ["FILES", "KINDS", "Pack", "find_pack", "find_packs", "pack_path", "read_definitions", "select"]
+__all__ = [
+    "FILES",
+    "KINDS",
+    "Pack",
+    "check_component",
+    "find_pack",
+    "find_packs",
+    "pack_path",
+    "read_definitions",
+    "select",
+]
 
 FILES = ("pack.yaml", "dev.yaml")  # what the YAML file of a pack may be called, the first one that is there
 KINDS = ("benchmark", "model", "architecture", "container")
@@ -22,6 +32,8 @@ _KEYS = (
 )  # fmt: skip
 _PLANS = ("per_gpu", "njobs")
 _MOST_ANCESTORS = 20
+_MOST_JOBS = 10_000
+_COMPONENT = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +91,30 @@ def pack_path(environ: Mapping[str, str] | None = None) -> list[Path]:
     return [*given, Path("packs")]
 
 
-def find_packs(places: Iterable[Path] | None = None) -> dict[str, Pack]:
+def find_packs(places: Iterable[Path] | None = None, *, problems: list[ConfigError] | None = None) -> dict[str, Pack]:
     """All packs in directories and collections; of two with one name the first one counts.
 
     A directory is a pack, or holds some, or holds collections (YAML files with several definitions).
 
+    Args:
+        places: Where to look; `pack_path()` by default.
+        problems: Takes what is malformed, so that one definition does not hide the others.
+
     Raises:
-        ConfigError: A definition is malformed.
+        ConfigError: A definition is malformed, and nobody takes the problem.
     """
     found: dict[str, Pack] = {}
     for place in pack_path() if places is None else places:
-        for pack in _packs_in(place):
-            found.setdefault(pack.name, pack)
+        for entry in _entries(place):
+            try:
+                packs = _read(entry)
+            except ConfigError as error:
+                if problems is None:
+                    raise
+                problems.append(error)
+                continue
+            for pack in packs:
+                found.setdefault(pack.name, pack)
     return found
 
 
@@ -101,35 +125,35 @@ def find_pack(name: str, places: Iterable[Path] | None = None) -> Pack:
         ConfigError: There is none; the message names the closest ones.
     """
     if os.sep in name or name in {".", ".."}:
-        made = list(_packs_in(Path(name)))
+        made = [pack for entry in _entries(Path(name)) for pack in _read(entry)]
         if len(made) == 1:
             return made[0]
         problem = "no pack in this directory" if not made else "several packs in this directory"
         raise ConfigError(problem, where=name, hint="dlbs pack new NAME --template benchmark makes one")
-    packs = find_packs(places)
+    problems: list[ConfigError] = []
+    packs = find_packs(places, problems=problems)
     if name not in packs:
+        for malformed in problems:  # the pack may be there all the same
+            if name in malformed.where or repr(name) in malformed.what:
+                raise malformed
         searched = ", ".join(map(str, pack_path())) if places is None else ", ".join(map(str, places))
         hint = did_you_mean(name, packs) or f"looked in {searched}; DLBS_PACK_PATH adds places"
         raise ConfigError(f"there is no pack {name!r}", where="exp.pack", hint=hint)
     return packs[name]
 
 
-def _packs_in(place: Path) -> Iterator[Pack]:
-    if place.is_file():
-        yield from read_definitions(place)
-        return
+def _entries(place: Path) -> list[Path]:
+    """The pack directories and the collections in a place, which may be one itself."""
+    if place.is_file() or _kind(place) is not None:
+        return [place]
     if not place.is_dir():
-        return
-    if _kind(place) is not None:
-        yield _of_directory(place)
-        return
-    for entry in sorted(place.iterdir()):
-        if entry.name.startswith((".", "_")):
-            continue
-        if entry.is_dir() and _kind(entry) is not None:
-            yield _of_directory(entry)
-        elif entry.suffix in {".yaml", ".yml"}:
-            yield from read_definitions(entry)
+        return []
+    visible = [entry for entry in sorted(place.iterdir()) if not entry.name.startswith((".", "_"))]
+    return [one for one in visible if (_kind(one) is not None if one.is_dir() else one.suffix in {".yaml", ".yml"})]
+
+
+def _read(entry: Path) -> list[Pack]:
+    return [_of_directory(entry)] if entry.is_dir() else list(read_definitions(entry))
 
 
 def _kind(directory: Path) -> str | None:
@@ -176,10 +200,16 @@ def read_definitions(path: Path) -> Iterator[Pack]:
     if not isinstance(data, dict):
         raise ConfigError("must hold a mapping of packs", where=document.path)
     for name in data:
-        if str(name).startswith("_") or name == "include":
+        if str(name).startswith("_"):
             continue
+        if name == "include":
+            hint = "name each file in DLBS_PACK_PATH, joined by colons"
+            raise ConfigError("collections cannot include others", where=document.where(name), hint=hint)
         merged = _inherited(document, str(name))
-        if merged.get("enabled", True):
+        enabled = merged.get("enabled", True)
+        if not isinstance(enabled, bool):
+            raise ConfigError(f"enabled must be true or false, not {enabled!r}", where=document.where(name, "enabled"))
+        if enabled:
             directory = path.parent / str(merged.get("definition", "."))
             if directory.is_file():  # the original suite points at benchfile.py
                 directory = directory.parent
@@ -203,18 +233,29 @@ def _inherited(document: Document, name: str) -> dict[str, Any]:
             raise ConfigError(what, where=document.where(chain[-2] if len(chain) > 1 else name))
         for key, value in given.items():
             if key not in _KEYS:
-                hint = did_you_mean(str(key), _KEYS) or f"known are {', '.join(_KEYS)}"
-                raise ConfigError(f"unknown key {key!r} of a pack", where=document.where(current, key), hint=hint)
+                where = document.where(current, key)
+                raise ConfigError(f"unknown key {key!r} of a pack", where=where, hint=suggestion(str(key), _KEYS))
             if key == "argv" and isinstance(value, dict) and isinstance(merged.get("argv"), dict):
                 merged["argv"] = {**value, **merged["argv"]}
             else:
                 merged.setdefault(key, value)
-        current = given.get("inherits")
+        parent = given.get("inherits")
+        if parent is not None and not isinstance(parent, str):
+            where = document.where(current, "inherits")
+            raise ConfigError(f"inherits must be the name of one definition, not {parent!r}", where=where)
+        current = parent
         if current is not None:
-            chain.append(str(current))
+            chain.append(current)
         if len(chain) > _MOST_ANCESTORS:
             raise ConfigError(f"inherits from itself: {' → '.join(chain[:4])} …", where=document.where(name))
     return merged
+
+
+def check_component(word: str, what: str, where: str) -> None:
+    """Raise a ConfigError unless a word can be one component of a path, and no more: directories and files are named after it."""
+    if not _COMPONENT.fullmatch(word):
+        hint = "letters, digits, _, - and ., and a letter, a digit or _ first"
+        raise ConfigError(f"{word!r} is not {what}", where=where, hint=hint)
 
 
 def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, document: Document | None = None) -> Pack:
@@ -227,8 +268,12 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
             raise ConfigError(f"{key} must be {expected}, not {value!r}", where=place)
         return value
 
-    if not name.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
-        raise ConfigError(f"{name!r} is not the name of a pack", where=where, hint="letters, digits, _, - and .")
+    check_component(name, "the name of a pack", where)
+    group = str(checked("install_group", (str,), name, "a word"))
+    check_component(group, "an install group", where)
+    pinned = (directory / "requirements.cpu.txt").is_file()
+    variant = str(checked("install_variant", (str,), "cpu" if pinned else "unpinned", "a word"))
+    check_component(variant, "an install variant", where)
     kind = _kind(directory)
     if kind is None:
         raise ConfigError(
@@ -240,23 +285,16 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
     if plan and plan.get("method") not in _PLANS:
         raise ConfigError(f"plan.method must be one of {', '.join(_PLANS)}, not {plan.get('method')!r}", where=where)
     count = plan.get("n", 1)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ConfigError(f"plan.n must be a number from 1, not {count!r}", where=where)
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_JOBS:
+        raise ConfigError(f"plan.n must be a number from 1 to {_MOST_JOBS}, not {count!r}", where=where)
     tags = checked("tags", (list, str), [], "a list of words")
     return Pack(
         name=name,
         directory=directory.resolve(),
         where=where,
         kind=kind,
-        install_group=str(checked("install_group", (str,), name, "a word")),
-        install_variant=str(
-            checked(
-                "install_variant",
-                (str,),
-                "cpu" if (directory / "requirements.cpu.txt").is_file() else "unpinned",
-                "a word",
-            )
-        ),
+        install_group=group,
+        install_variant=variant,
         argv=checked("argv", (dict, list), {}, "a mapping or a list"),
         plan=plan,
         weight=float(checked("weight", (int, float), 1.0, "a number")),

@@ -1,4 +1,4 @@
-"""Environments of packs: install, prepare and pin. Each does nothing when nothing has changed since it was last done."""
+"""Environments of packs: install and prepare. Each does nothing when nothing has changed since it was last done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ from dlbs.packs.definition import Pack
 from dlbs.packs.extend import needs_environment, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["install", "pin", "prepare", "requirements"]
+__all__ = ["UNPINNED", "Tell", "install", "prepare", "requirements", "run_command"]
 
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
+
+_MARKER = "made-by-dlbs"  # the file without which an environment is not ours
 
 
 def requirements(pack: Pack, variant: str) -> Path | None:
@@ -62,6 +63,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
     Raises:
         ConfigError: A pack has no pin of the variant.
         LaunchError: Something could not be installed; what was there before is gone or incomplete, and the next call starts over.
+            Or there is a directory that dlbs did not make: it is left alone.
     """
     places = Places.of()
     grouped: dict[str, list[Pack]] = {}
@@ -90,18 +92,53 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         ):
             tell(f"{group}: nothing has changed")
             continue
+        _check_ours(places.environment(first))
         if force or not known or known.get("python") != sys.version:
-            shutil.rmtree(places.environment(first), ignore_errors=True)
+            _remove(places.environment(first))
         note.unlink(missing_ok=True)
         if not places.python(first).exists():
             tell(f"{group}: new environment {places.environment(first)}")
-            _run([sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell)
+            _mark(places.environment(first))
+            run_command(
+                [sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell
+            )
         if any(pack.shares_torch for pack in members):
             _share_torch(places.environment(first))
         for pack in members:
             _install_one(pack, files[pack.name], places, tell)
         _write(note, {"packs": wanted, "python": sys.version})
         tell(f"{group}: installed {', '.join(pack.name for pack in members)}")
+
+
+def _check_ours(environment: Path) -> None:
+    """Raise a LaunchError if something else than an environment that dlbs made is in its place."""
+    if not os.path.lexists(environment):
+        return
+    if environment.is_symlink() or not (environment / _MARKER).is_file():
+        raise LaunchError(
+            "was not made by dlbs, and is left alone",
+            where=str(environment),
+            hint="move it away, or change install_group",
+        )
+
+
+def _remove(environment: Path) -> None:
+    """Remove an environment; nothing that does not bear our mark is ever removed."""
+    _check_ours(environment)
+    if environment.is_dir():
+        try:
+            shutil.rmtree(environment)
+        except OSError as error:
+            raise LaunchError(f"cannot be removed: {error.strerror}", where=str(environment)) from None
+
+
+def _mark(environment: Path) -> None:
+    """Make the directory of an environment, and say in it that it is ours before anything else is written there."""
+    try:
+        environment.mkdir(parents=True, exist_ok=True)
+        (environment / _MARKER).write_text("dlbs made this directory, and may remove it.\n", encoding="utf-8")
+    except OSError as error:
+        raise LaunchError(f"cannot be made: {error.strerror}", where=str(environment)) from None
 
 
 def _share_torch(environment: Path) -> None:
@@ -135,7 +172,7 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
     if pack.shares_torch:
         script = pack.directory / "install.py"
         if script.is_file():
-            _run(
+            run_command(
                 [str(places.python(pack)), "install.py"],
                 f"{pack.name}: install.py",
                 directory=pack.directory,
@@ -143,13 +180,17 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
                 tell=tell,
             )
         elif file is not None:
-            _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
+            run_command(
+                [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
+            )
         _check_torch(pack, places)
         return
     if file is not None:
-        _run([*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell)
+        run_command(
+            [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
+        )
     if uses_voir(pack.directory):  # for packs that do not name it themselves
-        _run([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
+        run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
 
 
 def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
@@ -184,7 +225,7 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
         else:
             if not places.python(pack).exists():
                 raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
-            _run(
+            run_command(
                 [str(places.python(pack)), "prepare.py", *_constant_argv(pack)],
                 f"{pack.name}: prepare.py",
                 directory=pack.directory,
@@ -209,61 +250,6 @@ def _constant_argv(pack: Pack) -> list[str]:
     return words if not any("${" in word or "$(" in word for word in words) else []
 
 
-def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell: Tell) -> None:
-    """Write `requirements.<variant>.txt`: every package that `requirements.in` needs, with its exact version.
-
-    pip resolves them in an empty environment, as it would install them. Packs of one install group get the same versions.
-
-    Args:
-        packs: Packs to pin.
-        variant: `cpu`, `cuda` or `rocm`; other words are possible.
-        index: Further package indices, such as one with builds for a kind of GPU.
-        tell: Takes a line for the user.
-
-    Raises:
-        LaunchError: The requirements cannot be had together.
-    """
-    grouped: dict[str, list[Pack]] = {}
-    for pack in packs:
-        if (pack.directory / "requirements.in").is_file():
-            grouped.setdefault(pack.install_group, []).append(pack)
-        else:
-            tell(f"{pack.name}: no requirements.in, nothing to pin")
-    for group, members in grouped.items():
-        with tempfile.TemporaryDirectory() as temporary:
-            python, report = Path(temporary) / "venv" / "bin" / "python", Path(temporary) / "report.json"
-            _run(
-                [sys.executable, "-m", "venv", str(Path(temporary) / "venv")],
-                f"{group}: an empty environment",
-                tell=tell,
-            )
-            command = [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--dry-run",
-                "--report",
-                str(report),
-            ]
-            for url in index:
-                command += ["--extra-index-url", url]
-            for pack in members:
-                command += ["-r", str(pack.directory / "requirements.in")]
-            _run(command, f"{group}: requirements.in", tell=tell)
-            found = json.loads(report.read_text())["install"]
-        lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
-        options = "".join(f"--extra-index-url {url}\n" for url in index)
-        head = f"# Written by `dlbs pack pin --variant {variant}` from requirements.in; install group {group}.\n"
-        for pack in members:
-            target = pack.directory / f"requirements.{variant}.txt"
-            with write_atomically(target) as stream:
-                stream.write(head + options + "\n".join(lines) + "\n")
-            tell(f"{pack.name}: {len(lines)} packages → {target}")
-
-
 def _digest(pack: Pack, file: Path | None) -> str:
     content = file.read_bytes() if file is not None else b""
     for name in ("benchfile.py", "install.py"):
@@ -286,7 +272,7 @@ def _write(note: Path, content: dict[str, Any]) -> None:
         json.dump(content, stream, indent=1)
 
 
-def _run(
+def run_command(
     command: Sequence[str], what: str, *, directory: Path | None = None, pack: Pack | None = None, tell: Tell
 ) -> None:
     """Run a command whose output the user sees; a failure is an error with its last line."""

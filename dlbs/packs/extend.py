@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config.config import Config, Extension, values_of
 from dlbs.config.models import registered_in
+from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
 from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
@@ -45,6 +46,7 @@ def add_packs(config: Config) -> None:
     for name in names:
         pack = find_pack(name)
         parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
+        check_names(config, parameters, pack.where)
         cases = [] if "exp.gpus" in given or "exp.job" in given else _cases(pack)
         extensions.append(
             Extension({"exp.framework": "pack", "exp.pack": re.escape(name)}, parameters, cases, pack.where)
@@ -52,8 +54,8 @@ def add_packs(config: Config) -> None:
     config.extensions[:0] = extensions
 
 
-def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> str:
-    """The names of selected packs as a JSON list.
+def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> list[str]:
+    """The names of selected packs.
 
     Raises:
         ConfigError: A word fits no pack, or none is left.
@@ -61,7 +63,7 @@ def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> str:
     chosen = [pack.name for pack in definition.select(find_packs().values(), select, exclude)]
     if not chosen:
         raise ConfigError("no pack is left", where="--exclude", hint="dlbs pack list shows all")
-    return json.dumps(chosen)
+    return chosen
 
 
 def parameters_of(pack: Pack) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
 
 
 def _architecture(pack: Pack) -> dict[str, Any]:
-    """Models beside those of pytorch_benchmarks: everything that is measured there goes with them.
+    """The parameters of an architecture pack: a model beside those of pytorch_benchmarks, measured as they are.
 
     Raises:
         ConfigError: `argv` is a list: a builder's options have names.

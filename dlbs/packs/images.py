@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from dlbs.errors import LaunchError
+from dlbs.launch import images
 from dlbs.packs.definition import Pack
 
-__all__ = ["build_image", "publish_image", "pull_image"]
+__all__ = ["build_pack", "publish_pack", "pull_pack"]
 
 Tell = Callable[[str], None]
 
 
-def build_image(
+def build_pack(
     pack: Pack,
     *,
     image: str = "",
@@ -33,63 +33,51 @@ def build_image(
         tell: Takes a line for the user.
 
     Raises:
-        LaunchError: It is no container pack, or docker fails; its messages are shown.
+        LaunchError: It is no container pack, or the build fails.
     """
-    _check(pack)
-    words = [docker, "build", "--tag", image or pack.image]
-    for name, value in {**pack.build_args, **(build_args or {})}.items():
-        words += ["--build-arg", f"{name}={value}"]
-    words += ["--network", network] if network else []
-    _run([*words, str(pack.directory)], f"{pack.name}: docker build")
-    tell(f"{pack.name}: built {image or pack.image}")
+    name = _image(pack, image)
+    arguments = {**pack.build_args, **(build_args or {})}
+    images.build_image(pack.directory, name, arguments=arguments, network=network, docker=docker, tell=tell)
+    tell(f"{pack.name}: built {name}")
 
 
-def pull_image(pack: Pack, *, image: str = "", docker: str = "docker", tell: Tell) -> bool:
+def pull_pack(pack: Pack, *, image: str = "", docker: str = "docker", tell: Tell) -> bool:
     """Pull the image of a pack; return whether that worked. Where it does not, it can still be built.
 
     Raises:
-        LaunchError: It is no container pack, or docker cannot be started.
+        LaunchError: It is no container pack.
     """
-    _check(pack)
-    done = _start([docker, "pull", image or pack.image], capture=True)
-    if done.returncode == 0:
-        tell(f"{pack.name}: pulled {image or pack.image}")
-        return True
-    said = done.stderr.strip().splitlines()
-    tell(f"{pack.name}: cannot be pulled ({said[-1] if said else done.returncode}); building it")
-    return False
+    name = _image(pack, image)
+    try:
+        images.pull_image(name, docker=docker)
+    except LaunchError as error:
+        tell(f"{pack.name}: cannot be pulled ({error.what.splitlines()[-1].strip()}); building it")
+        return False
+    tell(f"{pack.name}: pulled {name}")
+    return True
 
 
-def publish_image(pack: Pack, repository: str, *, dry_run: bool, docker: str = "docker", tell: Tell) -> None:
+def publish_pack(pack: Pack, repository: str, *, dry_run: bool, docker: str = "docker", tell: Tell) -> None:
     """Push the image of a pack to a repository; with `dry_run`, only say what would be done.
 
     Raises:
-        LaunchError: It is no container pack, or docker fails.
+        LaunchError: It is no container pack, or the registry refuses it.
     """
-    _check(pack)
-    target = repository if repository else pack.image
-    commands = [[docker, "tag", pack.image, target], [docker, "push", target]]
-    for words in commands if target != pack.image else commands[1:]:
-        tell(" ".join(words))
+    name = _image(pack, "")
+    target = repository or name
+    if target != name:
+        tell(f"{docker} tag {name} {target}")
         if not dry_run:
-            _run(words, f"{pack.name}: {' '.join(words[:2])}")
+            images.tag_image(name, target, docker=docker)
+    tell(f"{docker} push {target}")
+    if not dry_run:
+        images.push_image(target, docker=docker, tell=tell)
 
 
-def _check(pack: Pack) -> None:
+def _image(pack: Pack, other: str) -> str:
+    """The name of a pack's image, or the other one that is given."""
     if pack.kind != "container":
         raise LaunchError(
             f"{pack.name} is a {pack.kind}, which has no image", where=pack.where, hint="containers have a Dockerfile"
         )
-
-
-def _run(words: Sequence[str], what: str) -> None:
-    code = _start(words, capture=False).returncode
-    if code != 0:
-        raise LaunchError(f"{what} failed with exit code {code}", hint="its messages are above")
-
-
-def _start(words: Sequence[str], *, capture: bool) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(words, capture_output=capture, text=True, check=False)
-    except OSError as error:
-        raise LaunchError(f"cannot be started: {error.strerror}", where=words[0], hint="install docker") from None
+    return other or pack.image

@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.config import Config, Extension, split_names
-from dlbs.errors import ConfigError, DlbsError, did_you_mean
-from dlbs.experiment import Experiment
+from dlbs.config.names import name_hint
+from dlbs.errors import ConfigError, DlbsError, suggestion
+from dlbs.experiment import HIDDEN, Experiment
 from dlbs.language.conditions import condition_test
 from dlbs.language.template import has_references, is_template
-from dlbs.plan.families import needed_parameters
+from dlbs.plan.frameworks import Carried
 from dlbs.plan.resolve import Processor
 
 __all__ = ["build", "varying_names"]
 
 _log = logging.getLogger("dlbs")
 
-_CONDITION = "__condition."
+# An experiment under way, and which parameters of other frameworks extensions have set in it.
+_Made = tuple[Experiment, frozenset[str]]
 
-Outcome = list[dict[str, Any]] | None  # what to add to an experiment, one dict for each case; None if no match
+# What to add to an experiment for each case, and the parameters of certain frameworks among it; None if there is no match.
+_Outcome = list[tuple[dict[str, Any], frozenset[str]]] | None
 
 
 def varying_names(config: Config) -> set[str]:
@@ -43,26 +46,35 @@ def build(config: Config) -> Iterator[Experiment]:
     Raises:
         ConfigError: A condition is malformed, not on a constant, or on a name that nothing defines.
     """
-    base = needed_parameters(config)
+    carried = Carried(config)
+    base = config.parameters()
+    if carried.is_constant:
+        left_out = carried.dropped(base)
+        base = {name: value for name, value in base.items() if name not in left_out}
     variables = _ordered_variables(config)
     known = config.known_names()
-    extensions = [_Matcher(extension, config, known) for extension in config.extensions]
-    excluded = [_Matcher(extension, config, known) for extension in config.exclude]
+    extensions = [_Matcher(extension, config, known, carried) for extension in config.extensions]
+    excluded = [_Matcher(extension, config, known, carried) for extension in config.exclude]
     warned: set[tuple[str, str]] = set()
     product = _product(base, variables, config)
-    if not extensions and not excluded and "exp.repeats" not in known:
+    if not extensions and not excluded and carried.is_constant and "exp.repeats" not in known:
         yield from product
         return
     for point in product:
-        experiments = [point]
+        made: list[_Made] = [(point, frozenset())]
         for matcher in extensions:
-            experiments = [made for one in experiments for made in _extend(one, matcher, config, warned)]
-        for one in experiments:
-            if not any(matcher.outcome(one) is not None for matcher in excluded):
-                if one.get("exp.repeats", 1) == 1:
-                    yield one
-                else:
-                    yield from _repeat(one)
+            made = [extended for one in made for extended in _extend(one, matcher, config, warned)]
+        for one in made:
+            if any(matcher.outcome(one) is not None for matcher in excluded):
+                continue
+            experiment = one[0]
+            if not carried.is_constant:
+                left_out = carried.dropped(*one)
+                experiment = {name: value for name, value in experiment.items() if name not in left_out}
+            if experiment.get("exp.repeats", 1) == 1:
+                yield experiment
+            else:
+                yield from _repeat(experiment)
 
 
 def _product(base: Experiment, variables: list[str], config: Config) -> Iterator[Experiment]:
@@ -94,31 +106,38 @@ def _ordered_variables(config: Config) -> list[str]:
     assert setting is not None
     if not isinstance(order, list):
         raise ConfigError("sys.plan_builder.var_order must be a list of variables", where=setting.where)
-    for key in order:
-        if key not in written:
+    found = []
+    for given in order:
+        # What -P sets does not vary any more.
+        key = ",".join(name for name in split_names(str(given)) if name not in config.from_command_line)
+        if key and key not in written:
             raise ConfigError(
-                f"sys.plan_builder.var_order names {key!r}, which is not a variable",
+                f"sys.plan_builder.var_order names {given!r}, which is not a variable",
                 where=setting.where,
-                hint=did_you_mean(str(key), written) or f"variables are {', '.join(written) or 'none'}",
+                hint=suggestion(str(given), written, "variables are"),
             )
-    return [*order, *(key for key in written if key not in order)]
+        if key in found:
+            raise ConfigError(
+                f"sys.plan_builder.var_order names {given!r} twice", where=setting.where, hint="name it once"
+            )
+        found += [key] if key else []
+    return [*found, *(key for key in written if key not in found)]
 
 
-def _extend(
-    experiment: Experiment, matcher: _Matcher, config: Config, warned: set[tuple[str, str]]
-) -> Iterator[Experiment]:
-    outcome = matcher.outcome(experiment)
+def _extend(one: _Made, matcher: _Matcher, config: Config, warned: set[tuple[str, str]]) -> Iterator[_Made]:
+    outcome = matcher.outcome(one)
     if outcome is None:
-        yield experiment
+        yield one
         return
-    for added in outcome:
+    experiment, given = one
+    for added, bound in outcome:
         for name in added:
             if name in config.from_command_line and added[name] != experiment.get(name):
                 warning = (name, matcher.extension.where)
                 if warning not in warned:
                     warned.add(warning)
                     _log.warning("-P%s is overwritten by the extension at %s", *warning)
-        yield {**experiment, **added}
+        yield {**experiment, **added}, given | bound if bound else given
 
 
 def _repeat(experiment: Experiment) -> Iterator[Experiment]:
@@ -149,28 +168,33 @@ class _Group:
 class _Matcher:
     """One extension, with its outcomes remembered by the values that its condition looks at."""
 
-    def __init__(self, extension: Extension, config: Config, known: set[str]) -> None:
+    def __init__(self, extension: Extension, config: Config, known: set[str], carried: Carried) -> None:
         self.extension = extension
+        self.carried = carried
         self.processor = Processor(config.declarations)
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        self.prefix = f"{_CONDITION}{extension.where}."
-        self.outcomes: dict[str, Outcome] = {}
+        self.prefix = f"{HIDDEN}{extension.where}."
+        self.outcomes: dict[str, _Outcome] = {}
+        self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
             if name not in known:
                 raise ConfigError(
                     f"condition on {name!r}, which nothing defines",
                     where=extension.where,
-                    hint=did_you_mean(name, known),
+                    hint=name_hint(name, known),
                 )
 
-    def outcome(self, experiment: Experiment) -> Outcome:
-        """What the extension adds to an experiment, one dictionary for each case; None if it does not match."""
+    def outcome(self, one: _Made) -> _Outcome:
+        """What the extension adds to an experiment; None if it does not match."""
+        experiment, given = one
         values = []
         for name in self.names:
             if name not in experiment:
                 return None
             values.append(experiment[name])
+        if self.on_bound and not self.carried.dropped(experiment, given).isdisjoint(self.names):
+            return None
         key = repr(values)
         if key not in self.outcomes:
             if len(self.outcomes) > 4096:
@@ -178,15 +202,16 @@ class _Matcher:
             self.outcomes[key] = self._match(values)
         return self.outcomes[key]
 
-    def _match(self, values: list[Any]) -> Outcome:
+    def _match(self, values: list[Any]) -> _Outcome:
         groups: list[_Group] = []
         for name, value, test in zip(self.names, values, self.tests, strict=True):
             matched = test(self._constant(name, value))
             if matched is None:
                 return None
-            groups += [_Group(f"{_CONDITION}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
+            groups += [_Group(f"{HIDDEN}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
         cases = self.extension.cases or [{}]
-        return [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
+        added = [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
+        return [(one, frozenset(one.keys() & self.carried.bound.keys())) for one in added]
 
     def _constant(self, name: str, value: Any) -> Any:
         """The final value of a parameter that depends on no other parameter."""
@@ -207,14 +232,12 @@ class _Matcher:
         They are hidden parameters, not pasted text: a quote in a model's name cannot change an expression.
         """
         written = json.dumps(parameters)
-        if _CONDITION not in written:
+        if HIDDEN not in written:
             return parameters
-        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(_CONDITION) :])
+        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(HIDDEN) :])
         added = json.loads(
-            written.replace("${" + _CONDITION, "${" + _CONDITION + own + ".").replace(
-                "$<" + _CONDITION, "$<" + _CONDITION + own + "."
-            )
+            written.replace("${" + HIDDEN, "${" + HIDDEN + own + ".").replace("$<" + HIDDEN, "$<" + HIDDEN + own + ".")
         )
         for group in groups:
-            added[f"{_CONDITION}{own}.{group.name[len(_CONDITION) :]}"] = group.value
+            added[f"{HIDDEN}{own}.{group.name[len(HIDDEN) :]}"] = group.value
         return dict(added)

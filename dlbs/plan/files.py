@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from dlbs.errors import ConfigError
-from dlbs.experiment import Experiment
+from dlbs.experiment import Experiment, check_plan_names
 from dlbs.files import write_atomically
 
 __all__ = ["read_plan", "write_plan"]
@@ -43,15 +43,16 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
     """Yield the experiments of a plan file; a `.jsonl` file is read as it is consumed.
 
     Raises:
-        ConfigError: The file is missing, not JSON, or holds something else than experiments.
+        ConfigError: The file is missing, not JSON, holds something else than experiments, or a name is malformed.
     """
     name = str(path)
+    checked: set[tuple[str, ...]] = set()
     try:
         with _open(path) as stream:
             if _is_lines(path):
                 for number, line in enumerate(stream, start=1):
                     if line.strip():
-                        yield _experiment(_parse(line, f"{name}:{number}"), f"{name}:{number}")
+                        yield _experiment(_parse(line, f"{name}:{number}"), f"{name}:{number}", checked)
                 return
             source = stream.read()
     except FileNotFoundError:
@@ -62,7 +63,7 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
     if not isinstance(data, list):
         raise ConfigError("a plan is a JSON list of experiments", where=name, hint="a configuration goes with --config")
     for number, item in enumerate(data, start=1):
-        yield _experiment(item, f"{name}: experiment {number}")
+        yield _experiment(item, f"{name}: experiment {number}", checked)
 
 
 def _is_lines(path: str | os.PathLike[str]) -> bool:
@@ -87,7 +88,12 @@ def _parse(source: str, where: str) -> object:
         raise ConfigError("not JSON: nested too deeply", where=where) from None
 
 
-def _experiment(item: object, where: str) -> Experiment:
+def _experiment(item: object, where: str, checked: set[tuple[str, ...]]) -> Experiment:
+    """One experiment; `checked` remembers the few sets of names that a plan has."""
     if not isinstance(item, dict):
         raise ConfigError("an experiment is a JSON object of parameters", where=where)
+    names = tuple(item)
+    if names not in checked:
+        check_plan_names(names, where)
+        checked.add(names)
     return item

@@ -9,8 +9,9 @@ from typing import Any
 
 from dlbs import __version__
 from dlbs.config.config import Config
+from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
-from dlbs.experiment import Experiment
+from dlbs.experiment import HIDDEN, Experiment
 from dlbs.files import dlbs_root
 from dlbs.plan.build import build, varying_names
 from dlbs.plan.files import read_plan
@@ -48,7 +49,18 @@ def resolved_plan(
     given.update(overrides)
 
     def experiments() -> Iterator[Experiment]:
-        raw = build(config) if plan is None else read_plan(plan)
+        raw = build(config) if plan is None else _known(config, plan)
         return processor_for(config).resolve_all({**one, **given} for one in ordered(raw, order, seed))
 
     return experiments
+
+
+def _known(config: Config, plan: str) -> Iterator[Experiment]:
+    """The experiments of a written plan, whose names must be as known as those of a configuration."""
+    checked: set[tuple[str, ...]] = set()
+    for number, experiment in enumerate(read_plan(plan), start=1):
+        names = tuple(experiment)
+        if names not in checked:
+            check_names(config, [name for name in names if not name.startswith(HIDDEN)], f"{plan}: experiment {number}")
+            checked.add(names)
+        yield experiment

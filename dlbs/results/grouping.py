@@ -1,8 +1,9 @@
-"""Which parameters tell experiments apart: what makes rows and columns of tables, and what two experiments have in common."""
+"""Grouping of experiments: which parameters distinguish them, which experiments belong together, and in which order groups are shown."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.results.read.onelog import Record
 from dlbs.text import text
 
-__all__ = ["FIRST", "describe", "frozen", "groups", "input_names", "telling_names"]
+__all__ = ["FIRST", "describe", "distinguishing_names", "groups", "hashable", "identity_names", "ordered_keys"]
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 
@@ -24,8 +25,8 @@ _PER_RUN = frozenset(
 )
 
 
-def frozen(value: Any) -> Any:
-    """Something hashable that is equal for equal values, and tells true from 1."""
+def hashable(value: Any) -> Any:
+    """A hashable value that is equal for equal values; true is not 1."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (bool, list, dict)):
@@ -37,12 +38,23 @@ def groups(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, .
     """Records that agree in all these names, in the order in which they first occur."""
     found: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        found.setdefault(tuple(frozen(record.get(name)) for name in names), []).append(record)
+        found.setdefault(tuple(hashable(record.get(name)) for name in names), []).append(record)
     return found
 
 
-def input_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """Names that say what an experiment is, those first that readers look for first.
+def ordered_keys(found: Mapping[tuple[Any, ...], list[Record]], names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Keys of groups in the order in which they occur; where all values of a name are numbers, in the order of the numbers."""
+    positions: list[dict[Any, Any]] = []
+    for index, _ in enumerate(names):
+        values = list(dict.fromkeys(key[index] for key in found))
+        if all(isinstance(value, (int, float)) or value is None for value in values):
+            values.sort(key=lambda value: -math.inf if value is None else value)
+        positions.append({value: place for place, value in enumerate(values)})
+    return sorted(found, key=lambda key: [place[part] for place, part in zip(positions, key, strict=True)])
+
+
+def identity_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+    """Parameters that identify an experiment, those first that readers look for first.
 
     After them come names with few values before those with many: a text that is put together from others, such as a command line, has at least as
     many values as each of them.
@@ -50,7 +62,7 @@ def input_names(records: Sequence[Record], declarations: Mapping[str, Parameter]
     values: dict[str, set[Any]] = {}
     for record in records:
         for name, value in record.items():
-            values.setdefault(name, set()).add(frozen(value))
+            values.setdefault(name, set()).add(hashable(value))
 
     def counts(name: str) -> bool:
         own = name not in declarations or declarations[name].identity
@@ -61,19 +73,19 @@ def input_names(records: Sequence[Record], declarations: Mapping[str, Parameter]
     return [*FIRST, *_FACTS, *others]
 
 
-def telling_names(
+def distinguishing_names(
     records: Sequence[Record],
     declarations: Mapping[str, Parameter],
     *,
     given: Sequence[str] = (),
     without: Iterable[str] = (),
 ) -> list[str]:
-    """Parameters that tell apart experiments that agree in the given ones, as few as needed.
+    """Parameters that distinguish experiments which agree in the given ones, as few as needed.
 
     Args:
         records: All experiments.
-        declarations: Tell which parameters say what an experiment is.
-        given: Names that tell experiments apart already.
+        declarations: Say which parameters identify an experiment.
+        given: Names that distinguish experiments already.
         without: Names that are to be left out, because they are to be aggregated over.
     """
     left_out = {*given, *without}
@@ -81,25 +93,25 @@ def telling_names(
     for name in given:
         ids = _refine(ids, records, name)
     chosen = []
-    for name in input_names(records, declarations):
+    for name in identity_names(records, declarations):
         if name in left_out:
             continue
-        # An experiment that failed early never learnt the facts.
+        # An experiment that failed early never found out the facts.
         values: dict[int, Any] = {}
         splits = False
         for group, record in zip(ids, records, strict=True):
             if name in _FACTS and not record.get(name):
                 continue
-            value = frozen(record.get(name))
+            value = hashable(record.get(name))
             if values.setdefault(group, value) != value:
                 splits = True
                 break
         if splits:
             chosen.append(name)
             ids = _refine(ids, records, name)
-    # The phase and the type are what readers look for first, even where others tell them apart already.
+    # Readers look for the phase and the type first, even where other parameters distinguish the experiments already.
     always = [
-        name for name in FIRST if name not in left_out and len({frozen(record.get(name)) for record in records}) > 1
+        name for name in FIRST if name not in left_out and len({hashable(record.get(name)) for record in records}) > 1
     ]
     return [*always, *(name for name in chosen if name not in always)]
 
@@ -107,7 +119,7 @@ def telling_names(
 def _refine(ids: list[int], records: Sequence[Record], name: str) -> list[int]:
     numbers: dict[tuple[int, Any], int] = {}
     return [
-        numbers.setdefault((group, frozen(record.get(name))), len(numbers))
+        numbers.setdefault((group, hashable(record.get(name))), len(numbers))
         for group, record in zip(ids, records, strict=True)
     ]
 
@@ -117,12 +129,14 @@ def describe(record: Record, names: Iterable[str], *, short: bool = True) -> str
 
     Args:
         record: An experiment.
-        names: What to tell.
+        names: The parameters.
         short: Leave out the names of parameters whose values speak for themselves.
     """
     words = []
     for name in names:
         value = text(record.get(name)) or "none"
+        if name in _SPOKEN and record.get(name) in (None, ""):
+            continue  # a program without a model or a batch says nothing of them
         if short and name in _SPOKEN:
             words.append(_SPOKEN[name] + value)
         else:

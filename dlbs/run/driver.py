@@ -1,73 +1,32 @@
-"""Run a plan: which experiments still have to run, in what order, and what came of them."""
+"""Run a plan on any executor: which experiments still have to run, in what order, and what came of them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlbs.errors import DlbsError
-from dlbs.executors.base import Outcome
+from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.job import write_log
-from dlbs.executors.local import LocalExecutor
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import STATUSES, last_values
 from dlbs.run.policies import BatchLimits, Policies
 from dlbs.run.progress import Progress
+from dlbs.run.summary import Summary
 
-__all__ = ["Summary", "is_finished", "run_plan"]
+__all__ = ["is_finished", "run_plan"]
 
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
-
-
-@dataclass(slots=True)
-class Summary:
-    """What became of a plan.
-
-    Attributes:
-        outcomes: Status → number of experiments that ended so in this run.
-        kept: Experiments that were finished before.
-        kept_skipped: Those of them that were skipped.
-        inactive: Experiments with exp.status=inactive.
-        simulated: Experiments with exp.status=simulate, whose launchers were shown.
-        left: Experiments that were not reached, because the run was stopped.
-        stop_signal: Signal that stopped the run; 0 if none.
-        stopped: Why the run stopped early, if a policy did that.
-        directories: Directories that logs were written to.
-    """
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    kept: int = 0
-    kept_skipped: int = 0
-    inactive: int = 0
-    simulated: int = 0
-    left: int = 0
-    stop_signal: int = 0
-    stopped: str = ""
-    directories: set[Path] = field(default_factory=set)
-
-    @property
-    def failed(self) -> int:
-        """Experiments that ended in any other way than well."""
-        return sum(count for status, count in self.outcomes.items() if status not in {"ok", "skipped"})
-
-    @property
-    def all_skipped(self) -> bool:
-        """Whether nothing was measured, because everything was skipped."""
-        return 0 < self.outcomes["skipped"] + self.kept_skipped == self.outcomes.total() + self.kept + self.left
-
-    def keep(self, ending: dict[str, object]) -> None:
-        """Count an experiment that was finished before, by what its log ends with."""
-        self.kept += 1
-        self.kept_skipped += ending.get("exp.status") == "skipped"
 
 
 def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
@@ -83,11 +42,13 @@ def run_plan(
     experiments: Iterable[Experiment],
     total: int,
     progress: Progress,
+    executor: Executor,
     *,
     show: Callable[[Launcher], None],
     directory: Path | None = None,
-    jobs: int = 1,
+    owned: Set[Path] = frozenset(),
     policies: Policies | None = None,
+    detach: bool = False,
 ) -> Summary:
     """Run what is not finished yet and leave the log files.
 
@@ -95,24 +56,21 @@ def run_plan(
         experiments: The resolved plan.
         total: How many experiments it has.
         progress: Is told what happens.
+        executor: Runs experiments.
         show: Is given the launchers of experiments that are only simulated.
         directory: Where experiments run and relative log files begin; the current directory by default.
-        jobs: How many experiments may run at the same time.
+        owned: Logs of experiments that the executor is running since an earlier run.
         policies: About failures and time.
+        detach: Return when everything is started.
+
+    Raises:
+        LaunchError: The executor cannot run anything.
     """
     directory = Path.cwd() if directory is None else directory
     with Signals() as signals, progress:
-        executor = LocalExecutor(
-            signals,
-            lambda experiment: make_launcher(experiment, directory),
-            jobs=jobs,
-            tick=progress.tick,
-            tick_seconds=progress.tick_seconds,
-        )
         progress.begin(total)
-        run = _Run(iter(experiments), total, executor, progress, show, directory, policies or Policies())
-        run.to_the_end()
-        run.summary.stop_signal = signals.stop_signal
+        run = _Run(iter(experiments), executor, signals, progress, show, directory, owned, policies or Policies())
+        run.to_the_end(total, detach)
     return run.summary
 
 
@@ -121,15 +79,24 @@ class _Waiting:
     """An experiment that is to run.
 
     Attributes:
-        attempt: Which one it will be, from 1.
         not_before: A moment of `time.monotonic()`.
         overtaken: How many have been started before it while it waited for room.
     """
 
     experiment: Experiment
-    attempt: int = 1
     not_before: float = 0.0
     overtaken: int = 0
+
+
+@dataclass(slots=True)
+class _Stop:
+    """Why nothing more is started.
+
+    Attributes:
+        message: Why what runs is ended too; empty if it may go on to its end.
+    """
+
+    message: str = ""
 
 
 class _Run:
@@ -138,61 +105,85 @@ class _Run:
     def __init__(
         self,
         experiments: Iterator[Experiment],
-        total: int,
-        executor: LocalExecutor,
+        executor: Executor,
+        signals: Signals,
         progress: Progress,
         show: Callable[[Launcher], None],
         directory: Path,
+        owned: Set[Path],
         policies: Policies,
     ) -> None:
-        self.experiments, self.total, self.executor, self.progress = experiments, total, executor, progress
+        self.experiments, self.executor, self.signals, self.progress = experiments, executor, signals, progress
         self.show, self.directory, self.policies = show, directory, policies
+        self._owned = set(owned)
         self.summary = Summary()
         self._reached = 0
-        self._exhausted = False
+        self._exhausted = self._prepared = self._withdrawn = False
         self._waiting: deque[_Waiting] = deque()
         self._limits = BatchLimits()
-        self._attempts: dict[str, int] = {}  # of running experiments, by log file
 
-    def to_the_end(self) -> None:
-        """Run until nothing is left or something stops it."""
+    def to_the_end(self, total: int, detach: bool) -> None:
+        """Run until nothing is left, all is started and may be left alone, or something stops it."""
         while True:
-            if not self._stopping():
+            stop = self._reason_to_stop()
+            if stop is None:
                 self._start_what_fits()
-            if not self.executor.running and (self._stopping() or not self._waiting):
+            else:
+                self._stop(stop)
+            self.executor.flush()
+            stop = self._reason_to_stop()
+            if not self.executor.running and (stop is not None or not self._waiting):
                 break
-            for experiment, outcome in self.executor.wait(self._next_moment()):
+            if detach and stop is None and not self._waiting and not self._draw():
+                break
+            self._wait()
+            for experiment, outcome in self.executor.look():
                 self._ended(experiment, outcome)
-        not_reached = max(0, self.total - self._reached) if self._stopping() else 0
-        self.summary.left = not_reached + len(self._waiting)
+        not_reached = max(0, total - self._reached) if stop is not None else 0
+        self.summary.left = not_reached + len(self._waiting) + self.executor.running
+        self.summary.stop_signal = self.signals.stop_signal
 
-    def _stopping(self) -> bool:
-        """Whether no more experiments are started."""
-        signals, deadline = self.executor.signals, self.policies.deadline
-        if deadline is not None and time.monotonic() >= deadline and not self.summary.stopped:
-            self.summary.stopped = "the deadline has come"
-            self.executor.end_all("stopped by the deadline")
-        return bool(signals.stop_signal or signals.stop_after_current or self.summary.stopped)
+    def _reason_to_stop(self) -> _Stop | None:
+        """Why no more experiments are started; None if they are."""
+        if self.signals.stop_signal:
+            return _Stop(f"stopped by {signal.Signals(self.signals.stop_signal).name}")
+        if self.policies.deadline is not None and time.monotonic() >= self.policies.deadline:
+            self.summary.stopped = self.summary.stopped or "the deadline has come"
+            return _Stop("stopped by the deadline")
+        return _Stop() if self.signals.stop_after_current or self.summary.stopped else None
 
-    def _next_moment(self) -> float | None:
-        """When something is to be done though no experiment ended."""
+    def _stop(self, stop: _Stop) -> None:
+        if not self._withdrawn:
+            self._withdrawn = True
+            self.executor.withdraw(lambda experiment: True)
+        if stop.message:
+            self.executor.end_all(stop.message)
+
+    def _wait(self) -> None:
+        """Block until something is to be done."""
         moments = [waiting.not_before for waiting in self._waiting if waiting.not_before > time.monotonic()]
-        if self.policies.deadline is not None and not self.summary.stopped:
+        if self.policies.deadline is not None and self._reason_to_stop() is None:
             moments.append(self.policies.deadline)
-        return min(moments, default=None)
+        due = self.executor.next_look()
+        if due is not None:
+            moments.append(due)
+        if self.progress.tick_seconds is not None:
+            self.progress.tick()
+            moments.append(time.monotonic() + self.progress.tick_seconds)
+        self.signals.wait_until(min(moments, default=None))
 
     def _start_what_fits(self) -> None:
         """Start experiments in the plan's order; one that has to wait for room may be overtaken, but not for ever."""
         now = time.monotonic()
         position = 0
-        while len(self.executor.running) < self.executor.jobs and not self._stopping():
+        while self.executor.has_room and self._reason_to_stop() is None:
             if position == len(self._waiting) and not self._draw():
                 return
             waiting = self._waiting[position]
             if waiting.not_before > now:  # it pauses before its next attempt, and keeps nobody waiting
                 position += 1
                 continue
-            if not self._start(waiting):
+            if not self._start(waiting.experiment):
                 if waiting.overtaken >= _MOST_OVERTAKEN or position + 1 >= _LOOK_AHEAD:
                     return
                 position += 1
@@ -222,6 +213,8 @@ class _Run:
         return False
 
     def _is_finished(self, experiment: Experiment) -> bool:
+        if self._is_owned(experiment):
+            return False
         try:
             ending = last_values(log_path(experiment, self.directory))
         except DlbsError as error:
@@ -234,23 +227,28 @@ class _Run:
         self.progress.skipped("finished")
         return True
 
-    def _start(self, waiting: _Waiting) -> bool:
+    def _is_owned(self, experiment: Experiment) -> bool:
+        """Whether the executor is running it since an earlier run."""
+        return bool(self._owned) and log_path(experiment, self.directory).absolute() in self._owned
+
+    def _start(self, experiment: Experiment) -> bool:
         """Start an experiment, or settle it without; False if there is no room now."""
-        experiment = waiting.experiment
         reason = self._limits.reason_to_skip(experiment)
-        if reason:
+        if reason and not self._is_owned(experiment):
             self._skip(experiment, reason)
             return True
-        if waiting.attempt > 1:
-            experiment = {**experiment, "exp.attempt": waiting.attempt}
+        if not self._prepared:
+            self.executor.prepare()
+            self._prepared = True
         try:
             started = self.executor.start(experiment)
         except DlbsError as error:  # what is wrong with one experiment must not stop the others
             self._note(experiment, Outcome("failure", str(error)))
             return True
         if started:
-            self._attempts[str(experiment["exp.log_file"])] = waiting.attempt
-            self.progress.started(experiment, log_path(experiment, self.directory))
+            log = log_path(experiment, self.directory)
+            self._owned.discard(log.absolute())
+            self.progress.started(experiment, log)
         return started
 
     def _skip(self, experiment: Experiment, reason: str) -> None:
@@ -263,15 +261,21 @@ class _Run:
         self._note(experiment, Outcome("skipped", reason))
 
     def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        self._limits.learn(experiment, outcome)
-        attempt = self._attempts.pop(str(experiment["exp.log_file"]), 1)
-        if outcome.status in {"failure", "timeout"} and attempt <= self.policies.retries and not self._stopping():
+        if outcome.status == WITHDRAWN:
+            self.progress.withdrawn(experiment)
+            self._waiting.append(_Waiting(experiment))
+            return
+        if self._limits.learn(experiment, outcome):
+            self.executor.withdraw(lambda other: bool(self._limits.reason_to_skip(other)))
+        attempt = int(experiment.get("exp.attempt") or 1)
+        retried = outcome.status in {"failure", "timeout"} and attempt <= self.policies.retries
+        if retried and self._reason_to_stop() is None:
             log = log_path(experiment, self.directory)
             with contextlib.suppress(OSError):  # it left no log; the outcome says why
                 os.replace(log, f"{log}.attempt{attempt}")
             self.progress.again(experiment, outcome, attempt)
             later = time.monotonic() + self.policies.pause(attempt)
-            self._waiting.append(_Waiting(experiment, attempt + 1, later))
+            self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
             return
         self._note(experiment, outcome)
 

@@ -8,17 +8,21 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dlbs.errors import LaunchError
+from dlbs.executors.base import Executor
 from dlbs.executors.job import LOG_VARIABLE
-from dlbs.executors.slurm import live_logs
+from dlbs.executors.registry import executor_name, is_registered, load_executor
 from dlbs.launch.container import container_name, remove_container
 from dlbs.logs import first_values
 
-__all__ = ["LOCK_NAME", "claimed", "end_orphans", "owner"]
+if TYPE_CHECKING:
+    import psutil
+
+__all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner"]
 
 LOCK_NAME = ".dlbs.lock"
 
@@ -26,36 +30,47 @@ _ATTEMPTS = 5
 
 
 @contextmanager
-def claimed(directories: Iterable[Path], *, wait: bool = False, slurm: bool = False) -> Iterator[None]:
-    """Hold log directories while a plan runs, and begin by ending what an earlier run left running there.
+def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Set[Path]]:
+    """Hold log directories while a plan runs; gives the logs in them that the executor is writing since an earlier run.
 
-    The lock is the kernel's, on a file: it is gone with the process, however that ends.
+    It begins by ending what an earlier run left running there, but for those. The lock is the kernel's, on a file: it is gone with
+    the process, however that ends. The file names the executor until nothing of it is left, so that another one finds out.
 
     Args:
         directories: They are made if they do not exist.
+        executor: Runs the plan.
         wait: Wait for another run to end instead of refusing.
-        slurm: Leave jobs of an earlier run that are in Slurm's queue alone: they are going to be watched.
 
     Raises:
-        LaunchError: Another run holds one of them, or it cannot be written to.
+        LaunchError: Another run holds one of them, another executor is still running experiments of an earlier one, or a directory
+            cannot be written to.
     """
     with ExitStack() as stack:
-        for directory in sorted(directories):
-            stack.enter_context(_locked(directory, wait))
-        for directory in directories:
-            spared = live_logs(directory)
-            if spared and not slurm:
-                raise LaunchError(
-                    f"{len(spared)} Slurm jobs of an earlier run are going to write here",
-                    where=str(directory),
-                    hint="go on with --executor slurm, or scancel them",
-                )
-            end_orphans(directory, spared)
-        yield
+        held = [(directory, stack.enter_context(_held(directory, wait))) for directory in sorted(directories)]
+        owned: set[Path] = set()
+        for directory, stream in held:
+            _refuse_others(directory, _content(stream), executor)
+            here = executor.owned_logs(directory)
+            end_orphans(directory, here)
+            owned |= here
+        for _, stream in held:
+            _write(
+                stream,
+                {
+                    "pid": os.getpid(),
+                    "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    "executor": executor_name(executor),
+                },
+            )
+        yield owned
+        for directory, stream in held:
+            with suppress(LaunchError):  # if it cannot be told, the name stays
+                if not executor.owned_logs(directory):
+                    _write(stream, {})
 
 
 @contextmanager
-def _locked(directory: Path, wait: bool) -> Iterator[None]:
+def _held(directory: Path, wait: bool) -> Iterator[IO[str]]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         stream = open(directory / LOCK_NAME, "a+", encoding="utf-8")
@@ -66,39 +81,87 @@ def _locked(directory: Path, wait: bool) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise LaunchError(
-                f"another dlbs run is writing here (process {_pid(stream) or 'unknown'})",
+                f"another dlbs run is writing here (process {_pid(_content(stream)) or 'unknown'})",
                 where=str(directory),
                 hint="wait for it with --wait, or choose another exp.log_dir",
             ) from None
-        stream.truncate(0)
-        json.dump({"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, stream)
-        stream.flush()
-        yield
+        yield stream
 
 
-def _pid(stream: IO[str]) -> int | None:
+def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor) -> None:
+    """Raise if another executor is still running experiments of an earlier run here."""
+    name = content.get("executor")
+    if name == executor_name(executor):
+        return
+    count = len(_logs_of(name, directory))
+    if count:
+        raise LaunchError(
+            f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} will write here",
+            where=str(directory),
+            hint=f"go on with --executor {name}, or cancel them",
+        )
+
+
+def owned_logs(directory: Path) -> Set[Path]:
+    """Logs in a directory that the executor of an earlier run is writing, or is going to write.
+
+    Raises:
+        LaunchError: That executor does not answer, or is not registered here.
+    """
+    try:
+        with open(directory / LOCK_NAME, encoding="utf-8") as stream:
+            content = _content(stream)
+    except OSError:
+        return frozenset()
+    return _logs_of(content.get("executor"), directory)
+
+
+def _logs_of(name: Any, directory: Path) -> Set[Path]:
+    if not isinstance(name, str):
+        return frozenset()
+    if not is_registered(name):  # it is not imported: a file in a log directory must not be able to name code
+        raise LaunchError(
+            f"an earlier run with --executor {name} may be writing here, and there is no such executor",
+            where=str(directory),
+            hint=f"go on with --executor {name}; remove {LOCK_NAME} if nothing of it runs any more",
+        )
+    return load_executor(name)(Path.cwd()).owned_logs(directory)
+
+
+def _content(stream: IO[str]) -> dict[str, Any]:
     stream.seek(0)
     try:
-        pid = json.load(stream)["pid"]
-    except (ValueError, KeyError, TypeError):
-        return None
+        content = json.load(stream)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write(stream: IO[str], content: dict[str, Any]) -> None:
+    stream.truncate(0)
+    json.dump(content, stream)
+    stream.flush()
+
+
+def _pid(content: dict[str, Any]) -> int | None:
+    pid = content.get("pid")
     return pid if isinstance(pid, int) else None
 
 
 def owner(directory: Path) -> int | None:
-    """Process id of the run that holds a log directory; None if there is none."""
+    """Process ID of the run that holds a log directory; 0 if it is unknown, None if there is none."""
     try:
         with open(directory / LOCK_NAME, encoding="utf-8") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return _pid(stream) or 0
+                return _pid(_content(stream)) or 0
     except OSError:
         return None
     return None
 
 
-def end_orphans(directory: Path, spared: Set[str] = frozenset()) -> int:
+def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
     """End the processes and containers of experiments whose logs are unfinished, and return how many processes there were.
 
     Processes are known by the log file in their environment, which everything that an experiment starts inherits; containers by
@@ -106,34 +169,25 @@ def end_orphans(directory: Path, spared: Set[str] = frozenset()) -> int:
 
     Args:
         directory: Of the logs.
-        spared: Logs whose experiments are alive and well.
+        spared: Absolute paths of the logs of experiments that are alive and well.
     """
-    logs = {str(part)[: -len(".part")]: part for part in directory.absolute().glob("*.part")}
-    logs = {log: part for log, part in logs.items() if log not in spared}
+    parts = {part.with_suffix(""): part for part in directory.absolute().glob("*.part")}
+    logs = {log: part for log, part in parts.items() if log not in spared}
     if not logs:
         return 0
     ended = 0
+    names = set(map(str, logs))
     for _ in range(_ATTEMPTS):  # a process may start another one while the list is read
-        left = list(_processes_of(set(logs)))
-        for process in left:
-            try:
-                process.kill()
-                ended += 1
-            except Exception:  # it has ended by itself
-                continue
+        left = list(_processes_of(names))
         if not left:
             break
-        for process in left:
-            try:
-                process.wait(5)
-            except Exception:
-                continue
+        ended += _end(left)
     for log, part in logs.items():
-        _remove_container_of(Path(log), part)
+        _remove_container_of(log, part)
     return ended
 
 
-def _processes_of(logs: set[str]) -> Iterator[Any]:
+def _processes_of(logs: set[str]) -> Iterator[psutil.Process]:
     import psutil
 
     for process in psutil.process_iter():
@@ -142,6 +196,21 @@ def _processes_of(logs: set[str]) -> Iterator[Any]:
                 yield process
         except (psutil.Error, OSError):
             continue  # it has ended, or is another user's
+
+
+def _end(processes: list[psutil.Process]) -> int:
+    """Kill processes and wait until they are gone; how many there were to kill."""
+    import psutil
+
+    killed = 0
+    for process in processes:
+        try:
+            process.kill()
+            killed += 1
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended by itself, or has become another user's
+            continue
+    psutil.wait_procs(processes, timeout=5)
+    return killed
 
 
 def _remove_container_of(log: Path, part: Path) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 from dlbs.errors import ConfigError
 from dlbs.executors.base import Outcome
+from dlbs.exit_codes import OUT_OF_MEMORY
 from dlbs.experiment import Experiment
 from dlbs.text import text
 
 __all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline"]
-
-OUT_OF_MEMORY = 3  # exit code of benchmarks that say that memory was not enough
 
 _LONGEST_PAUSE = 60.0
 
@@ -80,10 +79,12 @@ class BatchLimits:
 
     _limits: dict[tuple[str, ...], int] = field(default_factory=dict)
 
-    def learn(self, experiment: Experiment, outcome: Outcome) -> None:
-        """Take notice of how an experiment ended."""
-        if outcome.status == "failure" and out_of_memory(outcome.exit_code, outcome.message):
+    def learn(self, experiment: Experiment, outcome: Outcome) -> bool:
+        """Take notice of how an experiment ended; whether that set a limit."""
+        found = outcome.status == "failure" and out_of_memory(outcome.exit_code, outcome.message)
+        if found:
             self._note(experiment)
+        return found
 
     def learn_from_log(self, experiment: Experiment, ending: Mapping[str, Any]) -> None:
         """Take notice of how it ended in an earlier run."""

@@ -110,6 +110,11 @@ class Progress:
         self._say(f"[{self.done}/{self.total}] {describe(experiment)}: attempt {attempt}: {words}; trying again")
         self._draw()
 
+    def withdrawn(self, experiment: Experiment) -> None:
+        """An experiment that was started was called off before it began."""
+        self._running.pop(str(experiment["exp.log_file"]), None)
+        self._draw()
+
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
         """An experiment has come to its end."""
         self.counts[outcome.status] += 1

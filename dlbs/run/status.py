@@ -1,9 +1,9 @@
-"""The state of a plan, derived from the files that it leaves."""
+"""The state of a plan: the list of its logs that a run leaves beside them, and what these logs say."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from dlbs.logs import STATUSES, last_values
 from dlbs.run.locks import LOCK_NAME, owner
 from dlbs.text import text
 
-__all__ = ["Census", "State", "read_states"]
+__all__ = ["Manifest", "State", "read_states"]
 
 PLAN_NAME = ".dlbs.plan"
 
 
 @dataclass(slots=True)
-class Census:
-    """How many experiments a plan has and where their logs go.
+class Manifest:
+    """The logs that a plan is going to leave.
 
     Attributes:
         count: Experiments.
@@ -61,7 +61,8 @@ class State:
 
     Attributes:
         log: Its log file, which need not be there yet.
-        status: ok, failure, timeout, skipped or cancelled; running; interrupted (it was under way when its run was killed); to do.
+        status: ok, failure, timeout, skipped or cancelled; running; queued (an executor is going to run it); interrupted (it was
+            under way when its run was killed); to do.
         message: Why, in one line.
     """
 
@@ -70,8 +71,12 @@ class State:
     message: str = ""
 
 
-def read_states(directory: Path) -> list[State]:
+def read_states(directory: Path, owned: Set[Path] = frozenset()) -> list[State]:
     """The states of all experiments whose logs are, or will be, in a directory.
+
+    Args:
+        directory: Of the logs.
+        owned: Absolute paths of logs that an executor is writing, or is going to write, though no `dlbs run` watches it.
 
     Raises:
         LogError: There is no such directory, or it cannot be read.
@@ -85,12 +90,18 @@ def read_states(directory: Path) -> list[State]:
         name.removesuffix(".part") for name in names if name.endswith(".part")
     }
     held = owner(directory) is not None
-    return [_state(directory / name, names, held) for name in sorted(found | set(planned))]
+    waited_for = {path.name for path in owned if path.parent == directory.absolute()}
+    return [
+        _state(directory / name, names, held or name in waited_for, name in waited_for)
+        for name in sorted(found | set(planned))
+    ]
 
 
-def _state(log: Path, names: set[str], held: bool) -> State:
+def _state(log: Path, names: set[str], alive: bool, queued: bool) -> State:
     if f"{log.name}.part" in names:
-        return State(log, "running" if held else "interrupted")
+        return State(log, "running" if alive else "interrupted")
+    if queued:
+        return State(log, "queued")
     if log.name not in names:
         return State(log, "to do")
     ending = last_values(log)

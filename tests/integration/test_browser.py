@@ -279,8 +279,11 @@ def test_no_other_file_can_be_asked_for(served: Served, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "headers", "expected"),
     [
-        ("GET", {"Host": "evil.example"}, 421),
-        ("GET", {"Host": "evil.example:80"}, 421),
+        ("GET", {"Host": "evil.example"}, 400),
+        ("GET", {"Host": "evil.example:80"}, 400),
+        ("GET", {"Host": "127.0.0.1.evil.example"}, 400),
+        ("GET", {"Host": "www.localhost"}, 400),
+        ("GET", {"Host": ""}, 400),
         ("GET", {"Origin": "http://evil.example"}, 403),
         ("GET", {"Origin": "null"}, 403),
         ("GET", {"Sec_Fetch_Site": "cross-site"}, 403),

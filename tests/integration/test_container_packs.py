@@ -203,7 +203,7 @@ def test_without_a_network_there_is_none(image: str) -> None:
         (["predict", "plain", "--input-files", "odd.jsonl", "--output", "o"], "plain is a benchmark"),
         (["build", "plain"], "plain is a benchmark, which has no image"),
         (["build", "TUTORIAL", "--build-arg", "BASE"], "'BASE' is not NAME=VALUE"),
-        (["build", "TUTORIAL", "--build-arg", "BASE=no/such:image"], "docker build failed"),
+        (["build", "TUTORIAL", "--build-arg", "BASE=no/such:image"], "building dlbs/tutorial:1.0 failed"),
     ],
 )
 def test_bad_input(dlbs: RunDlbs, tmp_path: Path, image: str, arguments: list[str], said: str) -> None:

@@ -1,135 +1,26 @@
-"""Plans on a real Slurm: one machine, started here as root; `.ci/services` installs its packages."""
+"""Plans on a real Slurm, beyond what tests/executors/test_behaviour.py asks of every executor."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from dlbs.executors.slurm import options_of, time_limit
-from dlbs.logs import parse_line
+from dlbs.executors.slurm_commands import options_of, time_limit
 from tests.conftest import ROOT, RunDlbs
+from tests.experiments import launcher, logs, values, wait_for
+from tests.slurm_cluster import HOST, WHY_NOT, Cluster
 
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
-MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
-WHY = f"not installed: {', '.join(MISSING)}" if MISSING else "starting Slurm takes root" if os.geteuid() else ""
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(WHY), reason=WHY or "Slurm is there")]
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "Slurm is there")]
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", "--executor", "slurm")
-
-HOST = os.uname().nodename.split(".")[0]
-CONF = """
-ClusterName=tests
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-CredType=cred/munge
-MpiDefault=none
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
-StateSaveLocation={directory}/state
-SlurmdSpoolDir={directory}/spool-%n
-SlurmctldPidFile={directory}/slurmctld.pid
-SlurmdPidFile={directory}/slurmd-%n.pid
-SlurmctldLogFile={directory}/slurmctld.log
-SlurmdLogFile={directory}/slurmd-%n.log
-ReturnToService=2
-KillWait=5
-MaxArraySize=16
-GresTypes=gpu
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:8
-"""
-
-
-class Cluster:
-    """A Slurm in a directory, with a slurmd on this machine for each of its nodes.
-
-    Args:
-        directory: Empty.
-        nodes: Their names. The first one, also in the order of the alphabet, must be this machine's: torchruns meet there.
-        port: Of the controller; the nodes' follow.
-    """
-
-    def __init__(self, directory: Path, nodes: tuple[str, ...], port: int) -> None:
-        self.directory, self.nodes = directory, nodes
-        for name in ("state", *(f"spool-{node}" for node in nodes)):
-            (directory / name).mkdir()
-        gpus = []
-        for number in range(2):  # a device file is all that Slurm wants of a GPU
-            device = directory / f"nvidia{number}"
-            subprocess.run(["mknod", str(device), "c", "1", "3"], check=True)
-            gpus.append(f"Name=gpu File={device}")
-        lines = [
-            f"NodeName={node} NodeHostname={HOST} NodeAddr=127.0.0.1 Port={port + 1 + number} "
-            f"CPUs={os.cpu_count()} RealMemory=1000 Gres=gpu:2 State=UNKNOWN"
-            for number, node in enumerate(nodes)
-        ]
-        conf = CONF.format(host=HOST, directory=directory, port=port, nodes="\n".join(lines))
-        (directory / "slurm.conf").write_text(conf)
-        (directory / "gres.conf").write_text("\n".join(gpus) + "\n")
-        (directory / "cgroup.conf").write_text("")
-        self.environment = {"SLURM_CONF": str(directory / "slurm.conf")}
-
-    def start(self) -> None:
-        if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
-            subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "-m", "0755", "/run/munge"], check=True)
-            daemon = ["setpriv", "--reuid", "munge", "--regid", "munge", "--clear-groups", "munged"]
-            subprocess.run([*daemon, "--pid-file=/run/munge/munged.pid"], check=True, capture_output=True)
-        self.command("slurmctld")
-        for node in self.nodes:
-            self.command("slurmd", "-N", node)
-        wait_for(lambda: self.command("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self.nodes))
-
-    def command(self, *words: str) -> str:
-        environment = {**os.environ, **self.environment}
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60).stdout
-
-    def end(self, daemon: str) -> None:
-        pid = int((self.directory / f"{daemon}.pid").read_text())
-        os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
-
-    def stop(self) -> None:
-        self.command("scancel", "--user", "root")
-        for daemon in (*(f"slurmd-{node}" for node in self.nodes), "slurmctld"):
-            self.end(daemon)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("did not happen in time")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("slurm"), (HOST,), 26817)
-    made.start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture
@@ -150,14 +41,6 @@ def start(cluster: Cluster, directory: Path, *arguments: str) -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def values(log: Path) -> dict[str, Any]:
-    return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
-
-
-def logs(directory: Path) -> list[Path]:
-    return sorted((directory / "logs").glob("*.log"))
 
 
 def test_a_grid_of_forty_in_arrays_within_the_limit(run: RunDlbs, tmp_path: Path) -> None:
@@ -187,32 +70,8 @@ def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, ru
     wait_for(lambda: not cluster.command("squeue", "-h"))
 
 
-def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    grid = ("-Vexp.seed=[1,2,3]", "-Pdummy.seconds=3")
-    run(*grid, "--detach", check=True)
-    jobs = set(cluster.command("squeue", "-h", "-r", "-o", "%i").split())
-    assert len(jobs) == 3
-    local = subprocess.run(
-        [sys.executable, "-m", "dlbs", "run", *DUMMY[:3], *grid],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert local.returncode == 2
-    assert "--executor slurm" in local.stderr
-    done = run(*grid)
-    assert done.returncode == 0, done.stderr
-    assert "3 ok" in done.stderr
-    assert len(logs(tmp_path)) == 3
-
-
 def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    (tmp_path / "own.sh").write_text(
-        '{% extends "base.sh" %}{% block benchmark %}\necho {{ exp.seed }} >> ran; sleep 2\n{% endblock %}'
-    )
-    grid = (f"-Pdummy.launcher={tmp_path / 'own.sh'}", "-Vexp.seed=[1,2,3,4,5,6]")
+    grid = (launcher(tmp_path, "echo {{ exp.seed }} >> ran; sleep 2"), "-Vexp.seed=[1,2,3,4,5,6]")
     process = start(cluster, tmp_path, *grid)
     wait_for(lambda: list(tmp_path.glob("logs/*.part")))
     process.kill()
@@ -232,6 +91,18 @@ def test_interrupting_cancels_the_jobs(cluster: Cluster, run: RunDlbs, tmp_path:
     wait_for(lambda: not cluster.command("squeue", "-h"))
     found = [values(log)["exp.status"] for log in logs(tmp_path)]
     assert set(found) <= {"cancelled"}
+
+
+def test_status_knows_what_slurm_is_going_to_run(run: RunDlbs, dlbs: RunDlbs, cluster: Cluster, tmp_path: Path) -> None:
+    grid = (launcher(tmp_path, "while test ! -e go; do sleep 0.1; done"), "-Vexp.seed=[1,2,3]", "--jobs", "1")
+    run(*grid, "--detach", check=True)
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    assert "3 experiments: 2 queued, 1 running" in dlbs("status", **cluster.environment).stdout
+    assert "does not answer" in dlbs("status", **cluster.environment, PATH="/nowhere").stderr
+    (tmp_path / "go").touch()
+    assert run(*grid).returncode == 0
+    assert dlbs("status", **cluster.environment).returncode == 0
+    assert not list(tmp_path.glob("logs/.dlbs-slurm-*"))
 
 
 def test_a_cancelled_job_runs_again_next_time(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
@@ -278,11 +149,28 @@ def test_a_restarted_controller_only_delays(cluster: Cluster, tmp_path: Path) ->
     assert len(logs(tmp_path)) == 6
 
 
+def test_what_cannot_be_submitted_while_the_controller_is_away_is_submitted_later(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """It goes away in the pause before the next attempt, which is four seconds after the third."""
+    flag = launcher(tmp_path, "echo attempt >> ran; test $(wc -l < ran) -eq 2")
+    process = start(cluster, tmp_path, flag, "-Pexp.attempt=3", "--retries", "5")
+    wait_for(lambda: list(tmp_path.glob("logs/*.attempt3")))
+    cluster.end("slurmctld")
+    dlbs = psutil.Process(process.pid)
+    for submitting in (True, False):  # until sbatch has given up
+        wait_for(lambda wanted=submitting: ("sbatch" in [one.name() for one in dlbs.children()]) is wanted, 120)
+    assert process.poll() is None
+    cluster.command("slurmctld")
+    _, told = process.communicate(timeout=200)
+    assert process.returncode == 0, told
+    assert (tmp_path / "ran").read_text().split() == ["attempt"] * 2
+    assert values(logs(tmp_path)[0])["exp.attempt"] == 4
+
+
 def test_gpus_are_those_that_slurm_gave(run: RunDlbs, tmp_path: Path) -> None:
-    (tmp_path / "own.sh").write_text(
-        '{% extends "base.sh" %}{% block benchmark %}\necho "mine: $CUDA_VISIBLE_DEVICES"; sleep 0.2\n{% endblock %}'
-    )
-    done = run(f"-Pdummy.launcher={tmp_path / 'own.sh'}", "-Vexp.seed=[1,2]", "-Pexp.gpus=any:1", "--no-validation")
+    flag = launcher(tmp_path, 'echo "mine: $CUDA_VISIBLE_DEVICES"; sleep 0.2')
+    done = run(flag, "-Vexp.seed=[1,2]", "-Pexp.gpus=any:1", "--no-validation")
     assert done.returncode == 0, done.stderr
     assert len(logs(tmp_path)) == 2
     for log in logs(tmp_path):
@@ -294,8 +182,8 @@ def test_gpus_are_those_that_slurm_gave(run: RunDlbs, tmp_path: Path) -> None:
     ("flags", "said"),
     [
         (["-Pslurm.partition=nowhere"], "sbatch refuses the jobs"),
-        (["--retries", "2"], "--retries"),
-        (["-Pslurm.time=soon"], "--time=soon"),
+        (["--retries", "2", "--detach"], "--retries"),
+        (["-Pslurm.time=soon"], "slurm.time is 'soon'"),
     ],
 )
 def test_bad_input(run: RunDlbs, flags: list[str], said: str) -> None:

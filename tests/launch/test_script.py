@@ -69,8 +69,10 @@ def test_templates_cannot_forget_to_quote(tmp_path: Path, value: str) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
-def test_nul_cannot_be_handed_to_a_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executable", [False, True])
+def test_nul_cannot_be_handed_to_a_program(tmp_path: Path, executable: bool) -> None:
     (tmp_path / "t.sh").write_text("echo {{ my.text }}")
+    (tmp_path / "t.sh").chmod(0o755 if executable else 0o644)
     with pytest.raises(LaunchError, match="NUL"):
         make_launcher({**experiment(), "my.text": "a\0b", "dummy.launcher": str(tmp_path / "t.sh")})
 

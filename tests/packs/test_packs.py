@@ -101,6 +101,18 @@ def test_packs_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest
         ("x: {argv: word}", "argv must be a mapping or a list"),
         ("x: {plan: {method: twice}}", "plan.method must be one of"),
         ("x: {plan: {method: njobs, n: 0}}", "plan.n must be a number from 1"),
+        ("x: {plan: {method: njobs, n: 1000000000}}", "plan.n must be a number from 1 to 10000"),
+        ("x: {plan: {method: njobs, n: 1e9}}", "plan.n must be a number from 1"),
+        ("x: {enabled: 'no'}", "enabled must be true or false, not 'no'"),
+        ("x: {inherits: [a]}", "inherits must be the name of one definition"),
+        ("include: [a.yaml]\nx: {}", "collections cannot include others"),
+        ("1: {}", "key 1 is not a text"),
+        ("x: {argv: {--day: 2026-01-02}}", "'2026-01-02' is nothing that JSON has"),
+        ("..: {}", "'..' is not the name of a pack"),
+        ("x: {install_group: /etc}", "'/etc' is not an install group"),
+        ("x: {install_group: ..}", "'..' is not an install group"),
+        ("x: {install_group: a/b}", "'a/b' is not an install group"),
+        ("x: {install_variant: ../x}", "'../x' is not an install variant"),
         ("x: {inherits: _nobody}", "inherits from '_nobody', which is not there"),
         ("x: {inherits: x}", "inherits from itself"),
         ("x: {definition: nowhere}", "has no main.py"),
@@ -115,6 +127,17 @@ def test_a_malformed_definition_is_told_with_its_place(tmp_path: Path, definitio
     write_pack(tmp_path / "x", definition)
     with pytest.raises(ConfigError, match=said):
         find_packs([tmp_path])
+
+
+def test_a_malformed_definition_does_not_hide_the_other_packs(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_pack(tmp_path / "packs" / "bad", "bad: {weight: heavy}")
+    write_pack(tmp_path / "packs" / "good")
+    done = dlbs("pack", "list")
+    assert done.returncode == 1
+    assert "good  benchmark" in done.stdout
+    assert "packs/bad/pack.yaml:1: weight must be a number" in done.stderr
+    assert dlbs("pack", "show", "good").returncode == 0
+    assert "weight must be a number" in dlbs("pack", "show", "bad").stderr
 
 
 def test_selection_by_name_tag_and_group(collection: Path) -> None:
@@ -389,3 +412,20 @@ def test_list_imports_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().endswith("set()")
+
+
+def test_the_tutorial_is_the_template_of_containers(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """But for a class of its own, which the template's README speaks of; neither can change without the other."""
+    dlbs("pack", "new", "tutorial", "--template", "container", check=True)
+
+    def files(directory: Path, place: str) -> dict[str, str]:
+        found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
+        return {
+            name: path.read_text().replace(f"{place}/tutorial", "PLACE")
+            for name, path in found.items()
+            if "__pycache__" not in name and name != "model.py"
+        }
+
+    made = files(tmp_path / "packs" / "tutorial", "packs")
+    assert made == files(ROOT / "examples" / "packs" / "tutorial", "examples/packs")
+    assert "Dockerfile" in made

@@ -52,6 +52,11 @@ def test_var_order_of_something_else_is_an_error(tmp_path: Path) -> None:
         plan(tmp_path, parameters={"sys.plan_builder.var_order": ["my.alpa"]}, variables={"my.alpha": [1]})
 
 
+def test_var_order_names_each_variable_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"names 'my\.a' twice"):
+        plan(tmp_path, parameters={"sys.plan_builder.var_order": ["my.a", "my.a"]}, variables={"my.a": [1, 2]})
+
+
 def test_zipped_variables(tmp_path: Path) -> None:
     made = plan(tmp_path, variables={"exp.model,exp.replica_batch": [["alexnet", 512], ["vgg16", 64]], "my.s": [1, 2]})
     assert [(one["exp.model"], one["exp.replica_batch"], one["my.s"]) for one in made] == [

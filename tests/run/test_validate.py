@@ -19,7 +19,7 @@ from tests.conftest import RunDlbs
 def problems(directory: Path, *parameters: str, variables: tuple[str, ...] = (), **flags: Any) -> list[str]:
     given = ["exp.docker=false", "exp.gpus=", *parameters]
     config = load_config(parameters=given, variables=variables, **flags)
-    validator = Validator(directory)
+    validator = Validator(directory=directory)
     validator.check_all(processor_for(config).resolve_all(build(config)))
     return [str(problem) for problem in validator.problems]
 

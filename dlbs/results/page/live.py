@@ -1,20 +1,15 @@
-"""The report of a log directory over HTTP, on this machine only, up to date while a plan runs."""
+"""The page of a log directory while a plan runs: made anew when a file has changed."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlbs.errors import LogError
 
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
-__all__ = ["HOST", "LiveResults", "application"]
-
-HOST = "127.0.0.1"
+__all__ = ["LiveResults"]
 
 
 class LiveResults:
@@ -108,60 +103,3 @@ def _running(record: dict[str, Any]) -> dict[str, str]:
         "cpus": text(record.get("exp.cpus")) or "–",
         "since": text(record.get("exp.start_time")) or "–",
     }
-
-
-def application(directory: Path, port: int) -> Starlette:
-    """The web application: `/` is the page, `/content` what changes in it. Nothing can be written, and no other file can be asked for.
-
-    Requests for another host name are refused, so that no site can reach it by pointing its own name here (DNS rebinding), and so are those that
-    another origin makes.
-    """
-    from starlette.applications import Starlette
-    from starlette.middleware import Middleware
-    from starlette.requests import Request
-    from starlette.responses import HTMLResponse, PlainTextResponse, Response
-    from starlette.routing import Route
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    results = LiveResults(directory)
-    hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
-    origins = {f"http://{host}" for host in hosts}
-    headers = {
-        "Cache-Control": "no-cache",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-    }
-
-    class OnlyFromHere:
-        def __init__(self, app: ASGIApp) -> None:
-            self.app = app
-
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await self.app(scope, receive, send)
-                return
-            request = Request(scope)
-            answer = None
-            if request.headers.get("host") not in hosts:
-                answer = PlainTextResponse(f"ask for {HOST}:{port}\n", 421)
-            elif request.headers.get("origin", f"http://{HOST}:{port}") not in origins:
-                answer = PlainTextResponse("other origins may not ask\n", 403)
-            elif request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-                answer = PlainTextResponse("other sites may not ask\n", 403)
-            elif request.method not in {"GET", "HEAD"}:
-                answer = PlainTextResponse("nothing can be written here\n", 405, {"Allow": "GET, HEAD"})
-            await (answer or self.app)(scope, receive, send)
-
-    def page(request: Request) -> Response:
-        return HTMLResponse(results.page(), headers=headers)
-
-    def content(request: Request) -> Response:
-        version, html = results.content()
-        if request.headers.get("if-none-match") == version:
-            return Response(status_code=304, headers={**headers, "ETag": version})
-        return HTMLResponse(html, headers={**headers, "ETag": version})
-
-    return Starlette(routes=[Route("/", page), Route("/content", content)], middleware=[Middleware(OnlyFromHere)])

@@ -28,7 +28,7 @@ def write_page(
     Args:
         path: Where to.
         records: The experiments.
-        declarations: Tell which parameters say what an experiment is.
+        declarations: Say which parameters identify an experiment.
         logs: Logs whose ends may be shown: those that were read just now. What a record says of its log's place is not trusted.
 
     Raises:
@@ -53,7 +53,7 @@ def page_html(
 
     Args:
         records: The experiments.
-        declarations: Tell which parameters say what an experiment is.
+        declarations: Say which parameters identify an experiment.
         logs: Logs whose ends may be shown.
         live: What the live view adds: `planned`, `done`, `owner`, `running`.
         live_path: Where the live view looks for news.

@@ -1,15 +1,13 @@
-"""What is achieved over how much work there is for each byte."""
+"""Operations per second over operations per byte, below the limits of the device."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe, telling_names
-from dlbs.results.plots.style import MOST_LINES, Options, in_order, label, left_out, legend, plain_ticks, style
+from dlbs.results.grouping import describe, distinguishing_names
+from dlbs.results.plots.style import MOST_LINES, in_order, label, left_out, legend, plain_ticks, style
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import short_number
@@ -17,14 +15,16 @@ from dlbs.text import short_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dlbs.results.plots.options import Results
+
 __all__ = ["roofline"]
 
 
-def roofline(figure: Figure, records: list[Record], declarations: Mapping[str, Parameter], options: Options) -> None:
+def roofline(figure: Figure, results: Results) -> None:
     """Achieved operations a second over operations for each byte, below what the device can do."""
     drawn = [
         record
-        for record in records
+        for record in results.records
         if status_of(record) == "ok"
         and all(number(record, key) for key in ("results.flops", "results.flops_per_batch", "results.bytes_per_batch"))
     ]
@@ -34,7 +34,7 @@ def roofline(figure: Figure, records: list[Record], declarations: Mapping[str, P
             hint="pytorch.passes=memory,flops logs results.flops_per_batch and results.bytes_per_batch",
         )
     axes = figure.subplots()
-    names = telling_names(drawn, declarations, given=["exp.model"], without=["exp.effective_batch"])
+    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
     intensities = []
     sets = in_order(drawn, ["exp.model", *names])
     if len(sets) > MOST_LINES:
@@ -46,8 +46,8 @@ def roofline(figure: Figure, records: list[Record], declarations: Mapping[str, P
         points = {**style(index), "linestyle": ""}
         axes.plot(xs, ys, label=label(describe(group[0], ["exp.model", *names])), **points)
     peaks = [_of(record, "results.flops") / share / 1e9 for record in drawn if (share := number(record, "results.mfu"))]
-    peak = 1e3 * options.peak_tflops if options.peak_tflops else max(peaks, default=None)
-    bandwidth = options.peak_bandwidth
+    peak = 1e3 * results.options.peak_tflops if results.options.peak_tflops else max(peaks, default=None)
+    bandwidth = results.options.peak_bandwidth
     low, high = min(intensities) / 4, max(intensities) * 4
     if bandwidth is not None:
         edge = min(peak / bandwidth, high * 4) if peak else high
@@ -72,7 +72,7 @@ def roofline(figure: Figure, records: list[Record], declarations: Mapping[str, P
     plain_ticks(axes.yaxis)
     axes.set_xlabel("operations for each byte that kernels read or write, FLOP/byte")
     axes.set_ylabel("achieved, GFLOP/s")
-    left_out(axes, records, drawn)
+    left_out(axes, results.records, drawn)
     legend(figure, axes)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
-from dlbs.results.grouping import groups
+from dlbs.results.grouping import groups, ordered_keys
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
-from dlbs.results.tables.pivot import ordered
 from dlbs.text import printable, text
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "MOST_LINES", "SETTINGS", "Options", "axis_label", "in_order", "label", "left_out", "legend", "plain_ticks", "set_scale", "style",
+    "COLOURS", "MOST_LINES", "SETTINGS", "axis_label", "in_order", "label", "left_out", "legend", "plain_ticks", "set_scale", "style",
     "with_value",
 ]  # fmt: skip
 
@@ -42,25 +40,6 @@ SETTINGS = {
     "text.parse_math": False,  # a dollar in a stranger's name is a dollar
 }
 MOST_LINES = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What can be chosen about a plot.
-
-    Attributes:
-        value: Key of the quantity; None for the usual one.
-        title: Title; None for the usual one.
-        log_scale: Logarithmic axis of the quantity; None decides by its range.
-        peak_tflops: Roofline: peak of the device in 10^12 operations a second; None takes it from the logs, if they know it.
-        peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes a second; None draws no slope.
-    """
-
-    value: str | None = None
-    title: str | None = None
-    log_scale: bool | None = None
-    peak_tflops: float | None = None
-    peak_bandwidth: float | None = None
 
 
 def label(words: str) -> str:
@@ -133,4 +112,4 @@ def left_out(axes: Axes, records: Sequence[Record], drawn: Sequence[Record]) -> 
 def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:
     """Groups of records in the order in which tables show them."""
     found = groups(records, names)
-    return [found[key] for key in ordered(found, names)]
+    return [found[key] for key in ordered_keys(found, names)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dlbs.config.load import parse_value
+from dlbs.config.flags import parse_value
 from dlbs.errors import DlbsError, LogError
 from dlbs.jsonio import JsonError, load_json
 from dlbs.language.template import escape

@@ -1,4 +1,4 @@
-"""What is known of logs that were read before, so that reading an unchanged directory again costs little."""
+"""Logs that were read before: reading an unchanged directory again costs little."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ import hashlib
 import logging
 import marshal
 import os
+import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 __all__ = ["Cache", "cache_directory"]
 
-# What is stored is what `logfiles.pack` packs; the number is raised when that changes.
-_FORMAT = f"dlbs 1 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}".encode()
+# The blobs are those of `logfiles.pack`; the number is raised when that changes. Other versions have other files.
+_FORMAT = f"dlbs 2 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
 
 _SETTLED = 2.0  # s: a file that changed later than that may change again without another modification time
 
 _WORTHWHILE = 1 << 20  # bytes of logs from which a cache is kept
 
-_LARGEST = 1 << 30  # bytes of records in a cache
+_LARGEST = 1 << 30  # bytes of all caches together; the one that was not used for longest goes first
+
+_PATIENCE = 1.0  # s to wait for another process that writes the same cache
+
+_TABLE = """
+    CREATE TABLE IF NOT EXISTS logs (
+        path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, checksum INTEGER NOT NULL, content BLOB NOT NULL
+    )
+"""
 
 _logger = logging.getLogger(__name__)
 
-_Entry = tuple[int, int, bytes]  # size, modification time in ns, what was read
+_Entry = tuple[int, int, int, bytes]  # size, modification time in ns, checksum, content
 
 
 def cache_directory() -> Path:
@@ -35,9 +44,10 @@ def cache_directory() -> Path:
 
 
 class Cache:
-    """What was read from logs, by path, size and modification time; one file for each directory that was asked for.
+    """What was read from logs, by path, size and modification time; one SQLite file for each directory that was asked for.
 
-    It lies in the user's own cache directory; one that is damaged or of another version is ignored.
+    SQLite keeps two processes from harming each other. A file that is damaged is ignored and made anew; each entry has a checksum of its own,
+    because damage inside an entry is nothing that SQLite notices. Nothing in a cache is ever executed.
 
     Args:
         logs: Log file → the directory through which it was found. Without any, nothing is known and nothing is kept.
@@ -47,65 +57,128 @@ class Cache:
         self._now = time.time()
         self._stats: dict[str, tuple[int, int]] = {}
         for log in logs:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a log that is gone is reported where it is read
                 status = os.stat(log)
                 self._stats[log] = (status.st_size, status.st_mtime_ns)
         self._roots = dict(logs)
-        self._known: dict[str, dict[str, _Entry]] = {root: _load(root) for root in set(logs.values())}
-        self._changed: set[str] = set()
+        self._unchanged: dict[str, bytes] = {}
+        self._gone: dict[str, list[str]] = {}
+        self._learnt: dict[str, dict[str, _Entry]] = {}
+        for root in set(logs.values()):
+            self._gone[root], self._learnt[root] = [], {}
+            for path, size, modified, checksum, content in _load(root):
+                log = os.fsdecode(path)
+                stat = self._stats.get(log)
+                if stat is None:
+                    self._gone[root].append(log)
+                elif stat == (size, modified) and checksum == _checksum(path, size, modified, content):
+                    self._unchanged[log] = content
 
     def __contains__(self, log: str) -> bool:
-        return self.get(log) is not None
+        return log in self._unchanged
 
     def get(self, log: str) -> bytes | None:
         """What was read from a log, if it has not changed since then."""
-        root = self._roots.get(log)
-        entry = self._known[root].get(log) if root is not None else None
-        return entry[2] if entry is not None and entry[:2] == self._stats.get(log) else None
+        return self._unchanged.get(log)
 
-    def put(self, log: str, read: bytes) -> None:
+    def put(self, log: str, content: bytes) -> None:
         """Keep what was read from a log, unless it changed a moment ago."""
         root, stat = self._roots.get(log), self._stats.get(log)
         if root is not None and stat is not None and stat[1] / 1e9 < self._now - _SETTLED:
-            self._known[root][log] = (*stat, read)
-            self._changed.add(root)
+            self._learnt[root][log] = (*stat, _checksum(os.fsencode(log), *stat, content), content)
 
     def write(self) -> None:
         """Write what was learnt. A cache that cannot be written is no error."""
-        for root in self._changed:
-            entries = {log: entry for log, entry in self._known[root].items() if log in self._stats}
-            if sum(entry[0] for entry in entries.values()) < _WORTHWHILE:
+        written = False
+        for root, learnt in self._learnt.items():
+            of_root = [log for log, directory in self._roots.items() if directory == root]
+            if not learnt or sum(self._stats[log][0] for log in of_root if log in self._stats) < _WORTHWHILE:
                 continue
-            if sum(len(entry[2]) for entry in entries.values()) > _LARGEST:
-                continue
-            beside = None
             try:
-                target = _path(root)
-                beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                content = marshal.dumps(entries)
-                beside.write_bytes(b"%s\n%d\n" % (_FORMAT, zlib.crc32(content)) + content)
-                os.replace(beside, target)
-            except (OSError, ValueError, RuntimeError) as error:
+                _store(_path(root), learnt, self._gone[root])
+                written = True
+            except (OSError, sqlite3.Error, RuntimeError) as error:
                 _logger.debug("no cache of %s: %s", root, error)
-                if beside is not None:
-                    with contextlib.suppress(OSError):
-                        beside.unlink()
+        if written:
+            try:
+                _make_room()
+            except OSError as error:
+                _logger.debug("old caches stay: %s", error)
+
+
+def _checksum(path: bytes, size: int, modified: int, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(b"%b\0%d\0%d" % (path, size, modified)))
 
 
 def _path(root: str) -> Path:
     # The paths in it are as the user wrote them, so the same directory by another name has a cache of its own.
-    name = hashlib.sha256(f"{os.path.abspath(root)}\0{root}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    return cache_directory() / name
+    key = f"{_FORMAT}\0{os.path.abspath(root)}\0{root}".encode("utf-8", "surrogateescape")
+    return cache_directory() / f"{hashlib.sha256(key).hexdigest()[:24]}.sqlite"
 
 
-def _load(root: str) -> dict[str, _Entry]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
-        form, _, rest = _path(root).read_bytes().partition(b"\n")
-        checksum, _, content = rest.partition(b"\n")
-        if form != _FORMAT or int(checksum) != zlib.crc32(content):
-            return {}
-        entries = marshal.loads(content)
-    except (OSError, ValueError, EOFError, TypeError, RuntimeError):  # the last: a user without a home
-        return {}
-    return entries if isinstance(entries, dict) else {}
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute(f"PRAGMA mmap_size = {_LARGEST}")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _load(root: str) -> list[tuple[bytes, int, int, int, bytes]]:
+    try:
+        path = _path(root)
+        if not path.is_file():
+            return []
+        with _opened(path) as connection:
+            rows = connection.execute("SELECT path, size, modified, checksum, content FROM logs").fetchall()
+        os.utime(path)  # the last use, by which `_make_room` chooses
+    except (OSError, sqlite3.Error, RuntimeError) as error:  # the last: a user without a home
+        _logger.debug("the cache of %s is ignored: %s", root, error)
+        return []
+    if any(list(map(type, row)) != [bytes, int, int, int, bytes] for row in rows):
+        _logger.debug("the cache of %s is ignored: not what was written", root)
+        return []
+    return rows
+
+
+def _store(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        _add(path, learnt, gone)
+    except sqlite3.OperationalError:
+        raise  # locked by another process, which writes the same, or no space: the file is good
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        _add(path, learnt, gone)
+
+
+def _add(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
+    with _opened(path) as connection:
+        connection.execute("PRAGMA page_size = 16384")  # most entries fit into one
+        connection.execute("PRAGMA synchronous = OFF")  # after a power cut a cache is made anew
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_TABLE)
+        connection.executemany("DELETE FROM logs WHERE path = ?", [(os.fsencode(log),) for log in gone])
+        connection.executemany(
+            "INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?, ?)",
+            ((os.fsencode(log), *entry) for log, entry in learnt.items()),
+        )
+        connection.execute("COMMIT")
+
+
+def _make_room() -> None:
+    """Remove the caches that were not used for longest, until all of them together are small enough."""
+    files = []
+    for path in cache_directory().glob("*.sqlite"):
+        with contextlib.suppress(FileNotFoundError):  # another process made room
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files, key=lambda file: file[0]):
+        if total <= _LARGEST:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

@@ -15,7 +15,7 @@ from dlbs.results.read.records import load_records, status_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["load_results", "select", "update"]
+__all__ = ["filter_results", "load_results", "set_values"]
 
 Query = str | Mapping[str, Any] | Callable[[Record], bool]
 
@@ -27,7 +27,7 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
 
     Args:
         paths: What `dlbs parse` and `dlbs report` take: log files, directories, patterns, archives, results files.
-        query: Keeps only experiments that fit, as `select` does.
+        query: Keeps only experiments that fit, as `filter_results` does.
 
     Returns:
         One row an experiment. Columns are typed: `Int64`, `float64`, `boolean`, `string`, `datetime64` in UTC; `object` where values are lists, mappings or
@@ -49,11 +49,11 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
     return frame
 
 
-def select(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
-    """The rows that fit a query, as a new frame.
+def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
+    """The experiments that fit a query, as a new frame.
 
     Args:
-        frame: Results.
+        frame: Results, one row an experiment.
         query: A mapping or JSON object of conditions, `{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}`; an expression,
             `${results.time} < 10`; or a function of a row as a dictionary, in which what is missing is left out.
 
@@ -64,12 +64,12 @@ def select(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
     return frame[[fits(row) for row in _rows(frame)]].copy()
 
 
-def update(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> pd.DataFrame:
-    """A new frame in which the rows that fit a query have other values.
+def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Set columns of the experiments that fit a query; the result is a new frame.
 
     Args:
-        frame: Results.
-        query: As for `select`.
+        frame: Results, one row an experiment.
+        query: As for `filter_results`.
         values: Column → value, or a function of a row as a dictionary that returns it. New columns are missing in other rows.
 
     Raises:

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import describe, frozen, groups, input_names, telling_names
-from dlbs.results.keys import better_of
+from dlbs.results.grouping import describe, distinguishing_names, groups, hashable, identity_names, ordered_keys
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
-from dlbs.results.statistics.intervals import FEWEST_RUNS, Interval, Sample, ratio_interval
-from dlbs.results.tables.pivot import Cell, Table, ordered
-from dlbs.text import short_number, text
+from dlbs.results.read.records import status_of, warnings_of
+from dlbs.results.statistics.estimators import FEWEST_RUNS
+from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
+from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
+from dlbs.results.statistics.verdicts import INCONCLUSIVE, REGRESSIONS, VERDICTS, needed_repeats, verdict_of
+from dlbs.text import text
 
-__all__ = ["REGRESSIONS", "Comparison", "Match", "as_document", "compare", "comparison_table", "summary"]
-
-_THROUGHPUT, _TIME = "results.throughput", "results.time"
-
-# What a match can come to. `better` and `worse` are for quantities that are no speeds, such as memory.
-VERDICTS = {
-    "slower": "the whole interval is beyond the threshold",
-    "worse": "the whole interval is beyond the threshold",
-    "broken": "ended well in A and not in B",
-    "missing": "in A, but not in B",
-    "faster": "the whole interval is beyond the threshold",
-    "better": "the whole interval is beyond the threshold",
-    "fixed": "ended well in B and not in A",
-    "new": "in B, but not in A",
-    "same": "the whole interval is within the threshold",
-    "inconclusive": "the interval reaches over a threshold, or there is none",
-    "failed": "ended well in neither",
-}
-
-REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})
+__all__ = ["Comparison", "Match", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +29,11 @@ class Match:
         label: What it is, in words.
         a: Records of side A, repeats of one experiment; may be empty.
         b: Records of side B.
-        values: The quantity on both sides; None where no run ended well.
-        ratio: B over A.
-        interval: Confidence interval of the ratio.
-        source: What the interval is from: `runs` or `batches`; empty if there is none.
+        values: The quantity on both sides, the estimator's statistic of the runs; None where no run ended well.
+        estimate: The ratio of B over A with its interval; None if a side has no values.
         verdict: A key of `VERDICTS`.
+        used: Runs on both sides that the values come from.
+        doubtful: Runs on both sides that were left out because they had warnings.
         notes: What a reader should know.
     """
 
@@ -59,10 +41,10 @@ class Match:
     a: tuple[Record, ...]
     b: tuple[Record, ...]
     values: tuple[float | None, float | None]
-    ratio: float | None
-    interval: Interval | None
-    source: str
+    estimate: Estimate | None
     verdict: str
+    used: tuple[int, int] = (0, 0)
+    doubtful: tuple[int, int] = (0, 0)
     notes: tuple[str, ...] = ()
 
 
@@ -76,11 +58,13 @@ class Comparison:
         differences: Parameters that have one value in A and another one in B: what is compared.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of each interval.
+        estimator: A key of `ESTIMATORS`.
     """
 
     metric: str
     threshold: float
     confidence: float
+    estimator: str = "rank"
     matches: list[Match] = field(default_factory=list)
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -101,42 +85,47 @@ def compare(
     b: Sequence[Record],
     declarations: Mapping[str, Parameter],
     *,
-    metric: str = _THROUGHPUT,
+    metric: str = THROUGHPUT,
     threshold: float = 0.03,
     confidence: float = 0.95,
     simultaneous: bool = False,
+    estimator: str = "rank",
+    trust_single_runs: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> Comparison:
     """Compare two sets of experiments.
 
-    Experiments are matched by the parameters that tell them apart within A or within B. A parameter that has one value in all of A and another one in
-    all of B is not looked at for matching: it is what is compared.
+    Experiments are matched by the parameters that distinguish them within A or within B. A parameter that has one value in all of A and another one in
+    all of B is not looked at for matching: it is what is compared. Doubtful runs, those that logged warnings, are left out where three others remain.
+    With fewer than three runs on a side, or with doubtful ones, the verdict is `inconclusive`.
 
     Args:
         a: The experiments that others are compared with.
         b: The others.
-        declarations: Tell which parameters say what an experiment is.
+        declarations: Say which parameters identify an experiment.
         metric: Key of the quantity.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of an interval.
         simultaneous: Make the intervals so wide that all of them together have this confidence (Bonferroni).
+        estimator: A key of `ESTIMATORS`.
+        trust_single_runs: Give verdicts on fewer than three runs, from the batches within them, and on doubtful runs.
         match: Match by these parameters alone.
-        ignore: Parameters that are not to tell experiments apart; those that differ in them only are repeats.
+        ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
 
     Raises:
-        LogError: numpy is not installed.
+        LogError: There is no such estimator, or numpy or scipy is not installed.
     """
     differences = _differences(a, b, declarations)
     names = list(match) or _matching_names(a, b, declarations, {*differences, *ignore})
     sides = groups(a, names), groups(b, names)
-    keys = ordered({**sides[1], **sides[0]}, names)
+    keys = ordered_keys({**sides[1], **sides[0]}, names)
     each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
-    made = Comparison(metric, threshold, each, differences=differences)
+    made = Comparison(metric, threshold, each, estimator, differences=differences)
     for key in keys:
         found = tuple(sides[0].get(key, ())), tuple(sides[1].get(key, ()))
         label = describe((*found[0], *found[1])[0], names) or "all experiments"
-        made.matches.append(_matched(label, *found, metric=metric, threshold=threshold, confidence=each))
+        made.matches.append(_matched(made, label, *found, trust=trust_single_runs))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made
 
@@ -145,8 +134,8 @@ def _differences(
     a: Sequence[Record], b: Sequence[Record], declarations: Mapping[str, Parameter]
 ) -> dict[str, tuple[Any, Any]]:
     found = {}
-    for name in input_names([*a, *b], declarations):
-        sides = [{frozen(record.get(name)) for record in side if name in record} for side in (a, b)]
+    for name in identity_names([*a, *b], declarations):
+        sides = [{hashable(record.get(name)) for record in side if name in record} for side in (a, b)]
         if all(len(values) == 1 for values in sides) and sides[0] != sides[1]:
             one, other = (next(record[name] for record in side if name in record) for side in (a, b))
             found[name] = one, other
@@ -160,163 +149,99 @@ def _matching_names(
     given = [name for name in usual if name not in left_out and any(name in record for record in (*a, *b))]
     names = dict.fromkeys(given)
     for side in (a, b):
-        names.update(dict.fromkeys(telling_names(side, declarations, given=list(names), without=left_out)))
+        names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
     return list(names)
 
 
-def _matched(
-    label: str, a: tuple[Record, ...], b: tuple[Record, ...], *, metric: str, threshold: float, confidence: float
-) -> Match:
-    one, other = samples = _sample(a, metric), _sample(b, metric)
-    notes = [
-        f"{len(side) - sample.runs} of {len(side)} runs in {name} have no value"
-        for name, side, sample in (("A", a, samples[0]), ("B", b, samples[1]))
-        if sample is not None and sample.runs < len(side)
-    ]
-    values = tuple(None if sample is None else _value(sample, metric) for sample in samples)
-    if one is None or other is None:
-        if not a or not b:
-            verdict = "new" if not a else "missing"
-        elif one is None and other is None:
-            verdict = "failed"
-        else:
-            verdict = "broken" if other is None else "fixed"
-        statuses = [", ".join(sorted(set(map(status_of, side)))) for side in (a, b)]
-        if a and b:
-            notes.append(f"{statuses[0]} → {statuses[1]}")
-            message = next((text(record["exp.status_msg"]) for record in b if record.get("exp.status_msg")), "")
-            notes += [message] if message and verdict == "broken" else []
-        return Match(label, a, b, (values[0], values[1]), None, None, "", verdict, tuple(notes))
-    # A throughput is the inverse of a time for each instance, of which means may be taken.
-    above, below = (one, other) if metric == _THROUGHPUT else (other, one)
-    if below.mean() > 0:
-        ratio: float | None = above.mean() / below.mean()
-        interval, source = ratio_interval(above, below, confidence)
-    else:
-        ratio, interval, source = None, None, ""
-    verdict = _verdict(metric, interval, threshold)
-    if interval is None:
-        notes.append(f"no interval: run it {FEWEST_RUNS} times at least (exp.repeats)")
-    elif verdict == "inconclusive" and ratio is not None:
-        notes.append(_what_would_tell(ratio, interval, source, threshold, min(one.runs, other.runs)))
-    return Match(label, a, b, (values[0], values[1]), ratio, interval, source, verdict, tuple(notes))
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The runs of one side that are compared, and what is wrong with them."""
+
+    sample: Sample | None
+    left_out: int
+    doubts: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def _sample(records: Sequence[Record], metric: str) -> Sample | None:
-    """The values of those runs that ended well and have some."""
-    series, scale = [], []
-    for record in records:
-        value = number(record, metric) if status_of(record) == "ok" else None
-        if value is None or (metric == _THROUGHPUT and value <= 0):
-            continue
-        times = record.get("results.time_data") if metric in (_THROUGHPUT, _TIME) else None
-        plain = isinstance(times, list) and all(isinstance(time, (int, float)) and time > 0 for time in times)
-        values = tuple(map(float, times)) if plain and times else (1.0,)
-        target = 1 / value if metric == _THROUGHPUT else value
-        series.append(values)
-        scale.append(target / (math.fsum(values) / len(values)))
-    return Sample(tuple(series), tuple(scale)) if series else None
-
-
-def _value(sample: Sample, metric: str) -> float:
-    return 1 / sample.mean() if metric == _THROUGHPUT else sample.mean()
-
-
-def _verdict(metric: str, interval: Interval | None, threshold: float) -> str:
-    if interval is None:
-        return "inconclusive"
-    low, high = interval.low, interval.high
-    if 1 - threshold <= low and high <= 1 + threshold:
-        return "same"
-    is_speed = metric in (_THROUGHPUT, _TIME) or "throughput" in metric or metric.startswith("results.time")
-    good, bad = ("faster", "slower") if is_speed else ("better", "worse")
-    if better_of(metric) < 0:
-        good, bad = bad, good
-    if low > 1 + threshold:
-        return good
-    if high < 1 - threshold:
-        return bad
-    return "inconclusive"
-
-
-def _what_would_tell(ratio: float, interval: Interval, source: str, threshold: float, runs: int) -> str:
-    """How many repeats would make the interval so narrow that it no longer reaches over a threshold, if the ratio stays."""
-    if source == "batches":
-        return "runs may differ more than batches do: repeat it (exp.repeats=5)"
-    half = (interval.high - interval.low) / 2
-    distance = min(abs(ratio - 1 - threshold), abs(ratio - 1 + threshold))
-    if distance * 10 < half:
-        return "too close to the threshold to be told with a reasonable number of repeats"
-    return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats would tell"
-
-
-def comparison_table(comparison: Comparison) -> Table:
-    """The comparison as a table: the quantity on both sides, their ratio with its interval, the verdict."""
-    limit = f"{100 * comparison.threshold:g} %"
-    title = f"{comparison.metric}, B over A, threshold {limit}, {100 * comparison.confidence:.4g} % intervals"
-    columns = ["A", "B", "ratio", "interval", "runs", "verdict"]
-    table = Table(title, ["experiment"], [], columns, [])
-    for match in comparison.matches:
-        table.rows.append([match.label])
-        interval = match.interval
-        statuses = [", ".join(sorted(set(map(status_of, side)))) or "-" for side in (match.a, match.b)]
-        table.cells.append(
-            [
-                *(
-                    Cell(status) if value is None else Cell(value)
-                    for value, status in zip(match.values, statuses, strict=True)
-                ),
-                Cell("-" if match.ratio is None else f"{match.ratio:.3f}"),
-                Cell("-" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"),
-                Cell(f"{len(match.a)}, {len(match.b)}"),
-                Cell(match.verdict),
-            ]
-        )
-        table.formulas += [f"{match.label}: {note}" for note in match.notes]
-    seen = dict.fromkeys(match.verdict for match in comparison.matches)
-    table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
-    if any(match.source == "batches" for match in comparison.matches):
-        table.legend.append(
-            f"experiments that ran fewer than {FEWEST_RUNS} times: the interval is that of batches within a run, and knows nothing of how runs differ"
-        )
-    for name, (one, other) in comparison.differences.items():
-        table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
-    return table
-
-
-def as_document(comparison: Comparison) -> dict[str, Any]:
-    """The comparison for programs: plain data, without the records."""
-    return {
-        "metric": comparison.metric,
-        "threshold": comparison.threshold,
-        "confidence": comparison.confidence,
-        "differences": {name: list(values) for name, values in comparison.differences.items()},
-        "verdicts": comparison.counts,
-        "regressions": len(comparison.regressions),
-        "experiments": [
-            {
-                "experiment": match.label,
-                "a": match.values[0],
-                "b": match.values[1],
-                "runs": [len(match.a), len(match.b)],
-                "ratio": match.ratio,
-                "interval": None if match.interval is None else [match.interval.low, match.interval.high],
-                "interval_of": match.source or None,
-                "verdict": match.verdict,
-                "notes": list(match.notes),
-            }
-            for match in comparison.matches
-        ],
-    }
-
-
-def summary(comparison: Comparison) -> str:
-    """The comparison in one line."""
-    words = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    ratios = [match.ratio for match in comparison.matches if match.ratio]
-    mean = (
-        f"; geometric mean of the ratios {short_number(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)))}"
-        if ratios
-        else ""
+def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
+    valued = [record for record in records if has_value(record, metric)]
+    clean = [record for record in valued if not warnings_of(record)]
+    notes = []
+    if valued and len(valued) < len(records):
+        notes.append(f"{len(records) - len(valued)} of {len(records)} runs in {name} have no value")
+    if len(clean) == len(valued):
+        return _Side(sample_of(valued, metric), 0, (), tuple(notes))
+    doubtful = [record for record in valued if warnings_of(record)]
+    reasons = _reasons(doubtful)
+    said = (
+        f"{len(doubtful)} of {len(valued)} runs in {name} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
     )
-    return f"{len(comparison.matches)} experiments: {words or 'none'}{mean}"
+    if len(clean) >= FEWEST_RUNS:
+        return _Side(sample_of(clean, metric), len(doubtful), (), (*notes, f"{said} and left out"))
+    return _Side(sample_of(valued, metric), 0, (said,), tuple(notes))
+
+
+def _reasons(doubtful: Sequence[Record]) -> str:
+    """What the warnings say, the most frequent first; only the beginning of each, which says what and not what to do."""
+    counts = Counter(
+        textwrap.shorten(line.partition(":")[0], 60, placeholder="…")
+        for record in doubtful
+        for line in warnings_of(record)
+    )
+    shown = [line for line, _ in counts.most_common(2)]
+    return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
+
+
+def _matched(comparison: Comparison, label: str, a: tuple[Record, ...], b: tuple[Record, ...], *, trust: bool) -> Match:
+    metric = comparison.metric
+    sides = _side("A", a, metric), _side("B", b, metric)
+    one, other = sides[0].sample, sides[1].sample
+    notes = [note for side in sides for note in side.notes]
+    values = tuple(None if sample is None else _value(sample, comparison) for sample in (one, other))
+    used = tuple(0 if sample is None else sample.runs for sample in (one, other))
+    if one is None or other is None:
+        verdict, why = _one_sided(a, b, one is None, other is None)
+        return Match(label, a, b, (values[0], values[1]), None, verdict, (used[0], used[1]), notes=(*notes, *why))
+    # A throughput is the inverse of a time for each instance.
+    above, below = (one, other) if metric == THROUGHPUT else (other, one)
+    estimate = estimate_ratio(above, below, comparison.estimator, comparison.confidence)
+    verdict = verdict_of(metric, estimate.interval if estimate else None, comparison.threshold)
+    fewest = min(one.runs, other.runs)
+    doubts = [doubt for side in sides for doubt in side.doubts]
+    if fewest < FEWEST_RUNS and not trust:
+        verdict = INCONCLUSIVE
+        notes.append(
+            f"{fewest} run{'s' if fewest > 1 else ''} a side cannot settle it: run it {FEWEST_RUNS} times at least "
+            "(-Pexp.repeats=5 --order round-robin), or insist with --trust-single-runs"
+        )
+    elif verdict == INCONCLUSIVE and (estimate is None or estimate.interval is None):
+        notes.append(f"no interval: run it {FEWEST_RUNS} times at least (-Pexp.repeats=5)")
+    elif verdict == INCONCLUSIVE and estimate is not None and (trust or not doubts):
+        notes.append(needed_repeats(estimate, comparison.threshold, fewest))
+    notes += doubts
+    if doubts and not trust:
+        verdict = INCONCLUSIVE
+        notes.append(
+            f"rerun on an idle machine until {FEWEST_RUNS} runs a side have no warnings, or insist with --trust-single-runs"
+        )
+    left_out = sides[0].left_out, sides[1].left_out
+    return Match(label, a, b, (values[0], values[1]), estimate, verdict, (used[0], used[1]), left_out, tuple(notes))
+
+
+def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: bool) -> tuple[str, list[str]]:
+    """The verdict where a side has no values, and why."""
+    if not a or not b:
+        return ("new" if not a else "missing"), []
+    statuses = [", ".join(sorted(set(map(status_of, side)))) for side in (a, b)]
+    why = [f"{statuses[0]} → {statuses[1]}"]
+    if no_a and no_b:
+        return "failed", why
+    if no_a:
+        return "fixed", why
+    message = next((text(record["exp.status_msg"]) for record in b if record.get("exp.status_msg")), "")
+    return "broken", [*why, *([message] if message else [])]
+
+
+def _value(sample: Sample, comparison: Comparison) -> float:
+    value = STATISTICS[comparison.estimator](sample)
+    return 1 / value if comparison.metric == THROUGHPUT else value

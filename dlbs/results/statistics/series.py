@@ -1,28 +1,25 @@
-"""The batch times of one experiment over time: where they came to rest, which stand out, and what the machine did meanwhile."""
+"""The batch times of one experiment over time, with what the monitor recorded meanwhile and what makes them doubtful."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
+from dlbs.results.read.records import number, warnings_of
+from dlbs.results.statistics.outliers import Outlier, outliers
+from dlbs.results.statistics.steady import steady_from
 from dlbs.text import short_number
 
-__all__ = ["Outlier", "Series", "series_of", "smoothed", "steady_from"]
-
-_OUTLIER = 5.0  # robust standard deviations from the median of the neighbours
+__all__ = ["Series", "series_of"]
 
 _DRIFT = 0.03  # of a clock
 
 _WARMING = 5.0  # degrees Celsius
 
 _COMPETING = 0.05  # share of the processors
-
-_WINDOW = 11  # batches
 
 _MONITOR = {
     "results.use.cpu": "processor time, % of one core",
@@ -36,21 +33,6 @@ _MONITOR = {
     "results.use.gpu_temp": "GPU temperature, °C",
     "results.use.gpu_clock": "GPU clock, MHz",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Outlier:
-    """A batch that took much longer or shorter than those around it.
-
-    Attributes:
-        batch: Its number among the timed batches, from 1.
-        time: Milliseconds.
-        times_median: The same as a multiple of the median of its neighbours.
-    """
-
-    batch: int
-    time: float
-    times_median: float
 
 
 @dataclass(slots=True)
@@ -92,7 +74,7 @@ def series_of(record: Record) -> Series | None:
         return None
     warmup = _numbers(record.get("results.time_warmup_data"))
     made = Series(
-        warmup, times, number(record, "results.time_data_start"), steady_from([*warmup, *times]), _outliers(times)
+        warmup, times, number(record, "results.time_data_start"), steady_from([*warmup, *times]), outliers(times)
     )
     made.monitor = _monitor(record, made.began)
     made.warnings = _warnings(record, made)
@@ -104,66 +86,6 @@ def _numbers(values: Any) -> list[float]:
         return []
     good = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
     return good if len(good) == len(values) else []
-
-
-def smoothed(values: Sequence[float], window: int = _WINDOW) -> list[float]:
-    """Running median: single slow batches do not move it."""
-    half = window // 2
-    return [statistics.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
-
-
-def steady_from(times: Sequence[float]) -> int:
-    """How many batches at the beginning belong to the warm-up: those without which the mean of the rest is best known.
-
-    The marginal standard error rule (White 1997): the truncation with the least variance of the mean of what is left, over batches in fives
-    where there are enough, and never more than half of them: a series that still moves then never came to rest. The rule is used on the running
-    median, so that a single slow batch late in the series does not count as warm-up.
-    """
-    count = len(times)
-    if count < 6:
-        return 0
-    values = smoothed(times, 5)
-    # Sums from the end, so that each truncation costs the same.
-    best, found = math.inf, 0
-    total = squares = 0.0
-    shift = values[-1]  # near the mean, for exact sums of squares
-    for start in range(count - 1, -1, -1):
-        value = values[start] - shift
-        total += value
-        squares += value**2
-        left = count - start
-        if start > count // 2 or left < 3:
-            continue
-        error = max(0.0, squares - total**2 / left) / left**2
-        if error <= best * (1 + 1e-9):
-            best, found = error, start
-    rest = statistics.median(values[found:])
-    # What lies within the noise of the rest needs no truncation, whatever the rule prefers.
-    noise = max(_noise(values[found:]), 0.01 * rest)
-    while found > 0 and abs(values[found - 1] - rest) <= 3 * noise:
-        found -= 1
-    return found
-
-
-def _noise(values: Sequence[float]) -> float:
-    """A robust standard deviation: the median absolute deviation, scaled as for the normal distribution."""
-    middle = statistics.median(values)
-    return 1.4826 * statistics.median(abs(value - middle) for value in values)
-
-
-def _outliers(times: Sequence[float]) -> list[Outlier]:
-    """The Hampel identifier: far from the running median, measured by the robust deviation of all distances."""
-    if len(times) < 10:
-        return []
-    medians = smoothed(times)
-    noise = max(
-        _noise([time - median for time, median in zip(times, medians, strict=True)]), 0.01 * statistics.median(times)
-    )
-    return [
-        Outlier(at + 1, time, time / median)
-        for at, (time, median) in enumerate(zip(times, medians, strict=True))
-        if median > 0 and abs(time - median) > _OUTLIER * noise
-    ]
 
 
 def _monitor(record: Record, began: float | None) -> dict[str, tuple[list[float], list[float]]]:
@@ -219,6 +141,4 @@ def _warnings(record: Record, series: Series) -> list[str]:
     neighbours = record.get("exp.neighbours")
     if isinstance(neighbours, list) and neighbours:
         warnings.append(f"{len(neighbours)} other experiments of the plan ran at the same time: --jobs 1 runs it alone")
-    logged = record.get("results.warnings")
-    own = [line for line in logged if isinstance(line, str)] if isinstance(logged, list) else []
-    return warnings + [line for line in own if not ("other programs" in line and competing is not None)]
+    return warnings + [line for line in warnings_of(record) if not ("other programs" in line and competing is not None)]

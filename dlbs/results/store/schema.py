@@ -1,4 +1,7 @@
-"""The tables of the store as they are now; `migrations/` has how they became so."""
+"""The tables of the store as they are now.
+
+The first migration repeats these columns, and must: a migration is frozen once it was released, while this file follows the present.
+"""
 
 from __future__ import annotations
 

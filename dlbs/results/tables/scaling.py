@@ -6,15 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import groups, telling_names
+from dlbs.results.grouping import distinguishing_names, groups
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
-from dlbs.results.tables.pivot import Cell, Table, cells_of, pivot, quantity, setting_of
+from dlbs.results.tables.pivot import cells_of, pivot, quantity, shared_values
+from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number
 
-__all__ = ["devices", "scaling_tables"]
+__all__ = ["devices", "scaling_tables", "strong_scaling", "weak_scaling"]
 
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
+
+
+def weak_scaling(
+    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
+) -> list[Table]:
+    """`scaling_tables` with the replica batch fixed."""
+    return scaling_tables(records, declarations, "weak", explain=explain)
+
+
+def strong_scaling(
+    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
+) -> list[Table]:
+    """`scaling_tables` with the effective batch fixed."""
+    return scaling_tables(records, declarations, "strong", explain=explain)
 
 
 def scaling_tables(
@@ -27,7 +42,7 @@ def scaling_tables(
 
     Args:
         records: Experiments, failed ones too.
-        declarations: Tell which parameters say what an experiment is.
+        declarations: Say which parameters identify an experiment.
         kind: `weak` or `strong`.
         explain: Add the formulas with their numbers.
     """
@@ -36,16 +51,16 @@ def scaling_tables(
     follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
     follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
     rows = ["exp.model", kept]
-    split = telling_names(records, declarations, given=[*rows, DEVICES], without=follows)
+    split = distinguishing_names(records, declarations, given=[*rows, DEVICES], without=follows)
     tables = []
     for group in groups(records, split).values():
-        setting = setting_of(group[0], split, [*rows, *follows])
+        shared = shared_values(group[0], split, [*rows, *follows])
         throughput, time = (
-            pivot(f"{quantity(key, group)}, {kind} scaling{setting}", group, rows, [DEVICES], cells_of(key))
+            pivot(f"{quantity(key, group)}, {kind} scaling{shared}", group, rows, [DEVICES], cells_of(key))
             for key in ("results.throughput", "results.time")
         )
         counts = sorted({record[DEVICES] for record in group})
-        speedup, efficiency = _speedup(throughput, counts, kind, setting)
+        speedup, efficiency = _speedup(throughput, counts, kind, shared)
         made = [throughput, time, speedup, efficiency]
         for table in made:
             table.add_legend()
@@ -58,10 +73,10 @@ def scaling_tables(
     return tables
 
 
-def _speedup(throughput: Table, counts: Sequence[int], kind: str, setting: str) -> tuple[Table, Table]:
-    speedup = Table(f"Speed-up, {kind} scaling{setting}", throughput.names, throughput.rows, throughput.columns, [])
+def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -> tuple[Table, Table]:
+    speedup = Table(f"Speed-up, {kind} scaling{shared}", throughput.names, throughput.rows, throughput.columns, [])
     efficiency = Table(
-        f"Efficiency, %, {kind} scaling{setting}", throughput.names, throughput.rows, throughput.columns, []
+        f"Efficiency, %, {kind} scaling{shared}", throughput.names, throughput.rows, throughput.columns, []
     )
     bases = set()
     for labels, cells in zip(throughput.rows, throughput.cells, strict=True):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import describe, groups, telling_names
+from dlbs.results.grouping import describe, distinguishing_names, groups, ordered_keys
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
-from dlbs.results.tables.pivot import Cell, Table, ordered
 from dlbs.results.tables.scaling import devices
+from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number
 
 __all__ = ["Score", "score_table", "scores", "total_score"]
@@ -66,13 +66,15 @@ def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> 
     """The score of each benchmark: of the experiments that differ in nothing but `exp.repeat`. Skipped ones do not count."""
     counted = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
     names = ["exp.model", "exp.replica_batch"]
-    split = telling_names(counted, declarations, given=names, without=["exp.effective_batch"])
+    split = distinguishing_names(counted, declarations, given=names, without=["exp.effective_batch"])
     shown = ["exp.model", *split]
     if any(len({record.get("exp.replica_batch") for record in found}) > 1 for found in groups(counted, shown).values()):
         shown.append("exp.replica_batch")
     keys = [*names, *split]
     found = groups(counted, keys)
-    return [_score(describe(found[key][0], shown), found[key]) for key in ordered(found, keys)]
+    return [
+        _score(describe(found[key][0], shown) or "all experiments", found[key]) for key in ordered_keys(found, keys)
+    ]
 
 
 def _score(bench: str, records: list[Record]) -> Score:
@@ -148,7 +150,7 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
         for score in scored
     ]
     table = Table(
-        "Scores: perf in instances/s, peak_memory in MiB",
+        "Scores: perf in instances/s (mean of runs), peak_memory in MiB",
         ["bench"],
         [[score.bench] for score in scored],
         _COLUMNS,

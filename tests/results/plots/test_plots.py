@@ -10,7 +10,9 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.plots import KINDS, Options, draw, save, svg
+from dlbs.results.plots.figure import draw, save, svg
+from dlbs.results.plots.kinds import KINDS
+from dlbs.results.plots.options import Options
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -132,7 +134,7 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
     save(figure, str(tmp_path / "a.svg"))
     assert re.search(r"<svg[^>]*viewBox", (tmp_path / "a.svg").read_text())
-    with pytest.raises(LogError, match="unknown kind of picture"):
+    with pytest.raises(LogError, match="unknown kind of image"):
         save(figure, str(tmp_path / "a.pdf"))
     with pytest.raises(LogError, match="cannot be written"):
         save(figure, "/proc/nope/a.png")
@@ -147,4 +149,4 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
         assert (tmp_path / f"{kind}.png").stat().st_size > 5000
     done = dlbs("plot", "logs", "-o", "x.gif")
     assert done.returncode == 2
-    assert "x.gif: unknown kind of picture" in done.stderr
+    assert "x.gif: unknown kind of image" in done.stderr

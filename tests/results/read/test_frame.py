@@ -54,21 +54,21 @@ def test_queries_agree_with_the_command_line(dlbs: RunDlbs, logs: Path, query: s
     parsed = json.loads(dlbs("parse", "logs", "--filter_query", query).stdout)["data"]
     assert 0 < len(parsed) < 5
     expected = [record["exp.id"] for record in parsed]
-    assert package.select(frame, query)["exp.id"].tolist() == expected
+    assert package.filter_results(frame, query)["exp.id"].tolist() == expected
     assert package.load_results([str(logs)], query)["exp.id"].tolist() == expected
 
 
 def test_queries_may_be_mappings_and_functions(logs: Path) -> None:
     frame = package.load_results([str(logs)])
-    assert len(package.select(frame, {"exp.model": "a", "exp.replica_batch": [1, 2]})) == 2
-    assert len(package.select(frame, lambda row: row.get("results.time", 0) > 15)) == 2
+    assert len(package.filter_results(frame, {"exp.model": "a", "exp.replica_batch": [1, 2]})) == 2
+    assert len(package.filter_results(frame, lambda row: row.get("results.time", 0) > 15)) == 2
     with pytest.raises(LogError, match="bad regular expression"):
-        package.select(frame, {"exp.model": "("})
+        package.filter_results(frame, {"exp.model": "("})
 
 
-def test_update_changes_the_rows_that_fit_and_leaves_the_frame_alone(logs: Path) -> None:
+def test_set_values_changes_the_rows_that_fit_and_leaves_the_frame_alone(logs: Path) -> None:
     frame = package.load_results([str(logs)])
-    made = package.update(
+    made = package.set_values(
         frame, {"exp.model": "a"}, {"exp.model": "A", "my.double": lambda row: 2 * row["exp.replica_batch"]}
     )
     assert made["exp.model"].tolist() == ["A", "A", "b", "b", "A"]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
+import subprocess
+import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from dlbs.results.read import logfiles, onelog
 from dlbs.results.read.findings import KINDS, Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
-from tests.conftest import RunDlbs
+from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
 
 PLAIN = b'__exp.model__= "a"\n__results.time__= 1.5\n'
@@ -222,15 +226,91 @@ def test_findings_are_kept_with_the_records(cached: Path) -> None:
     assert first.messages() == second.messages() != []
 
 
-def test_a_damaged_cache_is_ignored(cached: Path, tmp_path: Path) -> None:
+def the_cache(directory: Path) -> Path:
+    (file,) = (directory / "cache" / "dlbs" / "logs").iterdir()
+    return file
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda good: b"",
+        lambda good: b"not a database" * 1000,
+        lambda good: good[: len(good) // 2],
+        lambda good: b"x" * 100 + good[100:],
+        lambda good: good.replace(b"exp.status", b"exp.stat\0s"),
+        lambda good: good.replace(b"0001.log", b"0007.log"),
+    ],
+)
+def test_a_damaged_cache_is_ignored_and_made_anew(
+    cached: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     first, _ = read(cached, cached=True)
-    (file,) = (tmp_path / "cache" / "dlbs" / "logs").iterdir()
+    file = the_cache(tmp_path)
     good = file.read_bytes()
-    for damaged in (b"", good[:-1], good[:40] + b"x" + good[41:], b"dlbs 0\n1\n" + good):
-        file.write_bytes(damaged)
+    file.write_bytes(damage(good))
+    assert file.read_bytes() != good
+    records, reading = read(cached, cached=True)
+    assert records == first
+    assert reading.unchanged < 2
+    assert read(cached, cached=True)[0] == first
+    assert read(cached, cached=True)[1].unchanged == 2
+
+
+def test_a_database_of_somebody_else_is_ignored(cached: Path, tmp_path: Path) -> None:
+    first, _ = read(cached, cached=True)
+    file = the_cache(tmp_path)
+    file.unlink()
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE logs (path, size, modified, checksum, content)")
+        connection.execute("INSERT INTO logs VALUES (1, 'a', NULL, 2.5, 'text')")
+    assert read(cached, cached=True)[0] == first
+
+
+def test_two_processes_may_share_a_cache(cached: Path, tmp_path: Path) -> None:
+    """One holds the lock for writing while another reads, and finds that it cannot write."""
+    first, _ = read(cached, cached=True)
+    write_log(cached / "0002.log", make_record("new"))
+    os.utime(cached / "0002.log", (1, 1))
+    with sqlite3.connect(the_cache(tmp_path), isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
         records, reading = read(cached, cached=True)
-        assert records == first
-        assert reading.unchanged == 0
+        assert records[:2] == first
+        assert reading.unchanged == 2
+        other.execute("COMMIT")
+    assert read(cached, cached=True)[1].unchanged == 2  # it was not written then, and is now
+    assert read(cached, cached=True)[1].unchanged == 3
+
+
+def test_many_processes_write_the_same_cache(cached: Path) -> None:
+    code = "import sys; from dlbs.results.read import cache, logfiles; cache._WORTHWHILE = 0; print(len(list(logfiles.read_logs([sys.argv[1]]))))"
+    command = [sys.executable, "-c", code, str(cached)]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [process.communicate()[0] for process in running] == ["2\n"] * 6
+    assert read(cached, cached=True)[1].unchanged == 2
+
+
+def test_caches_take_bounded_room(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was not used for longest goes first."""
+    read(cached, cached=True)
+    old = the_cache(tmp_path)
+    os.utime(old, (1, 1))
+    other = make_logs(tmp_path / "other", [make_record("a")])
+    os.utime(other / "0000.log", (1, 1))
+    monkeypatch.setattr(cache_module, "_LARGEST", old.stat().st_size + 100)
+    read(other, cached=True)
+    assert the_cache(tmp_path) != old
+    assert read(other, cached=True)[1].unchanged == 1
+
+
+def test_logs_whose_names_are_not_text_are_cached(cached: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.log")
+    write_log(cached / name, make_record("c"))
+    os.utime(cached / name, (1, 1))
+    first, _ = read(cached, cached=True)
+    again, reading = read(cached, cached=True)
+    assert again == first
+    assert reading.unchanged == 3
 
 
 def test_callers_may_change_records(cached: Path) -> None:

@@ -77,6 +77,23 @@ def test_the_last_line_of_a_key_wins(tmp_path: Path) -> None:
     assert last_values(log) == {"a": 2}
 
 
+@pytest.mark.parametrize(
+    ("lines", "time"),
+    [
+        ("__results.time_data__= [1, 2.5, 4]", 2.5),
+        ("__results.time_data__= [1, 2]\n__results.time__= 9", 9),
+        ("__results.time_data__= []", None),
+        ('__results.time_data__= [1, "x"]', None),
+        ("__results.time_data__= [1, true]", None),
+        ("__results.time_data__= 3", None),
+        ("__results.time_data__= [1e308, 1e308]", None),
+    ],
+)
+def test_a_log_with_batch_times_alone_has_their_mean(tmp_path: Path, lines: str, time: float | None) -> None:
+    (tmp_path / "a.log").write_text(f"{lines}\n")
+    assert read_logs(tmp_path / "a.log")[0][0].get("results.time") == time
+
+
 def test_files_directories_globs_and_archives(tmp_path: Path) -> None:
     write_log(tmp_path / "d" / "a.log", n=1)
     write_log(tmp_path / "d" / "sub" / "b.log", n=2)

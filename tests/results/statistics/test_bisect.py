@@ -47,10 +47,12 @@ def bisect(dlbs: RunDlbs, path: Path, *flags: str, **environment: str) -> subpro
 
 LIST = ("--list", "versions.txt", "--good", "0", "--bad", "19")
 
+QUICK = (*LIST, "--trust-single-runs")
+
 
 @pytest.mark.integration
 def test_the_first_bad_one_is_found_with_few_measurements(dlbs: RunDlbs, measure: Path) -> None:
-    done = bisect(dlbs, measure, *LIST)
+    done = bisect(dlbs, measure, *QUICK)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("13 is the first that is worse: slower: m, ratio 0.8")
     assert len(calls(measure)) <= 2 + 5
@@ -58,44 +60,51 @@ def test_the_first_bad_one_is_found_with_few_measurements(dlbs: RunDlbs, measure
 
 @pytest.mark.integration
 def test_the_same_command_goes_on_where_it_was_interrupted(dlbs: RunDlbs, measure: Path) -> None:
-    bisect(dlbs, measure, *LIST, SKIP=" ".join(map(str, range(1, 19))))  # every one between the ends refuses
+    bisect(dlbs, measure, *QUICK, SKIP=" ".join(map(str, range(1, 19))))  # every one between the ends refuses
     interrupted = measure / "bisect" / "bisect.json"
     text = interrupted.read_text()
     interrupted.write_text(text.replace('"verdict": "skipped"', '"verdict": ""'))
     before = len(calls(measure))
-    done = bisect(dlbs, measure, *LIST)
+    done = bisect(dlbs, measure, *QUICK)
     assert done.stdout.startswith("13 is the first")
     assert not {"0", "19"} & set(calls(measure)[before:])
     before = len(calls(measure))
-    assert bisect(dlbs, measure, *LIST).stdout == done.stdout
+    assert bisect(dlbs, measure, *QUICK).stdout == done.stdout
     assert len(calls(measure)) == before
 
 
 @pytest.mark.integration
 def test_what_cannot_be_measured_is_skipped_and_said(dlbs: RunDlbs, measure: Path) -> None:
-    done = bisect(dlbs, measure, *LIST, SKIP="9 10 12 13")
+    done = bisect(dlbs, measure, *QUICK, SKIP="9 10 12 13")
     assert "one of these is the first that is worse" in done.stdout
     assert "12, 13, 14" in done.stdout
 
 
 @pytest.mark.integration
-def test_what_cannot_be_told_is_measured_again(dlbs: RunDlbs, measure: Path) -> None:
-    done = bisect(dlbs, measure, *LIST, "--threshold", "5%", SPREAD="0.35")
+def test_each_candidate_is_measured_three_times_by_default(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *LIST)
+    assert done.stdout.startswith("13 is the first that is worse: slower: m, ratio 0.8")
+    assert min(calls(measure).count(item) for item in calls(measure)) == 3
+
+
+@pytest.mark.integration
+def test_what_is_inconclusive_is_measured_again(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *QUICK, "--threshold", "5%", "--most-runs", "5", SPREAD="0.25")
     assert done.returncode == 0, done.stderr
     assert max(len(list(group)) for _, group in itertools.groupby(sorted(calls(measure)))) > 1
 
 
 @pytest.mark.integration
 def test_another_search_in_the_same_place_is_refused(dlbs: RunDlbs, measure: Path) -> None:
-    bisect(dlbs, measure, *LIST)
-    done = bisect(dlbs, measure, *LIST, "--threshold", "9%")
+    bisect(dlbs, measure, *QUICK)
+    done = bisect(dlbs, measure, *QUICK, "--threshold", "9%")
     assert done.returncode == 2
     assert "bisect.json: holds another search (threshold)" in done.stderr
 
 
 @pytest.mark.integration
 def test_ends_that_do_not_differ_are_an_error(dlbs: RunDlbs, measure: Path) -> None:
-    done = bisect(dlbs, measure, *LIST, FROM="99")
+    done = bisect(dlbs, measure, *QUICK, FROM="99")
     assert done.returncode == 2
     assert "the bad end is not worse than the good one" in done.stderr
 
@@ -125,7 +134,9 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
         git(repo, "commit", "--quiet", "-m", f"change {number}")
         commits.append(git(repo, "rev-parse", "HEAD"))
     (repo / "number").write_text("not committed")
-    done = bisect(dlbs, measure, "--repo", "repo", "--good", commits[0], "--bad", "HEAD", FROM="6")
+    done = bisect(
+        dlbs, measure, "--repo", "repo", "--good", commits[0], "--bad", "HEAD", "--trust-single-runs", FROM="6"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{commits[6]} is the first that is worse")
     assert "change 6" in done.stdout
@@ -141,6 +152,10 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
         (["--good", "3", "--bad", "1", "--list", "versions.txt"], "--bad: '1' does not come after '3'"),
         (["--good", "a", "--bad", "b", "--repo", "."], "--good: git says"),
         (["--good", "0", "--bad", "19", "--list", "versions.txt", "--threshold", "x"], "--threshold"),
+        (
+            ["--good", "0", "--bad", "19", "--list", "versions.txt", "--most-runs", "2"],
+            "--most-runs 2: a verdict needs 3 runs",
+        ),
     ],
 )
 def test_bad_input(dlbs: RunDlbs, measure: Path, flags: list[str], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from pathlib import Path
@@ -9,9 +10,14 @@ from typing import Any
 
 import pytest
 
+from dlbs.config.declarations import Parameter
 from dlbs.config.load import load_config
-from dlbs.results.statistics.compare import Comparison, comparison_table, summary
+from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
+from dlbs.results.statistics.estimators import ESTIMATORS
+from dlbs.results.statistics.ratio import Estimate
+from dlbs.results.tables.comparison import comparison_table, summary
+from dlbs.results.tables.pivot import regular_tables
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -19,7 +25,12 @@ Records = list[dict[str, Any]]
 
 
 def compare(a: Records, b: Records, **options: Any) -> Comparison:
-    return compare_with(a, b, load_config().declarations, **options)
+    return compare_with(a, b, _declarations(), **options)
+
+
+@functools.cache
+def _declarations() -> dict[str, Parameter]:
+    return load_config().declarations
 
 
 def repeats(count: int = 5, **options: Any) -> Records:
@@ -33,12 +44,82 @@ def verdicts(a: Records, b: Records, **options: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("time", "verdict"), [(9.0, "faster"), (11.0, "slower"), (10.05, "same"), (10.35, "inconclusive")]
 )
-@pytest.mark.parametrize("count", [1, 5])
-def test_verdicts_come_from_the_interval_and_the_threshold(time: float, verdict: str, count: int) -> None:
-    (match,) = compare(repeats(count), repeats(count, time=time, seed=1)).matches
+@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+def test_verdicts_come_from_the_interval_and_the_threshold(
+    time: float, verdict: str, count: int, estimator: str
+) -> None:
+    a, b = repeats(count), repeats(count, time=time, seed=1)
+    (match,) = compare(a, b, estimator=estimator, trust_single_runs=count < 3).matches
+    assert match.estimate is not None
     assert match.verdict == verdict
-    assert match.source == ("runs" if count > 1 else "batches")
-    assert match.ratio == pytest.approx(10 / time, rel=0.02)
+    assert match.estimate.source == ("runs" if count > 1 else "batches")
+    assert match.estimate.ratio == pytest.approx(10 / time, rel=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_runs_are_inconclusive_unless_the_caller_insists(count: int) -> None:
+    a, b = repeats(count), repeats(count, time=20.0)
+    (match,) = compare(a, b).matches
+    assert match.verdict == "inconclusive"
+    assert match.notes == (
+        f"{count} run{'s' * (count > 1)} a side cannot settle it: run it 3 times at least (-Pexp.repeats=5 --order round-robin), "
+        "or insist with --trust-single-runs",
+    )
+    (match,) = compare(a, b, trust_single_runs=True).matches
+    assert match.verdict == "slower"
+
+
+BUSY = "other programs used 69 % of the processors: run it alone"
+
+
+def doubtful(records: Records, *numbers: int, warning: str = BUSY) -> Records:
+    """The same records; those with these numbers logged a warning."""
+    return [{**one, "results.warnings": [warning] if n in numbers else []} for n, one in enumerate(records)]
+
+
+def test_doubtful_runs_are_left_out_where_three_others_remain_and_that_is_said() -> None:
+    a = repeats(5)
+    b = doubtful([*repeats(4, seed=1), *repeats(1, time=40.0)], 4)
+    comparison = compare(a, b)
+    (match,) = comparison.matches
+    assert match.verdict == "same"
+    assert match.used == (5, 4)
+    assert match.doubtful == (0, 1)
+    assert match.notes == ("1 of 5 runs in B is doubtful (other programs used 69 % of the processors) and left out",)
+    assert comparison_table(comparison).texts()[0][5] == "5, 4 of 5"
+    assert summary(comparison).endswith("; 1 doubtful run left out")
+
+
+def test_where_too_few_clean_runs_remain_doubtful_ones_make_it_inconclusive() -> None:
+    a, b = repeats(4), doubtful(repeats(4, time=20.0), 0, 1)
+    (match,) = compare(a, b).matches
+    assert match.verdict == "inconclusive"
+    assert match.used == (4, 4)
+    assert match.notes == (
+        "2 of 4 runs in B are doubtful (other programs used 69 % of the processors)",
+        "rerun on an idle machine until 3 runs a side have no warnings, or insist with --trust-single-runs",
+    )
+    (match,) = compare(a, b, trust_single_runs=True).matches
+    assert match.verdict == "slower"
+    assert match.notes[0].startswith("2 of 4 runs in B are doubtful")
+
+
+def test_the_values_are_the_statistic_of_the_estimator() -> None:
+    a = [*repeats(4), *repeats(1, time=20.0)]
+    by_rank, by_mean = (compare(a, a, estimator=name).matches[0].values[0] for name in ("rank", "mean"))
+    throughputs = sorted(record["results.throughput"] for record in a)
+    assert by_rank == pytest.approx(throughputs[2])
+    assert by_mean == pytest.approx(len(a) / sum(1 / value for value in throughputs))
+    titles = [comparison_table(compare(a, a, estimator=name)).columns[0] for name in ("rank", "mean")]
+    assert titles == ["A, median", "A, mean"]
+
+
+def test_the_table_shows_what_dlbs_report_shows() -> None:
+    """The same runs have the same number in both: the median."""
+    a = [*repeats(4), *repeats(1, time=20.0)]
+    (reported, _) = regular_tables(a, load_config().declarations)
+    assert reported.texts()[0][1].split(" ")[0] == comparison_table(compare(a, a)).texts()[0][1]
 
 
 def test_the_threshold_decides_what_counts() -> None:
@@ -48,8 +129,9 @@ def test_the_threshold_decides_what_counts() -> None:
 
 
 def test_experiments_are_matched_by_what_tells_them_apart() -> None:
-    a = [make_record(model, batch, time=batch) for model in ("a", "b") for batch in (1, 2, 4)]
-    b = [make_record(model, batch, time=2 * batch, seed=1) for model in ("b", "a") for batch in (2, 4, 8)]
+    times = (1, 2, 3)
+    a = [make_record(model, batch, time=batch, repeat=n) for model in "ab" for batch in (1, 2, 4) for n in times]
+    b = [make_record(model, batch, time=2 * batch, repeat=n) for model in "ba" for batch in (2, 4, 8) for n in times]
     assert verdicts(a, b) == {
         "a, batch 1": "missing",
         "a, batch 2": "slower",
@@ -81,7 +163,7 @@ def test_what_differs_between_all_of_a_and_all_of_b_is_what_is_compared() -> Non
 
 
 def test_other_settings_are_not_mixed() -> None:
-    a = [make_record(my__option=option, time=10 * option) for option in (1, 2)]
+    a = [make_record(my__option=option, time=10 * option, repeat=n) for option in (1, 2) for n in (1, 2, 3)]
     assert verdicts(a, a) == {"alexnet, batch 16, my.option=1": "same", "alexnet, batch 16, my.option=2": "same"}
 
 
@@ -102,17 +184,18 @@ def test_other_quantities_have_their_own_direction() -> None:
     assert list(verdicts(a, b, metric="results.memory_host").values()) == ["worse"]
     assert list(verdicts(b, a, metric="results.memory_host").values()) == ["better"]
     assert list(verdicts(repeats(), repeats(time=12.0), metric="results.time").values()) == ["slower"]
-    assert compare(repeats(), repeats(time=12.0), metric="results.time").matches[0].ratio == pytest.approx(
+    assert compare(repeats(), repeats(time=12.0), metric="results.time").matches[0].estimate.ratio == pytest.approx(
         1.2, rel=0.02
     )
 
 
 def test_without_repeats_or_batch_times_nothing_is_claimed() -> None:
     a, b = ({"exp.model": "m", "results.throughput": value} for value in (100.0, 50.0))
-    (match,) = compare([a], [b]).matches
-    assert match.verdict == "inconclusive"
-    assert match.ratio == 0.5
-    assert "exp.repeats" in match.notes[0]
+    for trust in (False, True):
+        (match,) = compare([a], [b], trust_single_runs=trust).matches
+        assert match.verdict == "inconclusive"
+        assert match.estimate == Estimate(0.5)
+        assert "exp.repeats" in match.notes[0]
 
 
 @pytest.mark.integration
@@ -138,9 +221,9 @@ def test_simultaneous_intervals_are_wider() -> None:
     one, all_together = compare(a, b), compare(a, b, simultaneous=True)
     assert all_together.confidence == pytest.approx(1 - 0.05 / 20)
     for narrow, wide in zip(one.matches, all_together.matches, strict=True):
-        assert narrow.interval is not None
-        assert wide.interval is not None
-        assert wide.interval.low < narrow.interval.low < narrow.interval.high < wide.interval.high
+        inside, outside = narrow.estimate and narrow.estimate.interval, wide.estimate and wide.estimate.interval
+        assert inside is not None and outside is not None  # noqa: PT018
+        assert outside.low < inside.low < inside.high < outside.high
 
 
 def test_match_and_ignore() -> None:

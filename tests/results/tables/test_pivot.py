@@ -12,8 +12,9 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.tables.formats import FORMATS, write_tables
-from dlbs.results.tables.pivot import Table, custom_tables, regular_tables
+from dlbs.results.tables.pivot import custom_tables, regular_tables
 from dlbs.results.tables.scaling import scaling_tables
+from dlbs.results.tables.table import Table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record
 
@@ -61,8 +62,16 @@ def test_cells_without_a_number_say_why() -> None:
 
 def test_repeats_are_one_cell_the_median() -> None:
     table = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))[1]
-    assert table.texts() == [["alexnet", "11.00 [10.00, 30.00]"]]
-    assert table.legend == ["cells are medians of up to 3 runs, with the interval that holds the true median at 75 %"]
+    assert table.texts() == [["alexnet", "11.00 [10.00, 30.00 at 75 %]"]]
+    assert table.legend == [
+        "cells are medians of up to 3 runs, with the interval that holds the true median at 95 %, or at the lower level that stands in it"
+    ]
+
+
+def test_an_interval_without_a_level_holds_95_percent() -> None:
+    table = tables(*(record(time=10.0 + n, exp__repeat=n) for n in range(6)))[1]
+    assert table.texts() == [["alexnet", "12.50 [10.00, 15.00]"]]
+    assert table.legend == ["cells are medians of up to 6 runs, with the interval that holds the true median at 95 %"]
 
 
 def test_what_else_differs_makes_tables_of_its_own() -> None:
@@ -93,6 +102,38 @@ def test_what_does_not_say_what_an_experiment_is_does_not_split() -> None:
 def test_a_parameter_that_goes_with_the_model_does_not_split() -> None:
     made = tables(record("a", my__weights="w1"), record("b", my__weights="w2"))
     assert len(made) == 2
+
+
+def own_script(**more: Any) -> dict[str, Any]:
+    """What somebody's own script logs: it has no model, no phase, no batch."""
+    return {"exp.framework": "mine", "exp.status": "ok", "results.throughput": 500.0, **more}
+
+
+def test_what_an_experiment_does_not_have_is_blank() -> None:
+    (table,) = tables(own_script())
+    assert table.title == "Throughput, instances/s"
+    assert table.header == ["exp.framework", "value"]
+    assert table.texts() == [["mine", "500.0"]]
+    (table,) = tables({"results.throughput": 500.0})
+    assert (table.title, table.texts()) == ("Throughput, instances/s", [["500.0"]])
+    without_batch = {"exp.model": "b", "exp.phase": "training", "exp.status": "ok", "results.throughput": 5.0}
+    table, _ = tables(record(batch=2), without_batch)
+    assert table.texts() == [["alexnet", "-", "200.0"], ["b", "5.000", "-"]]
+    assert table.header == ["model", "batch -", "batch 2"]
+
+
+def test_a_batch_time_that_nothing_logs_has_no_table() -> None:
+    made = tables(record(), own_script())
+    assert [table.title.partition(",")[0] for table in made] == ["Throughput", "Batch time", "Throughput"]
+
+
+def test_the_batch_time_of_logged_batches_is_their_mean(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("__results.time_data__= [1.0, 2.0, 6.0]\n__results.throughput__= 500\n")
+    done = dlbs("report", "a.log")
+    assert done.returncode == 0, done.stderr
+    assert "3.000" in done.stdout
+    assert "no-result" not in done.stdout
+    assert not {"alexnet", "training", "float32", "batch 16"} & set(done.stdout.replace("│", ",").split(","))
 
 
 def test_report_prints_them(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -1,21 +1,15 @@
-"""The batch times of one experiment as a person reads them in a terminal."""
+"""The batch times of one experiment as text: bars, outliers, warnings."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
-from dataclasses import asdict
 
-import click
+from dlbs.results.statistics.series import Series
+from dlbs.results.statistics.steady import smoothed
+from dlbs.text import short_number
 
-from dlbs.errors import LogError
-from dlbs.results.grouping import describe
-from dlbs.results.read.records import load_records
-from dlbs.results.statistics.series import Series, series_of, smoothed
-from dlbs.text import printable, short_number
-
-__all__ = ["print_series"]
+__all__ = ["series_lines"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -24,31 +18,8 @@ _WIDTH = 72
 _MOST_OUTLIERS = 10
 
 
-def print_series(log: str, form: str) -> None:
-    """Print what the batch times in a log tell, as text or JSON.
-
-    Raises:
-        LogError: The log cannot be read, holds several experiments, or no batch times.
-    """
-    records = load_records([log])
-    if len(records) != 1:
-        raise LogError(f"holds {len(records)} experiments", where=log, hint="give the log of one")
-    record = records[0]
-    series = series_of(record)
-    if series is None:
-        raise LogError(
-            "has no batch times (results.time_data)", where=log, hint="only benchmarks that log them have a series"
-        )
-    if form == "json":
-        click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
-        return
-    names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in record]
-    click.echo(printable(f"{log}\n{describe(record, names)}"))
-    for line in _lines(series):
-        click.echo(printable(line))
-
-
-def _lines(series: Series) -> list[str]:
+def series_lines(series: Series) -> list[str]:
+    """What a person reads in a terminal, line by line."""
     times = series.times
     settled = series.times[max(0, series.steady - len(series.warmup)) :]
     lines = [

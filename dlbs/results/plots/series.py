@@ -1,28 +1,29 @@
-"""The batches of one run, and what was watched meanwhile."""
+"""The batches of one run, and what the monitor recorded meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.results.grouping import describe
-from dlbs.results.plots.style import COLOURS, Options, label, set_scale
-from dlbs.results.read.onelog import Record
-from dlbs.results.statistics.series import series_of, smoothed
+from dlbs.results.plots.style import COLOURS, label, set_scale
+from dlbs.results.statistics.series import series_of
+from dlbs.results.statistics.steady import smoothed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dlbs.results.plots.options import Results
+
 __all__ = ["series"]
 
 
-def series(figure: Figure, records: list[Record], declarations: Mapping[str, Parameter], options: Options) -> None:
+def series(figure: Figure, results: Results) -> None:
     """Batch times, raw and smoothed, above what was watched, on one axis of seconds."""
-    if len(records) != 1:
-        raise LogError(f"{len(records)} experiments are too many for a time series", hint="give one log")
-    found = series_of(records[0])
+    if len(results.records) != 1:
+        raise LogError(f"{len(results.records)} experiments are too many for a time series", hint="give one log")
+    found = series_of(results.records[0])
     if found is None:
         raise LogError("the experiment has no batch times (results.time_data)")
     watched = list(found.monitor.items())[:4]
@@ -52,14 +53,16 @@ def series(figure: Figure, records: list[Record], declarations: Mapping[str, Par
         label="outlier" if outliers else None,
     )
     axes.set_ylabel("batch time, ms")
-    set_scale(axes, [*found.warmup, *found.times], options.log_scale)
+    set_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
     for row, (name, (moments, values)) in zip(rows[1:], watched, strict=True):
         row[0].plot(moments, values, color=COLOURS[2])
         row[0].set_ylabel(label(name).replace(", ", ",\n"), fontsize="small")
         row[0].set_ylim(bottom=0)
     rows[-1][0].set_xlabel("s since the first timed batch" if watched else "timed batch")
-    names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in records[0]]
-    axes.set_title(label(describe(records[0], names)))
+    names = [
+        name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in results.records[0]
+    ]
+    axes.set_title(label(describe(results.records[0], names)))
     axes.legend(fontsize="small")
 
 

@@ -1,0 +1,51 @@
+"""Options and printing that all verbs share which show tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dlbs.cli.options import console
+from dlbs.files import write_atomically
+from dlbs.results.tables.formats import FORMATS, TERMINAL
+
+if TYPE_CHECKING:
+    from dlbs.results.tables.table import Table
+
+__all__ = ["format_option", "output_option", "print_tables", "write_text"]
+
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice([TERMINAL, *FORMATS]),
+    default=TERMINAL,
+    show_default=True,
+    help="How tables are written.",
+)
+
+output_option = click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
+
+
+def print_tables(tables: Sequence[Table], form: str, output_file: str | None = None) -> None:
+    """Write tables to a file or to standard output. Files have no terminal's width: there, `terminal` means Markdown."""
+    from dlbs.results.tables.formats import write_tables
+    from dlbs.results.tables.terminal import print_table
+
+    if form == TERMINAL and output_file is None:
+        out = console()
+        for table in tables:
+            print_table(table, out)
+        return
+    write_text(write_tables(tables, "markdown" if form == TERMINAL else form), output_file)
+
+
+def write_text(words: str, output_file: str | None) -> None:
+    """Write a text to a file, or to standard output."""
+    if output_file is None:
+        click.echo(words, nl=False)
+        return
+    with write_atomically(output_file) as stream:
+        stream.write(words)
+    click.echo(f"→ {output_file}", err=True)

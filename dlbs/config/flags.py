@@ -1,0 +1,60 @@
+"""What `-P`, `-V` and `-E` say, as texts of a command line or as mappings of Python callers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from dlbs.errors import ConfigError
+from dlbs.language.template import is_template
+
+__all__ = ["Assignments", "assignments", "extension_data", "parse_value"]
+
+Assignments = Mapping[str, Any] | Iterable[str]  # {name: value}, or the texts name=value of -P and -V
+
+
+def extension_data(given: str | Mapping[str, Any]) -> Any:
+    """An extension as `-E` gives it: JSON text, or a mapping.
+
+    Raises:
+        ConfigError: The text is not JSON.
+    """
+    if not isinstance(given, str):
+        return dict(given)
+    try:
+        return json.loads(given)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
+
+
+def assignments(flag: str, given: Assignments) -> Iterator[tuple[str, Any]]:
+    """Names and values of `-P` or `-V`, whichever way they are given.
+
+    Raises:
+        ConfigError: A text is not name=value.
+    """
+    if isinstance(given, Mapping):
+        yield from given.items()
+        return
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"{one!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
+        name = name.strip()
+        parsed = parse_value(value, words=flag == "-V")
+        if flag == "-V" and isinstance(parsed, str) and "," in parsed and parsed == value and not is_template(parsed):
+            hint = f"write -V{name}=[{value}] for several values, or -P{name}={value} for one with a comma in it"
+            raise ConfigError(f"{value!r} is not a list", where=f"-V{name}", hint=hint)
+        yield name, parsed
+
+
+def parse_value(given: str, *, words: bool = False) -> Any:
+    """JSON if it is JSON, else the text itself; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
+    try:
+        return json.loads(given)
+    except (json.JSONDecodeError, RecursionError):
+        stripped = given.strip()
+    if words and stripped.startswith("[") and stripped.endswith("]"):
+        return [parse_value(word.strip()) for word in stripped[1:-1].split(",")] if stripped[1:-1].strip() else []
+    return given

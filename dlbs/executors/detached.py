@@ -1,0 +1,151 @@
+"""Experiments that run without `dlbs run`: a file that lists them, the program that runs one of them, and what its log says became of it.
+
+    python -m dlbs.executors.detached FILE NUMBER
+
+runs the experiment in that line of the file, counted from 0, in the current directory, the way it runs on this machine in the foreground.
+The exit code is 0 if it ended well. Executors whose experiments outlive them (Slurm, nohup) submit this command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlbs.errors import DlbsError, LaunchError, LogError
+from dlbs.executors.base import Outcome
+from dlbs.executors.job import write_log
+from dlbs.executors.local import LocalExecutor
+from dlbs.executors.signals import Signals
+from dlbs.exit_codes import FAILED, OK
+from dlbs.experiment import Experiment, log_path
+from dlbs.files import write_atomically
+from dlbs.logs import STATUSES, last_values
+from dlbs.text import text
+
+__all__ = ["Task", "command", "environment", "main", "read_tasks", "write_tasks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An experiment that is to run by itself.
+
+    Attributes:
+        log: Absolute path of its log.
+        replaces: Inode of the log of an earlier run that it is going to replace; 0 for none.
+    """
+
+    experiment: Experiment
+    log: Path
+    replaces: int
+
+    @classmethod
+    def of(cls, experiment: Experiment, directory: Path) -> Task:
+        """The task of an experiment that runs in `directory`."""
+        log = log_path(experiment, directory).absolute()
+        return cls(experiment, log, _inode(log))
+
+    def outcome(self) -> Outcome | None:
+        """What its log says became of it; None while the log is not there."""
+        if _inode(self.log) == self.replaces:
+            return None
+        try:
+            ending = last_values(self.log)
+        except LogError as error:
+            return Outcome("failure", str(error))
+        if ending.get("exp.status") not in STATUSES:
+            return None
+        code, seconds = ending.get("exp.exit_code"), ending.get("exp.seconds")
+        return Outcome(
+            str(ending["exp.status"]),
+            text(ending.get("exp.status_msg")),
+            seconds if isinstance(seconds, (int, float)) else 0.0,
+            {key: value for key, value in ending.items() if key.startswith("results.")},
+            code if isinstance(code, int) else None,
+        )
+
+
+def write_tasks(file: Path, tasks: Iterable[Task]) -> None:
+    """Write tasks, one a line.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    with write_atomically(file) as stream:
+        for task in tasks:
+            entry = {"log": str(task.log), "replaces": task.replaces, "experiment": task.experiment}
+            stream.write(json.dumps(entry) + "\n")
+
+
+def read_tasks(file: Path) -> list[Task]:
+    """Read tasks.
+
+    Raises:
+        LaunchError: The file cannot be read, or is not one of ours.
+    """
+    return [_task(line, file) for line in _lines(file)]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LaunchError(f"cannot be read: {error}", where=str(file)) from None
+
+
+def _task(line: str, file: Path) -> Task:
+    try:
+        entry = json.loads(line)
+        return Task(dict(entry["experiment"]), Path(entry["log"]), int(entry["replaces"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise LaunchError(f"is no list of experiments: {error}", where=str(file)) from None
+
+
+def command(file: Path) -> str:
+    """Shell code that runs a task of a file; its number has to follow."""
+    return f"{shlex.quote(sys.executable)} -m dlbs.executors.detached {shlex.quote(str(file))}"
+
+
+def environment() -> dict[str, str]:
+    """Environment variables with which `command` finds this very package, wherever it runs."""
+    package = str(Path(__file__).resolve().parent.parent.parent)
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")])),
+    }
+
+
+def main(file: str, number: str) -> int:
+    """Run one task to its end, and return the exit code."""
+    task = _task(_lines(Path(file))[int(number)], Path(file))  # the others, up to a thousand, need not be parsed
+    try:
+        with Signals() as signals:
+            executor = LocalExecutor(Path.cwd())
+            if not executor.start(task.experiment):
+                raise LaunchError("this machine lacks what the experiment asks for")
+            while executor.running:
+                signals.wait_until(executor.next_look())
+                if signals.stop_signal:
+                    executor.end_all(f"stopped by {signal.Signals(signals.stop_signal).name}")
+                for _, outcome in executor.look():
+                    return OK if outcome.status in {"ok", "skipped"} else FAILED
+    except DlbsError as error:
+        print(f"error: {error}", flush=True)
+        write_log(task.log, task.experiment, "failure", str(error))
+    return FAILED
+
+
+def _inode(log: Path) -> int:
+    try:
+        return log.stat().st_ino
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

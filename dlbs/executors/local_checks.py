@@ -1,0 +1,102 @@
+"""What is looked at before experiments run on this machine: GPUs, processors, memory, nodes, docker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from dlbs.errors import DlbsError
+from dlbs.executors.base import Check, Problem, Site
+from dlbs.executors.slots import Slots
+from dlbs.experiment import Experiment
+from dlbs.machine.devices import docker_available, gpu_count
+from dlbs.machine.resources import Request, gpu_ids
+from dlbs.text import text
+
+__all__ = ["LOCAL_CHECKS"]
+
+_GPU_TOOLKIT = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime")
+
+
+def _gpus(experiment: Experiment, site: Site) -> Problem | None:
+    gpus = text(experiment.get("exp.gpus", ""))
+    if gpus.startswith("any:"):
+        return None
+    try:
+        ids = gpu_ids(gpus)
+    except DlbsError as error:
+        return Problem(error.what, error.hint)
+    count = gpu_count()
+    missing = [gpu for gpu in ids if gpu >= count]
+    if missing:
+        have = f"there are {count}, numbered from 0" if count else "there is none"
+        return Problem(
+            f"GPU {', '.join(map(str, missing))} does not exist here: {have}", "-Pexp.gpus='' runs on the CPU"
+        )
+    if len(set(ids)) < len(ids):
+        return Problem(f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once")
+    return None
+
+
+def _slots(experiment: Experiment, site: Site) -> Problem | None:
+    try:
+        Slots().check(Request.of(experiment))
+    except DlbsError as error:
+        return Problem(error.what, error.hint or "ask for less, or run it on a larger machine")
+    return None
+
+
+def _nodes(experiment: Experiment, site: Site) -> Problem | None:
+    nodes = experiment.get("exp.num_nodes", 1)
+    if nodes == 1:
+        return None
+    return Problem(
+        f"exp.num_nodes is {nodes}, but experiments run on this machine", "set exp.num_nodes=1, or use --executor slurm"
+    )
+
+
+def _docker(experiment: Experiment, site: Site) -> Problem | None:
+    if not experiment.get("exp.docker"):
+        return None
+    command = text(experiment.get("exp.docker_launcher")) or "docker"
+    if shutil.which(command) is None:
+        return Problem(
+            f"there is no command {command!r}", "install docker, or run on bare metal with -Pexp.docker=false"
+        )
+    if command == "docker" and not docker_available():
+        return Problem(
+            "the docker daemon cannot be reached", "start dockerd, or run on bare metal with -Pexp.docker=false"
+        )
+    if text(experiment.get("exp.gpus")) and not any(map(shutil.which, _GPU_TOOLKIT)):
+        hint = "install the NVIDIA container toolkit, or run on bare metal with -Pexp.docker=false"
+        return Problem("containers have no access to GPUs here", hint)
+    return None
+
+
+def _image(experiment: Experiment, site: Site) -> Problem | None:
+    command = text(experiment.get("exp.docker_launcher")) or "docker"
+    if not experiment.get("exp.docker") or _docker(experiment, site) is not None:
+        return None
+    framework = text(experiment.get("exp.framework"))
+    image = text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
+    if not image:
+        return Problem("no docker image is given", f"set exp.docker_image or {framework}.docker_image")
+    if command != "docker" and not site.may_run:
+        return None
+    asked = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        said = asked.stderr.strip().splitlines()
+        hint = f"{command} pull {image}, or build it, or run on bare metal with -Pexp.docker=false"
+        return Problem(f"docker image {image} is not here: {said[-1] if said else 'not found'}", hint)
+    return None
+
+
+_DOCKER = ("exp.docker", "exp.docker_launcher", "exp.gpus")
+
+LOCAL_CHECKS = (
+    Check(("exp.gpus",), _gpus),
+    Check(("exp.gpus", "runtime.cpus", "runtime.memory"), _slots),
+    Check(("exp.num_nodes",), _nodes),
+    Check(_DOCKER, _docker),
+    Check((*_DOCKER, "exp.framework", "exp.docker_image", "pytorch.docker_image"), _image),
+)

@@ -1,0 +1,66 @@
+"""Which executors there are. One more is a file and a line in `EXECUTORS`; other packages add theirs under the entry point `dlbs.executors`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from dlbs.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from dlbs.executors.base import Executor
+
+__all__ = ["ENTRY_POINTS", "EXECUTORS", "executor_name", "is_registered", "load_executor"]
+
+ENTRY_POINTS = "dlbs.executors"
+
+# Name → module:class, imported when it is used.
+EXECUTORS = {
+    "local": "dlbs.executors.local:LocalExecutor",
+    "slurm": "dlbs.executors.slurm:SlurmExecutor",
+}
+
+
+def load_executor(name: str) -> type[Executor]:
+    """The class of an executor: by its name, or `module:class`.
+
+    Raises:
+        ConfigError: There is none of that name, or it cannot be imported.
+    """
+    place = name if ":" in name else EXECUTORS.get(name) or _entry_points().get(name)
+    if not place:
+        known = [*EXECUTORS, *_entry_points()]
+        raise ConfigError(
+            f"there is no executor {name!r}",
+            where="--executor",
+            hint=did_you_mean(name, known) or f"there are {', '.join(known)}; another one is given as module:Class",
+        )
+    module, _, attribute = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{place} cannot be imported: {error}", where=f"--executor {name}") from None
+    if not isinstance(found, type) or not callable(getattr(found, "start", None)):
+        raise ConfigError(f"{place} is no executor", where=f"--executor {name}", hint="see docs/executors.md")
+    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if missing:
+        raise ConfigError(f"{place} lacks {missing}", where=f"--executor {name}", hint="see docs/executors.md")
+    return found
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is in the list, or another package's entry point."""
+    return name in EXECUTORS or name in _entry_points()
+
+
+def executor_name(executor: Executor) -> str:
+    """The name under which `load_executor` finds the class of an executor."""
+    place = f"{type(executor).__module__}:{type(executor).__qualname__}"
+    names = {known: name for name, known in EXECUTORS.items()}
+    return names.get(place) or next((name for name, known in _entry_points().items() if known == place), place)
+
+
+def _entry_points() -> dict[str, str]:
+    from importlib.metadata import entry_points  # it reads the metadata of all installed packages
+
+    return {one.name: one.value for one in entry_points(group=ENTRY_POINTS)}

@@ -1,0 +1,153 @@
+"""What is said to Slurm and asked of it: options of sbatch, the queue, time limits, cancelling."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from dlbs.errors import LaunchError
+from dlbs.experiment import Experiment
+from dlbs.machine.resources import Request
+from dlbs.text import text
+
+__all__ = ["PROGRAMS", "QueuedTask", "cancel", "max_array_size", "options_of", "queue", "sbatch", "time_limit"]
+
+PROGRAMS = ("sbatch", "squeue", "scancel")
+
+_PATIENCE = 60.0  # seconds that Slurm has to answer
+
+_MOST_IN_ARRAY = 1000
+
+_MOST_CANCELLED = 500  # jobs that one scancel names
+
+_OWN = {"slurm.extra"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """A task of an array of ours that has not ended.
+
+    Attributes:
+        id: As scancel takes it: 12_3.
+        pending: Whether it has not begun.
+    """
+
+    id: str
+    pending: bool
+
+
+def queue() -> dict[str, dict[int, QueuedTask]] | None:
+    """Tasks of our arrays that have not ended: name of the array → number of the task → job; None if Slurm does not answer now."""
+    command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%j|%F|%K|%t"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if asked.returncode:
+        return None
+    found: dict[str, dict[int, QueuedTask]] = {}
+    for line in asked.stdout.splitlines():
+        name, array, task, state = (*line.strip().split("|"), "", "", "")[:4]
+        if name.startswith("dlbs-") and task.isdigit():
+            found.setdefault(name, {})[int(task)] = QueuedTask(f"{array}_{task}", state == "PD")
+    return found
+
+
+def cancel(jobs: Iterable[str], *, pending: bool = False) -> None:
+    """Cancel jobs, or those of them that have not begun. That Slurm does not answer is no error: the queue shows what is left.
+
+    Args:
+        jobs: Their ids.
+        pending: Leave those alone that have begun.
+    """
+    names = iter(jobs)
+    while some := list(islice(names, _MOST_CANCELLED)):
+        command = ["scancel", *(["--state=PENDING"] if pending else []), *some]
+        try:
+            subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            return
+
+
+def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -> str:
+    """Submit a script; what sbatch says if it fails, else an empty text.
+
+    Raises:
+        LaunchError: sbatch cannot be started.
+    """
+    try:
+        asked = subprocess.run(
+            ["sbatch", *arguments],
+            input=script,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=2 * _PATIENCE,
+            check=False,
+        )
+    except OSError as error:
+        raise LaunchError(f"sbatch cannot be started: {error.strerror}") from None
+    except subprocess.TimeoutExpired as error:
+        return str(error)  # it may have been submitted all the same
+    return (" ".join(asked.stderr.split()) or f"exit code {asked.returncode}") if asked.returncode else ""
+
+
+def max_array_size() -> int:
+    """Tasks that an array may have: the cluster's limit, which the largest index must stay below, and ours."""
+    try:
+        asked = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return _MOST_IN_ARRAY
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", asked.stdout)
+    return max(1, min(int(found[1]), _MOST_IN_ARRAY)) if found else _MOST_IN_ARRAY
+
+
+def options_of(experiment: Experiment) -> tuple[str, ...]:
+    """The options of sbatch that an experiment's `slurm.*` parameters ask for: `slurm.cpus_per_task` is `--cpus-per-task`.
+
+    Raises:
+        LaunchError: What it asks for is malformed.
+    """
+    options = []
+    for name, value in sorted(experiment.items()):
+        if name.startswith("slurm.") and name not in _OWN and text(value) != "":
+            options.append(f"--{name.removeprefix('slurm.').replace('_', '-')}={text(value)}")
+    nodes = int(experiment.get("exp.num_nodes") or 1)
+    if nodes > 1:
+        options += [f"--nodes={nodes}", "--ntasks-per-node=1"]
+    request = Request.of(experiment)
+    gpus = request.any_gpus or len(request.gpus)
+    if gpus and not text(experiment.get("slurm.gres")):
+        options.append(f"--gres=gpu:{gpus}")
+    if request.memory and not text(experiment.get("slurm.mem")):
+        options.append(f"--mem={request.memory >> 20}M")
+    if request.any_cpus and not text(experiment.get("slurm.cpus_per_task")):
+        options.append(f"--cpus-per-task={request.any_cpus}")
+    return (*options, *map(text, experiment.get("slurm.extra") or ()))
+
+
+def time_limit(value: str) -> float:
+    """Seconds of `slurm.time`: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS; 0 for none.
+
+    Raises:
+        LaunchError: It is none of these.
+    """
+    if not value or value.upper() in {"UNLIMITED", "INFINITE"}:
+        return 0.0
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", value):
+        raise LaunchError(f"slurm.time is {value!r}", hint="write minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
+    days, dash, rest = value.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+        return float(((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds)
+    if len(parts) == 1:
+        return 60.0 * parts[0]
+    hours, minutes, seconds = (0, *parts)[-3:]
+    return float((hours * 60 + minutes) * 60 + seconds)

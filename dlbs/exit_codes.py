@@ -1,0 +1,44 @@
+"""Exit codes, all of them: those that `dlbs` ends with, and those of the programs that it starts and understands.
+
+Only whole numbers up to 125 are free for such a use: shells have given 126, 127 and 128 + n a meaning of their own.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BISECT_SKIP",
+    "EXIT_CODES",
+    "FAILED",
+    "INTERRUPTED",
+    "OK",
+    "OUT_OF_MEMORY",
+    "REGRESSION",
+    "SIGNALLED",
+    "SKIPPED",
+    "WRONG_INPUT",
+]
+
+OK = 0
+FAILED = 1
+WRONG_INPUT = 2
+REGRESSION = 3
+SIGNALLED = 128
+INTERRUPTED = SIGNALLED + 2
+
+OUT_OF_MEMORY = 3
+SKIPPED = 77  # as for Automake's tests
+BISECT_SKIP = 125  # as for git bisect run
+
+# Whose it is, the code, what it means; docs/command-line.md has the same rows.
+EXIT_CODES: tuple[tuple[str, str, str], ...] = (
+    ("dlbs", f"{OK}", "all is well"),
+    ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or `dlbs run` stopped early"),
+    ("dlbs", f"{WRONG_INPUT}", "wrong input, or nothing could be started; nothing was run"),
+    ("dlbs", f"{REGRESSION}", "something got worse (`dlbs compare --fail-on-regression`)"),
+    ("dlbs", f"{SIGNALLED} + n", f"stopped by signal n; {INTERRUPTED} is Ctrl-C"),
+    ("a benchmark", f"{OK}", "`exp.status` is ok"),
+    ("a benchmark", f"{OUT_OF_MEMORY}", "memory was not enough: failure, and larger batches are skipped"),
+    ("a benchmark", f"{SKIPPED}", "not supported here: skipped"),
+    ("a benchmark", "any other", "failure"),
+    ("the command of `dlbs bisect`", f"{BISECT_SKIP}", "this candidate cannot be measured"),
+)

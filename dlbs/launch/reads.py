@@ -1,0 +1,176 @@
+"""What launchers read, seen from their templates without rendering them; and names from the command line that nothing reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlbs.config.config import Config, values_of
+from dlbs.config.names import name_hint
+from dlbs.errors import ConfigError, DlbsError
+from dlbs.experiment import Experiment
+from dlbs.files import dlbs_root
+from dlbs.launch.script import launcher_path
+from dlbs.plan.files import read_plan
+from dlbs.plan.frameworks import reached
+from dlbs.plan.pipeline import processor_for
+from dlbs.text import text
+
+__all__ = ["Reads", "check_typed_names", "template_reads"]
+
+# What is read of a framework F outside of its template.
+_OF_FRAMEWORKS = ("launcher", "env", "variables", "docker_image")
+
+
+@dataclass(slots=True)
+class Reads:
+    """The parameters that a launcher reads.
+
+    Attributes:
+        names: As `exp.model` stands in the template; a family (`my`) stands for all in it.
+        prefixes: Beginnings of computed names, `parameters["voir." ~ name]`.
+        everything: Whether it may read any parameter.
+    """
+
+    names: set[str] = field(default_factory=set)
+    prefixes: set[str] = field(default_factory=set)
+    everything: bool = False
+
+    def has(self, name: str) -> bool:
+        """Whether it reads a parameter."""
+        return (
+            self.everything
+            or name.startswith(tuple(self.prefixes))
+            or any(name == one or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in self.names)
+        )
+
+
+def template_reads(path: Path) -> Reads:
+    """What a launcher reads, with the templates that it extends or includes; a program reads everything.
+
+    What cannot be read or parsed counts as reading everything: the validator says what is wrong with it.
+    """
+    import jinja2
+
+    found = Reads()
+    waiting, seen = [path], set()
+    while waiting and not found.everything:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        try:
+            if not one.is_file() or os.access(one, os.X_OK):
+                return Reads(everything=True)
+            tree = jinja2.Environment().parse(one.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError):
+            return Reads(everything=True)
+        for name in _visit(tree, found):
+            beside = path.parent / name
+            waiting.append(beside if beside.is_file() else dlbs_root() / "scripts" / "launchers" / name)
+    return found
+
+
+def _visit(node: Any, found: Reads) -> Iterator[str]:
+    """Note what a syntax tree reads, and yield the names of other templates that it uses."""
+    from jinja2 import nodes
+
+    if isinstance(node, (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+        if isinstance(node.template, nodes.Const):
+            yield str(node.template.value)
+        else:
+            found.everything = True
+    if isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and node.node.name == "parameters":
+        first = node.arg.nodes[0] if isinstance(node.arg, nodes.Concat) else None
+        if isinstance(node.arg, nodes.Const):
+            found.names.add(str(node.arg.value))
+        elif isinstance(first, nodes.Const):
+            found.prefixes.add(str(first.value))
+        else:
+            found.everything = True
+        yield from _visit(node.arg, found)
+        return
+    dotted = _dotted(node)
+    if dotted:
+        found.names.add(dotted)
+        found.everything |= dotted.partition(".")[0] == "parameters"
+        return
+    for child in node.iter_child_nodes():
+        yield from _visit(child, found)
+
+
+def _dotted(node: Any) -> str:
+    """`exp.model` of the tree of `exp.model`; empty for any other."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return str(node.name)
+    if isinstance(node, nodes.Getattr):
+        owner = _dotted(node.node)
+        return f"{owner}.{node.attr}" if owner else ""
+    return ""
+
+
+def check_typed_names(config: Config, plan: str | os.PathLike[str] | None = None) -> None:
+    """Raise a ConfigError for a name that is typed and does nothing: nothing declares it, refers to it or reads it.
+
+    Args:
+        config: With everything that packs add.
+        plan: A written plan, whose experiments the typed values change.
+    """
+    left = {
+        name for name in config.typed if name not in config.declarations and _namespace(name) not in config.namespaces
+    }
+    if not left:
+        return
+    raw: list[Any] = [config.parameters(), config.variables]
+    for extension in (*config.extensions, *config.exclude):
+        raw += [extension.parameters, extension.cases]
+        left -= extension.condition.keys()
+    experiments = list(_examples(config)) if plan is None else [next(iter(read_plan(plan)), {})]
+    if plan is not None:
+        raw += experiments
+        left -= experiments[0].keys()
+    left -= reached(raw, left)
+    for experiment in experiments:
+        framework = text(experiment.get("exp.framework"))
+        left -= {f"{framework}.{name}" for name in _OF_FRAMEWORKS}
+        if left:
+            reads = _launcher_reads(config, experiment)
+            left = {name for name in left if not reads.has(name)}
+    for name in sorted(left):
+        known = [*config.declarations, *config.known_names()]
+        hint = name_hint(name, [one for one in known if one != name])
+        own = "a launcher of your own may read it, or a value refer to it; declare it in a file if it only describes"
+        raise ConfigError(f"nothing uses the parameter {name!r}", where=config.typed[name], hint=hint or own)
+
+
+def _namespace(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _examples(config: Config) -> Iterator[Experiment]:
+    """An experiment, raw, for each framework and launcher that the plan may have."""
+    everything = config.parameters()
+    for framework in values_of(config, "exp.framework"):
+        name = f"{framework}.launcher"
+        for launcher in values_of(config, name) or [None]:
+            yield {**everything, "exp.framework": framework, **({name: launcher} if launcher else {})}
+
+
+def _launcher_reads(config: Config, experiment: Experiment) -> Reads:
+    """What the launcher of a raw experiment reads."""
+    names, needed = set(experiment), {"exp.framework": experiment.get("exp.framework", "")}
+    own = f"{text(needed['exp.framework'])}.launcher"
+    waiting = [*needed, *({own} & names)]
+    while waiting:
+        name = waiting.pop()
+        needed[name] = experiment.get(name, "")
+        waiting += reached(needed[name], names - needed.keys())
+    try:
+        return template_reads(launcher_path(processor_for(config).resolve_uncached(needed)))
+    except DlbsError:  # the plan says what is wrong with it
+        return Reads(everything=True)

@@ -1,0 +1,91 @@
+"""Exact versions of what packs need: `requirements.VARIANT.txt` beside `requirements.in`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dlbs.errors import LaunchError
+from dlbs.files import write_atomically
+from dlbs.packs.definition import Pack, check_component
+from dlbs.packs.environments import Tell, run_command
+
+__all__ = ["pin"]
+
+_PIN_HEAD = "# Written by `dlbs pack pin"
+
+
+def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell: Tell) -> None:
+    """Write `requirements.<variant>.txt`: every package that `requirements.in` needs, with its exact version.
+
+    pip resolves them in an empty environment, as it would install them. Packs of one install group get the same versions.
+
+    Args:
+        packs: Packs to pin.
+        variant: `cpu`, `cuda` or `rocm`; other words are possible.
+        index: Further package indices, such as one with builds for a kind of GPU.
+        tell: Takes a line for the user.
+
+    Raises:
+        ConfigError: The variant cannot be part of a file's name.
+        LaunchError: The requirements cannot be had together, or there is a file of this name that somebody else wrote.
+    """
+    check_component(variant, "a variant", "--variant")
+    grouped: dict[str, list[Pack]] = {}
+    for pack in packs:
+        if (pack.directory / "requirements.in").is_file():
+            _check_pin(pack.directory / f"requirements.{variant}.txt")
+            grouped.setdefault(pack.install_group, []).append(pack)
+        else:
+            tell(f"{pack.name}: no requirements.in, nothing to pin")
+    for group, members in grouped.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            python, report = Path(temporary) / "venv" / "bin" / "python", Path(temporary) / "report.json"
+            run_command(
+                [sys.executable, "-m", "venv", str(Path(temporary) / "venv")],
+                f"{group}: an empty environment",
+                tell=tell,
+            )
+            command = [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--dry-run",
+                "--report",
+                str(report),
+            ]
+            for url in index:
+                command += ["--extra-index-url", url]
+            for pack in members:
+                command += ["-r", str(pack.directory / "requirements.in")]
+            run_command(command, f"{group}: requirements.in", tell=tell)
+            found = json.loads(report.read_text())["install"]
+        lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
+        options = "".join(f"--extra-index-url {url}\n" for url in index)
+        head = f"{_PIN_HEAD} --variant {variant}` from requirements.in; install group {group}.\n"
+        for pack in members:
+            target = pack.directory / f"requirements.{variant}.txt"
+            with write_atomically(target) as stream:
+                stream.write(head + options + "\n".join(lines) + "\n")
+            tell(f"{pack.name}: {len(lines)} packages → {target}")
+
+
+def _check_pin(target: Path) -> None:
+    """Raise a LaunchError if a file is there that was not written by pinning."""
+    if not os.path.lexists(target):
+        return
+    try:
+        written = target.is_file() and target.read_text(encoding="utf-8", errors="replace").startswith(_PIN_HEAD)
+    except OSError:
+        written = False
+    if not written:
+        raise LaunchError(
+            "was not written by dlbs, and is left alone", where=str(target), hint="remove it to have it written anew"
+        )

@@ -1,0 +1,28 @@
+"""The machines on the page: facts about each, as far as its experiments agree in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlbs.results.grouping import groups
+from dlbs.results.read.onelog import Record
+from dlbs.text import text
+
+__all__ = ["machines_of"]
+
+
+def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Facts about each machine, as far as its experiments agree in them."""
+    machines = []
+    for found in groups(records, ["exp.env.host", "exp.device_title"]).values():
+        facts: dict[str, str] = {}
+        for name in sorted(set().union(*found)):
+            if name.startswith(("exp.env.", "exp.sys.")) or name in {"exp.framework_version", "exp.device_title"}:
+                values = {text(record[name]) for record in found if name in record}
+                facts[name] = values.pop() if len(values) == 1 else f"{len(values)} different values"
+        if facts:
+            host, device = (text(found[0].get(name)) for name in ("exp.env.host", "exp.device_title"))
+            name = ", ".join(filter(None, [host, device])) or "unknown"
+            machines.append({"name": name, "count": len(found), "facts": list(facts.items())})
+    return machines

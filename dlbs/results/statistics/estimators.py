@@ -1,0 +1,22 @@
+"""The estimators of a ratio of two sides. docs/statistics.md says why these, and what simulations showed of them."""
+
+from __future__ import annotations
+
+from dlbs.results.registry import Registry
+
+__all__ = ["ESTIMATORS", "FEWEST_BATCHES", "FEWEST_RUNS"]
+
+FEWEST_RUNS = 3  # on each side; two runs say next to nothing of how much runs vary
+
+FEWEST_BATCHES = 10
+
+ESTIMATORS: Registry = {
+    "rank": (
+        "dlbs.results.statistics.ranks:rank_interval",
+        "median of the ratios of all pairs of runs (Hodges-Lehmann), with the bounds of the Mann-Whitney test",
+    ),
+    "mean": (
+        "dlbs.results.statistics.bootstrap:mean_interval",
+        "ratio of the means of the runs, with a bootstrap interval",
+    ),
+}

@@ -1,0 +1,64 @@
+"""The values that one side of a comparison consists of."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+
+__all__ = ["THROUGHPUT", "TIME", "Sample", "has_value", "sample_of"]
+
+THROUGHPUT, TIME = "results.throughput", "results.time"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values of one side of a comparison.
+
+    Attributes:
+        values: The value of each run.
+        series: The batch times of each run, in their order; empty for a run that did not log them.
+    """
+
+    values: tuple[float, ...]
+    series: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.values)
+
+    def mean(self) -> float:
+        """The mean of the runs."""
+        return math.fsum(self.values) / self.runs
+
+    def median(self) -> float:
+        """The median of the runs."""
+        return statistics.median(self.values)
+
+
+def has_value(record: Record, metric: str) -> bool:
+    """Whether a run ended well and logged a value that can be compared."""
+    value = number(record, metric) if status_of(record) == "ok" else None
+    return value is not None and (metric != THROUGHPUT or value > 0)
+
+
+def sample_of(records: Sequence[Record], metric: str) -> Sample | None:
+    """The sample of those runs that have a value; None if none has.
+
+    A throughput becomes the time for each instance, of which means may be taken.
+    """
+    values, series = [], []
+    for record in records:
+        value = number(record, metric)
+        if value is None or not has_value(record, metric):
+            continue
+        times = record.get("results.time_data") if metric in (THROUGHPUT, TIME) else None
+        plain = isinstance(times, list) and all(isinstance(time, (int, float)) and time > 0 for time in times)
+        values.append(1 / value if metric == THROUGHPUT else value)
+        series.append(tuple(map(float, times)) if plain and times else ())
+    return Sample(tuple(values), tuple(series)) if values else None

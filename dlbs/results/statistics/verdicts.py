@@ -1,0 +1,75 @@
+"""Verdicts: what a comparison of one experiment with itself can come to."""
+
+from __future__ import annotations
+
+import math
+
+from dlbs.results.keys import better_of
+from dlbs.results.statistics.estimators import FEWEST_RUNS
+from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.ratio import Estimate
+from dlbs.results.statistics.samples import THROUGHPUT, TIME
+
+__all__ = ["IMPROVEMENTS", "INCONCLUSIVE", "REGRESSIONS", "VERDICTS", "needed_repeats", "verdict_of"]
+
+INCONCLUSIVE = "inconclusive"
+
+# `better` and `worse` are for quantities that are no speeds, such as memory.
+VERDICTS = {
+    "slower": "the whole interval is beyond the threshold",
+    "worse": "the whole interval is beyond the threshold",
+    "broken": "ended well in A and not in B",
+    "missing": "in A, but not in B",
+    "faster": "the whole interval is beyond the threshold",
+    "better": "the whole interval is beyond the threshold",
+    "fixed": "ended well in B and not in A",
+    "new": "in B, but not in A",
+    "same": "the whole interval is within the threshold",
+    INCONCLUSIVE: "the interval reaches over a threshold, or the runs are too few or doubtful",
+    "failed": "ended well in neither",
+}
+
+REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})
+
+IMPROVEMENTS = frozenset({"faster", "better", "fixed"})
+
+
+def verdict_of(metric: str, interval: Interval | None, threshold: float) -> str:
+    """The verdict on an interval of B over A.
+
+    Args:
+        metric: Key of the quantity, which decides whether more is better.
+        interval: None if there is none.
+        threshold: Share by which a ratio may differ from 1 and count as the same.
+    """
+    if interval is None:
+        return INCONCLUSIVE
+    low, high = interval.low, interval.high
+    if 1 - threshold <= low and high <= 1 + threshold:
+        return "same"
+    is_speed = metric in (THROUGHPUT, TIME) or "throughput" in metric or metric.startswith("results.time")
+    good, bad = ("faster", "slower") if is_speed else ("better", "worse")
+    if better_of(metric) < 0:
+        good, bad = bad, good
+    if low > 1 + threshold:
+        return good
+    if high < 1 - threshold:
+        return bad
+    return INCONCLUSIVE
+
+
+def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
+    """What would settle an inconclusive comparison, if the ratio stays as it is.
+
+    Args:
+        estimate: The ratio with its interval.
+        threshold: Share by which a ratio may differ from 1 and count as the same.
+        runs: Runs of the side that has fewer.
+    """
+    if estimate.interval is None or estimate.source == "batches":
+        return f"runs may differ more than their batches do: run it {FEWEST_RUNS} times at least (-Pexp.repeats=5)"
+    half = (estimate.interval.high - estimate.interval.low) / 2
+    distance = min(abs(estimate.ratio - 1 - threshold), abs(estimate.ratio - 1 + threshold))
+    if distance * 10 < half:
+        return "too close to the threshold for a reasonable number of repeats; another --threshold would settle it"
+    return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats a side would settle it"

@@ -1,0 +1,33 @@
+"""Tables as comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from dlbs.results.tables.table import Table
+
+__all__ = ["comma_separated"]
+
+
+def comma_separated(tables: Sequence[Table]) -> str:
+    """One line for each cell, so that all tables fit into one file and nothing has to be taken apart again."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = list(dict.fromkeys(name for table in tables for name in table.names))
+    writer.writerow(["table", *names, "column", "value", "low", "high", "confidence", "runs", "lost", "status"])
+    for table in tables:
+        for labels, cells in zip(table.rows, table.cells, strict=True):
+            own = dict(zip(table.names, labels, strict=True))
+            for column, cell in zip(table.columns, cells, strict=True):
+                figures = [cell.value, cell.low, cell.high, cell.confidence, cell.runs, cell.lost, cell.status]
+                row = [table.title, *(own.get(name, "") for name in names), column, *figures]
+                writer.writerow([_no_formula(value) for value in row])
+    return out.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """Texts that a spreadsheet would take for a formula get an apostrophe, as spreadsheets themselves write them."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -1,0 +1,28 @@
+"""Tables as HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from dlbs.results.tables.table import Table
+from dlbs.text import printable
+
+__all__ = ["html_tables"]
+
+
+def html_tables(tables: Sequence[Table]) -> str:
+    """A `<table>` for each table, with its notes as a list; no page around them."""
+    parts = []
+    for table in tables:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+        body = "\n".join(
+            "<tr>" + "".join(f"<td>{html.escape(printable(cell))}</td>" for cell in row) + "</tr>"
+            for row in table.texts()
+        )
+        notes = "".join(f"<li>{html.escape(printable(line))}</li>" for line in (*table.legend, *table.formulas))
+        parts.append(
+            f"<table>\n<caption>{html.escape(printable(table.title))}</caption>\n<thead><tr>{head}</tr></thead>\n"
+            f"<tbody>\n{body}\n</tbody>\n</table>\n" + (f"<ul>{notes}</ul>\n" if notes else "")
+        )
+    return "\n".join(parts)

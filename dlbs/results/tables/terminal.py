@@ -1,0 +1,88 @@
+"""Tables for a terminal: in as many columns as it has, and in colour where that is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dlbs.results.tables.table import Table
+from dlbs.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+__all__ = ["fitted", "print_table"]
+
+_COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table and the notes below it.
+
+    Whatever the width of the console, no text is cut off: columns that are the same in all rows become a note, and cells are folded after that.
+    """
+    shown = fitted(table, console.width)
+    console.print(_drawn(shown, fold=_width(shown) > console.width))
+    for line in (*shown.legend, *shown.formulas):
+        console.print(f"  {printable(line)}")
+    console.print()
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table without columns that are the same in all rows, if it is wider than `width` characters; a note holds their values."""
+    shown = table
+    for name in reversed(table.header):
+        if _width(shown) <= width:
+            break
+        shown = _without_constant(shown, name)
+    return shown
+
+
+def _without_constant(table: Table, name: str) -> Table:
+    at = table.header.index(name)
+    values = {row[at] for row in table.texts()}
+    if len(table.rows) < 2 or len(values) > 1 or len(table.header) == 1:
+        return table
+    labels = len(table.names)
+
+    def left(items: list[str]) -> list[str]:
+        return [*items[:at], *items[at + 1 :]]
+
+    note = f"all rows: {name} {values.pop()}"
+    if at < labels:
+        names, rows = left(table.names), [left(row) for row in table.rows]
+        return replace(table, names=names, rows=rows, legend=[*table.legend, note])
+    column = at - labels
+    cells = [[*row[:column], *row[column + 1 :]] for row in table.cells]
+    columns = [*table.columns[:column], *table.columns[column + 1 :]]
+    return replace(table, columns=columns, cells=cells, legend=[*table.legend, note])
+
+
+def _width(table: Table) -> int:
+    """Characters that the table takes in a line, borders included."""
+    from rich.cells import cell_len
+
+    rows = [table.header, *table.texts()]
+    widths = [max(cell_len(printable(row[column])) for row in rows) for column in range(len(table.header))]
+    return sum(widths) + 3 * len(widths) + 1
+
+
+def _drawn(table: Table, *, fold: bool) -> RichTable:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(title=Text(printable(table.title)), title_justify="left", title_style="bold")
+    for number, name in enumerate(table.header):
+        drawn.add_column(
+            Text(printable(name)),
+            justify="left" if number < len(table.names) else "right",
+            no_wrap=not fold,
+            overflow="fold",
+        )
+    for labels, cells in zip(table.rows, table.cells, strict=True):
+        drawn.add_row(
+            *(Text(printable(label)) for label in labels),
+            *(Text(printable(cell.words()), style=_COLOURS.get(cell.tone, "")) for cell in cells),
+        )
+    return drawn

@@ -1,0 +1,148 @@
+"""What is looked at before experiments of a framework run, wherever they run: one table for frameworks, one for kinds of packs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from dlbs.config.models import known_models, registered_in
+from dlbs.errors import did_you_mean
+from dlbs.executors.base import Check, Problem, Site
+from dlbs.experiment import Experiment
+from dlbs.text import text
+
+__all__ = ["FRAMEWORK_CHECKS", "PACK_CHECKS", "checks_of"]
+
+
+def checks_of(experiment: Experiment) -> tuple[Check, ...]:
+    """The checks of an experiment's framework and of the kind of its pack, each once."""
+    framework, kind = text(experiment.get("exp.framework")), text(experiment.get("pack.kind"))
+    found = (*FRAMEWORK_CHECKS.get(framework, ()), *PACK_CHECKS.get(kind, ()))
+    return tuple(dict.fromkeys(found))
+
+
+def _model(experiment: Experiment, site: Site) -> Problem | None:
+    model, known = text(experiment.get("exp.model")), known_models()
+    file = text(experiment.get("pytorch.architecture"))
+    if file:
+        path = site.directory / file
+        if not path.is_file():
+            hint = "set pytorch.architecture to a Python file that registers models"
+            return Problem(f"there is no file {file}", hint)
+        known = {**known, **registered_in(path)}
+    if not known or model in known or ":" in model:
+        return None
+    hint = did_you_mean(model, known, cutoff=0.5) or "dlbs help --models lists them"
+    return Problem(f"unknown model {model!r}", hint)
+
+
+def _replicas(experiment: Experiment, site: Site) -> Problem | None:
+    gpus = text(experiment.get("exp.gpus"))
+    if ":" not in gpus or gpus.startswith("any:"):
+        return None
+    hint = "write 0,1 for two replicas of one GPU each"
+    return Problem(f"exp.gpus is {experiment['exp.gpus']}, but pytorch_benchmarks puts a replica on one GPU", hint)
+
+
+def _data(experiment: Experiment, site: Site) -> Problem | None:
+    data = text(experiment.get("pytorch.data_dir"))
+    if data and not (site.directory / data).is_dir():
+        hint = "set pytorch.data_dir; empty means synthetic data"
+        return Problem(f"data directory {data} does not exist", hint)
+    if data and not os.access(site.directory / data, os.R_OK | os.X_OK):
+        return Problem(f"data directory {data} cannot be read", "check its permissions")
+    return None
+
+
+def _training_data(experiment: Experiment, site: Site) -> Problem | None:
+    if text(experiment.get("pytorch.data_dir")):
+        return None
+    return Problem("training needs data", "set pytorch.data_dir to a directory with train and val in it")
+
+
+def _python(experiment: Experiment, site: Site) -> Problem | None:
+    if experiment.get("exp.docker"):
+        return None
+    python = text(experiment.get("runtime.python"))
+    if shutil.which(python) is None:
+        return Problem(f"there is no Python interpreter {python!r}", "set runtime.python")
+    if not _has_torch(python, site.may_run):
+        hint = f"{python} -m pip install 'dlbs[torch]', or set runtime.python"
+        return Problem(f"{python} cannot import torch", hint)
+    return None
+
+
+@lru_cache(maxsize=16)
+def _has_torch(python: str, may_run: bool) -> bool:
+    """Whether an interpreter finds torch. It is looked for, not imported: importing takes seconds."""
+    if python == sys.executable:
+        return importlib.util.find_spec("torch") is not None
+    if may_run:
+        program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+        return subprocess.run([python, "-c", program], capture_output=True, check=False).returncode == 0
+    found = Path(shutil.which(python) or python)
+    prefixes = [found.parent.parent, found.resolve().parent.parent, Path.home() / ".local", Path("/usr/local")]
+    return any(
+        next(prefix.glob(f"lib/python3*/{packages}/torch/__init__.py"), None)
+        for prefix in prefixes
+        for packages in ("site-packages", "dist-packages")
+    )
+
+
+def _pack_directory(experiment: Experiment, site: Site) -> Problem | None:
+    directory = text(experiment.get("pack.dir"))
+    if Path(directory).is_dir():
+        return None
+    what = f"the directory of the pack {text(experiment.get('exp.pack'))} is not there: {directory}"
+    return Problem(what, "dlbs pack list shows what is found")
+
+
+def _pack_container(experiment: Experiment, site: Site) -> Problem | None:
+    if _pack_directory(experiment, site) is not None:
+        return None
+    name = text(experiment.get("exp.pack"))
+    if not experiment.get("exp.docker"):
+        return Problem(f"{name} is a container", "leave exp.docker=false out")
+    inputs = Path(text(experiment.get("pack.inputs")) or Path(text(experiment["pack.dir"])) / "inputs.jsonl")
+    if not inputs.is_file():
+        return Problem(f"{name} has no inputs: {inputs}", "write one JSON object a line there, or set pack.inputs")
+    return None
+
+
+def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
+    """Whether its environment is there, if it does not run with the Python of an image."""
+    if experiment.get("exp.docker") or _pack_directory(experiment, site) is not None:
+        return None
+    if experiment.get("pack.start") or Path(text(experiment.get("pack.python"))).exists():
+        return None
+    name = text(experiment.get("exp.pack"))
+    return Problem(f"{name} is not installed", f"dlbs pack install {name}")
+
+
+_PACK = ("exp.pack", "pack.dir")
+_MODEL = Check(("exp.model", "pytorch.architecture"), _model)
+_REPLICAS = Check(("exp.gpus",), _replicas)
+_DATA = Check(("pytorch.data_dir",), _data)
+_TRAINING_DATA = Check(("pytorch.data_dir",), _training_data)
+_PYTHON = Check(("runtime.python", "exp.docker"), _python)
+_PACK_DIRECTORY = Check(_PACK, _pack_directory)
+_PACK_CONTAINER = Check((*_PACK, "exp.docker", "pack.inputs"), _pack_container)
+_PACK_INSTALLED = Check((*_PACK, "exp.docker", "pack.start", "pack.python"), _pack_installed)
+
+FRAMEWORK_CHECKS: dict[str, tuple[Check, ...]] = {
+    "pytorch": (_MODEL, _REPLICAS, _DATA, _PYTHON),
+    "train": (_MODEL, _REPLICAS, _TRAINING_DATA, _DATA, _PYTHON),
+    "pack": (_PACK_DIRECTORY,),
+}
+
+PACK_CHECKS: dict[str, tuple[Check, ...]] = {
+    "benchmark": (_PACK_INSTALLED,),
+    "model": (_PACK_INSTALLED,),
+    "architecture": (_PACK_INSTALLED, _MODEL, _REPLICAS, _DATA, _PYTHON),
+    "container": (_PACK_CONTAINER,),
+}

@@ -1,0 +1,60 @@
+"""What became of a plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlbs.exit_codes import FAILED, OK, SIGNALLED
+
+__all__ = ["Summary"]
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a plan.
+
+    Attributes:
+        outcomes: Status → number of experiments that ended so in this run.
+        kept: Experiments that were finished before.
+        kept_skipped: Those of them that were skipped.
+        inactive: Experiments with exp.status=inactive.
+        simulated: Experiments with exp.status=simulate, whose launchers were shown.
+        left: Experiments that were not reached, because the run was stopped; after `--detach` those that go on by themselves.
+        stop_signal: Signal that stopped the run; 0 if none.
+        stopped: Why the run stopped early, if a policy did that.
+        directories: Directories that logs were written to.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    kept_skipped: int = 0
+    inactive: int = 0
+    simulated: int = 0
+    left: int = 0
+    stop_signal: int = 0
+    stopped: str = ""
+    directories: set[Path] = field(default_factory=set)
+
+    @property
+    def failed(self) -> int:
+        """Experiments that ended in any other way than well."""
+        return sum(count for status, count in self.outcomes.items() if status not in {"ok", "skipped"})
+
+    @property
+    def all_skipped(self) -> bool:
+        """Whether nothing was measured, because everything was skipped."""
+        return 0 < self.outcomes["skipped"] + self.kept_skipped == self.outcomes.total() + self.kept + self.left
+
+    @property
+    def exit_code(self) -> int:
+        """With which `dlbs run` ends."""
+        if self.stop_signal:
+            return SIGNALLED + self.stop_signal
+        return FAILED if self.failed or self.stopped or self.all_skipped else OK
+
+    def keep(self, ending: dict[str, object]) -> None:
+        """Count an experiment that was finished before, by what its log ends with."""
+        self.kept += 1
+        self.kept_skipped += ending.get("exp.status") == "skipped"

@@ -1,0 +1,86 @@
+"""An executor in one file, as docs/executors.md shows it: every experiment is a `nohup` process of its own, which outlives `dlbs run`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+import psutil
+
+from dlbs.executors.base import Executor, Outcome
+from dlbs.executors.detached import Task, command, environment, read_tasks, write_tasks
+from dlbs.experiment import Experiment
+
+_POLL = 0.2  # seconds
+
+
+class NohupExecutor(Executor):
+    """Runs each experiment in a session of its own; `.dlbs-nohup-TOKEN.jsonl` and `.pid` beside the logs say which and where."""
+
+    detachable = True
+
+    def __init__(self, directory: Path, jobs: int | None = None) -> None:
+        self.directory, self.jobs = directory, jobs or 1
+        self._files: dict[Path, Task] = {}
+
+    @property
+    def running(self) -> int:
+        return len(self._files)
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._files) < self.jobs
+
+    def owned_logs(self, directory: Path) -> Set[Path]:
+        return {read_tasks(file)[0].log for file in directory.glob(".dlbs-nohup-*.jsonl") if _process(file)}
+
+    def start(self, experiment: Experiment) -> bool:
+        if not self.has_room:
+            return False
+        task = Task.of(experiment, self.directory)
+        for file in task.log.parent.glob(".dlbs-nohup-*.jsonl"):
+            (earlier,) = read_tasks(file)
+            if earlier.log == task.log and _process(file):  # of an earlier run
+                self._files[file] = earlier
+                return True
+        file = task.log.parent / f".dlbs-nohup-{uuid.uuid4().hex[:12]}.jsonl"
+        write_tasks(file, [task])
+        script = f"nohup setsid {command(file)} 0 >/dev/null 2>&1 & echo $! > {file.with_suffix('.pid')}"
+        subprocess.run(["sh", "-c", script], cwd=self.directory, env=environment(), check=True)
+        self._files[file] = task
+        return True
+
+    def next_look(self) -> float:
+        return time.monotonic() + _POLL
+
+    def look(self) -> Iterator[tuple[Experiment, Outcome]]:
+        for file, task in list(self._files.items()):
+            if _process(file):
+                continue
+            del self._files[file]
+            for own in (file, file.with_suffix(".pid")):
+                own.unlink(missing_ok=True)
+            yield task.experiment, task.outcome() or Outcome("cancelled", "its process ended without a log")
+
+    def end_all(self, message: str) -> None:
+        for file in self._files:
+            process = _process(file)
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+
+def _process(file: Path) -> psutil.Process | None:
+    """The process that runs an experiment; None if it has ended."""
+    try:
+        process = psutil.Process(int(file.with_suffix(".pid").read_text()))
+        alive = process.status() != psutil.STATUS_ZOMBIE and str(file) in " ".join(process.cmdline())
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return process if alive else None

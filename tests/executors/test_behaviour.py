@@ -1,0 +1,223 @@
+"""What every executor does alike: finish, fail, time out, try again, stop early, be interrupted, be picked up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.executors.registry import load_executor
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY, launcher, logs, start, values, wait_for
+
+NAMES = ["local", "tests.executors.nohup_executor:NohupExecutor", "slurm"]
+
+
+@dataclass(frozen=True)
+class Executor:
+    """`dlbs run --executor NAME` in a directory."""
+
+    name: str
+    directory: Path
+    dlbs: RunDlbs
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.dlbs("run", *DUMMY, "--executor", self.name, *arguments, **self.environment)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return start(self.directory, "--executor", self.name, *arguments, **self.environment)
+
+    @property
+    def outlives_dlbs(self) -> bool:
+        return load_executor(self.name).detachable
+
+    def pending(self) -> str:
+        """What has been handed over and has not begun."""
+        if self.name != "slurm":
+            return ""
+        command, environment = ["squeue", "--noheader", "--states=PENDING"], {**os.environ, **self.environment}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    def statuses(self) -> Counter[str]:
+        return Counter(values(log)["exp.status"] for log in logs(self.directory))
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.integration if name == "slurm" else ()) for name in NAMES],
+    ids=["local", "nohup", "slurm"],
+)
+def executor(request: pytest.FixtureRequest, dlbs: RunDlbs, tmp_path: Path) -> Executor:
+    environment = request.getfixturevalue("cluster").environment if request.param == "slurm" else {}
+    return Executor(request.param, tmp_path, dlbs, environment)
+
+
+def progress(directory: Path) -> dict[str, Any]:
+    return dict(json.loads((directory / "progress.json").read_text()))
+
+
+def test_each_experiment_leaves_one_complete_log(executor: Executor, tmp_path: Path) -> None:
+    grid = ("-Vexp.seed=[1,2,3]", "--jobs", "2")
+    done = executor.run(*grid)
+    assert done.returncode == 0, done.stderr
+    assert "3 experiments: 3 ok" in done.stderr
+    assert executor.statuses() == {"ok": 3}
+    assert {values(log)["exp.seed"] for log in logs(tmp_path)} == {1, 2, 3}
+    assert {path.name for path in tmp_path.glob("logs/.*")} == {".dlbs.lock", ".dlbs.plan"}
+    assert "3 finished before" in executor.run(*grid).stderr
+
+
+def test_a_failure_stops_no_others(executor: Executor, tmp_path: Path) -> None:
+    done = executor.run("-Vdummy.exit_code=[7,0,77]")
+    assert done.returncode == 1
+    assert "exit code 7" in done.stderr
+    assert executor.statuses() == {"failure": 1, "ok": 1, "skipped": 1}
+
+
+@pytest.mark.integration
+def test_a_timeout_ends_the_experiment(executor: Executor, tmp_path: Path) -> None:
+    done = executor.run("-Pdummy.seconds=300", "-Pexp.timeout=0.5")
+    assert done.returncode == 1
+    assert "1 timeout" in done.stderr
+    assert "0.5 s" in values(logs(tmp_path)[0])["exp.status_msg"]
+
+
+@pytest.mark.integration
+def test_what_failed_is_tried_again_and_keeps_the_log_of_each_attempt(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo attempt >> count; test $(wc -l < count) -ge 3")
+    done = executor.run(flag, "--retries", "3")
+    assert done.returncode == 0, done.stderr
+    assert "attempt 2: failure" in done.stderr
+    (log,) = logs(tmp_path)
+    assert (values(log)["exp.attempt"], values(log)["exp.status"]) == (3, "ok")
+    attempts = [Path(f"{log}.attempt{number}") for number in (1, 2)]
+    assert [values(attempt)["exp.status"] for attempt in attempts] == ["failure", "failure"]
+    (tmp_path / "count").unlink()
+    assert executor.run(flag, "--retries", "1", "-Pexp.rerun=always").returncode == 1
+
+
+@pytest.mark.integration
+def test_after_a_failure_nothing_more_is_begun(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; test {{ exp.seed }} -ne 0 && sleep 3")
+    done = executor.run(flag, f"-Vexp.seed={list(range(9))}", "--jobs", "1", "--fail-fast")
+    assert done.returncode == 1
+    assert "stopped: 1 experiment failed" in done.stderr
+    ran = (tmp_path / "ran").read_text().split()
+    assert len(ran) < 9  # a cluster begins the next ones before the failure is known here
+    assert len(ran) == 1 or executor.name == "slurm"
+    assert f"{9 - len(ran)} left" in done.stderr
+    assert executor.statuses() == Counter({"failure": 1, "ok": len(ran) - 1}) + Counter()
+
+
+@pytest.mark.integration
+def test_larger_batches_than_one_that_did_not_fit_are_skipped(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "sleep 1; (exit 3)")
+    batches = [2**power for power in range(1, 9)]
+    done = executor.run(flag, f"-Vexp.replica_batch={batches}", "--jobs", "1")
+    assert done.returncode == 1, done.stderr
+    found = {values(log)["exp.replica_batch"]: values(log) for log in logs(tmp_path)}
+    assert len(found) == 8
+    assert found[2]["exp.status"] == "failure"
+    assert found[256]["exp.status"] == "skipped"
+    assert "did not fit into memory" in found[256]["exp.status_msg"]
+    assert executor.statuses()["failure"] == 1 or executor.name == "slurm"
+
+
+@pytest.mark.integration
+def test_the_deadline_ends_what_runs_and_the_same_command_goes_on(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test -e go || sleep 300")
+    grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
+    done = executor.run(*grid, "--deadline", "6s")
+    assert done.returncode == 1
+    assert "stopped: the deadline has come" in done.stderr
+    assert "2 left" in done.stderr
+    assert set(executor.statuses()) <= {"cancelled"}
+    (tmp_path / "go").touch()
+    again = executor.run(*grid)
+    assert again.returncode == 0, again.stderr
+    assert executor.statuses() == {"ok": 3}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
+    executor: Executor, tmp_path: Path, number: signal.Signals
+) -> None:
+    flag = launcher(tmp_path, "test -e go || sleep 300")
+    grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
+    process = executor.start(*grid)
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, told
+    assert "2 left" in told
+    assert "the same command runs what is left" in told
+    assert not list(tmp_path.glob("logs/*.part"))
+    (tmp_path / "go").touch()
+    again = executor.run(*grid)
+    assert again.returncode == 0, again.stderr
+    assert executor.statuses() == {"ok": 3}
+
+
+@pytest.mark.integration
+def test_sigusr1_lets_what_runs_finish_and_begins_nothing_more(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "while test ! -e go; do sleep 0.1; done")
+    process = executor.start(flag, "-Vexp.seed=[1,2,3]", "--jobs", "1", "-Pexp.timeout=100")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process.send_signal(signal.SIGUSR1)
+    wait_for(lambda: not executor.pending())
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "1 ok, 2 left" in told
+
+
+@pytest.mark.integration
+def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; test {{ exp.seed }} -ne 2 -o -e go || sleep 3")
+    grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
+    process = executor.start(*grid)
+    wait_for(lambda: logs(tmp_path) and list(tmp_path.glob("logs/*.part")))
+    process.kill()
+    process.communicate()
+    before = {log: log.stat().st_ino for log in logs(tmp_path)}
+    done = executor.run(*grid)
+    assert done.returncode == 0, done.stderr
+    assert executor.statuses() == {"ok": 3}
+    assert not list(tmp_path.glob("logs/*.part"))
+    assert all(log.stat().st_ino == inode for log, inode in before.items())
+    ran = sorted((tmp_path / "ran").read_text().split())
+    assert ran == (["1", "2", "3"] if executor.outlives_dlbs else ["1", "2", "2", "3"])
+
+
+@pytest.mark.integration
+def test_detached_experiments_are_watched_again_by_the_same_command(executor: Executor, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; while test ! -e go; do sleep 0.1; done")
+    grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "3", "-Pexp.timeout=100")
+    done = executor.run(*grid, "--detach")
+    if not executor.outlives_dlbs:
+        assert done.returncode == 2
+        assert "--detach" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert "3 submitted" in done.stderr
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    other = executor.dlbs("run", *DUMMY, *grid, "--executor", "local", **executor.environment)
+    assert other.returncode == 2
+    assert f"--executor {executor.name}" in other.stderr
+    assert executor.run(*grid, "--detach", "--retries", "1").returncode == 2
+    process = executor.start(*grid, "--progress-file", "progress.json")
+    wait_for(lambda: (tmp_path / "progress.json").exists() and len(progress(tmp_path)["current"]) == 3)
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "3 ok" in told
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
+    assert executor.dlbs("run", *DUMMY, *grid, "--executor", "local").returncode == 0

@@ -1,0 +1,117 @@
+"""One experiment under way: its processes, its log, its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dlbs.logs import parse_line
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY, launcher, logs, values, wait_for
+
+
+def test_the_launcher_alone_reproduces_the_run(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, check=True)
+    (log,) = logs(tmp_path)
+    again = subprocess.run(["bash", f"{log}.sh"], capture_output=True, text=True, cwd="/", check=True)
+    found = dict(pair for pair in map(parse_line, again.stdout.splitlines()) if pair)
+    before = values(log)
+    changing = {"exp.start_time", "exp.end_time", "exp.seconds", "exp.status_msg"}
+    assert {key: found[key] for key in found if key not in changing} == {
+        key: before[key] for key in before if key not in changing
+    }
+
+
+@pytest.mark.integration
+def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "(trap '' TERM; exec sleep 300) & echo child=$! > pids; sleep 300 & echo other=$! >> pids; wait"
+    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pexp.timeout=0.5")
+    assert done.returncode == 1
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status"] == "timeout"
+    assert "0.5 s" in values(log)["exp.status_msg"]
+    for line in (tmp_path / "pids").read_text().split():
+        pid = int(line.split("=")[1])
+        wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+@pytest.mark.integration
+def test_what_is_asked_to_end_has_time_to_tidy_up(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "sh -c \"trap 'sleep 1; echo tidied up; exit 0' TERM; while :; do sleep 0.1; done\""
+    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pexp.timeout=1")
+    assert done.returncode == 1
+    assert "tidied up" in logs(tmp_path)[0].read_text()
+
+
+def test_what_an_experiment_leaves_running_is_ended(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, launcher(tmp_path, "sleep 300 & echo $! > pid"))
+    assert done.returncode == 0
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_the_message_of_the_benchmark_is_kept(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = """echo '__exp.status_msg__= "out of coffee"'; exit 4"""
+    done = dlbs("run", *DUMMY, launcher(tmp_path, f"({body})"))
+    assert "out of coffee" in done.stderr
+    assert values(logs(tmp_path)[0])["exp.status_msg"] == "out of coffee"
+
+
+def test_a_benchmark_that_dies_of_a_signal(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, launcher(tmp_path, "kill -KILL $$"))
+    assert done.returncode == 1
+    assert values(logs(tmp_path)[0])["exp.status"] == "failure"
+    assert "SIGKILL" in values(logs(tmp_path)[0])["exp.status_msg"]
+
+
+@pytest.mark.integration
+def test_an_experiment_that_is_ended_at_once_still_says_what_it_was(dlbs: RunDlbs, tmp_path: Path) -> None:
+    path = tmp_path / "slow.sh"
+    path.write_text("sleep 300")
+    dlbs("run", *DUMMY, f"-Pdummy.launcher={path}", "-Pexp.timeout=0.2")
+    found = values(logs(tmp_path)[0])
+    assert found["exp.model"] == "alexnet"
+    assert found["exp.status"] == "timeout"
+
+
+def test_a_torn_last_line_stays_a_line_of_its_own(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, launcher(tmp_path, "printf 'no newline'; kill -KILL $$"))
+    assert "no newline\n__exp.status__=" in logs(tmp_path)[0].read_text()
+
+
+def test_a_log_that_is_removed_under_way_is_a_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test {{ exp.seed }} -ne 1 || rm logs/*.part")
+    done = dlbs("run", *DUMMY, flag, "-Vexp.seed=[1,2]")
+    assert done.returncode == 1
+    assert "its log file was removed while it ran" in done.stderr
+    assert [values(log)["exp.seed"] for log in logs(tmp_path)] == [2]
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+def test_a_full_disk_is_a_clear_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path / "logs")], check=True)
+    try:
+        flag = launcher(tmp_path, "test {{ exp.seed }} -ne 1 || head -c 200000 /dev/zero; true")
+        done = dlbs("run", *DUMMY, flag, "-Vexp.seed=[1,2]")
+    finally:
+        subprocess.run(["umount", str(tmp_path / "logs")], check=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "[2/2]" in done.stderr
+
+
+def test_facts_about_the_machine_are_logged_on_request(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, "-Pexp.sys_info=cpu,memory", check=True)
+    found = values(logs(tmp_path)[0])
+    assert found["exp.sys.cpu.cores_logical"] == os.cpu_count()
+    assert found["exp.sys.memory.total_bytes"] > 0
+    assert not any(key.startswith("exp.sys.host") for key in found)
+    refused = dlbs("run", *DUMMY, "-Pexp.sys_info=weather")
+    assert refused.returncode == 2

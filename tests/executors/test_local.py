@@ -1,0 +1,54 @@
+"""Experiments side by side on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY, launcher, logs, values
+
+
+def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None:
+    meet = "touch here{{ exp.seed }}; while test $(ls here* | wc -l) -lt 4; do sleep 0.05; done"
+    flags = (launcher(tmp_path, meet), "-Vexp.seed=[1,2,3,4]", "-Pexp.timeout=60", "--jobs", "4")
+    done = dlbs("run", *DUMMY, *flags)
+    assert done.returncode == 0, done.stderr
+    found = [values(log) for log in logs(tmp_path)]
+    ids = {one["exp.id"] for one in found}
+    for one in found:
+        assert set(one["exp.neighbours"]) == ids - {one["exp.id"]}
+    dlbs("run", *DUMMY, "-Pexp.log_dir=alone", check=True)
+    assert values(next(tmp_path.glob("alone/*.log")))["exp.neighbours"] == []
+
+
+@pytest.mark.integration
+def test_gpus_are_given_to_one_experiment_at_a_time(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = 'echo "$CUDA_VISIBLE_DEVICES" >> got; mkdir "gpu$CUDA_VISIBLE_DEVICES" || exit 9; sleep 0.3; rmdir "gpu$CUDA_VISIBLE_DEVICES"'
+    flags = (*DUMMY[:2], "-Pexp.gpus=any:1", launcher(tmp_path, body), "-Vexp.seed=[1,2,3,4,5,6]")
+    done = dlbs("run", *flags, "--jobs", "6", CUDA_VISIBLE_DEVICES="2,5")
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "got").read_text().split()) == ["2"] * 3 + ["5"] * 3
+    for log in logs(tmp_path):
+        found = values(log)
+        assert found["exp.gpus"] == "any:1"
+        assert found["exp.gpu_ids"] in {"2", "5"}
+        assert found["exp.num_gpus"] == 1
+        assert found["exp.device_type"] == "gpu"
+        assert len(found["exp.neighbours"]) >= 1
+
+
+def test_processors_are_bound_and_shared_with_nobody(dlbs: RunDlbs, tmp_path: Path) -> None:
+    count = len(os.sched_getaffinity(0))
+    body = "taskset -cp $$; sleep 0.2"
+    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pruntime.cpus=1", f"-Vexp.seed={list(range(4))}", "-j", "4")
+    assert done.returncode == 0, done.stderr
+    got = [values(log)["exp.cpus"] for log in logs(tmp_path)]
+    for log in logs(tmp_path):
+        assert f"affinity list: {values(log)['exp.cpus']}\n" in log.read_text()
+    assert len(set(got)) == min(4, count)
+    refused = dlbs("run", *DUMMY, f"-Pruntime.cpus={count + 1}")
+    assert refused.returncode == 2
+    assert f"{count + 1} processors, and there are {count}" in refused.stderr

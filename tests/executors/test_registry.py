@@ -1,0 +1,81 @@
+"""One more executor is one file and one line; another package brings its own by an entry point, or is named by module and class."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dlbs.errors import ConfigError
+from dlbs.executors.base import Executor
+from dlbs.executors.registry import EXECUTORS, executor_name, is_registered, load_executor
+from tests.conftest import ROOT, RunDlbs
+from tests.executors.nohup_executor import NohupExecutor
+from tests.experiments import DUMMY, logs, values
+
+NOHUP = "tests.executors.nohup_executor:NohupExecutor"
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_each_name_leads_to_an_executor_and_back(name: str, tmp_path: Path) -> None:
+    executor = load_executor(name)(tmp_path, 2)
+    assert Executor in type(executor).__mro__
+    assert executor_name(executor) == name
+    assert executor.running == 0
+    assert executor.owned_logs(tmp_path) == set()
+
+
+def test_one_line_registers_an_executor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert executor_name(NohupExecutor(tmp_path)) == NOHUP
+    monkeypatch.setitem(EXECUTORS, "nohup", NOHUP)
+    assert load_executor("nohup") is NohupExecutor
+    assert executor_name(NohupExecutor(tmp_path)) == "nohup"
+
+
+def test_another_package_registers_an_executor_by_an_entry_point(dlbs: RunDlbs, tmp_path: Path) -> None:
+    package = tmp_path / "site" / "nohup_runs-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: nohup-runs\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(f"[dlbs.executors]\nnohup = {NOHUP}\n")
+    done = dlbs("run", *DUMMY, "--executor", "nohup", PYTHONPATH=f"{ROOT}:{package.parent}")
+    assert done.returncode == 0, done.stderr
+    assert values(logs(tmp_path)[0])["exp.status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("slrum", "did you mean 'slurm'"),
+        ("no.such.module:Class", "cannot be imported"),
+        ("dlbs.text:NoSuchClass", "cannot be imported"),
+        ("dlbs.text:text", "is no executor"),
+        ("dlbs.executors.base:Executor", "lacks end_all, look, next_look, running, start"),
+    ],
+)
+def test_what_is_no_executor(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_executor(name)
+    assert not is_registered(name)
+
+
+def test_the_example_in_the_manual_is_the_executor_that_is_tested() -> None:
+    code = (ROOT / "tests" / "executors" / "nohup_executor.py").read_text().split('"""', 2)[2].strip()
+    page = (ROOT / "docs" / "executors.md").read_text()
+    assert textwrap.indent(code, "    ", lambda line: bool(line.strip())) in page
+
+
+def test_listing_executors_imports_none() -> None:
+    program = "import sys, dlbs.executors.registry; print([name for name in sys.modules if name.startswith('dlbs.')])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "dlbs.executors.local" not in done.stdout
+    assert "dlbs.executors.slurm" not in done.stdout
+
+
+def test_rooms_before_the_command_line_know_nothing_of_it() -> None:
+    later = ("dlbs.cli", "dlbs.results", "dlbs.packs")
+    for file in [*(ROOT / "dlbs" / "executors").glob("*.py"), *(ROOT / "dlbs" / "run").glob("*.py")]:
+        imports = [line for line in file.read_text().splitlines() if line.lstrip().startswith(("import ", "from "))]
+        assert not [line for line in imports if any(room in line for room in later)], file

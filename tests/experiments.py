@@ -1,0 +1,55 @@
+"""Small experiments for tests that run plans with real processes, and what these leave behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlbs.logs import parse_line
+from tests.conftest import ROOT
+
+DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=")
+
+
+def logs(directory: Path) -> list[Path]:
+    """The finished logs of a test's directory."""
+    return sorted((directory / "logs").glob("*.log"))
+
+
+def values(log: Path) -> dict[str, Any]:
+    """What a log says."""
+    return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
+
+
+def launcher(directory: Path, body: str) -> str:
+    """A template whose benchmark is `body`, as a -P flag."""
+    path = directory / "own.sh"
+    path.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
+    return f"-Pdummy.launcher={path}"
+
+
+def start(directory: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """A `dlbs run` of dummies in the background."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until a condition holds, and return what it gave."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("did not happen in time")

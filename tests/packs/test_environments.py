@@ -1,0 +1,78 @@
+"""Environments of packs: nothing is removed or overwritten that dlbs did not make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDlbs
+from tests.packs.test_packs import write_pack
+
+
+@pytest.mark.parametrize("flags", [(), ("--force",)])
+@pytest.mark.parametrize("kind", ["directory", "link", "file"])
+def test_what_dlbs_did_not_make_is_left_alone(dlbs: RunDlbs, tmp_path: Path, kind: str, flags: tuple[str, ...]) -> None:
+    write_pack(tmp_path / "packs" / "mine")
+    place, thesis = tmp_path / "base" / "venv" / "mine", tmp_path / "elsewhere" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    (thesis.parent / "made-by-dlbs").touch()
+    place.parent.mkdir(parents=True)
+    if kind == "directory":
+        place.mkdir()
+        (place / "thesis.tex").write_text("years of work")
+    elif kind == "link":
+        place.symlink_to(thesis.parent)
+    else:
+        place.write_text("years of work")
+    done = dlbs("pack", "install", "mine", *flags, DLBS_BASE=str(tmp_path / "base"))
+    assert done.returncode == 2
+    assert f"{place}: was not made by dlbs, and is left alone" in done.stderr
+    kept = {"directory": place / "thesis.tex", "link": thesis, "file": place}[kind]
+    assert kept.read_text() == "years of work"
+    assert sorted(path.name for path in thesis.parent.iterdir()) == ["made-by-dlbs", "thesis.tex"]
+
+
+@pytest.mark.parametrize("group", ["..", "../../elsewhere", "{}/elsewhere"])
+def test_an_install_group_cannot_lead_elsewhere(dlbs: RunDlbs, tmp_path: Path, group: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "made-by-dlbs").touch()
+    write_pack(tmp_path / "packs" / "mine", f"mine: {{install_group: '{group.format(tmp_path)}'}}")
+    done = dlbs("pack", "install", "mine", "--force", DLBS_BASE=str(tmp_path / "base"))
+    assert done.returncode == 2
+    assert "is not an install group" in done.stderr
+    assert (tmp_path / "elsewhere" / "made-by-dlbs").exists()
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("variant", ["..", "../x", "/tmp/x", "a b", ""])
+def test_a_variant_cannot_lead_elsewhere(dlbs: RunDlbs, tmp_path: Path, variant: str) -> None:
+    (write_pack(tmp_path / "packs" / "mine") / "requirements.in").write_text("six\n")
+    done = dlbs("pack", "pin", "mine", "--variant", variant)
+    assert done.returncode == 2
+    assert "is not a variant" in done.stderr
+
+
+def test_pinned_requirements_of_somebody_else_are_left_alone(dlbs: RunDlbs, tmp_path: Path) -> None:
+    pack = write_pack(tmp_path / "packs" / "mine")
+    (pack / "requirements.in").write_text("six\n")
+    (pack / "requirements.cpu.txt").write_text("six==1.16.0\n")
+    done = dlbs("pack", "pin", "mine", "--variant", "cpu")
+    assert done.returncode == 2
+    assert "requirements.cpu.txt: was not written by dlbs, and is left alone" in done.stderr
+    assert (pack / "requirements.cpu.txt").read_text() == "six==1.16.0\n"
+
+
+@pytest.mark.integration
+def test_an_environment_of_ours_is_made_anew(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_pack(tmp_path / "packs" / "mine")
+    base, place = {"DLBS_BASE": str(tmp_path / "base")}, tmp_path / "base" / "venv" / "mine"
+    assert dlbs("pack", "install", "mine", **base).returncode == 0
+    assert (place / "bin" / "python").exists()
+    (place / "old").touch()
+    assert "nothing has changed" in dlbs("pack", "install", "mine", **base).stderr
+    assert (place / "old").exists()
+    assert dlbs("pack", "install", "mine", "--force", **base).returncode == 0
+    assert not (place / "old").exists()
+    assert (place / "bin" / "python").exists()

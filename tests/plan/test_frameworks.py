@@ -1,0 +1,232 @@
+"""An experiment carries the parameters of its framework, those of every framework, and what their values refer to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.config import Config
+from dlbs.config.load import load_config
+from dlbs.errors import ConfigError, LaunchError
+from dlbs.launch.script import make_launcher
+from dlbs.packs.configure import configure
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+from tests.conftest import ROOT, RunDlbs
+
+GENERAL = {"exp", "monitor", "runtime", "slurm", "sys"}
+
+
+def families(config: Config) -> list[set[str]]:
+    """Of each experiment, the first parts of its names but for those that all have."""
+    return [{name.split(".")[0] for name in experiment} - GENERAL for experiment in build(config)]
+
+
+def family(*parameters: str, **flags: Any) -> set[str]:
+    (found,) = families(load_config(parameters=parameters, **flags))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("framework", "kept"),
+    [
+        ("pytorch", {"pytorch"}),
+        ("train", {"train", "pytorch"}),
+        ("dummy", {"dummy"}),
+        ("pack", {"pack", "voir", "pytorch"}),
+        ("unknown", set()),
+    ],
+)
+def test_an_experiment_has_the_parameters_of_its_framework(framework: str, kept: set[str]) -> None:
+    assert family(f"exp.framework={framework}") == kept
+
+
+def test_what_belongs_to_no_framework_is_always_there() -> None:
+    (dummy,) = build(load_config(parameters=["exp.framework=dummy"]))
+    assert {"exp.model", "slurm.partition", "monitor.interval"} <= dummy.keys()
+    assert "exp.pack" not in dummy
+
+
+def test_experiments_of_two_frameworks_each_have_their_own() -> None:
+    assert families(load_config(variables=["exp.framework=[pytorch,dummy]"])) == [{"pytorch"}, {"dummy"}]
+    extension = '{"condition": {"exp.model": "vgg16"}, "parameters": {"exp.framework": "train"}}'
+    config = load_config(variables=["exp.model=[alexnet,vgg16]"], extensions=[extension])
+    assert families(config) == [{"pytorch"}, {"pytorch", "train"}]
+
+
+def test_a_plan_of_two_frameworks_has_the_experiments_of_each_alone() -> None:
+    mixed = list(build(load_config(variables=["exp.framework=[pytorch,dummy]"])))
+    for experiment, framework in zip(mixed, ("pytorch", "dummy"), strict=True):
+        (alone,) = build(load_config(parameters=[f"exp.framework={framework}"]))
+        assert experiment == alone
+
+
+def test_what_the_user_sets_stays() -> None:
+    (experiment,) = build(load_config(parameters=["exp.framework=dummy", "train.lr=0.5"]))
+    assert experiment["train.lr"] == 0.5
+    assert "train.epochs" not in experiment
+    assert family("exp.framework=dummy", variables=["train.epochs=[90]"]) == {"dummy", "train"}
+
+
+def test_what_an_extension_sets_stays_where_it_matches() -> None:
+    extension = '{"condition": {"exp.framework": "dummy"}, "parameters": {"pytorch.amp": false}}'
+    pytorch, dummy, train = build(
+        load_config(variables=["exp.framework=[pytorch,dummy,train]"], extensions=[extension])
+    )
+    assert "pytorch.data_dir" in pytorch
+    assert [name for name in dummy if name.startswith("pytorch.")] == ["pytorch.amp"]
+    assert not any(name.startswith("dummy.") for name in train)
+
+
+def test_what_a_value_refers_to_stays_step_by_step() -> None:
+    def foreign(value: str) -> set[str]:
+        (experiment,) = build(load_config(parameters=["exp.framework=dummy", f"exp.project={value}"]))
+        return {name for name in experiment if name.split(".")[0] in {"pytorch", "train", "pack", "voir"}}
+
+    assert foreign("$(${train.epochs} + 1)$") == {"train.epochs"}
+    assert foreign("${pytorch.bench_path}") == {"pytorch.bench_path"}
+    assert foreign("${pack.docker_args}") == {"pack.docker_args", "pack.dir", "pack.runner", "pack.variables"}
+    assert foreign(r"\${train.epochs} pytorch.data_dir") == set()  # neither of these is a reference
+
+
+def test_a_computed_reference_keeps_what_it_may_reach() -> None:
+    (experiment,) = build(load_config(parameters=["exp.framework=dummy", "exp.project=${${exp.model}.launcher}"]))
+    assert {"pytorch.launcher", "train.launcher", "pack.launcher"} <= experiment.keys()
+    assert "train.epochs" not in experiment
+
+
+def test_only_experiments_whose_values_refer_to_something_have_it() -> None:
+    config = load_config(parameters=["exp.framework=dummy"], variables=["exp.project=[a,${voir.stop}]"])
+    assert families(config) == [{"dummy"}, {"dummy", "voir"}]
+
+
+def test_a_framework_that_is_no_constant_keeps_everything() -> None:
+    assert family("exp.framework=${exp.project}") == {"dummy", "pack", "pytorch", "train", "voir"}
+
+
+def test_a_condition_on_a_parameter_of_another_framework_does_not_hold() -> None:
+    extension = '{"condition": {"train.optimizer": "sgd"}, "parameters": {"exp.project": "hit"}}'
+    for frameworks in (["train", "pytorch"], ["pytorch"]):
+        config = load_config(variables=[f"exp.framework=[{','.join(frameworks)}]"], extensions=[extension])
+        hits = [one["exp.framework"] for one in build(config) if one["exp.project"] == "hit"]
+        assert hits == [name for name in frameworks if name == "train"]
+
+
+def own(tmp_path: Path, configuration: str, launcher: str = "", flags: tuple[str, ...] = ()) -> Config:
+    (tmp_path / "own.yaml").write_text(configuration)
+    (tmp_path / "own.sh").write_text(launcher)
+    parameters = ["exp.framework=own", f"own.launcher={tmp_path / 'own.sh'}", *flags]
+    return load_config([tmp_path / "own.yaml"], parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    ("frameworks", "kept"),
+    [
+        ("{}", {"own"}),
+        ("{own: [pytorch]}", {"own", "pytorch"}),
+        ("{own: [train]}", {"own", "pytorch", "train"}),
+        ("{own: [other], other: [own, dummy]}", {"own", "dummy"}),
+    ],
+)
+def test_a_framework_of_ones_own_says_what_it_builds_on(tmp_path: Path, frameworks: str, kept: set[str]) -> None:
+    assert families(own(tmp_path, f"frameworks: {frameworks}\n")) == [kept]
+
+
+def test_a_framework_of_ones_own_keeps_its_declarations_to_itself(tmp_path: Path) -> None:
+    config = own(tmp_path, "frameworks: [own]\nparameters:\n  own.size: {val: 3, type: int, desc: How big.}\n")
+    assert families(config) == [{"own"}]
+    (tmp_path / "own.sh").unlink()
+    dummy = load_config([tmp_path / "own.yaml"], parameters=["exp.framework=dummy"])
+    assert families(dummy) == [{"dummy"}]
+
+
+def test_what_a_file_without_frameworks_declares_is_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "parameters:\n  note.who: {val: me, type: str, desc: Who asked.}\n  train.mine: {val: 1, desc: Mine.}\n"
+    )
+    (experiment,) = build(load_config([path], parameters=["exp.framework=dummy"]))
+    assert (experiment["note.who"], experiment["train.mine"]) == ("me", 1)
+
+
+def test_a_printed_configuration_makes_the_same_experiments(dlbs: RunDlbs, tmp_path: Path) -> None:
+    own(tmp_path, "frameworks: {own: [dummy]}\nparameters:\n  own.size: {val: 3, type: int, desc: How big.}\n")
+    flags = ("--config", "own.yaml", "-Pexp.docker=false", "-Vexp.framework=[own,pytorch]", "-Pown.launcher=own.sh")
+    (tmp_path / "merged.json").write_text(dlbs("print-config", "--json", *flags, check=True).stdout)
+    direct = dlbs("build", "--resolve", *flags, check=True).stdout
+    assert dlbs("build", "--resolve", "--config", "merged.json", check=True).stdout == direct
+
+
+@pytest.mark.parametrize(
+    ("frameworks", "said"),
+    [
+        ("pytorch", "must name frameworks"),
+        ("[1]", "must name frameworks"),
+        ("{own: pytorch}", "must name frameworks"),
+        ("{own: [pytroch]}", "did you mean 'pytorch'"),
+    ],
+)
+def test_malformed_frameworks(tmp_path: Path, frameworks: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"own\.yaml:1: .*{said}"):
+        own(tmp_path, f"frameworks: {frameworks}\n")
+
+
+def test_a_comment_in_a_template_does_not_change_what_an_experiment_is(tmp_path: Path) -> None:
+    body = '{% extends "base.sh" %}{% block benchmark %}true{% endblock %}'
+    ids = []
+    for launcher in (body, body + "\n{# as pytorch.data_dir and train.lr do #}\n# pack.dir\n"):
+        config = own(tmp_path, "frameworks: {}\n", launcher)
+        (experiment,) = processor_for(config).resolve_all(build(config))
+        ids.append(experiment["exp.id"])
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "used"), [((), "pytorch.*"), (("pytorch.amp=false",), "pytorch.data_dir")], ids=["none", "one is set"]
+)
+def test_a_launcher_that_uses_a_parameter_of_another_framework_says_what_to_write(
+    tmp_path: Path, flags: tuple[str, ...], used: str
+) -> None:
+    launcher = '{% extends "base.sh" %}{% block benchmark %}echo {{ pytorch.data_dir }}{% endblock %}'
+
+    def render(frameworks: str) -> str:
+        config = own(tmp_path, f"frameworks: {frameworks}\n", launcher, ("exp.docker=false", "exp.gpus=", *flags))
+        (experiment,) = processor_for(config).resolve_all(build(config))
+        return make_launcher(experiment, tmp_path).source
+
+    with pytest.raises(LaunchError) as raised:
+        render("{}")
+    assert f"uses '{used}', of the framework pytorch, in an experiment of the framework own" in str(raised.value)
+    assert "frameworks: {own: [pytorch]}" in raised.value.hint
+    assert "\necho ''" in render("{own: [pytorch]}")
+
+
+def test_a_new_parameter_of_another_framework_does_not_change_what_an_experiment_is(
+    dlbs: RunDlbs, tmp_path: Path
+) -> None:
+    ids = []
+    for name in ("before", "after"):
+        root = tmp_path / name
+        for part in ("config", "scripts"):
+            shutil.copytree(ROOT / part, root / part)
+        if name == "after":
+            with (root / "config" / "train.yaml").open("a") as file:
+                file.write("  train.new:\n    val: 1\n    type: int\n    desc: A new one.\n")
+        flags = ("-Pexp.gpus=", "-Pexp.docker=false")
+        ids.append(dlbs("explain", "exp.id", *flags, check=True, DLBS_ROOT=str(root)).stdout.splitlines()[0])
+    assert ids[0] == ids[1]
+    left_out = dlbs("explain", "train.lr")
+    assert left_out.returncode == 2
+    assert "train.lr is no parameter of experiments of the framework pytorch (dlbs help train.lr)" in left_out.stderr
+
+
+def test_an_architecture_is_launched_as_a_model_is(
+    dlbs: RunDlbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dlbs("pack", "new", "mynet", "--template", "architecture", check=True)
+    monkeypatch.chdir(tmp_path)
+    config = configure(parameters={"exp.framework": "pack", "exp.pack": "mynet"})
+    assert {name.split(".")[0] for name in next(build(config))} >= {"pack", "pytorch"}

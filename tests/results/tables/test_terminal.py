@@ -1,0 +1,150 @@
+"""Tables in a terminal: nothing that tells two rows apart is cut off, whatever the width, and colours only where they are allowed."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dlbs.config.load import load_config
+from dlbs.results.read.records import write_records
+from dlbs.results.statistics.compare import compare
+from dlbs.results.store.store import Store
+from dlbs.results.tables.comparison import comparison_table
+from dlbs.results.tables.listing import listing_table
+from dlbs.results.tables.scores import score_table, scores
+from dlbs.results.tables.table import Cell, Table
+from dlbs.results.tables.terminal import fitted, print_table
+from tests.conftest import ROOT
+from tests.made_logs import make_record
+
+
+def shown(table: Table, width: int) -> str:
+    out = io.StringIO()
+    print_table(table, Console(width=width, file=out, highlight=False))
+    return out.getvalue()
+
+
+def some_table(**more: str) -> Table:
+    """Two rows that differ in name and throughput only."""
+    names = ["name", "throughput", *more]
+    cells = [[Cell(f"{row}00.0"), *map(Cell, more.values())] for row in (1, 2)]
+    return Table("Title", names[:1], [["one"], ["two"]], names[1:], cells)
+
+
+def test_a_table_that_fits_stays_as_it_is() -> None:
+    table = some_table(host="node1")
+    assert fitted(table, 80) == table
+
+
+def test_columns_that_are_the_same_everywhere_go_first_and_are_noted() -> None:
+    table = some_table(host="node" * 10, device="GPU" * 10)
+    narrow = fitted(table, 70)
+    assert narrow.header == ["name", "throughput", "host"]
+    assert narrow.legend == [f"all rows: device {'GPU' * 10}"]
+    assert fitted(table, 30).header == ["name", "throughput"]
+
+
+def test_a_single_row_keeps_its_columns() -> None:
+    table = some_table(host="node" * 30)
+    one = Table("Title", table.names, table.rows[:1], table.columns, table.cells[:1])
+    assert fitted(one, 20).header == one.header
+
+
+def records() -> list[dict[str, object]]:
+    models = ["a_model_with_a_rather_long_name_that_ends_in_1", "a_model_with_a_rather_long_name_that_ends_in_2"]
+    return [make_record(model, 2**10, repeat=n, exp__env__host="h" * 40) for model in models for n in (1, 2, 3)]
+
+
+def tables() -> dict[str, Table]:
+    declarations = load_config().declarations
+    return {
+        "compare": comparison_table(compare(records(), records(), declarations)),
+        "query": listing_table(records()),
+        "scores": score_table(scores(records(), declarations)),
+    }
+
+
+@pytest.mark.parametrize("name", ["compare", "query", "scores"])
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_text_is_cut_off_at_any_width(name: str, width: int) -> None:
+    table = tables()[name]
+    kept = fitted(table, width)
+    printed = shown(table, width)
+    body = printed.partition("┡")[2].partition("└")[0]
+    assert max(map(len, body.splitlines())) <= width
+    # Read the cells column by column: folded parts stand below each other.
+    rows: list[list[str]] = []
+    for line in body.splitlines()[1:]:
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        rows.append(cells)
+    for column in range(len(kept.header)):
+        read = "".join(row[column] for row in rows).replace(" ", "")
+        assert read == "".join(row[column] for row in kept.texts()).replace(" ", "")
+
+
+def run_in_terminal(arguments: list[str], directory: Path, **environment: str) -> str:
+    """The output of a command whose standard output is a terminal of 80 columns."""
+    master, slave = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+    variables = {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "xterm", **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlbs", *arguments],
+        cwd=directory,
+        env=variables,
+        stdout=slave,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(slave)
+    said = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not block:
+            break
+        said += block
+    os.close(master)
+    assert process.wait(60) == 0
+    return said.decode()
+
+
+def test_verdicts_have_colours_where_these_are_allowed(tmp_path: Path) -> None:
+    for name, time in (("a.json", 10.0), ("b.json", 20.0)):
+        write_records(str(tmp_path / name), [make_record(time=time, repeat=n) for n in (1, 2, 3)])
+    command = ["compare", "a.json", "b.json"]
+    assert "\x1b[31m slower\x1b[0m" in run_in_terminal(command, tmp_path)
+    assert "\x1b[31m" not in run_in_terminal(command, tmp_path, NO_COLOR="1")
+    piped = subprocess.run(
+        [sys.executable, "-m", "dlbs", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "slower" in piped.stdout
+    assert "\x1b" not in piped.stdout
+
+
+def test_db_query_tells_rows_apart_in_80_columns(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "results.db")) as store:
+        store.add(records())
+    said = run_in_terminal(["db", "query"], tmp_path, NO_COLOR="1")
+    assert "…" not in said
+    assert f"all rows: exp.env.host {'h' * 40}" in said
+
+
+def test_long_texts_are_shortened_only_where_that_tells_rows_apart() -> None:
+    long = "x" * 100
+    same, different = (
+        listing_table([{"a": long + end} for end in ends], ["a"]).texts() for ends in (["", ""], ["1", "2"])
+    )
+    assert same == [["x" * 59 + "…"]] * 2
+    assert different == [[long + "1"], [long + "2"]]

@@ -1,0 +1,73 @@
+"""Log directories belong to one run at a time, and what a killed run left there is ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY, launcher, logs, start, wait_for
+
+
+@pytest.mark.integration
+def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new_log(
+    dlbs: RunDlbs, tmp_path: Path
+) -> None:
+    """Also what has left the process group, and is nobody's child any more."""
+    body = "echo $$ > first; (setsid sh -c 'echo $$ > second; while :; do sleep 0.1; echo from the first; done' &); sleep 60"
+    flag = launcher(tmp_path, body)
+    process = start(tmp_path, flag)
+    wait_for(lambda: (tmp_path / "second").exists() and (tmp_path / "second").read_text())
+    process.kill()
+    process.wait()
+    pids = [int((tmp_path / name).read_text()) for name in ("first", "second")]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    (tmp_path / "own.sh").write_text('{% extends "base.sh" %}{% block benchmark %}\nsleep 1; echo anew\n{% endblock %}')
+    dlbs("run", *DUMMY, flag, check=True)
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+    text = logs(tmp_path)[0].read_text()
+    assert "from the first" not in text
+    assert "anew" in text
+
+
+@pytest.mark.integration
+def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_path: Path) -> None:
+    process = start(tmp_path, "-Pdummy.seconds=3")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    refused = dlbs("run", *DUMMY, "-Pdummy.seconds=3")
+    assert refused.returncode == 2
+    assert f"process {process.pid}" in refused.stderr
+    assert "--wait" in refused.stderr
+    assert process.poll() is None
+    elsewhere = dlbs("run", *DUMMY, "-Pexp.log_dir=others")
+    assert elsewhere.returncode == 0
+    waited = dlbs("run", *DUMMY, "-Pdummy.seconds=3", "--wait")
+    assert process.wait() == 0
+    assert waited.returncode == 0
+    assert "1 finished before" in waited.stderr
+
+
+def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    done = dlbs("run", *DUMMY)
+    assert done.returncode == 2
+    assert "logs cannot be written: File exists" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_executor_that_is_not_registered_is_named_but_never_imported(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """What lies in a log directory must not be able to name code that is run."""
+    (tmp_path / "evil.py").write_text("open('pwned', 'w')\n")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / ".dlbs.lock").write_text('{"executor": "evil:Executor"}')
+    refused = dlbs("run", *DUMMY)
+    assert refused.returncode == 2
+    assert "--executor evil:Executor" in refused.stderr
+    assert "remove .dlbs.lock" in refused.stderr
+    assert "evil:Executor" in dlbs("status").stderr
+    assert not (tmp_path / "pwned").exists()
+    (tmp_path / "logs" / ".dlbs.lock").unlink()
+    assert dlbs("run", *DUMMY).returncode == 0
+    assert dlbs("status").returncode == 0

@@ -1,0 +1,69 @@
+"""What a user sees while a plan runs, and what watching costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT, RunDlbs
+from tests.experiments import DUMMY, start, wait_for
+
+
+def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,1]", "--progress_file", "p.json")
+    state = json.loads((tmp_path / "p.json").read_text())
+    assert (state["total"], state["done"], state["failed"], state["left"], state["running"]) == (2, 2, 1, 0, False)
+
+
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY, "-Vdummy.seconds=[0,0.2]"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+        stderr=terminal,
+        stdout=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # Linux reports the end of a terminal as an error
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    assert process.wait(timeout=30) == 0
+    text = shown.decode()
+    assert "alexnet training" in text
+    assert "1/2" in text
+    assert "2 ok" in text
+
+
+def test_hostile_names_write_no_control_sequences(dlbs: RunDlbs) -> None:
+    done = dlbs("run", *DUMMY, '-Pexp.model="a\\u001b[31mb"')
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.integration
+def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
+    process = start(tmp_path, "-Pdummy.seconds=3")
+    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    own = psutil.Process(process.pid)
+    before = own.cpu_times()
+    switches = own.num_ctx_switches()
+    time.sleep(1.5)
+    after = own.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.05
+    assert own.num_ctx_switches().voluntary - switches.voluntary < 10
+    assert process.wait(timeout=30) == 0

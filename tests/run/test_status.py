@@ -1,0 +1,53 @@
+"""What the files of a run tell: the state of a plan, and one experiment to repeat."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY, logs, start, values, wait_for
+
+
+def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None:
+    process = start(tmp_path, "-Vdummy.seconds=[0,30,31]", "-Vdummy.exit_code=[1,0]")
+    wait_for(lambda: len(logs(tmp_path)) == 2 and list(tmp_path.glob("logs/*.part")))
+    shown = dlbs("status")
+    assert shown.returncode == 1
+    assert "6 experiments: 1 failure, 1 ok, 1 running, 3 to do" in shown.stdout
+    assert f"process {process.pid} is running them" in shown.stdout
+    assert "exit code 1" in shown.stdout
+    process.kill()
+    process.wait()
+    found = json.loads(dlbs("status", "logs", "--json").stdout)
+    assert found["statuses"] == {"ok": 1, "failure": 1, "interrupted": 1, "to do": 3}
+    assert found["runs"] == {}
+    dlbs("run", *DUMMY, "-Pexp.log_dir=good", check=True)
+    assert dlbs("status", "good").returncode == 0
+    assert dlbs("status", "nowhere").returncode == 2
+
+
+def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs(
+        "run",
+        *DUMMY,
+        "-Pexp.model=it's \\${x} odd",
+        "-Vexp.replica_batch=[1,7]",
+        "-Pdummy.seconds=0.1",
+        "--no-validation",
+    )
+    log = next(log for log in logs(tmp_path) if values(log)["exp.replica_batch"] == 7)
+    other = next(other for other in logs(tmp_path) if other != log)
+    before, kept = values(log), other.stat().st_mtime_ns
+    done = dlbs("rerun", str(log.relative_to(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    after = values(log)
+    for key in before:
+        if key not in {"exp.start_time", "exp.end_time", "exp.seconds", "exp.rerun", "exp.log_file"}:
+            assert after[key] == before[key], key
+    assert after["exp.start_time"] >= before["exp.start_time"]
+    assert other.stat().st_mtime_ns == kept
+    (tmp_path / "note.log").write_text("hello")
+    refused = dlbs("rerun", "note.log")
+    assert refused.returncode == 2
+    assert "has no parameters" in refused.stderr
