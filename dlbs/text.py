@@ -45,7 +45,10 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, (list, tuple)):
-        return " ".join(map(text, value))
+        try:
+            return " ".join(value)  # most lists hold texts only
+        except TypeError:
+            return " ".join(map(text, value))
     if isinstance(value, (set, frozenset)):
         return " ".join(sorted(map(text, value)))
     if isinstance(value, Mapping):

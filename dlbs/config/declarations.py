@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.errors import ResolveError
-from dlbs.language.patterns import bounded
+from dlbs.language.patterns import compiled
 from dlbs.text import text
 
 __all__ = ["TYPES", "Parameter"]
@@ -68,7 +68,7 @@ class Parameter:
                 f"{self.name} is {json.dumps(value, default=str)}, which is not one of {allowed_text}",
                 hint=did_you_mean(text(cast), map(text, self.domain)),
             )
-        if self.regexp and not bounded(self.regexp, text(cast), anchored=True).fullmatch(text(cast)):
+        if self.regexp and not compiled(self.regexp).fullmatch(text(cast)):
             raise ResolveError(f"{self.name} is {json.dumps(value, default=str)}, which does not match {self.regexp!r}")
         return cast
 

@@ -23,7 +23,7 @@ from dlbs.config.names import check_all_names, check_names
 from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.experiment import check_name
 from dlbs.files import dlbs_root
-from dlbs.language.template import has_references, is_template, parse
+from dlbs.language.template import is_template, parse
 
 __all__ = ["load_config", "shipped_files"]
 
@@ -275,12 +275,13 @@ def _set(config: Config, name: str, value: Any, where: str) -> None:
 
 def _check_value(config: Config, name: str, value: Any, where: str) -> None:
     try:
+        parameter = config.declarations.get(name)
         if is_template(value):
             template = parse(value)
-            if template.references or template.volatile or template.functions:
+            if not template.is_literal:  # checked when it is computed
                 return
-        parameter = config.declarations.get(name)
-        if parameter is not None and not has_references(value):
+            value = template.literal
+        if parameter is not None:
             parameter.check(value)
         if name == "exp.data" and value_hint(name, value):  # it is declared, but nothing would come of it
             raise ConfigError(f"{name} cannot be set", where=where)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dlbs.errors import ConfigError, DlbsError
-from dlbs.language.patterns import bounded
+from dlbs.language.patterns import compiled
 from dlbs.text import text
 
 __all__ = ["condition_test"]
 
 
 def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tuple[str, ...] | None]:
-    """The test that a condition makes of a value: a function that returns the groups that matched, or None.
+    """The test that a condition makes of a value: a function that returns what matched and its groups, or None.
 
     Args:
         name: The parameter, for messages.
@@ -24,16 +24,14 @@ def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tupl
         ConfigError: The expected value is of another type, or a malformed regular expression.
     """
     if isinstance(expected, str):
-        if expected:
-            try:
-                bounded(expected, "", anchored=True)
-            except DlbsError as error:
-                raise ConfigError(error.what, where=where, hint=error.hint) from None
+        try:
+            pattern = compiled(expected)
+        except DlbsError as error:
+            raise ConfigError(error.what, where=where, hint=error.hint) from None
 
         def matches(value: Any) -> tuple[str, ...] | None:
-            subject = text(value)
-            found = bounded(expected, subject, anchored=True).fullmatch(subject)
-            return None if found is None else tuple(group or "" for group in found.groups())
+            found = pattern.fullmatch(text(value))
+            return None if found is None else (found.group(), *(group or "" for group in found.groups()))
 
         return matches
     if isinstance(expected, (bool, int, float, list)) or expected is None:
@@ -43,9 +41,9 @@ def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tupl
             # `exp.gpus: [0, 1]` may be written with numbers while the parameter is a text; true is not 1.
             for one in allowed:
                 if one == value and isinstance(one, bool) == isinstance(value, bool):
-                    return ()
+                    return (text(value),)
                 if isinstance(value, str) and not isinstance(one, (list, dict)) and text(one) == value:
-                    return ()
+                    return (text(value),)
             return None
 
         return equals

@@ -1,32 +1,46 @@
 """`$(...)$`: compile the safe subset of Python that expressions are written in.
 
 An expression is parsed, every node is checked against an allow-list, and operations whose work could explode are
-replaced by calls of their guarded forms (`guards.py`). What comes out is a syntax tree over plain names, which the
+replaced by calls of their guarded forms (`limits.py`). What comes out is a syntax tree over plain names, which the
 caller binds to the values of references; nothing that was in a value is ever parsed.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.language.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
-from dlbs.language.limits import OPERATORS, WORK, check_size, joined, loop, sized
+from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, joined, loop, paid, searched, sized
 from dlbs.text import text
 
-__all__ = ["MAX_EXPRESSION", "NAMESPACE", "Expression", "compile_expression", "function_identifier"]
+__all__ = [
+    "MAX_EXPRESSION",
+    "NAMESPACE",
+    "Expression",
+    "compile_expression",
+    "function_identifier",
+    "text_identifier",
+    "value_identifier",
+]
 
 MAX_EXPRESSION = 10_000  # characters
+
+_MAX_DEPTH = 150  # operations inside each other: Python's own compiler is recursive
+
+_MAX_LOOPS = 8
+
+_MAX_FORMATTED = 16  # parts of a text from which its size is checked before it is made
 
 _PLAIN_NODES = (
     ast.Constant, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.Invert,
     ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Is, ast.IsNot, ast.In, ast.NotIn,
     ast.IfExp, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Subscript, ast.Slice, ast.Load, ast.Store,
-    ast.Sub, ast.Div, ast.FloorDiv, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
 )  # fmt: skip
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -42,13 +56,29 @@ class Expression:
         tree: Syntax tree over the identifiers of references and the names in `NAMESPACE`.
         volatile: Whether it gives a new value every time (`uuid4()`).
         guarded: Whether it spends from the work budget.
-        functions: Names of the functions that it calls.
     """
 
     tree: ast.expr
     volatile: bool
     guarded: bool
-    functions: frozenset[str]
+
+
+def _encode(name: str) -> str:
+    """A Python identifier for any text; different texts get different ones."""
+    return "".join(
+        letter if letter.isascii() and letter.isalnum() else "__" if letter == "_" else f"_{ord(letter):x}_"
+        for letter in name
+    )
+
+
+def value_identifier(name: str) -> str:
+    """The Python name of a parameter's typed value in compiled code."""
+    return "v_" + _encode(name)
+
+
+def text_identifier(name: str) -> str:
+    """The Python name of a parameter's text in compiled code."""
+    return "t_" + _encode(name)
 
 
 def function_identifier(name: str) -> str:
@@ -58,31 +88,28 @@ def function_identifier(name: str) -> str:
 
 NAMESPACE: dict[str, Any] = {
     "__builtins__": {},
+    "as_text": as_text,
     "call_method": call_method,
     "check_size": check_size,
     "joined": joined,
+    "loop": loop,
+    "meter": METER,
+    "paid": paid,
+    "searched": searched,
     "sized": sized,
     "text": text,
-    "loop": loop,
-    "work": WORK,
     **{f"op_{name}": function for name, function in OPERATORS.items()},
     **{function_identifier(name): function for name, function in FUNCTIONS.items()},
 }
 
 
-def compile_expression(
-    body: str,
-    typed: Mapping[str, str],
-    texts: Mapping[str, str],
-    split_text: Callable[[str], list[str]],
-) -> Expression:
+def compile_expression(body: str, references: Mapping[str, str], placeholder: re.Pattern[str]) -> Expression:
     """Check the Python text of an expression and return its guarded tree.
 
     Args:
         body: The text between `$(` and `)$`, each reference replaced by a placeholder identifier.
-        typed: Placeholder → identifier of the reference's typed value.
-        texts: Placeholder → identifier of the reference's text.
-        split_text: Cuts a string literal at its placeholders: texts and placeholders in turn.
+        references: Placeholder → what stands between the brackets of the reference.
+        placeholder: Matches a placeholder, as one group.
 
     Raises:
         SyntaxError: It is not a Python expression (so the caller may look for a later end of it).
@@ -96,27 +123,38 @@ def compile_expression(
             tree = ast.parse(f"({body}\n)", mode="eval").body
         except (MemoryError, RecursionError, ValueError) as error:
             raise ExpressionError(f"expression cannot be parsed: {error or 'nested too deeply'}") from None
-    checker = _Checker(typed, texts, split_text)
+    checker = _Checker(references, placeholder)
     try:
         checked = checker.visit(tree)
-    except RecursionError:
-        raise ExpressionError("expression is nested too deeply") from None
-    return Expression(checked, bool(checker.functions & VOLATILE), checker.guarded, frozenset(checker.functions))
+    except ExpressionError as error:
+
+        def as_written(message: str) -> str:
+            return placeholder.sub(lambda found: f"${{{references.get(found[1], found[1])}}}", message)
+
+        raise ExpressionError(as_written(error.what), hint=as_written(error.hint)) from None
+    return Expression(checked, bool(checker.functions & VOLATILE), checker.guarded)
 
 
 class _Checker(ast.NodeTransformer):
     """Refuses what is not on the lists and puts guards where they are needed."""
 
-    def __init__(
-        self, typed: Mapping[str, str], texts: Mapping[str, str], split_text: Callable[[str], list[str]]
-    ) -> None:
-        self.typed = typed
-        self.texts = texts
-        self.split_text = split_text
+    def __init__(self, references: Mapping[str, str], placeholder: re.Pattern[str]) -> None:
+        self.references = references
+        self.placeholder = placeholder
         self.local: list[str] = []
         self.functions: set[str] = set()
         self.guarded = False
-        self.comprehensions = 0
+        self.loops = 0  # comprehensions around and before
+        self.inside = 0  # comprehensions around: what stands there is evaluated many times
+        self.depth = 0
+
+    def visit(self, node: ast.AST) -> Any:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise ExpressionError("expression is nested too deeply")
+        visited = super().visit(node)
+        self.depth -= 1
+        return visited
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if not isinstance(node, _PLAIN_NODES):
@@ -130,30 +168,34 @@ class _Checker(ast.NodeTransformer):
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, str):
             return self._text(node.value)
-        if node.value is None or isinstance(node.value, (bool, int, float)):
+        if node.value is None or isinstance(node.value, (bool, float)):
             return node
+        if isinstance(node.value, int):
+            return ast.Constant(bounded(node.value))
         raise ExpressionError(f"a literal of type {type(node.value).__name__} is not allowed in an expression")
 
     def _text(self, literal: str) -> ast.expr:
-        parts = self.split_text(literal)
+        parts = self.placeholder.split(literal)
         if len(parts) == 1:
             return ast.Constant(literal)
-        values: list[ast.expr] = []
-        for position, part in enumerate(parts):
-            if position % 2:
-                values.append(ast.FormattedValue(ast.Name(self.texts[part], ast.Load()), conversion=-1))
-            elif part:
-                values.append(ast.Constant(part))
-        if len(values) == 1 and isinstance(values[0], ast.FormattedValue):
-            return values[0].value
+        values: list[ast.expr] = [
+            ast.Name(text_identifier(self.references[part]), ast.Load()) if position % 2 else ast.Constant(part)
+            for position, part in enumerate(parts)
+            if part
+        ]
+        if len(values) == 1:
+            return values[0]
         self.guarded = True
-        return ast.Call(ast.Name("sized", ast.Load()), [ast.JoinedStr(values)], [])
+        if len(values) > _MAX_FORMATTED:
+            return _call("sized", _call("joined", *values))
+        formatted = [value if isinstance(value, ast.Constant) else ast.FormattedValue(value, -1) for value in values]
+        return _call("sized", ast.JoinedStr(list(formatted)))
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if node.id in self.typed:
+        if node.id in self.references:
             if isinstance(node.ctx, ast.Store):
                 raise ExpressionError("a reference cannot be assigned to")
-            return ast.Name(self.typed[node.id], node.ctx)
+            return ast.Name(value_identifier(self.references[node.id]), node.ctx)
         if node.id in self.local:
             return ast.Name(f"u_{node.id}", node.ctx)
         if node.id in FUNCTIONS:
@@ -165,7 +207,7 @@ class _Checker(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         dotted = _dotted(node)
-        if dotted and not dotted.startswith("_") and "__" not in dotted:
+        if dotted and "__" not in f"_{dotted}" and dotted.split(".")[0] not in self.references:
             raise ExpressionError(f"unknown name {dotted!r}", hint=f"a parameter is referred to as ${{{dotted}}}")
         raise ExpressionError(f"attribute {node.attr!r} is not allowed in an expression", hint="methods can be called")
 
@@ -179,57 +221,93 @@ class _Checker(ast.NodeTransformer):
         self.guarded = True
         if dotted in FUNCTIONS and dotted.split(".")[0] not in self.local:
             self.functions.add(dotted)
-            name = ast.Name(function_identifier(dotted), ast.Load())
-            return ast.Call(name, [self.visit(argument) for argument in node.args], keywords)
-        if isinstance(node.func, ast.Attribute) and not _is_module(node.func.value, self.local, self.typed):
+            return _call(function_identifier(dotted), *map(self.visit, node.args), keywords=keywords)
+        if isinstance(node.func, ast.Attribute) and not self._is_module(node.func.value):
             method = node.func.attr
             if method not in METHOD_NAMES:
                 raise ExpressionError(
                     f"method {method!r} is not allowed in an expression", hint=did_you_mean(method, METHOD_NAMES)
                 )
             arguments = [self.visit(node.func.value), ast.Constant(method), *map(self.visit, node.args)]
-            return ast.Call(ast.Name("call_method", ast.Load()), arguments, keywords)
+            return _call("call_method", *arguments, keywords=keywords)
         shown = dotted or ast.unparse(node.func)[:60]
         raise ExpressionError(
             f"function {shown!r} is not allowed in an expression", hint=did_you_mean(shown, FUNCTIONS)
         )
 
+    def _is_module(self, node: ast.expr) -> bool:
+        root = _dotted(node).split(".")[0]
+        return bool(root) and root not in self.local and root not in self.references
+
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        left, right = self.visit(node.left), self.visit(node.right)
         operator = type(node.op).__name__
-        if operator in OPERATORS:
-            self.guarded = True
-            return ast.Call(ast.Name(f"op_{operator}", ast.Load()), [left, right], [])
-        if not isinstance(node.op, _PLAIN_NODES):
+        if operator not in OPERATORS:
             raise ExpressionError(f"operator {operator} is not allowed in an expression")
-        return ast.BinOp(left, node.op, right)
+        self.guarded = True
+        arguments = [self.visit(node.left), self.visit(node.right)]
+        bare = [
+            self.references.get(side.id, "") if isinstance(side, ast.Name) else "" for side in (node.left, node.right)
+        ]
+        if operator == "Mult" and any(bare):
+            arguments += map(ast.Constant, bare)
+        return _call(f"op_{operator}", *arguments)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """Comparing costs as much as the operands are large: nothing to speak of, but in a loop."""
+        visited: ast.Compare = self.generic_visit(node)  # type: ignore[assignment]
+        if self.inside:
+            visited.left = _call("paid", visited.left)
+            visited.comparators = [
+                _call("searched" if isinstance(how, (ast.In, ast.NotIn)) else "paid", operand)
+                for how, operand in zip(visited.ops, visited.comparators, strict=True)
+            ]
+        return visited
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        visited: ast.Subscript = self.generic_visit(node)  # type: ignore[assignment]
+        if not isinstance(node.slice, ast.Slice):
+            return visited
+        self.guarded = True
+        return _call("sized", visited)
+
+    def _display(self, node: ast.expr) -> ast.AST:
+        visited = self.generic_visit(node)
+        return _call("sized", visited) if self.inside and isinstance(visited, ast.expr) else visited
+
+    visit_List = visit_Set = _display
+
+    def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
+        return self._display(node) if isinstance(node.ctx, ast.Load) else self.generic_visit(node)
 
     def _comprehension(self, node: Any) -> ast.expr:
         # Python evaluates generators first; their targets are then in scope for the element.
         self.guarded = True
         outer = list(self.local)
-        self.comprehensions += 1
-        if self.comprehensions > 4:
-            raise ExpressionError("more than four comprehensions in one expression")
+        self.loops += len(node.generators)
+        if self.loops > _MAX_LOOPS:
+            raise ExpressionError(f"more than {_MAX_LOOPS} loops (`for`) in one expression")
+        cost = 1 + sum(1 for _ in ast.walk(node)) // 8
         generators = []
         for generator in node.generators:
             if generator.is_async:
                 raise ExpressionError("async is not allowed in an expression")
             source = self.visit(generator.iter)
+            self.inside += 1
             for name in ast.walk(generator.target):
                 if isinstance(name, ast.Name):
-                    if name.id.startswith("_") or name.id in self.typed:
+                    if name.id.startswith("_") or name.id in self.references:
                         raise ExpressionError(f"bad variable name {name.id!r} in a comprehension")
                     self.local.append(name.id)
                 elif not isinstance(name, (ast.Tuple, ast.Store)):
                     raise ExpressionError("comprehension variables are names")
-            looped = ast.Call(ast.Name("loop", ast.Load()), [source], [])
+            looped = _call("loop", source, ast.Constant(cost))
             conditions = [self.visit(condition) for condition in generator.ifs]
             generators.append(ast.comprehension(self.visit(generator.target), looped, conditions, 0))
         elements = {
             field: self.visit(getattr(node, field)) for field in ("elt", "key", "value") if hasattr(node, field)
         }
         self.local = outer
+        self.inside -= len(node.generators)
         return type(node)(**elements, generators=generators)  # type: ignore[no-any-return]
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
@@ -237,7 +315,11 @@ class _Checker(ast.NodeTransformer):
     def visit_Dict(self, node: ast.Dict) -> ast.AST:
         if any(key is None for key in node.keys):
             raise ExpressionError("** is not allowed in an expression")
-        return self.generic_visit(node)
+        return self._display(node)
+
+
+def _call(function: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
+    return ast.Call(ast.Name(function, ast.Load()), list(arguments), keywords or [])
 
 
 def _dotted(node: ast.expr) -> str:
@@ -249,11 +331,6 @@ def _dotted(node: ast.expr) -> str:
     if not isinstance(node, ast.Name):
         return ""
     return ".".join([node.id, *reversed(names)])
-
-
-def _is_module(node: ast.expr, local: list[str], typed: Mapping[str, str]) -> bool:
-    root = _dotted(node).split(".")[0]
-    return bool(root) and root not in local and root not in typed
 
 
 def _describe(node: ast.AST) -> str:

@@ -1,4 +1,4 @@
-"""The functions and methods that a checked expression may call, with bounded work."""
+"""The functions and methods that a checked expression may call; each pays for its work."""
 
 from __future__ import annotations
 
@@ -6,23 +6,80 @@ import json
 import math
 import os
 import posixpath
-import re
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
-from dlbs.language.limits import WORK, add, check_size, loop, sized
-from dlbs.language.patterns import bounded
+from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, paid, sized
+from dlbs.language.patterns import Match, Pattern, compiled
 from dlbs.text import text
 
 __all__ = ["FUNCTIONS", "METHOD_NAMES", "VOLATILE", "call_method"]
 
+_MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need quadratic time
+
+_STEPS = 64  # of a regular expression for one unit of the meter
+
+
+def _priced(price: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with a fixed price."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        METER.charge(price)
+        return function(*arguments, **options)
+
+    return call
+
+
+def _paid(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that pays for all of its arguments, and for the length of what it makes."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        for argument in arguments:
+            paid(argument)
+        return sized(function(*arguments, **options))
+
+    return call
+
+
+def _listed(function: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
+    def call(*arguments: Any, **options: Any) -> list[Any]:
+        made = []
+        for item in function(*arguments, **options):
+            METER.charge(1)
+            made.append(item)
+        return made
+
+    return call
+
+
+def _collected(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """`list`, `set`, `sorted` and the like: all elements are paid when they are taken."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return kind(
+            *(map(paid, argument) if _is_iterator(argument) else paid(argument) for argument in arguments), **options
+        )
+
+    return call
+
+
+def _is_iterator(value: Any) -> bool:
+    return hasattr(value, "__next__")
+
 
 def _range(*bounds: int) -> range:
     made = range(*bounds)
-    WORK.charge(len(made))
+    METER.charge(len(made))
     return made
+
+
+def _int(value: Any = 0, *base: int) -> int:
+    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+        raise ExpressionError(f"int() of a text of {len(value):,} characters")
+    paid(value)
+    return bounded(int(value, *base))
 
 
 def _round(number: Any, digits: int | None = None) -> Any:
@@ -33,67 +90,54 @@ def _round(number: Any, digits: int | None = None) -> Any:
     return round(number, digits)
 
 
-def _charged(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, **options: Any) -> Any:
-        return sized(function(*arguments, **options))
-
-    return call
-
-
-def _listed(function: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
-    def call(*arguments: Any, **options: Any) -> list[Any]:
-        return list(loop(function(*arguments, **options)))
-
-    return call
-
-
 def _sum(items: Iterable[Any], start: Any = 0) -> Any:
-    total = start
+    total, add = start, OPERATORS["Add"]
     for item in items:
         total = add(total, item)
     return total
 
 
-def _is_text(value: Any) -> str:
+def _text_only(value: Any) -> str:
     if not isinstance(value, str):
-        raise ExpressionError(f"a text is needed, not {text(value)[:80]!r}", hint="quote the reference: '${name}'")
+        raise ExpressionError(
+            f"a text is needed, not {text(check_size(value))[:80]!r}", hint="quote the reference: '${name}'"
+        )
     return value
 
 
-def _search(how: str) -> Callable[..., Any]:
-    def call(pattern: str, subject: str) -> Any:
-        found = bounded(_is_text(pattern), _is_text(subject), anchored=how != "search")
-        return getattr(found, how)(subject)
+def _pattern(pattern: Any, subject: Any) -> Pattern:
+    found = compiled(_text_only(pattern))
+    METER.charge(1 + found.steps(_text_only(subject)) // _STEPS)
+    return found
+
+
+def _re_match(how: str) -> Callable[[Any, Any], Match | None]:
+    def call(pattern: Any, string: Any) -> Match | None:
+        found: Match | None = getattr(_pattern(pattern, string), how)(string)
+        return found
 
     return call
 
 
-def _re_sub(pattern: str, replacement: str, subject: str, count: int = 0) -> str:
-    # The result has at most one replacement more than the subject has characters, each with all of the subject in it.
-    compiled = bounded(_is_text(pattern), _is_text(subject))
-    references = 1 + replacement.count("\\")
-    WORK.charge((len(subject) + 1) * (len(replacement) + references * len(subject)) if len(replacement) > 100 else 0)
-    return str(sized(compiled.sub(replacement, subject, count=count)))
+def _re_sub(pattern: Any, repl: Any, string: Any, count: int = 0) -> str:
+    pieces = _pattern(pattern, string).substitute(_text_only(repl), string, count)
+    return "".join(sized(piece) for piece in pieces)
 
 
-def _re_split(pattern: str, subject: str, maxsplit: int = 0) -> list[Any]:
-    return list(sized(bounded(_is_text(pattern), _is_text(subject)).split(subject, maxsplit=maxsplit)))
+def _re_split(pattern: Any, string: Any, maxsplit: int = 0) -> list[Any]:
+    return list(sized(_pattern(pattern, string).split(string, maxsplit)))
 
 
-def _re_findall(pattern: str, subject: str) -> list[Any]:
-    return list(sized(bounded(_is_text(pattern), _is_text(subject)).findall(subject)))
+def _re_findall(pattern: Any, string: Any) -> list[Any]:
+    return list(sized(_pattern(pattern, string).findall(string)))
 
 
-def _dumps(value: Any, *, sort_keys: bool = False) -> str:
-    return str(sized(json.dumps(check_size(value), sort_keys=sort_keys)))
+def _dumps(obj: Any, *, sort_keys: bool = False) -> str:
+    return str(sized(json.dumps(check_size(paid(obj)), sort_keys=sort_keys)))
 
 
-def _loads(document: str) -> Any:
-    return sized(json.loads(_is_text(document)))
-
-
-def _uuid4() -> str:
-    return str(uuid.uuid4())
+def _loads(document: Any) -> Any:
+    return json.loads(sized(_text_only(document)))
 
 
 def _cpu_count() -> int:
@@ -123,127 +167,95 @@ def _environment_needs_tracer(*_: Any) -> Any:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
-    "all": all,
-    "any": any,
+    "all": _collected(all),
+    "any": _collected(any),
     "bool": bool,
-    "cpu_count": _cpu_count,
-    "dict": _charged(dict),
-    "docker_available": _docker_available,
+    "cpu_count": _priced(100, _cpu_count),
+    "dict": _collected(dict),
+    "docker_available": _priced(100_000, _docker_available),  # starts a program
     "enumerate": _listed(enumerate),
     "env": _environment_needs_tracer,  # the tracer binds its own snapshot of the environment
-    "float": float,
-    "gpu_count": _gpu_count,
-    "hostname": _hostname,
-    "int": int,
+    "float": _paid(float),
+    "gpu_count": _priced(100_000, _gpu_count),
+    "hostname": _priced(10, _hostname),
+    "int": _int,
     "json.dumps": _dumps,
     "json.loads": _loads,
     "len": len,
-    "list": _charged(list),
+    "list": _collected(list),
     "math.ceil": math.ceil,
     "math.floor": math.floor,
     "math.log2": math.log2,
     "math.sqrt": math.sqrt,
-    "max": max,
-    "min": min,
-    "os.path.abspath": _charged(posixpath.abspath),
-    "os.path.basename": posixpath.basename,
-    "os.path.dirname": posixpath.dirname,
-    "os.path.exists": os.path.exists,
-    "os.path.isdir": os.path.isdir,
-    "os.path.isfile": os.path.isfile,
-    "os.path.join": _charged(posixpath.join),
-    "os.path.splitext": posixpath.splitext,
+    "max": _collected(max),
+    "min": _collected(min),
+    "os.path.abspath": _paid(posixpath.abspath),
+    "os.path.basename": _paid(posixpath.basename),
+    "os.path.dirname": _paid(posixpath.dirname),
+    "os.path.exists": _priced(100, os.path.exists),
+    "os.path.isdir": _priced(100, os.path.isdir),
+    "os.path.isfile": _priced(100, os.path.isfile),
+    "os.path.join": _paid(posixpath.join),
+    "os.path.splitext": _paid(posixpath.splitext),
     "range": _range,
     "re.findall": _re_findall,
-    "re.fullmatch": _search("fullmatch"),
-    "re.match": _search("match"),
-    "re.search": _search("search"),
+    "re.fullmatch": _re_match("fullmatch"),
+    "re.match": _re_match("match"),
+    "re.search": _re_match("search"),
     "re.split": _re_split,
     "re.sub": _re_sub,
     "reversed": _listed(reversed),
     "round": _round,
-    "set": _charged(set),
-    "sorted": _charged(sorted),
-    "str": text,
+    "set": _collected(set),
+    "sorted": _collected(sorted),
+    "str": _priced(1, as_text),
     "sum": _sum,
-    "tuple": _charged(tuple),
-    "uuid4": _uuid4,
+    "tuple": _collected(tuple),
+    "uuid4": _priced(10, lambda: str(uuid.uuid4())),
     "zip": _listed(zip),
 }
 
 VOLATILE = {"uuid4"}  # a new value each time: never computed once for many experiments
 
-_TEXT_METHODS = frozenset(
-    [
-        "capitalize",
-        "count",
-        "endswith",
-        "find",
-        "index",
-        "isalnum",
-        "isalpha",
-        "isdecimal",
-        "isdigit",
-        "isidentifier",
-        "islower",
-        "isnumeric",
-        "isspace",
-        "istitle",
-        "isupper",
-        "lower",
-        "lstrip",
-        "partition",
-        "removeprefix",
-        "removesuffix",
-        "rfind",
-        "rindex",
-        "rpartition",
-        "rsplit",
-        "rstrip",
-        "split",
-        "splitlines",
-        "startswith",
-        "strip",
-        "swapcase",
-        "title",
-        "upper",
-    ]
-)
-
-_LIST_METHODS = frozenset({"count", "index"})
-
+# The methods of each type. `str.format` is not one: its format texts can read any attribute.
 _METHODS: dict[type, frozenset[str]] = {
-    str: _TEXT_METHODS,
-    list: _LIST_METHODS,
-    tuple: _LIST_METHODS,
-    dict: frozenset({"get", "items", "keys", "values"}),
-    re.Match: frozenset({"end", "group", "groupdict", "groups", "span", "start"}),
-    set: frozenset({"difference", "intersection", "isdisjoint", "issubset", "issuperset", "union"}),
-    int: frozenset({"bit_length"}),
-    float: frozenset({"is_integer"}),
+    kind: frozenset(names.split())
+    for kind, names in {
+        str: "capitalize count endswith find index isalnum isalpha isdecimal isdigit isidentifier islower isnumeric isspace istitle "
+        "isupper lower lstrip partition removeprefix removesuffix rfind rindex rpartition rsplit rstrip split splitlines startswith "
+        "strip swapcase title upper",
+        list: "count index",
+        tuple: "count index",
+        dict: "get items keys values",
+        Match: "end group groupdict groups span start",
+        set: "difference intersection isdisjoint issubset issuperset union",
+        int: "bit_length",
+        float: "is_integer",
+    }.items()
 }
 
 
-def _join(separator: str, items: Iterable[Any]) -> str:
-    texts = [text(item) for item in items]
-    WORK.charge(sum(map(len, texts)) + len(separator) * len(texts))
+def _join(separator: str, iterable: Iterable[Any]) -> str:
+    texts = [as_text(item) for item in iterable]
+    METER.charge(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
 
 
 def _replace(value: str, old: str, new: str, count: int = -1) -> str:
-    WORK.charge(len(value) + value.count(old) * len(new))
+    METER.charge(len(value) + value.count(old) * len(new))
     return value.replace(old, new, count)
 
 
 def _pad(how: str) -> Callable[..., str]:
     def call(value: str, width: int, *fill: str) -> str:
-        WORK.charge(max(len(value), width))
+        METER.charge(max(len(value), width))
         return str(getattr(value, how)(width, *fill))
 
     return call
 
 
-_GUARDED_TEXT_METHODS: dict[str, Callable[..., Any]] = {
+# Methods of texts whose result can be larger than the text.
+_GROWING: dict[str, Callable[..., Any]] = {
     "join": _join,
     "replace": _replace,
     "center": _pad("center"),
@@ -252,17 +264,25 @@ _GUARDED_TEXT_METHODS: dict[str, Callable[..., Any]] = {
     "zfill": _pad("zfill"),
 }
 
-METHOD_NAMES = frozenset().union(*_METHODS.values()) | set(_GUARDED_TEXT_METHODS)
+METHOD_NAMES = frozenset().union(*_METHODS.values()) | set(_GROWING)
+
+for _name, _function in (*FUNCTIONS.items(), *_GROWING.items()):
+    if not isinstance(_function, type) and hasattr(_function, "__dict__"):
+        _function.__qualname__ = _name  # what Python's own messages about wrong arguments say
 
 
 def call_method(value: Any, name: str, *arguments: Any, **options: Any) -> Any:
-    """Call an allow-listed method of a value. `str.format` is not one: its format texts can read any attribute."""
+    """Call an allow-listed method of a value."""
     kind = value.__class__
-    if kind is str and name in _GUARDED_TEXT_METHODS:
-        return _GUARDED_TEXT_METHODS[name](value, *arguments, **options)
+    if kind is str and name in _GROWING:
+        return _GROWING[name](value, *arguments, **options)
     allowed = _METHODS.get(kind, frozenset())
     if name not in allowed:
-        known = set(allowed) | (set(_GUARDED_TEXT_METHODS) if kind is str else set())
+        known = set(allowed) | (set(_GROWING) if kind is str else set())
         raise ExpressionError(f"{kind.__name__} values have no method {name!r} here", hint=did_you_mean(name, known))
+    if name != "get":
+        paid(value)
+        for argument in arguments:
+            paid(argument)
     result = getattr(value, name)(*arguments, **options)
     return sized(list(result) if kind is dict and name != "get" else result)

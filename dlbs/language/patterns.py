@@ -1,95 +1,236 @@
-"""Regular expressions from strangers, with their work bounded before they run.
+r"""Regular expressions from plans, filters and declarations, matched in linear time by RE2.
 
-Python's `re` backtracks and cannot be interrupted. The shape of the pattern tells how the work can grow with the length
-of the text: with k repetitions side by side like n^k, with a repetition of something ambiguous like 2^n. A match whose
-bound is over `MAX_STEPS` is refused instead of started.
+Python's `re` backtracks: a pattern of ten characters can keep it busy for years. RE2 does not, and so has neither look-around nor
+back-references. Around it stands what makes it behave as Python's `re` does: `\Z`, `\uXXXX`, replacements, matches of nothing.
+docs/expressions.md lists what remains different.
 """
 
 from __future__ import annotations
 
 import re
-import sys
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import ExpressionError
 
-__all__ = ["MAX_PATTERN", "MAX_STEPS", "bounded"]
+if TYPE_CHECKING:
+    import re2
 
-if sys.version_info >= (3, 11):
-    from re import _parser as sre_parse  # type: ignore[attr-defined]
-else:
-    import sre_parse
+__all__ = ["MAX_PATTERN", "MAX_STEPS", "Match", "Pattern", "compiled"]
 
 MAX_PATTERN = 1_000  # characters
 
-MAX_STEPS = 200_000_000  # about a second of the matcher's inner loop; real patterns need thousands
+MAX_MEMORY = 1 << 20  # bytes of one compiled pattern; with the cache below, 256 MiB at most
 
-_REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
+MAX_STEPS = 200_000_000  # instructions × characters of one match: about two seconds in the worst case
 
+MAX_MATCHES = 100_000  # of one pattern in one text
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> tuple[re.Pattern[str], int, bool]:
-    """Return the pattern, how many of its repetitions can vary, and whether backtracking may be exponential."""
-    if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"regular expression of {len(pattern)} characters; at most {MAX_PATTERN} are allowed")
-    try:
-        tree = sre_parse.parse(pattern)
-        compiled = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ExpressionError(f"bad regular expression {pattern!r}: {error}") from None
-    degree, exponential = _growth(tree)
-    return compiled, degree, exponential
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 
+_REPLACEMENT = re.compile(r"\\(?:([1-9][0-9]?)|g<(\w+)>|(.?))", re.DOTALL)
 
-def _growth(tree: Any) -> tuple[int, bool]:
-    degree, exponential = 0, False
-    for code, argument in tree:
-        name = str(code)
-        if name in _REPEATS:
-            low, high, body = argument
-            inner, bad = _growth(body)
-            varies = high != low
-            ambiguous = inner > 0 or _has_choice(body)
-            exponential |= bad or (ambiguous and int(high) > 1)
-            degree += inner + varies
-            continue
-        for body in _bodies(argument):
-            inner, bad = _growth(body)
-            degree, exponential = degree + inner, exponential or bad
-    return degree, exponential
+_CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+# The beginning of what RE2 complains about → what it is, and what to write instead.
+_LACKS = [
+    (r"\(\?<?[=!]", "look-around", "match the surroundings too and take a group of the match, or use two conditions"),
+    (r"\\[1-9]|\(\?P=", "back-references", "compare groups in an expression: re.match(...).group(1)"),
+    (r"\(\?>|[*+?}]\+", "atomic groups and possessive repetitions", "leave them out: matching is linear without them"),
+    (r"\(\?\(", "conditional groups", "write both alternatives out: (a|b)"),
+    (r"\(\?#|\(\?[a-z]*[auxL]", "comments and the flags a, u, x, L", "known flags are i, m and s"),
+]
 
 
-def _has_choice(tree: Any) -> bool:
-    return any(str(code) == "BRANCH" or any(map(_has_choice, _bodies(argument))) for code, argument in tree)
-
-
-def _bodies(argument: Any) -> list[Any]:
-    """Sub-patterns inside the argument of one parsed operation (groups, alternatives, look-arounds)."""
-    if isinstance(argument, sre_parse.SubPattern):
-        return [argument]
-    if isinstance(argument, (tuple, list)):
-        return [body for item in argument for body in _bodies(item)]
-    return []
-
-
-def bounded(pattern: str, text: str, *, anchored: bool = False) -> re.Pattern[str]:
-    """Return the compiled `pattern` if matching it against `text` takes a bounded number of steps.
-
-    Args:
-        pattern: A regular expression in Python's syntax.
-        text: What it is going to be matched against.
-        anchored: True for `match` and `fullmatch`, which try one starting position instead of all.
+@lru_cache(maxsize=256)
+def compiled(pattern: str) -> Pattern:
+    """Compile a regular expression; the last ones are remembered.
 
     Raises:
-        ExpressionError: The pattern is malformed, or could run away on a text of this length.
+        ExpressionError: It is malformed, too large, or needs what RE2 does not have.
     """
-    compiled, degree, exponential = _compiled(pattern)
-    length = len(text) + 1
-    power = degree + (0 if anchored else 1)
-    if (exponential and length > 24) or (power > 1 and length**power > MAX_STEPS):
-        raise ExpressionError(
-            f"regular expression {pattern!r} may backtrack without bound on a text of {len(text)} characters",
-            hint="use fewer repetitions, and none inside another",
-        )
-    return compiled
+    import re2  # 8 ms that `dlbs --help` does not pay
+
+    if len(pattern) > MAX_PATTERN:
+        raise ExpressionError(f"regular expression of {len(pattern):,} characters; at most {MAX_PATTERN:,} are allowed")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MAX_MEMORY
+    try:
+        return Pattern(re2.compile(_ESCAPE.sub(_translate, pattern), options), pattern)
+    except re2.error as error:
+        (message,) = error.args
+        raise _malformed(pattern, message.decode("utf-8", "replace")) from None
+    except UnicodeEncodeError:
+        raise ExpressionError(f"regular expression {pattern!r} has a lone surrogate") from None
+
+
+def _translate(escape: re.Match[str]) -> str:
+    code = escape[1]
+    if code == "Z":
+        return r"\z"
+    if code == "C":
+        raise ExpressionError(r"\C, one byte, is not allowed in a regular expression", hint="use . for one character")
+    return rf"\x{{{code[1:]}}}" if len(code) > 1 else escape[0]
+
+
+def _malformed(pattern: str, message: str) -> ExpressionError:
+    complaint = message.rpartition(": ")[2]
+    for sign, feature, instead in _LACKS:
+        if re.match(sign, complaint) or (re.search(sign, pattern) and ("operator" in message or "escape" in message)):
+            return ExpressionError(
+                f"bad regular expression {pattern!r}: {feature} are not supported".replace("around are", "around is"),
+                hint=instead,
+            )
+    return ExpressionError(f"bad regular expression {pattern!r}: {message}")
+
+
+class Match:
+    """Where a pattern was found, as `re.Match`."""
+
+    __slots__ = ("_found", "_pattern", "_text")
+
+    def __init__(self, found: re2._Match, pattern: Pattern, text: str) -> None:
+        self._found, self._pattern, self._text = found, pattern, text
+
+    def span(self, group: int | str = 0) -> tuple[int, int]:
+        number = self._pattern.names.get(group, -1) if isinstance(group, str) else group
+        if not 0 <= number <= self._pattern.groups:
+            raise IndexError(f"no such group: {group!r}")
+        start, end = self._found.span(number)
+        return start, end
+
+    def start(self, group: int | str = 0) -> int:
+        return self.span(group)[0]
+
+    def end(self, group: int | str = 0) -> int:
+        return self.span(group)[1]
+
+    def group(self, *groups: int | str) -> Any:
+        texts = tuple(self._group(group) for group in groups or (0,))
+        return texts if len(texts) > 1 else texts[0]
+
+    def groups(self, default: str | None = None) -> tuple[str | None, ...]:
+        return tuple(self._group(number, default) for number in range(1, self._pattern.groups + 1))
+
+    def groupdict(self, default: str | None = None) -> dict[str, str | None]:
+        return {name: self._group(name, default) for name in self._pattern.names}
+
+    def _group(self, group: int | str, default: str | None = None) -> str | None:
+        start, end = self.span(group)
+        return self._text[start:end] if start >= 0 else default
+
+
+class Pattern:
+    """A compiled regular expression.
+
+    Attributes:
+        pattern: As it was written.
+        groups: How many groups it has.
+        names: Name of a group → its number.
+    """
+
+    def __init__(self, expression: re2._Regexp, pattern: str) -> None:
+        self._expression = expression
+        self.pattern = pattern
+        self.groups = int(expression.groups)
+        self.names: dict[str, int] = expression.groupindex
+        self._size = int(expression.programsize)
+
+    def steps(self, text: str) -> int:
+        """How many steps one match against `text` may take."""
+        return self._size * (len(text) + 1)
+
+    def fullmatch(self, text: str) -> Match | None:
+        return self._match(self._expression.fullmatch(self._subject(text)), text)
+
+    def match(self, text: str) -> Match | None:
+        return self._match(self._expression.match(self._subject(text)), text)
+
+    def search(self, text: str) -> Match | None:
+        return self._match(self._expression.search(self._subject(text)), text)
+
+    def finditer(self, text: str) -> Iterator[Match]:
+        """All matches from left to right; a match of nothing may follow the one before it, as in Python."""
+        previous = None
+        for number, found in enumerate(self._expression.finditer(self._subject(text))):
+            if number == MAX_MATCHES:
+                raise ExpressionError(f"regular expression {self.pattern!r} is found more than {MAX_MATCHES:,} times")
+            if found.span() != previous:  # RE2's binding finds an empty match behind a gap twice
+                previous = found.span()
+                yield Match(found, self, text)
+
+    def findall(self, text: str) -> list[Any]:
+        if self.groups == 0:
+            return [found.group() for found in self.finditer(text)]
+        every = [found.groups("") for found in self.finditer(text)]
+        return [groups[0] for groups in every] if self.groups == 1 else every
+
+    def split(self, text: str, maxsplit: int = 0) -> list[str | None]:
+        pieces: list[str | None] = []
+        end = 0
+        for found in self._some(text, maxsplit):
+            pieces += [text[end : found.start()], *found.groups()]
+            end = found.end()
+        return [*pieces, text[end:]]
+
+    def sub(self, replacement: str, text: str, count: int = 0) -> str:
+        return "".join(self.substitute(replacement, text, count))
+
+    def substitute(self, replacement: str, text: str, count: int = 0) -> Iterator[str]:
+        r"""The pieces of `text` with matches replaced; `\1`, `\g<name>`, `\n`, `\t`, `\r` and `\\` as in Python."""
+        template = self._template(replacement)
+        end = 0
+        for found in self._some(text, count):
+            yield text[end : found.start()]
+            for part in template:
+                yield part if isinstance(part, str) else found.group(part) or ""
+            end = found.end()
+        yield text[end:]
+
+    def _some(self, text: str, count: int) -> Iterator[Match]:
+        for number, found in enumerate(self.finditer(text), start=1):
+            yield found
+            if number == count:
+                return
+
+    def _template(self, replacement: str) -> list[str | int]:
+        parts: list[str | int] = []
+        end = 0
+        for found in _REPLACEMENT.finditer(replacement):
+            parts.append(replacement[end : found.start()])
+            number, name, character = found.groups()
+            if character is None:
+                group = int(number or name) if (number or name).isdecimal() else self.names.get(name, -1)
+                if not 0 <= group <= self.groups:
+                    raise ExpressionError(
+                        f"replacement {replacement!r} refers to group {number or name}, which is not in the pattern"
+                    )
+                parts.append(group)
+            elif character in _CHARACTERS:
+                parts.append(_CHARACTERS[character])
+            elif character.isalnum() or not character:
+                raise ExpressionError(f"bad escape \\{character} in replacement {replacement!r}")
+            else:
+                parts.append(found[0])
+            end = found.end()
+        return [*parts, replacement[end:]]
+
+    def _match(self, found: re2._Match | None, text: str) -> Match | None:
+        return None if found is None else Match(found, self, text)
+
+    def _subject(self, text: str) -> str | bytes:
+        """What RE2 is given: where one character is one byte, its binding need not count characters."""
+        if self.steps(text) > MAX_STEPS:
+            raise ExpressionError(
+                f"regular expression {self.pattern!r} is too large for a text of {len(text):,} characters",
+                hint="repeat less: x+ instead of x{1,1000}",
+            )
+        if text.isascii():
+            return text.encode()
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ExpressionError(f"text with a lone surrogate cannot be matched: {text[:80]!r}") from None
+        return text

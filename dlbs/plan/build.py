@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.config import Config, Extension, split_names
@@ -17,7 +17,7 @@ from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError, suggestion
 from dlbs.experiment import HIDDEN, Experiment
 from dlbs.language.conditions import condition_test
-from dlbs.language.template import has_references, is_template
+from dlbs.language.template import escape, has_references, is_template
 from dlbs.plan.frameworks import Carried
 from dlbs.plan.resolve import Processor
 
@@ -28,8 +28,10 @@ _log = logging.getLogger("dlbs")
 # An experiment under way, and which parameters of other frameworks extensions have set in it.
 _Made = tuple[Experiment, frozenset[str]]
 
-# What to add to an experiment for each case, and the parameters of certain frameworks among it; None if there is no match.
-_Outcome = list[tuple[dict[str, Any], frozenset[str]]] | None
+_GROUP = re.compile(rf"\$[{{<]{re.escape(HIDDEN)}([\w.\-]+)")  # a reference to what a condition matched
+
+# What an extension adds to an experiment for each case, and the parameters of certain frameworks among it; None if there is no match.
+Additions = list[tuple[dict[str, Any], frozenset[str]]] | None
 
 
 def varying_names(config: Config) -> set[str]:
@@ -65,7 +67,7 @@ def build(config: Config) -> Iterator[Experiment]:
         for matcher in extensions:
             made = [extended for one in made for extended in _extend(one, matcher, config, warned)]
         for one in made:
-            if any(matcher.outcome(one) is not None for matcher in excluded):
+            if any(matcher.additions(one) is not None for matcher in excluded):
                 continue
             experiment = one[0]
             if not carried.is_constant:
@@ -125,12 +127,12 @@ def _ordered_variables(config: Config) -> list[str]:
 
 
 def _extend(one: _Made, matcher: _Matcher, config: Config, warned: set[tuple[str, str]]) -> Iterator[_Made]:
-    outcome = matcher.outcome(one)
-    if outcome is None:
+    additions = matcher.additions(one)
+    if additions is None:
         yield one
         return
     experiment, given = one
-    for added, bound in outcome:
+    for added, bound in additions:
         for name in added:
             if name in config.from_command_line and added[name] != experiment.get(name):
                 warning = (name, matcher.extension.where)
@@ -157,16 +159,8 @@ def _repeat(experiment: Experiment) -> Iterator[Experiment]:
         yield {**experiment, "exp.repeat": repeat}
 
 
-@dataclass(slots=True)
-class _Group:
-    """A hidden parameter that holds what a group of a condition matched."""
-
-    name: str
-    value: str
-
-
 class _Matcher:
-    """One extension, with its outcomes remembered by the values that its condition looks at."""
+    """One extension, with what it adds remembered by the values that its condition looks at."""
 
     def __init__(self, extension: Extension, config: Config, known: set[str], carried: Carried) -> None:
         self.extension = extension
@@ -174,8 +168,9 @@ class _Matcher:
         self.processor = Processor(config.declarations)
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        self.prefix = f"{HIDDEN}{extension.where}."
-        self.outcomes: dict[str, _Outcome] = {}
+        own = "".join(letter if letter.isalnum() else "_" for letter in extension.where)
+        self.prefix = f"{HIDDEN}{own}."  # of the hidden parameters that hold its groups
+        self.remembered: dict[str, Additions] = {}
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
             if name not in known:
@@ -185,7 +180,7 @@ class _Matcher:
                     hint=name_hint(name, known),
                 )
 
-    def outcome(self, one: _Made) -> _Outcome:
+    def additions(self, one: _Made) -> Additions:
         """What the extension adds to an experiment; None if it does not match."""
         experiment, given = one
         values = []
@@ -196,19 +191,19 @@ class _Matcher:
         if self.on_bound and not self.carried.dropped(experiment, given).isdisjoint(self.names):
             return None
         key = repr(values)
-        if key not in self.outcomes:
-            if len(self.outcomes) > 4096:
-                self.outcomes.clear()
-            self.outcomes[key] = self._match(values)
-        return self.outcomes[key]
+        if key not in self.remembered:
+            if len(self.remembered) > 4096:
+                self.remembered.clear()
+            self.remembered[key] = self._match(values)
+        return self.remembered[key]
 
-    def _match(self, values: list[Any]) -> _Outcome:
-        groups: list[_Group] = []
+    def _match(self, values: list[Any]) -> Additions:
+        groups: dict[str, str] = {}
         for name, value, test in zip(self.names, values, self.tests, strict=True):
             matched = test(self._constant(name, value))
             if matched is None:
                 return None
-            groups += [_Group(f"{HIDDEN}{name}_{number}", group) for number, group in enumerate(matched, start=1)]
+            groups |= {f"{name}_{number}": group for number, group in enumerate(matched)}
         cases = self.extension.cases or [{}]
         added = [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
         return [(one, frozenset(one.keys() & self.carried.bound.keys())) for one in added]
@@ -226,18 +221,20 @@ class _Matcher:
         except DlbsError as error:
             raise ConfigError(error.what, where=self.extension.where, hint=error.hint) from None
 
-    def _with_groups(self, parameters: dict[str, Any], groups: list[_Group]) -> dict[str, Any]:
+    def _with_groups(self, parameters: dict[str, Any], groups: dict[str, str]) -> dict[str, Any]:
         """Keep the groups that the parameters refer to, under names of this extension's own.
 
-        They are hidden parameters, not pasted text: a quote in a model's name cannot change an expression.
+        They are hidden parameters, not pasted text, and escaped: what a value brings is data, never evaluated.
         """
         written = json.dumps(parameters)
         if HIDDEN not in written:
             return parameters
-        own = "".join(letter if letter.isalnum() else "_" for letter in self.prefix[len(HIDDEN) :])
-        added = json.loads(
-            written.replace("${" + HIDDEN, "${" + HIDDEN + own + ".").replace("$<" + HIDDEN, "$<" + HIDDEN + own + ".")
-        )
-        for group in groups:
-            added[f"{HIDDEN}{own}.{group.name[len(HIDDEN) :]}"] = group.value
-        return dict(added)
+        for name in _GROUP.findall(written):
+            if name not in groups:
+                raise ConfigError(
+                    f"${{{HIDDEN}{name}}} is no group of the condition",
+                    where=self.extension.where,
+                    hint=f"there are {', '.join(groups) or 'none'}: NAME_0 is all that matched, NAME_1 the first group",
+                )
+        added: dict[str, Any] = json.loads(_GROUP.sub(lambda found: f"{found[0][:2]}{self.prefix}{found[1]}", written))
+        return {**added, **{f"{self.prefix}{name}": escape(group) for name, group in groups.items()}}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Iterator
 
 from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
 from dlbs.errors import ConfigError, did_you_mean
+from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
-from dlbs.language.patterns import bounded
+from dlbs.language.patterns import compiled
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.plan.trace import IDENTITY, Trace
@@ -40,27 +40,33 @@ def explanation(config: Config, name: str) -> list[str]:
     parameter = config.declarations.get(name)
     if parameter is not None and parameter.desc:
         lines += textwrap.wrap(parameter.desc, 100, initial_indent="  ", subsequent_indent="  ")
-    lines += _tree(config, experiment, trace, name, "", set())
+    lines += _tree(config, experiment, trace, name)
     return lines
 
 
-def _tree(
-    config: Config, experiment: dict[str, object], trace: Trace, name: str, indent: str, shown: set[str]
-) -> Iterator[str]:
-    raw, value = experiment[name], trace.values[name]
-    origin = config.origin(name) or "an extension"
-    written = "" if raw == value else f"  from {json.dumps(raw)}"
-    yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {origin})"
-    if name in shown:
-        return
-    shown.add(name)
-    for need in trace.needs.get(name, []):
-        if need == IDENTITY:
-            yield f"{indent}  {need} = {json.dumps(trace.values[need])}  (digest of what the experiment is)"
-        elif need in experiment:
-            yield from _tree(config, experiment, trace, need, indent + "  ", shown)
-    for variable in trace.environment.get(name, []):
-        yield f"{indent}  {variable}  (environment variable)"
+def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> Iterator[str]:
+    """Lines for a parameter and what it was computed from, depth first; chains may be long, so without recursion."""
+    shown: set[str] = set()
+    todo = [(root, 0)]
+    while todo:
+        name, depth = todo.pop()
+        indent = "  " * depth
+        if name == IDENTITY:
+            yield f"{indent}{json.dumps(trace.values[name])}  (digest of what the experiment is)"
+            continue
+        if name not in experiment:
+            yield f"{indent}{name}  (environment variable)"
+            continue
+        raw, value = experiment[name], trace.values[name]
+        if name.startswith("__"):
+            yield f"{indent}{json.dumps(value)}  (what a condition matched)"
+            continue
+        written = "" if raw == value else f"  from {json.dumps(raw)}"
+        yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {config.origin(name) or 'an extension'})"
+        if name not in shown:
+            shown.add(name)
+            needs = [*trace.needs.get(name, []), *trace.environment.get(name, [])]
+            todo += [(need, depth + 1) for need in reversed(needs)]
 
 
 def describe_parameters(config: Config, pattern: str) -> list[str]:
@@ -72,10 +78,11 @@ def describe_parameters(config: Config, pattern: str) -> list[str]:
     declarations = config.declarations
     if pattern in declarations:
         return list(_description(config, declarations[pattern]))
-    found = [p for name, p in declarations.items() if bounded(pattern, name, anchored=True).fullmatch(name)]
+    expression = compiled(pattern)
+    found = [parameter for name, parameter in declarations.items() if expression.fullmatch(name)]
     if not found:
-        words = re.escape(pattern.lower())
-        found = [p for name, p in declarations.items() if re.search(words, f"{name} {p.desc}".lower())]
+        word = pattern.lower()
+        found = [parameter for name, parameter in declarations.items() if word in f"{name} {parameter.desc}".lower()]
     if not found:
         raise ConfigError(
             f"no parameter {pattern!r}", hint=did_you_mean(pattern, declarations) or "try a word or exp.*"

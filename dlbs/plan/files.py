@@ -84,8 +84,8 @@ def _parse(source: str, where: str) -> object:
     except json.JSONDecodeError as error:
         place = where if error.lineno == 1 else f"{where}:{error.lineno}"
         raise ConfigError(f"not JSON: {error.msg}", where=place) from None
-    except RecursionError:
-        raise ConfigError("not JSON: nested too deeply", where=where) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or nested too deeply
+        raise ConfigError(f"cannot be read: {error}", where=where) from None
 
 
 def _experiment(item: object, where: str, checked: set[tuple[str, ...]]) -> Experiment:

@@ -14,8 +14,9 @@ from typing import Any
 
 from dlbs.config.load import load_config
 from dlbs.config.migration import former
-from dlbs.errors import ConfigError
+from dlbs.errors import ConfigError, DlbsError
 from dlbs.jsonio import JsonError, load_json
+from dlbs.language.patterns import compiled
 from dlbs.plan.build import build
 from dlbs.plan.former_names import Migration, Names, Note, is_known, known_names, path_of
 from dlbs.text import text
@@ -187,9 +188,10 @@ class _Configuration:
     def _whole_match(self, name: str, pattern: str, place: str) -> None:
         """Report values that a pattern fits in the original, which looks at their beginning, and not here, where it must fit the whole."""
         try:
-            fits = re.compile(pattern)
-        except re.error:
-            return  # the original would have failed
+            fits = compiled(pattern)
+        except DlbsError as error:
+            self.migration.left(place, f"{error.what}: {error.hint}")
+            return
         beyond = [
             value
             for value in map(text, _all_values(self.data, name))

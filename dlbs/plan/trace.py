@@ -12,14 +12,25 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
 from dlbs.experiment import Experiment
-from dlbs.language.expressions import NAMESPACE
-from dlbs.language.limits import WORK, check_size
-from dlbs.language.template import Reference, Template, is_template, parse, text_identifier, value_identifier
+from dlbs.language.expressions import NAMESPACE, text_identifier, value_identifier
+from dlbs.language.limits import MAX_DEPTH, METER, check_size
+from dlbs.language.template import Reference, Template, is_template, parse
 from dlbs.text import text
 
-__all__ = ["IDENTITY", "Trace", "Tracer", "encode", "identity_digest"]
+__all__ = ["EVALUATION_ERRORS", "IDENTITY", "Trace", "Tracer", "encode", "environment_value", "identity_digest"]
 
 IDENTITY = "__identity__"  # `${__identity__}`: a digest of what the experiment is
+
+# What the operations of an expression raise: a wrong type, an index out of range, a division by zero.
+EVALUATION_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 _UNSET = object()
 
@@ -34,6 +45,21 @@ def encode(value: Any) -> str:
 def identity_digest(names: str, values: str) -> str:
     """A 16-digit digest of an experiment's identity: its parameters' names and their encoded values, sorted by name."""
     return hashlib.blake2b(f"{names}\n{values}".encode(), digest_size=8).hexdigest()
+
+
+def environment_value(variable: str, *, lossless: bool) -> Any:
+    """The typed value of an environment variable's text, by the rule of `-P`: JSON if it is JSON, else the text itself.
+
+    Args:
+        variable: The text.
+        lossless: Keep the text unless the value reads the same: a parameter that is a reference and nothing else may be meant as text,
+            and the version 3.10 is not the number 3.1.
+    """
+    try:
+        value = json.loads(variable)
+    except (ValueError, RecursionError):
+        return variable
+    return variable if lossless and text(value) != variable else value
 
 
 class _NeedsIdentityError(Exception):
@@ -154,7 +180,7 @@ class Tracer:
         environment: list[str] = []
         try:
             for reference in template.references:
-                missing = self._bind(reference, experiment, trace, values, needs, environment)
+                missing = self._bind(reference, template.is_reference, experiment, trace, values, needs, environment)
                 if missing is not None:
                     return missing
         except _NeedsIdentityError:
@@ -169,6 +195,7 @@ class Tracer:
     def _bind(
         self,
         reference: Reference,
+        alone: bool,
         experiment: Experiment,
         trace: Trace,
         values: dict[str, Any],
@@ -181,7 +208,7 @@ class Tracer:
             assert reference.name_template is not None  # a name is constant or computed
             inner: dict[str, Any] = {}
             for nested in reference.name_template.references:
-                missing = self._bind(nested, experiment, trace, inner, needs, environment)
+                missing = self._bind(nested, False, experiment, trace, inner, needs, environment)
                 if missing is not None:
                     return missing
                 trace.name_needs.add(nested.name or trace.targets[nested.raw])
@@ -196,13 +223,15 @@ class Tracer:
         elif target in self.environ:
             value = self.environ[target]
             environment.append(target)
+            if reference.as_value:
+                values[value_identifier(reference.raw)] = environment_value(value, lossless=alone)
         else:
             raise ResolveError(
                 f"{target!r} is neither a parameter of this experiment nor an environment variable",
-                hint=did_you_mean(target, [*experiment, *self.environ]),
+                hint=did_you_mean(target, [name for name in (*experiment, *self.environ) if not name.startswith("__")]),
             )
         if reference.as_value:
-            values[value_identifier(reference.raw)] = value
+            values.setdefault(value_identifier(reference.raw), value)
         if reference.as_text:
             values[text_identifier(reference.raw)] = text(value)
         return None
@@ -217,21 +246,11 @@ class Tracer:
         function = self._functions.get(id(template))
         if function is None:  # the template is kept with its function, so that its id stays its own
             function = self._functions[id(template)] = (template, template.compile(self.namespace))
-        WORK.reset()
         try:
-            value = function[1](**values)
-            return check_size(value) if template.grows else value
-        except DlbsError:
-            raise
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            MemoryError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
+            with METER:
+                value = function[1](**values)
+                return check_size(value) if template.grows else value
+        except EVALUATION_ERRORS as error:
             shown = template.source if isinstance(template.source, str) else json.dumps(template.source)
             raise ExpressionError(f"{shown[:200]} failed: {type(error).__name__}: {error}") from None
 
@@ -264,16 +283,24 @@ class Tracer:
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain(name: str, value: Any, depth: int = 0) -> Any:
     """Return a value as JSON data: tuples, ranges and sets become lists."""
     if value.__class__ in _PLAIN:
         return value
+    if depth == MAX_DEPTH:
+        raise ExpressionError(f"{name} would be nested more than {MAX_DEPTH} deep")
+    if value.__class__ is list and _PLAIN.issuperset(map(type, value)):
+        return value
     if isinstance(value, (list, tuple, range)):
-        return [_plain(name, item) for item in value]
+        return [_plain(name, item, depth + 1) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((_plain(name, item) for item in value), key=text)
+        return sorted((_plain(name, item, depth + 1) for item in value), key=text)
     if isinstance(value, Mapping):
-        return {text(key): _plain(name, item) for key, item in value.items()}
+        return {text(key): _plain(name, item, depth + 1) for key, item in value.items()}
     raise ExpressionError(
-        f"{name} would be a {type(value).__name__}, which is not data", hint="write [...], or .group(1) of a match"
+        f"{name} would be a {_KINDS.get(type(value).__name__, type(value).__name__)}, which is not data",
+        hint="write [...], or .group(1) of a match",
     )
+
+
+_KINDS = {"Match": "match of a regular expression", "generator": "loop without brackets"}

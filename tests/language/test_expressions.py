@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import pytest
 
-from dlbs.errors import ExpressionError
+from dlbs.errors import DlbsError, ExpressionError
 from dlbs.plan.resolve import Processor
 
 VALUES = {"n": 4, "x": 2.5, "yes": True, "name": "alexnet", "items": [3, 1, 2], "table": {"a": 1}, "none": None}
@@ -146,10 +147,6 @@ BOUNDED = [
     "['a' * 9999 for x in range(99999)]",
     "('a' * 9999).replace('a', 'b' * 9999)",
     "('a' * 9999).join(['b'] * 9999)",
-    "re.match('(a+)+$', 'a' * 50 + 'b')",
-    "re.match('(a|a)*$', 'a' * 50 + 'b')",
-    "re.match('(a*)*b', 'a' * 50)",
-    "re.search('a*a*a*a*a*a*b', 'a' * 5000)",
     "re.sub('a', 'b' * 5000, 'a' * 5000)",
     "round(1, -10**9)",
     "int('9' * 100000)",
@@ -228,3 +225,51 @@ def test_a_value_cannot_change_an_expression(hostile: str) -> None:
     processor = Processor(environ={"V": hostile})
     resolved = processor.resolve({"a": "$('[' + '${V}' + ']')$", "b": "$(${V})$", "c": "x${V}y", "d": "$('<${V}>')$"})
     assert resolved == {"a": f"[{hostile}]", "b": hostile, "c": f"x{hostile}y", "d": f"<{hostile}>"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "expression", "expected"),
+    [
+        ("4", "$(${V} * 2)$", 8),
+        ("1e-3", "$(${V} * 2)$", 0.002),
+        ("true", "$(not ${V})$", False),
+        ("4", "$('${V}' * 2)$", "44"),
+        ("4", "${V}", 4),
+        ("3.10", "${V}", "3.10"),
+        ("3.10", "x${V}", "x3.10"),
+        ("abc", "${V}", "abc"),
+        ("[1, 2]", "$(${V}[1])$", 2),
+    ],
+)
+def test_environment_variables_are_typed_where_they_stand_bare(variable: str, expression: str, expected: Any) -> None:
+    processor = Processor(environ={"V": variable}, varying=["n"])
+    for n in range(3):
+        resolved = processor.resolve({"n": n, "a": expression, "b": f"{expression}-${{n}}"})
+        assert repr(resolved["a"]) == repr(expected)
+
+
+@pytest.mark.parametrize("expression", ["$(${n} * ${word})$", "$(${word} * 2)$", "$(2 * ${V})$"])
+def test_a_bare_text_is_not_multiplied(expression: str) -> None:
+    with pytest.raises(ExpressionError, match=r"write int\(\$\{(word|V)\}\)"):
+        Processor(environ={"V": "abc"}).resolve({"n": 4, "word": "4", "result": expression})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "$(${n}.real)$",
+        "$(${n}())$",
+        "$(${n}.foo(1))$",
+        "$([1 for ${n} in [1]])$",
+        "$(re.sub('a'))$",
+        "$('a'.join())$",
+        "$(max(i for i in 3))$",
+        "${modle} ${__identity__}",
+        "$(${n}[0])$",
+    ],
+)
+def test_errors_have_no_internal_names(expression: str) -> None:
+    with pytest.raises(DlbsError) as raised:
+        Processor(environ={}).resolve({"n": 4, "__hidden.model": 1, "result": expression})
+    said = str(raised.value).replace(expression, "")
+    assert not re.search(r"\bref\d+x|\b[vtuf]_|call_method|<locals>|op_|__hidden", said), said

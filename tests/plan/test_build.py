@@ -135,7 +135,7 @@ def test_condition_on_a_value_that_is_not_constant_is_an_error(tmp_path: Path, v
         extended(tmp_path, {"my.a": ".*"}, value, **{"my.b": 1})
 
 
-@pytest.mark.parametrize("pattern", ["(", "(a+)+"])
+@pytest.mark.parametrize("pattern", ["(", "(?=a)b", r"(a)\1"])
 def test_bad_patterns_are_errors(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(DlbsError, match="regular expression"):
         extended(tmp_path, {"my.a": pattern}, "a" * 60)
@@ -287,3 +287,48 @@ def test_a_resolved_plan_resolves_to_itself(tmp_path: Path) -> None:
     resolved = list(processor_for(full).resolve_all(build(full)))
     write_plan(tmp_path / "p.jsonl", map(escape, resolved))
     assert list(processor_for(full).resolve_all(read_plan(tmp_path / "p.jsonl"))) == resolved
+
+
+def test_group_0_is_all_that_matched(tmp_path: Path) -> None:
+    extension = {
+        "condition": {"my.a": "r(.)s.*", "my.n": [4, 8]},
+        "parameters": {"my.all": "${__condition.my.a_0}+${__condition.my.a_1}", "my.number": "$<__condition.my.n_0>"},
+    }
+    made = config(tmp_path, parameters={"my.a": "resnet", "my.n": 8}, extensions=[extension])
+    (resolved,) = processor_for(made).resolve_all(build(made))
+    assert (resolved["my.all"], resolved["my.number"]) == ("resnet+e", "8")
+
+
+@pytest.mark.parametrize("hostile", ["$(1+1)$", "${HOME}", "${__identity__}", "\\$(1)$", "$<my.a>"])
+def test_what_a_group_takes_from_a_value_is_data(tmp_path: Path, hostile: str) -> None:
+    extension = {
+        "condition": {"my.a": "(?s)<(.*)>"},
+        "parameters": {"my.b": "${__condition.my.a_1}", "my.c": "$('${__condition.my.a_1}')$"},
+    }
+    made = config(tmp_path, parameters={"my.a": f"<{escape(hostile)}>"}, extensions=[extension])
+    (resolved,) = processor_for(made).resolve_all(build(made))
+    assert resolved["my.a"] == f"<{hostile}>"
+    assert resolved["my.b"] == resolved["my.c"] == hostile
+
+
+def test_a_group_that_is_not_there_is_an_error_without_internal_names(tmp_path: Path) -> None:
+    extension = {"condition": {"my.a": "(.).*"}, "parameters": {"my.b": "${__condition.my.a_7}"}}
+    made = config(tmp_path, parameters={"my.a": "x"}, extensions=[extension])
+    with pytest.raises(ConfigError) as raised:
+        list(build(made))
+    assert "${__condition.my.a_7} is no group" in str(raised.value)
+    assert "my.a_0, my.a_1" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("exp.replica_batch=$(2**5)$", 32),
+        ("exp.timeout=$(60*5)$", 300.0),
+        ("exp.docker=$(1 > 2)$", False),
+        ("exp.sys_info=host,cpu,memory,gpu,slurm", "host,cpu,memory,gpu,slurm"),
+    ],
+)
+def test_a_typed_parameter_takes_any_expression(flag: str, value: Any) -> None:
+    made = load_config(parameters=[flag])
+    assert next(processor_for(made).resolve_all(build(made)))[flag.partition("=")[0]] == value

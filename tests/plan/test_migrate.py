@@ -164,6 +164,16 @@ def test_a_pattern_that_met_more_than_the_whole_value_is_named() -> None:
     assert "met alexnet_owt too" in left[0]
 
 
+def test_a_pattern_that_is_none_here_is_named() -> None:
+    document = {
+        "variables": {"exp.model": ["a"]},
+        "extensions": [{"condition": {"exp.model": "(?!b)a"}, "parameters": {}}],
+    }
+    _, _, left = rewritten(document)
+    assert len(left) == 1
+    assert "look-around" in left[0]
+
+
 def test_a_condition_on_a_name_that_nothing_sets_is_named() -> None:
     _, _, left = rewritten({"extensions": [{"condition": {"my.x": 1}, "parameters": {"my.y": 1}}]})
     assert len(left) == 1

@@ -84,7 +84,9 @@ def test_cached_and_uncached_resolving_agree(experiment: Experiment, changes: li
             with pytest.raises(type(error)):
                 processor.resolve(one)
         else:
-            assert same(processor.resolve(one), expected)
+            resolved = processor.resolve(one)
+            assert same({name: resolved[name] for name in expected}, expected)
+            assert len(resolved) == len(expected)
 
 
 def test_computed_names_and_varying_frameworks_share_one_processor() -> None:
@@ -158,6 +160,34 @@ def test_errors_in_compiled_experiments_are_as_precise() -> None:
         processor.resolve({"a": 0, **base})
     assert raised.value.where == "b"
     assert processor.resolve({"a": 10, **base})["c"] == 1
+
+
+def test_an_error_leaves_nothing_behind_for_the_next_experiment() -> None:
+    """The function of a shape keeps what the slow parameters decide; an experiment that fails must not leave half of it."""
+    processor = Processor(environ={}, varying=["a", "n"])
+    base = {"b": "<${a}>", "c": "$(10 / ${a})$", "d": "${b}${n}"}
+    assert [processor.resolve({"a": 5, "n": n, **base})["d"] for n in range(3)] == ["<5>0", "<5>1", "<5>2"]
+    with pytest.raises(ExpressionError, match="ZeroDivisionError"):
+        processor.resolve({"a": 0, "n": 1, **base})
+    assert [processor.resolve({"a": 5, "n": n, **base})["d"] for n in range(3)] == ["<5>0", "<5>1", "<5>2"]
+
+
+@pytest.mark.parametrize("defect", [KeyError, NameError, TypeError, AssertionError])
+def test_a_defect_of_a_compiled_function_is_visible(defect: type[Exception]) -> None:
+    """Falling back to value by value would only be slow, and nobody would know."""
+
+    def broken(experiment: Experiment) -> Experiment:
+        raise defect("a defect")
+
+    processor = Processor(environ={}, varying=["n"])
+    for n in range(2):
+        processor.resolve({"n": n, "m": "${n}!"})
+    assert processor.last is not None
+    processor.last.resolve = broken
+    with pytest.raises((RuntimeError, defect)) as raised:
+        processor.resolve({"n": 2, "m": "${n}!"})
+    assert not isinstance(raised.value, DlbsError)
+    assert "a defect" in str(raised.value) or "a defect" in str(raised.value.__cause__)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,323 @@
+"""The function of one shape: what one would write by hand to compute these experiments.
+
+In a plan most parameters never change; a few vary, and the others are computed from them. Experiments that agree in all raw values but
+those of the varying names have one *shape*, and each shape is compiled into one Python function. What depends on agreed values only
+is computed once, when the function is made. Of the rest, what the fastest names (the last variables of a product) do not touch stands in `outer`
+and is computed again only when another name changes, as in nested loops. docs/engine.md shows such a function.
+
+The function is made of lines, with placeholders where the syntax trees of templates belong: those were checked when they were
+parsed, and are put in without becoming text again.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from operator import is_, itemgetter
+from typing import Any
+
+from dlbs.errors import ExpressionError
+from dlbs.experiment import Experiment
+from dlbs.language.expressions import text_identifier, value_identifier
+from dlbs.language.limits import MAX_TEXT
+from dlbs.language.template import Template, is_template
+from dlbs.plan.trace import IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
+from dlbs.text import text
+
+__all__ = ["Shape", "ShapeMismatchError"]
+
+_EXACT_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+_FIXED, _OUTER, _INNER = range(3)  # how often a value changes
+
+
+class ShapeMismatchError(Exception):
+    """A varying parameter turned out to hold a template: the experiment has another shape."""
+
+
+class Shape:
+    """Experiments of one shape, and the function that resolves them.
+
+    Args:
+        tracer: Gives the templates and checks the values.
+        experiment: An example of the shape.
+        trace: The example, resolved.
+        varying: Names of plain parameters that may differ.
+        fastest: Those of them that differ between neighbours.
+
+    Attributes:
+        agreed: Names whose raw values all experiments of this shape share.
+        varying: The other names, whose values are plain.
+        resolve: The function: experiment of this shape → final values.
+        source: The Python text of the function, for people.
+    """
+
+    def __init__(
+        self, tracer: Tracer, experiment: Experiment, trace: Trace, varying: set[str], fastest: set[str]
+    ) -> None:
+        writer = _Writer(tracer, experiment, trace, varying, fastest)
+        module = writer.module()
+        exec(compile(module, "<experiment>", "exec"), writer.namespace)
+        self.resolve: Callable[[Experiment], Experiment] = writer.namespace["resolve"]
+        self.varying = frozenset(writer.varying)
+        self.agreed = [name for name in experiment if name not in self.varying]
+        self._module = module
+        self._example = dict(experiment)
+        # 1 == 1.0 == True, also inside lists: what is not a text needs a second look when it compares equal.
+        unclear = [name for name in self.agreed if experiment[name].__class__ is not str]
+        self._values, self._unclear = _getter(self.agreed), _getter(unclear)
+        self._agreed_values = self._values(experiment)
+        self._agreed_unclear = self._unclear(experiment)
+        self._agreed_reprs = repr(self._agreed_unclear)
+
+    @property
+    def source(self) -> str:
+        return ast.unparse(self._module)
+
+    def fits(self, experiment: Experiment) -> bool:
+        """Whether an experiment agrees in the values that this shape relies on.
+
+        Raises:
+            KeyError: It has other names.
+        """
+        if len(experiment) != len(self._example) or self._values(experiment) != self._agreed_values:
+            return False
+        unclear = self._unclear(experiment)
+        # From one builder they are the same objects; from a file they are not.
+        return all(map(is_, unclear, self._agreed_unclear)) or repr(unclear) == self._agreed_reprs
+
+    def differences(self, experiment: Experiment) -> set[str]:
+        """The agreed names in which an experiment differs."""
+        return {name for name in self.agreed if not _same(experiment[name], self._example[name])}
+
+    def covers(self, other: Shape) -> bool:
+        """Whether each experiment that fits the other shape fits this one too."""
+        return other.varying <= self.varying and other.differences(self._example) <= self.varying
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (a.__class__ is b.__class__ and repr(a) == repr(b))
+
+
+def _getter(names: list[str]) -> Callable[[Experiment], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda experiment: tuple(experiment[name] for name in names)
+
+
+class _Writer:
+    """Writes the function of one shape."""
+
+    def __init__(
+        self, tracer: Tracer, experiment: Experiment, trace: Trace, varying: set[str], fastest: set[str]
+    ) -> None:
+        self.tracer, self.experiment, self.trace = tracer, experiment, trace
+        # A parameter that decides which name a reference stands for cannot vary inside one shape.
+        self.varying = varying - self._reached(trace.name_needs)
+        self.changes: dict[str, int] = {IDENTITY: _INNER}
+        for name in trace.order:
+            needs = max((self.changes[need] for need in trace.needs[name]), default=_FIXED)
+            own = _FIXED if name not in self.varying else _INNER if name in fastest else _OUTER
+            self.changes[name] = _INNER if name in trace.volatile else max(own, needs)
+        self.templates: dict[str, Template] = {}
+        self.text_needed: set[str] = set()
+        for name in trace.order:
+            template = tracer.template(experiment[name])
+            if template is not None and self.changes[name]:
+                self.templates[name] = template
+                self.text_needed |= {self._target(one.raw) for one in template.references if one.as_text}
+        self.trees: dict[str, ast.expr] = {}  # placeholder in the lines → the tree that belongs there
+        self.namespace: dict[str, Any] = {
+            **tracer.namespace,
+            "ShapeMismatchError": ShapeMismatchError,
+            "encode": encode,
+            "identity_digest": identity_digest,
+            "is_template": is_template,
+            "length": len,
+            "scalars": _SCALARS,
+            "text": text,
+            "too_long": _too_long,
+            "unknown": object(),
+            **{f"type_{name}": kind for name, kind in _EXACT_TYPES.items()},
+        }
+
+    def _target(self, raw: str) -> str:
+        return self.trace.targets.get(raw, raw)
+
+    def _reached(self, names: Iterable[str]) -> set[str]:
+        """The names and all that they were computed from."""
+        reached: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo.extend(self.trace.needs.get(name, ()))
+        return reached
+
+    def module(self) -> ast.Module:
+        """The functions `resolve` and `outer`; what they use stands in `namespace`."""
+        lines: dict[int, list[str]] = {_OUTER: [], _INNER: []}
+        identity_known = False
+        for name in self.trace.order:  # a value comes after what it needs
+            if name in self.trace.late and not identity_known:
+                encoded, digest = self._identity()
+                lines[_OUTER] += encoded
+                lines[_INNER] += digest
+                identity_known = True
+            if self.changes[name]:
+                lines[self.changes[name]] += self._input(name) if name in self.varying else self._derived(name)
+        self._bind_fixed()
+        shown = [name for name in self.experiment if not name.startswith("__")]
+        self.namespace["fixed"] = {name: self.trace.values[name] for name in shown}
+        stores = {
+            level: [f"[{name!r}] = {value_identifier(name)}" for name in shown if self.changes[name] == level]
+            for level in lines
+        }
+        slow = [name for name in self.experiment if name in self.varying and self.changes[name] == _OUTER]
+        raw = [f"raw_{number}" for number in range(len(slow))]
+        self.namespace.update(dict.fromkeys(raw, self.namespace["unknown"]))
+        self.namespace["partial"] = self.namespace["fixed"]
+        changed = " or ".join(f"experiment[{name!r}] is not {was}" for name, was in zip(slow, raw, strict=True))
+        outer = [
+            f"{' = '.join(raw)} = unknown",  # an error half-way leaves nothing that the next experiment would trust
+            *_metered(lines[_OUTER]),
+            "partial = fixed.copy()",
+            *(f"partial{store}" for store in stores[_OUTER]),
+            *(f"{was} = experiment[{name!r}]" for name, was in zip(slow, raw, strict=True)),
+        ]
+        inner = [
+            *([f"if {changed}: outer(experiment)"] if slow else []),
+            *_metered(lines[_INNER]),
+            "out = partial.copy()",
+            *(f"out{store}" for store in stores[_INNER]),
+            "return out",
+        ]
+        module = ast.parse("\n".join(_function("resolve", inner) + (_function("outer", outer) if slow else [])))
+        if slow:
+            kept = {node.id for node in ast.walk(module.body[1]) if isinstance(node, ast.Name) and _is_store(node)}
+            module.body[1].body.insert(0, ast.Global(sorted(kept)))  # type: ignore[attr-defined]
+        self._put_trees(module.body)
+        return ast.fix_missing_locations(module)
+
+    def _put_trees(self, statements: list[Any]) -> None:
+        """Replace the placeholders by the trees of the templates."""
+        for statement in statements:
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Name):
+                statement.value = self.trees.get(statement.value.id, statement.value)
+            self._put_trees(getattr(statement, "body", []))
+
+    def _bind_fixed(self) -> None:
+        """Values that are the same for all experiments of this shape stand in the function's globals."""
+        for template in self.templates.values():
+            for reference in template.references:
+                raw, target = reference.raw, self._target(reference.raw)
+                if target in self.trace.values and not self.changes[target]:
+                    value = as_text = self.trace.values[target]
+                elif target not in self.trace.values:
+                    as_text = self.tracer.environ[target]
+                    value = environment_value(as_text, lossless=template.is_reference)
+                else:
+                    continue
+                self.namespace[value_identifier(raw)] = value
+                self.namespace[text_identifier(raw)] = text(as_text)
+
+    def _input(self, name: str) -> list[str]:
+        value = value_identifier(name)
+        return [
+            f"{value} = experiment[{name!r}]",
+            f"if {value}.__class__ is type_str:",
+            f"    if '$' in {value} and is_template({value}): raise ShapeMismatchError",
+            f"elif {value}.__class__ not in scalars and is_template({value}): raise ShapeMismatchError",
+            *self._checks(name, None),
+        ]
+
+    def _derived(self, name: str) -> list[str]:
+        template = self.templates[name]
+        lines: list[str] = []
+        for reference in template.references:
+            raw, target = reference.raw, self._target(reference.raw)
+            if target != raw and self.changes.get(target):
+                if reference.as_value:
+                    lines.append(f"{value_identifier(raw)} = {value_identifier(target)}")
+                if reference.as_text:
+                    lines.append(f"{text_identifier(raw)} = {text_identifier(target)}")
+        tree = f"tree_{len(self.trees)}"
+        self.trees[tree] = template.tree
+        lines += ["meter.reset()"] if template.guarded else []
+        return [*lines, f"{value_identifier(name)} = {tree}", *self._checks(name, template)]
+
+    def _checks(self, name: str, template: Template | None) -> list[str]:
+        """Check a value and, where other values need it, make its text."""
+        value = value_identifier(name)
+        final = functools.partial(self.tracer.final, name)
+        lines: list[str] = []
+        is_text = template is not None and template.is_text
+        check = f"check_{value}"
+        self.namespace[check] = final
+        call = f"{check}({value})"
+        if template is not None and template.grows and is_text:
+            lines.append(f"if length({value}) > {MAX_TEXT}: too_long({name!r})")
+        elif template is not None and template.grows:
+            call = f"{check}(check_size({value}))"
+        wrong = self._wrong(name, is_text)
+        if wrong != "False":
+            lines.append(f"if {wrong}: {value} = {call}")
+        if name in self.text_needed:
+            lines.append(f"{text_identifier(name)} = {value} if {value}.__class__ is type_str else text({value})")
+        return lines
+
+    def _wrong(self, name: str, is_text: bool) -> str:
+        """A quick test that is false for most values that need no check."""
+        parameter, value = self.tracer.declarations.get(name), value_identifier(name)
+        if parameter is None or (parameter.type == "any" and not parameter.domain and not parameter.regexp):
+            return "False" if is_text else f"{value}.__class__ not in scalars"
+        if parameter.type not in _EXACT_TYPES or parameter.regexp:
+            return "True"
+        wrong_type = f"{value}.__class__ is not type_{parameter.type}"
+        if parameter.domain is not None:
+            self.namespace[f"domain_{value}"] = frozenset(parameter.domain)
+            return f"{wrong_type} or {value} not in domain_{value}"
+        return "False" if is_text and parameter.type == "str" else wrong_type
+
+    def _identity(self) -> tuple[list[str], list[str]]:
+        """Lines that encode the values that `outer` computes, and lines that compute the digest of all."""
+        names = self.tracer.identity_names(self.experiment, self.trace)
+        self.namespace["identity_names"] = ",".join(names)
+        outer: list[str] = []
+        pieces: list[str] = []
+        for change, group in itertools.groupby(names, self.changes.__getitem__):
+            if change == _FIXED:
+                pieces.append(repr("\n".join(encode(self.trace.values[name]) for name in group)))
+                continue
+            encoded = [f"encode({value_identifier(name)})" for name in group]
+            if change == _OUTER:
+                outer.append(f"e_{len(outer)} = '\\n'.join([{', '.join(encoded)}])")
+                encoded = [f"e_{len(outer) - 1}"]
+            pieces += encoded
+        identity = value_identifier(IDENTITY)
+        return outer, [
+            f"{identity} = identity_digest(identity_names, '\\n'.join([{', '.join(pieces)}]))",
+            f"{text_identifier(IDENTITY)} = {identity}",
+        ]
+
+
+def _function(name: str, lines: list[str]) -> list[str]:
+    return [f"def {name}(experiment):", *(f"    {line}" for line in lines)]
+
+
+def _metered(lines: list[str]) -> list[str]:
+    """The lines under the meter's backstop, if they spend anything."""
+    return ["with meter:", *(f"    {line}" for line in lines)] if "meter.reset()" in lines else lines
+
+
+def _is_store(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _too_long(name: str) -> None:
+    raise ExpressionError(f"{name} is longer than {MAX_TEXT:,} characters")

@@ -1,0 +1,60 @@
+"""The backstop behind the meter: what no operation pays for ends too."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from dlbs.language.limits import METER, BackstopError
+
+
+def timer() -> tuple[float, float]:
+    return signal.getitimer(signal.ITIMER_VIRTUAL)
+
+
+def forever() -> None:
+    with METER:
+        while True:
+            pass
+
+
+def grow(made: list[bytes]) -> None:
+    with METER:
+        while True:
+            made.append(b"x" * (1 << 20))
+            sum(range(20_000))  # CPU time, so that the timer ticks
+
+
+def test_a_value_that_takes_too_long_ends() -> None:
+    with pytest.raises(BackstopError, match="5 s of CPU time"):
+        forever()
+    assert timer() == (0.0, 0.0)
+
+
+def test_a_value_that_takes_too_much_memory_ends() -> None:
+    made: list[bytes] = []
+    with pytest.raises(BackstopError, match="512 MiB"):
+        grow(made)
+    assert len(made) < 4_000
+
+
+def test_the_timer_runs_while_a_value_is_computed_only() -> None:
+    assert timer() == (0.0, 0.0)
+    with METER:
+        assert timer() != (0.0, 0.0)
+    assert timer() == (0.0, 0.0)
+
+
+def test_other_threads_have_the_meter_alone() -> None:
+    seen = []
+
+    def work() -> None:
+        with METER:
+            seen.append(timer())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(0.0, 0.0)]
