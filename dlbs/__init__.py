@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dlbs.version import __version__
+
 if TYPE_CHECKING:
     from dlbs.results.read.frame import filter_results, load_results, set_values
 
 __all__ = ["__version__", "filter_results", "load_results", "set_values"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -131,3 +131,22 @@ def test_another_shell_is_told_so(checkout: Path) -> None:
     if "BASH_VERSION" in subprocess.run(["sh", "-c", "set"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("sh is bash here")
     assert done.stderr == "environment.sh: made for bash and zsh\n"
+
+
+@shells
+def test_an_installed_copy(shell: str, tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "dlbs"
+    (package / "shipped" / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "environment.sh", package / "shipped" / "scripts")
+    (package / "experimenter.py").touch()
+    program = tmp_path / "bin" / "dlbs"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = f"{program.parent}:/usr/bin:/bin"
+    script = f'. {package}/shipped/scripts/environment.sh; echo "$DLBS_ROOT $experimenter $PATH"'
+    assert run(shell, script, tmp_path, {"PATH": path}).split() == [
+        str(package / "shipped"),
+        str(package / "experimenter.py"),
+        path,
+    ]

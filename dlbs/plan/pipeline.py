@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dlbs import __version__
 from dlbs.config.config import Config
 from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
@@ -17,6 +16,7 @@ from dlbs.plan.build import build, varying_names
 from dlbs.plan.files import read_plan
 from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
+from dlbs.version import __version__
 
 __all__ = ["processor_for", "resolved_plan"]
 
