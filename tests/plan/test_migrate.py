@@ -123,7 +123,11 @@ def test_what_means_the_same_is_written_anew(old: dict[str, Any], new: dict[str,
         ({"my.x": "$(f'{1}')$"}, "without the f"),
         ({"my.x": "${pytorch.distributed_rank}"}, "refers to pytorch.distributed_rank"),
         ({"my.x": "$('a' if '${exp.docker}' == 'True' else 'b')$"}, "compare the value"),
-        ({"exp.framework": "tensorflow", "exp.data_dir": "/x"}, "each framework has a directory of its own"),
+        ({"exp.framework": "tensorflow"}, "tensorflow does not come with DLBS"),
+        (
+            {"exp.framework": "x", "x.launcher": "./x.sh", "exp.data_dir": "/x"},
+            "each framework has a directory of its own",
+        ),
     ],
 )
 def test_what_has_no_equivalent_stays_as_it_was_and_is_named(old: dict[str, Any], said: str) -> None:
@@ -251,6 +255,12 @@ def test_notes_of_a_plan_are_told_once() -> None:
         ("3", "neither a configuration nor a plan"),
         ('{"data": []}', "neither a configuration nor a plan"),
         ("[1]", "neither a configuration nor a plan"),
+        ('{"parameters": 3}', "parameters must be a mapping"),
+        ('{"variables": [1]}', "variables must be a mapping"),
+        ('{"extensions": {}, "parameters": {"a": 1}, "variables": "x"}', "variables must be a mapping"),
+        ('{"extensions": [3]}', "extensions must be a list of mappings"),
+        ('{"extensions": [{"condition": 3}]}', "condition of an extension must be a mapping"),
+        ('{"extensions": [{"cases": 3}]}', "a case of an extension must be a mapping"),
     ],
 )
 def test_what_is_no_document_of_the_original_is_an_error(source: str, said: str) -> None:
