@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.errors import ResolveError
+from dlbs.jsonio import load_json
 from dlbs.language.patterns import compiled
 from dlbs.text import text
 
@@ -118,7 +119,7 @@ def _to_list(value: Any) -> list[Any]:
 
 def _to_dict(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
-        value = json.loads(value) if value else {}
+        value = load_json(value) if value else {}
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(value)

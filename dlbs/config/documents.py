@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError
+from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["Document", "load"]
 
@@ -69,11 +70,9 @@ def _load_json(name: str, source: str) -> Document:
         return made
 
     try:
-        data = json.loads(source, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error.msg}", where=f"{name}:{error.lineno}") from None
-    except RecursionError:
-        raise ConfigError("not JSON: nested too deeply", where=name) from None
+        data = load_json(source, object_pairs=unique)
+    except JsonError as error:
+        raise ConfigError(f"not JSON: {error.what}", where=f"{name}:{error.line}") from None
     document = Document(name, data)
     if isinstance(data, dict):
         for path in _key_paths(data):

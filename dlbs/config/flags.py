@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dlbs.errors import ConfigError
+from dlbs.jsonio import JsonError, load_json
 from dlbs.language.template import is_template
 
 __all__ = ["Assignments", "assignments", "extension_data", "parse_value"]
@@ -23,8 +23,8 @@ def extension_data(given: str | Mapping[str, Any]) -> Any:
     if not isinstance(given, str):
         return dict(given)
     try:
-        return json.loads(given)
-    except json.JSONDecodeError as error:
+        return load_json(given)
+    except JsonError as error:
         raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
 
 
@@ -52,8 +52,8 @@ def assignments(flag: str, given: Assignments) -> Iterator[tuple[str, Any]]:
 def parse_value(given: str, *, words: bool = False) -> Any:
     """JSON if it is JSON, else the text itself; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
     try:
-        return json.loads(given)
-    except (json.JSONDecodeError, RecursionError):
+        return load_json(given)
+    except JsonError:
         stripped = given.strip()
     if words and stripped.startswith("[") and stripped.endswith("]"):
         return [parse_value(word.strip()) for word in stripped[1:-1].split(",")] if stripped[1:-1].strip() else []

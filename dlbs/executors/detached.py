@@ -25,6 +25,7 @@ from dlbs.executors.signals import Signals
 from dlbs.exit_codes import FAILED, OK
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import write_atomically
+from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, last_values
 from dlbs.text import text
 
@@ -100,7 +101,7 @@ def _lines(file: Path) -> list[str]:
 
 def _task(line: str, file: Path) -> Task:
     try:
-        entry = json.loads(line)
+        entry = load_json(line)
         return Task(dict(entry["experiment"]), Path(entry["log"]), int(entry["replaces"]))
     except (ValueError, KeyError, TypeError) as error:
         raise LaunchError(f"is no list of experiments: {error}", where=str(file)) from None

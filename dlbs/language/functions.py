@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
+from dlbs.jsonio import load_json
 from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, paid, sized
 from dlbs.language.patterns import Match, Pattern, compiled
 from dlbs.text import text
@@ -137,7 +138,7 @@ def _dumps(obj: Any, *, sort_keys: bool = False) -> str:
 
 
 def _loads(document: Any) -> Any:
-    return json.loads(sized(_text_only(document)))
+    return load_json(sized(_text_only(document)))
 
 
 def _cpu_count() -> int:

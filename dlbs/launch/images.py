@@ -6,7 +6,6 @@ another program can take its place.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlbs.errors import LaunchError
+from dlbs.jsonio import load_json
 from dlbs.text import printable
 
 __all__ = ["Image", "build_image", "inspect_image", "list_images", "pull_image", "push_image", "tag_image"]
@@ -127,7 +127,7 @@ def _inspected(names: Sequence[str], docker: str) -> list[Image]:
         Image(
             name, str(one["Id"]) if ":" in one["Id"] else f"sha256:{one['Id']}", int(one["Size"]), str(one["Created"])
         )
-        for one in json.loads(answer)
+        for one in load_json(answer)
         for name in one.get("RepoTags") or ()
     ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from dlbs.config.models import registered_in
 from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
+from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack
 from dlbs.packs.environments import UNPINNED
 from dlbs.packs.extend import needs_environment, starts_itself, uses_voir
@@ -88,7 +89,7 @@ def _said(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:
     looked = 0
     for line in done.stdout.splitlines():
         try:
-            said = json.loads(line)
+            said = load_json(line)
             status, words = said["status"], f"{said['check']}: {said['message']}"
         except (ValueError, KeyError, TypeError):
             continue  # what the model itself prints

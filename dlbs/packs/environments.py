@@ -14,6 +14,7 @@ from typing import Any
 
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.files import write_atomically
+from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack
 from dlbs.packs.extend import needs_environment, uses_voir
 from dlbs.packs.places import Places
@@ -260,7 +261,7 @@ def _digest(pack: Pack, file: Path | None) -> str:
 
 def _read(note: Path) -> dict[str, Any]:
     try:
-        content = json.loads(note.read_text(encoding="utf-8"))
+        content = load_json(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

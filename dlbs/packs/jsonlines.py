@@ -10,6 +10,7 @@ from typing import Any
 
 from dlbs.errors import LogError
 from dlbs.files import write_atomically
+from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["iterate_jsonl_files", "read_jsonl_file", "write_jsonl_file"]
 
@@ -27,8 +28,8 @@ def iterate_jsonl_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Any
                     if not line.strip():
                         continue
                     try:
-                        yield json.loads(line)
-                    except (ValueError, RecursionError):
+                        yield load_json(line)
+                    except JsonError:
                         raise LogError(f"not JSON: {line.strip()[:80]!r}", where=f"{path}:{number}") from None
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from dlbs.errors import LaunchError
 from dlbs.files import write_atomically
+from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack, check_component
 from dlbs.packs.environments import Tell, run_command
 
@@ -66,7 +66,7 @@ def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell:
             for pack in members:
                 command += ["-r", str(pack.directory / "requirements.in")]
             run_command(command, f"{group}: requirements.in", tell=tell)
-            found = json.loads(report.read_text())["install"]
+            found = load_json(report.read_text())["install"]
         lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
         options = "".join(f"--extra-index-url {url}\n" for url in index)
         head = f"{_PIN_HEAD} --variant {variant}` from requirements.in; install group {group}.\n"

@@ -11,6 +11,7 @@ from typing import IO
 from dlbs.errors import ConfigError
 from dlbs.experiment import Experiment, check_plan_names
 from dlbs.files import write_atomically
+from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["read_plan", "write_plan"]
 
@@ -80,12 +81,10 @@ def _open(path: str | os.PathLike[str]) -> IO[str]:
 
 def _parse(source: str, where: str) -> object:
     try:
-        return json.loads(source)
-    except json.JSONDecodeError as error:
-        place = where if error.lineno == 1 else f"{where}:{error.lineno}"
-        raise ConfigError(f"not JSON: {error.msg}", where=place) from None
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or nested too deeply
-        raise ConfigError(f"cannot be read: {error}", where=where) from None
+        return load_json(source)
+    except JsonError as error:
+        place = where if error.line == 1 else f"{where}:{error.line}"
+        raise ConfigError(f"not JSON: {error.what}", where=place) from None
 
 
 def _experiment(item: object, where: str, checked: set[tuple[str, ...]]) -> Experiment:

@@ -12,6 +12,7 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
 from dlbs.experiment import Experiment
+from dlbs.jsonio import JsonError, load_json
 from dlbs.language.expressions import NAMESPACE, text_identifier, value_identifier
 from dlbs.language.limits import MAX_DEPTH, METER, check_size
 from dlbs.language.template import Reference, Template, is_template, parse
@@ -56,8 +57,8 @@ def environment_value(variable: str, *, lossless: bool) -> Any:
             and the version 3.10 is not the number 3.1.
     """
     try:
-        value = json.loads(variable)
-    except (ValueError, RecursionError):
+        value = load_json(variable)
+    except JsonError:
         return variable
     return variable if lossless and text(value) != variable else value
 

@@ -16,6 +16,7 @@ from dlbs.errors import LaunchError
 from dlbs.executors.base import Executor
 from dlbs.executors.job import LOG_VARIABLE
 from dlbs.executors.registry import executor_name, is_registered, load_executor
+from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
 from dlbs.logs import first_values
 
@@ -131,7 +132,7 @@ def _logs_of(name: Any, directory: Path) -> Set[Path]:
 def _content(stream: IO[str]) -> dict[str, Any]:
     stream.seek(0)
     try:
-        content = json.load(stream)
+        content = load_json(stream.read())
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

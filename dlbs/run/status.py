@@ -10,6 +10,7 @@ from pathlib import Path
 from dlbs.errors import LogError
 from dlbs.experiment import Experiment
 from dlbs.files import write_atomically
+from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, last_values
 from dlbs.run.locks import LOCK_NAME, owner
 from dlbs.text import text
@@ -118,7 +119,7 @@ def _planned(path: Path) -> Iterator[str]:
         return
     for line in lines:
         try:
-            name = json.loads(line)
+            name = load_json(line)
         except ValueError:
             continue
         if isinstance(name, str) and name == Path(name).name and name not in {LOCK_NAME, PLAN_NAME}:

@@ -51,8 +51,10 @@ class NohupExecutor(Executor):
                 return True
         file = task.log.parent / f".dlbs-nohup-{uuid.uuid4().hex[:12]}.jsonl"
         write_tasks(file, [task])
-        script = f"nohup setsid {command(file)} 0 >/dev/null 2>&1 & echo $! > {file.with_suffix('.pid')}"
-        subprocess.run(["sh", "-c", script], cwd=self.directory, env=environment(), check=True)
+        shell = ["sh", "-c", f"nohup setsid {command(file)} 0 >/dev/null 2>&1 & echo $!"]
+        said = subprocess.run(shell, cwd=self.directory, env=environment(), stdout=subprocess.PIPE, check=True).stdout
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
+            file.with_suffix(".pid").write_text(f"{int(said)} {psutil.Process(int(said)).create_time()}")
         self._files[file] = task
         return True
 
@@ -79,8 +81,9 @@ class NohupExecutor(Executor):
 def _process(file: Path) -> psutil.Process | None:
     """The process that runs an experiment; None if it has ended."""
     try:
-        process = psutil.Process(int(file.with_suffix(".pid").read_text()))
-        alive = process.status() != psutil.STATUS_ZOMBIE and str(file) in " ".join(process.cmdline())
-    except (OSError, ValueError, psutil.Error):
+        number, began = file.with_suffix(".pid").read_text().split()
+        process = psutil.Process(int(number))
+        same = abs(process.create_time() - float(began)) < 1  # and not another one with its number
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, psutil.NoSuchProcess):
         return None
-    return process if alive else None

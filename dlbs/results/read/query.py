@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from dlbs.errors import DlbsError, ExpressionError, LogError
+from dlbs.jsonio import JsonError, load_json
 from dlbs.language.conditions import condition_test
 from dlbs.language.template import escape
 from dlbs.plan.resolve import Processor
@@ -34,9 +34,9 @@ def compile_query(query: str) -> Callable[[Record], bool]:
 
 def _conditions(query: str) -> Callable[[Record], bool]:
     try:
-        given = json.loads(query)
+        given = load_json(query)
         tests = {name: condition_test(name, expected, "--filter_query") for name, expected in given.items()}
-    except json.JSONDecodeError as error:
+    except JsonError as error:
         raise LogError(f"{query!r} is not JSON: {error}", where="--filter_query") from None
     except DlbsError as error:
         raise LogError(error.what, where="--filter_query", hint=error.hint) from None

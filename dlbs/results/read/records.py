@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from dlbs.errors import LogError
 from dlbs.files import write_atomically
+from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import STATUSES
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
@@ -167,16 +168,15 @@ def _load_results(path: str, kind: str) -> list[Record]:
                     {name: _typed(value) for name, value in row.items() if name and value not in (None, "")}
                     for row in csv.DictReader(stream)
                 ]
-            document = json.load(stream)
+            document = load_json(stream.read())
     except FileNotFoundError:
         raise LogError(
             "no such file", where=path, hint="dlbs parse LOGS --output_file results.json writes one"
         ) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise LogError(f"cannot be read: {error}", where=path) from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise LogError(f"not JSON: {error}", where=f"{path}{line}") from None
+    except JsonError as error:
+        raise LogError(f"not JSON: {error.what}", where=f"{path}:{error.line}") from None
     lists = [document.get("data"), document.get("failed", [])] if isinstance(document, dict) else [document]
     records = [record for items in lists if isinstance(items, list) for record in items if isinstance(record, dict)]
     if not all(isinstance(items, list) for items in lists) or len(records) != sum(map(len, lists)):
@@ -186,6 +186,6 @@ def _load_results(path: str, kind: str) -> list[Record]:
 
 def _typed(value: str) -> Any:
     try:
-        return json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
+        return load_json(value)
+    except JsonError:
         return value

@@ -10,6 +10,7 @@ from typing import Any
 
 from dlbs.errors import LogError
 from dlbs.files import write_atomically
+from dlbs.jsonio import load_json
 
 __all__ = ["Candidate", "Search", "culprits", "next_candidate"]
 
@@ -58,7 +59,7 @@ class Search:
         """
         path = directory / _STATE
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = load_json(path.read_text(encoding="utf-8"))
             candidates = [Candidate(**one) for one in document["candidates"]]
             known = document["settings"]
         except FileNotFoundError:

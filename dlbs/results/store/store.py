@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
+from dlbs.jsonio import load_json
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import text
@@ -213,7 +214,7 @@ class Store:
                 for one, tag in connection.execute(self._sql.select(self._tags.c.experiment, self._tags.c.tag)):
                     tags.setdefault(one, []).append(tag)
                 for one, added, data in connection.execution_options(yield_per=1000).execute(asked):
-                    record = json.loads(data)
+                    record = load_json(data)
                     record["db.added"] = added.isoformat(timespec="seconds")
                     record["db.tags"] = sorted(tags.get(one, []))
                     if not tests or any(fits(record) for fits in tests):

@@ -38,7 +38,7 @@ class Score:
         n: All runs that were not skipped.
         ngpu: GPUs of a run; replicas on CPUs.
         perf: Mean throughput of the runs that ended well, instances per second; 0 without any.
-        sem: Standard error of the mean, as a share of it; None if it cannot be told.
+        sem: Standard error of the mean, as a share of it; None with a single value.
         std: Standard deviation, as a share of the mean.
         source: What the deviation is of: `runs` or `batches`.
         peak_memory: Bytes; None if no run measured it.
