@@ -1,6 +1,6 @@
 """What the monitor costs: processor time of `dlbs run` while an experiment of several processes sleeps, with and without.
 
-python benchmarks/monitor.py [--seconds 10] [--frequency 10] [--processes 4]
+python benchmarks/monitor.py [--seconds 10] [--interval 0.1] [--processes 4]
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def share(directory: Path, seconds: float, frequency: float, processes: int) -> float:
+def share(directory: Path, seconds: float, interval: float, processes: int) -> float:
     """Processor seconds of `dlbs run` for each second, in percent, once the experiment runs."""
     body = f"for i in $(seq {processes}); do sleep {seconds + 3} & done; wait"
     template = directory / "own.sh"
     template.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
     command = [sys.executable, "-m", "dlbs", "run", "-q", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus="]
-    command += [f"-Pdummy.launcher={template}", f"-Pmonitor.frequency={frequency}", "-Pexp.rerun=always"]
+    command += [f"-Pdummy.launcher={template}", f"-Pmonitor.interval={interval}", "-Pexp.rerun=always"]
     run = subprocess.Popen(command, cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)})
     time.sleep(1.5)
     process = psutil.Process(run.pid)
@@ -38,14 +38,14 @@ def share(directory: Path, seconds: float, frequency: float, processes: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--frequency", type=float, default=10)
+    parser.add_argument("--interval", type=float, default=0.1)
     parser.add_argument("--processes", type=int, default=4)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         without = share(Path(name), options.seconds, 0, options.processes)
-        watched = share(Path(name), options.seconds, options.frequency, options.processes)
+        watched = share(Path(name), options.seconds, options.interval, options.processes)
     print(f"without the monitor     {without:.2f} % of a processor")
-    print(f"{options.frequency:g} samples a second   {watched:.2f} % of a processor, {options.processes + 1} processes")
+    print(f"a sample each {options.interval:g} s   {watched:.2f} % of a processor, {options.processes + 1} processes")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dlbs.version import __version__
+
 if TYPE_CHECKING:
     from dlbs.api import build_plan, compare, load_config, plot, resolve, run_plan, validate
     from dlbs.errors import DlbsError
@@ -37,8 +39,6 @@ __all__ = [
     "set_values",
     "validate",
 ]
-
-__version__ = "0.1.0"
 
 _FROM = {
     **dict.fromkeys(("build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"), "dlbs.api"),

@@ -1,4 +1,4 @@
-"""Start the program: `python -m dlbs`. The files experimenter.py, logparser.py and report.py start it by their paths."""
+"""Start the program: `python -m dlbs`. The files experimenter.py, logparser.py, report.py and plotter.py start it by their paths."""
 
 from __future__ import annotations
 

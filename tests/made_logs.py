@@ -49,7 +49,11 @@ def make_record(
             "results.time": mean, "results.time_std": noise * mean, "results.time_data": times, "results.time_p99": max(times),
             "results.throughput": 1000 * batch * gpus / mean, "results.unit": "images", "results.memory_host": batch * (1 << 20),
         }  # fmt: skip
-    record |= {"exp.status": status, "exp.status_msg": "" if status == "ok" else "exit code 1"}
+    record |= {
+        "exp.dlbs_version": "0.1.0",
+        "exp.status": status,
+        "exp.status_msg": "" if status == "ok" else "exit code 1",
+    }
     return {**record, **{key.replace("__", "."): value for key, value in more.items()}}
 
 

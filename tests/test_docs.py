@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import click
 import pytest
@@ -11,7 +12,7 @@ from dlbs.cli.main import cli
 from dlbs.config.load import load_config
 from dlbs.language.functions import FUNCTIONS
 from dlbs.results.keys import UNITS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunDlbs
 
 DOCS = ROOT / "docs"
 
@@ -39,6 +40,28 @@ def test_units_are_those_of_the_key_table() -> None:
     for key, unit in UNITS.items():
         assert key in told, key
         assert unit in told[key], key
+
+
+def examples() -> list[tuple[str, str]]:
+    """Commands in the manual that need no logs, with what they print; `...` stands for the rest."""
+    found = []
+    for page in ("configuration.md", "expressions.md"):
+        for command, output in re.findall(
+            r"^    \$ dlbs (.*)\n((?:    (?!\$).*\n)*)", (DOCS / page).read_text(), re.MULTILINE
+        ):
+            found.append((command, output))
+    return found
+
+
+@pytest.mark.parametrize(("command", "output"), examples())
+def test_examples_print_what_the_manual_says(dlbs: RunDlbs, command: str, output: str) -> None:
+    done = dlbs(*shlex.split(command))
+    printed = (done.stdout + done.stderr).replace(f"{ROOT}/", "").split()
+    expected = output.split()
+    if expected[-1] == "...":
+        expected.pop()
+        printed = printed[: len(expected)]
+    assert " ".join(printed) == " ".join(expected)
 
 
 def test_links_lead_somewhere() -> None:

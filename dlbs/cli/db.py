@@ -108,7 +108,9 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
 
 @click.command("export", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
-@click.option("--output-file", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default.")
+@click.option(
+    "--output-file", "-o", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default."
+)
 @_url_option
 @common_options
 def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -> None:

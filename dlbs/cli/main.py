@@ -23,6 +23,7 @@ _VERBS = {
     ),
     "explain": ("dlbs.cli.plan:explain_command", "Show how a parameter got its value."),
     "help": ("dlbs.cli.plan:help_command", "Describe parameters, frameworks and models."),
+    "migrate": ("dlbs.cli.migrate:migrate_command", "Rewrite configurations and plans of the original DLBS."),
     "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks from outside."),
     "images": ("dlbs.cli.images:images_command", "List, build and pull docker images."),
     "check-machine": ("dlbs.cli.check_machine:check_machine_command", "Check whether this machine is fit to measure."),

@@ -74,7 +74,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option(
         "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+        type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False),
         default="info",
         show_default=True,
         expose_value=False,

@@ -21,7 +21,16 @@ __all__ = ["parse_command"]
 
 @click.command("parse", context_settings=CONTEXT)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--output-file", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default.")
+@click.option(
+    "--output-file", "-o", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default."
+)
+@click.option(
+    "-P",
+    "additions",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Add a key, whose value may refer to others: -Pmy.name='${exp.model} ${exp.dtype}'.",
+)
 @names_option("--output-params", "Keep only these keys.")
 @names_option("--filter-params", "Keep only experiments that have all these keys.")
 @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that fit; see the examples.")
@@ -34,17 +43,22 @@ __all__ = ["parse_command"]
 )
 @click.option("--ignore-errors", is_flag=True, help="Go on when a line of a log is broken, or a log cannot be read.")
 @click.option("--jobs", "-j", type=click.IntRange(1), help="Processes that read; by default one for each processor.")
+@click.option("--recursive", is_flag=True, help="Always on: directories are searched recursively.")
+@click.option("--overwrite", is_flag=True, help="Always on: a file that is written replaces an older one.")
 @click.option("--no-cache", is_flag=True, help="Read all logs again, also those that have not changed.")
 @common_options
 def parse_command(
     paths: tuple[str, ...],
     output_file: str | None,
+    additions: tuple[str, ...],
     output_params: list[str],
     filter_params: list[str],
     filter_query: str | None,
     failed_benchmarks: str,
     ignore_errors: bool,
     jobs: int | None,
+    recursive: bool,
+    overwrite: bool,
     no_cache: bool,
 ) -> None:
     """Turn log files into a table of results.
@@ -58,16 +72,22 @@ def parse_command(
       dlbs parse logs --output_file results.json
       dlbs parse 'logs/*.log' --output_params exp.model,exp.replica_batch,results.time --output_file results.csv
       dlbs parse logs --filter_query '{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}'
+      dlbs parse logs -Pmy.name='${exp.model} ${exp.dtype}' --output_params my.name,results.time
       dlbs parse logs --filter_query '${results.time} < 10 and "${exp.phase}" == "inference"'
     """
     from dlbs.machine.devices import usable_cpus
+    from dlbs.results.read.additions import compile_additions
     from dlbs.results.read.findings import Reading
     from dlbs.results.read.logfiles import read_logs
     from dlbs.results.read.onelog import Record
     from dlbs.results.read.query import compile_query
     from dlbs.results.read.records import is_ok, status_of, write_records
 
+    for flag, is_given in (("--recursive", recursive), ("--overwrite", overwrite)):
+        if is_given:
+            click.echo(f"note: {flag} is always on", err=True)
     fits = compile_query(filter_query) if filter_query else None
+    add = compile_additions(additions)
     reading = Reading()
     statuses: Counter[str] = Counter()
     apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
@@ -84,9 +104,9 @@ def parse_command(
                 continue
             statuses[status_of(record)] += 1
             if is_ok(record) or failed_benchmarks == "keep":
-                yield short(record)
+                yield short(add(record))
             elif apart is not None:
-                apart.append(short(record))
+                apart.append(short(add(record)))
         _tell(reading, ignore_errors)
 
     # Written record by record; an error, also one at the very end, leaves no file behind.

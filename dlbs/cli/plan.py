@@ -143,8 +143,8 @@ def explain_command(config: Config, names: tuple[str, ...]) -> None:
 
 
 @click.command("help", context_settings=CONTEXT)
-@click.argument("pattern", metavar="[PARAMETER|PATTERN]", required=False)
-@click.option("--frameworks", is_flag=True, help="List frameworks and their launchers.")
+@click.argument("pattern", metavar="[PARAMETER|PATTERN|FRAMEWORK]", required=False)
+@click.option("--frameworks", is_flag=True, help="List frameworks and their launchers, or describe the named one.")
 @click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
 @config_options
 @common_options
@@ -155,12 +155,13 @@ def help_command(config: Config, pattern: str | None, frameworks: bool, models: 
     Examples:
       dlbs help exp.replica_batch
       dlbs help 'exp.num_.*'
+      dlbs help --frameworks pytorch
       dlbs help --models
     """
-    from dlbs.plan.explain import describe_frameworks, describe_models, describe_parameters
+    from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models, describe_parameters
 
     if frameworks:
-        lines = describe_frameworks(config)
+        lines = describe_framework(config, pattern) if pattern else describe_frameworks(config)
     elif models:
         lines = describe_models()
     elif pattern is None:

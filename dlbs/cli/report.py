@@ -127,7 +127,19 @@ def _tables(
         return [score_table(scores_of(records, declarations), explain=explain)]
     if rows or cols or values or over or aggregate != "median":
         if kind != "regular":
-            raise LogError("has its own rows and columns", where=f"--type {kind}", hint="leave one of them out")
+            given = {
+                "--rows": rows,
+                "--cols": cols,
+                "--values": values,
+                "--over": over,
+                "--aggregate": aggregate != "median",
+            }
+            flags = [flag for flag, value in given.items() if value]
+            raise LogError(
+                "has tables of its own",
+                where=f"--type {kind}",
+                hint=f"leave out {' and '.join(flags)}, or --type {kind}",
+            )
         usual_rows, usual_cols = usual_axes(records)
         return custom_tables(
             records,

@@ -113,7 +113,7 @@ def run_command(
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
     validate = not (no_validation or dry_run)
     manifest = look_through(experiments(), runs, validate=validate)
-    if validate and manifest.on_bare_metal:
+    if validate and plan is None and manifest.on_bare_metal:
         _tell_of_bare_metal(config)
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
     return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)

@@ -25,7 +25,7 @@ format_option = click.option(
     help="How tables are written.",
 )
 
-output_option = click.option("--output-file", metavar="FILE", help="Write there instead of standard output.")
+output_option = click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
 
 
 def print_tables(tables: Sequence[Table], form: str, output_file: str | None = None) -> None:

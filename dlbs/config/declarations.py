@@ -17,9 +17,9 @@ __all__ = ["TYPES", "Parameter"]
 
 TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
 
-_TRUE = {"true", "yes", "on", "1"}
+_TRUE = {"true", "t", "yes", "y", "on", "1"}
 
-_FALSE = {"false", "no", "off", "0"}
+_FALSE = {"false", "f", "no", "n", "off", "0"}
 
 
 @dataclass(frozen=True, slots=True)

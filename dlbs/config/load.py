@@ -18,6 +18,7 @@ from dlbs.config.config import Config, Extension, Setting, split_names
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document, load
 from dlbs.config.flags import Assignments, assignments, extension_data
+from dlbs.config.migration import expression_hint, value_hint
 from dlbs.config.names import check_all_names, check_names
 from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.experiment import check_name
@@ -282,8 +283,11 @@ def _check_value(config: Config, name: str, value: Any, where: str) -> None:
             value = template.literal
         if parameter is not None:
             parameter.check(value)
+        if name == "exp.data" and value_hint(name, value):  # it is declared, but nothing would come of it
+            raise ConfigError(f"{name} cannot be set", where=where)
     except DlbsError as error:
-        raise ConfigError(error.what, where=where, hint=error.hint) from None
+        hint = value_hint(name, value) or expression_hint(value) or error.hint
+        raise ConfigError(error.what, where=where, hint=hint) from None
 
 
 def _set_variable(config: Config, key: str, values: Any, where: str) -> None:

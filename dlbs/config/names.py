@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dlbs.config.config import Config, split_names
+from dlbs.config.migration import migration_hint
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.experiment import check_name
 
@@ -94,7 +95,7 @@ def check_names(config: Config, names: Iterable[str], where: str) -> None:
         if name in config.declarations or name.startswith(OPEN) or name.partition(".")[0] not in config.namespaces:
             continue
         own = f"declare it with a 'desc' to have a parameter of your own here, or name it outside of {name.partition('.')[0]}.*"
-        hint = name_hint(name, config.declarations)
+        hint = migration_hint(name) or name_hint(name, config.declarations)
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
 

@@ -59,7 +59,9 @@ class Job:
             _write_script(launcher)
             # A new file, not the old one emptied: what a killed run left running may still be writing to that.
             self.part.unlink(missing_ok=True)
-            self._log = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            # Programs may append to the file by its name (--exp_log_file): what is printed must not be written over that.
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._log = os.open(self.part, flags, 0o644)
         except OSError as error:
             raise _cannot_run(error, launcher) from None
         self.start = time.monotonic()

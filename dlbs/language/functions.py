@@ -190,6 +190,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "math.sqrt": math.sqrt,
     "max": _collected(max),
     "min": _collected(min),
+    "os.path.abspath": _paid(posixpath.abspath),
     "os.path.basename": _paid(posixpath.basename),
     "os.path.dirname": _paid(posixpath.dirname),
     "os.path.exists": _priced(100, os.path.exists),

@@ -102,12 +102,16 @@ def _render(experiment: Experiment, directory: Path) -> str:
             hint=f"set {experiment.get('exp.framework')}.launcher to a template or an executable",
         )
     executable = os.access(path, os.X_OK)
+    variables = environment(experiment)
+    extended = {name: code for name, value in variables if (code := _extension(name, value))}
     context = {
         **{root: _Namespace(experiment, root) for root in {name.split(".")[0] for name in experiment if "." in name}},
         **{name: value for name, value in experiment.items() if "." not in name},
         "parameters": experiment,
         "parameter_lines": _Shell("\n".join(parameter_line(name, experiment[name]) for name in experiment)),
-        "environment": environment(experiment),
+        "environment": [(name, value) for name, value in variables if name not in extended],
+        "extended": list(extended.items()),
+        "extend": "".join(f"export {_variable(name)}={code}; " for name, code in extended.items()),
         "docker_gpus": _docker_gpus(experiment),
         "container": container_name(experiment, directory / str(experiment["exp.log_file"])),
         "user": f"{os.getuid()}:{os.getgid()}",
@@ -207,8 +211,9 @@ def _options(experiment: Experiment) -> Iterator[str]:
     """`--exp_model alexnet` for each parameter, for launchers that are programs."""
     for name, value in experiment.items():
         yield f"--{name.replace('.', '_')}"
-        # An empty word would be dropped from a list of words; programs need it to stay in step.
-        yield _quoted(value)
+        # Programs append results to the file that exp.log_file names, so it is the one that is being written. An empty word would be
+        # dropped from a list of words; programs need it to stay in step.
+        yield _Shell('"$log"') if name == "exp.log_file" else _quoted(value)
 
 
 def _docker_gpus(experiment: Experiment) -> list[str]:
@@ -237,6 +242,19 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
     if experiment.get("runtime.cuda_cache"):
         found["CUDA_CACHE_PATH"] = "/workspace/cuda_cache" if in_docker else text(experiment["runtime.cuda_cache"])
     return list(found.items())
+
+
+def _extension(name: str, value: str) -> str:
+    """Shell code for `/x:$NAME`, `$NAME:/x` or `/x:$NAME:/y`: the value around the one that the variable NAME has; empty for others."""
+    parts = value.split(":")
+    if parts.count(f"${name}") != 1 or len(parts) == 1 or not _VARIABLE.fullmatch(name):
+        return ""
+    at = parts.index(f"${name}")
+    before, after = [":".join(around) for around in (parts[:at], parts[at + 1 :])]
+    if not before:
+        return _Shell(f'"${{{name}:+${name}:}}"{shlex.quote(after)}')
+    behind = shlex.quote(f":{after}") if after else ""
+    return _Shell(f'{shlex.quote(before)}"${{{name}:+:${name}}}"{behind}')
 
 
 def _assignments(name: str, given: Any) -> Iterator[tuple[str, str]]:

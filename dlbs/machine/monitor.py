@@ -6,6 +6,7 @@ import glob
 import statistics
 import subprocess
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from dlbs.experiment import Experiment
@@ -18,9 +19,30 @@ _LOOK_FOR_PROCESSES = (
     1.0  # seconds: to find the tree costs a look at every process of the machine, to look at those known is cheap
 )
 
+_FIRST_LOOK = 0.02  # seconds after the start
+
 _PROCESS_SERIES = ("cpu", "mem_res", "mem_virt", "mem_shrd", "threads", "io_read", "io_write")
 
 _GPU_SERIES = ("gpu_util", "gpu_mem", "gpu_power", "gpu_temp", "gpu_clock")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen at one moment.
+
+    Attributes:
+        moment: `time.monotonic()`.
+        time: Seconds since 1970.
+        used: What the processes have used so far and hold now, and the energy of the processors so far.
+        states: Clock and temperature of the processors.
+        gpus: For each GPU series, a value of each GPU.
+    """
+
+    moment: float
+    time: float
+    used: dict[str, float]
+    states: tuple[float | None, float | None]
+    gpus: list[list[float | None]]
 
 
 class Monitor:
@@ -28,22 +50,24 @@ class Monitor:
 
     Args:
         pid: The launcher's process; it and all its descendants are counted.
-        frequency: Samples a second.
+        interval: Seconds between two samples.
         gpus: Numbers of the GPUs to look at.
         container: Name of the container whose processes are counted too; empty for none.
         docker: The docker command.
     """
 
     def __init__(
-        self, pid: int, frequency: float, *, gpus: list[int] | None = None, container: str = "", docker: str = "docker"
+        self, pid: int, interval: float, *, gpus: list[int] | None = None, container: str = "", docker: str = "docker"
     ) -> None:
         self._tree = _Tree(pid, container, docker)
         self._gpus = _Gpus(gpus or [])
         self._processors = _ProcessorEnergy()
         self._state = _ProcessorState()
-        self._interval = 1.0 / frequency
-        self._next = time.monotonic()
-        self._before: tuple[float, dict[str, float]] | None = None
+        self._interval = interval
+        self._start = self._next = time.monotonic()
+        self._last: _Look | None = None  # that of the last sample, from which the next one is counted
+        self._early: _Look | None = None  # since then, if there is no sample yet
+        self._early_at = self._start + _FIRST_LOOK
         self._times: list[float] = []
         self._series: dict[str, list[float]] = {name: [] for name in _PROCESS_SERIES}
         self._power: list[float] = []
@@ -53,45 +77,61 @@ class Monitor:
     @classmethod
     def of(cls, experiment: Experiment, pid: int, container: str = "") -> Monitor | None:
         """The monitor that an experiment asks for; None if it asks for none."""
-        frequency = float(experiment.get("monitor.frequency") or 0)
-        if frequency <= 0:
+        interval = float(experiment.get("monitor.interval") or 0)
+        if interval <= 0:
             return None
         gpus = text(experiment.get("exp.gpu_ids"))
         docker = text(experiment.get("exp.docker_launcher")) or "docker"
-        return cls(pid, frequency, gpus=gpu_ids(gpus), container=container, docker=docker)
+        return cls(pid, interval, gpus=gpu_ids(gpus), container=container, docker=docker)
 
     def sample_if_due(self) -> float:
         """Take a sample if it is time to; return the moment (`time.monotonic()`) of the next one."""
         now = time.monotonic()
         if now >= self._next:
-            self._sample(now)
+            look = self._look(now)
+            if self._last is not None:
+                self._record(self._last, look)
+            self._last, self._early = look, None
             self._next = now + self._interval
-        return self._next
+        if self._times:
+            return self._next
+        # Nothing can be seen of an experiment that has ended. So that one that is too short for a sample gets one all the same, it
+        # is looked at before the first: at 20 ms, 40 ms, 80 ms, …
+        if now >= self._early_at:
+            self._early = self._look(now)
+            self._early_at = self._start + 2 * (now - self._start)
+        return min(self._next, self._early_at)
 
-    def _sample(self, now: float) -> None:
+    def _look(self, now: float) -> _Look:
         used = self._tree.used(now)
         used["energy"] = self._processors.joules()
-        if self._before is not None:
-            before, last = self._before
-            seconds = now - before
-            self._times.append(round(time.time(), 3))
-            for name in _PROCESS_SERIES:
-                value = used[name]
-                if name == "cpu":  # processor seconds → percent of one processor
-                    value = round(100 * max(0.0, value - last[name]) / seconds, 1)
-                elif name.startswith("io_"):  # bytes since the sample before
-                    value = max(0.0, value - last[name])
-                self._series[name].append(value)
-            if self._processors.found:
-                self._power.append(round(max(0.0, used["energy"] - last["energy"]) / seconds, 2))
-            for name, state in zip(self._states, self._state.at(now), strict=True):
-                self._states[name].append(state)
-            for name, values in zip(_GPU_SERIES, self._gpus.sample(), strict=True):
-                self._gpu_series[name].append(values)
-        self._before = (now, used)
+        return _Look(now, time.time(), used, self._state.at(now), self._gpus.sample())
+
+    def _record(self, last: _Look, look: _Look) -> None:
+        """Add a sample to the series: what happened between two looks, and what was held at the second."""
+        seconds = look.moment - last.moment
+        self._times.append(round(look.time, 3))
+        for name in _PROCESS_SERIES:
+            value = look.used[name]
+            if name == "cpu":  # processor seconds → percent of one processor
+                value = round(100 * max(0.0, value - last.used[name]) / seconds, 1)
+            elif name.startswith("io_"):  # bytes since the sample before
+                value = max(0.0, value - last.used[name])
+            self._series[name].append(value)
+        if self._processors.found:
+            self._power.append(round(max(0.0, look.used["energy"] - last.used["energy"]) / seconds, 2))
+        for name, state in zip(self._states, look.states, strict=True):
+            self._states[name].append(state)
+        for name, values in zip(_GPU_SERIES, look.gpus, strict=True):
+            self._gpu_series[name].append(values)
 
     def results(self) -> dict[str, Any]:
-        """Log values: series with their time stamps, means, peaks and energy; docs/log-format.md has the units."""
+        """Log values: series with their time stamps, means, peaks and energy; docs/log-format.md has the units.
+
+        To be called when the experiment has ended.
+        """
+        if not self._times and self._last is not None and self._early is not None:
+            self._record(self._last, self._early)
         found: dict[str, Any] = {"time": self._times, **self._series}
         for name in ("cpu", "mem_res"):
             if self._series[name]:

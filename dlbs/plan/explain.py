@@ -106,8 +106,32 @@ def _description(config: Config, parameter: Parameter) -> Iterator[str]:
         yield f"  value: {json.dumps(setting.value)}  (set at {setting.where})"
 
 
+def describe_framework(config: Config, name: str) -> list[str]:
+    """A framework's launcher, and the parameters of its own.
+
+    Raises:
+        ConfigError: There is no such framework.
+    """
+    launchers = _launchers(config)
+    if name not in launchers:
+        hint = (
+            did_you_mean(name, launchers) or f"there are {', '.join(launchers)}; docs/launchers.md says how to add one"
+        )
+        raise ConfigError(f"no framework {name!r}", hint=hint)
+    own = [parameter for one, parameter in config.declarations.items() if one.startswith(f"{name}.")]
+    lines = [f"{name}: {launchers[name]}", ""]
+    for parameter in own:
+        lines += [*_description(config, parameter), ""]
+    return lines[:-1]
+
+
 def describe_frameworks(config: Config) -> list[str]:
     """The frameworks that have a launcher."""
+    return [f"{name:12} {path}" for name, path in _launchers(config).items()]
+
+
+def _launchers(config: Config) -> dict[str, str]:
+    """Framework → its launcher."""
     launchers = {
         path.stem: str(path)
         for path in sorted((dlbs_root() / "scripts" / "launchers").glob("*.sh"))
@@ -116,7 +140,7 @@ def describe_frameworks(config: Config) -> list[str]:
     for name, setting in config.settings.items():
         if name.endswith(".launcher") and name.count(".") == 1 and name.split(".")[0] not in {"runtime"}:
             launchers.setdefault(name.split(".")[0], str(setting.value))
-    return [f"{name:12} {path}" for name, path in launchers.items()]
+    return launchers
 
 
 def describe_models() -> list[str]:

@@ -16,6 +16,7 @@ from dlbs.plan.build import build, varying_names
 from dlbs.plan.files import read_plan
 from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
+from dlbs.version import __version__
 
 __all__ = ["processor_for", "resolved_plan"]
 
@@ -23,9 +24,10 @@ __all__ = ["processor_for", "resolved_plan"]
 def processor_for(config: Config) -> Processor:
     """A processor that knows the configuration's declarations, and where DLBS and its Python are.
 
-    `${DLBS_ROOT}` and `${DLBS_PYTHON}` can be referred to like environment variables, which they may be.
+    `${DLBS_ROOT}` and `${DLBS_PYTHON}` can be referred to like environment variables, which they may be, and so can `${DLBS_VERSION}`.
     """
     environ = {"DLBS_ROOT": str(dlbs_root()), "DLBS_PYTHON": sys.executable or "python3", **os.environ}
+    environ["DLBS_VERSION"] = __version__
     return Processor(config.declarations, environ, varying_names(config))
 
 

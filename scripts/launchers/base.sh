@@ -12,6 +12,9 @@ END_OF_PARAMETERS
 {% for name, value in environment %}
 export {{ name | variable }}={{ value }}
 {% endfor %}
+{% for name, code in extended %}
+export {{ name | variable }}={{ code }}
+{% endfor %}
 {% block environment %}
 {% endblock %}
 

@@ -19,4 +19,8 @@ __exp.docker_image_labels__= {{json .Config.Labels}}'{% endraw %} {{ image }}
 {% endif %}
     {{ docker_gpus | words }} {{ arguments | words }} {{ exp.docker_args | words }} \
     {{ image }} \
+{% if extended %}
+{# What these variables are is known inside the container only. #}
+    {{ ["sh", "-c", extend ~ 'exec "$@"', "sh"] | words }} \
+{% endif %}
     {{ command | words }}

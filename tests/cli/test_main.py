@@ -49,7 +49,7 @@ print('IMPORTED', found)
         assert "IMPORTED []" in done.stdout, (arguments, allowed, done.stdout[-200:])
 
 
-@pytest.mark.parametrize("program", ["experimenter.py", "logparser.py", "report.py"])
+@pytest.mark.parametrize("program", ["experimenter.py", "logparser.py", "report.py", "plotter.py"])
 def test_programs_start_as_files_from_anywhere(tmp_path: Path, program: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
@@ -171,3 +171,33 @@ def test_missing_packages_are_named() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "dlbs needs the Python package 'click'" in done.stderr
+
+
+def test_help_describes_one_framework(dlbs: RunDlbs) -> None:
+    done = dlbs("help", "--frameworks", "dummy", check=True)
+    assert "scripts/launchers/dummy.sh" in done.stdout
+    assert "dummy.exit_code" in done.stdout
+    assert "pytorch." not in done.stdout
+    refused = dlbs("help", "--frameworks", "pytroch")
+    assert refused.returncode == 2
+    assert "did you mean 'pytorch'" in refused.stderr
+
+
+def test_critical_is_a_log_level(dlbs: RunDlbs) -> None:
+    assert dlbs("build", "--log-level", "critical").returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["parse", "report", "compare", "plot", "migrate"])
+def test_the_output_file_is_o_on_every_verb(dlbs: RunDlbs, verb: str) -> None:
+    assert "-o, --output-file" in dlbs(verb, "--help", check=True).stdout
+
+
+@pytest.mark.parametrize(("flags", "is_said"), [((), True), (("-Pexp.docker=false",), False)])
+def test_bare_metal_is_said_only_if_nobody_asked_for_it(dlbs: RunDlbs, flags: tuple[str, ...], is_said: bool) -> None:
+    arguments = ("-Pexp.framework=dummy", "-Pexp.gpus=", *flags)
+    environment = {"DOCKER_HOST": "unix:///nowhere"}
+    dlbs("build", "--plan", "plan.json", *arguments, check=True)
+    from_plan = dlbs("run", "--plan", "plan.json", check=True, **environment)
+    assert "no docker daemon here" not in from_plan.stderr
+    done = dlbs("run", *arguments, "-Pexp.rerun=always", check=True, **environment)
+    assert ("no docker daemon here" in done.stderr) == is_said

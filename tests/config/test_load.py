@@ -224,3 +224,13 @@ REFERENCE = [
 
 def test_every_parameter_of_the_reference_is_there() -> None:
     assert {f"pytorch.{name}" for name in REFERENCE} <= set(load_config().settings)
+
+
+@pytest.mark.parametrize("word", ["true", "t", "yes", "y", "on", "1", "T", "True", "ON"])
+def test_words_for_true(word: str) -> None:
+    assert load_config().declarations["exp.docker"].check(word) is True
+
+
+@pytest.mark.parametrize("word", ["false", "f", "no", "n", "off", "0", "F", "False", "OFF"])
+def test_words_for_false(word: str) -> None:
+    assert load_config().declarations["exp.docker"].check(word) is False

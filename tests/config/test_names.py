@@ -30,8 +30,6 @@ def failure(**flags: Any) -> str:
         ("exp.batch", "exp.replica_batch"),
         ("exp.warmup", "exp.num_warmup_batches"),
         ("exp.precision", "exp.dtype"),
-        ("exp.device", "exp.gpus"),
-        ("exp.data_dir", "pytorch.data_dir"),
         ("exp.modle", "exp.model"),
         ("pytorch.epochs", "train.epochs"),
         ("model", "exp.model"),

@@ -215,7 +215,7 @@ def test_a_stale_container_of_the_same_name_is_in_nobodys_way(dlbs: RunDlbs, tmp
 def test_the_monitor_sees_the_processes_inside(dlbs: RunDlbs, tmp_path: Path) -> None:
     program = "import time; b = bytearray(80_000_000); e = time.time() + 3\nwhile time.time() < e: pass"
     flag = launcher(tmp_path, f"python3 -c '{program}'")
-    dlbs("run", *DUMMY, flag, "-Pmonitor.frequency=5", check=True)
+    dlbs("run", *DUMMY, flag, "-Pmonitor.interval=0.2", check=True)
     found = values(logs(tmp_path)[0])
     assert found["results.use.cpu_peak"] > 50
     assert found["results.use.mem_res_peak"] > 80_000_000

@@ -119,6 +119,59 @@ def test_environment() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "before", "after"),
+    [
+        ("PYTHONPATH=/x:$PYTHONPATH", "/old", "/x:/old"),
+        ("PYTHONPATH=/x:$PYTHONPATH", None, "/x"),
+        ("PYTHONPATH=/x:\\$PYTHONPATH", "/old", "/x:/old"),
+        ("PYTHONPATH=$PYTHONPATH:/y", "/old", "/old:/y"),
+        ("PYTHONPATH=$PYTHONPATH:/y", None, "/y"),
+        ("PYTHONPATH=/a:/x:$PYTHONPATH:/y", "/o ld", "/a:/x:/o ld:/y"),
+        ({"PYTHONPATH": "/x y:$PYTHONPATH"}, "$(touch pwned)", "/x y:$(touch pwned)"),
+        ("PYTHONPATH='/$(touch pwned)`touch pwned`:$PYTHONPATH'", "/old", "/$(touch pwned)`touch pwned`:/old"),
+        ("PYTHONPATH=/x:$HOME", "/old", "/x:$HOME"),
+        ("PYTHONPATH=$PYTHONPATH", "/old", "$PYTHONPATH"),
+        ("PYTHONPATH=/x:${PYTHONPATH", "/old", "/x:${PYTHONPATH"),
+    ],
+)
+def test_a_variable_can_be_put_around_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, before: str | None, after: str
+) -> None:
+    body = '{% extends "base.sh" %}{% block benchmark %}printf "is %s|" "$PYTHONPATH"\n{% endblock %}'
+    (tmp_path / "t.sh").write_text(body)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONPATH", before)
+    one = {**experiment(), "dummy.env": given, "dummy.launcher": str(tmp_path / "t.sh")}
+    _, output = run(one, tmp_path)
+    assert f"is {after}|" in output
+    assert not list(tmp_path.glob("pwned"))
+
+
+def test_in_a_container_it_is_the_variable_of_the_container(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"  # runs what stands behind the image, with the container's own variable
+    docker.write_text(
+        "#!/bin/bash\n"
+        '[ "$1" = run ] || exit 0\n'
+        'while [ "$1" != an-image ]; do shift; done\n'
+        'shift; PYTHONPATH=/inside exec "$@"\n'
+    )
+    docker.chmod(0o755)
+    (tmp_path / "t.sh").write_text(
+        '{% extends "base.sh" %}{% block benchmark %}{% set image = "an-image" %}{% set arguments = [] %}'
+        '{% set command = ["python3", "-c", "import os, sys; print(os.environ[\'PYTHONPATH\'], sys.argv[1:])", "a b", "$A"] %}'
+        '{% include "docker_run.sh" %}{% endblock %}'
+    )
+    one = {**experiment(), "exp.docker": True, "exp.docker_launcher": str(docker)}
+    one |= {"dummy.launcher": str(tmp_path / "t.sh"), "dummy.env": "PYTHONPATH='/x y:$PYTHONPATH' A=1"}
+    _, output = run(one, tmp_path)
+    assert "/x y:/inside ['a b', '$A']\n" in output
+    source = make_launcher(one, tmp_path).source
+    assert "--env A=1" in source
+    assert "--env PYTHONPATH" not in source
+
+
 def test_environment_of_a_mapping_and_the_allocator() -> None:
     found = dict(environment(experiment(**{"dummy.env": {"A": 1}})))
     assert found["A"] == "1"

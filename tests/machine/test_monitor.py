@@ -1,20 +1,78 @@
-"""What the monitor sees of a running experiment."""
+"""The monitor: what it sees of an experiment, samples at its interval, and one for an experiment that is too short for any."""
 
 from __future__ import annotations
 
+import itertools
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dlbs.machine.monitor import Monitor
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
+
+
+@contextmanager
+def program(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        yield process
+        process.kill()
+
+
+def watched(process: subprocess.Popen[bytes], monitor: Monitor, seconds: float) -> dict[str, Any]:
+    """What the monitor logs of a process that is watched for a time and then ends."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(max(0.0, min(monitor.sample_if_due(), end) - time.monotonic()))
+    process.kill()
+    process.wait()
+    return monitor.results()
+
+
+def test_samples_are_an_interval_apart() -> None:
+    with program("import time; time.sleep(60)") as process:
+        times = watched(process, Monitor(process.pid, 0.2), 1.5)["results.use.time"]
+    assert 2 <= len(times) <= 7
+    assert all(later - earlier > 0.19 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_run_too_short_for_a_sample_gets_one_at_its_end() -> None:
+    begin = time.time()
+    with program("b = bytearray(50_000_000)\nwhile True: pass") as process:
+        found = watched(process, Monitor(process.pid, 600), 1.5)
+    assert len(found["results.use.time"]) == 1
+    assert begin < found["results.use.time"][0] < time.time()
+    assert found["results.use.mem_res"][0] > 50_000_000
+    assert found["results.use.cpu"][0] > 0
+    assert found["results.use.cpu_mean"] == found["results.use.cpu_peak"] == found["results.use.cpu"][0]
+    assert {len(found[f"results.use.{name}"]) for name in ("cpu", "mem_res", "threads", "io_read", "io_write")} == {1}
+
+
+def test_a_run_that_has_samples_gets_no_other() -> None:
+    with program("import time; time.sleep(60)") as process:
+        monitor = Monitor(process.pid, 0.3)
+        found = watched(process, monitor, 1.5)
+    times = found["results.use.time"]
+    assert 1 <= len(times) <= 5
+    assert monitor.results() == found
+
+
+@pytest.mark.parametrize(("interval", "is_on"), [(0, False), ("", False), (0.5, True)])
+def test_the_interval_turns_it_on(interval: Any, is_on: bool) -> None:
+    with program("import time; time.sleep(60)") as process:
+        assert (Monitor.of({"monitor.interval": interval}, process.pid) is not None) == is_on
 
 
 @pytest.mark.integration
 def test_the_monitor_sees_cpu_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
     body = f"sleep 0.3; {sys.executable} -c 'import time; b=bytearray(50_000_000); e=time.time()+1.6\nwhile time.time()<e: pass'; true"
-    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.interval=0.1", check=True)
     found = values(logs(tmp_path)[0])
     assert len(found["results.use.time"]) >= 5
     assert max(found["results.use.cpu"]) > 30
@@ -33,7 +91,7 @@ def test_the_monitor_sees_children_files_and_threads(dlbs: RunDlbs, tmp_path: Pa
     )
     (tmp_path / "program.py").write_text(program)
     body = f"{sys.executable} {tmp_path / 'program.py'} & {sys.executable} {tmp_path / 'program.py'} & wait"
-    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.frequency=10", check=True)
+    dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.interval=0.1", check=True)
     found = values(logs(tmp_path)[0])
     series = [found[f"results.use.{name}"] for name in ("time", "cpu", "mem_res", "mem_shrd", "threads", "io_write")]
     assert len({len(one) for one in series}) == 1

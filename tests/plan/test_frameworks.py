@@ -46,7 +46,7 @@ def test_an_experiment_has_the_parameters_of_its_framework(framework: str, kept:
 
 def test_what_belongs_to_no_framework_is_always_there() -> None:
     (dummy,) = build(load_config(parameters=["exp.framework=dummy"]))
-    assert {"exp.model", "slurm.partition", "monitor.frequency"} <= dummy.keys()
+    assert {"exp.model", "slurm.partition", "monitor.interval"} <= dummy.keys()
     assert "exp.pack" not in dummy
 
 

@@ -59,11 +59,23 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     if name.endswith(".part"):
         noticed.append(Finding("unfinished", name))
         record["exp.status"] = "unfinished"
+    if record.get("exp.status") == "ok" and "exp.dlbs_version" not in record and not _has_result(record):
+        # The original begins its logs with the status "ok", which stays there whatever happens.
+        record |= {
+            "exp.status": "failure",
+            "exp.status_msg": "not a log of this DLBS, and no positive results.throughput in it",
+        }
     findings += noticed
     if "results.time" not in record:
         _add_time(record)
     record["exp.log_file"] = name  # where it lies now, not where it was written
     return record
+
+
+def _has_result(record: Record) -> bool:
+    """Whether it has a positive throughput or, if none is there, time: the original judged by one or the other."""
+    result = record.get("results.throughput", record.get("results.time"))
+    return isinstance(result, (int, float)) and not isinstance(result, bool) and result > 0
 
 
 def _add_time(record: Record) -> None:

@@ -27,9 +27,13 @@ __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "w
 def status_of(record: Record) -> str:
     """How the experiment ended: a status of the log protocol, or `unfinished`.
 
-    A log without a status, such as the plain output of `benchmarks.py`, is fine if it has a result.
+    A log without a status, such as the plain output of `benchmarks.py`, is fine if it has a result. The original DLBS wrote a
+    throughput of -1 for experiments that failed, and left their status at ok.
     """
     status = record.get("exp.status")
+    throughput = number(record, "results.throughput")
+    if status == "ok" and throughput is not None and throughput <= 0:
+        return "failure"
     if status in STATUSES or status == "unfinished":
         return str(status)
     return "ok" if "results.time" in record or "results.throughput" in record else "unfinished"

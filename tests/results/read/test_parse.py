@@ -139,7 +139,8 @@ def test_binary_rubbish_is_ordinary_output(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "name", "status"),
     [
-        ({"exp__status": "ok"}, "a.log", "ok"),
+        ({"exp__status": "ok", "exp__dlbs_version": "0.1.0"}, "a.log", "ok"),
+        ({"exp__status": "ok"}, "a.log", "failure"),
         ({"exp__status": "failure"}, "a.log", "failure"),
         ({"exp__status": ""}, "a.log", "unfinished"),
         ({"exp__status": "ok"}, "a.log.part", "unfinished"),

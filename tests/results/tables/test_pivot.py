@@ -302,7 +302,11 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--rows", "exp.modle"], "--rows: no experiment has 'exp.modle' (did you mean 'exp.model'"),
-        (["--type", "weak", "--rows", "exp.model"], "--type weak: has its own rows and columns"),
+        (
+            ["--type", "weak", "--rows", "exp.model"],
+            "--type weak: has tables of its own (leave out --rows, or --type weak)",
+        ),
+        (["--type", "weak", "--values", "results.time"], "(leave out --values, or --type weak)"),
         (["--series", "r.json"], "holds 3 experiments"),
         (["--output_file", "/proc/nope/x"], "cannot be written"),
         (["--filter_query", '{"exp.model": "x"}'], "no experiments to report"),

@@ -1,0 +1,66 @@
+"""The verb `migrate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dlbs.cli.options import CONTEXT, common_options
+from dlbs.errors import ConfigError, DlbsError
+from dlbs.text import printable
+
+__all__ = ["migrate_command"]
+
+
+@click.command("migrate", context_settings=CONTEXT)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be changed, and write nothing.")
+@click.option("--output-file", "--output", "-o", metavar="FILE", help="Write there, and leave the one FILE as it is.")
+@common_options
+def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | None) -> int:
+    """Rewrite configurations and plans of the original DLBS.
+
+    Each FILE is replaced by what it is here; what it was is kept as FILE.orig. What means exactly the same is written anew. What has
+    no equivalent stays as it is and is named, and the exit code is 1 then. Nothing is guessed.
+
+    \b
+    Examples:
+      dlbs migrate --dry-run configs/*.json
+      dlbs migrate config.json --output config.new.json
+    """
+    from dlbs.config.load import load_config
+    from dlbs.files import write_atomically, write_bytes
+    from dlbs.plan.migrate import migrate, summary
+
+    if output_file is not None and len(files) > 1:
+        raise ConfigError("--output takes one FILE", where=output_file, hint="without it each FILE is replaced")
+    is_left = False
+    for file in files:
+        try:
+            original = Path(file).read_bytes()
+            migration = migrate(original.decode("utf-8-sig"), file)
+        except FileNotFoundError:
+            raise ConfigError("no such file", where=file, hint="check the path") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot be read: {error}", where=file) from None
+        is_changed = bool(migration.notes) or output_file is not None
+        if is_changed and not dry_run:
+            if output_file is None:
+                kept = Path(f"{file}.orig")
+                if kept.exists():
+                    raise ConfigError("is there already", where=str(kept), hint="remove it, or give --output")
+                write_bytes(kept, original)
+            with write_atomically(output_file or file) as stream:
+                json.dump(migration.document, stream, indent=2, ensure_ascii=False)
+                stream.write("\n")
+            if isinstance(migration.document, dict):
+                try:
+                    load_config([output_file or file])
+                except DlbsError as error:
+                    migration.left("", f"it cannot be loaded yet: {error}")
+        for line in summary(migration, file):
+            click.echo(printable(line))
+        is_left |= any(note.left for note in migration.notes)
+    return 1 if is_left else 0

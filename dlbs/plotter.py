@@ -1,0 +1,10 @@
+"""`python dlbs/plotter.py`: the verb `plot`, from a checkout that is not installed."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from dlbs.__main__ import start
+
+    start("plot", "plotter.py")

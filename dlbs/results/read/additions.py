@@ -1,0 +1,70 @@
+"""More columns for records, computed from those that they have: `-Pmy.name='${exp.model} ${exp.dtype}'`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dlbs.config.flags import parse_value
+from dlbs.errors import DlbsError, LogError
+from dlbs.jsonio import JsonError, load_json
+from dlbs.language.template import escape
+from dlbs.plan.resolve import Processor
+from dlbs.results.read.onelog import Record
+
+__all__ = ["compile_additions"]
+
+
+def compile_additions(given: Iterable[str]) -> Callable[[Record], Record]:
+    """Return a function that adds keys to a record.
+
+    Args:
+        given: `NAME=VALUE`, or a JSON object of several. `${name}` in a value is the record's, or one that was given before; `$(...)$`
+            is an expression over them. A record that lacks a name does not get the key.
+
+    Raises:
+        LogError: A value is malformed, or fails in a record.
+    """
+    values: dict[str, Any] = {}
+    for flag in given:
+        values.update(_values(flag))
+    processor = Processor(environ={})
+    needs: dict[str, list[str]] = {}
+    for name, value in values.items():
+        try:
+            template = processor.tracer.template(value)
+        except DlbsError as error:
+            raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
+        references = template.references if template is not None else ()
+        if any(reference.name is None for reference in references):
+            raise LogError("a computed name", where=f"-P{name}", hint="refer to keys by their names")
+        needs[name] = [reference.raw for reference in references]
+        if name in needs[name]:
+            raise LogError("refers to itself", where=f"-P{name}", hint="give the new key another name")
+
+    def add(record: Record) -> Record:
+        made = dict(record)
+        for name, value in values.items():
+            if any(need not in made for need in needs[name]):
+                continue
+            known = {need: escape(made[need]) for need in needs[name]}
+            try:
+                made[name] = processor.resolve({**known, name: value})[name]
+            except DlbsError as error:
+                raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
+        return made
+
+    return add
+
+
+def _values(flag: str) -> dict[str, Any]:
+    if flag.lstrip().startswith("{"):
+        try:
+            found: dict[str, Any] = load_json(flag)
+        except JsonError as error:
+            raise LogError(f"{flag!r} is not JSON: {error.what}", where="-P") from None
+        return found
+    name, equals, value = flag.partition("=")
+    if not equals or not name.strip():
+        raise LogError(f"{flag!r} is not name=value", where="-P", hint="write -Pmy.name='${exp.model} ${exp.dtype}'")
+    return {name.strip(): parse_value(value)}

@@ -1,0 +1,148 @@
+"""What became of the original's names, values and expressions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.config.migration import EXPRESSIONS, NAMES, expression_hint, former, migration_hint, value_hint
+from dlbs.errors import ConfigError, DlbsError
+from dlbs.language.template import parse
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+
+DECLARED = load_config().declarations
+
+
+@pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)
+def test_each_row_leads_to_parameters_that_exist(row: Any) -> None:
+    settings = [one for one in row.values.values() if one]
+    for name in filter(None, (row.new, row.reference, *(name for one in settings for name in one))):
+        assert name in DECLARED
+    for one in settings:
+        for name, value in one.items():
+            assert DECLARED[name].check(value) == value
+    for word in filter(None, row.words.values()):
+        DECLARED[row.name].check(word)
+
+
+@pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)
+def test_a_name_that_exists_is_in_the_table_for_its_values_only(row: Any) -> None:
+    if row.name in DECLARED:
+        assert row.values or row.words
+        assert not row.new
+        assert not row.omit
+    else:
+        assert row.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("exp.data_dir", "exp.data_dir is pytorch.data_dir here: each framework has a directory of its own"),
+        ("exp.proj", "exp.proj is exp.project here"),
+        ("exp.framework_ver", "exp.framework_ver is exp.framework_version here"),
+        ("pytorch.data_loader_only", "exp.phase=ingestion"),
+        ("exp.use_tensor_core", "tensor cores are used wherever exp.dtype"),
+        ("exp.framework_family", "exp.framework alone names the launcher"),
+        ("monitor.frequency", "monitor.frequency is monitor.interval here: seconds between two samples"),
+        ("monitor.launcher", "the monitor is part of dlbs run"),
+        ("monitor.timeseries", "all series are logged"),
+        ("runtime.EXPORT_CUDA_CACHE_PATH", "every launcher sets CUDA_VISIBLE_DEVICES"),
+        ("pytorch.distributed_rank", "torchrun gives each process its rank"),
+        ("exp.node_nic", "declare it with a 'desc'"),
+    ],
+)
+def test_the_error_of_an_unknown_name_says_what_to_write(name: str, hint: str) -> None:
+    assert hint in migration_hint(name)
+    for flags in ({"parameters": [f"{name}=1"]}, {"variables": [f"{name}=[1,2]"]}):
+        with pytest.raises(ConfigError, match=f"unknown parameter '{re.escape(name)}'") as raised:
+            load_config(**flags)
+        assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("exp.status=disabled", "exp.status=disabled is exp.status=inactive here"),
+        ("exp.rerun=true", "exp.rerun=true is exp.rerun=always here"),
+        ("exp.data=synthetic/pinned", "exp.data=synthetic/pinned is pytorch.data=synthetic/pinned here"),
+        ("exp.dtype=int8", "none of the shipped frameworks"),
+        ("exp.sys_info=cpuinfo,lscpu,inxi", "exp.sys_info=cpuinfo,lscpu,inxi is exp.sys_info=cpu here"),
+    ],
+)
+def test_the_error_of_a_value_says_what_to_write(given: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(parameters=[given])
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "given", ["exp.data=synthetic", "exp.status=simulate", "exp.sys_info=cpu", "exp.dtype=float16"]
+)
+def test_values_that_mean_the_same_are_accepted(given: str) -> None:
+    name, _, value = given.partition("=")
+    assert value_hint(name, value) == ""
+    assert load_config(parameters=[given]).settings[name].value == value
+
+
+def test_names_of_ones_own_are_not_in_the_table() -> None:
+    assert former("my.data_dir") is None
+    assert migration_hint("exp.model") == ""
+    assert value_hint("my.data", "synthetic/pinned") == ""
+
+
+@pytest.mark.parametrize(
+    ("expression", "hint"),
+    [
+        ("$(f'{1}')$", "without the f"),
+        ("$('{}'.format(1))$", "'%s' % value"),
+        ("$((lambda x: x)(1))$", "comprehension"),
+        ("$(os.environ['HOME'])$", "env('NAME')"),
+        ("$(os.environ.get('HOME', ''))$", "env('NAME', x)"),
+        ("$(uuid.uuid4().__str__())$", "uuid4()"),
+        ("$(sys.executable)$", "${DLBS_PYTHON}"),
+        ("$(datetime.datetime.now())$", "-P"),
+        ("$(os.popen('ls').read())$", "expressions start and read nothing"),
+    ],
+)
+def test_the_error_of_an_expression_says_what_to_write(expression: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(parameters=[f"my.x={expression}"])
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize("value", ["alexnet", 1, "lambda", "a.format(b)", "$(len('abc'))$", "${exp.model} if 'x'"])
+def test_what_is_fine_has_no_hint(value: Any) -> None:
+    assert expression_hint(value) == ""
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        "uuid.uuid4().__str__()",
+        "str(uuid.uuid4())",
+        "uuid.uuid4().hex",
+        "os.environ['HOME']",
+        'os.environ["HOME"]',
+        "os.environ.get('HOME', 'x')",
+        "os.environ.get('NO_SUCH_VARIABLE')",
+        "sys.executable",
+    ],
+)
+def test_replacements_are_expressions_of_ours(old: str) -> None:
+    with pytest.raises(DlbsError):
+        parse(f"$({old})$")
+    new = old
+    for row in EXPRESSIONS:
+        if row.becomes is not None:
+            new = re.sub(row.pattern, row.becomes, new)
+    assert parse(f"$({new})$")
+
+
+def test_abspath_is_a_function() -> None:
+    config = load_config(parameters=["my.path=$(os.path.abspath('/a/../b'))$"])
+    assert processor_for(config).resolve(next(build(config)))["my.path"] == "/b"
