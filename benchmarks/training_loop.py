@@ -26,11 +26,11 @@ import torch
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.measure.timing import Schedule, time_batches
+from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.timing import Schedule, time_batches
 from pytorch_benchmarks.training.epochs import Trainer
-from pytorch_benchmarks.training.options import TrainingOptions
 from pytorch_benchmarks.training.setup import Setup, classifier, open_pictures, transforms_for
 
 CPU = torch.device("cpu")

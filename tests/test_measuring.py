@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytorch_benchmarks.bootstrap import block_length, mean_interval
 from pytorch_benchmarks.devices import synchronizer
-from pytorch_benchmarks.environment import environment, git_revision
 from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.load import Load
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.metrics import drift, time_metrics
+from pytorch_benchmarks.measure.bootstrap import block_length, mean_interval
+from pytorch_benchmarks.measure.competing_load import CompetingLoad
+from pytorch_benchmarks.measure.environment import environment, git_revision
+from pytorch_benchmarks.measure.metrics import drift, time_metrics
+from pytorch_benchmarks.measure.passes import Work, count_work, peak_memory, write_profile
+from pytorch_benchmarks.measure.peaks import peak_tflops
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.options import parse_options
-from pytorch_benchmarks.passes import Work, count_work, peak_memory, write_profile
-from pytorch_benchmarks.peaks import peak_tflops
+from pytorch_benchmarks.options.benchmark import parse_benchmark_options
 from pytorch_benchmarks.phases.inference import inference_step
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import choose_precision
@@ -100,7 +100,7 @@ def touch_fresh_memory(size: int) -> None:
 
 
 def test_page_faults_are_counted_for_each_batch() -> None:
-    load = Load()
+    load = CompetingLoad()
     load.start()
     touch_fresh_memory(64 << 20)
     load.stop()
@@ -122,7 +122,7 @@ def test_a_neighbour_is_noticed_and_a_child_is_not_one() -> None:
         first = child.stdout.readline().strip()
         try:
             time.sleep(0.3)
-            load = Load()
+            load = CompetingLoad()
             load.start()
             time.sleep(1.2)
             load.stop()
@@ -223,7 +223,7 @@ def test_the_revision_is_read_without_git(tmp_path: Path) -> None:
 )
 def test_what_the_device_cannot_do(arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        choose_precision(parse_options(["--model=deep_mnist", *arguments]), CPU)
+        choose_precision(parse_benchmark_options(["--model=deep_mnist", *arguments]), CPU)
 
 
 def test_precision_is_told_in_words() -> None:
@@ -232,7 +232,7 @@ def test_precision_is_told_in_words() -> None:
         (["--dtype=bfloat16"], "bfloat16"),
         (["--dtype=float16", "--amp"], "float32 weights, float16 autocast"),
     ):
-        assert choose_precision(parse_options(["--model=m", *arguments]), CPU).describe() == words
+        assert choose_precision(parse_benchmark_options(["--model=m", *arguments]), CPU).describe() == words
 
 
 def test_a_result_file_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pytorch_benchmarks import model_factory
+from pytorch_benchmarks.checks.expected_outputs import Subject
+from pytorch_benchmarks.checks.model import CHECKS, CheckError, check_model
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
-from pytorch_benchmarks.expected_outputs import Subject
-from pytorch_benchmarks.model_check import CHECKS, CheckError, check_model
 from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, register_model
 from pytorch_benchmarks.models.layers import DropPath
 from pytorch_benchmarks.models.model import Model
@@ -204,7 +204,7 @@ def broken(**changes: Any) -> type[Model]:
 def test_the_list_finds_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, check: str, changes: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setitem(model_factory._BUILDERS, "broken", broken(**changes))
+    monkeypatch.setitem(model_factory.BUILDERS, "broken", broken(**changes))
     with pytest.raises(CheckError, match=said):
         CHECKS[check](Subject("broken"))
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pytorch_benchmarks.checks.torchbench import CHECKS, CheckError, Subject, settings
+from pytorch_benchmarks.checks.torchbench import main as check
 from pytorch_benchmarks.errors import SkippedError, UsageError
-from pytorch_benchmarks.suite.check import CHECKS, CheckError, Subject, settings
-from pytorch_benchmarks.suite.check import main as check
-from pytorch_benchmarks.suite.loader import instances, load_class, make, module_of, phase_of
+from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of, phase_of
 from tests.conftest import ROOT, RunDlbs
 
 # As such models are written: relative imports of the suite's base class and of files beside it, data found by __file__.

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytorch_benchmarks.metrics import percentile, time_metrics
-from pytorch_benchmarks.timing import Schedule, is_steady, time_batches
+from pytorch_benchmarks.measure.metrics import percentile, time_metrics
+from pytorch_benchmarks.measure.timing import Schedule, is_steady, time_batches
 
 
 def spin(seconds: float) -> None:

@@ -22,13 +22,13 @@ from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.tensor_files import read, save
 from pytorch_benchmarks.training.evaluation import Accuracy, evaluate
 from pytorch_benchmarks.training.mixing import Mixing
 from pytorch_benchmarks.training.optimizers import build_optimizer, parameter_groups
-from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 from pytorch_benchmarks.training.schedule import learning_rate
 from tests.conftest import ROOT
 

@@ -18,8 +18,8 @@ from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.models.weights import Weights, find_weights, list_weights, read_weights, write_weights
 from pytorch_benchmarks.tensor_files import save
-from pytorch_benchmarks.weights import Weights, find_weights, list_weights, read_weights, write_weights
 
 TRANSFORMS = Transforms((1, 28, 28), flat=True, crop_pct=1.0)
 

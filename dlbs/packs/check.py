@@ -39,7 +39,7 @@ def run_network_checks(name: str, device: str) -> Iterator[Finding]:
         name: Of a registered model.
         device: Where it runs.
     """
-    command = [sys.executable, "-m", "pytorch_benchmarks.model_check", name, "--device", device]
+    command = [sys.executable, "-m", "pytorch_benchmarks.checks.model", name, "--device", device]
     yield from _said(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
@@ -52,7 +52,7 @@ def run_architecture_checks(pack: Pack, device: str) -> Iterator[Finding]:
     file = pack.directory / "architecture.py"
     for name in registered_in(file):
         options = json.dumps(pack.argv) if isinstance(pack.argv, dict) else "{}"
-        module = ["-m", "pytorch_benchmarks.model_check", name, "--architecture", str(file), "--options", options]
+        module = ["-m", "pytorch_benchmarks.checks.model", name, "--architecture", str(file), "--options", options]
         module += ["--device", device]
         yield from _said([_python(pack), *module], _environment(pack))
 
@@ -67,7 +67,7 @@ def run_model_checks(pack: Pack, device: str) -> Iterator[Finding]:
     Raises:
         LaunchError: It is not installed, or its interpreter cannot be started.
     """
-    command = [_python(pack), "-m", "pytorch_benchmarks.suite.check", str(pack.directory), "--device", device]
+    command = [_python(pack), "-m", "pytorch_benchmarks.checks.torchbench", str(pack.directory), "--device", device]
     yield from _said(command, _environment(pack))
 
 

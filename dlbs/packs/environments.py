@@ -32,7 +32,7 @@ def requirements(pack: Pack, variant: str) -> Path | None:
     Raises:
         ConfigError: It has requirements, but no pin of this variant.
     """
-    if pack.shares_torch:  # all of a suite's models name theirs so, and share what they can
+    if pack.shares_torch:  # all TorchBench models name theirs so, and share what they can
         plain = pack.directory / "requirements.txt"
         return plain if plain.is_file() else None
     unpinned = pack.directory / "requirements.in"

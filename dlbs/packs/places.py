@@ -60,7 +60,7 @@ class Places:
         return self.base / "state" / f"{pack.install_group if what == 'install' else pack.name}.{what}.json"
 
     def variables(self, pack: Pack) -> dict[str, str]:
-        """What a pack's scripts find in their environment; also under the names of the suite that such packs were first written for."""
+        """What a pack's scripts find in their environment; also under the names that milabench gives them."""
         return {
             "DLBS_BASE": str(self.base),
             "DLBS_DATA_DIR": str(self.data()),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
-if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable, from any directory
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if not __package__:  # started as a file, from any directory
+    sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options import Options, parse_options
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
 from pytorch_benchmarks.program import check_writable, end, run
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ _STARTED = perf_counter()  # 0.1 s after the interpreter; torch is yet to be imp
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark and return the exit code of `program.run`."""
-    options = parse_options(arguments)
+    options = parse_benchmark_options(arguments)
     log = Log()
     words = sys.argv[1:] if arguments is None else arguments
     return run(lambda: _start(options, words, log), options, log)
 
 
-def _start(options: Options, arguments: Sequence[str], log: Log) -> None:
+def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> None:
     check_writable("--profile", options.profile)
 
     from pytorch_benchmarks.distributed import started
@@ -51,24 +52,24 @@ def _start(options: Options, arguments: Sequence[str], log: Log) -> None:
         _benchmark(options, device, world, log)
 
 
-def _benchmark(options: Options, device: torch.device, world: World, log: Log) -> None:
+def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, log: Log) -> None:
     """One benchmark from top to bottom: what runs, the timed batches, the results, the passes that measure something else."""
     import torch
 
     from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
     from pytorch_benchmarks.distributed import largest
-    from pytorch_benchmarks.energy import Energy
-    from pytorch_benchmarks.load import Load
+    from pytorch_benchmarks.measure.competing_load import CompetingLoad
+    from pytorch_benchmarks.measure.energy import Energy
+    from pytorch_benchmarks.measure.results import log_competing_load, log_facts, log_loss, log_passes, log_times
+    from pytorch_benchmarks.measure.timing import Schedule, time_batches
+    from pytorch_benchmarks.phases.workload import build_workload
     from pytorch_benchmarks.precision import choose_precision, slow_on_this_cpu
-    from pytorch_benchmarks.results import log_facts, log_load, log_loss, log_passes, log_times
-    from pytorch_benchmarks.timing import Schedule, time_batches
-    from pytorch_benchmarks.workload import build_workload
 
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)
     if options.pack:
-        from pytorch_benchmarks.suite.workload import pack_workload
+        from pytorch_benchmarks.torchbench.workload import pack_workload
 
         workload, batch_size = pack_workload(options, device, precision)
         if batch_size != options.batch_size:  # the model's own; the launcher could not know it
@@ -88,7 +89,7 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
             f"--num_threads {options.num_threads}: more threads than the {os.cpu_count()} processors only cost time"
         )
 
-    load, energy = Load(), Energy(device)
+    competing, energy = CompetingLoad(), Energy(device)
     started = perf_counter()
     log("results.start_time", _timestamp())
     timing = time_batches(
@@ -97,21 +98,21 @@ def _benchmark(options: Options, device: torch.device, world: World, log: Log) -
         Schedule(options.num_batches, options.num_warmup_batches, options.min_time, options.sync),
         synchronize=synchronizer(device),
         make_event=event_maker(device),
-        observers=(load, energy),
+        observers=(competing, energy),
         agree=lambda number: largest(number, world, device),
     )
     log("results.end_time", _timestamp())
 
     log("results.time_to_first_batch", 1000.0 * (started - _STARTED + timing.first))
     log_loss(log, workload, timing, world, device)
-    log_load(log, load, len(timing.batches))
+    log_competing_load(log, competing, len(timing.batches))
     log.many(energy.metrics(options.batch_size * len(timing.batches)))
     log_times(log, options, workload, timing, world, device)
     log_passes(log, options, workload, device, precision)
 
 
 def _timestamp() -> str:
-    """`%Y-%m-%d:%H:%M:%S:%3N`, as the original suite writes it."""
+    """`%Y-%m-%d:%H:%M:%S:%3N`, as the original DLBS writes it."""
     now = time.time()
     return time.strftime("%Y-%m-%d:%H:%M:%S", time.localtime(now)) + f":{int(now % 1 * 1000):03d}"
 

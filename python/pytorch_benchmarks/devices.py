@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
-from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["Event", "device_title", "event_maker", "select_device", "set_backends", "synchronizer"]
 
@@ -24,7 +24,7 @@ class Event(Protocol):
         """Milliseconds from this event to a later one."""
 
 
-def select_device(options: MachineOptions) -> torch.device:
+def select_device(options: CommonOptions) -> torch.device:
     """The device that the options ask for: `gpu` is whichever kind PyTorch finds (CUDA, ROCm, XPU, MPS).
 
     Raises:
@@ -84,7 +84,7 @@ def cpu_title() -> str:
     return platform.processor() or platform.machine()
 
 
-def set_backends(options: MachineOptions, *, tf32: bool) -> dict[str, Any]:
+def set_backends(options: CommonOptions, *, tf32: bool) -> dict[str, Any]:
     """Set threads, determinism and cuDNN up as asked; return what is in force, for the log.
 
     PyTorch lets convolutions round float32 to TF32 by default. Here float32 is float32, and `--dtype tf32` asks for the other.

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.devices import select_device
+from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = [
     "World",
@@ -47,14 +47,14 @@ class World:
     size: int = 1
 
 
-def replicas(options: MachineOptions) -> int:
+def replicas(options: CommonOptions) -> int:
     """Model replicas that the options ask for on this machine."""
     if options.num_replicas:
         return options.num_replicas
     return 1 if options.device == "cpu" else max(1, options.num_gpus)
 
 
-def restart_under_torchrun(options: MachineOptions, program: str, arguments: Sequence[str]) -> None:
+def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequence[str]) -> None:
     """Become torchrun with a process for each replica, unless there is one replica or this is one of its processes.
 
     Args:
@@ -69,7 +69,7 @@ def restart_under_torchrun(options: MachineOptions, program: str, arguments: Seq
 
 
 @contextmanager
-def started(options: MachineOptions, program: str, arguments: Sequence[str]) -> Iterator[tuple[torch.device, World]]:
+def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> Iterator[tuple[torch.device, World]]:
     """The device of this process and the others that it has joined, which torchrun starts if the options ask for several.
 
     Args:

@@ -1,4 +1,4 @@
-"""The registry of models: register_model, list_models, get_model."""
+"""Models by their names: register_model, list_models, get_model, and architectures, files that register more of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pytorch_benchmarks import models
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import BUILDERS, Builder, register_model
 
 __all__ = [
     "ModelFactory",
@@ -28,33 +28,13 @@ __all__ = [
     "register_model",
 ]
 
-Builder = Callable[..., Model]
-BuilderType = TypeVar("BuilderType", bound=Builder)
-
-_BUILDERS: dict[str, Builder] = {}
 _LOADED: dict[str, list[str]] = {}  # module of an architecture → its models
-
-
-def register_model(name: str) -> Callable[[BuilderType], BuilderType]:
-    """Register a class or a function that builds a model; its keyword arguments are the model's options.
-
-    @register_model("deep_mnist")
-    class DeepMnist(Model): ...
-    """
-
-    def register(builder: BuilderType) -> BuilderType:
-        if name in _BUILDERS:
-            raise ValueError(f"two models are called {name!r}")
-        _BUILDERS[name] = builder
-        return builder
-
-    return register
 
 
 def _load() -> dict[str, Builder]:
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"{models.__name__}.{module.name}")
-    return _BUILDERS
+    return BUILDERS
 
 
 def load_architecture(file: str | os.PathLike[str]) -> list[str]:
@@ -81,7 +61,7 @@ def load_architecture(file: str | os.PathLike[str]) -> list[str]:
         except Exception as error:
             del sys.modules[name]
             raise UsageError(f"--architecture: {file} cannot be imported: {type(error).__name__}: {error}") from error
-        _LOADED[name] = sorted(set(_BUILDERS) - before)
+        _LOADED[name] = sorted(set(BUILDERS) - before)
     if not _LOADED[name]:
         raise UsageError(f"--architecture: {file} registers no model: decorate a builder with @register_model")
     return _LOADED[name]
@@ -108,7 +88,7 @@ def get_model(name: str, *, weights: str = "", **options: Any) -> Model:
     """
     if not weights:
         return _built(name, options)
-    from pytorch_benchmarks.weights import find_weights
+    from pytorch_benchmarks.models.weights import find_weights
 
     entry = find_weights(weights, name)
     model = _built(name, {**entry.model_opts, **options})
@@ -120,7 +100,7 @@ def get_model(name: str, *, weights: str = "", **options: Any) -> Model:
 
 def _built(name: str, options: dict[str, Any]) -> Model:
     if ":" in name:
-        from pytorch_benchmarks.providers import provided_model
+        from pytorch_benchmarks.models.providers import provided_model
 
         return provided_model(name, **options)
     builder = builder_of(name)
@@ -147,7 +127,7 @@ def builder_of(name: str) -> Builder:
 
 
 class ModelFactory:
-    """The registry under the name that the original suite gave it."""
+    """The registry under the name that the original DLBS gave it."""
 
     models = staticmethod(list_models)
     get_model = staticmethod(get_model)

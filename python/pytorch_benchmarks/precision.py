@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["Precision", "choose_precision", "slow_on_this_cpu"]
 
@@ -60,7 +60,7 @@ class Precision:
         return self.arithmetic if self.autocast is None else f"float32 weights, {self.arithmetic} autocast"
 
 
-def choose_precision(options: MachineOptions, device: torch.device) -> Precision:
+def choose_precision(options: CommonOptions, device: torch.device) -> Precision:
     """The precision that the options ask for.
 
     Raises:

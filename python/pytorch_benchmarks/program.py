@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["check_writable", "end", "run"]
 
 
-def run(work: Callable[[], None], options: MachineOptions, log: Log) -> int:
+def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
     """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 77 skipped, 130 interrupted.
 
     Args:
@@ -50,7 +50,7 @@ def check_writable(flag: str, path: str, *, may_be_made: bool = False) -> None:
         raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
 
 
-def _guarded(work: Callable[[], None], options: MachineOptions, log: Log) -> int:
+def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
     try:
         check_writable("--json", options.json)
         work()
@@ -74,7 +74,7 @@ def _fail(message: str, exit_code: int, log: Log) -> int:
     return exit_code
 
 
-def _explain(error: Exception, options: MachineOptions) -> BenchmarkError:
+def _explain(error: Exception, options: CommonOptions) -> BenchmarkError:
     """Turn what torch raises into what a user can act on."""
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
-if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable, from any directory
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if not __package__:  # started as a file, from any directory
+    sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
 from pytorch_benchmarks.program import check_writable, end, run
-from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 
 if TYPE_CHECKING:
     import torch
@@ -55,8 +56,8 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
     import torch
 
     from pytorch_benchmarks.devices import set_backends
+    from pytorch_benchmarks.measure.results import log_facts
     from pytorch_benchmarks.precision import choose_precision
-    from pytorch_benchmarks.results import log_facts
     from pytorch_benchmarks.training.epochs import Trainer
     from pytorch_benchmarks.training.results import compare_with_entry, measure, write_entry
     from pytorch_benchmarks.training.setup import Setup, classifier, open_pictures, transforms_for

@@ -18,7 +18,7 @@ import torch
 from dlbs.logs import parse_line
 from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
-from pytorch_benchmarks.weights import read_weights
+from pytorch_benchmarks.models.weights import read_weights
 from tests.conftest import ROOT, RunDlbs
 
 pytestmark = pytest.mark.integration
@@ -70,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def forgotten() -> Iterator[None]:
     """What a test registers is not there for others."""
     yield
-    model_factory._BUILDERS.pop("thumbnail", None)
+    model_factory.BUILDERS.pop("thumbnail", None)
     for name in list(model_factory._LOADED):
         del model_factory._LOADED[name], sys.modules[name]
 

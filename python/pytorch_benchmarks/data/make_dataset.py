@@ -12,21 +12,20 @@ would make JPEG files four times as large, and decoding as much slower.
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-if __package__ in (None, ""):  # started as a file: make `pytorch_benchmarks` importable
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+if not __package__:  # started as a file, from any directory
+    sys.path[0] = str(Path(__file__).absolute().parents[2])
 
 import argparse
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from pytorch_benchmarks.arguments import boolean, whole
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.options.kinds import boolean, whole
 
 __all__ = ["encode_datum", "main", "make_folder", "make_lmdb", "picture", "pictures_of_folder"]
 

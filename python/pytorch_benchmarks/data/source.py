@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.arguments import MachineOptions
+from pytorch_benchmarks.data.consumer import Consumer
 from pytorch_benchmarks.data.crops import Crop
 from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.loader import processes, threads
@@ -18,8 +18,8 @@ from pytorch_benchmarks.data.prefetch import Normalise, on_gpu
 from pytorch_benchmarks.data.synthetic import synthetic_batches
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options import Options
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["Source", "crop_kind", "loaded", "memory_layout", "open_dataset", "open_source", "picture_shape"]
 
@@ -33,7 +33,9 @@ class Source:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def open_source(options: Options, model: Model, *, device: torch.device, dtype: torch.dtype, world: World) -> Source:
+def open_source(
+    options: BenchmarkOptions, model: Consumer, *, device: torch.device, dtype: torch.dtype, world: World
+) -> Source:
     """Synthetic batches, or those of a data set.
 
     Raises:
@@ -115,7 +117,7 @@ def loaded(
     return on_gpu(threads(dataset, order, crop, shape, workers=workers, pinned=True), normalise)
 
 
-def _synthetic_memory(options: Options, device: torch.device) -> str:
+def _synthetic_memory(options: BenchmarkOptions, device: torch.device) -> str:
     memory = "device" if options.data == "auto" else options.data.removeprefix("synthetic/")
     if memory == "pinned" and device.type not in {"cuda", "xpu"}:
         raise UsageError(
@@ -129,7 +131,7 @@ def memory_layout(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def crop_kind(options: MachineOptions, *, evaluate: bool) -> str:
+def crop_kind(options: CommonOptions, *, evaluate: bool) -> str:
     """What is usual: training crops at random, inference takes the middle."""
     if options.crop != "auto":
         return options.crop
@@ -138,7 +140,7 @@ def crop_kind(options: MachineOptions, *, evaluate: bool) -> str:
     return "random_resized" if options.data_backend == "image_folder" else "random_crop_mirror"
 
 
-def picture_shape(model: Model) -> tuple[int, int, int]:
+def picture_shape(model: Consumer) -> tuple[int, int, int]:
     """(channels, height, width) of the pictures that a model is fed with; one that wants vectors gets square grey pictures as vectors.
 
     Raises:

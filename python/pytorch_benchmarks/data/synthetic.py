@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytorch_benchmarks.data.consumer import Consumer
 from pytorch_benchmarks.data.prefetch import ahead
-from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["synthetic_batches"]
 
 
 def synthetic_batches(
-    model: Model,
+    model: Consumer,
     batch_size: int,
     *,
     device: torch.device,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["AlexNet", "AlexNetOwt"]
 

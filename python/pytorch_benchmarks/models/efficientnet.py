@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import (
     ACTIVATIONS,
     NORMS,
@@ -17,6 +16,7 @@ from pytorch_benchmarks.models.layers import (
     convolution,
 )  # fmt: skip
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["EfficientNet", "efficientnet_b0"]
 

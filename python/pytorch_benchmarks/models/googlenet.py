@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["GoogLeNet"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.inception3 import NORM, Branches, Convolution
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["InceptionV4"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.generator import Cache, Generator
+from pytorch_benchmarks.models.registry import register_model
 from pytorch_benchmarks.models.transformer import initialise
 
 __all__ = ["Llama", "smollm2_135m", "tinyllama_1b"]

@@ -6,9 +6,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import Activation, Norm, SqueezeExcitation, convolution, round_channels
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["MobileNetV3Large"]
 

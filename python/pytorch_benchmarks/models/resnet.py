@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm, convolution
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "resnet269"]
 
@@ -56,7 +56,7 @@ class ResNet(Model):
     """Four stages of residual blocks.
 
     The first block of every stage projects its shortcut, also where the shapes agree (first stage of the 18 and 34 layer nets):
-    so did the suite whose parameter counts this reproduces.
+    so did the original DLBS, whose parameter counts this reproduces.
 
     Args:
         depth: Number of layers, for the title.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
+from pytorch_benchmarks.models.registry import register_model
 from pytorch_benchmarks.models.text import TextModel
 
 __all__ = ["TextCNN"]

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.model_factory import register_model
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
 from pytorch_benchmarks.models.transformer import Block, initialise
 
 __all__ = ["VisionTransformer", "vit_b_16"]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.phases.training import can_fuse
-from pytorch_benchmarks.training.options import TrainingOptions
 
 __all__ = ["build_optimizer", "parameter_groups"]
 

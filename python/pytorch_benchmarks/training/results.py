@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_benchmarks.environment import environment
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.measure.environment import environment
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.weights import Weights, find_weights, write_weights
 from pytorch_benchmarks.training.evaluation import evaluate
 from pytorch_benchmarks.training.setup import Setup
 from pytorch_benchmarks.training.state import State
-from pytorch_benchmarks.weights import Weights, find_weights, write_weights
 
 __all__ = ["compare_with_entry", "measure", "write_entry"]
 

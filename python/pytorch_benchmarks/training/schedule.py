@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pytorch_benchmarks.training.options import TrainingOptions
+from pytorch_benchmarks.options.training import TrainingOptions
 
 __all__ = ["learning_rate"]
 

@@ -19,10 +19,10 @@ from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.weights import find_weights
+from pytorch_benchmarks.options.training import TrainingOptions
+from pytorch_benchmarks.phases.workload import requested_model
 from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.training.options import TrainingOptions
-from pytorch_benchmarks.weights import find_weights
-from pytorch_benchmarks.workload import requested_model
 
 __all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
 

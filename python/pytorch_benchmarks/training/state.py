@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.tensor_files import read, save
-from pytorch_benchmarks.training.options import TrainingOptions
 
 __all__ = ["State", "average_of"]
 

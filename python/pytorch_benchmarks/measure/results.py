@@ -10,26 +10,26 @@ from statistics import fmean, median
 
 import torch
 
-from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.devices import device_title, synchronizer
 from pytorch_benchmarks.distributed import World, mean, slowest
-from pytorch_benchmarks.environment import environment
 from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.load import COMPETING_FROM, Load
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.metrics import STEADY_WITHIN, time_metrics
+from pytorch_benchmarks.measure.competing_load import COMPETING_FROM, CompetingLoad
+from pytorch_benchmarks.measure.environment import environment
+from pytorch_benchmarks.measure.metrics import STEADY_WITHIN, time_metrics
+from pytorch_benchmarks.measure.passes import count_work, peak_memory, write_profile
+from pytorch_benchmarks.measure.peaks import peak_tflops
+from pytorch_benchmarks.measure.timing import Timing
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options import Options
-from pytorch_benchmarks.passes import count_work, peak_memory, write_profile
-from pytorch_benchmarks.peaks import peak_tflops
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.phases.workload import Workload
 from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.timing import Timing
-from pytorch_benchmarks.workload import Workload
 
-__all__ = ["log_facts", "log_load", "log_loss", "log_passes", "log_times"]
+__all__ = ["log_competing_load", "log_facts", "log_loss", "log_passes", "log_times"]
 
 
-def log_facts(log: Log, options: MachineOptions, model: Model, device: torch.device, data: str) -> None:
+def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.device, data: str) -> None:
     """What runs, and where; known before the first batch."""
     log("exp.framework_title", "PyTorch")
     log("exp.framework_version", torch.__version__)
@@ -57,20 +57,20 @@ def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device:
         raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
 
 
-def log_load(log: Log, load: Load, batches: int) -> None:
+def log_competing_load(log: Log, competing: CompetingLoad, batches: int) -> None:
     """What the operating system did meanwhile; a warning if others used the processors."""
-    found = load.metrics(batches)
+    found = competing.metrics(batches)
     log.many(found)
-    competing = found["results.competing_load"]
-    if competing is not None and competing > COMPETING_FROM:
+    share = found["results.competing_load"]
+    if share is not None and share > COMPETING_FROM:
         log.warn(
-            f"other programs used {competing:.0%} of the processors meanwhile, and this one was pushed aside "
+            f"other programs used {share:.0%} of the CPU meanwhile, and this one was pushed aside "
             f"{found['results.context_switches_involuntary']:.0f} times: run it alone"
         )
 
 
 def log_times(
-    log: Log, options: Options, workload: Workload, timing: Timing, world: World, device: torch.device
+    log: Log, options: BenchmarkOptions, workload: Workload, timing: Timing, world: World, device: torch.device
 ) -> None:
     """Times and throughput, of all replicas together; a warning if they were not steady."""
     times = slowest(timing.batches, world, device)
@@ -106,7 +106,9 @@ def log_times(
         )
 
 
-def log_passes(log: Log, options: Options, workload: Workload, device: torch.device, precision: Precision) -> None:
+def log_passes(
+    log: Log, options: BenchmarkOptions, workload: Workload, device: torch.device, precision: Precision
+) -> None:
     """Memory, operations and a profile: each is measured now, on batches of its own, after the timed ones."""
     batches = workload.source.batches
     if "memory" in options.passes:

@@ -1,4 +1,4 @@
-"""Prove that a suite's model behaves: `python -m pytorch_benchmarks.suite.check DIRECTORY [--device cpu]` prints a JSON line for each thing that was looked at."""
+"""The list that a TorchBench model has to pass: `python -m pytorch_benchmarks.checks.torchbench DIRECTORY [--device cpu]` prints a JSON line for each check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError
-from pytorch_benchmarks.suite.loader import load_class, make, module_of, phase_of
+from pytorch_benchmarks.torchbench.loader import load_class, make, module_of, phase_of
 
 __all__ = ["CHECKS", "CheckError", "Subject", "main", "settings"]
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from pytorch_benchmarks.bootstrap import mean_interval
+from pytorch_benchmarks.measure.bootstrap import mean_interval
 
 __all__ = ["drift", "percentile", "time_metrics"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pytorch_benchmarks.devices import cpu_title
-from pytorch_benchmarks.energy import gpu_facts
+from pytorch_benchmarks.measure.energy import gpu_facts
 
 __all__ = ["environment", "git_revision"]
 

@@ -1,4 +1,4 @@
-"""A suite's model as what is benchmarked."""
+"""A TorchBench model as a workload."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pytorch_benchmarks.data.source import Source
 from pytorch_benchmarks.devices import synchronizer
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options import Options
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.phases.workload import Workload
 from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.suite.loader import instances, load_class, make, module_of, phase_of
-from pytorch_benchmarks.workload import Workload
+from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of, phase_of
 
 __all__ = ["pack_workload"]
 
@@ -38,7 +38,7 @@ class _PackModel(Model):
         return self._parameters_outside
 
 
-def pack_workload(options: Options, device: torch.device, precision: Precision) -> tuple[Workload, int]:
+def pack_workload(options: BenchmarkOptions, device: torch.device, precision: Precision) -> tuple[Workload, int]:
     """The workload of `--pack`, and how many instances are in its batches.
 
     Raises:
@@ -86,7 +86,7 @@ def _step(run: Callable[[], Any], test: str, precision: Precision) -> Callable[[
     return step
 
 
-def _check(options: Options) -> None:
+def _check(options: BenchmarkOptions) -> None:
     refused = {
         "--compile": options.compile,
         "--cuda_graphs": options.cuda_graphs,

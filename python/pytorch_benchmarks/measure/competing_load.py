@@ -7,7 +7,7 @@ import resource
 from dataclasses import dataclass
 from time import perf_counter
 
-__all__ = ["Load"]
+__all__ = ["CompetingLoad"]
 
 COMPETING_FROM = 0.05  # of the processors: from here on the numbers are doubtful
 _SHORTEST = 0.5  # seconds; the kernel counts processor time in hundredths of a second
@@ -21,7 +21,7 @@ class _Sample:
     usage: resource.struct_rusage
 
 
-class Load:
+class CompetingLoad:
     """Two looks at the counters of this process and of the processors that it may use, just before and just after the timed batches."""
 
     def __init__(self) -> None:

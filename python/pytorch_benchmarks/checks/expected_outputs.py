@@ -19,7 +19,7 @@ from pytorch_benchmarks.tensors import map_tensors
 __all__ = ["ROOT", "SEED", "Subject", "compare_outputs", "expected_output"]
 
 SEED = 1234
-ROOT = Path(__file__).resolve().parents[2]  # of the checkout, or of what was installed
+ROOT = Path(__file__).resolve().parents[3]  # of the checkout, or of what was installed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The base class of a suite's models."""
+"""The base class of models that are written for TorchBench."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BenchmarkModel"]
 class BenchmarkModel:
     """A model with its data, that can train on and evaluate one batch.
 
-    Subclasses are constructed as `Model(test, device, batch_size, extra_args)`, or as `Model(device, jit)` in the suite's first form. What a model
+    Subclasses are constructed as `Model(test, device, batch_size, extra_args)`, or as `Model(device, jit)` in TorchBench's first form. What a model
     does not support raises `NotImplementedError`, from its constructor or from the method.
 
     Attributes:

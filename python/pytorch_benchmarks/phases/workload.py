@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_benchmarks.arguments import MachineOptions
 from pytorch_benchmarks.data.source import Source, open_source
 from pytorch_benchmarks.devices import synchronizer
 from pytorch_benchmarks.distributed import World, parallel
@@ -18,7 +17,8 @@ from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.model_factory import get_model, load_architecture
 from pytorch_benchmarks.models.generator import Generator
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options import Options
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.phases.generation import Generation
 from pytorch_benchmarks.phases.graphs import graphed
 from pytorch_benchmarks.phases.inference import inference_step
@@ -54,11 +54,11 @@ class Workload:
         return self.eager_step.metrics(batches, replicas) if isinstance(self.eager_step, Generation) else {}
 
 
-def build_workload(options: Options, device: torch.device, world: World, precision: Precision) -> Workload:
+def build_workload(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> Workload:
     """Build what the options ask for.
 
     Raises:
-        UsageError: Options exclude each other, or the model or the data cannot be had.
+        UsageError: BenchmarkOptions exclude each other, or the model or the data cannot be had.
     """
     _check(options, device, world, precision)
     begin = perf_counter()
@@ -82,7 +82,7 @@ def build_workload(options: Options, device: torch.device, world: World, precisi
 
 
 def _step(
-    options: Options, device: torch.device, model: Model, network: nn.Module, precision: Precision
+    options: BenchmarkOptions, device: torch.device, model: Model, network: nn.Module, precision: Precision
 ) -> Callable[[Any], Any]:
     if not options.forward_only:
         return training_step(model, network, precision)
@@ -91,12 +91,12 @@ def _step(
     return inference_step(network, precision)
 
 
-def requested_model(options: MachineOptions, **defaults: Any) -> Model:
+def requested_model(options: CommonOptions, **defaults: Any) -> Model:
     """The model that the options name, with its weights.
 
     Args:
         options: What was asked for.
-        defaults: Options of the model's builder that hold unless others are given.
+        defaults: BenchmarkOptions of the model's builder that hold unless others are given.
 
     Raises:
         UsageError: There is none, or it has no such options or weights.
@@ -109,7 +109,7 @@ def requested_model(options: MachineOptions, **defaults: Any) -> Model:
         raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
 
 
-def _check(options: Options, device: torch.device, world: World, precision: Precision) -> None:
+def _check(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> None:
     if options.sync == "end" and options.forward_only and not options.data_loader_only and device.type == "mps":
         raise UsageError(
             "--sync end needs the times of batches from the device, which mps does not tell: use --sync each"

@@ -1,4 +1,4 @@
-"""The list that a new model has to pass: `python -m pytorch_benchmarks.model_check NAME` prints a JSON line for each thing that was looked at.
+"""The list that a new model has to pass: `python -m pytorch_benchmarks.checks.model NAME` prints a JSON line for each check.
 
 `EXPECTTEST_ACCEPT=1` in the environment accepts the model's output as it is now.
 """
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from pytorch_benchmarks.checks.expected_outputs import ROOT, Subject, compare_outputs, expected_output
 from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.expected_outputs import ROOT, Subject, compare_outputs, expected_output
 from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
 from pytorch_benchmarks.models.layers import ACTIVATIONS
-from pytorch_benchmarks.weights import list_weights, read_weights
+from pytorch_benchmarks.models.weights import list_weights, read_weights
 
 __all__ = ["CHECKS", "CheckError", "NotPossibleError", "check_model", "main"]
 

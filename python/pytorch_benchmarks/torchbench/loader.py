@@ -1,4 +1,4 @@
-"""Import a model's directory as the suite that it was written for would, and use it in either of that suite's forms."""
+"""Import a model's directory as TorchBench would, and use it in either of the forms that TorchBench models have."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError, UsageError
-from pytorch_benchmarks.suite import model as suite_model
-from pytorch_benchmarks.suite import tasks
+from pytorch_benchmarks.torchbench import model as model_module
+from pytorch_benchmarks.torchbench import tasks
 
 __all__ = ["Phase", "instances", "load_class", "make", "module_of", "phase_of"]
 
-_SUITE = "torchbenchmark"  # the package that such models import from, absolutely or relatively
+_TORCHBENCH = "torchbenchmark"  # the package that such models import from, absolutely or relatively
 
 Phase = Callable[[], Any]
 
 
 def load_class(directory: Path) -> type:
-    """The class `Model` of a directory, which is imported as `torchbenchmark.models.NAME`, so that its imports of the suite find ours.
+    """The class `Model` of a directory, which is imported as `torchbenchmark.models.NAME`, so that its imports of TorchBench find ours.
 
     Raises:
         UsageError: There is no such directory, it cannot be imported, or it has no class Model.
@@ -36,8 +36,8 @@ def load_class(directory: Path) -> type:
         raise UsageError(f"{directory} is no model: it has no __init__.py")
     if not directory.name.isidentifier():
         raise UsageError(f"{directory.name!r} cannot be imported: call the directory with letters, digits and _")
-    _provide_suite()
-    name = f"{_SUITE}.models.{directory.name}"
+    _provide_torchbench()
+    name = f"{_TORCHBENCH}.models.{directory.name}"
     spec = importlib.util.spec_from_file_location(
         name, directory / "__init__.py", submodule_search_locations=[str(directory)]
     )
@@ -62,18 +62,18 @@ def load_class(directory: Path) -> type:
     return found
 
 
-def _provide_suite() -> None:
+def _provide_torchbench() -> None:
     """Make `torchbenchmark` importable, as far as models need it, unless it is installed."""
-    if _SUITE in sys.modules or importlib.util.find_spec(_SUITE) is not None:
+    if _TORCHBENCH in sys.modules or importlib.util.find_spec(_TORCHBENCH) is not None:
         return
-    for name in (_SUITE, f"{_SUITE}.util", f"{_SUITE}.models"):
-        package = ModuleType(name, "What models written for that suite import; provided by pytorch_benchmarks.")
+    for name in (_TORCHBENCH, f"{_TORCHBENCH}.util", f"{_TORCHBENCH}.models"):
+        package = ModuleType(name, "What models written for TorchBench import; provided by pytorch_benchmarks.")
         package.__path__ = []
         sys.modules[name] = package
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], child, package)
-    for name, module in ((f"{_SUITE}.util.model", suite_model), (f"{_SUITE}.tasks", tasks)):
+    for name, module in ((f"{_TORCHBENCH}.util.model", model_module), (f"{_TORCHBENCH}.tasks", tasks)):
         sys.modules[name] = module
         parent, _, child = name.rpartition(".")
         setattr(sys.modules[parent], child, module)

@@ -1,0 +1,1 @@
+"""The lists that a model has to pass."""
