@@ -117,6 +117,12 @@ def _gpu_count() -> int:
     return gpu_count()
 
 
+def _visible_gpus() -> list[int]:
+    from dlbs.machine.devices import visible_gpus
+
+    return list(visible_gpus())
+
+
 def _environment_needs_tracer(*_: Any) -> Any:
     raise ExpressionError("env() is not available here")
 
@@ -167,6 +173,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "tuple": _charged(tuple),
     "uuid4": _uuid4,
+    "visible_gpus": _visible_gpus,
     "zip": _listed(zip),
 }
 

@@ -17,6 +17,11 @@ from dlbs.text import text
 __all__ = ["selected_facts", "system_facts"]
 
 
+_NVIDIA_SMI_SECONDS = (
+    60  # it takes half a minute on machines with many GPUs whose driver is loaded anew for each question
+)
+
+
 def system_facts() -> dict[str, Any]:
     """What the machine has: names in dotted form, sizes in bytes, frequencies in MHz."""
     import psutil
@@ -86,12 +91,11 @@ def _cpu_model() -> str:
 def _gpus() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
-    asked = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
     return asked.stdout.splitlines() if asked.returncode == 0 else []
 
 

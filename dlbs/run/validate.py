@@ -19,7 +19,7 @@ from dlbs.executors.slots import Slots
 from dlbs.experiment import Experiment, describe
 from dlbs.files import dlbs_root
 from dlbs.launch.script import launcher_path, make_launcher
-from dlbs.machine.devices import docker_available, gpu_count
+from dlbs.machine.devices import docker_available, gpu_count, visible_gpus
 from dlbs.machine.resources import Request, gpu_ids
 from dlbs.text import text
 
@@ -162,10 +162,12 @@ class Validator:
             ids = gpu_ids(gpus)
         except DlbsError as error:
             return error.what, error.hint
-        count = gpu_count()
-        missing = [gpu for gpu in ids if gpu >= count]
+        count, usable = gpu_count(), visible_gpus()
+        missing = [gpu for gpu in ids if not count or gpu not in usable]
         if missing:
             have = f"there are {count}, numbered from 0" if count else "there is none"
+            if count and "CUDA_VISIBLE_DEVICES" in os.environ:
+                have = f"CUDA_VISIBLE_DEVICES leaves {', '.join(map(str, usable)) or 'none'} of them"
             return f"GPU {', '.join(map(str, missing))} does not exist here: {have}", "-Pexp.gpus='' runs on the CPU"
         if len(set(ids)) < len(ids):
             return f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once"
