@@ -41,7 +41,12 @@ def dlbs(tmp_path: Path) -> RunDlbs:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """In CI everything that a test needs is installed, so a skip means that a test did not run that should have."""
     report = yield
-    if report.skipped and "gpu" not in item.keywords and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+    if (
+        report.skipped
+        and "gpu" not in item.keywords
+        and not hasattr(report, "wasxfail")
+        and os.environ.get("CI") == "true"
+    ):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report

@@ -18,12 +18,12 @@ import traceback
 import warnings
 from pathlib import Path
 
-for place in ("", "python"):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / place))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.gpu.sides import Effort, Measurement
+from benchmarks.gpu.sides import Effort, Measurement, NotHereError
 from scripts.gpu.journal import Case, Journal, out_of_time
 
 GROUPS = ("throughput", "overhead", "data")
@@ -49,7 +49,7 @@ def main() -> int:
     }
     journal = Journal.of_environment()
     left = journal.plan(list(listed)) if journal else set(listed)
-    failed = 0
+    failed, tried = 0, set[object]()
     for name, measurement in listed.items():
         if name not in left:
             continue
@@ -58,7 +58,7 @@ def main() -> int:
             break
         if journal:
             journal.start(name)
-        case = _measured(name, measurement, Effort.of(device))
+        case = _measured(name, measurement, Effort.of(device), tried)
         if journal:
             journal.finish(case)
         failed += case.outcome == "failed"
@@ -69,25 +69,34 @@ def main() -> int:
     return int(failed > 0)
 
 
-def _measured(name: str, measurement: Measurement, effort: Effort) -> Case:
+def _measured(name: str, measurement: Measurement, effort: Effort, tried: set[object]) -> Case:
+    """Take a measurement. On a CPU, code that was tried with another model is not tried again."""
     begin = time.perf_counter()
     case = Case("", name)
+    code = measurement.run.func, measurement.run.args[1:]
     try:
-        case.values = dict(measurement.run(effort))
-        case.outcome = "passed"
         if effort.tiny:
-            build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "PyTorch finds no CUDA device"
-            case.outcome, case.values = "skipped", {}
-            case.reason = f"needs a GPU: {build}; the code ran on the CPU with tiny sizes"
-    except LookupError as error:
-        case.outcome, case.reason = "skipped", str(error.args[0])
+            build = (
+                "this PyTorch is built without CUDA" if torch.version.cuda is None else "PyTorch finds no CUDA device"
+            )
+            case.outcome, case.reason = (
+                "skipped",
+                f"needs a GPU: {build}; its code was tried on the CPU with tiny sizes",
+            )
+        if not effort.tiny or code not in tried:
+            values = dict(measurement.run(effort))
+            case.outcome, case.values = ("skipped", {}) if effort.tiny else ("passed", values)
+        tried.add(code)
+    except NotHereError as error:
+        case.outcome, case.reason = "skipped", str(error)
     except Exception:  # one measurement that fails must not take the others with it
         case.outcome, case.reason = "failed", traceback.format_exc()[-4000:]
     case.seconds = round(time.perf_counter() - begin, 2)
     gc.collect()
     if effort.device.type == "cuda":
         torch.cuda.empty_cache()
-    torch.compiler.reset() if "torch._dynamo" in sys.modules else None
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
     return case
 
 

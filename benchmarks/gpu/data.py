@@ -9,14 +9,14 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
-from functools import lru_cache, partial
+from functools import cache, partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.sides import Effort, Measurement, compare, ours, ratio
+from benchmarks.gpu.sides import Effort, Measurement, NotHereError, compare, ours, ratio
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.data.source import open_source
 from pytorch_benchmarks.data.synthetic import synthetic_batches
@@ -41,14 +41,14 @@ def measurements() -> Iterator[Measurement]:
                 yield Measurement(f"{backend}, {count} {loader}", partial(_feeding, backend, loader, count))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _data_set(backend: str, images: int) -> Path:
     """A data set of JPEG files of 256 × 256 pixels, or of such images as records; removed at the end of the process."""
     if backend == "caffe_lmdb":
         try:
             import lmdb  # noqa: F401
         except ImportError:
-            raise LookupError("needs the package lmdb") from None
+            raise NotHereError("needs the package lmdb") from None
     place = Path(tempfile.mkdtemp(prefix="dlbs-gpu-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     with redirect_stdout(StringIO()):
@@ -68,12 +68,10 @@ def _feeding(backend: str, loader: str, workers: int, effort: Effort) -> Mapping
     with device:
         model = get_model(name)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    options = parse_benchmark_options(
-        [
-            f"--model={name}", f"--batch_size={batch}", f"--data_dir={directory}", f"--data_backend={backend}",
-            "--channels_last", "--data_shuffle", f"--num_loader_threads={workers}", f"--data_loader={loader}",
-        ]  # fmt: skip
-    )
+    flags = [f"--model={name}", f"--batch_size={batch}", "--channels_last", "--data_shuffle"]
+    flags += [f"--data_dir={directory}", f"--data_backend={backend}"]
+    flags += [f"--num_loader_threads={workers}", f"--data_loader={loader}"]
+    options = parse_benchmark_options(flags)
     loaded = open_source(options, model, device=device, dtype=torch.float32, world=World()).batches
     layout = torch.channels_last
     fixed = synthetic_batches(model, batch, device=device, dtype=torch.float32, seed=1, layout=layout)

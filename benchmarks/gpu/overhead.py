@@ -89,7 +89,9 @@ def _clock(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, A
         "wall ms": 1000 * statistics.median(timing.batches),
         "events ms": events,
         "kernels ms": kernels or None,
-        "events / kernels": events / kernels if events and kernels else None,  # above 1: the device waits between kernels
+        "events / kernels": events / kernels
+        if events and kernels
+        else None,  # above 1: the device waits between kernels
     }
 
 

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,7 +16,12 @@ import torch
 from pytorch_benchmarks.devices import event_maker, synchronizer
 from pytorch_benchmarks.measure.timing import Schedule, time_batches
 
-__all__ = ["Effort", "Measurement", "Side", "bare", "compare", "matrix_rate", "ours", "ratio"]
+__all__ = ["Effort", "Measurement", "NotHereError", "Side", "bare", "compare", "matrix_rate", "ours", "ratio"]
+
+
+class NotHereError(Exception):
+    """Something that a measurement needs is not installed; the message says what."""
+
 
 Side = Callable[[int], float]  # number of batches → seconds for each
 
@@ -52,11 +57,11 @@ class Measurement:
 
     Attributes:
         name: Says what is measured.
-        run: Measures it and returns its figures; raises `LookupError` if a package that it needs is not there.
+        run: Gets the effort last, measures and returns its figures; raises `NotHereError` if a package that it needs is not there.
     """
 
     name: str
-    run: Callable[[Effort], Mapping[str, Any]]
+    run: partial[Mapping[str, Any]]
 
 
 def ours(step: Callable[[Any], Any], batches: Iterator[Any], device: torch.device, sync: str = "end") -> Side:
@@ -112,7 +117,7 @@ def ratio(found: Mapping[str, list[float]], of: str, to: str) -> float:
     return statistics.median(b / a for a, b in zip(found[of], found[to], strict=True))
 
 
-@lru_cache(maxsize=None)
+@cache
 def matrix_rate(device: torch.device, arithmetic: str, size: int = 8192) -> float:
     """Operations a second of a product of two square matrices on this device, measured: what a model can reach at most."""
     kind = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(arithmetic, torch.float32)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.gpu.sides import Effort, Measurement, bare, compare, matrix_rate, ours, ratio
+from benchmarks.gpu.sides import Effort, Measurement, NotHereError, bare, compare, matrix_rate, ours, ratio
 from pytorch_benchmarks.data.synthetic import synthetic_batches
 from pytorch_benchmarks.devices import set_backends
 from pytorch_benchmarks.measure.passes import count_work
@@ -66,7 +66,7 @@ MODES = {
     "compile, bf16": Mode("bfloat16", compiled=True, channels_last=True),
 }
 
-# Other libraries' models: name → (package, how it is made, how its output becomes logits).
+# Other libraries' models of the same architecture: the package, and how it makes one.
 Rival = tuple[str, Callable[[Any], nn.Module]]
 RIVALS: dict[str, list[Rival]] = {
     "resnet50": [
@@ -77,11 +77,13 @@ RIVALS: dict[str, list[Rival]] = {
         ("torchvision", lambda package: package.models.vit_b_16()),
         ("timm", lambda package: package.create_model("vit_base_patch16_224")),
     ],
-    "bert_base": [("transformers", lambda package: package.BertForMaskedLM(package.BertConfig()))],
+    "bert_base": [("transformers", lambda package: package.BertForPreTraining(package.BertConfig()))],
     "gpt2_small": [
         (
             "transformers",
-            lambda package: package.GPT2LMHeadModel(package.GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)),
+            lambda package: package.GPT2LMHeadModel(
+                package.GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False)
+            ),
         )
     ],
 }
@@ -180,7 +182,7 @@ def _beside_rival(name: str, rival: Rival, mode: Mode, train: bool, effort: Effo
     try:
         library = importlib.import_module(package)
     except ImportError as error:
-        raise LookupError(f"needs the package {package}: {error}") from None
+        raise NotHereError(f"needs the package {package}: {error}") from None
     one = _subject(name, mode, train, effort)
     step = training_step(one.model, one.model, one.precision) if train else inference_step(one.model, one.precision)
     inputs, targets = next(one.batches)
@@ -193,6 +195,8 @@ def _beside_rival(name: str, rival: Rival, mode: Mode, train: bool, effort: Effo
         other = other.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(output: Any, target: Any) -> Any:
+        if hasattr(output, "prediction_logits"):  # of BERT, whose loss is that of both of its tasks
+            output = (output.prediction_logits, output.seq_relationship_logits)
         return one.model.loss(getattr(output, "logits", output), target)
 
     by_hand = hand_written(other, loss, (inputs, targets), one.precision, train)

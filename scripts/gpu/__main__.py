@@ -13,6 +13,7 @@ import argparse
 import datetime as dt
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ _LEFT_FOR_REPORT = 10.0  # seconds
 def main(arguments: list[str] | None = None) -> int:
     """Run a session; 0 if nothing went wrong, 1 if a case failed, 130 if the session was interrupted."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # whoever ends us so wants the report, and no process left on the GPU
     began = time.time()
     out: Path = options.out
     state: Path = options.state
@@ -56,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{machine.get('gpu') or machine.get('no_gpu') or machine.get('problem')}; report in {out}", flush=True)
 
     def report(interrupted: bool) -> dict[str, Any]:
-        seconds = sum(line["session"]["seconds"] for line in lines_of(journal.path) if "seconds" in line.get("session", {}))
+        seconds = sum(
+            line["session"]["seconds"] for line in lines_of(journal.path) if "seconds" in line.get("session", {})
+        )
         made = make_report(
             {**session, "interrupted": interrupted, "seconds": seconds + time.time() - began},
             cases_of(journal.path).values(),
@@ -88,12 +92,18 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(made["counts"].get(outcome) for outcome in ("failed", "crashed", "timeout")))
 
 
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make gpu", description="Try and measure everything that needs a GPU.")
     default = Path(os.environ.get("OUT") or ROOT / ".gpu")
     parser.add_argument("--out", type=Path, default=default, help="Directory of the report; $OUT, or .gpu.")
     parser.add_argument("--state", type=Path, default=ROOT / ".gpu", help="Directory that remembers what was done.")
-    parser.add_argument("--resume", type=Path, help="journal.jsonl of an earlier session, from another machine perhaps.")
+    parser.add_argument(
+        "--resume", type=Path, help="journal.jsonl of an earlier session, from another machine perhaps."
+    )
     parser.add_argument("--minutes", type=float, default=9.5, help="Time for all; what is left is done next time.")
     parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="Folder of wheels for what is missing.")
     parser.add_argument("--only", action="append", default=[], metavar="PART", choices=[part.name for part in PARTS])
@@ -122,7 +132,11 @@ def _unfinished(part: Part, journal: Journal) -> bool:
 
 def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool, whatever: bool) -> None:
     """Begin the journal anew with those cases of the earlier one that need not be repeated."""
-    setting = {"digest": session["digest"], "gpu": session["machine"].get("gpu"), "torch": session["machine"].get("torch")}
+    setting = {
+        "digest": session["digest"],
+        "gpu": session["machine"].get("gpu"),
+        "torch": session["machine"].get("torch"),
+    }
     lines = list(lines_of(journal.path))
     noted = [line["session"] for line in lines if "session" in line]
     before = next((one["setting"] for one in noted if "setting" in one), setting)

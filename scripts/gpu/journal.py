@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEADLINE", "FINAL", "JOURNAL", "PART", "Case", "Journal", "cases_of", "lines_of", "out_of_time"]
+__all__ = ["DEADLINE", "FINAL", "JOURNAL", "PART", "SESSION", "Case", "Journal", "cases_of", "lines_of", "out_of_time"]
 
 # In the environment of what a session starts: the file, the part that runs, and when it has to be over, in seconds since 1970.
 JOURNAL, PART, DEADLINE = "DLBS_GPU_JOURNAL", "DLBS_GPU_PART", "DLBS_GPU_DEADLINE"
+SESSION = "DLBS_GPU_SESSION"  # its process
 
 FINAL = ("passed", "failed", "skipped", "crashed", "timeout")
 _STARTS_AT_MOST = 2  # what was begun twice and never ended is not tried a third time
@@ -103,8 +104,9 @@ class Journal:
 
 
 def out_of_time() -> bool:
-    """Whether the part that runs has to be over."""
-    return time.time() >= float(os.environ.get(DEADLINE, "inf"))
+    """Whether the part that runs has to be over; it has to be as well when the session that started it was killed."""
+    orphaned = SESSION in os.environ and os.getppid() != int(os.environ[SESSION])
+    return orphaned or time.time() >= float(os.environ.get(DEADLINE, "inf"))
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:

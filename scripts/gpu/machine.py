@@ -1,6 +1,6 @@
 """Facts about the machine of a session, found out by a process of its own: a driver that hangs must not hang the session.
 
-    python -m scripts.gpu.machine      prints them as JSON
+python -m scripts.gpu.machine      prints them as JSON
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def facts() -> dict[str, Any]:
         "gpu_memory_bytes": gpu.total_memory,
         "gpu_capability": f"{gpu.major}.{gpu.minor}",
         "gpu_multiprocessors": gpu.multi_processor_count,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
     return {**found, "recorded": _recorded(found)}
 

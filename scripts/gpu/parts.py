@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.gpu.journal import DEADLINE, JOURNAL, PART, Case, Journal, cases_of
+from scripts.gpu.journal import DEADLINE, JOURNAL, PART, SESSION, Case, Journal, cases_of
 
 __all__ = ["CASE_SECONDS", "PARTS", "Part", "run_part"]
 
@@ -59,7 +59,13 @@ def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline
         deadline: In seconds since 1970.
         log: Gets what it prints, at the end of the file.
     """
-    variables = {**environment, JOURNAL: str(journal.path), PART: part.name, DEADLINE: str(deadline)}
+    variables = {
+        **environment,
+        JOURNAL: str(journal.path),
+        PART: part.name,
+        DEADLINE: str(deadline),
+        SESSION: str(os.getpid()),
+    }
     planned = False
     while time.time() < deadline and (not planned or _left(part, journal)):
         before = _state(part, journal)

@@ -50,7 +50,8 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         "PyTorch": f"{machine.get('torch')}, CUDA {machine.get('cuda')}, Python {machine.get('python')}",
         "machine": f"{machine.get('cpus')} CPUs, {machine.get('kernel')}",
         "sources": report["digest"],
-        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items())) or "nothing ran",
+        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items()))
+        or "nothing ran",
         "took": f"{report['seconds']:.0f} s in all, of {60 * report['minutes']:.0f} s a session"
         + (" (interrupted)" if report["interrupted"] else ""),
     }
@@ -82,7 +83,13 @@ def _figures(cases: Iterable[Mapping[str, Any]]) -> list[str]:
             tables.setdefault((case["part"], tuple(case["values"])), []).append(case)
     lines: list[str] = []
     for (part, columns), rows in tables.items():
-        lines += ["", f"## Figures: {part}", "", f"| case | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+        lines += [
+            "",
+            f"## Figures: {part}",
+            "",
+            f"| case | {' | '.join(columns)} |",
+            "| --- |" + " ---: |" * len(columns),
+        ]
         lines += [
             f"| {case['name']} | {' | '.join(_number(case['values'][column]) for column in columns)} |" for case in rows
         ]
@@ -91,7 +98,7 @@ def _figures(cases: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.1f}"
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
     return "–" if value is None else str(value)
 
 

@@ -1,6 +1,6 @@
 """Packages that a machine without a network lacks: which they are, and how they get there as wheels.
 
-    python -m scripts.gpu.wheels [DIRECTORY]      where there is a network: download them
+python -m scripts.gpu.wheels [DIRECTORY]      where there is a network: download them
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import argparse
 import re
 import subprocess
 import sys
-import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+import tomllib
 
 __all__ = ["download", "install", "missing", "wanted"]
 
@@ -22,7 +23,8 @@ _FOR_TESTS = ("pytest", "hypothesis", "protobuf")
 # What a machine for deep learning brings along, and what is too large to carry: never downloaded, and said to be missing if it is.
 _HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "transformers"}
 # The tags of wheels for Linux on x86-64 that pip takes one by one.
-_PLATFORMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (34, 28, 27, 26, 24, 17, 12, 5)) + (
+_PLATFORMS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in (34, 28, 27, 26, 24, 17, 12, 5)),
     "manylinux2014_x86_64",
     "manylinux2010_x86_64",
     "manylinux1_x86_64",
@@ -83,7 +85,16 @@ def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
     without = [f"{one}: no wheel of it in {wheels}" for one in lacking if _name(one) not in by_name]
     if not chosen:
         return [], without
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--no-deps",
+    ]
     command += ["--no-compile", "--no-cache-dir", "--upgrade", "--target", str(target), *map(str, chosen.values())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -260,9 +260,7 @@ def test_results_are_those_of_the_device_that_was_asked_for(device: torch.device
 def test_a_replica_alone_communicates_by_nccl(cuda: torch.device, tmp_path: Path) -> None:
     """As one of one: what torchrun, NCCL and the choice of the device have to do with each other."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", str(PROGRAM)]
-    done = subprocess.run(
-        [*command, *SMALL, "--device=gpu"], cwd=tmp_path, capture_output=True, text=True, timeout=110
-    )
+    done = subprocess.run([*command, *SMALL, "--device=gpu"], cwd=tmp_path, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert "guessing device" not in done.stderr.lower(), done.stderr
 

@@ -16,7 +16,9 @@ from pytorch_benchmarks.measure.timing import Schedule, Timing, time_batches
 from tests.gpu.work import matrix_chain, sleep
 
 
-def timed(device: torch.device, step: Any, count: int = 10, sync: str = "each", data: Iterator[Any] | None = None) -> Timing:
+def timed(
+    device: torch.device, step: Any, count: int = 10, sync: str = "each", data: Iterator[Any] | None = None
+) -> Timing:
     return time_batches(
         step,
         itertools.repeat(None) if data is None else data,
