@@ -31,7 +31,7 @@ _LEFT_FOR_REPORT = 10.0  # seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a session; 0 if nothing went wrong, 1 if a case failed, 130 if the session was interrupted."""
+    """Run a session; 0 if nothing went wrong, 1 if a case failed, 2 without PyTorch, 130 if the session was interrupted."""
     options = _options(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # whoever ends us so wants the report, and no process left on the GPU
     began = time.time()
@@ -69,6 +69,15 @@ def main(arguments: list[str] | None = None) -> int:
         if out != state:
             shutil.copyfile(journal.path, out / journal.path.name)
         return made
+
+    if machine.get("torch") is None:
+        report(interrupted=True)
+        why = machine.get("no_gpu") or machine.get("problem")
+        print(
+            f"error: {sys.executable}: {why}; name the interpreter that has PyTorch: make gpu PYTHON=...",
+            file=sys.stderr,
+        )
+        return 2
 
     end = began + 60 * options.minutes - _LEFT_FOR_REPORT
     interrupted = True

@@ -12,8 +12,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import tomllib
-
 __all__ = ["download", "install", "missing", "wanted"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,6 +31,8 @@ _PLATFORMS = (
 
 def wanted() -> list[str]:
     """Requirements of dlbs, of what it measures with and of its tests, as pyproject.toml has them."""
+    import tomllib  # Python 3.11
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     listed = [*project["dependencies"], *(one for extra in _EXTRAS for one in extras[extra])]
@@ -71,7 +71,7 @@ def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
     """Put those wheels of a folder that this interpreter lacks into a directory of their own, for PYTHONPATH.
 
     Returns:
-        The packages installed, and those that are still missing, each with the reason.
+        The packages that are there then, and those that are still missing, each with the reason.
     """
     lacking = missing(wanted())
     by_name = {_name(wheel.name.split("-")[0]): wheel for wheel in sorted(wheels.glob("*.whl"))}
@@ -83,8 +83,10 @@ def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
         chosen[name] = by_name[name]
         waiting += [_name(one) for one in _needs(by_name[name])]
     without = [f"{one}: no wheel of it in {wheels}" for one in lacking if _name(one) not in by_name]
-    if not chosen:
-        return [], without
+    # What an earlier session has put there need not be put there again.
+    lacked = [wheel for wheel in chosen.values() if not (target / _information(wheel)).exists()]
+    if not lacked:
+        return sorted(chosen), without
     command = [
         sys.executable,
         "-m",
@@ -95,12 +97,17 @@ def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
         "--no-index",
         "--no-deps",
     ]
-    command += ["--no-compile", "--no-cache-dir", "--upgrade", "--target", str(target), *map(str, chosen.values())]
+    command += ["--no-compile", "--no-cache-dir", "--upgrade", "--target", str(target), *map(str, lacked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         return [], [*without, *(f"{name}: pip could not install its wheel: {said}" for name in sorted(chosen))]
     return sorted(chosen), without
+
+
+def _information(wheel: Path) -> str:
+    """The directory that says that this wheel is installed."""
+    return f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"
 
 
 def _installed(name: str) -> bool:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from dlbs.logs import last_values, parse_line
+from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
+from tests.gpu.work import logged
 
 pytestmark = pytest.mark.integration
 
@@ -150,7 +151,7 @@ def test_the_launcher_skips_larger_batches_than_one_that_did_not_fit(
             "-Vexp.replica_batch=[2,128,256]", "-Pexp.num_batches=2", "-Pexp.num_warmup_batches=1",
             "-Pexp.log_file=logs/${exp.replica_batch}.log",
         )  # fmt: skip
-    ended = {batch: last_values(tmp_path / f"logs/{batch}.log") for batch in (2, 128, 256)}
+    ended = {batch: logged(tmp_path / f"logs/{batch}.log") for batch in (2, 128, 256)}
     assert [ended[batch]["exp.status"] for batch in ended] == ["ok", "failure", "skipped"]
     assert ended[128]["exp.exit_code"] == 3
     assert "did not fit into memory" in ended[256]["exp.status_msg"]
@@ -170,7 +171,7 @@ def test_experiments_on_one_gpu_wait_for_each_other(cuda: torch.device, dlbs: Ru
         "-Pexp.num_batches=3", "-Pexp.log_file=logs/${exp.seed}.log", check=True,
     )  # fmt: skip
     for seed in (1, 2):
-        values = last_values(tmp_path / f"logs/{seed}.log")
+        values = logged(tmp_path / f"logs/{seed}.log")
         assert values["exp.status"] == "ok"
         assert "exp.neighbours" not in values or values["exp.neighbours"] == []
 
@@ -218,7 +219,7 @@ def test_a_run_that_is_interrupted_frees_the_gpu(cuda: torch.device, tmp_path: P
         time.sleep(0.2)
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=60)
-    assert last_values(tmp_path / "logs/one.log")["exp.status"] == "cancelled"
+    assert logged(tmp_path / "logs/one.log")["exp.status"] == "cancelled"
     assert memory_is_back(cuda, before)
 
 
@@ -231,7 +232,7 @@ def test_a_plan_on_the_gpu_has_what_a_reader_of_its_log_wants(
         "-Pexp.replica_batch=64", "-Ppytorch.min_time=3", "-Pmonitor.frequency=10", "-Pexp.log_file=logs/one.log",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    values = last_values(tmp_path / "logs/one.log")
+    values = logged(tmp_path / "logs/one.log")
     assert values["exp.device_title"] == torch.cuda.get_device_name(cuda)
     assert values["results.time_device"] <= values["results.time"]
     assert values["results.memory_device_allocated"] > 100 * MB

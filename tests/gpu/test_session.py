@@ -220,6 +220,9 @@ def test_only_what_is_missing_is_installed_and_not_into_the_interpreter(
     )
     assert {path.name for path in target.glob("*.py")} == {"dlbs_wanted.py", "dlbs_needed.py"}
     assert wheels.missing(["dlbs-wanted"]) == ["dlbs-wanted"]
+    (target / "dlbs_wanted.py").write_text("kept = True")
+    assert wheels.install(folder, target)[0] == ["dlbs-needed", "dlbs-wanted"]  # a later session finds them
+    assert (target / "dlbs_wanted.py").read_text() == "kept = True"
 
 
 def test_what_is_wanted_is_what_the_project_depends_on() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlbs.executors.slots import Grant, Slots
-from dlbs.logs import last_values
 from dlbs.machine.resources import Request
 from tests.conftest import RunDlbs
+from tests.gpu.work import logged
 
 GPUS = (0, 1, 2, 5)
 REQUESTS = st.one_of(
@@ -68,5 +68,5 @@ def test_experiments_get_what_cuda_calls_the_gpu(dlbs: RunDlbs, tmp_path: Path, 
     assert done.returncode == 0, done.stderr
     got = (tmp_path / "got").read_text().splitlines()
     assert sorted(got) == sorted(f"PCI_BUS_ID {name}" for name in names for _ in range(2))
-    numbers = {last_values(log)["exp.gpu_ids"] for log in tmp_path.glob("logs/*.log")}
+    numbers = {logged(log)["exp.gpu_ids"] for log in tmp_path.glob("logs/*.log")}
     assert numbers == (names if case in {"numbers", "those before -1"} else {"0", "1"})

@@ -1,18 +1,20 @@
-"""Work of known size for a device: chains of matrix products, kernels that only wait, and models with a batch."""
+"""What tests give a device to do: chains of matrix products, kernels that only wait, models with a batch; and what programs log of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dlbs.logs import parse_line
 from pytorch_benchmarks.data.synthetic import synthetic_batches
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
 
-__all__ = ["matrix_chain", "sleep", "small_model"]
+__all__ = ["logged", "matrix_chain", "sleep", "small_model"]
 
 
 def matrix_chain(device: torch.device, products: int, size: int = 0) -> Callable[[Any], Tensor]:
@@ -46,3 +48,8 @@ def small_model(name: str, device: torch.device, batch: int = 2, **options: Any)
     torch.manual_seed(1)
     model = get_model(name, **options).to(device)
     return model, synthetic_batches(model, batch, device=device, dtype=torch.float32, seed=1)
+
+
+def logged(log: Path) -> dict[str, Any]:
+    """All values of a log file."""
+    return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
