@@ -72,7 +72,7 @@ def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
 
 def _fail(message: str, exit_code: int, log: Log) -> int:
     line = " ".join(message.split())
-    log("exp.status_msg", line)
+    log.failure(line)
     print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
 

@@ -142,6 +142,22 @@ def test_pinned_memory_that_the_host_lacks_is_out_of_memory_too() -> None:
     assert not isinstance(_explain(RuntimeError("CUDA error: an illegal memory access"), options), OutOfMemoryError)
 
 
+def test_a_replica_that_fails_says_why_even_if_it_is_not_the_first(tmp_path: Path) -> None:
+    """torchrun ends the others at once, with exit code 1 whatever theirs was: the reason is all that a launcher has."""
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "--model=deep_mnist", "--weights=nowhere.pt", "--device=cpu"],
+        env={**os.environ, "RANK": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 2
+    values = dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
+    assert list(values) == ["exp.status_msg"]
+    assert "nowhere.pt" in values["exp.status_msg"]
+
+
 def test_the_launcher_skips_larger_batches_than_one_that_did_not_fit(
     cuda: torch.device, dlbs: RunDlbs, tmp_path: Path
 ) -> None:
