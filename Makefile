@@ -1,5 +1,6 @@
 # make demo   installs into .venv, benchmarks two models on this machine, prints the table
 # make test   the same .venv, all tests
+# make gpu    with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
 
 PYTHON ?= python3
 # This exact version, because a range would install the newest build with several gigabytes of CUDA packages.
@@ -7,7 +8,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: venv demo test unit check format docs benchmarks clean
+.PHONY: venv demo test unit check format docs benchmarks gpu gpu-wheels clean
 
 venv: $(VENV)/.installed
 
@@ -55,5 +56,12 @@ benchmarks: venv
 	$(BIN)/python benchmarks/parse.py
 	-$(BIN)/python benchmarks/docker_overhead.py
 
+# OUT=directory for the report; GPU="--minutes 30 --again" and the like (python -m scripts.gpu --help).
+gpu:
+	$(PYTHON) -m scripts.gpu $(GPU)
+
+gpu-wheels:
+	$(PYTHON) -m scripts.gpu.wheels wheels
+
 clean:
-	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) demo dist .gpu .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -45,7 +45,7 @@ def test_help_shows_every_function() -> None:
 def test_importing_costs_nothing() -> None:
     program = "import sys, dlbs; print(sorted(name for name in sys.modules if name.startswith('dlbs') or name in ('click', 'yaml')))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['dlbs']"
+    assert done.stdout.strip() == "['dlbs', 'dlbs.version']"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -9,7 +10,7 @@ from dlbs.errors import DlbsError
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.executors.slots import Slots
 from dlbs.experiment import Experiment
-from dlbs.machine.devices import docker_available, gpu_count
+from dlbs.machine.devices import docker_available, gpu_count, visible_gpus
 from dlbs.machine.resources import Request, gpu_ids
 from dlbs.text import text
 
@@ -26,10 +27,12 @@ def _gpus(experiment: Experiment, site: Site) -> Problem | None:
         ids = gpu_ids(gpus)
     except DlbsError as error:
         return Problem(error.what, error.hint)
-    count = gpu_count()
-    missing = [gpu for gpu in ids if gpu >= count]
+    count, usable = gpu_count(), visible_gpus()
+    missing = [gpu for gpu in ids if not count or gpu not in usable]
     if missing:
         have = f"there are {count}, numbered from 0" if count else "there is none"
+        if count and "CUDA_VISIBLE_DEVICES" in os.environ:
+            have = f"CUDA_VISIBLE_DEVICES leaves {', '.join(map(str, usable)) or 'none'} of them"
         return Problem(
             f"GPU {', '.join(map(str, missing))} does not exist here: {have}", "-Pexp.gpus='' runs on the CPU"
         )

@@ -162,6 +162,12 @@ def _gpu_count() -> int:
     return gpu_count()
 
 
+def _visible_gpus() -> list[int]:
+    from dlbs.machine.devices import visible_gpus
+
+    return list(visible_gpus())
+
+
 def _environment_needs_tracer(*_: Any) -> Any:
     raise ExpressionError("env() is not available here")
 
@@ -213,6 +219,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "tuple": _collected(tuple),
     "uuid4": _priced(10, lambda: str(uuid.uuid4())),
+    "visible_gpus": _priced(100_000, _visible_gpus),
     "zip": _listed(zip),
 }
 

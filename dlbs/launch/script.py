@@ -20,6 +20,7 @@ from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
 from dlbs.launch.container import container_name
 from dlbs.logs import parameter_line
+from dlbs.machine.devices import cuda_name
 from dlbs.machine.resources import gpu_ids, memory_size
 from dlbs.text import text
 
@@ -218,7 +219,7 @@ def _options(experiment: Experiment) -> Iterator[str]:
 
 def _docker_gpus(experiment: Experiment) -> list[str]:
     ids = _gpus(experiment)
-    return ["--gpus", f'"device={",".join(map(str, ids))}"'] if ids else []
+    return ["--gpus", f'"device={",".join(map(cuda_name, ids))}"'] if ids else []
 
 
 def _gpus(experiment: Experiment) -> list[int]:
@@ -238,7 +239,10 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
             found[name.removeprefix("runtime.env.")] = text(value)
     in_docker = bool(experiment.get("exp.docker"))
     if not in_docker:  # in a container the devices that it is given are numbered from 0
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, _gpus(experiment)))
+        gpus = _gpus(experiment)
+        if gpus:  # as nvidia-smi numbers them; CUDA's own order puts the fastest first
+            found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(map(cuda_name, gpus))
     if experiment.get("runtime.cuda_cache"):
         found["CUDA_CACHE_PATH"] = "/workspace/cuda_cache" if in_docker else text(experiment["runtime.cuda_cache"])
     return list(found.items())

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import shutil
 import socket
 import subprocess
 
-__all__ = ["docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
+__all__ = ["cuda_name", "docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
+
+_NVIDIA_SMI_SECONDS = (
+    60  # it takes half a minute on machines with many GPUs whose driver is loaded anew for each question
+)
 
 
 def gpu_count() -> int:
@@ -28,11 +33,37 @@ def gpu_count() -> int:
 
 
 def visible_gpus() -> tuple[int, ...]:
-    """Numbers of the GPUs that programs started here may use: all, or those of CUDA_VISIBLE_DEVICES."""
+    """Numbers of the GPUs that programs started here may use: all, or those of CUDA_VISIBLE_DEVICES.
+
+    Where that names GPUs, or parts of them (MIG), by UUID, they are numbered from 0 in its order.
+    """
+    names = _visible_names()
+    if names is None:
+        return tuple(range(gpu_count()))
+    if all(map(str.isdigit, names)):
+        return tuple(dict.fromkeys(map(int, names)))
+    return tuple(range(len(names)))
+
+
+def cuda_name(gpu: int) -> str:
+    """What CUDA_VISIBLE_DEVICES is to call a GPU of `visible_gpus`: its number, or its UUID where GPUs are given to us by UUID."""
+    names = _visible_names()
+    if names is None or all(map(str.isdigit, names)) or gpu >= len(names):
+        return str(gpu)
+    return names[gpu]
+
+
+def _visible_names() -> list[str] | None:
+    """The entries of CUDA_VISIBLE_DEVICES that CUDA heeds: those before the first one that names no GPU, such as -1. None if it is not set."""
     limited = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if limited is not None and all(part.strip().isdigit() for part in limited.split(",") if part.strip()):
-        return tuple(int(part) for part in limited.split(",") if part.strip())
-    return tuple(range(gpu_count()))
+    if limited is None:
+        return None
+    names = (name.strip() for name in limited.split(","))
+    return list(itertools.takewhile(_names_a_gpu, names))
+
+
+def _names_a_gpu(name: str) -> bool:
+    return name.isdigit() or name.startswith(("GPU-", "MIG-"))
 
 
 def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
@@ -41,7 +72,7 @@ def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
         return []
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):  # a driver that does not answer
         return []
     return [line.split(", ") for line in asked.stdout.splitlines()] if asked.returncode == 0 else []

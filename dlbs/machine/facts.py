@@ -83,7 +83,7 @@ def _cpu_model() -> str:
 
 def _gpus() -> list[str]:
     return [
-        f"{name}, {driver}, {memory} MiB"
+        f"{name}, {driver}, {memory} MiB" if memory.isdigit() else f"{name}, {driver}, {memory}"
         for name, driver, memory in query_nvidia(("name", "driver_version", "memory.total"))
     ]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.experiment import Experiment
+from dlbs.machine.devices import cuda_name
 from dlbs.machine.resources import gpu_ids
 from dlbs.text import text
 
@@ -144,15 +145,22 @@ class Monitor:
         if self._gpus.count:
             by_gpu = {name: [list(row) for row in zip(*rows, strict=True)] for name, rows in self._gpu_series.items()}
             found.update(by_gpu)
-            power = [[watts or 0.0 for watts in one] for one in by_gpu["gpu_power"]]
-            found["gpu_energy"] = [round(_energy(self._times, one), 3) for one in power]
-            found["gpu_mem_peak"] = [max((value or 0.0 for value in one), default=0.0) for one in by_gpu["gpu_mem"]]
+            found["gpu_energy"] = [_gpu_energy(self._times, watts) for watts in by_gpu["gpu_power"]]
+            known = [[size for size in one if size is not None] for one in by_gpu["gpu_mem"]]
+            found["gpu_mem_peak"] = [max(sizes, default=None) for sizes in known]
         return {f"results.use.{name}": values for name, values in found.items()}
 
 
 def _energy(times: list[float], watts: list[float]) -> float:
     """Joules: each sample stands for the time since the one before."""
     return sum(power * (end - begin) for begin, end, power in zip(times, times[1:], watts[1:], strict=False))
+
+
+def _gpu_energy(times: list[float], watts: list[float | None]) -> float | None:
+    """Joules; None for a GPU that does not report its power, such as a part of one (MIG)."""
+    if all(power is None for power in watts):
+        return None
+    return round(_energy(times, [power or 0.0 for power in watts]), 3)
 
 
 class _Tree:
@@ -260,12 +268,19 @@ class _Gpus:
             return
         try:
             import pynvml
-
+        except ImportError:  # nvidia-ml-py is an extra
+            return
+        self._nvml = pynvml
+        try:
             pynvml.nvmlInit()
-            self._nvml = pynvml
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in numbers]
-        except Exception:  # no package, no driver, no such GPU: there is nothing to see then
+            self._handles = [self._handle(cuda_name(number)) for number in numbers]
+        except pynvml.NVMLError:  # no driver, or no such GPU
             self._handles = []
+
+    def _handle(self, name: str) -> Any:
+        if name.isdigit():
+            return self._nvml.nvmlDeviceGetHandleByIndex(int(name))
+        return self._nvml.nvmlDeviceGetHandleByUUID(name)
 
     @property
     def count(self) -> int:

@@ -89,7 +89,7 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
             f"--num_threads {options.num_threads}: more threads than the {os.cpu_count()} processors only cost time"
         )
 
-    competing, energy = CompetingLoad(), Energy(device)
+    competing, energy = CompetingLoad(), Energy.of(device)
     started = perf_counter()
     log("results.start_time", _timestamp())
     timing = time_batches(

@@ -45,6 +45,11 @@ def select_device(options: CommonOptions) -> torch.device:
         raise UsageError(f"--device {wanted} with --num_gpus 0: give a number of GPUs, or use --device cpu")
     if options.num_gpus > count:
         raise UsageError(f"--num_gpus {options.num_gpus}, but PyTorch sees {count}: check CUDA_VISIBLE_DEVICES")
+    if options.num_replicas > count:
+        raise UsageError(
+            f"--num_replicas {options.num_replicas}, but PyTorch sees {count}: each replica needs a GPU of its own; "
+            "check CUDA_VISIBLE_DEVICES"
+        )
     return torch.device(found.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
@@ -61,7 +66,15 @@ def event_maker(device: torch.device) -> Callable[[], Event] | None:
         return None
     module = torch.get_device_module(device)
     kind = getattr(module, "Event", None) or getattr(getattr(module, "event", None), "Event", None)
-    return None if kind is None else lambda: kind(enable_timing=True)
+    if kind is None:
+        return None
+
+    def make() -> Event:
+        event: Event = kind(enable_timing=True)
+        event.record()  # PyTorch asks the driver for an event when it is first recorded: now, and not between timed batches
+        return event
+
+    return make
 
 
 def device_title(device: torch.device) -> str:

@@ -81,9 +81,9 @@ def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> I
     """
     device = select_device(options)
     restart_under_torchrun(options, program, arguments)
+    if device.type != "cpu":  # before NCCL starts, which otherwise guesses the device by the rank
+        torch.accelerator.set_device_index(device.index)
     with joined(device) as world:
-        if device.type != "cpu":
-            torch.accelerator.set_device_index(device.index)
         yield device, world
 
 

@@ -38,6 +38,11 @@ class Log:
         """Whether this is the process that speaks for all."""
         return os.environ.get("RANK", "0") == "0"
 
+    def failure(self, reason: str) -> None:
+        """Say why the program failed; of several processes each may, since the first one need not be the one that knows."""
+        self.values["exp.status_msg"] = reason
+        print(f"__exp.status_msg__= {json.dumps(reason)}", flush=True)
+
     def warn(self, text: str) -> None:
         """Say what makes the numbers doubtful, for people and, in the list `results.warnings`, for programs."""
         if self.reports:

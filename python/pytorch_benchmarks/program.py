@@ -14,6 +14,9 @@ from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["check_writable", "end", "run"]
 
+# How PyTorch, CUDA, cuBLAS and cuDNN say that memory is not enough; the allocator of PyTorch has an exception of its own.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
     """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 77 skipped, 130 interrupted.
@@ -69,7 +72,7 @@ def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
 
 def _fail(message: str, exit_code: int, log: Log) -> int:
     line = " ".join(message.split())
-    log("exp.status_msg", line)
+    log.failure(line)
     print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
 
@@ -77,7 +80,7 @@ def _fail(message: str, exit_code: int, log: Log) -> int:
 def _explain(error: Exception, options: CommonOptions) -> BenchmarkError:
     """Turn what torch raises into what a user can act on."""
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+    if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"

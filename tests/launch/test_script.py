@@ -114,6 +114,7 @@ def test_environment() -> None:
         "B": "x y",
         "C": "$HOME",
         "OMP_NUM_THREADS": "2",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "0,1,3",
         "CUDA_CACHE_PATH": "/cache",
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.machine.devices import docker_available, gpu_count
+from dlbs.machine.devices import cuda_name, docker_available, gpu_count, visible_gpus
 
 
 @pytest.fixture
@@ -41,3 +41,33 @@ def test_no_client_no_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_gpus_are_counted() -> None:
     assert gpu_count() >= 0
+
+
+GPU, PART = "GPU-5d2c2a8a-1fbe-4bfa-9d0c-9a3e7d6a1b20", "MIG-0c6fb5a1-7c0b-5d0e-b8a5-2f3f5a0d8e11"
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers", "names"),
+    [
+        ("2,5", (2, 5), ["2", "5"]),
+        ("", (), []),
+        ("-1", (), []),
+        ("NoDevFiles", (), []),
+        ("3,-1,0", (3,), ["3"]),  # CUDA heeds nothing behind what is no GPU
+        ("1,1", (1,), ["1"]),
+        (GPU, (0,), [GPU]),
+        (f"{PART}, {GPU}", (0, 1), [PART, GPU]),
+    ],
+)
+def test_programs_may_use_the_gpus_that_are_visible(
+    given: str, numbers: tuple[int, ...], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert visible_gpus() == numbers
+    assert list(map(cuda_name, numbers)) == names
+
+
+def test_all_gpus_are_visible_unless_they_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == tuple(range(gpu_count()))
+    assert cuda_name(3) == "3"

@@ -1,66 +1,130 @@
-"""Energy, clocks and temperature of NVIDIA GPUs, as the driver tells them (NVML; the package nvidia-ml-py)."""
+"""Energy, clocks and temperature of NVIDIA GPUs, as the driver reports them (NVML; the package nvidia-ml-py)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import torch
 
-__all__ = ["Energy", "gpu_facts"]
+__all__ = ["Energy", "Gpu", "facts_of", "find_gpu", "gpu_facts", "gpu_of"]
 
 
-def _handle(device: torch.device) -> tuple[Any, Any] | None:
-    """NVML and its handle of the device; None if there is no NVML. Found by identity: NVML knows nothing of CUDA_VISIBLE_DEVICES."""
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as NVML knows it.
+
+    Attributes:
+        nvml: The module pynvml, initialised.
+        handle: Of the whole GPU, also where the device is a part of it (MIG).
+        shared: Whether the device is a part of it, so that its power and energy are those of other programs too.
+    """
+
+    nvml: Any
+    handle: Any
+    shared: bool = False
+
+    def ask(self, function: str, *arguments: Any) -> Any:
+        """The answer of an NVML function; None if the GPU, its driver or this version of pynvml has none."""
+        call = getattr(self.nvml, function, None)
+        if call is None:
+            return None
+        try:
+            return call(self.handle, *arguments)
+        except self.nvml.NVMLError:
+            return None
+
+
+def gpu_of(device: torch.device) -> Gpu | None:
+    """What NVML knows of a device; None without NVML."""
     if device.type != "cuda" or torch.version.cuda is None:
         return None
     try:
         import pynvml
-
-        pynvml.nvmlInit()
-        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-    except Exception:  # whatever is missing (package, driver, right): the benchmark does not need it
+    except ImportError:  # nvidia-ml-py is an extra
         return None
+    return find_gpu(pynvml, str(torch.cuda.get_device_properties(device).uuid))
 
 
-def _asked(nvml: Any, function: str, *arguments: Any) -> Any:
-    """What NVML answers; None if the device does not know."""
+def find_gpu(nvml: Any, uuid: str) -> Gpu | None:
+    """The GPU with this UUID, as CUDA gives it; None if NVML does not know it.
+
+    By UUID, because NVML counts all GPUs of the machine, while CUDA counts those of CUDA_VISIBLE_DEVICES in an order of its own.
+
+    Args:
+        nvml: The module pynvml.
+        uuid: Of a GPU, or of a part of one (MIG): the same form, without its prefix.
+    """
+    bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
     try:
-        return getattr(nvml, function)(*arguments)
+        nvml.nvmlInit()
+    except nvml.NVMLError:  # no driver, or one that this program may not reach
+        return None
+    try:
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{bare}")
+    except nvml.NVMLError:
+        return _whole_of_part(nvml, f"MIG-{bare}")
+    current_and_pending = Gpu(nvml, handle).ask("nvmlDeviceGetMigMode")
+    return Gpu(nvml, handle, shared=bool(current_and_pending and current_and_pending[0]))
+
+
+def _whole_of_part(nvml: Any, uuid: str) -> Gpu | None:
+    try:
+        part = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        return Gpu(nvml, nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part), shared=True)
     except nvml.NVMLError:
         return None
 
 
 def gpu_facts(device: torch.device) -> dict[str, Any]:
-    """Driver version, clocks (MHz), power limit (W), temperature (degrees Celsius) and why clocks are held down."""
-    found = _handle(device)
-    if found is None:
-        return {}
-    nvml, handle = found
-    limit = _asked(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    """Driver version, clocks (MHz), power limit (W), temperature (degrees Celsius) and why clocks are held down (a bit mask)."""
+    gpu = gpu_of(device)
+    return {} if gpu is None else facts_of(gpu)
+
+
+def facts_of(gpu: Gpu) -> dict[str, Any]:
+    """The facts of `gpu_facts`; None for each that this GPU does not report."""
+    nvml = gpu.nvml
+    try:
+        driver = nvml.nvmlSystemGetDriverVersion()
+    except nvml.NVMLError:
+        driver = None
+    limit = gpu.ask("nvmlDeviceGetEnforcedPowerLimit")
+    reasons = gpu.ask("nvmlDeviceGetCurrentClocksEventReasons")
+    if reasons is None:  # drivers before 535 know the older name alone
+        reasons = gpu.ask("nvmlDeviceGetCurrentClocksThrottleReasons")
     return {
-        "driver": _asked(nvml, "nvmlSystemGetDriverVersion"),
-        "gpu_clock_mhz": _asked(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
-        "gpu_clock_max_mhz": _asked(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
-        "gpu_temperature": _asked(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
+        "driver": driver,
+        "gpu_clock_mhz": gpu.ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
+        "gpu_clock_max_mhz": gpu.ask("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
+        "gpu_temperature": gpu.ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
         "gpu_power_limit": None if limit is None else limit / 1000,
-        "gpu_throttle_reasons": _asked(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle),
+        "gpu_throttle_reasons": reasons,
     }
 
 
 class Energy:
-    """The GPU's energy counter, read just before and just after the timed batches."""
+    """The GPU's energy counter, read just before and just after the timed batches.
 
-    def __init__(self, device: torch.device) -> None:
-        self._found = _handle(device)
+    Args:
+        gpu: Whose counter; None, or a part of a GPU, has none of its own.
+    """
+
+    def __init__(self, gpu: Gpu | None) -> None:
+        self._gpu = None if gpu is None or gpu.shared else gpu
         self._begin: tuple[float, int | None] = (0.0, None)
         self._end: tuple[float, int | None] = (0.0, None)
 
+    @classmethod
+    def of(cls, device: torch.device) -> Energy:
+        """The energy counter of a device."""
+        return cls(gpu_of(device))
+
     def _read(self) -> tuple[float, int | None]:
-        if self._found is None:
+        if self._gpu is None:
             return 0.0, None
-        nvml, handle = self._found
-        return perf_counter(), _asked(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
+        return perf_counter(), self._gpu.ask("nvmlDeviceGetTotalEnergyConsumption")
 
     def start(self) -> None:
         self._begin = self._read()
@@ -71,11 +135,13 @@ class Energy:
     def metrics(self, instances: int) -> dict[str, float]:
         """Log values: joules of all timed batches and of each instance, and mean watts; empty if the counter cannot be read.
 
+        It is empty too if the counter did not move: drivers renew it about ten times a second, and a GPU never needs no energy at all.
+
         Args:
             instances: Of all timed batches together, on this device.
         """
         (begin, before), (end, after) = self._begin, self._end
-        if before is None or after is None:
+        if before is None or after is None or after <= before:
             return {}
         joules = (after - before) / 1000  # NVML counts millijoules
         return {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["peak_tflops"]
 
 # Dense TFLOP/s by the makers' data sheets: float32 outside tensor cores, tf32, float16 and bfloat16 with float32 sums.
-# The first name that occurs in the device's title counts, so longer ones come first.
+# The first name whose words all occur in the device's title counts, so longer ones come first.
 _PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
+    ("GB200", {"float32": 80.0, "tf32": 1250.0, "float16": 2500.0, "bfloat16": 2500.0}),
     ("B200", {"float32": 75.0, "tf32": 1125.0, "float16": 2250.0, "bfloat16": 2250.0}),
+    ("GH200", {"float32": 66.9, "tf32": 494.7, "float16": 989.4, "bfloat16": 989.4}),
+    ("H200 NVL", {"float32": 60.0, "tf32": 417.5, "float16": 835.5, "bfloat16": 835.5}),
     ("H200", {"float32": 66.9, "tf32": 494.7, "float16": 989.4, "bfloat16": 989.4}),
     ("H100 PCIe", {"float32": 51.2, "tf32": 378.0, "float16": 756.0, "bfloat16": 756.0}),
     ("H100 NVL", {"float32": 60.0, "tf32": 417.5, "float16": 835.5, "bfloat16": 835.5}),
@@ -16,6 +21,7 @@ _PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("A10G", {"float32": 31.5, "tf32": 35.0, "float16": 70.0, "bfloat16": 70.0}),
     ("A10", {"float32": 31.2, "tf32": 62.5, "float16": 125.0, "bfloat16": 125.0}),
     ("L40S", {"float32": 91.6, "tf32": 183.0, "float16": 362.0, "bfloat16": 362.0}),
+    ("L40", {"float32": 90.5, "tf32": 90.5, "float16": 181.0, "bfloat16": 181.0}),
     ("L4", {"float32": 30.3, "tf32": 60.0, "float16": 121.0, "bfloat16": 121.0}),
     ("V100", {"float32": 15.7, "float16": 125.0}),
     ("T4", {"float32": 8.1, "float16": 65.0}),
@@ -25,8 +31,14 @@ _PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
 
 
 def peak_tflops(device_title: str, dtype: str) -> float | None:
-    """Peak of a device in 10¹² operations a second for `float32`, `tf32`, `float16` or `bfloat16`; None if it is not known."""
+    """Peak of a device in 10¹² operations a second for `float32`, `tf32`, `float16` or `bfloat16`.
+
+    None if it is not known, as for a part of a GPU (MIG), whose title is that of the whole one with `MIG 1g.10gb` behind it.
+    """
+    words = re.split(r"[^A-Za-z0-9]+", device_title)
+    if "MIG" in words:
+        return None
     for name, peaks in _PEAKS:
-        if name in device_title:
+        if set(name.split()) <= set(words):
             return peaks.get(dtype)
     return None

@@ -118,6 +118,10 @@ def _check(options: BenchmarkOptions, device: torch.device, world: World, precis
         return
     if device.type != "cuda":
         raise UsageError(f"--cuda_graphs needs a CUDA device, this is {device.type}: leave it out")
+    if options.compile in {"reduce-overhead", "max-autotune"}:
+        raise UsageError(
+            f"--cuda_graphs with --compile {options.compile}, which records CUDA graphs itself: leave out one of them"
+        )
     if world.size > 1:
         raise UsageError("--cuda_graphs works with one replica: leave it out, or use --num_replicas 1")
     if precision.scaler() is not None and not options.forward_only:

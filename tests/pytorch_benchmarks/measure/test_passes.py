@@ -78,6 +78,12 @@ def test_peaks() -> None:
     assert peak_tflops("NVIDIA L40S", "float32") == 91.6
     assert peak_tflops("Tesla T4", "bfloat16") is None
     assert peak_tflops("AMD EPYC", "float32") is None
+    assert peak_tflops("NVIDIA H100 80GB HBM3", "tf32") == 494.7
+    assert peak_tflops("NVIDIA H100 PCIe", "bfloat16") == 756.0
+    assert peak_tflops("NVIDIA H200 NVL", "bfloat16") == 835.5
+    assert peak_tflops("NVIDIA GH200 480GB", "bfloat16") == 989.4
+    assert peak_tflops("NVIDIA L40", "bfloat16") == 181.0  # not an L4
+    assert peak_tflops("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "tf32") is None  # a seventh of the GPU has less
 
 
 def test_bytes_of_a_matrix_product_are_those_of_its_factors_and_its_result() -> None:

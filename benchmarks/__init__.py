@@ -1,0 +1,1 @@
+"""Scripts that measure dlbs and pytorch_benchmarks."""

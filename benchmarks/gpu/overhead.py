@@ -1,0 +1,108 @@
+"""What the harness adds to a batch, whether its clock is right, and what graphs save where launching takes longer than working."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.sides import Effort, Measurement, bare, compare, ours, ratio
+from pytorch_benchmarks.data.synthetic import synthetic_batches
+from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
+from pytorch_benchmarks.measure.timing import Schedule, time_batches
+from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.phases.graphs import graphed
+from pytorch_benchmarks.phases.inference import inference_step
+from pytorch_benchmarks.phases.training import training_step
+
+__all__ = ["measurements"]
+
+
+def measurements() -> Iterator[Measurement]:
+    """All of them, in order of importance."""
+    for sync in ("each", "end"):
+        yield Measurement(f"harness, one small kernel, sync {sync}", partial(_harness, sync))
+    for model, batch, train in (("resnet50", 64, True), ("bert_base", 32, False)):
+        name = f"clock, {model} {'training' if train else 'inference'}"
+        yield Measurement(name, partial(_clock, model, batch, train))
+    for model, batch in (("resnet50", 1), ("bert_base", 1), ("efficientnet_b0", 1), ("resnet50", 16)):
+        yield Measurement(f"graphs, {model} inference batch {batch}", partial(_graphs, model, batch, False))
+    yield Measurement("graphs, resnet50 training batch 4", partial(_graphs, "resnet50", 4, True))
+
+
+def _prepared(name: str, batch: int, train: bool, effort: Effort) -> tuple[Any, Iterator[Any]]:
+    set_backends(parse_benchmark_options(["--model=m"]), tf32=effort.device.type == "cuda")
+    torch.manual_seed(1)
+    with effort.device:
+        model = get_model("deep_mnist" if effort.tiny else name)
+    batches = synthetic_batches(model, batch, device=effort.device, dtype=torch.float32, seed=1)
+    return training_step(model, model) if train else inference_step(model), batches
+
+
+def _harness(sync: str, effort: Effort) -> Mapping[str, Any]:
+    """Microseconds that the harness adds to a batch that is one small kernel."""
+    value = torch.zeros(1, device=effort.device)
+    synchronize = synchronizer(effort.device)
+
+    def step(_: Any = None) -> Any:
+        return value.add_(1)
+
+    def alone() -> Any:
+        step()
+        if sync == "each":
+            synchronize()
+
+    def forever() -> Iterator[None]:
+        while True:
+            yield None
+
+    found = compare({"ours": ours(step, forever(), effort.device, sync), "bare": bare(alone, effort.device)}, effort)
+    added = statistics.median(a - b for a, b in zip(found["ours"], found["bare"], strict=True))
+    return {"ours µs": 1e6 * statistics.median(found["ours"]), "added µs": 1e6 * added}
+
+
+def _clock(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, Any]:
+    """The time of a batch by events, beside the time of its kernels in a profile and by the wall clock."""
+    from torch.profiler import ProfilerActivity, profile
+
+    step, batches = _prepared(name, 2 if effort.tiny else batch, train, effort)
+    count = 2 if effort.tiny else 10
+    timing = time_batches(
+        step,
+        batches,
+        Schedule(count, 3),
+        synchronize=synchronizer(effort.device),
+        make_event=event_maker(effort.device),
+    )
+    kind = ProfilerActivity.CPU if effort.device.type == "cpu" else ProfilerActivity.CUDA
+    with profile(activities=[kind]) as profiler:
+        for _ in range(count):
+            step(next(batches))
+        synchronizer(effort.device)()
+    kernels = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e3 / count
+    events = None if timing.device is None else 1000 * statistics.median(timing.device)
+    return {
+        "wall ms": 1000 * statistics.median(timing.batches),
+        "events ms": events,
+        "kernels ms": kernels or None,
+        "events / kernels": events / kernels
+        if events and kernels
+        else None,  # above 1: the device waits between kernels
+    }
+
+
+def _graphs(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, Any]:
+    """How much faster a recorded step is where the host cannot launch kernels as fast as the device runs them."""
+    eager, batches = _prepared(name, batch, train, effort)
+    recorded = eager if effort.device.type == "cpu" else graphed(eager, effort.device)
+    sides = {"eager": ours(eager, batches, effort.device), "graph": ours(recorded, batches, effort.device)}
+    found = compare(sides, effort)
+    return {
+        "eager ms": 1000 * statistics.median(found["eager"]),
+        "graph ms": 1000 * statistics.median(found["graph"]),
+        "graph / eager": ratio(found, "graph", "eager"),
+    }

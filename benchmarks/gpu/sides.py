@@ -1,0 +1,132 @@
+"""Measure several ways to do the same work in turn, in one process."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+
+from pytorch_benchmarks.devices import event_maker, synchronizer
+from pytorch_benchmarks.measure.timing import Schedule, time_batches
+
+__all__ = ["Effort", "Measurement", "NotHereError", "Side", "bare", "compare", "matrix_rate", "ours", "ratio"]
+
+
+class NotHereError(Exception):
+    """Something that a measurement needs is not installed; the message says what."""
+
+
+Side = Callable[[int], float]  # number of batches → seconds for each
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How thoroughly is measured.
+
+    Attributes:
+        device: Where.
+        rounds: Of all sides, each in a random order.
+        seconds: That a side takes in a round.
+    """
+
+    device: torch.device
+    rounds: int
+    seconds: float
+
+    @property
+    def tiny(self) -> bool:
+        """Whether only the code is tried, with tiny sizes: figures of a CPU are of no use here."""
+        return self.device.type == "cpu"
+
+    @classmethod
+    def of(cls, device: torch.device) -> Effort:
+        """Three rounds of 0.4 s on a GPU."""
+        return cls(device, 1, 0.0) if device.type == "cpu" else cls(device, 3, 0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A line of the report.
+
+    Attributes:
+        name: Says what is measured.
+        run: Gets the effort last, measures and returns its figures; raises `NotHereError` if a package that it needs is not there.
+    """
+
+    name: str
+    run: partial[Mapping[str, Any]]
+
+
+def ours(step: Callable[[Any], Any], batches: Iterator[Any], device: torch.device, sync: str = "end") -> Side:
+    """Batches timed by the harness: what benchmarks.py reports."""
+
+    def side(count: int) -> float:
+        timing = time_batches(
+            step,
+            batches,
+            Schedule(count, 0, sync=sync),
+            synchronize=synchronizer(device),
+            make_event=event_maker(device),
+        )
+        return timing.total / count
+
+    return side
+
+
+def bare(step: Callable[[], Any], device: torch.device) -> Side:
+    """A loop as one writes it by hand: wait, look at the clock, work, wait, look at the clock."""
+    synchronize = synchronizer(device)
+
+    def side(count: int) -> float:
+        synchronize()
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        synchronize()
+        return (time.perf_counter() - start) / count
+
+    return side
+
+
+def compare(sides: Mapping[str, Side], effort: Effort, warmup: int = 3) -> dict[str, list[float]]:
+    """Seconds of a batch, of each side in each round.
+
+    Each side warms up, and gets as many batches as take `effort.seconds`.
+    """
+    counts = {}
+    for name, side in sides.items():
+        side(1)
+        once = side(1 if effort.tiny else warmup)
+        counts[name] = max(1, min(5000, math.ceil(effort.seconds / once)))
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(effort.rounds):
+        for name in random.sample(list(sides), len(sides)):
+            found[name].append(sides[name](counts[name]))
+    return found
+
+
+def ratio(found: Mapping[str, list[float]], of: str, to: str) -> float:
+    """By how much `of` is faster than `to`: the median of the rounds' ratios. The machine drifts more than two sides differ."""
+    return statistics.median(b / a for a, b in zip(found[of], found[to], strict=True))
+
+
+@cache
+def matrix_rate(device: torch.device, arithmetic: str, size: int = 8192) -> float:
+    """Operations a second of a product of two square matrices on this device, measured: what a model can reach at most."""
+    kind = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(arithmetic, torch.float32)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if arithmetic == "tf32" else "highest")
+    size = 128 if device.type == "cpu" else size
+    left, right = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    side = bare(lambda: left @ right, device)
+    side(3)
+    seconds = statistics.median(side(5) for _ in range(3))
+    torch.set_float32_matmul_precision(before)
+    return 2.0 * size**3 / seconds

@@ -1,0 +1,153 @@
+"""The parts of a session, in order of importance, and how one of them runs: in a process of its own, for so long and no longer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.gpu.journal import DEADLINE, JOURNAL, PART, SESSION, Case, Journal, cases_of
+
+__all__ = ["CASE_SECONDS", "PARTS", "Part", "run_part"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CASE_SECONDS = 120.0  # longer than any case takes: one that takes more hangs
+_GRACE = 10.0  # seconds that a part may go on after its time, to end the case that runs
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some cases that run in one process.
+
+    Attributes:
+        name: For the report.
+        seconds: Its share of a session of 540 seconds.
+        arguments: Of the Python interpreter.
+    """
+
+    name: str
+    seconds: float
+    arguments: tuple[str, ...]
+
+
+def _tests(*files: str) -> tuple[str, ...]:
+    return ("-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/gpu/{file}" for file in files))
+
+
+# Without right figures of time, energy and memory nothing else means anything; then the figures that everybody asks for.
+PARTS = (
+    Part("measuring", 80, _tests("test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py")),
+    Part("steps and data", 80, _tests("test_steps.py", "test_data.py", "test_driver.py")),
+    Part("throughput", 140, ("-m", "benchmarks.gpu", "throughput")),
+    Part("programs", 110, _tests("test_programs.py")),
+    Part("overhead and data", 60, ("-m", "benchmarks.gpu", "overhead", "data")),
+    Part("models", 70, _tests("test_models.py")),
+)
+
+
+def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline: float, log: Path) -> None:
+    """Run what is left of a part, again and again if cases end its process; stop at the deadline.
+
+    Args:
+        part: What runs.
+        journal: Gets the cases.
+        environment: Of its processes.
+        deadline: In seconds since 1970.
+        log: Gets what it prints, at the end of the file.
+    """
+    variables = {
+        **environment,
+        JOURNAL: str(journal.path),
+        PART: part.name,
+        DEADLINE: str(deadline),
+        SESSION: str(os.getpid()),
+    }
+    planned = False
+    while time.time() < deadline and (not planned or _left(part, journal)):
+        before = _state(part, journal)
+        with log.open("ab") as output:
+            output.write(f"\n=== {part.name}: {' '.join(part.arguments)}\n".encode())
+            output.flush()
+            process = subprocess.Popen(
+                [sys.executable, *part.arguments],
+                cwd=ROOT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                hanging = _wait(process, part, journal, deadline)
+            finally:
+                _end(process)
+        planned = True
+        _explain(part, journal, process.returncode, hanging)
+        if _state(part, journal) == before:  # it did nothing: it would do nothing again
+            if not _of(part, journal):
+                reason = f"ended with exit code {process.returncode} before its first case: see {log.name}"
+                journal.finish(Case(part.name, f"{part.name}: start", "crashed", reason=reason))
+            return
+
+
+def _of(part: Part, journal: Journal) -> list[Case]:
+    return [case for case in cases_of(journal.path).values() if case.part == part.name]
+
+
+def _left(part: Part, journal: Journal) -> list[Case]:
+    return [case for case in _of(part, journal) if not case.done]
+
+
+def _state(part: Part, journal: Journal) -> list[tuple[str, str]]:
+    return [(case.name, case.outcome) for case in _of(part, journal) if case.done]
+
+
+def _wait(process: subprocess.Popen[bytes], part: Part, journal: Journal, deadline: float) -> bool:
+    """Wait for the process to end, at most until the deadline and a grace; whether a case was found hanging."""
+    running, since = "", time.time()
+    while True:
+        try:
+            process.wait(timeout=0.5)
+            return False
+        except subprocess.TimeoutExpired:
+            now = time.time()
+        case = next((case.name for case in _of(part, journal) if case.outcome == "started"), "")
+        if case != running:
+            running, since = case, now
+        if now - since > CASE_SECONDS:
+            return bool(running)
+        if now > deadline + _GRACE:
+            return False
+
+
+def _explain(part: Part, journal: Journal, code: int, hanging: bool) -> None:
+    """Note the case that the process ended in, if it ended by itself: what our time limit cut short will be tried again."""
+    for case in _of(part, journal):
+        if case.outcome != "started":
+            continue
+        if hanging:
+            case.outcome, case.reason, case.seconds = "timeout", f"not over after {CASE_SECONDS:g} s", CASE_SECONDS
+        elif code in (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT):
+            continue
+        else:
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            case.outcome, case.reason = "crashed", f"it ended the process ({how})"
+        journal.finish(case)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and all that it started."""
+    for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 30.0)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()

@@ -1,0 +1,114 @@
+"""The report of a session, as JSON for programs and as Markdown for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from scripts.gpu.journal import FINAL, Case
+
+__all__ = ["as_markdown", "make_report", "write_report"]
+
+_NOT_RUN = "not run"
+
+
+def make_report(session: Mapping[str, Any], cases: Iterable[Case]) -> dict[str, Any]:
+    """Everything that is known of a session.
+
+    Args:
+        session: `machine`, `packages`, `parts` (name → seconds), when it began and for how long, and whether it was interrupted.
+        cases: Of all parts.
+    """
+    listed = [asdict(case) for case in cases]
+    for case in listed:
+        if case["outcome"] not in FINAL:
+            case["outcome"], case["reason"] = _NOT_RUN, "the time was over, or the session was interrupted"
+    counts = Counter(case["outcome"] for case in listed)
+    return {"format": 1, **session, "counts": dict(counts), "cases": listed}
+
+
+def write_report(report: Mapping[str, Any], directory: Path) -> None:
+    """Write report.json and report.md; a reader finds the old ones or the new ones."""
+    for name, content in (("report.json", json.dumps(report, indent=1) + "\n"), ("report.md", as_markdown(report))):
+        beside = directory / f".{name}.part"
+        beside.write_text(content, encoding="utf-8")
+        os.replace(beside, directory / name)
+
+
+def as_markdown(report: Mapping[str, Any]) -> str:
+    """The report for people: what failed first, then the figures, then what was not run."""
+    machine = report["machine"]
+    where = machine.get("gpu") or f"no GPU: {machine.get('no_gpu') or machine.get('problem')}"
+    lines = [f"# Session on a GPU: {where}", ""]
+    about = {
+        "date": report["began"],
+        "PyTorch": f"{machine.get('torch')}, CUDA {machine.get('cuda')}, Python {machine.get('python')}",
+        "machine": f"{machine.get('cpus')} CPUs, {machine.get('kernel')}",
+        "sources": report["digest"],
+        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items()))
+        or "nothing ran",
+        "took": f"{report['seconds']:.0f} s in all, of {60 * report['minutes']:.0f} s a session"
+        + (" (interrupted)" if report["interrupted"] else ""),
+    }
+    lines += [f"- {name}: {value}" for name, value in about.items()]
+    packages = report["packages"]
+    if packages["installed"]:
+        lines.append(f"- installed from wheels: {', '.join(packages['installed'])}")
+    lines += [f"- missing: {one}" for one in packages["missing"]]
+    lines += ["", "| part | " + " | ".join((*FINAL, _NOT_RUN)) + " |", "| --- |" + " ---: |" * (len(FINAL) + 1)]
+    for part in report["parts"]:
+        counts = Counter(case["outcome"] for case in report["cases"] if case["part"] == part)
+        lines.append(f"| {part} | " + " | ".join(str(counts[one] or "") for one in (*FINAL, _NOT_RUN)) + " |")
+    wrong = [case for case in report["cases"] if case["outcome"] in {"failed", "crashed", "timeout"}]
+    if wrong:
+        lines += ["", "## What went wrong", ""]
+    for case in wrong:
+        lines += [f"### {case['name']}: {case['outcome']}", "", "```", case["reason"].strip(), "```", ""]
+    lines += _figures(report["cases"])
+    for outcome, title in (("skipped", "Skipped"), (_NOT_RUN, "Not run")):
+        lines += _by_reason(title, [case for case in report["cases"] if case["outcome"] == outcome])
+    return "\n".join(lines) + "\n"
+
+
+def _figures(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A table for each kind of measurement: those with the same columns stand together."""
+    tables: dict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    for case in cases:
+        if case["values"] and case["outcome"] == "passed":
+            tables.setdefault((case["part"], tuple(case["values"])), []).append(case)
+    lines: list[str] = []
+    for (part, columns), rows in tables.items():
+        lines += [
+            "",
+            f"## Figures: {part}",
+            "",
+            f"| case | {' | '.join(columns)} |",
+            "| --- |" + " ---: |" * len(columns),
+        ]
+        lines += [
+            f"| {case['name']} | {' | '.join(_number(case['values'][column]) for column in columns)} |" for case in rows
+        ]
+    return lines
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+    return "–" if value is None else str(value)
+
+
+def _by_reason(title: str, cases: list[Mapping[str, Any]]) -> list[str]:
+    if not cases:
+        return []
+    lines = ["", f"## {title}", ""]
+    reasons: dict[str, list[str]] = {}
+    for case in cases:
+        reasons.setdefault(case["reason"], []).append(case["name"])
+    for reason, names in reasons.items():
+        lines.append(f"- {reason}: {len(names)} ({', '.join(names)})")
+    return lines
