@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
-from pytorch_benchmarks.data.crops import Box, Crop, place
+from pytorch_benchmarks.data.crops import Box, Crop, Uniform, place
 from pytorch_benchmarks.data.datum import DatumParser, parse_datum
 from pytorch_benchmarks.data.image_folder import ImageFolder, decode_image, find_images
 from pytorch_benchmarks.data.jpeg import decode_rows, find_frame
@@ -27,6 +27,7 @@ from pytorch_benchmarks.data.make_dataset import encode_datum, main, make_folder
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import DEVIATION, MEAN, Normalise
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from tests.waiting import wait_until
 
 
 def touch(root: Path, *names: str) -> None:
@@ -409,11 +410,12 @@ def test_threads_end_with_their_loader(folder: ImageFolder) -> None:
 
 def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: ImageFolder) -> None:
     """An epoch has four batches here; the original started its workers again inside a measured batch."""
+    others = set(psutil.Process().children())
     source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
     seen = set()
     for _ in range(12):
         next(source)
-        seen.add(tuple(sorted(child.pid for child in psutil.Process().children())))
+        seen.add(tuple(sorted(child.pid for child in set(psutil.Process().children()) - others)))
     assert len(seen) == 1
     (workers,) = seen
     assert len(workers) == 2
@@ -422,9 +424,10 @@ def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: Image
 
 
 def test_a_worker_that_dies_is_said(folder: ImageFolder) -> None:
+    others = set(psutil.Process().children())
     source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=1)
     next(source)
-    (worker,) = psutil.Process().children()
+    (worker,) = set(psutil.Process().children()) - others
     worker.kill()
     with pytest.raises(BenchmarkError, match="a data loader process died"):
         list(itertools.islice(source, 20))
@@ -457,11 +460,15 @@ def test_a_database_is_opened_by_the_process_that_reads_it(tmp_path: Path) -> No
 
 def test_loading_leaves_the_number_of_threads_of_torch_alone(folder: ImageFolder) -> None:
     before = torch.get_num_threads()
-    for workers in (0, 2):
-        source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=workers)
-        next(source)
-        source.close()  # type: ignore[attr-defined]
-        assert torch.get_num_threads() == before
+    torch.set_num_threads(3)  # readers set it to one
+    try:
+        for workers in (0, 2):
+            source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=workers)
+            next(source)
+            source.close()  # type: ignore[attr-defined]
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("how", ["threads", "processes"])
@@ -472,13 +479,33 @@ def test_an_error_in_a_worker_reaches_the_caller_as_one_line(folder: ImageFolder
         load(folder, how, 2)
 
 
-def test_a_slow_caller_is_not_overtaken(folder: ImageFolder) -> None:
+class Counted(ImageFolder):
+    """Images that remember which of them were read."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self.read: list[int] = []
+
+    def read_into(self, index: int, target: torch.Tensor, crop: Crop, uniform: Uniform) -> int:
+        label = super().read_into(index, target, crop, uniform)
+        self.read.append(index)
+        return label
+
+
+def test_a_slow_caller_is_not_overtaken(folder: ImageFolder, tmp_path: Path) -> None:
     """The batch in use and the one before it stay as they are, however far ahead the threads could be."""
-    source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
+    dataset = Counted(str(tmp_path / "f"))
+    source = threads(dataset, Order(len(dataset), 5), Crop("center"), (3, 16, 16), workers=2)
     first, _ = next(source)
     second, _ = next(source)
     copies = first.clone(), second.clone()
-    time.sleep(0.2)
+
+    def rests() -> bool:
+        before = len(dataset.read)
+        time.sleep(0.1)
+        return len(dataset.read) == before
+
+    wait_until(lambda: len(dataset.read) >= 4 * 5 and rests(), "the threads have no more room")
     assert torch.equal(first, copies[0])
     assert torch.equal(second, copies[1])
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlbs.builder import build
-from dlbs.config import load_config
-from dlbs.processor import Processor
+from dlbs.config.load import load_config
+from dlbs.plan.build import build
+from dlbs.plan.resolve import Processor
 from pytorch_benchmarks.data.crops import Crop, Uniform
 from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.once import once

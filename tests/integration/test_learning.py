@@ -17,6 +17,7 @@ from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.precision import Precision
 from tests.conftest import ROOT
 from tests.test_models import SMALLER
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +99,7 @@ def test_two_processes_train_as_one_does_on_the_joined_batch(tmp_path: Path) -> 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for file, runner in (("one.pt", []), ("two.pt", torchrun)):
         command = [sys.executable, *runner, str(script), str(tmp_path / file)]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=PATIENCE)
     one, two = (torch.load(tmp_path / file) for file in ("one.pt", "two.pt"))
     for name, value in one.items():
         assert torch.allclose(value, two[name], atol=1e-6), name

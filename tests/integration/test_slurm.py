@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,9 @@ import pytest
 from dlbs.executors.slurm import options_of, time_limit
 from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
+from tests.waiting import PATIENCE, wait_until
 
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
-MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
-WHY = f"not installed: {', '.join(MISSING)}" if MISSING else "starting Slurm takes root" if os.geteuid() else ""
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(WHY), reason=WHY or "Slurm is there")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("Slurm"), pytest.mark.xdist_group("Slurm")]
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", "--executor", "slurm")
 
@@ -66,11 +65,11 @@ class Cluster:
     Args:
         directory: Empty.
         nodes: Their names. The first one, also in the order of the alphabet, must be this machine's: torchruns meet there.
-        port: Of the controller; the nodes' follow.
     """
 
-    def __init__(self, directory: Path, nodes: tuple[str, ...], port: int) -> None:
+    def __init__(self, directory: Path, nodes: tuple[str, ...]) -> None:
         self.directory, self.nodes = directory, nodes
+        port, *ports = free_ports(1 + len(nodes))
         for name in ("state", *(f"spool-{node}" for node in nodes)):
             (directory / name).mkdir()
         gpus = []
@@ -79,7 +78,7 @@ class Cluster:
             subprocess.run(["mknod", str(device), "c", "1", "3"], check=True)
             gpus.append(f"Name=gpu File={device}")
         lines = [
-            f"NodeName={node} NodeHostname={HOST} NodeAddr=127.0.0.1 Port={port + 1 + number} "
+            f"NodeName={node} NodeHostname={HOST} NodeAddr=127.0.0.1 Port={ports[number]} "
             f"CPUs={os.cpu_count()} RealMemory=1000 Gres=gpu:2 State=UNKNOWN"
             for number, node in enumerate(nodes)
         ]
@@ -97,36 +96,36 @@ class Cluster:
         self.command("slurmctld")
         for node in self.nodes:
             self.command("slurmd", "-N", node)
-        wait_for(lambda: self.command("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self.nodes))
+        wait_until(lambda: self.command("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self.nodes))
 
-    def command(self, *words: str) -> str:
+    def command(self, *words: str, check: bool = True) -> str:
         environment = {**os.environ, **self.environment}
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60).stdout
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=check, timeout=PATIENCE
+        ).stdout
 
     def end(self, daemon: str) -> None:
         pid = int((self.directory / f"{daemon}.pid").read_text())
         os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+        wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
     def stop(self) -> None:
-        self.command("scancel", "--user", "root")
+        self.command("scancel", "--user", "root", check=False)
         for daemon in (*(f"slurmd-{node}" for node in self.nodes), "slurmctld"):
             self.end(daemon)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("did not happen in time")
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("slurm"), (HOST,), 26817)
+    made = Cluster(tmp_path_factory.mktemp("slurm"), (HOST,))
     made.start()
     yield made
     made.stop()
@@ -142,14 +141,24 @@ def run(cluster: Cluster, dlbs: RunDlbs) -> RunDlbs:
     return called
 
 
-def start(cluster: Cluster, directory: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(cluster: Cluster, directory: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def until_go(directory: Path) -> str:
+    """A launcher, as a -P flag, of experiments that end once there is a file `go`; each writes its seed into `ran`."""
+    path = directory / "own.sh"
+    path.write_text(
+        '{% extends "base.sh" %}{% block benchmark %}\n'
+        "echo {{ exp.seed }} >> ran; while [ ! -e go ]; do sleep 0.1; done\n{% endblock %}"
+    )
+    return f"-Pdummy.launcher={path}"
 
 
 def values(log: Path) -> dict[str, Any]:
@@ -177,18 +186,18 @@ def test_a_grid_of_forty_in_arrays_within_the_limit(run: RunDlbs, tmp_path: Path
 
 
 def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    done = run("-Vexp.seed=[1,2,3]", "-Vslurm.mem=[100M,200M]", "-Pdummy.seconds=20", "--detach")
+    done = run("-Vexp.seed=[1,2,3]", "-Vslurm.mem=[100M,200M]", "-Pdummy.seconds=10000", "--detach")
     assert done.returncode == 0, done.stderr
     assert "6 submitted" in done.stderr
     assert len(list(tmp_path.glob("logs/.dlbs-slurm-*.jsonl"))) == 2
     queue = cluster.command("squeue", "-h", "-r", "-o", "%j %m")
     assert sorted({line.split()[1] for line in queue.splitlines()}) == ["100M", "200M"]
     cluster.command("scancel", "--user", "root")
-    wait_for(lambda: not cluster.command("squeue", "-h"))
+    wait_until(lambda: not cluster.command("squeue", "-h"))
 
 
 def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    grid = ("-Vexp.seed=[1,2,3]", "-Pdummy.seconds=3")
+    grid = ("-Vexp.seed=[1,2,3]", until_go(tmp_path))
     run(*grid, "--detach", check=True)
     jobs = set(cluster.command("squeue", "-h", "-r", "-o", "%i").split())
     assert len(jobs) == 3
@@ -202,6 +211,7 @@ def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: 
     )
     assert local.returncode == 2
     assert "--executor slurm" in local.stderr
+    (tmp_path / "go").touch()
     done = run(*grid)
     assert done.returncode == 0, done.stderr
     assert "3 ok" in done.stderr
@@ -209,14 +219,12 @@ def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: 
 
 
 def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    (tmp_path / "own.sh").write_text(
-        '{% extends "base.sh" %}{% block benchmark %}\necho {{ exp.seed }} >> ran; sleep 2\n{% endblock %}'
-    )
-    grid = (f"-Pdummy.launcher={tmp_path / 'own.sh'}", "-Vexp.seed=[1,2,3,4,5,6]")
+    grid = (until_go(tmp_path), "-Vexp.seed=[1,2,3,4,5,6]")
     process = start(cluster, tmp_path, *grid)
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.kill()
     process.communicate()
+    (tmp_path / "go").touch()
     done = run(*grid)
     assert done.returncode == 0, done.stderr
     assert sorted((tmp_path / "ran").read_text().split()) == list("123456")
@@ -224,56 +232,65 @@ def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs,
 
 
 def test_interrupting_cancels_the_jobs(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, "-Vexp.seed=[1,2,3]", "-Pdummy.seconds=60", "--jobs", "1")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process = start(cluster, tmp_path, "-Vexp.seed=[1,2,3]", "-Pdummy.seconds=10000", "--jobs", "1")
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, told
-    wait_for(lambda: not cluster.command("squeue", "-h"))
+    wait_until(lambda: not cluster.command("squeue", "-h"))
     found = [values(log)["exp.status"] for log in logs(tmp_path)]
     assert set(found) <= {"cancelled"}
 
 
 def test_a_cancelled_job_runs_again_next_time(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, "-Pdummy.seconds=4")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process = start(cluster, tmp_path, until_go(tmp_path))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     cluster.command("scancel", "--user", "root")
-    _, told = process.communicate(timeout=90)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "cancelled" in told
-    assert run("-Pdummy.seconds=4").returncode == 0
+    (tmp_path / "go").touch()
+    assert run(until_go(tmp_path)).returncode == 0
     assert values(logs(tmp_path)[0])["exp.status"] == "ok"
 
 
 def test_a_job_that_runs_out_of_time(run: RunDlbs, tmp_path: Path) -> None:
     """Slurm's own limit comes late and writes nothing into the log; ours is fifteen seconds earlier."""
-    done = run("-Pdummy.seconds=60", "-Pslurm.time=00:00:17")
+    done = run("-Pdummy.seconds=10000", "-Pslurm.time=00:00:17")
     assert done.returncode == 1
     assert values(logs(tmp_path)[0])["exp.status"] == "timeout"
 
 
 def test_a_drained_node_only_delays(cluster: Cluster, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(8))}", "-Pdummy.seconds=1", "--jobs", "2")
-    wait_for(lambda: logs(tmp_path))
+    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(8))}", until_go(tmp_path), "--jobs", "2")
+    wait_until(lambda: len(list(tmp_path.glob("logs/*.part"))) == 2)
     cluster.command("scontrol", "update", f"NodeName={cluster.nodes[0]}", "State=DRAIN", "Reason=test")
-    wait_for(lambda: not list(tmp_path.glob("logs/*.part")))
-    count = len(logs(tmp_path))
-    time.sleep(2)
-    assert len(logs(tmp_path)) == count < 8
+    (tmp_path / "go").touch()
+    wait_until(lambda: cluster.command("sinfo", "-h", "-o", "%T").split() == ["drained"], "both jobs have ended")
+    wait_until(lambda: len(logs(tmp_path)) == 2)
+    assert cluster.command("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
+    assert not list(tmp_path.glob("logs/*.part"))
     assert process.poll() is None
     cluster.command("scontrol", "update", f"NodeName={cluster.nodes[0]}", "State=RESUME")
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert len(logs(tmp_path)) == 8
 
 
 def test_a_restarted_controller_only_delays(cluster: Cluster, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(6))}", "-Pdummy.seconds=1", "--jobs", "2")
-    wait_for(lambda: logs(tmp_path))
+    asked = tmp_path / "asked"
+    (tmp_path / "squeue").write_text(f'#!/bin/sh\necho >> {asked}\nexec {shutil.which("squeue")} "$@"\n')
+    (tmp_path / "squeue").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(6))}", until_go(tmp_path), "--jobs", "2", PATH=path)
+    wait_until(lambda: len(list(tmp_path.glob("logs/*.part"))) == 2)
     cluster.end("slurmctld")
-    time.sleep(2)
+    before = asked.stat().st_size
+    (tmp_path / "go").touch()
+    wait_until(lambda: len(logs(tmp_path)) == 2, "the two that run end without a controller")
+    wait_until(lambda: asked.stat().st_size > before, "a look at the queue without a controller")
     cluster.command("slurmctld")
-    _, told = process.communicate(timeout=150)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert len(logs(tmp_path)) == 6
 
@@ -335,7 +352,7 @@ def test_time_limits(limit: str, seconds: float) -> None:
 
 
 def test_two_nodes_train_together(dlbs: RunDlbs, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    two = Cluster(tmp_path_factory.mktemp("two"), (HOST, f"{HOST}x"), 27817)
+    two = Cluster(tmp_path_factory.mktemp("two"), (HOST, f"{HOST}x"))
     two.start()
     try:
         flags = ("-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=deep_mnist", "-Pexp.num_batches=3")

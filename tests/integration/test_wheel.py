@@ -31,5 +31,5 @@ def test_the_wheel_works_outside_any_checkout(tmp_path: Path) -> None:
     call(dlbs, "parse", "logs", "--output_file", "results.json")
     assert "2,000" in call(dlbs, "report", "results.json")
     assert "alexnet" in call(dlbs, "help", "--models")
-    shipped = call(python, "-c", "from dlbs.config import dlbs_root; print(dlbs_root())").strip()
+    shipped = call(python, "-c", "from dlbs.files import dlbs_root; print(dlbs_root())").strip()
     assert (Path(shipped) / "python" / "pytorch_benchmarks" / "benchmarks.py").is_file()
