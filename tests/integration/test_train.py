@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -319,7 +320,12 @@ def experiment(place: Path, *more: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-IMPORTS_OF_HOLD = "from glob import glob\nfrom os.path import exists\nfrom time import sleep\n"
+HOLD = """def forward(self, x):  # having written a checkpoint, it trains no further until there is a file `go`
+        import os, pathlib, time
+        here = pathlib.Path({directory!r})
+        while list(here.glob("logs/*/last.pt")) and not (here / "go").exists():
+            (here / f"held.{{os.getpid()}}").touch()
+            time.sleep(0.05)"""
 
 
 def log_of(directory: Path) -> dict[str, Any]:
@@ -327,22 +333,27 @@ def log_of(directory: Path) -> dict[str, Any]:
     return results(log.read_text())
 
 
-def test_a_killed_experiment_goes_on_with_its_epoch(dlbs: RunDlbs, place: Path, tmp_path: Path) -> None:
-    # Having written its first checkpoint, it trains no further until there is a file `go`.
-    hold = f"while glob({str(tmp_path / 'logs' / '*' / 'last.pt')!r}) and not exists({str(tmp_path / 'go')!r}): sleep(0.05)"
-    held = ARCHITECTURE.replace("def forward(self, x):", f"def forward(self, x):\n        {hold}")
-    (tmp_path / "thumbnail.py").write_text(held.replace("from torch", IMPORTS_OF_HOLD + "from torch", 1))
+def test_a_killed_experiment_goes_on_with_its_epoch(place: Path, tmp_path: Path) -> None:
+    held = ARCHITECTURE.replace("def forward(self, x):", HOLD.format(directory=str(tmp_path)))
+    (tmp_path / "thumbnail.py").write_text(held)
     command = experiment(
         place, "-Ptrain.epochs=4", "-Ptrain.lr=0.01", f"-Ppytorch.architecture={tmp_path / 'thumbnail.py'}"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen([sys.executable, "-m", "dlbs", *command], cwd=tmp_path, env=environment)
-    wait_until(lambda: list(tmp_path.glob("logs/*/last.pt")), "a checkpoint")
+
+    def start() -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "dlbs", *command]
+        return subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+    running = start()
+    (held_by,) = wait_until(lambda: list(tmp_path.glob("held.*")), "a checkpoint")
     running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.communicate()
+    running = start()
+    wait_until(lambda: not psutil.pid_exists(int(held_by.suffix[1:])), "the end of what was left running")
     (tmp_path / "go").touch()
-    done = dlbs(*command)  # ends what was left running, and goes on
-    assert done.returncode == 0, done.stderr
+    _, said = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, said
     found = log_of(tmp_path)
     assert 1 <= found["results.resumed_epoch"] < 4
     assert (found["results.epochs"], len(found["results.epoch_loss"])) == (4, 4)
