@@ -1,13 +1,18 @@
-# make demo   installs into .venv, benchmarks two models on this machine, prints the table
-# make test   the same .venv, all tests
+# make demo       installs into .venv, benchmarks two models on this machine, prints the table
+# make test       the same .venv, lint, types, all tests, coverage
+# make unit       the tests that start no benchmarks and need no services, in a minute
+# make services   installs and starts what the other tests need, as root on Debian
 
 PYTHON ?= python3
 # This exact version, because a range would install the newest build with several gigabytes of CUDA packages.
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that run tests side by side. More than a few only wait for memory.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --durations 10
 
-.PHONY: venv demo test unit check format benchmarks clean
+.PHONY: venv demo test unit services check format benchmarks clean
 
 venv: $(VENV)/.installed
 
@@ -27,10 +32,13 @@ demo: venv
 	@echo "logs: demo/logs   results: demo/results.json"
 
 test: venv check
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 unit: venv
-	$(BIN)/python -m pytest -m "not integration"
+	$(PYTEST) -m "not integration"
+
+services:
+	.ci/services
 
 check: venv
 	$(BIN)/ruff check .
@@ -52,4 +60,4 @@ benchmarks: venv
 	-$(BIN)/python benchmarks/docker_overhead.py
 
 clean:
-	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
