@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE, wait_until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium"), pytest.mark.xdist_group("Chromium")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium")]
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, RunDlbs
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image"), pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image")]
 IMAGE = "dlbs/tutorial:1.0"
 TUTORIAL = ROOT / "examples" / "packs" / "tutorial"
 

@@ -20,7 +20,7 @@ from tests.integration.kills import kill_at_a_random_moment
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image"), pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image")]
 
 
 def _docker(*arguments: str) -> str:

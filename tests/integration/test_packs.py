@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("packs")]
+pytestmark = pytest.mark.integration
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -22,7 +22,7 @@ from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("Slurm"), pytest.mark.xdist_group("Slurm")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("Slurm")]
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", "--executor", "slurm")
 
@@ -51,6 +51,7 @@ SlurmdPidFile={directory}/slurmd-%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
 SlurmdLogFile={directory}/slurmd-%n.log
 ReturnToService=2
+MessageTimeout=100
 KillWait=5
 MaxArraySize=16
 GresTypes=gpu
@@ -161,6 +162,14 @@ def until_go(directory: Path) -> str:
     return f"-Pdummy.launcher={path}"
 
 
+def watched_squeue(directory: Path) -> tuple[Path, str]:
+    """A file that grows whenever somebody looks at the queue, and the PATH with which that is so."""
+    asked = directory / "asked"
+    (directory / "squeue").write_text(f'#!/bin/sh\necho >> {asked}\nexec {shutil.which("squeue")} "$@"\n')
+    (directory / "squeue").chmod(0o755)
+    return asked, f"{directory}:{os.environ['PATH']}"
+
+
 def values(log: Path) -> dict[str, Any]:
     return dict(pair for pair in map(parse_line, log.read_text().splitlines()) if pair)
 
@@ -211,10 +220,14 @@ def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: 
     )
     assert local.returncode == 2
     assert "--executor slurm" in local.stderr
+    asked, path = watched_squeue(tmp_path)
+    process = start(cluster, tmp_path, *grid, PATH=path)
+    wait_until(asked.exists, "a look at the queue by the second run")
     (tmp_path / "go").touch()
-    done = run(*grid)
-    assert done.returncode == 0, done.stderr
-    assert "3 ok" in done.stderr
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert "3 ok" in told
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
     assert len(logs(tmp_path)) == 3
 
 
@@ -278,10 +291,7 @@ def test_a_drained_node_only_delays(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_restarted_controller_only_delays(cluster: Cluster, tmp_path: Path) -> None:
-    asked = tmp_path / "asked"
-    (tmp_path / "squeue").write_text(f'#!/bin/sh\necho >> {asked}\nexec {shutil.which("squeue")} "$@"\n')
-    (tmp_path / "squeue").chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
+    asked, path = watched_squeue(tmp_path)
     process = start(cluster, tmp_path, f"-Vexp.seed={list(range(6))}", until_go(tmp_path), "--jobs", "2", PATH=path)
     wait_until(lambda: len(list(tmp_path.glob("logs/*.part"))) == 2)
     cluster.end("slurmctld")
