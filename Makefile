@@ -10,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Processes that run tests side by side. More than a few only wait for memory.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --durations 10
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 10
 
 .PHONY: venv demo test unit services check format benchmarks clean
 

@@ -15,6 +15,7 @@ from dlbs.packs.container_model import Model, devices_to_test, load_model
 from dlbs.packs.definition import find_pack
 from dlbs.packs.docker import DockerContainer, DockerContainerError
 from tests.conftest import ROOT, RunDlbs
+from tests.integration.test_docker import containers
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
 
@@ -35,19 +36,9 @@ def image() -> str:
     return IMAGE
 
 
-def left(image: str = IMAGE) -> list[str]:
-    """Our containers of an image, running or not."""
-    command = [
-        "docker",
-        "ps",
-        "--all",
-        "--filter",
-        f"ancestor={image}",
-        "--filter",
-        "name=^dlbs-",
-        "--format",
-        "{{.Names}}",
-    ]
+def left() -> list[str]:
+    """Containers of the tutorial's image, running or not."""
+    command = ["docker", "ps", "--all", "--filter", f"ancestor={IMAGE}", "--format", "{{.Names}}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -254,4 +245,4 @@ def test_a_script_runs_in_a_container_too(dlbs: RunDlbs, tmp_path: Path) -> None
     (record,) = json.loads(dlbs("parse", "logs").stdout)["data"]
     assert record["results.throughput"] == 7
     assert record["results.where"] == f"{pack} True"
-    assert not left(BASE_IMAGE)
+    assert not containers(tmp_path)
