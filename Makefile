@@ -1,14 +1,20 @@
-# make demo   installs into .venv, benchmarks two models on this machine, prints the table
-# make test   the same .venv, all tests
-# make gpu    with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
+# make demo       installs into .venv, benchmarks two models on this machine, prints the table
+# make test       the same .venv, lint, types, all tests, coverage
+# make unit       the tests that start no benchmarks and need no services, in a minute
+# make services   installs and starts what the other tests need, as root on Debian
+# make gpu        with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
+# make docs       brings the tables of options in the manual up to date
 
 PYTHON ?= python3
 # This exact version, because a range would install the newest build with several gigabytes of CUDA packages.
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that run tests side by side. More than a few only wait for memory.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 10
 
-.PHONY: venv demo test unit check format docs benchmarks gpu gpu-wheels clean
+.PHONY: venv demo test unit services check format docs benchmarks gpu gpu-wheels clean
 
 venv: $(VENV)/.installed
 
@@ -28,10 +34,13 @@ demo: venv
 	@echo "logs: demo/logs   results: demo/results.json"
 
 test: venv check
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 unit: venv
-	$(BIN)/python -m pytest -m "not integration"
+	$(PYTEST) -m "not integration"
+
+services:
+	.ci/services
 
 check: venv
 	$(BIN)/ruff check .
@@ -64,4 +73,4 @@ gpu-wheels:
 	$(PYTHON) -m scripts.gpu.wheels wheels
 
 clean:
-	rm -rf $(VENV) demo dist .gpu .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) demo dist .gpu .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

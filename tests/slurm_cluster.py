@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 
-from tests.experiments import wait_for
+from tests.waiting import PATIENCE, wait_until
 
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel")
-MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
-WHY_NOT = f"not installed: {', '.join(MISSING)}" if MISSING else "starting Slurm takes root" if os.geteuid() else ""
+__all__ = ["HOST", "Cluster"]
 
 HOST = os.uname().nodename.split(".")[0]
 CONF = """
@@ -41,6 +40,7 @@ SlurmdPidFile={directory}/slurmd-%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
 SlurmdLogFile={directory}/slurmd-%n.log
 ReturnToService=2
+MessageTimeout=100
 KillWait=5
 MaxArraySize=16
 GresTypes=gpu
@@ -55,11 +55,11 @@ class Cluster:
     Args:
         directory: Empty.
         nodes: Their names. The first one, also in the order of the alphabet, must be this machine's: torchruns meet there.
-        port: Of the controller; the nodes' follow.
     """
 
-    def __init__(self, directory: Path, nodes: tuple[str, ...], port: int) -> None:
+    def __init__(self, directory: Path, nodes: tuple[str, ...]) -> None:
         self.directory, self.nodes = directory, nodes
+        port, *ports = free_ports(1 + len(nodes))
         for name in ("state", *(f"spool-{node}" for node in nodes)):
             (directory / name).mkdir()
         gpus = []
@@ -68,7 +68,7 @@ class Cluster:
             subprocess.run(["mknod", str(device), "c", "1", "3"], check=True)
             gpus.append(f"Name=gpu File={device}")
         lines = [
-            f"NodeName={node} NodeHostname={HOST} NodeAddr=127.0.0.1 Port={port + 1 + number} "
+            f"NodeName={node} NodeHostname={HOST} NodeAddr=127.0.0.1 Port={ports[number]} "
             f"CPUs={os.cpu_count()} RealMemory=1000 Gres=gpu:2 State=UNKNOWN"
             for number, node in enumerate(nodes)
         ]
@@ -86,18 +86,28 @@ class Cluster:
         self.command("slurmctld")
         for node in self.nodes:
             self.command("slurmd", "-N", node)
-        wait_for(lambda: self.command("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self.nodes))
+        wait_until(lambda: self.command("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * len(self.nodes))
 
-    def command(self, *words: str) -> str:
+    def command(self, *words: str, check: bool = True) -> str:
         environment = {**os.environ, **self.environment}
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60).stdout
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=check, timeout=PATIENCE
+        ).stdout
 
     def end(self, daemon: str) -> None:
         pid = int((self.directory / f"{daemon}.pid").read_text())
         os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+        wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
     def stop(self) -> None:
-        self.command("scancel", "--user", "root")
+        self.command("scancel", "--user", "root", check=False)
         for daemon in (*(f"slurmd-{node}" for node in self.nodes), "slurmctld"):
             self.end(daemon)
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

@@ -15,7 +15,8 @@ import pytest
 
 from dlbs.executors.registry import load_executor
 from tests.conftest import RunDlbs
-from tests.experiments import DUMMY, launcher, logs, start, values, wait_for
+from tests.experiments import DUMMY, launcher, logs, start, values
+from tests.waiting import wait_until
 
 NAMES = ["local", "tests.executors.nohup_executor:NohupExecutor", "slurm"]
 
@@ -153,7 +154,7 @@ def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
     flag = launcher(tmp_path, "test -e go || sleep 300")
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
     process = executor.start(*grid)
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + number, told
@@ -170,9 +171,9 @@ def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
 def test_sigusr1_lets_what_runs_finish_and_begins_nothing_more(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "while test ! -e go; do sleep 0.1; done")
     process = executor.start(flag, "-Vexp.seed=[1,2,3]", "--jobs", "1", "-Pexp.timeout=100")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.send_signal(signal.SIGUSR1)
-    wait_for(lambda: not executor.pending())
+    wait_until(lambda: not executor.pending())
     (tmp_path / "go").touch()
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
@@ -184,7 +185,7 @@ def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Ex
     flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; test {{ exp.seed }} -ne 2 -o -e go || sleep 3")
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
     process = executor.start(*grid)
-    wait_for(lambda: logs(tmp_path) and list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: logs(tmp_path) and list(tmp_path.glob("logs/*.part")))
     process.kill()
     process.communicate()
     before = {log: log.stat().st_ino for log in logs(tmp_path)}
@@ -208,13 +209,13 @@ def test_detached_experiments_are_watched_again_by_the_same_command(executor: Ex
         return
     assert done.returncode == 0, done.stderr
     assert "3 submitted" in done.stderr
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     other = executor.dlbs("run", *DUMMY, *grid, "--executor", "local", **executor.environment)
     assert other.returncode == 2
     assert f"--executor {executor.name}" in other.stderr
     assert executor.run(*grid, "--detach", "--retries", "1").returncode == 2
     process = executor.start(*grid, "--progress-file", "progress.json")
-    wait_for(lambda: (tmp_path / "progress.json").exists() and len(progress(tmp_path)["current"]) == 3)
+    wait_until(lambda: (tmp_path / "progress.json").exists() and len(progress(tmp_path)["current"]) == 3)
     (tmp_path / "go").touch()
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told

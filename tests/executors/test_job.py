@@ -11,7 +11,8 @@ import pytest
 
 from dlbs.logs import parse_line
 from tests.conftest import RunDlbs
-from tests.experiments import DUMMY, launcher, logs, values, wait_for
+from tests.experiments import DUMMY, launcher, logs, values
+from tests.waiting import wait_until
 
 
 def test_the_launcher_alone_reproduces_the_run(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_pat
     assert "0.5 s" in values(log)["exp.status_msg"]
     for line in (tmp_path / "pids").read_text().split():
         pid = int(line.split("=")[1])
-        wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+        wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
 @pytest.mark.integration
@@ -51,7 +52,7 @@ def test_what_an_experiment_leaves_running_is_ended(dlbs: RunDlbs, tmp_path: Pat
     done = dlbs("run", *DUMMY, launcher(tmp_path, "sleep 300 & echo $! > pid"))
     assert done.returncode == 0
     pid = int((tmp_path / "pid").read_text())
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
 def test_the_message_of_the_benchmark_is_kept(dlbs: RunDlbs, tmp_path: Path) -> None:

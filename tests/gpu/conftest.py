@@ -23,7 +23,7 @@ def no_gpu() -> str:
     if torch.cuda.is_available():
         return ""
     build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "PyTorch finds no CUDA device"
-    return f"needs a GPU: {build}"
+    return f"needs GPU: {build}"
 
 
 @pytest.fixture

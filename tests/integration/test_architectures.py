@@ -17,6 +17,7 @@ import torch
 from dlbs.logs import parse_line
 from pytorch_benchmarks.data import make_dataset
 from tests.conftest import ROOT, RunDlbs
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -113,7 +114,7 @@ def test_a_file_that_is_no_architecture_is_one_line(tmp_path: Path, text: str, s
     (tmp_path / "mine.py").write_text(text)
     program = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
     command = [sys.executable, str(program), "--model=m", "--architecture=mine.py", "--device=cpu"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -128,7 +129,14 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("models", "checks"):
         room = Path("tests", "pytorch_benchmarks", name)
         shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("__init__.py", "conftest.py", "pytorch_benchmarks/__init__.py", "pytorch_benchmarks/torchbench"):
+    for file in (
+        "__init__.py",
+        "conftest.py",
+        "services.py",
+        "waiting.py",
+        "pytorch_benchmarks/__init__.py",
+        "pytorch_benchmarks/torchbench",
+    ):
         source = ROOT / "tests" / file
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / "tests" / file)
     shutil.copy(ROOT / "pyproject.toml", copy)
@@ -164,7 +172,7 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
         ]
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         return subprocess.run(
-            command, cwd=checkout, env={**clean, **environment}, capture_output=True, text=True, timeout=120
+            command, cwd=checkout, env={**clean, **environment}, capture_output=True, text=True, timeout=PATIENCE
         )
 
     (checkout / "tests" / "expected").mkdir()
@@ -195,7 +203,7 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
         "--test_only",
         f"--weights={entry}",
     ]
-    tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True).stdout
+    tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert f"__results.accuracy_top1__= {training['results.accuracy_top1']}" in tested
     assert "warning" not in tested
     listed = dlbs("pack", "check", "--model", "perceptron", DLBS_ROOT=str(checkout), DLBS_WEIGHTS_DIR=str(entry.parent))

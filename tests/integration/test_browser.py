@@ -5,12 +5,10 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +16,13 @@ import pytest
 
 from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
+from tests.services import CHROMIUM
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium")]
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
@@ -32,9 +31,10 @@ HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=1000 * PATIENCE)
         yield started
         started.close()
 
@@ -43,6 +43,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page that fails the test if the browser had anything to complain of."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(1000 * PATIENCE)
     complaints: list[str] = []
     opened.on(
         "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
@@ -152,14 +153,6 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, report: str, wi
     assert page.locator("#words").is_visible()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something holds. Not in the page: its policy forbids evaluating anything there, as it should."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
-
-
 class Served:
     """`dlbs serve` on a directory."""
 
@@ -173,20 +166,18 @@ class Served:
         found = re.match(r"http://127\.0\.0\.1:(\d+)/", line)
         assert found, line
         self.url, self.port = found[0], int(found[1])
-        self.wait()
+        wait_until(self.answers, "an answer of the server")
 
-    def wait(self) -> None:
-        for _ in range(200):
-            try:
-                assert self.ask("/content")[0] == 200
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("the server does not answer")
+    def answers(self) -> bool:
+        assert self.process.poll() is None
+        try:
+            return self.ask("/content")[0] == 200
+        except OSError:
+            return False
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
         """Status, body and headers of an answer; the path is sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -196,7 +187,7 @@ class Served:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -218,12 +209,12 @@ def test_the_live_view_follows_the_logs(page: Page, tmp_path: Path) -> None:
     sort_by(page, "throughput")
     running = make_record("resnet18", 64, status="", exp__gpu_ids="0,1", exp__cpus="0-3")
     write_log(tmp_path / "logs" / "new.log.part", running)
-    page.wait_for_selector("#running", timeout=15_000)
+    page.wait_for_selector("#running")
     assert "resnet18" in page.locator("#running").inner_text()
     assert "0,1" in page.locator("#running").inner_text()
     (tmp_path / "logs" / "new.log.part").unlink()
     write_log(tmp_path / "logs" / "new.log", make_record("resnet18", 64))
-    wait_for(lambda: page.locator("#shown").inner_text() == "2 of 3")
+    wait_until(lambda: page.locator("#shown").inner_text() == "2 of 3")
     assert page.input_value("#words") == "alexnet"  # what was typed stays, and so does the order
     assert page.locator("#results th[aria-sort=descending]").inner_text().startswith("throughput")
     page.goto("about:blank")
@@ -233,18 +224,21 @@ def test_the_live_view_follows_the_logs(page: Page, tmp_path: Path) -> None:
 def test_the_live_view_of_a_plan_that_runs(page: Page, tmp_path: Path) -> None:
     """From an empty directory to the end of a real run."""
     (tmp_path / "logs").mkdir()
+    body = "while [ ! -e go ]; do sleep 0.1; done; echo '__results.time__= 1.0'; echo '__results.throughput__= 1000.0'"
+    (tmp_path / "own.sh").write_text(f'{{% extends "base.sh" %}}{{% block benchmark %}}\n{body}\n{{% endblock %}}')
     server = Served(tmp_path / "logs")
     page.goto(server.url)
     assert "No experiment has written a log yet" in page.locator("#content").inner_text()
     run = subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pdummy.seconds=1.5", "-Vexp.model=[a,b,c,d]", "--quiet", "--jobs", "2"],
+        [sys.executable, "-m", "dlbs", "run", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pdummy.launcher=own.sh", "-Vexp.model=[a,b,c,d]", "--quiet", "--jobs", "2"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
-        page.wait_for_selector("#running", timeout=30_000)
+        page.wait_for_selector("#running")
         assert f"process {run.pid} is running them" in page.locator("#progress").inner_text()
-        wait_for(lambda: "4 of 4 done" in page.locator("#progress").inner_text())
-        assert run.wait(30) == 0
+        (tmp_path / "go").touch()
+        wait_until(lambda: "4 of 4 done" in page.locator("#progress").inner_text())
+        assert run.wait(PATIENCE) == 0
     finally:
         run.kill()
         run.wait()

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,12 @@ from dlbs.packs.container_model import Model, devices_to_test, load_model
 from dlbs.packs.definition import find_pack
 from dlbs.packs.docker import DockerContainer, DockerContainerError
 from tests.conftest import ROOT, RunDlbs
-from tests.integration.test_docker import BASE, missing
+from tests.integration.test_docker import containers
+from tests.services import BASE_IMAGE
+from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "docker is there")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image")]
+IMAGE = "dlbs/tutorial:1.0"
 TUTORIAL = ROOT / "examples" / "packs" / "tutorial"
 
 
@@ -26,20 +28,18 @@ TUTORIAL = ROOT / "examples" / "packs" / "tutorial"
 def image() -> str:
     """The tutorial's image, built by our command."""
     done = subprocess.run(
-        [sys.executable, "-m", "dlbs", "pack", "build", str(TUTORIAL), "--build-arg", f"BASE={BASE}"],
+        [sys.executable, "-m", "dlbs", "pack", "build", str(TUTORIAL), "--build-arg", f"BASE={BASE_IMAGE}"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "tutorial: built dlbs/tutorial:1.0" in done.stderr
-    return "dlbs/tutorial:1.0"
+    assert f"tutorial: built {IMAGE}" in done.stderr
+    return IMAGE
 
 
 def left() -> list[str]:
-    """Containers of ours, running or not."""
-    listed = subprocess.run(
-        ["docker", "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True, check=True
-    )
-    return [name for name in listed.stdout.split() if name.startswith("dlbs-")]
+    """Containers of the tutorial's image, running or not."""
+    command = ["docker", "ps", "--all", "--filter", f"ancestor={IMAGE}", "--format", "{{.Names}}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_predict_reverses_a_string(image: str) -> None:
@@ -110,19 +110,15 @@ def test_a_timeout_and_an_interruption_leave_no_container(dlbs: RunDlbs, tmp_pat
         [sys.executable, "-m", "dlbs", "run", "-Pexp.framework=pack", "-Pexp.pack=slow", "-Pexp.rerun=always"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    for _ in range(300):
-        if left():
-            break
-        time.sleep(0.1)
-    assert left()
+    wait_until(left, "a container")
     process.terminate()
-    process.wait(60)
+    process.wait(PATIENCE)
     assert not left()
 
 
 def test_a_new_pack_from_the_template_works(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert dlbs("pack", "new", "fresh", "--template", "container").returncode == 0
-    done = dlbs("pack", "build", "fresh", "--build-arg", f"BASE={BASE}", "--image", "dlbs-test/fresh:mine")
+    done = dlbs("pack", "build", "fresh", "--build-arg", f"BASE={BASE_IMAGE}", "--image", "dlbs-test/fresh:mine")
     assert done.returncode == 0, done.stderr
     done = dlbs(
         "pack",
@@ -142,7 +138,14 @@ def test_a_new_pack_from_the_template_works(dlbs: RunDlbs, tmp_path: Path) -> No
 
 def test_pull_falls_back_to_building(dlbs: RunDlbs, image: str) -> None:
     done = dlbs(
-        "pack", "build", str(TUTORIAL), "--build-arg", f"BASE={BASE}", "--pull", "--image", "127.0.0.1:1/tutorial:1.0"
+        "pack",
+        "build",
+        str(TUTORIAL),
+        "--build-arg",
+        f"BASE={BASE_IMAGE}",
+        "--pull",
+        "--image",
+        "127.0.0.1:1/tutorial:1.0",
     )
     assert done.returncode == 0, done.stderr
     assert "cannot be pulled" in done.stderr
@@ -235,11 +238,11 @@ def test_a_script_runs_in_a_container_too(dlbs: RunDlbs, tmp_path: Path) -> None
         "print('__results.where__= \"%s %s\"' % (os.getcwd(), os.path.exists('/.dockerenv')))\n"
     )
     done = dlbs(
-        "run", "-Pexp.framework=pack", "-Pexp.pack=plain", f"-Pexp.docker_image={BASE}", "-Ppack.python=python3", "-Pexp.gpus=",
+        "run", "-Pexp.framework=pack", "-Pexp.pack=plain", f"-Pexp.docker_image={BASE_IMAGE}", "-Ppack.python=python3", "-Pexp.gpus=",
         DLBS_BASE=str(tmp_path / "base"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(dlbs("parse", "logs").stdout)["data"]
     assert record["results.throughput"] == 7
     assert record["results.where"] == f"{pack} True"
-    assert not left()
+    assert not containers(tmp_path)

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,8 @@ import pytest
 from dlbs.executors.job import LOG_VARIABLE
 from dlbs.logs import parse_line
 from tests.conftest import ROOT
+from tests.integration.kills import kill_at_a_random_moment
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -37,14 +38,13 @@ def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     chance = random.Random(7)
     inodes: dict[str, int] = {}
     kills = 0
-    for _ in range(200):
+    while True:
         run = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        said = ""
         if kills < KILLS:
-            time.sleep(chance.uniform(0.15, 0.45))
-            if run.poll() is None:
-                kills += 1
-            run.send_signal(signal.SIGKILL)
-        _, said = run.communicate(timeout=120)
+            kills += kill_at_a_random_moment(run, tmp_path / "logs", chance)
+        else:
+            _, said = run.communicate(timeout=PATIENCE)
         for log in tmp_path.glob("logs/*.log"):  # what is finished is never touched again
             assert inodes.setdefault(log.name, log.stat().st_ino) == log.stat().st_ino
             assert log.read_text().endswith("\n")

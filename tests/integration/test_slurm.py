@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -15,10 +15,11 @@ import pytest
 
 from dlbs.executors.slurm_commands import options_of, time_limit
 from tests.conftest import ROOT, RunDlbs
-from tests.experiments import launcher, logs, values, wait_for
-from tests.slurm_cluster import HOST, WHY_NOT, Cluster
+from tests.experiments import launcher, logs, values
+from tests.slurm_cluster import HOST, Cluster
+from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "Slurm is there")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("Slurm")]
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", "--executor", "slurm")
 
@@ -33,14 +34,32 @@ def run(cluster: Cluster, dlbs: RunDlbs) -> RunDlbs:
     return called
 
 
-def start(cluster: Cluster, directory: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(cluster: Cluster, directory: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def until_go(directory: Path) -> str:
+    """A launcher, as a -P flag, of experiments that end once there is a file `go`; each writes its seed into `ran`."""
+    path = directory / "own.sh"
+    path.write_text(
+        '{% extends "base.sh" %}{% block benchmark %}\n'
+        "echo {{ exp.seed }} >> ran; while [ ! -e go ]; do sleep 0.1; done\n{% endblock %}"
+    )
+    return f"-Pdummy.launcher={path}"
+
+
+def watched_squeue(directory: Path) -> tuple[Path, str]:
+    """A file that grows whenever somebody looks at the queue, and the PATH with which that is so."""
+    asked = directory / "asked"
+    (directory / "squeue").write_text(f'#!/bin/sh\necho >> {asked}\nexec {shutil.which("squeue")} "$@"\n')
+    (directory / "squeue").chmod(0o755)
+    return asked, f"{directory}:{os.environ['PATH']}"
 
 
 def test_a_grid_of_forty_in_arrays_within_the_limit(run: RunDlbs, tmp_path: Path) -> None:
@@ -60,22 +79,49 @@ def test_a_grid_of_forty_in_arrays_within_the_limit(run: RunDlbs, tmp_path: Path
 
 
 def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    done = run("-Vexp.seed=[1,2,3]", "-Vslurm.mem=[100M,200M]", "-Pdummy.seconds=20", "--detach")
+    done = run("-Vexp.seed=[1,2,3]", "-Vslurm.mem=[100M,200M]", "-Pdummy.seconds=10000", "--detach")
     assert done.returncode == 0, done.stderr
     assert "6 submitted" in done.stderr
     assert len(list(tmp_path.glob("logs/.dlbs-slurm-*.jsonl"))) == 2
     queue = cluster.command("squeue", "-h", "-r", "-o", "%j %m")
     assert sorted({line.split()[1] for line in queue.splitlines()}) == ["100M", "200M"]
     cluster.command("scancel", "--user", "root")
-    wait_for(lambda: not cluster.command("squeue", "-h"))
+    wait_until(lambda: not cluster.command("squeue", "-h"))
+
+
+def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    grid = ("-Vexp.seed=[1,2,3]", until_go(tmp_path))
+    run(*grid, "--detach", check=True)
+    jobs = set(cluster.command("squeue", "-h", "-r", "-o", "%i").split())
+    assert len(jobs) == 3
+    local = subprocess.run(
+        [sys.executable, "-m", "dlbs", "run", *DUMMY[:3], *grid],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert local.returncode == 2
+    assert "--executor slurm" in local.stderr
+    asked, path = watched_squeue(tmp_path)
+    process = start(cluster, tmp_path, *grid, PATH=path)
+    wait_until(asked.exists, "a look at the queue by the second run")
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert "3 ok" in told
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
+    assert len(logs(tmp_path)) == 3
 
 
 def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    grid = (launcher(tmp_path, "echo {{ exp.seed }} >> ran; sleep 2"), "-Vexp.seed=[1,2,3,4,5,6]")
+    grid = (until_go(tmp_path), "-Vexp.seed=[1,2,3,4,5,6]")
     process = start(cluster, tmp_path, *grid)
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.kill()
     process.communicate()
+    (tmp_path / "go").touch()
     done = run(*grid)
     assert done.returncode == 0, done.stderr
     assert sorted((tmp_path / "ran").read_text().split()) == list("123456")
@@ -83,12 +129,12 @@ def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs,
 
 
 def test_interrupting_cancels_the_jobs(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, "-Vexp.seed=[1,2,3]", "-Pdummy.seconds=60", "--jobs", "1")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process = start(cluster, tmp_path, "-Vexp.seed=[1,2,3]", "-Pdummy.seconds=10000", "--jobs", "1")
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, told
-    wait_for(lambda: not cluster.command("squeue", "-h"))
+    wait_until(lambda: not cluster.command("squeue", "-h"))
     found = [values(log)["exp.status"] for log in logs(tmp_path)]
     assert set(found) <= {"cancelled"}
 
@@ -96,7 +142,7 @@ def test_interrupting_cancels_the_jobs(cluster: Cluster, run: RunDlbs, tmp_path:
 def test_status_knows_what_slurm_is_going_to_run(run: RunDlbs, dlbs: RunDlbs, cluster: Cluster, tmp_path: Path) -> None:
     grid = (launcher(tmp_path, "while test ! -e go; do sleep 0.1; done"), "-Vexp.seed=[1,2,3]", "--jobs", "1")
     run(*grid, "--detach", check=True)
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     assert "3 experiments: 2 queued, 1 running" in dlbs("status", **cluster.environment).stdout
     assert "does not answer" in dlbs("status", **cluster.environment, PATH="/nowhere").stderr
     (tmp_path / "go").touch()
@@ -106,45 +152,51 @@ def test_status_knows_what_slurm_is_going_to_run(run: RunDlbs, dlbs: RunDlbs, cl
 
 
 def test_a_cancelled_job_runs_again_next_time(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, "-Pdummy.seconds=4")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    process = start(cluster, tmp_path, until_go(tmp_path))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     cluster.command("scancel", "--user", "root")
-    _, told = process.communicate(timeout=90)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "cancelled" in told
-    assert run("-Pdummy.seconds=4").returncode == 0
+    (tmp_path / "go").touch()
+    assert run(until_go(tmp_path)).returncode == 0
     assert values(logs(tmp_path)[0])["exp.status"] == "ok"
 
 
 def test_a_job_that_runs_out_of_time(run: RunDlbs, tmp_path: Path) -> None:
     """Slurm's own limit comes late and writes nothing into the log; ours is fifteen seconds earlier."""
-    done = run("-Pdummy.seconds=60", "-Pslurm.time=00:00:17")
+    done = run("-Pdummy.seconds=10000", "-Pslurm.time=00:00:17")
     assert done.returncode == 1
     assert values(logs(tmp_path)[0])["exp.status"] == "timeout"
 
 
 def test_a_drained_node_only_delays(cluster: Cluster, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(8))}", "-Pdummy.seconds=1", "--jobs", "2")
-    wait_for(lambda: logs(tmp_path))
+    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(8))}", until_go(tmp_path), "--jobs", "2")
+    wait_until(lambda: len(list(tmp_path.glob("logs/*.part"))) == 2)
     cluster.command("scontrol", "update", f"NodeName={cluster.nodes[0]}", "State=DRAIN", "Reason=test")
-    wait_for(lambda: not list(tmp_path.glob("logs/*.part")))
-    count = len(logs(tmp_path))
-    time.sleep(2)
-    assert len(logs(tmp_path)) == count < 8
+    (tmp_path / "go").touch()
+    wait_until(lambda: cluster.command("sinfo", "-h", "-o", "%T").split() == ["drained"], "both jobs have ended")
+    wait_until(lambda: len(logs(tmp_path)) == 2)
+    assert cluster.command("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
+    assert not list(tmp_path.glob("logs/*.part"))
     assert process.poll() is None
     cluster.command("scontrol", "update", f"NodeName={cluster.nodes[0]}", "State=RESUME")
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert len(logs(tmp_path)) == 8
 
 
 def test_a_restarted_controller_only_delays(cluster: Cluster, tmp_path: Path) -> None:
-    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(6))}", "-Pdummy.seconds=1", "--jobs", "2")
-    wait_for(lambda: logs(tmp_path))
+    asked, path = watched_squeue(tmp_path)
+    process = start(cluster, tmp_path, f"-Vexp.seed={list(range(6))}", until_go(tmp_path), "--jobs", "2", PATH=path)
+    wait_until(lambda: len(list(tmp_path.glob("logs/*.part"))) == 2)
     cluster.end("slurmctld")
-    time.sleep(2)
+    before = asked.stat().st_size
+    (tmp_path / "go").touch()
+    wait_until(lambda: len(logs(tmp_path)) == 2, "the two that run end without a controller")
+    wait_until(lambda: asked.stat().st_size > before, "a look at the queue without a controller")
     cluster.command("slurmctld")
-    _, told = process.communicate(timeout=150)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert len(logs(tmp_path)) == 6
 
@@ -155,11 +207,11 @@ def test_what_cannot_be_submitted_while_the_controller_is_away_is_submitted_late
     """It goes away in the pause before the next attempt, which is four seconds after the third."""
     flag = launcher(tmp_path, "echo attempt >> ran; test $(wc -l < ran) -eq 2")
     process = start(cluster, tmp_path, flag, "-Pexp.attempt=3", "--retries", "5")
-    wait_for(lambda: list(tmp_path.glob("logs/*.attempt3")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.attempt3")))
     cluster.end("slurmctld")
     dlbs = psutil.Process(process.pid)
     for submitting in (True, False):  # until sbatch has given up
-        wait_for(lambda wanted=submitting: ("sbatch" in [one.name() for one in dlbs.children()]) is wanted, 120)
+        wait_until(lambda wanted=submitting: ("sbatch" in [one.name() for one in dlbs.children()]) is wanted, 120)
     assert process.poll() is None
     cluster.command("slurmctld")
     _, told = process.communicate(timeout=200)
@@ -223,7 +275,7 @@ def test_time_limits(limit: str, seconds: float) -> None:
 
 
 def test_two_nodes_train_together(dlbs: RunDlbs, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    two = Cluster(tmp_path_factory.mktemp("two"), (HOST, f"{HOST}x"), 27817)
+    two = Cluster(tmp_path_factory.mktemp("two"), (HOST, f"{HOST}x"))
     two.start()
     try:
         flags = ("-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=deep_mnist", "-Pexp.num_batches=3")

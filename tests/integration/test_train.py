@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -20,6 +20,7 @@ from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.models.weights import read_weights
 from tests.conftest import ROOT, RunDlbs
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -289,7 +290,7 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
         str(PROGRAM),
         *flags(place, tmp_path, "--epochs=3", "--num_replicas=2", "--ema_decay=0.5"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     found = results(done.stdout)
     assert found["results.accuracy_instances"] == 23
@@ -306,7 +307,7 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
 def test_torchrun_starts_it(place: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(PROGRAM)]
     done = subprocess.run(
-        [*command, *flags(place, tmp_path, "--epochs=1")], capture_output=True, text=True, timeout=300
+        [*command, *flags(place, tmp_path, "--epochs=1")], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     assert results(done.stdout)["results.accuracy_instances"] == 23
@@ -319,25 +320,43 @@ def experiment(place: Path, *more: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+HOLD = """def forward(self, x):  # having written a checkpoint, it trains no further until there is a file `go`
+        import os, pathlib, time
+        here = pathlib.Path({directory!r})
+        while list(here.glob("logs/*/last.pt")) and not (here / "go").exists():
+            (here / f"held.{{os.getpid()}}").touch()
+            time.sleep(0.05)"""
+
+
 def log_of(directory: Path) -> dict[str, Any]:
     (log,) = directory.glob("logs/*.log")
     return results(log.read_text())
 
 
-def test_a_killed_experiment_goes_on_with_its_epoch(dlbs: RunDlbs, place: Path, tmp_path: Path) -> None:
-    command = experiment(place, "-Ptrain.epochs=150", "-Ptrain.lr=0.01")
+def test_a_killed_experiment_goes_on_with_its_epoch(place: Path, tmp_path: Path) -> None:
+    held = ARCHITECTURE.replace("def forward(self, x):", HOLD.format(directory=str(tmp_path)))
+    (tmp_path / "thumbnail.py").write_text(held)
+    command = experiment(
+        place, "-Ptrain.epochs=4", "-Ptrain.lr=0.01", f"-Ppytorch.architecture={tmp_path / 'thumbnail.py'}"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen([sys.executable, "-m", "dlbs", *command], cwd=tmp_path, env=environment)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("logs/*/last.pt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+
+    def start() -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "dlbs", *command]
+        return subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+    running = start()
+    (held_by,) = wait_until(lambda: list(tmp_path.glob("held.*")), "a checkpoint")
     running.send_signal(signal.SIGKILL)
-    running.wait()
-    done = dlbs(*command)  # ends what was left running, and goes on
-    assert done.returncode == 0, done.stderr
+    running.communicate()
+    running = start()
+    wait_until(lambda: not psutil.pid_exists(int(held_by.suffix[1:])), "the end of what was left running")
+    (tmp_path / "go").touch()
+    _, said = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, said
     found = log_of(tmp_path)
-    assert found["results.resumed_epoch"] >= 1
-    assert (found["results.epochs"], len(found["results.epoch_loss"])) == (150, 150)
+    assert 1 <= found["results.resumed_epoch"] < 4
+    assert (found["results.epochs"], len(found["results.epoch_loss"])) == (4, 4)
 
 
 def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path) -> None:

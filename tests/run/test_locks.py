@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from tests.conftest import RunDlbs
-from tests.experiments import DUMMY, launcher, logs, start, wait_for
+from tests.experiments import DUMMY, launcher, logs, start
+from tests.waiting import wait_until
 
 
 @pytest.mark.integration
@@ -19,7 +20,7 @@ def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new
     body = "echo $$ > first; (setsid sh -c 'echo $$ > second; while :; do sleep 0.1; echo from the first; done' &); sleep 60"
     flag = launcher(tmp_path, body)
     process = start(tmp_path, flag)
-    wait_for(lambda: (tmp_path / "second").exists() and (tmp_path / "second").read_text())
+    wait_until(lambda: (tmp_path / "second").exists() and (tmp_path / "second").read_text())
     process.kill()
     process.wait()
     pids = [int((tmp_path / name).read_text()) for name in ("first", "second")]
@@ -35,7 +36,7 @@ def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new
 @pytest.mark.integration
 def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_path: Path) -> None:
     process = start(tmp_path, "-Pdummy.seconds=3")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     refused = dlbs("run", *DUMMY, "-Pdummy.seconds=3")
     assert refused.returncode == 2
     assert f"process {process.pid}" in refused.stderr

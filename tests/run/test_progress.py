@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, RunDlbs
-from tests.experiments import DUMMY, start, wait_for
+from tests.experiments import DUMMY, start
+from tests.waiting import wait_until
 
 
 def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_hostile_names_write_no_control_sequences(dlbs: RunDlbs) -> None:
 @pytest.mark.integration
 def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
     process = start(tmp_path, "-Pdummy.seconds=3")
-    wait_for(lambda: list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     own = psutil.Process(process.pid)
     before = own.cpu_times()
     switches = own.num_ctx_switches()

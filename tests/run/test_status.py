@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 from tests.conftest import RunDlbs
-from tests.experiments import DUMMY, logs, start, values, wait_for
+from tests.experiments import DUMMY, logs, start, values
+from tests.waiting import wait_until
 
 
 def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None:
     process = start(tmp_path, "-Vdummy.seconds=[0,30,31]", "-Vdummy.exit_code=[1,0]")
-    wait_for(lambda: len(logs(tmp_path)) == 2 and list(tmp_path.glob("logs/*.part")))
+    wait_until(lambda: len(logs(tmp_path)) == 2 and list(tmp_path.glob("logs/*.part")))
     shown = dlbs("status")
     assert shown.returncode == 1
     assert "6 experiments: 1 failure, 1 ok, 1 running, 3 to do" in shown.stdout

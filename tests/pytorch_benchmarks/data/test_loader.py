@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
-from pytorch_benchmarks.data.crops import Crop
+from pytorch_benchmarks.data.crops import Crop, Uniform
 from pytorch_benchmarks.data.image_folder import ImageFolder
 from pytorch_benchmarks.data.loader import Batches, processes, threads
 from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.errors import BenchmarkError
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -53,11 +54,12 @@ def test_threads_end_with_their_loader(folder: ImageFolder) -> None:
 
 def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: ImageFolder) -> None:
     """An epoch has four batches here; the original started its workers again inside a measured batch."""
+    others = set(psutil.Process().children())
     source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
     seen = set()
     for _ in range(12):
         next(source)
-        seen.add(tuple(sorted(child.pid for child in psutil.Process().children())))
+        seen.add(tuple(sorted(child.pid for child in set(psutil.Process().children()) - others)))
     assert len(seen) == 1
     (workers,) = seen
     assert len(workers) == 2
@@ -66,9 +68,10 @@ def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: Image
 
 
 def test_a_worker_that_dies_is_said(folder: ImageFolder) -> None:
+    others = set(psutil.Process().children())
     source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=1)
     next(source)
-    (worker,) = psutil.Process().children()
+    (worker,) = set(psutil.Process().children()) - others
     worker.kill()
     with pytest.raises(BenchmarkError, match="a data loader process died"):
         list(itertools.islice(source, 20))
@@ -92,11 +95,15 @@ def test_data_directories_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_loading_leaves_the_number_of_threads_of_torch_alone(folder: ImageFolder) -> None:
     before = torch.get_num_threads()
-    for workers in (0, 2):
-        source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=workers)
-        next(source)
-        source.close()  # type: ignore[attr-defined]
-        assert torch.get_num_threads() == before
+    torch.set_num_threads(3)  # readers set it to one
+    try:
+        for workers in (0, 2):
+            source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=workers)
+            next(source)
+            source.close()  # type: ignore[attr-defined]
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("how", ["threads", "processes"])
@@ -107,12 +114,32 @@ def test_an_error_in_a_worker_reaches_the_caller_as_one_line(folder: ImageFolder
         load(folder, how, 2)
 
 
-def test_a_slow_caller_is_not_overtaken(folder: ImageFolder) -> None:
+class Counted(ImageFolder):
+    """Images that remember which of them were read."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self.read: list[int] = []
+
+    def read_into(self, index: int, target: torch.Tensor, crop: Crop, uniform: Uniform) -> int:
+        label = super().read_into(index, target, crop, uniform)
+        self.read.append(index)
+        return label
+
+
+def test_a_slow_caller_is_not_overtaken(folder: ImageFolder, tmp_path: Path) -> None:
     """The batch in use and the one before it stay as they are, however far ahead the threads could be."""
-    source = threads(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=2)
+    dataset = Counted(str(tmp_path / "f"))
+    source = threads(dataset, Order(len(dataset), 5), Crop("center"), (3, 16, 16), workers=2)
     first, _ = next(source)
     second, _ = next(source)
     copies = first.clone(), second.clone()
-    time.sleep(0.2)
+
+    def rests() -> bool:
+        before = len(dataset.read)
+        time.sleep(0.1)
+        return len(dataset.read) == before
+
+    wait_until(lambda: len(dataset.read) >= 4 * 5 and rests(), "the threads have no more room")
     assert torch.equal(first, copies[0])
     assert torch.equal(second, copies[1])

@@ -1,0 +1,60 @@
+"""What is said of tests that a machine cannot run, and what becomes of them in CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TESTS = """
+import pytest
+
+@pytest.mark.needs("docker")
+def test_container() -> None: ...
+
+@pytest.mark.needs("docker", "base image")
+def test_image() -> None: ...
+
+@pytest.mark.needs("two GPUs")
+def test_gpus() -> None: ...
+
+def test_of_nothing() -> None: ...
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What pytest prints where there is no docker and no second GPU, in CI and elsewhere."""
+    root = tmp_path_factory.mktemp("services")
+    directory = root / "tests"
+    directory.mkdir()
+    for name in ("__init__.py", "conftest.py", "services.py", "waiting.py"):
+        (directory / name).write_text((ROOT / "tests" / name).read_text())
+    (directory / "test_it.py").write_text(TESTS)
+    (root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    said = {}
+    for ci in ("false", "true"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"],
+            cwd=root, env={**os.environ, "PATH": "/nowhere", "CUDA_VISIBLE_DEVICES": "", "CI": ci}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        said[ci] = done.stdout
+    return said
+
+
+def test_one_line_says_what_was_skipped_and_what_brings_it(said: dict[str, str]) -> None:
+    assert "1 passed, 3 skipped" in said["false"]
+    (line,) = [line for line in said["false"].splitlines() if ".ci/services" in line]
+    assert (
+        line == "2 tests were skipped for want of docker (2): .ci/services installs and starts them (as root on Debian)"
+    )
+
+
+def test_in_ci_only_a_gpu_may_be_missing(said: dict[str, str]) -> None:
+    assert "1 passed, 1 skipped, 2 errors" in said["true"]
+    assert "skipped in CI" in said["true"]
+    assert "needs docker: docker is not installed" in said["true"]

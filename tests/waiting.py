@@ -1,0 +1,32 @@
+"""How tests wait: for events, never for times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["PATIENCE", "wait_until"]
+
+T = TypeVar("T")
+
+# Seconds after which something hangs. At rest nothing takes a tenth of it, and no assertion is about it.
+PATIENCE = 1200.0
+
+
+def wait_until(condition: Callable[[], T], event: str = "what the test waits for") -> T:
+    """Return the first true value of `condition`.
+
+    Args:
+        condition: Asked every 20 ms.
+        event: What is waited for, for the message of the failure.
+
+    Raises:
+        AssertionError: It never came.
+    """
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"after {PATIENCE:.0f} s: {event} did not happen")
