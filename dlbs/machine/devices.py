@@ -11,9 +11,8 @@ import subprocess
 
 __all__ = ["cuda_name", "docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
 
-_NVIDIA_SMI_SECONDS = (
-    60  # it takes half a minute on machines with many GPUs whose driver is loaded anew for each question
-)
+# It takes half a minute on machines with many GPUs whose driver is loaded anew for each question.
+_NVIDIA_SMI_SECONDS = 60
 
 
 def gpu_count() -> int:

@@ -115,7 +115,7 @@ def _nvml(uuid: str) -> dict[str, Any]:
 def _nvidia_smi() -> dict[str, Any]:
     if shutil.which("nvidia-smi") is None:
         return {"stdout": "", "exit_code": 127}
-    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     return {"stdout": asked.stdout, "exit_code": asked.returncode}
 
