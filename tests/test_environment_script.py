@@ -41,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
     for directory in ("scripts", "dlbs", ".venv/bin", "elsewhere"):
         (root / directory).mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "environment.sh", root / "scripts")
-    for program in ("experimenter", "logparser", "report", "plot"):
+    for program in ("experimenter", "logparser", "report", "plotter"):
         shutil.copy(ROOT / "dlbs" / f"{program}.py", root / "dlbs")
     program = root / ".venv" / "bin" / "dlbs"
     program.write_text('#!/bin/sh\necho "dlbs $*"\n')
@@ -88,7 +88,7 @@ def test_what_is_set(shell: str, way: str, checkout: Path) -> None:
     assert output.splitlines() == [
         root,
         f"{root}/.venv/bin:/usr/bin:/bin",
-        *(f"{root}/dlbs/{program}.py" for program in ("experimenter", "logparser", "report", "plot")),
+        *(f"{root}/dlbs/{program}.py" for program in ("experimenter", "logparser", "report", "plotter")),
     ]
 
 

@@ -22,7 +22,7 @@ from pytorch_benchmarks.options.training import TrainingOptions, parse_training_
 from tests.conftest import ROOT
 
 CONFIG = load_config()
-ENVIRON = {"DLBS_ROOT": str(ROOT), "DLBS_PYTHON": "python3", "HOME": "/home/user"}
+ENVIRON = {"DLBS_ROOT": str(ROOT), "DLBS_PYTHON": "python3", "DLBS_VERSION": "0", "HOME": "/home/user"}
 RECIPES = sorted(path.name for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 
 # Options that are no parameters: of a single run by hand, and those that the launcher of packs sets.
