@@ -51,9 +51,10 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tables of options in the manual, from the options themselves.
+# The tables of options in the manual, and the map of modules in CONTRIBUTING, from the code itself.
 docs: venv
 	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/training.md
+	$(BIN)/python scripts/module_map.py
 
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py

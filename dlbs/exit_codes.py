@@ -24,7 +24,6 @@ WRONG_INPUT = 2
 REGRESSION = 3
 SIGNALLED = 128
 INTERRUPTED = SIGNALLED + 2
-
 OUT_OF_MEMORY = 3
 SKIPPED = 77  # as for Automake's tests
 BISECT_SKIP = 125  # as for git bisect run

@@ -15,7 +15,6 @@ __all__ = ["HIDDEN", "Experiment", "check_name", "check_plan_names", "describe",
 Experiment = dict[str, Any]
 
 HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
-
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 

@@ -15,7 +15,6 @@ __all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "load_json"]
 
 MAX_DEPTH = 100  # levels of lists and objects
 MAX_DIGITS = 4_000  # of a whole number; Python refuses more than 4,300
-
 _SURROGATES = range(0xD800, 0xE000)
 
 

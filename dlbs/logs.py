@@ -14,9 +14,7 @@ from dlbs.jsonio import JsonError, load_json
 __all__ = ["KEY_LINE", "STATUSES", "first_values", "last_values", "parameter_line", "parse_line"]
 
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
-
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
-
 _HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
 _TAIL = 16_384  # bytes at a log's end in which its outcome is
 

@@ -16,9 +16,7 @@ from dlbs.text import text
 __all__ = ["TYPES", "Parameter"]
 
 TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
-
 _TRUE = {"true", "t", "yes", "y", "on", "1"}
-
 _FALSE = {"false", "f", "no", "n", "off", "0"}
 
 

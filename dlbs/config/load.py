@@ -30,9 +30,7 @@ __all__ = ["load_config", "shipped_files"]
 _log = logging.getLogger("dlbs")
 
 _ROOT_KEYS = ("frameworks", "parameters", "variables", "extensions", "exclude")
-
 _DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks")
-
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
 
 

@@ -81,9 +81,7 @@ class FormerExpression:
 
 
 _RERUN: dict[str, Mapping[str, Any] | None] = {"true": {"exp.rerun": "always"}, "false": {"exp.rerun": "never"}}
-
 _TENSOR_CORES = "tensor cores are used wherever exp.dtype (float16, bfloat16, tf32) allows it"
-
 _LAUNCHER = "put the command into runtime.launcher"
 
 NAMES = (

@@ -27,7 +27,6 @@ __all__ = ["LOG_VARIABLE", "Job", "write_log"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
-
 _LOOK_AGAIN = 0.1  # seconds
 
 

@@ -33,10 +33,8 @@ from dlbs.text import text
 __all__ = ["SlurmExecutor"]
 
 _PREFIX = ".dlbs-slurm-"
-
 _SHORTEST, _LONGEST = 0.5, 30.0  # seconds between two questions to the queue
 _LONGEST_AT_THE_END = 2.0  # while everything is being cancelled
-
 _LOG_GRACE = 10.0  # seconds in which a log may appear after its job has gone: file systems of clusters take their time
 
 # Seconds: our own timeout comes before Slurm's, which may be minutes late and says nothing in the log.

@@ -17,13 +17,9 @@ from dlbs.text import text
 __all__ = ["PROGRAMS", "QueuedTask", "cancel", "max_array_size", "options_of", "queue", "sbatch", "time_limit"]
 
 PROGRAMS = ("sbatch", "squeue", "scancel")
-
 _PATIENCE = 60.0  # seconds that Slurm has to answer
-
 _MOST_IN_ARRAY = 1000
-
 _MOST_CANCELLED = 500  # jobs that one scancel names
-
 _OWN = {"slurm.extra"}
 
 

@@ -30,11 +30,8 @@ __all__ = [
 ]
 
 MAX_EXPRESSION = 10_000  # characters
-
 _MAX_DEPTH = 150  # operations inside each other: Python's own compiler is recursive
-
 _MAX_LOOPS = 8
-
 _MAX_FORMATTED = 16  # parts of a text from which its size is checked before it is made
 
 _PLAIN_NODES = (
@@ -44,7 +41,6 @@ _PLAIN_NODES = (
 )  # fmt: skip
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-
 _KEYWORDS = {"reverse", "default", "sort_keys", "maxsplit", "count", "start", "strict"}
 
 

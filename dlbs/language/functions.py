@@ -19,7 +19,6 @@ from dlbs.text import text
 __all__ = ["FUNCTIONS", "METHOD_NAMES", "VOLATILE", "call_method"]
 
 _MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need quadratic time
-
 _STEPS = 64  # of a regular expression for one unit of the meter
 
 

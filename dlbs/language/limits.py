@@ -37,21 +37,13 @@ __all__ = [
 ]
 
 BUDGET = 3_000_000  # of one expression: steps, items and characters made, 16 characters or 64 bits looked at
-
 MAX_TEXT = 1_000_000  # characters in one derived value
-
 MAX_ITEMS = 100_000  # elements in one derived value, nested ones included
-
 MAX_DEPTH = 100  # lists and dicts inside each other
-
 MAX_BITS = 10_000  # of an integer
-
 MAX_SECONDS = 5.0  # of CPU time for one value: the backstop
-
 MAX_MEMORY = 512 << 20  # bytes that the process grows by for one value: the backstop
-
 _TICK = 0.05  # seconds of CPU time between two looks of the backstop
-
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 

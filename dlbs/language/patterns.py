@@ -20,17 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PATTERN", "MAX_STEPS", "Match", "Pattern", "compiled"]
 
 MAX_PATTERN = 1_000  # characters
-
 MAX_MEMORY = 1 << 20  # bytes of one compiled pattern; with the cache below, 256 MiB at most
-
 MAX_STEPS = 200_000_000  # instructions × characters of one match: about two seconds in the worst case
-
 MAX_MATCHES = 100_000  # of one pattern in one text
-
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
-
 _REPLACEMENT = re.compile(r"\\(?:([1-9][0-9]?)|g<(\w+)>|(.?))", re.DOTALL)
-
 _CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 # The beginning of what RE2 complains about → what it is, and what to write instead.

@@ -20,17 +20,11 @@ from dlbs.language.limits import MAX_DEPTH, METER
 __all__ = ["Reference", "Template", "escape", "has_references", "is_template", "parse"]
 
 _OPENING = re.compile(r"(?<!\\)(\\*)\$([{<(])")  # the look-behind keeps long runs of backslashes linear
-
 _NAME_PART = re.compile(r"[\w.\-]+")
-
 _CLOSING = {"{": "}", "<": ">"}
-
 _MAX_NESTED = 20  # references in the name of a reference
-
 _MAX_ENDS = 50  # candidate `)$` tried for one expression
-
 _MAX_ELEMENTS = 1_000_000  # of one value, as written
-
 _JOIN_CHECKED = 16  # parts from which a text's size is checked before it is made
 
 

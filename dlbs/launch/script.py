@@ -29,7 +29,6 @@ __all__ = ["Launcher", "environment", "launcher_path", "make_launcher"]
 # Two settings of glibc; raising the trim threshold alone makes things worse. Measured with alexnet training on two cores: 492 ms
 # a batch without, 345 ms with them.
 _MALLOC_KEEP = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
-
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

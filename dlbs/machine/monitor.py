@@ -21,9 +21,7 @@ _LOOK_FOR_PROCESSES = (
 )
 
 _FIRST_LOOK = 0.02  # seconds after the start
-
 _PROCESS_SERIES = ("cpu", "mem_res", "mem_virt", "mem_shrd", "threads", "io_read", "io_write")
-
 _GPU_SERIES = ("gpu_util", "gpu_mem", "gpu_power", "gpu_temp", "gpu_clock")
 
 

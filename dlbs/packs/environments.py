@@ -24,7 +24,6 @@ __all__ = ["UNPINNED", "Tell", "install", "prepare", "requirements", "run_comman
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
-
 _MARKER = "made-by-dlbs"  # the file without which an environment is not ours
 
 

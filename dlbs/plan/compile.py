@@ -29,9 +29,7 @@ from dlbs.text import text
 __all__ = ["Shape", "ShapeMismatchError"]
 
 _EXACT_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
-
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-
 _FIXED, _OUTER, _INNER = range(3)  # how often a value changes
 
 

@@ -165,7 +165,6 @@ class Names:
 
 
 _REFERENCE = re.compile(r"\$\{(?P<condition>__condition\.)?(?P<name>[^${}()]+)\}")
-
 _EXPRESSION = re.compile(r"\$\(.*?\)\$", re.DOTALL)
 
 

@@ -97,7 +97,6 @@ def _without_comment_keys(data: Any, where: str, migration: Migration) -> Any:
 
 
 _PARTS = ("args", "docker_args", "env", "launcher", "bench_path")
-
 _MADE_HERE = "left out: DLBS makes it of the other parameters; if you had changed it, set it again"
 
 

@@ -14,7 +14,6 @@ from dlbs.text import text
 __all__ = ["FIRST", "describe", "distinguishing_names", "groups", "hashable", "identity_names", "ordered_keys"]
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
-
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # found out by a run, and decisive
 
 # Parameters that need no name: `training`, `float16`, `batch 16`.

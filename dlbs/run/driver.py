@@ -25,7 +25,6 @@ from dlbs.run.summary import Summary
 __all__ = ["is_finished", "run_plan"]
 
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
-
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
 
 

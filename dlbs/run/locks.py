@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner"]
 
 LOCK_NAME = ".dlbs.lock"
-
 _ATTEMPTS = 5
 
 

@@ -18,7 +18,6 @@ from dlbs.text import text
 __all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline"]
 
 _LONGEST_PAUSE = 60.0
-
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 _TICK_SECONDS = 2.0
-
 _MOST_LINES = 16  # experiments that are shown at a time
 
 

@@ -15,7 +15,6 @@ from dlbs.text import short_number, text
 __all__ = ["Column", "ExperimentCell", "Row", "experiment_table"]
 
 _MOST_COLUMNS = 6  # of parameters that distinguish experiments
-
 _MIB = 1 << 20
 
 

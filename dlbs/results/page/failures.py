@@ -14,9 +14,7 @@ from dlbs.text import text
 __all__ = ["BAD", "failures_of", "rerun_command"]
 
 BAD = frozenset({"failure", "timeout", "cancelled", "unfinished"})  # statuses
-
 _TAIL_LINES, _TAIL_BYTES = 30, 16_384
-
 _MOST_FAILURES = 200
 
 

@@ -19,11 +19,8 @@ from dlbs.results.read.onelog import Record, read_log
 __all__ = ["find_logs", "read_logs"]
 
 _LOG_ENDINGS = (".log", ".log.gz", ".log.part")
-
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
-
 _TOGETHER = 200  # logs that a process gets at once
-
 _WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
 
 

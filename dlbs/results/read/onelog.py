@@ -21,9 +21,7 @@ __all__ = ["Record", "read_log"]
 Record = dict[str, Any]
 
 _FIRST_BLOCK = 256 << 10  # bytes that are read at first: most logs are smaller, and a large buffer costs time
-
 _BLOCK = 8 << 20  # bytes that are read at once after that
-
 _LONGEST = LONGEST
 
 
@@ -91,11 +89,8 @@ def _add_time(record: Record) -> None:
 
 
 _END = b"\n"
-
 _DROPPED = b"#"
-
 _TOO_LONG = b"# a value that is too long"
-
 _MAY_BE_VALUE = re.compile(rb"[ \t]*(?:_?$|__)")
 
 
@@ -134,7 +129,6 @@ def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding
 
 
 _RUNS = re.compile(rb"\n[ \t]*__[^\n]*(?:\n[ \t]*__[^\n]*)*")
-
 _ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
 
 

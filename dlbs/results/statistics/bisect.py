@@ -15,7 +15,6 @@ from dlbs.jsonio import load_json
 __all__ = ["Candidate", "Search", "culprits", "next_candidate"]
 
 _STATE = "bisect.json"
-
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 
 

@@ -7,7 +7,6 @@ from dlbs.results.registry import Registry
 __all__ = ["ESTIMATORS", "FEWEST_BATCHES", "FEWEST_RUNS"]
 
 FEWEST_RUNS = 3  # on each side; two runs say next to nothing of how much runs vary
-
 FEWEST_BATCHES = 10
 
 ESTIMATORS: Registry = {

@@ -16,9 +16,7 @@ from dlbs.text import short_number
 __all__ = ["Series", "series_of"]
 
 _DRIFT = 0.03  # of a clock
-
 _WARMING = 5.0  # degrees Celsius
-
 _COMPETING = 0.05  # share of the processors
 
 _MONITOR = {

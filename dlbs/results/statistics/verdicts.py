@@ -30,7 +30,6 @@ VERDICTS = {
 }
 
 REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})
-
 IMPROVEMENTS = frozenset({"faster", "better", "fixed"})
 
 

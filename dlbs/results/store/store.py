@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Added", "Store"]
 
 _TOGETHER = 500  # experiments that one statement adds
-
 _NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another experiment
 
 

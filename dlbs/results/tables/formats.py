@@ -12,7 +12,6 @@ from dlbs.results.tables.table import Table
 __all__ = ["FORMATS", "TERMINAL", "json_document", "write_tables"]
 
 TERMINAL = "terminal"  # drawn by `tables.terminal`, because it depends on the width of the terminal
-
 _HERE = "dlbs.results.tables"
 
 FORMATS: Registry = {

@@ -12,9 +12,7 @@ from dlbs.text import short_number
 __all__ = ["series_lines"]
 
 _BARS = "▁▂▃▄▅▆▇█"
-
 _WIDTH = 72
-
 _MOST_OUTLIERS = 10
 
 

@@ -47,7 +47,6 @@ class Cell:
 
 
 MISSING = "-"
-
 USUAL = 0.95  # confidence of intervals that do not say another one
 
 _LEGEND = {
