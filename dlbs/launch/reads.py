@@ -13,9 +13,9 @@ from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
+from dlbs.language.references import reached
 from dlbs.launch.script import launcher_path
 from dlbs.plan.files import read_plan
-from dlbs.plan.frameworks import reached
 from dlbs.plan.pipeline import processor_for
 from dlbs.text import text
 

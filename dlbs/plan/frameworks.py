@@ -6,17 +6,13 @@ experiments that have nothing to do with it.
 
 from __future__ import annotations
 
-import ast
-import re
-from functools import lru_cache
-from typing import Any
-
 from dlbs.config.config import Config, split_names, values_of
 from dlbs.experiment import Experiment
-from dlbs.language.template import Reference, Template, has_references, is_template, parse
+from dlbs.language.references import reached
+from dlbs.language.template import has_references, is_template
 from dlbs.text import text
 
-__all__ = ["Carried", "reached"]
+__all__ = ["Carried"]
 
 _FRAMEWORK = "exp.framework"
 
@@ -50,6 +46,16 @@ class Carried:
         self.is_constant = not self._deciding
         self._dropped: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
 
+    def base(self) -> Experiment:
+        """The parameters from which experiments start: all of them, or those that every experiment of the plan carries if that is constant."""
+        parameters = self._config.parameters()
+        return self.trimmed(parameters) if self.is_constant else parameters
+
+    def trimmed(self, experiment: Experiment, given: frozenset[str] = frozenset()) -> Experiment:
+        """An experiment without the parameters that it does not carry."""
+        dropped = self.dropped(experiment, given)
+        return {name: value for name, value in experiment.items() if name not in dropped} if dropped else experiment
+
     def dropped(self, experiment: Experiment, given: frozenset[str] = frozenset()) -> frozenset[str]:
         """The parameters that an experiment with all of them is to lose.
 
@@ -76,39 +82,3 @@ class Carried:
             left -= found
             values += [experiment[name] for name in found if name in experiment]
         return frozenset(left)
-
-
-def reached(value: Any, names: set[str]) -> set[str]:
-    """Of some parameters, those that a raw value refers to, or may refer to where the name is computed."""
-    if not is_template(value):
-        return set()
-    if not isinstance(value, str):
-        found: set[str] = set()
-        for item in value.values() if isinstance(value, dict) else value:
-            found |= reached(item, names)
-        return found
-    constant, computed = _references(value)
-    return {name for name in names if name in constant or any(pattern.fullmatch(name) for pattern in computed)}
-
-
-@lru_cache(maxsize=1024)
-def _references(value: str) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
-    """Names that a text refers to, and patterns of the names that it computes."""
-    names: set[str] = set()
-    patterns: list[re.Pattern[str]] = []
-    waiting: list[Reference] = list(parse(value).references)
-    while waiting:
-        reference = waiting.pop()
-        if reference.name is not None:
-            names.add(reference.name)
-        elif reference.name_template is not None:
-            waiting += reference.name_template.references
-            patterns.append(_pattern(reference.name_template))
-    return frozenset(names), tuple(patterns)
-
-
-def _pattern(name: Template) -> re.Pattern[str]:
-    """`${exp.framework}.args` may be any name that ends in `.args`."""
-    parts = name.tree.values if isinstance(name.tree, ast.JoinedStr) else []
-    constants = [re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".*" for part in parts]
-    return re.compile("".join(constants) or ".*")

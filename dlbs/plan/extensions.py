@@ -1,0 +1,161 @@
+"""Extensions: what they add to the experiments for which their conditions hold, and which experiments `exclude` leaves out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dlbs.config.config import Config, Extension
+from dlbs.config.names import name_hint
+from dlbs.errors import ConfigError, DlbsError
+from dlbs.experiment import HIDDEN, Experiment
+from dlbs.language.conditions import condition_test
+from dlbs.language.template import escape, has_references
+from dlbs.plan.frameworks import Carried
+from dlbs.plan.trace import Tracer
+
+__all__ = ["Extensions", "Made"]
+
+_log = logging.getLogger("dlbs")
+
+# An experiment under way, and which parameters of other frameworks extensions have set in it.
+Made = tuple[Experiment, frozenset[str]]
+
+_GROUP = re.compile(rf"\$[{{<]{re.escape(HIDDEN)}([\w.\-]+)")  # a reference to what a condition matched
+
+# What an extension adds to an experiment for each case, and the parameters of certain frameworks among it; None if there is no match.
+Additions = list[tuple[dict[str, Any], frozenset[str]]] | None
+
+
+class Extensions:
+    """The extensions and exclusions of a configuration.
+
+    Args:
+        config: Has them.
+        carried: Knows which parameters an experiment has.
+
+    Raises:
+        ConfigError: A condition is malformed, or on a name that nothing defines.
+    """
+
+    def __init__(self, config: Config, carried: Carried) -> None:
+        self._from_command_line = config.from_command_line
+        self._warned: set[tuple[str, str]] = set()
+        known, tracer = config.known_names(), Tracer(config.declarations)
+        self._adding = [_Matcher(one, config, known, carried, tracer) for one in config.extensions]
+        self._excluding = [_Matcher(one, config, known, carried, tracer) for one in config.exclude]
+
+    def __bool__(self) -> bool:
+        return bool(self._adding or self._excluding)
+
+    def apply(self, point: Experiment) -> Iterator[Made]:
+        """The experiments that a point of the grid becomes: each extension in turn over those so far, without those that are excluded.
+
+        Raises:
+            ConfigError: A condition is on a value that is not constant.
+        """
+        made: list[Made] = [(point, frozenset())]
+        for matcher in self._adding:
+            made = [extended for one in made for extended in self._extend(one, matcher)]
+        return (one for one in made if all(matcher.additions(one) is None for matcher in self._excluding))
+
+    def _extend(self, one: Made, matcher: _Matcher) -> Iterator[Made]:
+        additions = matcher.additions(one)
+        if additions is None:
+            yield one
+            return
+        experiment, given = one
+        for added, bound in additions:
+            for name in added:
+                if name in self._from_command_line and added[name] != experiment.get(name):
+                    self._warn(name, matcher.extension.where)
+            yield {**experiment, **added}, given | bound if bound else given
+
+    def _warn(self, name: str, where: str) -> None:
+        if (name, where) not in self._warned:
+            self._warned.add((name, where))
+            _log.warning("-P%s is overwritten by the extension at %s", name, where)
+
+
+class _Matcher:
+    """One extension, with what it adds remembered by the values that its condition looks at."""
+
+    def __init__(self, extension: Extension, config: Config, known: set[str], carried: Carried, tracer: Tracer) -> None:
+        self.extension = extension
+        self.carried = carried
+        self.tracer = tracer
+        self.names = list(extension.condition)
+        self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
+        own = "".join(letter if letter.isalnum() else "_" for letter in extension.where)
+        self.prefix = f"{HIDDEN}{own}."  # of the hidden parameters that hold its groups
+        self.remembered: dict[str, Additions] = {}
+        self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
+        for name in self.names:
+            if name not in known:
+                raise ConfigError(
+                    f"condition on {name!r}, which nothing defines",
+                    where=extension.where,
+                    hint=name_hint(name, known),
+                )
+
+    def additions(self, one: Made) -> Additions:
+        """What the extension adds to an experiment; None if it does not match."""
+        experiment, given = one
+        values = []
+        for name in self.names:
+            if name not in experiment:
+                return None
+            values.append(experiment[name])
+        if self.on_bound and not self.carried.dropped(experiment, given).isdisjoint(self.names):
+            return None
+        key = repr(values)
+        if key not in self.remembered:
+            if len(self.remembered) > 4096:
+                self.remembered.clear()
+            self.remembered[key] = self._match(values)
+        return self.remembered[key]
+
+    def _match(self, values: list[Any]) -> Additions:
+        groups: dict[str, str] = {}
+        for name, value, test in zip(self.names, values, self.tests, strict=True):
+            matched = test(self._constant(name, value))
+            if matched is None:
+                return None
+            groups |= {f"{name}_{number}": group for number, group in enumerate(matched)}
+        cases = self.extension.cases or [{}]
+        added = [self._with_groups({**self.extension.parameters, **case}, groups) for case in cases]
+        return [(one, frozenset(one.keys() & self.carried.bound.keys())) for one in added]
+
+    def _constant(self, name: str, value: Any) -> Any:
+        """The final value of a parameter that depends on no other parameter."""
+        try:
+            if has_references(value):
+                raise ConfigError(
+                    f"condition on {name!r}, whose value {json.dumps(value)} is not constant",
+                    where=self.extension.where,
+                    hint="conditions are decided before references are resolved",
+                )
+            return self.tracer.trace({name: value}).values[name]
+        except DlbsError as error:
+            raise ConfigError(error.what, where=self.extension.where, hint=error.hint) from None
+
+    def _with_groups(self, parameters: dict[str, Any], groups: dict[str, str]) -> dict[str, Any]:
+        """Keep the groups that the parameters refer to, under names of this extension's own.
+
+        They are hidden parameters, not pasted text, and escaped: what a value brings is data, never evaluated.
+        """
+        written = json.dumps(parameters)
+        if HIDDEN not in written:
+            return parameters
+        for name in _GROUP.findall(written):
+            if name not in groups:
+                raise ConfigError(
+                    f"${{{HIDDEN}{name}}} is no group of the condition",
+                    where=self.extension.where,
+                    hint=f"there are {', '.join(groups) or 'none'}: NAME_0 is all that matched, NAME_1 the first group",
+                )
+        added: dict[str, Any] = json.loads(_GROUP.sub(lambda found: f"{found[0][:2]}{self.prefix}{found[1]}", written))
+        return {**added, **{f"{self.prefix}{name}": escape(group) for name, group in groups.items()}}
