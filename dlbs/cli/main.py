@@ -6,8 +6,8 @@ import os
 
 import click
 
-from dlbs import __version__
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options, run
+from dlbs.version import __version__
 
 __all__ = ["cli", "main"]
 

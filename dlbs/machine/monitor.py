@@ -1,28 +1,23 @@
-"""Look at a running experiment from outside: its processes, the GPUs that it got, and the energy of the processors."""
+"""Sample a running experiment from outside: its processes, the GPUs that it got, and the energy of the CPUs."""
 
 from __future__ import annotations
 
-import glob
 import statistics
-import subprocess
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from dlbs.experiment import Experiment
-from dlbs.machine.devices import cuda_name
+from dlbs.machine.cpus import CpuEnergy, CpuState
+from dlbs.machine.gpus import GPU_SERIES, Gpus
+from dlbs.machine.processes import PROCESS_SERIES, ProcessTree
 from dlbs.machine.resources import gpu_ids
 from dlbs.text import text
 
 __all__ = ["Monitor"]
 
-_LOOK_FOR_PROCESSES = (
-    1.0  # seconds: to find the tree costs a look at every process of the machine, to look at those known is cheap
-)
 
 _FIRST_LOOK = 0.02  # seconds after the start
-_PROCESS_SERIES = ("cpu", "mem_res", "mem_virt", "mem_shrd", "threads", "io_read", "io_write")
-_GPU_SERIES = ("gpu_util", "gpu_mem", "gpu_power", "gpu_temp", "gpu_clock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +53,20 @@ class Monitor:
     def __init__(
         self, pid: int, interval: float, *, gpus: list[int] | None = None, container: str = "", docker: str = "docker"
     ) -> None:
-        self._tree = _Tree(pid, container, docker)
-        self._gpus = _Gpus(gpus or [])
-        self._processors = _ProcessorEnergy()
-        self._state = _ProcessorState()
+        self._tree = ProcessTree(pid, container, docker)
+        self._gpus = Gpus(gpus or [])
+        self._processors = CpuEnergy()
+        self._state = CpuState()
         self._interval = interval
         self._start = self._next = time.monotonic()
         self._last: _Look | None = None  # that of the last sample, from which the next one is counted
         self._early: _Look | None = None  # since then, if there is no sample yet
         self._early_at = self._start + _FIRST_LOOK
         self._times: list[float] = []
-        self._series: dict[str, list[float]] = {name: [] for name in _PROCESS_SERIES}
+        self._series: dict[str, list[float]] = {name: [] for name in PROCESS_SERIES}
         self._power: list[float] = []
         self._states: dict[str, list[float | None]] = {"cpu_mhz": [], "cpu_temp": []}
-        self._gpu_series: dict[str, list[list[float | None]]] = {name: [] for name in _GPU_SERIES}
+        self._gpu_series: dict[str, list[list[float | None]]] = {name: [] for name in GPU_SERIES}
 
     @classmethod
     def of(cls, experiment: Experiment, pid: int, container: str = "") -> Monitor | None:
@@ -110,7 +105,7 @@ class Monitor:
         """Add a sample to the series: what happened between two looks, and what was held at the second."""
         seconds = look.moment - last.moment
         self._times.append(round(look.time, 3))
-        for name in _PROCESS_SERIES:
+        for name in PROCESS_SERIES:
             value = look.used[name]
             if name == "cpu":  # processor seconds → percent of one processor
                 value = round(100 * max(0.0, value - last.used[name]) / seconds, 1)
@@ -121,7 +116,7 @@ class Monitor:
             self._power.append(round(max(0.0, look.used["energy"] - last.used["energy"]) / seconds, 2))
         for name, state in zip(self._states, look.states, strict=True):
             self._states[name].append(state)
-        for name, values in zip(_GPU_SERIES, look.gpus, strict=True):
+        for name, values in zip(GPU_SERIES, look.gpus, strict=True):
             self._gpu_series[name].append(values)
 
     def results(self) -> dict[str, Any]:
@@ -159,219 +154,3 @@ def _gpu_energy(times: list[float], watts: list[float | None]) -> float | None:
     if all(power is None for power in watts):
         return None
     return round(_energy(times, [power or 0.0 for power in watts]), 3)
-
-
-class _Tree:
-    """The processes of an experiment."""
-
-    def __init__(self, pid: int, container: str, docker: str) -> None:
-        import psutil
-
-        self._psutil = psutil
-        self._roots = [psutil.Process(pid)]
-        self._container, self._docker = container, docker
-        self._known: dict[int, Any] = {}
-        self._look_at = 0.0
-        self._ended = dict.fromkeys(("cpu", "io_read", "io_write"), 0.0)  # of processes that are there no more
-        self._last: dict[int, dict[str, float]] = {}
-
-    def used(self, now: float) -> dict[str, float]:
-        """What all processes have used so far (processor seconds, bytes read and written) and hold now (bytes, threads)."""
-        if now >= self._look_at:
-            self._look()
-            self._look_at = now + _LOOK_FOR_PROCESSES
-        self._look_near()
-        total = dict.fromkeys(_PROCESS_SERIES, 0.0)
-        for pid, process in list(self._known.items()):
-            try:
-                one = self._of(process)
-            except self._psutil.Error:
-                del self._known[pid]
-                for name, value in self._last.pop(pid, {}).items():
-                    if name in self._ended:
-                        self._ended[name] += value
-                continue
-            self._last[pid] = one
-            for name, value in one.items():
-                total[name] += value
-        for name, value in self._ended.items():
-            total[name] += value
-        return total
-
-    def _of(self, process: Any) -> dict[str, float]:
-        with process.oneshot():
-            times, memory = process.cpu_times(), process.memory_info()
-            threads = process.num_threads()
-        try:
-            io = process.io_counters()
-            read, written = float(io.read_bytes), float(io.write_bytes)
-        except (self._psutil.Error, AttributeError):
-            read = written = 0.0
-        return {
-            "cpu": times.user + times.system,
-            "mem_res": float(memory.rss),
-            "mem_virt": float(memory.vms),
-            "mem_shrd": float(getattr(memory, "shared", 0)),
-            "threads": float(threads),
-            "io_read": read,
-            "io_write": written,
-        }
-
-    def _look_near(self) -> None:
-        """Find new children of the main threads of known processes, where the kernel lists them.
-
-        At every sample, since it costs a file each: the processor time that a process has used before it is found would all count for one sample.
-        """
-        waiting = list(self._known)
-        while waiting:
-            pid = waiting.pop()
-            try:
-                with open(f"/proc/{pid}/task/{pid}/children") as stream:
-                    children = list(map(int, stream.read().split()))
-                for child in children:
-                    if child not in self._known:
-                        self._known[child] = self._psutil.Process(child)
-                        waiting.append(child)
-            except (OSError, self._psutil.Error):
-                continue
-
-    def _look(self) -> None:
-        """Find new descendants."""
-        if self._container and len(self._roots) == 1:
-            self._find_container()
-        for root in self._roots:
-            try:
-                for process in (root, *root.children(recursive=True)):
-                    self._known.setdefault(process.pid, process)
-            except self._psutil.Error:
-                continue
-
-    def _find_container(self) -> None:
-        command = [self._docker, "inspect", "--format", "{{.State.Pid}}", self._container]
-        try:
-            asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-            pid = int(asked.stdout)
-            if pid > 0:
-                self._roots.append(self._psutil.Process(pid))
-        except (OSError, ValueError, subprocess.TimeoutExpired, self._psutil.Error):
-            return  # it has not started yet, or its daemon is elsewhere
-
-
-class _Gpus:
-    """NVIDIA GPUs through their driver's library (the package nvidia-ml-py)."""
-
-    def __init__(self, numbers: list[int]) -> None:
-        self._handles: list[Any] = []
-        if not numbers:
-            return
-        try:
-            import pynvml
-        except ImportError:  # nvidia-ml-py is an extra
-            return
-        self._nvml = pynvml
-        try:
-            pynvml.nvmlInit()
-            self._handles = [self._handle(cuda_name(number)) for number in numbers]
-        except pynvml.NVMLError:  # no driver, or no such GPU
-            self._handles = []
-
-    def _handle(self, name: str) -> Any:
-        if name.isdigit():
-            return self._nvml.nvmlDeviceGetHandleByIndex(int(name))
-        return self._nvml.nvmlDeviceGetHandleByUUID(name)
-
-    @property
-    def count(self) -> int:
-        return len(self._handles)
-
-    def sample(self) -> list[list[float | None]]:
-        """Utilisation (%), memory (bytes), power (W), temperature (degrees Celsius) and clock (MHz), each for every GPU."""
-        nvml = getattr(self, "_nvml", None)
-        if nvml is None:
-            return [[] for _ in _GPU_SERIES]
-        asked = (
-            lambda handle: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-            lambda handle: float(nvml.nvmlDeviceGetMemoryInfo(handle).used),
-            lambda handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
-            lambda handle: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            lambda handle: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
-        )
-        return [[self._answer(ask, handle) for handle in self._handles] for ask in asked]
-
-    def _answer(self, ask: Any, handle: Any) -> float | None:
-        try:
-            return float(ask(handle))
-        except self._nvml.NVMLError:
-            return None
-
-
-class _ProcessorState:
-    """Clock and temperature of the processors, where they can be read; looked at once a second at most, since it costs a file for each processor."""
-
-    _SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-
-    def __init__(self) -> None:
-        self._look_at = 0.0
-        self._last: tuple[float | None, float | None] = (None, None)
-
-    def at(self, now: float) -> tuple[float | None, float | None]:
-        """Mean clock in MHz, and the highest temperature in degrees Celsius."""
-        if now >= self._look_at:
-            self._last = self._clock(), self._temperature()
-            self._look_at = now + 1.0
-        return self._last
-
-    def _clock(self) -> float | None:
-        import psutil
-
-        try:
-            clock = psutil.cpu_freq()
-        except (OSError, ValueError, NotImplementedError):
-            return None
-        return round(clock.current, 1) if clock is not None and clock.current else None
-
-    def _temperature(self) -> float | None:
-        import psutil
-
-        try:
-            sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
-        except (OSError, ValueError):
-            return None
-        found = [one.current for name in self._SENSORS for one in sensors.get(name, ()) if one.current]
-        return max(found, default=None)
-
-
-class _ProcessorEnergy:
-    """The energy counters of processor packages (RAPL), where they may be read."""
-
-    def __init__(self) -> None:
-        self._files = []
-        for path in sorted(glob.glob("/sys/class/powercap/intel-rapl:[0-9]*/energy_uj")):
-            if path.count(":") == 1:  # packages, not parts of them
-                try:
-                    self._files.append((open(path), self._range(path)))
-                except OSError:
-                    continue
-        self._last = [0] * len(self._files)
-        self._turns = [0] * len(self._files)
-
-    @staticmethod
-    def _range(path: str) -> int:
-        with open(path.replace("energy_uj", "max_energy_range_uj")) as stream:
-            return int(stream.read())
-
-    @property
-    def found(self) -> bool:
-        return bool(self._files)
-
-    def joules(self) -> float:
-        """Of all packages, since some moment in the past."""
-        total = 0.0
-        for number, (stream, size) in enumerate(self._files):
-            stream.seek(0)
-            value = int(stream.read())
-            if value < self._last[number]:
-                self._turns[number] += 1  # the counter has begun anew
-            self._last[number] = value
-            total += (value + self._turns[number] * size) / 1e6
-        return total
