@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
 from dlbs.config.config import Config
 from dlbs.config.load import load_config as _load_declarations
@@ -25,6 +25,7 @@ from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as _compare
+from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.run.events import Callback, Event
 from dlbs.run.policies import Policies
 from dlbs.run.summary import Summary
@@ -34,6 +35,7 @@ from dlbs.run.whole import look_through, run_whole
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from typing_extensions import Unpack  # type checkers have it; typing does from Python 3.11 on
 
     Results: TypeAlias = str | Iterable[str] | pd.DataFrame | Sequence[dict[str, Any]]
 
@@ -41,6 +43,19 @@ __all__ = ["build_plan", "compare", "load_config", "plot", "resolve", "run_plan"
 
 Path_ = str | os.PathLike[str]
 Plan = Config | Iterable[Experiment]
+
+
+class CompareOptions(TypedDict, total=False):
+    """Options of `compare`, whatever is compared."""
+
+    metric: str
+    threshold: float
+    confidence: float
+    simultaneous: bool
+    estimator: str
+    trust_single_runs: bool
+    match: Sequence[str]
+    ignore: Sequence[str]
 
 
 def load_config(
@@ -218,10 +233,20 @@ def run_plan(
     )
 
 
+@overload
+def compare(a: Results, b: Results, **options: Unpack[CompareOptions]) -> Comparison: ...
+
+
+@overload
+def compare(a: Results, *, by: str, baseline: Any = None, **options: Unpack[CompareOptions]) -> ComparisonBy: ...
+
+
 def compare(
     a: Results,
-    b: Results,
+    b: Results | None = None,
     *,
+    by: str | None = None,
+    baseline: Any = None,
     metric: str = "results.throughput",
     threshold: float = 0.03,
     confidence: float = 0.95,
@@ -230,17 +255,22 @@ def compare(
     trust_single_runs: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
-) -> Comparison:
-    """Compare experiments B with experiments A: faster, slower, the same, or inconclusive.
+) -> Comparison | ComparisonBy:
+    """Compare experiments B with experiments A, or the values of a parameter within A: faster, slower, the same, or inconclusive.
 
     >>> before = [{"exp.model": "a", "exp.status": "ok", "results.throughput": 100.0 + n} for n in range(5)]
     >>> after = [{**run, "results.throughput": 1.2 * run["results.throughput"]} for run in before]
     >>> dlbs.compare(before, after).counts
     {'faster': 1}
+    >>> runs = [{**run, "runtime.malloc": "system"} for run in before] + [{**run, "runtime.malloc": "keep"} for run in after]
+    >>> dlbs.compare(runs, by="runtime.malloc", baseline="system").counts
+    {'keep': {'faster': 1}}
 
     Args:
         a: The experiments that others are compared with: paths as `dlbs compare` takes them, a frame of `load_results`, or records.
-        b: The others.
+        b: The others; None with `by`.
+        by: Compare the values of this parameter within A.
+        baseline: With `by`: the value that others are compared with; None for the one that ran first.
         metric: Key of the quantity; what is better, more or less of it, is known from its name.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of each interval.
@@ -251,24 +281,29 @@ def compare(
         ignore: Parameters that do not tell experiments apart.
 
     Returns:
-        The comparison; `matches` has the ratio, its interval and the verdict of each experiment, `regressions` the bad ones.
+        The comparison; `matches` has the ratio, its interval and the verdict of each experiment, `regressions` the bad ones. With `by`,
+        `comparisons` has such a comparison of each other value with the baseline.
 
     Raises:
-        LogError: A path finds nothing, or numpy is not installed.
+        LogError: A path finds nothing, a parameter or value is unknown, or numpy is not installed.
+        TypeError: Neither or both of `b` and `by` are given.
     """
-    return _compare(
-        _records(a),
-        _records(b),
-        _load_declarations().declarations,
-        metric=metric,
-        threshold=threshold,
-        confidence=confidence,
-        simultaneous=simultaneous,
-        estimator=estimator,
-        trust_single_runs=trust_single_runs,
-        match=match,
-        ignore=ignore,
-    )
+    if (b is None) == (by is None) or (by is None and baseline is not None):
+        raise TypeError("compare() takes two sets of results, or one with by=NAME and, if need be, baseline=VALUE")
+    declarations = _load_declarations().declarations
+    options: CompareOptions = {
+        "metric": metric,
+        "threshold": threshold,
+        "confidence": confidence,
+        "simultaneous": simultaneous,
+        "estimator": estimator,
+        "trust_single_runs": trust_single_runs,
+        "match": match,
+        "ignore": ignore,
+    }
+    if by is not None:
+        return compare_by(_records(a), declarations, by=by, baseline=baseline, **options)
+    return _compare(_records(a), _records(b), declarations, **options)
 
 
 def plot(

@@ -1,8 +1,10 @@
-"""The verb `compare`: two sets of results in, what changed and whether it is more than noise out."""
+"""The verb `compare`: two sets of results, or the values of a parameter in one; what differs, and whether it is more than noise."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,6 +15,10 @@ from dlbs.errors import LogError
 from dlbs.exit_codes import OK, REGRESSION
 from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.text import printable
+
+if TYPE_CHECKING:
+    from dlbs.results.read.onelog import Record
+    from dlbs.results.tables.table import Table
 
 __all__ = ["compare_command", "share"]
 
@@ -33,8 +39,13 @@ def share(words: str, where: str) -> float:
 
 
 @click.command("compare", context_settings=CONTEXT)
-@click.argument("a")
-@click.argument("b")
+@click.argument("paths", nargs=-1, metavar="A B | PATH... --by NAME")
+@click.option("--by", metavar="NAME", help="Compare the values of this parameter within one set of experiments.")
+@click.option(
+    "--baseline",
+    metavar="VALUE",
+    help="With --by: what other values are compared with; by default the one that ran first.",
+)
 @click.option("--metric", default="results.throughput", show_default=True, metavar="KEY", help="What is compared.")
 @click.option("--threshold", default="3%", show_default=True, help="Differences up to this are none.")
 @click.option("--confidence", default="95%", show_default=True, help="Confidence of each interval.")
@@ -53,14 +64,19 @@ def share(words: str, where: str) -> float:
 )
 @names_option("--match", "Match experiments by these parameters alone.")
 @names_option("--ignore", "Parameters that do not distinguish experiments.")
-@click.option("--fail-on-regression", is_flag=True, help="Exit with 3 if anything is slower, broken or missing in B.")
+@click.option(
+    "--fail-on-regression",
+    is_flag=True,
+    help="Exit with 3 if anything is slower, broken or missing in B; with --by it needs --baseline.",
+)
 @format_option
 @output_option
 @source_options
 @common_options
 def compare_command(
-    a: str,
-    b: str,
+    paths: tuple[str, ...],
+    by: str | None,
+    baseline: str | None,
     metric: str,
     threshold: str,
     confidence: str,
@@ -75,50 +91,90 @@ def compare_command(
     db: str | None,
     filter_query: str | None,
 ) -> int:
-    """Compare experiments B with experiments A: what is faster, what is slower, what is inconclusive.
+    """Compare experiments B with experiments A, or values of a parameter: what is faster, slower, inconclusive.
 
     A and B are results files, logs or directories, or queries of a store (--db). Experiments are matched by what distinguishes them within A
     or B; a parameter that has one value in A and another one in B is what is compared. A verdict needs three runs a side without warnings, and
     the whole confidence interval of the ratio on one side of the threshold.
 
+    With --by, any number of paths or queries are one set of experiments. Those that are equal but for the parameter are compared with the
+    baseline.
+
     \b
     Examples:
       dlbs compare before.json after.json
+      dlbs compare logs --by runtime.malloc --baseline system
       dlbs compare logs/main logs/branch --threshold 2% --fail-on-regression
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
-    from dlbs.config.load import load_config
-    from dlbs.results.statistics.compare import compare
-    from dlbs.results.tables.comparison import as_document, comparison_table, summary
-
-    before, after = (read_source([side], db, filter_query) for side in (a, b))
+    _check_usage(paths, by, baseline, fail_on_regression)
+    sets = [
+        read_source(source, db, filter_query) for source in ([paths] if by is not None else [[side] for side in paths])
+    ]
     sure = share(confidence, "--confidence")
     if not 0.5 <= sure < 1:
         raise LogError("is no confidence", where=f"--confidence {confidence}", hint="give 50% to 99.99%")
-    known = set().union(*before, *after)
+    known = {name for records in sets for record in records for name in record}
     for flag, names in (("--metric", [metric]), ("--match", match), ("--ignore", ignore)):
         for name in names:
             if name not in known:
                 raise LogError(f"no experiment has {name!r}", where=flag, hint="dlbs parse LOG shows the keys of a log")
-    made = compare(
-        before,
-        after,
-        load_config().declarations,
-        metric=metric,
-        threshold=share(threshold, "--threshold"),
-        confidence=sure,
-        simultaneous=simultaneous,
-        estimator=estimator,
-        trust_single_runs=trust_single_runs,
-        match=match,
-        ignore=ignore,
-    )
+    options: dict[str, Any] = {
+        "metric": metric,
+        "threshold": share(threshold, "--threshold"),
+        "confidence": sure,
+        "simultaneous": simultaneous,
+        "estimator": estimator,
+        "trust_single_runs": trust_single_runs,
+        "match": match,
+        "ignore": ignore,
+    }
+    shown = _compared(sets[0], sets[1], options) if by is None else _compared_by(sets[0], by, baseline, options)
     if form == "json":
-        write_text(json.dumps(as_document(made), indent=1) + "\n", output_file)
+        write_text(json.dumps(shown.document, indent=1) + "\n", output_file)
     else:
-        print_tables([comparison_table(made)], form, output_file)
-    click.echo(printable(summary(made)), err=True)
-    if fail_on_regression and made.regressions:
-        return REGRESSION
-    return OK
+        print_tables([shown.table], form, output_file)
+    click.echo(printable(shown.summary), err=True)
+    return REGRESSION if fail_on_regression and shown.regressions else OK
+
+
+def _check_usage(paths: Sequence[str], by: str | None, baseline: str | None, fail_on_regression: bool) -> None:
+    if by is None:
+        if len(paths) < 2:
+            raise click.UsageError(
+                f"Missing argument '{'AB'[len(paths)]}': give two sets of results, or --by NAME to compare within one"
+            )
+        if len(paths) > 2:
+            raise click.UsageError("A and B are one path or query each; --by NAME compares within any number of them")
+        if baseline is not None:
+            raise click.UsageError("--baseline needs --by NAME")
+    elif fail_on_regression and baseline is None:
+        raise click.UsageError("--fail-on-regression with --by needs --baseline VALUE")
+
+
+class _Shown(NamedTuple):
+    """What is printed of a comparison."""
+
+    document: dict[str, Any]
+    table: Table
+    summary: str
+    regressions: int
+
+
+def _compared(a: list[Record], b: list[Record], options: dict[str, Any]) -> _Shown:
+    from dlbs.config.load import load_config
+    from dlbs.results.statistics.compare import compare
+    from dlbs.results.tables.comparison import as_document, comparison_table, summary
+
+    made = compare(a, b, load_config().declarations, **options)
+    return _Shown(as_document(made), comparison_table(made), summary(made), len(made.regressions))
+
+
+def _compared_by(records: list[Record], by: str, baseline: str | None, options: dict[str, Any]) -> _Shown:
+    from dlbs.config.load import load_config
+    from dlbs.results.statistics.within import compare_by
+    from dlbs.results.tables.comparison_by import comparison_by_table, document_by, summary_by
+
+    made = compare_by(records, load_config().declarations, by=by, baseline=baseline, **options)
+    return _Shown(document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import describe, distinguishing_names, groups, hashable, identity_names, ordered_keys
+from dlbs.results.grouping import describe, groups, ordered_keys
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of, warnings_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
+from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, REGRESSIONS, VERDICTS, needed_repeats, verdict_of
@@ -59,12 +60,14 @@ class Comparison:
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of each interval.
         estimator: A key of `ESTIMATORS`.
+        sides: How readers know the two sides.
     """
 
     metric: str
     threshold: float
     confidence: float
     estimator: str = "rank"
+    sides: tuple[str, str] = ("A", "B")
     matches: list[Match] = field(default_factory=list)
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -93,6 +96,7 @@ def compare(
     trust_single_runs: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    sides: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
     """Compare two sets of experiments.
 
@@ -112,45 +116,24 @@ def compare(
         trust_single_runs: Give verdicts on fewer than three runs, from the batches within them, and on doubtful runs.
         match: Match by these parameters alone.
         ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
+        sides: How readers know the two sides.
 
     Raises:
         LogError: There is no such estimator, or numpy or scipy is not installed.
     """
-    differences = _differences(a, b, declarations)
-    names = list(match) or _matching_names(a, b, declarations, {*differences, *ignore})
-    sides = groups(a, names), groups(b, names)
-    keys = ordered_keys({**sides[1], **sides[0]}, names)
+    differing = differences((a, b), declarations)
+    names = list(match) or matching_names((a, b), declarations, {*differing, *ignore})
+    found_in = groups(a, names), groups(b, names)
+    keys = ordered_keys({**found_in[1], **found_in[0]}, names)
     each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
-    made = Comparison(metric, threshold, each, estimator, differences=differences)
+    compared = {name: (one, other) for name, (one, other) in differing.items()}
+    made = Comparison(metric, threshold, each, estimator, sides, differences=compared)
     for key in keys:
-        found = tuple(sides[0].get(key, ())), tuple(sides[1].get(key, ()))
+        found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
         label = describe((*found[0], *found[1])[0], names) or "all experiments"
         made.matches.append(_matched(made, label, *found, trust=trust_single_runs))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made
-
-
-def _differences(
-    a: Sequence[Record], b: Sequence[Record], declarations: Mapping[str, Parameter]
-) -> dict[str, tuple[Any, Any]]:
-    found = {}
-    for name in identity_names([*a, *b], declarations):
-        sides = [{hashable(record.get(name)) for record in side if name in record} for side in (a, b)]
-        if all(len(values) == 1 for values in sides) and sides[0] != sides[1]:
-            one, other = (next(record[name] for record in side if name in record) for side in (a, b))
-            found[name] = one, other
-    return found
-
-
-def _matching_names(
-    a: Sequence[Record], b: Sequence[Record], declarations: Mapping[str, Parameter], left_out: set[str]
-) -> list[str]:
-    usual = ("exp.model", "exp.replica_batch")
-    given = [name for name in usual if name not in left_out and any(name in record for record in (*a, *b))]
-    names = dict.fromkeys(given)
-    for side in (a, b):
-        names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
-    return list(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +177,7 @@ def _reasons(doubtful: Sequence[Record]) -> str:
 
 def _matched(comparison: Comparison, label: str, a: tuple[Record, ...], b: tuple[Record, ...], *, trust: bool) -> Match:
     metric = comparison.metric
-    sides = _side("A", a, metric), _side("B", b, metric)
+    sides = _side(comparison.sides[0], a, metric), _side(comparison.sides[1], b, metric)
     one, other = sides[0].sample, sides[1].sample
     notes = [note for side in sides for note in side.notes]
     values = tuple(None if sample is None else _value(sample, comparison) for sample in (one, other))

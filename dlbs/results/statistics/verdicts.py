@@ -10,7 +10,7 @@ from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.statistics.samples import THROUGHPUT, TIME
 
-__all__ = ["IMPROVEMENTS", "INCONCLUSIVE", "REGRESSIONS", "VERDICTS", "needed_repeats", "verdict_of"]
+__all__ = ["IMPROVEMENTS", "INCONCLUSIVE", "REGRESSIONS", "VERDICTS", "is_speed", "needed_repeats", "verdict_of"]
 
 INCONCLUSIVE = "inconclusive"
 
@@ -33,6 +33,11 @@ REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})
 IMPROVEMENTS = frozenset({"faster", "better", "fixed"})
 
 
+def is_speed(metric: str) -> bool:
+    """Whether a quantity says how fast something is."""
+    return metric in (THROUGHPUT, TIME) or "throughput" in metric or metric.startswith("results.time")
+
+
 def verdict_of(metric: str, interval: Interval | None, threshold: float) -> str:
     """The verdict on an interval of B over A.
 
@@ -46,8 +51,7 @@ def verdict_of(metric: str, interval: Interval | None, threshold: float) -> str:
     low, high = interval.low, interval.high
     if 1 - threshold <= low and high <= 1 + threshold:
         return "same"
-    is_speed = metric in (THROUGHPUT, TIME) or "throughput" in metric or metric.startswith("results.time")
-    good, bad = ("faster", "slower") if is_speed else ("better", "worse")
+    good, bad = ("faster", "slower") if is_speed(metric) else ("better", "worse")
     if better_of(metric) < 0:
         good, bad = bad, good
     if low > 1 + threshold:

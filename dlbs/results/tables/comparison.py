@@ -14,16 +14,16 @@ from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESS
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number, text
 
-__all__ = ["as_document", "comparison_table", "summary"]
+__all__ = ["STATISTIC_NAMES", "as_document", "comparison_table", "run_count", "summary", "tone_of"]
 
-_STATISTICS = {"rank": "median", "mean": "mean"}
+STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 
 def comparison_table(comparison: Comparison) -> Table:
     """The comparison as a table: the quantity on both sides, their ratio with its interval, the verdict."""
     limit = f"{100 * comparison.threshold:g} %"
     level = f"{100 * comparison.confidence:.4g} %"
-    statistic = _STATISTICS[comparison.estimator]
+    statistic = STATISTIC_NAMES[comparison.estimator]
     title = f"{comparison.metric}, {statistic} of runs; B over A with {level} interval, threshold {limit}"
     columns = [f"A, {statistic}", f"B, {statistic}", "B over A", f"{level} interval", "runs", "verdict"]
     table = Table(title, ["experiment"], [], columns, [])
@@ -40,8 +40,8 @@ def comparison_table(comparison: Comparison) -> Table:
                 ),
                 Cell("-" if estimate is None else f"{estimate.ratio:.3f}"),
                 Cell("-" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"),
-                Cell(", ".join(_runs(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True))),
-                Cell(match.verdict, tone=_tone(match.verdict)),
+                Cell(", ".join(run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True))),
+                Cell(match.verdict, tone=tone_of(match.verdict)),
             ]
         )
         table.formulas += [f"{match.label}: {note}" for note in match.notes]
@@ -61,11 +61,13 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def _runs(side: Sized, left_out: int) -> str:
+def run_count(side: Sized, left_out: int) -> str:
+    """How many runs a side has: `5`, or `4 of 5` where one was left out."""
     return f"{len(side) - left_out} of {len(side)}" if left_out else str(len(side))
 
 
-def _tone(verdict: str) -> str:
+def tone_of(verdict: str) -> str:
+    """The tone of a verdict's cell."""
     if verdict in REGRESSIONS:
         return "bad"
     return "good" if verdict in IMPROVEMENTS else "doubt" if verdict == INCONCLUSIVE else ""
@@ -78,7 +80,7 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
         "threshold": comparison.threshold,
         "confidence": comparison.confidence,
         "estimator": comparison.estimator,
-        "statistic": f"{_STATISTICS[comparison.estimator]} of runs",
+        "statistic": f"{STATISTIC_NAMES[comparison.estimator]} of runs",
         "differences": {name: list(values) for name, values in comparison.differences.items()},
         "verdicts": comparison.counts,
         "regressions": len(comparison.regressions),
@@ -117,7 +119,7 @@ def summary(comparison: Comparison) -> str:
     count = len(comparison.matches)
     line = f"{count} experiment{'s' if count != 1 else ''}: {words or 'none'}"
     if mean is not None:
-        line += f"; geometric mean of B over A {short_number(mean)}"
+        line += f"; geometric mean of {comparison.sides[1]} over {comparison.sides[0]} {short_number(mean)}"
     left_out = sum(sum(match.doubtful) for match in comparison.matches)
     if left_out:
         line += f"; {left_out} doubtful run{'s' if left_out > 1 else ''} left out"

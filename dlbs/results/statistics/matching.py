@@ -1,0 +1,44 @@
+"""Which experiments of several sides belong together: the parameters that distinguish them, and those in which the sides differ."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from dlbs.config.declarations import Parameter
+from dlbs.results.grouping import distinguishing_names, hashable, identity_names
+from dlbs.results.read.onelog import Record
+
+__all__ = ["differences", "matching_names"]
+
+_USUAL = ("exp.model", "exp.replica_batch")
+
+
+def differences(sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+    """Parameters that have one value in all of each side, but not the same one in all sides.
+
+    Returns:
+        Name → its value on each side.
+    """
+    found = {}
+    for name in identity_names([record for side in sides for record in side], declarations):
+        values = [{hashable(record.get(name)) for record in side if name in record} for side in sides]
+        if all(len(one) == 1 for one in values) and any(one != values[0] for one in values):
+            found[name] = tuple(next(record[name] for record in side if name in record) for side in sides)
+    return found
+
+
+def matching_names(
+    sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter], left_out: Collection[str]
+) -> list[str]:
+    """Parameters that distinguish experiments within a side, as few as needed, model and batch first.
+
+    Looking within sides leaves out texts that are put together from the compared parameter and others, such as command lines.
+    """
+    given = [
+        name for name in _USUAL if name not in left_out and any(name in record for side in sides for record in side)
+    ]
+    names = dict.fromkeys(given)
+    for side in sides:
+        names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
+    return list(names)

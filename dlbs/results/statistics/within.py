@@ -1,0 +1,219 @@
+"""What one parameter changes within one set of experiments: each of its values compared with a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, did_you_mean, suggestion
+from dlbs.results.grouping import describe, groups, hashable, ordered_keys
+from dlbs.results.read.onelog import Record
+from dlbs.results.statistics.compare import Comparison, Match, compare
+from dlbs.results.statistics.matching import differences, matching_names
+from dlbs.results.statistics.samples import THROUGHPUT
+from dlbs.text import text
+
+__all__ = ["MOST_VALUES", "ComparisonBy", "compare_by"]
+
+MOST_VALUES = 50  # more belong to a measured quantity or a time, not to a parameter that somebody varied
+
+
+@dataclass(slots=True)
+class ComparisonBy:
+    """The values of one parameter beside each other.
+
+    Attributes:
+        name: The parameter.
+        baseline: The value that the others are compared with.
+        comparisons: One for each other value, in the plan's order: A is the baseline, B the value.
+        values: The other values, in the same order.
+        experiments: Labels of the groups of otherwise equal experiments, in the order of tables.
+        differences: Parameters that change together with this one: name → its value with the baseline, then with each other value.
+        left_out: Experiments that do not have the parameter.
+    """
+
+    name: str
+    baseline: Any
+    comparisons: list[Comparison] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    experiments: list[str] = field(default_factory=list)
+    differences: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    left_out: int = 0
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Value, in words → how many experiments came to each verdict."""
+        return {text(value): comparison.counts for value, comparison in zip(self.values, self.comparisons, strict=True)}
+
+    @property
+    def regressions(self) -> list[Match]:
+        """Matches that a gate should stop at."""
+        return [match for comparison in self.comparisons for match in comparison.regressions]
+
+    def matches_of(self, experiment: str) -> list[tuple[Any, Comparison, Match]]:
+        """What each other value came to in one group of otherwise equal experiments."""
+        return [
+            (value, comparison, match)
+            for value, comparison in zip(self.values, self.comparisons, strict=True)
+            for match in comparison.matches
+            if match.label == experiment
+        ]
+
+
+def compare_by(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    by: str,
+    baseline: Any = None,
+    metric: str = THROUGHPUT,
+    threshold: float = 0.03,
+    confidence: float = 0.95,
+    simultaneous: bool = False,
+    estimator: str = "rank",
+    trust_single_runs: bool = False,
+    match: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> ComparisonBy:
+    """Compare the values of one parameter within one set of experiments.
+
+    Experiments that are equal in everything else that distinguishes them are compared, by the estimators and rules of `compare`. Parameters that have
+    one value for each value of this one, because they follow from it, are not matched by.
+
+    Args:
+        records: All experiments. Those that do not have the parameter are left out.
+        declarations: Say which parameters identify an experiment.
+        by: The parameter.
+        baseline: The value that others are compared with, or its text; None for the one whose experiments began first.
+        metric: Key of the quantity.
+        threshold: Share by which a ratio may differ from 1 and count as the same.
+        confidence: Of an interval.
+        simultaneous: Make the intervals of all values and groups so wide that all of them together have this confidence (Bonferroni).
+        estimator: A key of `ESTIMATORS`.
+        trust_single_runs: Give verdicts on fewer than three runs, and on doubtful ones.
+        match: Match by these parameters alone.
+        ignore: Parameters that do not distinguish experiments.
+
+    Raises:
+        LogError: The parameter is unknown, has one value or too many, the baseline is none of them, or no two experiments differ in it alone.
+    """
+    if by in (*match, *ignore):
+        raise LogError(
+            "is compared, and cannot be matched by or ignored", where=f"--by {by}", hint="leave it out there"
+        )
+    sides = _sides(records, by)
+    first = _baseline(sides, by, baseline)
+    sides = {first: sides[first], **sides}  # the baseline first, the others as they were
+    given = list(sides.values())
+    differing = differences(given, declarations)
+    names = list(match) or matching_names(given, declarations, {by, *differing, *ignore})
+    found = [groups(side, names) for side in given]
+    if not any(found[0].keys() & other.keys() for other in found[1:]):
+        raise _nothing_in_common(by, names, found)
+    pairs = sum(len(found[0].keys() | other.keys()) for other in found[1:])
+    each = 1 - (1 - confidence) / pairs if simultaneous else confidence
+    everything = groups([record for side in given for record in side], names)
+    made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
+    made.experiments = [
+        describe(everything[key][0], names) or "all experiments" for key in ordered_keys(everything, names)
+    ]
+    made.differences = {name: values for name, values in differing.items() if name != by}
+    for side in given[1:]:
+        made.values.append(side[0][by])
+        made.comparisons.append(
+            compare(
+                given[0],
+                side,
+                declarations,
+                metric=metric,
+                threshold=threshold,
+                confidence=each,
+                estimator=estimator,
+                trust_single_runs=trust_single_runs,
+                match=names,
+                ignore=[*ignore, *made.differences],
+                sides=(_label(by, made.baseline), _label(by, side[0][by])),
+            )
+        )
+    return made
+
+
+def _words(value: Any) -> str:
+    return text(value) or "none"
+
+
+def _label(by: str, value: Any) -> str:
+    """A value as readers know it in a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
+    if isinstance(value, str) and value:
+        return value
+    return f"{by.rpartition('.')[2]}={_words(value)}"
+
+
+def _sides(records: Sequence[Record], by: str) -> dict[Any, list[Record]]:
+    """Experiments by the value of a parameter, in the plan's order."""
+    known = dict.fromkeys(name for record in records for name in record)
+    where = f"--by {by}"
+    if by not in known:
+        raise LogError(
+            f"no experiment has {by!r}",
+            where=where,
+            hint=did_you_mean(by, known) or "dlbs parse LOG shows the keys of a log",
+        )
+    sides: dict[Any, list[Record]] = {}
+    for record in records:
+        if by in record:
+            sides.setdefault(hashable(record[by]), []).append(record)
+    if len(sides) == 1:
+        (side,) = sides.values()
+        what = (
+            f"all {len(side)} experiments have {_words(side[0][by])!r}" if len(side) > 1 else "there is one experiment"
+        )
+        raise LogError(f"{what}: there is nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
+    if len(sides) > MOST_VALUES:
+        raise LogError(
+            f"has {len(sides)} values, more than {MOST_VALUES}",
+            where=where,
+            hint="name a parameter that was varied, or choose some experiments with --filter-query",
+        )
+    # Names of log files hold a hash, so their order says nothing. Sorting is stable: without times, values stay as they occur.
+    starts = {
+        value: [text(one["exp.start_time"]) for one in side if one.get("exp.start_time")]
+        for value, side in sides.items()
+    }
+    if all(starts.values()):
+        return {value: sides[value] for value in sorted(sides, key=lambda value: min(starts[value]))}
+    return sides
+
+
+def _baseline(sides: Mapping[Any, list[Record]], by: str, baseline: Any) -> Any:
+    if baseline is None:
+        return next(iter(sides))
+    if hashable(baseline) in sides:
+        return hashable(baseline)
+    words = {_words(side[0][by]): value for value, side in sides.items()}
+    if _words(baseline) in words:
+        return words[_words(baseline)]
+    raise LogError(
+        f"no experiment has {by} = {_words(baseline)}",
+        where=f"--baseline {_words(baseline)}",
+        hint=suggestion(_words(baseline), words, "its values are"),
+    )
+
+
+def _nothing_in_common(
+    by: str, names: Sequence[str], found: Sequence[Mapping[tuple[Any, ...], list[Record]]]
+) -> LogError:
+    """The error of experiments that all differ in something besides the parameter: it names what, if it is a single one."""
+    others = []
+    for at, name in enumerate(names):
+        values = [{key[at] for key in side} for side in found]
+        if all(values[0].isdisjoint(other) for other in values[1:]):
+            others.append(name)
+    shown = ", ".join(others or names)
+    return LogError(
+        f"no experiments with the baseline and with another value are equal in the rest: they differ in {shown} too",
+        where=f"--by {by}",
+        hint=f"--ignore {','.join(others or names)} compares them all the same; --baseline chooses another baseline",
+    )

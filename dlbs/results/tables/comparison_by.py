@@ -1,0 +1,175 @@
+"""A comparison of the values of one parameter as a table, as a document for programs, and as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlbs.results.keys import better_of
+from dlbs.results.read.records import status_of
+from dlbs.results.statistics.compare import Comparison, Match
+from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
+from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.ratio import Estimate
+from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, VERDICTS, is_speed
+from dlbs.results.statistics.within import ComparisonBy
+from dlbs.results.tables.comparison import STATISTIC_NAMES, as_document, run_count, summary, tone_of
+from dlbs.results.tables.table import Cell, Table
+from dlbs.text import text
+
+__all__ = ["comparison_by_table", "document_by", "sentences", "summary_by"]
+
+_MEANINGS = {
+    **VERDICTS,
+    "broken": "ended well with the baseline and not with this value",
+    "missing": "with the baseline, but not with this value",
+    "fixed": "ended well with this value and not with the baseline",
+    "new": "with this value, but not with the baseline",
+}
+
+
+def comparison_by_table(made: ComparisonBy) -> Table:
+    """A row for each experiment and value: the quantity, its ratio to the baseline with its interval, the verdict. The notes end with the summary."""
+    one = made.comparisons[0]
+    base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
+    title = f"{one.metric} by {made.name}, {statistic} of runs; ratio to {base} with {level} interval, threshold {100 * one.threshold:g} %"
+    table = Table(
+        title, ["experiment", made.name.rpartition(".")[2]], [], [statistic, f"over {base}", "runs", "verdict"], []
+    )
+    for experiment in made.experiments:
+        found = made.matches_of(experiment)
+        _, _, first = found[0]
+        if first.a:
+            table.rows.append([experiment, text(made.baseline) or "none"])
+            table.cells.append([_value(first, 0), Cell("1"), _runs(first, 0), Cell("baseline")])
+        for value, _, match in found:
+            verdict = Cell(match.verdict, tone=tone_of(match.verdict))
+            table.rows.append([experiment, text(value) or "none"])
+            table.cells.append([_value(match, 1), _ratio(match.estimate), _runs(match, 1), verdict])
+        table.formulas += _notes(experiment, found)
+    table.legend += _legend(made)
+    table.formulas += sentences(made)
+    return table
+
+
+def _value(match: Match, side: int) -> Cell:
+    value, records = match.values[side], (match.a, match.b)[side]
+    runs = match.used[side]
+    if value is not None:
+        return Cell(value, runs=runs)
+    return Cell(", ".join(sorted(set(map(status_of, records)))) or "-")
+
+
+def _ratio(estimate: Estimate | None) -> Cell:
+    if estimate is None:
+        return Cell("-")
+    interval = estimate.interval
+    if interval is None:
+        return Cell(estimate.ratio)
+    return Cell(estimate.ratio, low=interval.low, high=interval.high, confidence=interval.confidence)
+
+
+def _runs(match: Match, side: int) -> Cell:
+    return Cell(run_count((match.a, match.b)[side], match.doubtful[side]))
+
+
+def _notes(experiment: str, found: Sequence[tuple[Any, Comparison, Match]]) -> list[str]:
+    """Notes about one experiment; those about the baseline, which all its matches have, once."""
+    lists = [match.notes for _, _, match in found]
+    common = [note for note in lists[0] if all(note in notes for notes in lists)]
+    own = [
+        f"{experiment}, {comparison.sides[1]}: {note}"
+        for _, comparison, match in found
+        for note in match.notes
+        if note not in common
+    ]
+    return [*(f"{experiment}: {note}" for note in common), *own]
+
+
+def _legend(made: ComparisonBy) -> list[str]:
+    comparison = made.comparisons[0]
+    matches = [match for one in made.comparisons for match in one.matches]
+    sources = {match.estimate.source for match in matches if match.estimate}
+    seen = {match.verdict for match in matches}
+    lines = []
+    if "runs" in sources:
+        lines.append(f"over {comparison.sides[0]}: {ESTIMATORS[comparison.estimator][1]}")
+    lines += [f"{verdict}: {_MEANINGS[verdict]}" for verdict in VERDICTS if verdict in seen]
+    if "batches" in sources:
+        lines.append(
+            f"with fewer than {FEWEST_RUNS} runs: ratio and interval are those of the mean of batches within runs, which ignores how runs differ"
+        )
+    if any(sum(match.doubtful) for match in matches):
+        lines.append("runs: 4 of 5 means that one was doubtful and was left out")
+    for name, values in made.differences.items():
+        lines.append(f"{name} changes too: {', '.join(text(value) or 'none' for value in values)}")
+    if made.left_out:
+        lines.append(
+            f"{made.left_out} experiment{'s have' if made.left_out > 1 else ' has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
+        )
+    if any(match.estimate and match.estimate.interval for match in matches):
+        lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % interval")
+    return lines
+
+
+def sentences(made: ComparisonBy) -> list[str]:
+    """One sentence for each experiment and value: `keep ran 1.31 ± 0.04 times faster than system`."""
+    several = len(made.experiments) > 1
+    return [
+        (f"{experiment}: " if several else "") + _sentence(comparison, match)
+        for experiment in made.experiments
+        for _, comparison, match in made.matches_of(experiment)
+    ]
+
+
+def _sentence(comparison: Comparison, match: Match) -> str:
+    base, value = comparison.sides
+    verdict, metric, estimate = match.verdict, comparison.metric, match.estimate
+    if estimate is None:
+        return f"{value} against {base}: {verdict}"
+    limit = f"within {100 * comparison.threshold:g} %"
+    if not is_speed(metric):
+        times = f"{_times(estimate, inverse=False)} times"
+        if verdict == "same":
+            return f"{metric} with {value} is the same as with {base}, {limit} ({times})"
+        return f"{metric} with {value} is {times} that with {base}: {verdict}"
+    speed_is_inverse = better_of(metric) < 0
+    if verdict == "same":
+        return f"{value} ran as fast as {base}, {limit} ({_times(estimate, inverse=speed_is_inverse)} times)"
+    if verdict == INCONCLUSIVE:
+        return f"{value} against {base}: inconclusive ({_times(estimate, inverse=speed_is_inverse)} times as fast)"
+    inverse = speed_is_inverse == (verdict in IMPROVEMENTS)
+    return f"{value} ran {_times(estimate, inverse=inverse)} times {verdict} than {base}"
+
+
+def _times(estimate: Estimate, *, inverse: bool) -> str:
+    """A ratio, or its inverse, with half the width of its interval: `1.31 ± 0.04`."""
+    interval = estimate.interval
+    ratio = 1 / estimate.ratio if inverse else estimate.ratio
+    if interval is None:
+        return f"{ratio:.2f}"
+    if inverse:
+        interval = Interval(1 / interval.high, 1 / interval.low, interval.confidence)
+    half = (interval.high - interval.low) / 2
+    digits = 2 if half >= 0.005 else 3
+    return f"{ratio:.{digits}f} ± {half:.{digits}f}"
+
+
+def document_by(made: ComparisonBy) -> dict[str, Any]:
+    """The comparison for programs: plain data, without the records; in each comparison A is the baseline, B the value."""
+    return {
+        "by": made.name,
+        "baseline": made.baseline,
+        "regressions": len(made.regressions),
+        "left_out": made.left_out,
+        "summary": sentences(made),
+        "comparisons": [
+            {"value": value, **as_document(comparison)}
+            for value, comparison in zip(made.values, made.comparisons, strict=True)
+        ],
+    }
+
+
+def summary_by(made: ComparisonBy) -> str:
+    """A line for each value."""
+    return "\n".join(f"{comparison.sides[1]}: {summary(comparison)}" for comparison in made.comparisons)

@@ -1,0 +1,327 @@
+"""Comparisons within one set of logs: which experiments are compared with which, and what is said of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import dlbs as package
+from dlbs.config.load import load_config
+from dlbs.errors import LogError
+from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.estimators import ESTIMATORS
+from dlbs.results.statistics.within import MOST_VALUES, ComparisonBy, compare_by
+from dlbs.results.store.store import Store
+from dlbs.results.tables.comparison_by import comparison_by_table, sentences, summary_by
+from dlbs.results.tables.terminal import print_table
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
+
+Records = list[dict[str, Any]]
+TIMES = {"system": 13.0, "keep": 10.0, "arena": 20.0}
+
+
+def runs(value: Any, time: float, *, count: int = 5, minute: int = 0, **options: Any) -> Records:
+    """Repeats with one value of runtime.malloc."""
+    made = [
+        make_record(**{"time": time * (1 + 0.01 * (n % 3)), **options}, repeat=n + 1, seed=value) for n in range(count)
+    ]
+    start = {"exp.start_time": f"2026-11-21T10:{minute:02}:00"}
+    return [{**one, **start, "runtime.malloc": value, "my.command": f"run --malloc {value}"} for one in made]
+
+
+def sweep(*, models: tuple[str, ...] = ("alexnet",), batches: tuple[int, ...] = (16,), **options: Any) -> Records:
+    """A sweep over allocators in the order of TIMES, read in an order that says nothing."""
+    made = [
+        one
+        for minute, (value, time) in enumerate(TIMES.items())
+        for model in models
+        for batch in batches
+        for one in runs(value, time, minute=minute, model=model, batch=batch, **options)
+    ]
+    random.Random(1).shuffle(made)
+    return made
+
+
+def by(records: Records, name: str = "runtime.malloc", **options: Any) -> ComparisonBy:
+    return compare_by(records, load_config().declarations, by=name, **options)
+
+
+def test_values_are_compared_with_the_one_that_ran_first() -> None:
+    made = by(sweep())
+    assert made.baseline == "system"
+    assert made.values == ["keep", "arena"]
+    assert made.counts == {"keep": {"faster": 1}, "arena": {"slower": 1}}
+    assert [match.verdict for match in made.regressions] == ["slower"]
+
+
+def test_the_baseline_may_be_chosen_and_the_others_keep_their_order() -> None:
+    made = by(sweep(), baseline="arena")
+    assert made.values == ["system", "keep"]
+    assert made.counts == {"system": {"faster": 1}, "keep": {"faster": 1}}
+    assert not made.regressions
+
+
+def test_without_times_values_are_in_the_order_in_which_they_occur() -> None:
+    records = [{name: value for name, value in one.items() if name != "exp.start_time"} for one in sweep()]
+    assert by(records).baseline == records[0]["runtime.malloc"]
+
+
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+@pytest.mark.parametrize("metric", ["results.throughput", "results.time", "results.memory_host"])
+def test_numbers_and_verdicts_are_those_of_two_filtered_sets(estimator: str, metric: str) -> None:
+    records = sweep(models=("a", "b"), batches=(1, 2))
+    for value, one in zip(("keep", "arena"), by(records, metric=metric, estimator=estimator).comparisons, strict=True):
+        sides = ([record for record in records if record["runtime.malloc"] == side] for side in ("system", value))
+        apart = compare(*sides, load_config().declarations, metric=metric, estimator=estimator)
+        inside = {match.label: (match.values, match.estimate, match.verdict) for match in one.matches}
+        assert inside == {match.label: (match.values, match.estimate, match.verdict) for match in apart.matches}
+        assert len(inside) == 4
+
+
+def test_what_follows_from_the_parameter_is_not_matched_by_and_is_named() -> None:
+    made = by(sweep(batches=(1, 2)))
+    assert made.experiments == ["alexnet, batch 1", "alexnet, batch 2"]
+    assert list(made.differences) == ["my.command"]
+    assert "my.command changes too: run --malloc system, run --malloc keep, run --malloc arena" in (
+        comparison_by_table(made).legend
+    )
+
+
+def test_a_group_without_the_baseline_is_new_and_one_without_a_value_is_missing() -> None:
+    records = [
+        one
+        for one in sweep(batches=(1, 2))
+        if (one["runtime.malloc"], one["exp.replica_batch"]) not in {("system", 1), ("keep", 2)}
+    ]
+    made = by(records)
+    assert made.counts == {"keep": {"missing": 1, "new": 1}, "arena": {"slower": 1, "new": 1}}
+    rows = [(row[0], row[1], row[-1]) for row in comparison_by_table(made).texts()]
+    assert rows == [
+        ("alexnet, batch 1", "keep", "new"),
+        ("alexnet, batch 1", "arena", "new"),
+        ("alexnet, batch 2", "system", "baseline"),
+        ("alexnet, batch 2", "keep", "missing"),
+        ("alexnet, batch 2", "arena", "slower"),
+    ]
+
+
+def test_experiments_without_the_parameter_are_left_out_and_counted() -> None:
+    records = [*sweep(), make_record(), make_record("other")]
+    made = by(records)
+    assert made.left_out == 2
+    assert "2 experiments have no runtime.malloc and are left out" in comparison_by_table(made).legend
+    assert made.counts == by(sweep()).counts
+
+
+def test_doubtful_runs_and_single_runs_are_judged_as_between_two_sets() -> None:
+    records = [*runs("system", 13.0), *runs("keep", 10.0, minute=1)]
+    records[-1]["results.warnings"] = ["CPU contention: 69 %"]
+    table = comparison_by_table(by(records))
+    assert [row[4] for row in table.texts()] == ["5", "4 of 5"]
+    assert any("1 of 5 runs in keep is doubtful (CPU contention) and left out" in line for line in table.formulas)
+    few = [*runs("system", 13.0, count=1), *runs("keep", 10.0, count=1, minute=1)]
+    assert by(few).counts == {"keep": {"inconclusive": 1}}
+    assert by(few, trust_single_runs=True).counts == {"keep": {"faster": 1}}
+
+
+def test_a_note_about_the_baseline_is_given_once() -> None:
+    records = sweep()
+    next(one for one in records if one["runtime.malloc"] == "system")["results.warnings"] = ["CPU contention: 69 %"]
+    notes = comparison_by_table(by(records)).formulas
+    assert [line for line in notes if "doubtful" in line] == [
+        "alexnet, batch 16: 1 of 5 runs in system is doubtful (CPU contention) and left out"
+    ]
+
+
+def test_simultaneous_intervals_count_all_values_and_groups() -> None:
+    made = by(sweep(batches=(1, 2)), simultaneous=True)
+    assert [one.confidence for one in made.comparisons] == [pytest.approx(1 - 0.05 / 4)] * 2
+
+
+def test_ignored_parameters_make_repeats_and_matching_ones_groups() -> None:
+    records = [{**one, "my.seed": one["exp.repeat"]} for one in sweep()]
+    assert len(by(records).experiments) == 5
+    assert by(records, ignore=["my.seed"]).counts == {"keep": {"faster": 1}, "arena": {"slower": 1}}
+    assert by(records, match=["exp.model"]).experiments == ["alexnet"]
+
+
+def test_sentences_say_how_many_times_faster_or_slower() -> None:
+    exact = {"batches": 1, "noise": 0.0}
+    records = [*runs("system", 13.0, **exact), *runs("keep", 10.0, minute=1, **exact)]
+    (faster,) = sentences(by(records))
+    assert faster.startswith("keep ran 1.30 ± 0.0")
+    assert faster.endswith(" times faster than system")
+    (slower,) = sentences(by(records, baseline="keep"))
+    assert slower == faster.replace("keep", "?").replace("system", "keep").replace("?", "system").replace(
+        "faster", "slower"
+    )
+    (in_time,) = sentences(by(records, metric="results.time"))
+    assert in_time == faster
+
+
+@pytest.mark.parametrize(
+    ("time", "more", "metric", "said"),
+    [
+        (13.0, {}, "results.throughput", "keep ran as fast as system, within 3 % (1.00 ± 0.0"),
+        (13.35, {}, "results.throughput", "keep against system: inconclusive (0.97 ± 0.0"),
+        (13.0, {"status": "failure"}, "results.throughput", "keep against system: broken"),
+        (
+            13.0,
+            {"results__memory_host": 3 << 24},
+            "results.memory_host",
+            "results.memory_host with keep is 3.000 ± 0.000 times that with system: worse",
+        ),
+        (
+            13.0,
+            {},
+            "results.memory_host",
+            "results.memory_host with keep is the same as with system, within 3 % (1.000 ± 0.000 times)",
+        ),
+    ],
+)
+def test_sentences_of_other_verdicts(time: float, more: dict[str, Any], metric: str, said: str) -> None:
+    exact = {"batches": 1, "noise": 0.0}
+    (found,) = sentences(
+        by([*runs("system", 13.0, **exact), *runs("keep", time, minute=1, **exact, **more)], metric=metric)
+    )
+    assert found.startswith(said)
+
+
+def test_sentences_name_the_experiment_where_there_are_several_and_the_parameter_where_a_value_needs_it() -> None:
+    assert [line.partition(": ")[0] for line in sentences(by(sweep(batches=(1, 2))))] == [
+        *["alexnet, batch 1"] * 2,
+        *["alexnet, batch 2"] * 2,
+    ]
+    flags = [*runs(False, 13.0), *runs(True, 10.0, minute=1)]
+    assert " faster than malloc=false" in sentences(by(flags))[0]
+    assert by(flags, baseline="true").baseline is True
+    assert by(flags, baseline=False).baseline is False
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "runtime.maloc"}, "no experiment has 'runtime.maloc'.*did you mean 'runtime.malloc'"),
+        ({"name": "exp.dtype"}, "all 15 experiments have 'float32'.*-Vexp.dtype="),
+        ({"baseline": "kep"}, "no experiment has runtime.malloc = kep.*did you mean 'keep'"),
+        ({"ignore": ["runtime.malloc"]}, "cannot be matched by or ignored"),
+        ({"match": ["runtime.malloc"]}, "cannot be matched by or ignored"),
+    ],
+)
+def test_bad_input_is_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(LogError, match=said):
+        by(sweep(), **options)
+
+
+def test_a_measured_quantity_is_not_a_parameter() -> None:
+    records = [make_record(repeat=n, time=n) for n in range(1, MOST_VALUES + 2)]
+    with pytest.raises(LogError, match=f"has {MOST_VALUES + 1} values, more than {MOST_VALUES}"):
+        by(records, "results.time")
+    assert len(by(records[:-1], "results.time").values) == MOST_VALUES - 1
+
+
+def test_experiments_that_all_differ_in_something_else_are_not_compared() -> None:
+    records = [
+        {**one, "my.step": number} for number, one in enumerate([*runs("system", 13.0), *runs("keep", 10.0, minute=1)])
+    ]
+    with pytest.raises(LogError, match=r"they differ in my\.step too.*--ignore my\.step"):
+        by(records)
+    assert by(records, ignore=["my.step"]).counts == {"keep": {"faster": 1}}
+
+
+def test_the_table_fits_80_columns_and_loses_nothing() -> None:
+    out = io.StringIO()
+    table = comparison_by_table(by(sweep(models=("resnet18",), batches=(2, 4))))
+    print_table(table, Console(width=80, file=out, highlight=False))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for word in ("resnet18, batch 2", "system", "keep", "arena", "baseline", "faster", "slower"):
+        assert word in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
+def test_the_api_takes_one_set_with_a_parameter_or_two_sets(tmp_path: Path) -> None:
+    make_logs(tmp_path / "logs", sweep())
+    made = package.compare(str(tmp_path / "logs"), by="runtime.malloc", baseline="system")
+    assert made.counts == {"keep": {"faster": 1}, "arena": {"slower": 1}}
+    wrong: list[dict[str, Any]] = [{}, {"b": [], "by": "x"}, {"b": [], "baseline": "x"}]
+    for arguments in wrong:
+        with pytest.raises(TypeError, match="two sets of results, or one with by=NAME"):
+            package.compare([], **arguments)
+
+
+def test_the_command_prints_all_formats(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "logs", sweep(batches=(1, 2)))
+    command = ("compare", "logs", "--by", "runtime.malloc")
+    done = dlbs(*command)
+    assert done.returncode == 0, done.stderr
+    assert " times faster than system" in done.stdout
+    assert done.stderr.startswith("keep: 2 experiments: 2 faster; geometric mean of keep over system 1.3")
+    document = json.loads(dlbs(*command, "--format", "json").stdout)
+    assert (document["by"], document["baseline"], document["regressions"]) == ("runtime.malloc", "system", 2)
+    assert [one["value"] for one in document["comparisons"]] == ["keep", "arena"]
+    assert [one["verdict"] for one in document["comparisons"][0]["experiments"]] == ["faster", "faster"]
+    assert len(document["summary"]) == 4
+    rows = list(csv.DictReader(io.StringIO(dlbs(*command, "--format", "csv").stdout)))
+    ratios = [row for row in rows if row["column"] == "over system" and row["malloc"] == "keep"]
+    assert len(ratios) == 2
+    assert all(1.2 < float(row["low"]) < float(row["value"]) < float(row["high"]) < 1.4 for row in ratios)
+    for form, beginning in (("markdown", "**"), ("latex", r"\begin{table}"), ("html", "<table>")):
+        written = dlbs(*command, "--format", form).stdout
+        assert written.startswith(beginning)
+        assert " times faster than system" in written
+    dlbs(*command, "-o", "by.md", check=True)
+    assert (tmp_path / "by.md").read_text().startswith("**")
+
+
+def test_a_gate_needs_a_baseline(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "logs", sweep())
+    command = ("compare", "logs", "--by", "runtime.malloc", "--fail-on-regression")
+    done = dlbs(*command)
+    assert done.returncode == 2
+    assert "needs --baseline" in done.stderr
+    assert dlbs(*command, "--baseline", "system").returncode == 3
+    assert dlbs(*command, "--baseline", "arena").returncode == 0
+
+
+def test_several_paths_and_a_store_are_one_set(dlbs: RunDlbs, tmp_path: Path) -> None:
+    for value, time in TIMES.items():
+        make_logs(tmp_path / value, runs(value, time))
+    done = dlbs("compare", *TIMES, "--by", "runtime.malloc", "--baseline", "system")
+    assert "keep: 1 experiment: 1 faster" in done.stderr
+    with Store(str(tmp_path / "results.db")) as store:
+        store.add(sweep())
+    from_store = dlbs("compare", "--db", "results.db", "--by", "runtime.malloc", "--baseline", "system")
+    assert from_store.returncode == 0, from_store.stderr
+    assert "keep: 1 experiment: 1 faster" in from_store.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing argument 'A'"),
+        (["logs"], "Missing argument 'B'"),
+        (["logs"] * 3, "--by NAME compares within"),
+        (["logs", "logs", "--baseline", "keep"], "--baseline needs --by"),
+        (["--by", "runtime.malloc"], "no logs or results given"),
+        (["logs", "--by", "exp.nope"], "--by exp.nope: no experiment has 'exp.nope'"),
+    ],
+)
+def test_usage(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -> None:
+    make_logs(tmp_path / "logs", sweep())
+    done = dlbs("compare", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_summary_has_a_line_for_each_value() -> None:
+    assert [line.partition(":")[0] for line in summary_by(by(sweep())).splitlines()] == ["keep", "arena"]
