@@ -18,7 +18,7 @@ from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.files import read_plan
 from dlbs.plan.order import ordered
-from dlbs.plan.pipeline import processor_for
+from dlbs.plan.pipeline import processor_for, unlabelled_names
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options
 from dlbs.results.read.frame import records_of
@@ -220,7 +220,8 @@ def run_plan(
     """
     chosen = load_executor(executor)(Path.cwd(), jobs)
     experiments = _repeatable(plan, order, order_seed)
-    manifest = look_through(experiments(), chosen, validate=validation)
+    unlabelled = unlabelled_names(plan if isinstance(plan, Config) else load_config(), None)
+    manifest = look_through(experiments(), chosen, validate=validation, unlabelled=unlabelled)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     return run_whole(
         experiments(),

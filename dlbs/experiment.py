@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ __all__ = ["HIDDEN", "Experiment", "check_name", "check_plan_names", "describe",
 
 Experiment = dict[str, Any]
 
+# Parameters that need no name, and what is said instead.
+_SPOKEN = {
+    **dict.fromkeys(("exp.model", "exp.phase", "exp.dtype", "exp.device_type"), ""),
+    "exp.replica_batch": "batch ",
+    "exp.repeat": "repeat ",
+}
+_LONGEST_VALUE = 60  # characters
 HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
@@ -43,12 +51,22 @@ def log_path(experiment: Experiment, directory: Path) -> Path:
     return directory / str(experiment["exp.log_file"])
 
 
-def describe(experiment: Experiment) -> str:
-    """One experiment in a few words."""
-    names = ("exp.model", "exp.phase", "exp.dtype", "exp.device_type")
-    words = [text(experiment[name]) for name in names if experiment.get(name)]
-    if "exp.replica_batch" in experiment:
-        words.append(f"batch {text(experiment['exp.replica_batch'])}")
-    if experiment.get("exp.repeats", 1) != 1:
-        words.append(f"repeat {text(experiment.get('exp.repeat'))}")
-    return printable(" ".join(words).replace("\n", "?"))
+def describe(experiment: Experiment, names: Sequence[str] = ()) -> str:
+    """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`.
+
+    Args:
+        experiment: Its parameters.
+        names: Those that tell it from the others; the usual ones if it has none of these.
+    """
+    shown = [name for name in names if name in experiment]
+    if not shown:
+        shown = [name for name in _SPOKEN if experiment.get(name) not in (None, "")]
+        if experiment.get("exp.repeats", 1) == 1:
+            shown = [name for name in shown if name != "exp.repeat"]
+    return printable(", ".join(_words(name, text(experiment[name])) for name in shown).replace("\n", "?"))
+
+
+def _words(name: str, value: str) -> str:
+    if name in _SPOKEN and value:
+        return _SPOKEN[name] + value
+    return f"{name}={textwrap.shorten(value, _LONGEST_VALUE, placeholder='…') if value else 'none'}"

@@ -16,7 +16,9 @@ __all__ = ["KEY_LINE", "STATUSES", "first_values", "last_values", "parameter_lin
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 _HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
-_TAIL = 16_384  # bytes at a log's end in which its outcome is
+_TAIL = 16_384  # bytes before a log's ending in which the last results are
+_LONGEST_ENDING = 4 << 20  # bytes; the samples of the monitor stand in it
+_ENDING = b"\n__exp.end_time__"  # the launcher writes it when the benchmark has ended
 
 
 def parameter_line(key: str, value: Any) -> str:
@@ -65,7 +67,7 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         LogError: The file is there but is not a regular file, or cannot be read.
     """
-    tail = _read(log, -_TAIL, _TAIL)
+    tail = _tail(log)
     values: dict[str, Any] = {}
     start = max(
         0, tail.rfind(b"\n__exp.start_time__")
@@ -78,6 +80,16 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
         if pair is not None:
             values[pair[0]] = pair[1]
     return values
+
+
+def _tail(log: str | os.PathLike[str]) -> bytes:
+    """The end of a log, from some way before the benchmark ended: what follows may be longer than all results."""
+    size = _TAIL
+    tail = _read(log, -size, size)
+    while len(tail) == size < _LONGEST_ENDING and tail.rfind(_ENDING) < _TAIL // 2:
+        size *= 4
+        tail = _read(log, -size, size)
+    return tail
 
 
 def _read(log: str | os.PathLike[str], start: int, size: int) -> bytes:

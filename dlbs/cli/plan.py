@@ -106,6 +106,8 @@ def print_config_command(config: Config, as_json: bool) -> None:
         click.echo(f"{key} in {json.dumps(values)}    # {config.variable_origins[key]}")
     for extension in config.extensions:
         click.echo(f"if {json.dumps(extension.condition)}: {json.dumps(extension.parameters)}    # {extension.where}")
+    for excluded in config.exclude:
+        click.echo(f"exclude {json.dumps(excluded.condition)}    # {excluded.where}")
 
 
 def _declared(config: Config, name: str) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dlbs.cli.options import CONTEXT, common_options, config_options, plan_option
+from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
 from dlbs.executors.registry import EXECUTORS
 from dlbs.plan.order import ORDERS
+from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -102,7 +104,7 @@ def run_command(
       dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
     """
-    from dlbs.plan.pipeline import resolved_plan
+    from dlbs.plan.pipeline import resolved_plan, unlabelled_names
     from dlbs.run.policies import Policies, parse_deadline
     from dlbs.run.progress import Progress
     from dlbs.run.whole import look_through
@@ -112,10 +114,10 @@ def run_command(
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
     validate = not (no_validation or dry_run)
-    manifest = look_through(experiments(), runs, validate=validate)
+    manifest = look_through(experiments(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
     if validate and plan is None and manifest.on_bare_metal:
         _tell_of_bare_metal(config)
-    progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
+    progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
     return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
 
 
@@ -167,8 +169,10 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
-        total = f"{manifest.count} experiment{'s' if manifest.count != 1 else ''}"
-        click.echo(f"{total}: {', '.join(words) or 'nothing to do'}", err=True)
+        click.echo(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}", err=True)
+        if summary.doubtful:
+            what = "experiment is" if summary.doubtful == 1 else "experiments are"
+            click.echo(f"⚠ {summary.doubtful} {what} doubtful: {printable(doubt_words(summary.doubts))}", err=True)
         for directory in sorted(summary.directories):
             click.echo(f"logs: {os.path.relpath(directory)}", err=True)
         if summary.stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import click
 
 from dlbs.cli.options import CONTEXT, common_options
+from dlbs.doubts import doubt_words
 from dlbs.errors import LaunchError, LogError
 from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
-from dlbs.run.status import Manifest, State, read_states
-from dlbs.text import printable
+from dlbs.run.status import Manifest, State, label, read_states
+from dlbs.text import counted, printable
 
 __all__ = ["rerun_command", "status_command"]
 
@@ -27,7 +29,7 @@ _MOST_SHOWN = 20
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
 def status_command(paths: tuple[str, ...], as_json: bool) -> int:
-    """Show how far plans are, from their log directories: finished, failed, running, queued, interrupted, to do.
+    """Show how far plans are, from their log directories: finished, failed, running, queued, interrupted, to do, and which numbers are doubtful.
 
     The exit code is 0 if everything is finished well, 1 otherwise.
 
@@ -44,20 +46,26 @@ def status_command(paths: tuple[str, ...], as_json: bool) -> int:
             "statuses": dict(counts),
             "runs": {path: pid for path, pid in owners.items() if pid is not None},
             "experiments": [
-                {"log": str(state.log), "status": state.status, "message": state.message} for state in states
+                {"log": str(state.log), "status": state.status, "message": state.message, "doubts": state.doubts}
+                for state in states
             ],
         }
         click.echo(json.dumps(document, indent=1))
     else:
+        doubtful = [state for state in states if state.doubts]
         words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        click.echo(f"{len(states)} experiments: {words or 'none'}")
+        click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
+        if doubtful:
+            kinds = Counter(kind for state in doubtful for kind in state.doubts)
+            click.echo(printable(f"doubtful: {len(doubtful)} of {counts['ok']} ok ({doubt_words(kinds)})"))
         for path, pid in owners.items():
             if pid is not None:
                 click.echo(f"{path}: process {pid} is running them")
-        shown = [state for state in states if state.status not in {"ok", "queued", "to do"}]
+        shown = [state for state in states if state.doubts or state.status not in {"ok", "queued", "to do"}]
         for state in shown[:_MOST_SHOWN]:
-            message = f": {state.message}" if state.message else ""
-            click.echo(printable(f"  {state.status:12} {state.log}{message}"))
+            status = "doubtful" if state.doubts else state.status
+            words = ": ".join(filter(None, [label(state.log), state.message or ", ".join(state.doubts)]))
+            click.echo(printable(f"  {status:12} {state.log}  {words}".rstrip()))
         if len(shown) > _MOST_SHOWN:
             click.echo(f"  and {len(shown) - _MOST_SHOWN} more (--json lists all)")
     return OK if set(counts) <= {"ok", "skipped"} else FAILED
@@ -97,6 +105,8 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
     from dlbs.run.validate import Validator
 
     values = first_values(log)
+    if not values and not os.path.lexists(log):
+        raise LogError("no such file", where=log, hint="dlbs status lists logs")
     if "exp.framework" not in values:
         raise LogError("has no parameters of an experiment at its beginning", where=log, hint="give a log of dlbs run")
     values.update({"exp.log_file": log, "exp.rerun": "always", "exp.status": "", "exp.status_msg": ""})

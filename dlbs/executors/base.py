@@ -27,7 +27,7 @@ class Outcome:
         status: ok, failure, timeout, skipped or cancelled; or withdrawn: it was called off before it began and left no log.
         message: Why, in one line; empty if all is well.
         seconds: Wall time of the whole launcher.
-        results: The log's `results.*` scalars, as far as they stand near its end.
+        results: The log's `results.*` values, as far as they stand near its end; `results.warnings` does.
         exit_code: Of the benchmark; None if it did not come so far.
     """
 

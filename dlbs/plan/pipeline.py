@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dlbs.config.config import Config
+from dlbs.config.config import Config, split_names, values_of
 from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
 from dlbs.experiment import HIDDEN, Experiment
@@ -18,7 +19,7 @@ from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
 from dlbs.version import __version__
 
-__all__ = ["processor_for", "resolved_plan"]
+__all__ = ["processor_for", "resolved_plan", "unlabelled_names"]
 
 
 def processor_for(config: Config) -> Processor:
@@ -53,6 +54,27 @@ def resolved_plan(
         return processor_for(config).resolve_all({**one, **given} for one in ordered(raw, order, seed))
 
     return experiments
+
+
+def unlabelled_names(config: Config, plan: str | None) -> set[str]:
+    """Parameters that labels of experiments leave out: those that are not part of the identity, or are computed from others.
+
+    Args:
+        config: Makes the plan, or declares its parameters.
+        plan: A written plan.
+    """
+    given = {name for key in config.variables for name in split_names(key)}
+    computed = {name for name in config.known_names() - given if all(map(_refers, values_of(config, name)))}
+    if plan is not None:
+        own = next(_known(config, plan), {})
+        raw = {name for name, value in own.items() if _refers(value)}
+        computed = raw or computed  # a resolved plan holds final values only
+    return computed | {name for name, parameter in config.declarations.items() if not parameter.identity}
+
+
+def _refers(value: Any) -> bool:
+    words = value if isinstance(value, str) else json.dumps(value)
+    return any(mark in words for mark in ("${", "$<"))
 
 
 def _known(config: Config, plan: str) -> Iterator[Experiment]:

@@ -280,7 +280,7 @@ class _Run:
 
     def _note(self, experiment: Experiment, outcome: Outcome) -> None:
         self.observer.ended(experiment, outcome)
-        self.summary.outcomes[outcome.status] += 1
+        self.summary.end(outcome)
         self.summary.directories.add(log_path(experiment, self.directory).parent)
         most = self.policies.max_failures
         if most and self.summary.failed >= most and not self.summary.stopped:

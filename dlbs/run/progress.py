@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from dlbs.doubts import doubts_of
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import write_atomically
+from dlbs.logs import KEY_LINE
 from dlbs.text import duration, printable, short_number, text
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "last_line"]
 
 _TICK_SECONDS = 2.0
+_LAST_BYTES = 4096  # of a log in which its last line is looked for
 _MOST_LINES = 16  # experiments that are shown at a time
 
 
@@ -46,14 +51,21 @@ class Progress:
         file: A JSON file to keep up to date, for other programs.
         quiet: Show nothing.
         verbose: Off a terminal, say also when experiments begin.
+        names: The parameters that tell experiments of the plan apart, for their labels.
     """
 
     def __init__(
-        self, *, file: str | os.PathLike[str] | None = None, quiet: bool = False, verbose: bool = False
+        self,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        quiet: bool = False,
+        verbose: bool = False,
+        names: Sequence[str] = (),
     ) -> None:
         self.file = None if file is None else Path(file)
-        self.quiet, self.verbose = quiet, verbose
+        self.quiet, self.verbose, self.names = quiet, verbose, names
         self.counts: Counter[str] = Counter()
+        self.doubtful = 0
         self.total = 0
         self.tick_seconds: float | None = None
         self._running: dict[str, _Running] = {}  # by log file
@@ -92,9 +104,11 @@ class Progress:
 
     def started(self, experiment: Experiment, log: Path) -> None:
         """An experiment begins."""
-        self._running[str(experiment["exp.log_file"])] = _Running(describe(experiment), log, time.monotonic())
+        self._running[str(experiment["exp.log_file"])] = _Running(
+            describe(experiment, self.names), log, time.monotonic()
+        )
         if self.verbose:
-            self._say(f"[{self.done}/{self.total}] {describe(experiment)}: begins")
+            self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: begins")
         self._draw()
         self._write_file()
 
@@ -106,7 +120,9 @@ class Progress:
         """An experiment failed and will be tried again."""
         self._running.pop(str(experiment["exp.log_file"]), None)
         words = _outcome_text(experiment, outcome)
-        self._say(f"[{self.done}/{self.total}] {describe(experiment)}: attempt {attempt}: {words}; trying again")
+        self._say(
+            f"[{self.done}/{self.total}] {describe(experiment, self.names)}: attempt {attempt}: {words}; trying again"
+        )
         self._draw()
 
     def withdrawn(self, experiment: Experiment) -> None:
@@ -117,8 +133,11 @@ class Progress:
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
         """An experiment has come to its end."""
         self.counts[outcome.status] += 1
+        self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
         self._ran += self._running.pop(str(experiment["exp.log_file"]), None) is not None
-        self._say(f"[{self.done}/{self.total}] {describe(experiment)}: {_outcome_text(experiment, outcome)}")
+        self._say(
+            f"[{self.done}/{self.total}] {describe(experiment, self.names)}: {_outcome_text(experiment, outcome)}"
+        )
         self._draw()
         self._write_file()
 
@@ -154,9 +173,7 @@ class Progress:
         now = time.monotonic()
         running = list(self._running.values())
         lines = [
-            Text(
-                f"  {one.words}  {duration(now - one.since)}  {_last_line(one.log)}", no_wrap=True, overflow="ellipsis"
-            )
+            Text(f"  {one.words}  {duration(now - one.since)}  {last_line(one.log)}", no_wrap=True, overflow="ellipsis")
             for one in running[:_MOST_LINES]
         ]
         if len(running) > _MOST_LINES:
@@ -164,6 +181,8 @@ class Progress:
         words = [f"{self.done}/{self.total}"]
         if self.failed:
             words.append(f"{self.failed} failed")
+        if self.doubtful:
+            words.append(f"{self.doubtful} doubtful")
         left = self.seconds_left()
         if left is not None:
             words.append(f"about {duration(left)} left")
@@ -179,6 +198,7 @@ class Progress:
             "total": self.total,
             "done": self.done,
             "failed": self.failed,
+            "doubtful": self.doubtful,
             "left": self.total - self.done,
             "statuses": dict(self.counts),
             "current": [one.words for one in self._running.values()],
@@ -192,15 +212,18 @@ class Progress:
             stream.write("\n")
 
 
-def _last_line(log: Path) -> str:
-    """The last line that an experiment under way has printed, without the values for programs."""
+def last_line(log: Path) -> str:
+    """The last whole line that an experiment under way has printed, without the values for programs."""
     try:
         with open(f"{log}.part", "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 1000))
-            lines = stream.read().decode("utf-8", "replace").split("\n")
+            start = max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES)
+            stream.seek(start)
+            lines = re.split(r"[\r\n]", stream.read().decode("utf-8", "replace"))
     except OSError:
         return ""
-    return printable(next((line.strip() for line in reversed(lines) if line.strip() and "__=" not in line), ""))
+    # What stands before the first line end may be the rest of a line, and what stands after the last is still being written.
+    whole = (line.strip() for line in reversed(lines[start > 0 : -1]))
+    return printable(next((line for line in whole if line and not KEY_LINE.match(line)), ""))
 
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
@@ -208,6 +231,8 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     throughput = outcome.results.get("results.throughput")
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
+    if outcome.status == "ok" and (doubts := doubts_of(outcome.results)):
+        words += f" ⚠ {', '.join(doubts)}"
     if outcome.message:
         words += f": {outcome.message}"
     if outcome.status not in {"ok", "skipped"}:

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dlbs.doubts import doubts_of
 from dlbs.errors import LogError
-from dlbs.experiment import Experiment
+from dlbs.experiment import Experiment, describe
 from dlbs.files import write_atomically
 from dlbs.jsonio import load_json
-from dlbs.logs import STATUSES, last_values
+from dlbs.logs import STATUSES, first_values, last_values
+from dlbs.run.differences import Differences
 from dlbs.run.locks import LOCK_NAME, owner
 from dlbs.text import text
 
-__all__ = ["Manifest", "State", "read_states"]
+__all__ = ["Manifest", "State", "label", "read_states"]
 
 PLAN_NAME = ".dlbs.plan"
 
@@ -28,8 +30,10 @@ class Manifest:
         count: Experiments.
         directories: Absolute log directories of those that are to run.
         on_bare_metal: Whether some run outside containers.
+        differences: Between the experiments.
     """
 
+    differences: Differences = field(default_factory=Differences)
     count: int = 0
     directories: set[Path] = field(default_factory=set)
     on_bare_metal: bool = False
@@ -38,6 +42,7 @@ class Manifest:
     def add(self, experiment: Experiment) -> None:
         """Take an experiment into account."""
         self.count += 1
+        self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
             log = Path(str(experiment["exp.log_file"])).absolute()
@@ -46,6 +51,8 @@ class Manifest:
 
     def write(self) -> None:
         """Leave a list of the logs in each of their directories, so that `dlbs status` knows what is still to do.
+
+        Its first line holds the names of the parameters that differ.
 
         Raises:
             ConfigError: It cannot be written.
@@ -56,6 +63,7 @@ class Manifest:
             by_directory.setdefault(path.parent, []).append(path.name)
         for directory, names in by_directory.items():
             with write_atomically(directory / PLAN_NAME) as stream:
+                stream.write(json.dumps(self.differences.names) + "\n")
                 stream.writelines(json.dumps(name) + "\n" for name in names)
 
 
@@ -68,11 +76,13 @@ class State:
         status: ok, failure, timeout, skipped or cancelled; running; queued (an executor is going to run it); interrupted (it was
             under way when its run was killed); to do.
         message: Why, in one line.
+        doubts: Kinds of the warnings about its numbers, if it ended well.
     """
 
     log: Path
     status: str
     message: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 def read_states(directory: Path, owned: Set[Path] = frozenset()) -> list[State]:
@@ -112,7 +122,28 @@ def _state(log: Path, names: set[str], alive: bool, queued: bool) -> State:
     status = ending.get("exp.status")
     if status not in STATUSES:
         return State(log, "interrupted", "the log does not say how it ended")
-    return State(log, str(status), text(ending.get("exp.status_msg")))
+    doubts = tuple(doubts_of(ending)) if status == "ok" else ()
+    return State(log, str(status), text(ending.get("exp.status_msg")), doubts)
+
+
+def label(log: Path) -> str:
+    """An experiment whose log is there, or being written, by the parameters that tell it from the others of its plan; else empty.
+
+    Raises:
+        LogError: The log cannot be read.
+    """
+    values = first_values(log) or first_values(f"{log}.part")
+    return describe(values, _differing(log.parent / PLAN_NAME)) if values else ""
+
+
+def _differing(path: Path) -> tuple[str, ...]:
+    """The names in the first line of a list of logs; none if there is no such list."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            names = load_json(stream.readline())
+    except (OSError, ValueError):
+        return ()
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _planned(path: Path) -> Iterator[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dlbs.doubts import doubts_of
+from dlbs.executors.base import Outcome
 from dlbs.exit_codes import FAILED, OK, SIGNALLED
 
 __all__ = ["Summary"]
@@ -24,6 +27,8 @@ class Summary:
         left: Experiments that were not reached, because the run was stopped; after `--detach` those that go on by themselves.
         stop_signal: Signal that stopped the run; 0 if none.
         stopped: Why the run stopped early, if a policy did that.
+        doubtful: Experiments that ended well, in this run or before, and whose numbers are doubtful.
+        doubts: Kind of warning → number of such experiments.
         directories: Directories that logs were written to.
     """
 
@@ -35,6 +40,8 @@ class Summary:
     left: int = 0
     stop_signal: int = 0
     stopped: str = ""
+    doubtful: int = 0
+    doubts: Counter[str] = field(default_factory=Counter)
     directories: set[Path] = field(default_factory=set)
 
     @property
@@ -58,3 +65,16 @@ class Summary:
         """Count an experiment that was finished before, by what its log ends with."""
         self.kept += 1
         self.kept_skipped += ending.get("exp.status") == "skipped"
+        if ending.get("exp.status") == "ok":
+            self._doubt(ending)
+
+    def end(self, outcome: Outcome) -> None:
+        """Count an experiment that has come to its end."""
+        self.outcomes[outcome.status] += 1
+        if outcome.status == "ok":
+            self._doubt(outcome.results)
+
+    def _doubt(self, results: Mapping[str, object]) -> None:
+        kinds = doubts_of(results)
+        self.doubtful += bool(kinds)
+        self.doubts.update(kinds)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from dlbs.errors import ConfigError
 from dlbs.executors.base import Executor
 from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
+from dlbs.run.differences import Differences
 from dlbs.run.driver import run_plan
 from dlbs.run.events import Observer
 from dlbs.run.locks import locked
@@ -19,18 +20,21 @@ from dlbs.run.validate import Validator
 __all__ = ["look_through", "run_whole"]
 
 
-def look_through(experiments: Iterable[Experiment], executor: Executor, *, validate: bool) -> Manifest:
+def look_through(
+    experiments: Iterable[Experiment], executor: Executor, *, validate: bool, unlabelled: Set[str] = frozenset()
+) -> Manifest:
     """Go through a plan once: count it, see where its logs go, and find problems before anything runs.
 
     Args:
         experiments: The resolved plan.
         executor: Is going to run it.
         validate: Find problems too.
+        unlabelled: Parameters that labels of experiments leave out.
 
     Raises:
         ConfigError: The plan is empty, or has problems; all of them are named.
     """
-    manifest = Manifest()
+    manifest = Manifest(Differences(unlabelled))
     validator = Validator(executor, may_run=True) if validate else None
     for experiment in experiments:
         manifest.add(experiment)

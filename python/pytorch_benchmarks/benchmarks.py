@@ -83,10 +83,10 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     log("results.time_build", 1000.0 * workload.build_seconds)
     log.many({**settings, **workload.source.facts}, "results.")
     if slow_on_this_cpu(precision):
-        log.warn(f"this processor has no instructions for {options.dtype}: expect a fraction of the speed of float32")
+        log.warn(f"slow data type: this CPU has no instructions for {options.dtype}; use float32, or another CPU")
     if options.num_threads > (os.cpu_count() or 1):
         log.warn(
-            f"--num_threads {options.num_threads}: more threads than the {os.cpu_count()} processors only cost time"
+            f"oversubscription: {options.num_threads} threads on {os.cpu_count()} CPUs; use --num_threads {os.cpu_count()} or fewer"
         )
 
     competing, energy = CompetingLoad(), Energy.of(device)

@@ -44,10 +44,15 @@ class Log:
         print(f"__exp.status_msg__= {json.dumps(reason)}", flush=True)
 
     def warn(self, text: str) -> None:
-        """Say what makes the numbers doubtful, for people and, in the list `results.warnings`, for programs."""
+        """Say what makes the numbers doubtful, as `what it is: figures; what to do`; `end` logs the list `results.warnings`."""
         if self.reports:
             print(f"warning: {text}", flush=True)
-        self("results.warnings", [*self.values.get("results.warnings", []), text])
+        self.values.setdefault("results.warnings", []).append(text)
+
+    def end(self) -> None:
+        """Log what is known only when all is done: the warnings, in one list."""
+        if "results.warnings" in self.values:
+            self("results.warnings", self.values["results.warnings"])
 
     def write(self, path: str) -> None:
         """Write all values as one JSON object; whoever reads the file at the same time sees the old one or the new one.

@@ -27,6 +27,7 @@ def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
         log: Gets the reason of a failure.
     """
     code = _guarded(work, options, log)
+    log.end()
     if options.json:
         try:
             log.write(options.json)

@@ -130,6 +130,9 @@ def test_print_config_can_be_read_again(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert [one["exp.replica_batch"] for one in plan] == [1, 2]
     assert plan[0]["exp.model"] == "vgg16"
     assert "# -Pexp.model" in dlbs("print-config", "-Pexp.model=vgg16").stdout
+    (tmp_path / "less.yaml").write_text("exclude: [{exp.replica_batch: 2}]")
+    shown = dlbs("print-config", "--config", "less.yaml").stdout
+    assert 'exclude {"exp.replica_batch": 2}    # less.yaml:1' in shown
 
 
 def test_sysinfo(dlbs: RunDlbs) -> None:

@@ -143,7 +143,7 @@ def test_weights_are_as_accurate_as_their_entry_says(
     entry["metrics"]["accuracy_top1"] += 1
     (tmp_path / "thumbnail.json").write_text(json.dumps(entry))
     (warning,) = trained(place, tmp_path, capsys, weights, "--test_only")["results.warnings"]
-    assert "the entry of these weights says" in warning
+    assert "accuracy differs from the weights' entry" in warning
 
 
 EVERYTHING = (

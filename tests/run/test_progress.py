@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dlbs.run.progress import last_line
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, start
 from tests.waiting import wait_until
@@ -46,7 +47,7 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
     os.close(master)
     assert process.wait(timeout=30) == 0
     text = shown.decode()
-    assert "alexnet training" in text
+    assert "dummy.seconds=0.2" in text
     assert "1/2" in text
     assert "2 ok" in text
 
@@ -54,6 +55,39 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
 def test_hostile_names_write_no_control_sequences(dlbs: RunDlbs) -> None:
     done = dlbs("run", *DUMMY, '-Pexp.model="a\\u001b[31mb"')
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"epoch 1\nepoch 2\n", "epoch 2"),
+        (b"epoch 1\nloss 0.1", "epoch 1"),  # more digits may follow
+        (b"epoch 1\n__results.time__= 12.5\n", "epoch 1"),
+        (b"epoch 1\n__results.ti", "epoch 1"),
+        (b"epoch 1\n__results.time_data__= [" + b"12.5, " * 2000 + b"12.5]\n", ""),  # its beginning is out of sight
+        (b" 10 %\r 20 %\r 3", "20 %"),
+        (b"", ""),
+    ],
+)
+def test_the_last_line_of_a_log_is_whole(tmp_path: Path, written: bytes, shown: str) -> None:
+    (tmp_path / "a.log.part").write_bytes(written)
+    assert last_line(tmp_path / "a.log") == shown
+
+
+def test_labels_hold_what_differs(dlbs: RunDlbs, tmp_path: Path) -> None:
+    swept = ("-Vexp.replica_batch=[2,4]", "-Vruntime.malloc=[keep,system]")
+    done = dlbs("run", *DUMMY, *swept, "-Pexp.repeats=2", check=True)
+    assert "[1/8] batch 2, runtime.malloc=keep, repeat 1: ok" in done.stderr
+    assert "[8/8] batch 4, runtime.malloc=system, repeat 2: ok" in done.stderr
+    dlbs("build", *DUMMY, *swept, "--plan", "plan.json", check=True)
+    done = dlbs("run", "--plan", "plan.json", "-Pexp.log_dir=other", check=True)
+    assert "[4/4] batch 4, runtime.malloc=system: ok" in done.stderr
+
+
+def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:
+    done = dlbs("run", *DUMMY, check=True)
+    assert "[1/1] alexnet, training, float32, cpu, batch 16: ok" in done.stderr
+    assert "1 experiment: 1 ok" in done.stderr
 
 
 @pytest.mark.integration

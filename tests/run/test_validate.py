@@ -56,7 +56,7 @@ def test_problem(tmp_path: Path, parameters: list[str], said: list[str]) -> None
 def test_collisions_name_both_experiments(tmp_path: Path) -> None:
     found = problems(tmp_path, "exp.log_file=a.log", variables=("exp.replica_batch=[1,2]",))
     assert found == [
-        f"experiment 2 (alexnet training float32 cpu batch 2): writes to the same log file as experiment 1: {tmp_path}/a.log "
+        f"experiment 2 (alexnet, training, float32, cpu, batch 2): writes to the same log file as experiment 1: {tmp_path}/a.log "
         "(put what differs between them into exp.log_file, such as ${exp.id})"
     ]
 

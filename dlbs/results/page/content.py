@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dlbs.config.declarations import Parameter
+from dlbs.doubts import doubts_of
 from dlbs.logs import STATUSES
 from dlbs.results.page.experiments import experiment_table
 from dlbs.results.page.failures import failures_of
@@ -14,7 +15,7 @@ from dlbs.results.page.figures import figures_of
 from dlbs.results.page.machines import machines_of
 from dlbs.results.page.tiles import tiles_of
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import status_of, warnings_of
+from dlbs.results.read.records import status_of
 from dlbs.results.tables.pivot import regular_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
@@ -80,5 +81,5 @@ def _notes(records: Sequence[Record]) -> list[str]:
     """What makes numbers doubtful, each once with how many experiments it concerns."""
     counts: Counter[str] = Counter()
     for record in records:
-        counts.update({line.partition(":")[0][:80] for line in warnings_of(record)})
+        counts.update(doubts_of(record))
     return [f"{count} experiment{'s' if count != 1 else ''}: {line}" for line, count in counts.most_common(10)]

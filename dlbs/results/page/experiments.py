@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dlbs.config.declarations import Parameter
+from dlbs.doubts import warnings_of
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.page.failures import BAD, rerun_command
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of, warnings_of
+from dlbs.results.read.records import number, status_of
 from dlbs.text import short_number, text
 
 __all__ = ["Column", "ExperimentCell", "Row", "experiment_table"]

@@ -21,7 +21,7 @@ from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
 
-__all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "warnings_of", "write_records"]
+__all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
 
 def status_of(record: Record) -> str:
@@ -49,12 +49,6 @@ def number(record: Record, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def warnings_of(record: Record) -> list[str]:
-    """What makes the numbers of a run doubtful, as the run itself logged it; empty if nothing does."""
-    found = record.get("results.warnings")
-    return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
+from dlbs.doubts import doubts_of, warnings_of
 from dlbs.results.grouping import describe, groups, ordered_keys
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import status_of, warnings_of
+from dlbs.results.read.records import status_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
 from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
@@ -166,11 +166,7 @@ def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
 
 def _reasons(doubtful: Sequence[Record]) -> str:
     """What the warnings say, the most frequent first; only the beginning of each, which says what and not what to do."""
-    counts = Counter(
-        textwrap.shorten(line.partition(":")[0], 60, placeholder="…")
-        for record in doubtful
-        for line in warnings_of(record)
-    )
+    counts = Counter(kind for record in doubtful for kind in doubts_of(record))
     shown = [line for line, _ in counts.most_common(2)]
     return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
 

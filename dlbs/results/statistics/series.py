@@ -7,8 +7,9 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlbs.doubts import kind_of, warnings_of
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, warnings_of
+from dlbs.results.read.records import number
 from dlbs.results.statistics.outliers import Outlier, outliers
 from dlbs.results.statistics.steady import steady_from
 from dlbs.text import short_number
@@ -135,8 +136,8 @@ def _warnings(record: Record, series: Series) -> list[str]:
             warnings.append(f"{name} rose from {short_number(before)} to {short_number(after)}: warm up for longer")
     competing = number(record, "results.competing_load")
     if competing is not None and competing > _COMPETING:
-        warnings.append(f"other programs used {competing:.0%} of the processors meanwhile: run it alone")
+        warnings.append(f"CPU contention: {100 * competing:.0f} %; rerun on an idle machine")
     neighbours = record.get("exp.neighbours")
     if isinstance(neighbours, list) and neighbours:
         warnings.append(f"{len(neighbours)} other experiments of the plan ran at the same time: --jobs 1 runs it alone")
-    return warnings + [line for line in warnings_of(record) if not ("other programs" in line and competing is not None)]
+    return warnings + [line for line in warnings_of(record) if kind_of(line) != "CPU contention" or competing is None]

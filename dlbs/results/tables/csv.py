@@ -17,12 +17,23 @@ def comma_separated(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = list(dict.fromkeys(name for table in tables for name in table.names))
-    writer.writerow(["table", *names, "column", "value", "low", "high", "confidence", "runs", "lost", "status"])
+    writer.writerow(
+        ["table", *names, "column", "value", "low", "high", "confidence", "runs", "lost", "doubtful", "status"]
+    )
     for table in tables:
         for labels, cells in zip(table.rows, table.cells, strict=True):
             own = dict(zip(table.names, labels, strict=True))
             for column, cell in zip(table.columns, cells, strict=True):
-                figures = [cell.value, cell.low, cell.high, cell.confidence, cell.runs, cell.lost, cell.status]
+                figures = [
+                    cell.value,
+                    cell.low,
+                    cell.high,
+                    cell.confidence,
+                    cell.runs,
+                    cell.lost,
+                    cell.doubtful,
+                    cell.status,
+                ]
                 row = [table.title, *(own.get(name, "") for name in names), column, *figures]
                 writer.writerow([_no_formula(value) for value in row])
     return out.getvalue()

@@ -21,6 +21,7 @@ _ESCAPES = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
+    "⚠": r"\textsuperscript{!}",
     ">": r"\textgreater{}",
 }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dlbs.config.declarations import Parameter
+from dlbs.doubts import doubt_words, doubts_of
 from dlbs.results.grouping import FIRST, describe, distinguishing_names, groups, ordered_keys
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
@@ -14,8 +16,8 @@ from dlbs.results.read.records import number, status_of
 from dlbs.results.registry import registered
 from dlbs.results.statistics.intervals import median_interval
 from dlbs.results.tables.aggregates import AGGREGATES
-from dlbs.results.tables.table import USUAL, Cell, Table
-from dlbs.text import text
+from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell, Table
+from dlbs.text import counted, text
 
 __all__ = ["cells_of", "custom_tables", "pivot", "quantity", "regular_tables", "shared_values", "usual_axes"]
 
@@ -88,6 +90,7 @@ def custom_tables(
             if runs:
                 table.legend.append(_what_cells_are(aggregate, runs))
             table.add_legend()
+            table.legend += _doubts(group, key)
             tables.append(table)
     return tables
 
@@ -160,6 +163,16 @@ def _what_cells_are(aggregate: str, cells: Sequence[Cell]) -> str:
     return words
 
 
+def _doubts(records: Sequence[Record], key: str) -> list[str]:
+    """What the mark of doubtful runs means in a table of some records."""
+    used = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
+    kinds = [found for record in used if (found := doubts_of(record))]
+    if not kinds:
+        return []
+    words = doubt_words(Counter(kind for found in kinds for kind in found))
+    return [f"{DOUBTFUL}: {len(kinds)} of {counted(len(used), 'run')} doubtful: {words}"]
+
+
 def cells_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], Cell]:
     return lambda records: _cell(records, key, aggregate)
 
@@ -176,7 +189,8 @@ def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
         if math.isnan(value):
             return Cell(None, "no-result", runs=len(values), lost=lost)
         low, high, level = (interval.low, interval.high, interval.confidence) if interval else (None, None, None)
-        return Cell(float(value), "ok", low, high, level, len(values), lost)
+        doubtful = sum(bool(doubts_of(record)) for record in fine if number(record, key) is not None)
+        return Cell(float(value), "ok", low, high, level, len(values), lost, doubtful, "doubt" if doubtful else "")
     # Texts, such as the title of a device; a number of an experiment that failed is no result.
     values_of = [record.get(key) for record in (fine if key.startswith("results.") else fine or records)]
     words = list(dict.fromkeys(text(value) for value in values_of if value not in (None, "") and not _is_figure(value)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from dlbs.text import short_number
 
-__all__ = ["USUAL", "Cell", "Table"]
+__all__ = ["DOUBTFUL", "USUAL", "Cell", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Cell:
         confidence: Of that interval, 0 to 1.
         runs: Experiments that the value comes from.
         lost: Experiments of this cell that have no value.
+        doubtful: Of those runs, how many logged warnings about their numbers.
         tone: `good`, `bad`, `doubt` or empty; a terminal colours the cell by it.
     """
 
@@ -31,10 +32,11 @@ class Cell:
     confidence: float | None = None
     runs: int = 0
     lost: int = 0
+    doubtful: int = 0
     tone: str = ""
 
     def words(self) -> str:
-        """The cell as people read it: `400.0 [395.2, 402.1]`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""
+        """The cell as people read it: `400.0 [395.2, 402.1]`, `400.0 ⚠`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""
         if self.value is None:
             return MISSING if self.status == "missing" else self.status
         if isinstance(self.value, str):
@@ -43,10 +45,11 @@ class Cell:
         if self.low is not None and self.high is not None:
             level = "" if self.confidence is None or self.confidence >= USUAL else f" at {100 * self.confidence:.0f} %"
             words += f" [{short_number(self.low)}, {short_number(self.high)}{level}]"
-        return words + ("*" if self.lost else "")
+        return words + ("*" if self.lost else "") + (f" {DOUBTFUL}" if self.doubtful else "")
 
 
 MISSING = "-"
+DOUBTFUL = "⚠"
 USUAL = 0.95  # confidence of intervals that do not say another one
 
 _LEGEND = {

@@ -58,15 +58,13 @@ def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device:
 
 
 def log_competing_load(log: Log, competing: CompetingLoad, batches: int) -> None:
-    """What the operating system did meanwhile; a warning if others used the processors."""
+    """What the operating system did meanwhile; a warning if other programs used our CPUs."""
     found = competing.metrics(batches)
     log.many(found)
     share = found["results.competing_load"]
     if share is not None and share > COMPETING_FROM:
-        log.warn(
-            f"other programs used {share:.0%} of the CPU meanwhile, and this one was pushed aside "
-            f"{found['results.context_switches_involuntary']:.0f} times: run it alone"
-        )
+        preemptions = found["results.context_switches_involuntary"]
+        log.warn(f"CPU contention: {100 * share:.0f} %, {preemptions:,.0f} preemptions; rerun on an idle machine")
 
 
 def log_times(
@@ -83,7 +81,9 @@ def log_times(
     if timing.warmup_steady is not None:
         log("results.warmup_steady", timing.warmup_steady)
         if not timing.warmup_steady:
-            log.warn("batch times were not steady when warm-up had to end: the machine is busy, or its clock changes")
+            log.warn(
+                "unsteady warm-up: batch times still changed when it had to end; rerun on an idle machine with fixed clocks"
+            )
     if options.compile and len(timing.warmup):
         log("results.time_compile", 1000.0 * max(0.0, timing.first - median(times)))
     log("results.time_data_wait", 1000.0 * fmean(timing.data_waits))
@@ -94,8 +94,8 @@ def log_times(
     drift = log.values["results.drift"]
     if drift is not None and abs(drift) > STEADY_WITHIN:
         log.warn(
-            f"not steady: the last third of the batches took {abs(drift):.0%} {'more' if drift > 0 else 'less'} time than the "
-            "first; warm up for longer (--num_warmup_batches auto), or look for what else runs"
+            f"drift: batch times {100 * drift:+.0f} % from the first third to the last; warm up longer "
+            "(--num_warmup_batches auto), or rerun on an idle machine with fixed clocks"
         )
     if log.reports:
         print(

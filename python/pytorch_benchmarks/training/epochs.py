@@ -88,7 +88,7 @@ class Trainer:
         replicas = self.state.restore(path, options, setup.device)
         self.log("results.resumed_epoch", self.state.epoch)
         if replicas != setup.world.size:
-            self.log.warn(f"{replicas} replicas until now, {setup.world.size} from now on: batches have another size")
+            self.log.warn(f"effective batch changed: {replicas} replicas until now, {setup.world.size} from now on")
         if not self.best.exists():  # it stayed where the checkpoint is from
             self.state.best = {}
 

@@ -49,7 +49,9 @@ def compare_with_entry(found: dict[str, float], setup: Setup, log: Log) -> None:
     """Warn if weights are not as accurate as their entry says."""
     said = find_weights(setup.options.weights, setup.options.model).metrics.get("accuracy_top1")
     if said is not None and abs(found["accuracy_top1"] - said) > _NEAR:
-        log.warn(f"the entry of these weights says {said:.3f} %: other pictures, another precision, or other weights")
+        log.warn(
+            f"accuracy differs from the weights' entry: {said:.3f} % there; check the images, the precision and the weights"
+        )
 
 
 def write_entry(state: State, setup: Setup, metrics: dict[str, float], log: Log) -> None:

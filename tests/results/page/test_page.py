@@ -77,12 +77,12 @@ def test_machines_and_doubts_are_told() -> None:
             batch=batch,
             exp__env__cpu="EPYC",
             exp__env__cpu_mhz=2000 + batch,
-            results__warnings=["not steady: took 7% more"],
+            results__warnings=["drift: batch times +7 %"],
         )
         for batch in (1, 2)
     ]
     page = page_html(records, load_config().declarations)
-    assert "2 experiments: not steady" in page
+    assert "2 experiments: drift" in page
     assert re.search(r'<th scope="row">exp.env.cpu</th><td>EPYC</td>', page)
     assert "2 different values" in page
 

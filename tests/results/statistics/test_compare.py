@@ -70,7 +70,7 @@ def test_fewer_than_three_runs_are_inconclusive_unless_the_caller_insists(count:
     assert match.verdict == "slower"
 
 
-BUSY = "other programs used 69 % of the processors: run it alone"
+BUSY = "CPU contention: 69 %, 5,231 preemptions; rerun on an idle machine"
 
 
 def doubtful(records: Records, *numbers: int, warning: str = BUSY) -> Records:
@@ -86,7 +86,7 @@ def test_doubtful_runs_are_left_out_where_three_others_remain_and_that_is_said()
     assert match.verdict == "same"
     assert match.used == (5, 4)
     assert match.doubtful == (0, 1)
-    assert match.notes == ("1 of 5 runs in B is doubtful (other programs used 69 % of the processors) and left out",)
+    assert match.notes == ("1 of 5 runs in B is doubtful (CPU contention) and left out",)
     assert comparison_table(comparison).texts()[0][5] == "5, 4 of 5"
     assert summary(comparison).endswith("; 1 doubtful run left out")
 
@@ -97,7 +97,7 @@ def test_where_too_few_clean_runs_remain_doubtful_ones_make_it_inconclusive() ->
     assert match.verdict == "inconclusive"
     assert match.used == (4, 4)
     assert match.notes == (
-        "2 of 4 runs in B are doubtful (other programs used 69 % of the processors)",
+        "2 of 4 runs in B are doubtful (CPU contention)",
         "rerun on an idle machine until 3 runs a side have no warnings, or insist with --trust-single-runs",
     )
     (match,) = compare(a, b, trust_single_runs=True).matches

@@ -87,7 +87,7 @@ def test_enough_warm_up_is_no_warning() -> None:
         ({"results.use.gpu_clock": [[1500.0] * 10 + [1200.0] * 10]}, "GPU clock, MHz drifted from 1,500 to 1,200"),
         ({"results.use.cpu_mhz": [3000.0 - 20 * n for n in range(20)]}, "processor clock, MHz drifted"),
         ({"results.use.gpu_temp": [[40.0 + n for n in range(20)]]}, "GPU temperature, °C rose"),
-        ({"results.competing_load": 0.3}, "other programs used 30% of the processors"),
+        ({"results.competing_load": 0.3}, "CPU contention: 30 %"),
         ({"exp.neighbours": ["a", "b"]}, "2 other experiments of the plan ran at the same time"),
         ({"results.warnings": ["something else"]}, "something else"),
     ],

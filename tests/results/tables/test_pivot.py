@@ -74,6 +74,17 @@ def test_an_interval_without_a_level_holds_95_percent() -> None:
     assert table.legend == ["cells are medians of up to 6 runs, with the interval that holds the true median at 95 %"]
 
 
+def test_doubtful_runs_are_marked() -> None:
+    busy = ["CPU contention: 69 %, 5,231 preemptions; rerun on an idle machine"]
+    table, _ = tables(
+        record(batch=1, results__warnings=[]), record(batch=2, results__warnings=[*busy, "drift: +7 %"]),
+        record(batch=4, results__warnings=busy), record(batch=8, time=None, status="failure", results__warnings=busy),
+    )  # fmt: skip
+    assert table.texts() == [["alexnet", "100.0", "200.0 ⚠", "400.0 ⚠", "failure"]]
+    assert table.legend[-1] == "⚠: 2 of 3 runs doubtful: CPU contention 2, drift 1"
+    assert [cell.tone for cell in table.cells[0]] == ["", "doubt", "doubt", ""]
+
+
 def test_what_else_differs_makes_tables_of_its_own() -> None:
     made = tables(record(exp__phase="training"), record(exp__phase="inference"), record("b", exp__phase="inference"))
     assert [table.title for table in made[::2]] == [
