@@ -12,12 +12,10 @@ from dlbs.experiment import Experiment
 from dlbs.files import write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, last_values
-from dlbs.run.locks import LOCK_NAME, owner
+from dlbs.run.locks import LOCK_NAME, PLAN_NAME, owner
 from dlbs.text import text
 
 __all__ = ["Manifest", "State", "read_states"]
-
-PLAN_NAME = ".dlbs.plan"
 
 
 @dataclass(slots=True)
