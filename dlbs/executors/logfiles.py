@@ -121,6 +121,8 @@ def _head(path: Path) -> bytes:
     Raises:
         LaunchError: It cannot be read.
     """
+    if not os.path.lexists(path):  # also where a part of its path is a file
+        return b""
     try:
         with open_regular(path) as stream:
             return stream.read(_HEAD)
