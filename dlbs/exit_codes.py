@@ -15,6 +15,7 @@ __all__ = [
     "REGRESSION",
     "SIGNALLED",
     "SKIPPED",
+    "UNFORESEEN",
     "WRONG_INPUT",
 ]
 
@@ -22,6 +23,7 @@ OK = 0
 FAILED = 1
 WRONG_INPUT = 2
 REGRESSION = 3
+UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 SIGNALLED = 128
 INTERRUPTED = SIGNALLED + 2
 OUT_OF_MEMORY = 3
@@ -32,8 +34,13 @@ BISECT_SKIP = 125  # as for git bisect run
 EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("dlbs", f"{OK}", "all is well"),
     ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or `dlbs run` stopped early"),
-    ("dlbs", f"{WRONG_INPUT}", "wrong input, or nothing could be started; nothing was run"),
+    ("dlbs", f"{WRONG_INPUT}", "wrong input, standard output cannot be written, or nothing could be started"),
     ("dlbs", f"{REGRESSION}", "something got worse (`dlbs compare --fail-on-regression`)"),
+    (
+        "dlbs",
+        f"{UNFORESEEN}",
+        "an error that nobody foresaw, a defect of dlbs; the message names a file with the details",
+    ),
     ("dlbs", f"{SIGNALLED} + n", f"stopped by signal n; {INTERRUPTED} is Ctrl-C"),
     ("a benchmark", f"{OK}", "`exp.status` is ok"),
     ("a benchmark", f"{OUT_OF_MEMORY}", "memory was not enough: failure, and larger batches are skipped"),

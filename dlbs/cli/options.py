@@ -5,10 +5,10 @@ Only click and the standard library are imported here: `dlbs --help` must feel i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from typing import Any
 
 import click
 
+from dlbs.cli.ending import end_on_signals, tell_unforeseen
+from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
 from dlbs.errors import DlbsError, suggestion
-from dlbs.exit_codes import INTERRUPTED, OK, WRONG_INPUT
+from dlbs.exit_codes import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
 from dlbs.text import printable
 
 __all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
@@ -191,10 +193,16 @@ def console() -> Any:
 
 
 def run(command: click.Command, name: str) -> None:
-    """Run a command as a program: errors of ours are one line and exit code 2, with a traceback only under `--debug`."""
+    """Run a command as a program: nothing that goes wrong shows a traceback, but under `--debug`.
+
+    Errors of ours are one line and exit code 2. Others are one line too, with an exit code of their own.
+    """
     debug = "--debug" in sys.argv
+    guard_streams()
+    end_on_signals()
     try:
         code = command.main(prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
     except DlbsError as error:
         if debug:
             raise
@@ -209,9 +217,18 @@ def run(command: click.Command, name: str) -> None:
             error = click.UsageError(f"{error.format_message()} ({hint})", error.ctx)
         error.show()
         code = error.exit_code
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
         code = OK
+    except Exception as error:
+        if debug:
+            raise
+        tell_unforeseen(error)
+        code = UNFORESEEN
+    finally:
+        with contextlib.suppress(
+            OutputError, ReaderGoneError
+        ):  # what went wrong first has been said; the rest is dropped
+            sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else OK)
 
 

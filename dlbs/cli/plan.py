@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,6 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
       dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4]
       dlbs build --resolve --plan plan.jsonl --config examples/first/plan.yaml
     """
-    import json
-
     from dlbs.language.template import escape
     from dlbs.plan.build import build
     from dlbs.plan.files import write_plan
@@ -46,10 +45,23 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
         # A resolved plan is a plan too: what looks like a reference in a final value is escaped.
         experiments = map(escape, processor_for(config).resolve_all(experiments))
     if output is None:
-        click.echo(json.dumps(list(experiments), indent=1))
+        _print_plan(experiments)
         return
     count = write_plan(output, experiments)
     click.echo(f"{count} experiment{'s' if count != 1 else ''} in {output}", err=True)
+
+
+def _print_plan(experiments: Iterable[Experiment]) -> None:
+    """Print a JSON list one experiment at a time: a plan may be larger than the memory."""
+    import json
+
+    out = sys.stdout
+    out.write("[")
+    between = "\n "
+    for experiment in experiments:
+        out.write(between + json.dumps(experiment, indent=1).replace("\n", "\n "))
+        between = ",\n "
+    out.write("]\n" if between == "\n " else "\n]\n")
 
 
 @click.command("validate", context_settings=CONTEXT)

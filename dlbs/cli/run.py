@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dlbs.cli.options import CONTEXT, common_options, config_options, plan_option
+from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
 from dlbs.executors.registry import EXECUTORS
@@ -154,9 +155,14 @@ def run_experiments(
     """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
     from dlbs.run.whole import run_whole
 
-    summary = run_whole(
-        experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
-    )
+    try:
+        summary = run_whole(
+            experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
+        )
+    except ReaderGoneError:
+        if manifest.directories:  # a plan that is not at its end is not well
+            raise OutputError("is not read any more, and experiments are left", where="standard output") from None
+        raise
     _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     return summary.exit_code
 

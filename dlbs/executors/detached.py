@@ -19,8 +19,8 @@ from pathlib import Path
 
 from dlbs.errors import DlbsError, LaunchError, LogError
 from dlbs.executors.base import Outcome
-from dlbs.executors.job import write_log
 from dlbs.executors.local import LocalExecutor
+from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
 from dlbs.exit_codes import FAILED, OK
 from dlbs.experiment import Experiment, log_path
@@ -137,7 +137,10 @@ def main(file: str, number: str) -> int:
                     return OK if outcome.status in {"ok", "skipped"} else FAILED
     except DlbsError as error:
         print(f"error: {error}", flush=True)
-        write_log(task.log, task.experiment, "failure", str(error))
+        try:
+            write_log(task.log, task.experiment, "failure", str(error))
+        except DlbsError as problem:
+            print(f"error: {problem}", flush=True)
     return FAILED
 
 

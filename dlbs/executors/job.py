@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import LaunchError
+from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
+from dlbs.executors.logfiles import check_replaceable, create_part, finish_log, write_script
 from dlbs.executors.slots import Grant
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
-from dlbs.experiment import Experiment
 from dlbs.launch.container import container_name, remove_container, stop_container
 from dlbs.launch.script import Launcher
 from dlbs.logs import last_values, parameter_line
@@ -23,7 +23,7 @@ from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.monitor import Monitor
 
-__all__ = ["LOG_VARIABLE", "Job", "write_log"]
+__all__ = ["LOG_VARIABLE", "Job"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
@@ -42,7 +42,7 @@ class Job:
         neighbours: exp.id of each experiment that ran at the same time.
 
     Raises:
-        LaunchError: The files cannot be written, or bash cannot be started.
+        LaunchError: The files cannot be written, what is there is not ours, or bash cannot be started.
     """
 
     def __init__(self, launcher: Launcher, grant: Grant, *, grace: float) -> None:
@@ -55,12 +55,9 @@ class Job:
         self._kill_at = 0.0
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
-            _write_script(launcher)
-            # A new file, not the old one emptied: what a killed run left running may still be writing to that.
-            self.part.unlink(missing_ok=True)
-            # Programs may append to the file by its name (--exp_log_file): what is printed must not be written over that.
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._log = os.open(self.part, flags, 0o644)
+            check_replaceable(launcher.log)
+            write_script(launcher)
+            self._log = create_part(launcher.log)
         except OSError as error:
             raise _cannot_run(error, launcher) from None
         self.start = time.monotonic()
@@ -128,7 +125,9 @@ class Job:
             os.lseek(self._log, 0, os.SEEK_END)
             _write_all(self._log, ("\n" if torn else "").encode() + lines.encode())
             os.fsync(self._log)  # a log with a final name is complete even after a power cut
-            os.replace(self.part, self.launcher.log)
+            finish_log(self.launcher.log)
+        except DlbsError as error:
+            return Outcome("failure", str(error), seconds)
         except OSError as error:
             return Outcome("failure", str(_cannot_run(error, self.launcher)), seconds)
         finally:
@@ -162,19 +161,6 @@ class Job:
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
 
 
-def write_log(log: Path, experiment: Experiment, status: str, message: str) -> None:
-    """Leave a complete log of an experiment that did not run.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    values = {**experiment, "exp.status": status, "exp.status_msg": message, "exp.seconds": 0.0}
-    part = Path(f"{log}.part")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text("".join(f"{parameter_line(key, value)}\n" for key, value in values.items()), encoding="ascii")
-    os.replace(part, log)
-
-
 @contextmanager
 def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
     """What is started meanwhile may run on these processors only; on all of ours if there are none."""
@@ -187,12 +173,6 @@ def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _write_script(launcher: Launcher) -> None:
-    beside = launcher.script.with_name(f".{launcher.script.name}.tmp")
-    beside.write_text(launcher.source, encoding="utf-8")
-    os.replace(beside, launcher.script)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -32,7 +32,9 @@ class Signals:
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
-        self._before = {number: signal.signal(number, self._note) for number in _HANDLED}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: the end of the terminal does not matter
+        handled = [number for number in _HANDLED if not (ignored and number == signal.SIGHUP)]
+        self._before = {number: signal.signal(number, self._note) for number in handled}
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         return self
 

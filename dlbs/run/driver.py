@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dlbs.errors import DlbsError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
-from dlbs.executors.job import write_log
+from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
@@ -69,7 +69,11 @@ def run_plan(
     with Signals() as signals, observer:
         observer.begin(total)
         run = _Run(iter(experiments), executor, signals, observer, show, directory, owned, policies or Policies())
-        run.to_the_end(total, detach)
+        try:
+            run.to_the_end(total, detach)
+        except BaseException as error:
+            run.abandon(f"stopped by {type(error).__name__}")
+            raise
     return run.summary
 
 
@@ -141,6 +145,16 @@ class _Run:
         not_reached = max(0, total - self._reached) if stop is not None else 0
         self.summary.left = not_reached + len(self._waiting) + self.executor.running
         self.summary.stop_signal = self.signals.stop_signal
+
+    def abandon(self, message: str) -> None:
+        """After an error: leave nothing running that nobody watches."""
+        if self.executor.detachable:
+            return  # the next run watches what goes on
+        while self.executor.running:
+            self.executor.end_all(message)
+            self.signals.wait_until(self.executor.next_look())
+            for _ in self.executor.look():
+                continue
 
     def _reason_to_stop(self) -> _Stop | None:
         """Why no more experiments are started; None if they are."""
@@ -254,8 +268,8 @@ class _Run:
         """Leave a log that says why an experiment did not run."""
         try:
             write_log(log_path(experiment, self.directory), experiment, "skipped", reason)
-        except OSError as error:
-            self._note(experiment, Outcome("failure", f"cannot write {error.filename}: {error.strerror}"))
+        except DlbsError as error:
+            self._note(experiment, Outcome("failure", str(error)))
             return
         self._note(experiment, Outcome("skipped", reason))
 

@@ -6,16 +6,18 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from dlbs.errors import LaunchError
+from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor
 from dlbs.executors.job import LOG_VARIABLE
 from dlbs.executors.registry import executor_name, is_registered, load_executor
+from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
 from dlbs.logs import first_values
@@ -23,17 +25,19 @@ from dlbs.logs import first_values
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner"]
+__all__ = ["LOCK_NAME", "PLAN_NAME", "end_orphans", "locked", "owned_logs", "owner"]
 
 LOCK_NAME = ".dlbs.lock"
+PLAN_NAME = ".dlbs.plan"  # the list of logs beside it
 _ATTEMPTS = 5
+_LONGEST = 65_536  # of a lock file
 
 
 @contextmanager
 def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Set[Path]]:
     """Hold log directories while a plan runs; gives the logs in them that the executor is writing since an earlier run.
 
-    It begins by ending what an earlier run left running there, but for those. The lock is the kernel's, on a file: it is gone with
+    It begins by ending what an earlier run left running there, but for those. A run that fails before it has run anything leaves nothing. The lock is the kernel's, on a file: it is gone with
     the process, however that ends. The file names the executor until nothing of it is left, so that another one finds out.
 
     Args:
@@ -53,39 +57,107 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             here = executor.owned_logs(directory)
             end_orphans(directory, here)
             owned |= here
-        for _, stream in held:
-            _write(
-                stream,
-                {
-                    "pid": os.getpid(),
-                    "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                    "executor": executor_name(executor),
-                },
-            )
+        content = {
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "executor": executor_name(executor),
+        }
+        for directory, stream in held:
+            try:
+                _write(stream, content)
+            except OSError as error:
+                raise _unwritable(error, directory) from None
         yield owned
         for directory, stream in held:
-            with suppress(LaunchError):  # if it cannot be told, the name stays
+            # If it cannot be told, the name stays; on a full disk the file is empty, which says the same as {}.
+            with suppress(LaunchError, OSError):
                 if not executor.owned_logs(directory):
                     _write(stream, {})
 
 
 @contextmanager
 def _held(directory: Path, wait: bool) -> Iterator[IO[str]]:
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        stream = open(directory / LOCK_NAME, "a+", encoding="utf-8")
+        before = None if os.path.lexists(directory / LOCK_NAME) else set(os.listdir(directory))
+        stream = _locked_file(directory, wait)
     except OSError as error:
-        raise LaunchError(f"logs cannot be written: {error.strerror}", where=str(directory)) from None
+        raise _unwritable(error, directory) from None
     with stream:
         try:
+            yield stream
+        except BaseException:
+            if before is not None:
+                _leave_nothing(directory, before, missing)
+            raise
+
+
+def _leave_nothing(directory: Path, before: set[str], missing: list[Path]) -> None:
+    """Remove what this run made in a log directory, if it is not more than its own two files: then nothing was run."""
+    with suppress(OSError):  # a file system that has become read-only, or something that has appeared meanwhile
+        new = set(os.listdir(directory)) - before
+        if not new <= {LOCK_NAME, PLAN_NAME}:
+            return
+        for name in new:
+            (directory / name).unlink()
+        for one in missing:
+            one.rmdir()
+
+
+def _locked_file(directory: Path, wait: bool) -> IO[str]:
+    """The lock file of a directory, locked.
+
+    Raises:
+        LaunchError: Another run holds it, or it is not a lock file.
+        OSError: It cannot be opened.
+    """
+    path = directory / LOCK_NAME
+    while True:
+        stream = _open_lock(path)
+        try:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.lexists(path) and os.path.samestat(os.fstat(stream.fileno()), path.lstat()):
+                return stream
+            stream.close()  # the run that it was waited for has removed it: another one may be locked by others
         except BlockingIOError:
+            pid = _pid(_content(stream)) or "unknown"
+            stream.close()
             raise LaunchError(
-                f"another dlbs run is writing here (process {_pid(_content(stream)) or 'unknown'})",
+                f"another dlbs run is writing here (process {pid})",
                 where=str(directory),
                 hint="wait for it with --wait, or choose another exp.log_dir",
             ) from None
-        yield stream
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """Open a lock file, which must not lead to, or be, a file of somebody else's: it is emptied."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    hint = "remove it, or choose another exp.log_dir"
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError:
+        if path.is_symlink():
+            raise LaunchError("is a symbolic link, which is not followed", where=str(path), hint=hint) from None
+        raise
+    stream = open(descriptor, "a+", encoding="utf-8", errors="replace") if _is_regular(descriptor) else None
+    if stream is None:
+        os.close(descriptor)
+        raise LaunchError("is not a regular file", where=str(path), hint=hint)
+    stream.seek(0)
+    content = stream.read(_LONGEST).strip("\0")  # NULs are what a power cut may leave
+    if content and not content.startswith("{"):
+        stream.close()
+        raise LaunchError("is not a lock file of dlbs, so it is not emptied", where=str(path), hint=hint)
+    return stream
+
+
+def _is_regular(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+def _unwritable(error: OSError, directory: Path) -> LaunchError:
+    return LaunchError(f"logs cannot be written: {error.strerror}", where=str(directory))
 
 
 def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor) -> None:
@@ -109,10 +181,12 @@ def owned_logs(directory: Path) -> Set[Path]:
         LaunchError: That executor does not answer, or is not registered here.
     """
     try:
-        with open(directory / LOCK_NAME, encoding="utf-8") as stream:
+        with open_regular(directory / LOCK_NAME) as stream:
             content = _content(stream)
     except OSError:
         return frozenset()
+    except LogError as error:
+        raise LaunchError(error.what, where=error.where) from None
     return _logs_of(content.get("executor"), directory)
 
 
@@ -128,10 +202,10 @@ def _logs_of(name: Any, directory: Path) -> Set[Path]:
     return load_executor(name)(Path.cwd()).owned_logs(directory)
 
 
-def _content(stream: IO[str]) -> dict[str, Any]:
+def _content(stream: IO[str] | IO[bytes]) -> dict[str, Any]:
     stream.seek(0)
     try:
-        content = load_json(stream.read())
+        content = load_json(stream.read(_LONGEST))
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
@@ -151,12 +225,12 @@ def _pid(content: dict[str, Any]) -> int | None:
 def owner(directory: Path) -> int | None:
     """Process ID of the run that holds a log directory; 0 if it is unknown, None if there is none."""
     try:
-        with open(directory / LOCK_NAME, encoding="utf-8") as stream:
+        with open_regular(directory / LOCK_NAME) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _pid(_content(stream)) or 0
-    except OSError:
+    except (OSError, LogError):
         return None
     return None
 
@@ -214,7 +288,10 @@ def _end(processes: list[psutil.Process]) -> int:
 
 
 def _remove_container_of(log: Path, part: Path) -> None:
-    values = first_values(part)
+    try:
+        values = first_values(part)
+    except LogError:
+        return  # a link or a pipe, so nothing that a run left here
     # The name is made anew, not read: an unfinished log must not be able to name a container of somebody else's.
     name = container_name(values, log)
     if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dlbs.doubts import doubts_of
+from dlbs.errors import DlbsError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import write_atomically
@@ -72,6 +73,7 @@ class Progress:
         self._began = 0.0
         self._ran = 0
         self._live: Live | None = None
+        self._file_failed = False
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -87,16 +89,24 @@ class Progress:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running.clear()
-        self._write_file(finished=True)
+        self._update_file(finished=True)
         if self._live is not None:
             self._live.stop()
 
     def begin(self, total: int) -> None:
-        """There are `total` experiments."""
+        """There are `total` experiments.
+
+        Raises:
+            ConfigError: The progress file cannot be written, before anything runs.
+        """
         self.total = total
         self._began = time.monotonic()
         self._draw()
-        self._write_file()
+        try:
+            self._write_file()
+        except DlbsError:
+            self.file = None
+            raise
 
     def skipped(self, why: str) -> None:
         """The next experiment need not run."""
@@ -110,7 +120,7 @@ class Progress:
         if self.verbose:
             self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: begins")
         self._draw()
-        self._write_file()
+        self._update_file()
 
     def tick(self) -> None:
         """Time has passed."""
@@ -139,7 +149,7 @@ class Progress:
             f"[{self.done}/{self.total}] {describe(experiment, self.names)}: {_outcome_text(experiment, outcome)}"
         )
         self._draw()
-        self._write_file()
+        self._update_file()
 
     @property
     def done(self) -> int:
@@ -189,6 +199,15 @@ class Progress:
         total = Table.grid(padding=(0, 1))
         total.add_row(ProgressBar(total=self.total, completed=self.done, width=24), " | ".join(words))
         self._live.update(Group(*lines, total), refresh=True)
+
+    def _update_file(self, finished: bool = False) -> None:
+        """Write the progress file again; that it cannot be, as on a full disk, is no reason to stop the plan."""
+        try:
+            self._write_file(finished)
+        except DlbsError as error:
+            if not self._file_failed:
+                self._say(f"warning: progress file: {printable(str(error))}; the plan goes on")
+            self._file_failed = True
 
     def _write_file(self, finished: bool = False) -> None:
         if self.file is None:

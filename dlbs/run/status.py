@@ -14,12 +14,10 @@ from dlbs.files import write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.differences import Differences
-from dlbs.run.locks import LOCK_NAME, owner
+from dlbs.run.locks import LOCK_NAME, PLAN_NAME, owner
 from dlbs.text import text
 
 __all__ = ["Manifest", "State", "label", "read_states"]
-
-PLAN_NAME = ".dlbs.plan"
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.executors.base import Check, Executor, Problem, Site
+from dlbs.executors.logfiles import check_replaceable
 from dlbs.experiment import Experiment, describe
 from dlbs.files import dlbs_root
 from dlbs.launch.script import launcher_path, make_launcher
@@ -115,6 +116,11 @@ class Validator:
             what = f"writes to the same log file as experiment {first}: {log}"
             hint = "put what differs between them into exp.log_file, such as ${exp.id}"
             self._add(experiment, Problem(what, hint), ("log", log, self.count))
+        elif experiment.get("exp.status") not in {"inactive", "simulate"}:
+            try:
+                check_replaceable(Path(log))
+            except DlbsError as error:
+                self._add(experiment, Problem(f"{error.where}: {error.what}", error.hint), ("log", log))
 
 
 def _executor_checks(executor: Executor | None) -> tuple[Check, ...]:

@@ -1,0 +1,84 @@
+"""Standard output and standard error that may break: the first is the answer of a verb, the second is only talk."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from dlbs.errors import LaunchError
+
+__all__ = ["OutputError", "ReaderGoneError", "guard_streams"]
+
+
+class OutputError(LaunchError):
+    """Standard output cannot be written."""
+
+
+class ReaderGoneError(Exception):
+    """The program that read standard output, such as `head`, has seen enough."""
+
+
+class _Output(io.FileIO):
+    """Says by an error of ours that standard output cannot be written, once: then nobody waits for the rest."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            self._discard_the_rest()
+            raise ReaderGoneError from None
+        except OSError as error:
+            self._discard_the_rest()
+            raise OutputError(f"cannot be written: {error.strerror}", where="standard output") from None
+
+    def _discard_the_rest(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+class _Talk(io.FileIO):
+    """Drops what cannot be written: that nobody can be told how far a plan is must not stop it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def guard_streams() -> None:
+    """Take over the standard streams of the process.
+
+    What cannot be written to standard error is dropped. What cannot be written to standard output raises `OutputError`, or
+    `ReaderGoneError` if its reader has gone. A stream that the caller closed gets its number back, so that no file of ours gets it
+    and receives what is meant for the stream.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        _occupy(number, flags)  # to write to the second one is an error, as it should be
+    if sys.stdout is sys.__stdout__:  # not what a test or a notebook has put there
+        sys.stdout = _text(_Output(1, "wb", closefd=False), sys.__stdout__, "strict")
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Talk(2, "wb", closefd=False), sys.__stderr__, "backslashreplace")
+
+
+def _occupy(number: int, flags: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        opened = os.open(os.devnull, flags)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+
+
+def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> TextIO:
+    """A text stream like the one that Python made, if it made one."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding if before is not None else "utf-8",
+        errors=(before.errors if before is not None else None) or errors,
+        line_buffering=raw.isatty() or errors == "backslashreplace",
+    )

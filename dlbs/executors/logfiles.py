@@ -1,0 +1,139 @@
+"""The files of one experiment: its log, the log under way, its launcher. Only what dlbs wrote is replaced, and no link is followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from dlbs.errors import DlbsError, LaunchError, LogError
+from dlbs.experiment import Experiment
+from dlbs.files import create_file, open_regular, write_bytes
+from dlbs.launch.script import Launcher
+from dlbs.logs import KEY_LINE, STATUSES, last_values, parameter_line
+
+__all__ = ["check_replaceable", "create_part", "finish_log", "write_log", "write_script"]
+
+_HEAD = 4096
+_MARK = b"written by dlbs"  # in launchers made from our templates
+_HINT = "choose another exp.log_file, or move it away"
+
+
+def check_replaceable(log: Path) -> None:
+    """Make sure that a log may be written under this name: nothing is there, or a log of ours.
+
+    A log of ours is empty, begins with parameters, or says at its end how the experiment ended.
+
+    Raises:
+        LaunchError: Something else is there.
+    """
+    for path in (log, Path(f"{log}.part"), Path(f"{log}.sh")):
+        kind = _kind(path)
+        if kind:
+            raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=str(path), hint=_HINT)
+    head = _head(log)
+    if head and not _begins_with_parameters(head) and last_values(log).get("exp.status") not in STATUSES:
+        raise LaunchError("is not a log of dlbs, so it is not replaced", where=str(log), hint=_HINT)
+
+
+def create_part(log: Path) -> int:
+    """Create the log under way, `<log>.part`, and return its descriptor.
+
+    Raises:
+        LaunchError: There is something that is not ours.
+        OSError: It cannot be created.
+    """
+    check_replaceable(log)
+    part = Path(f"{log}.part")
+    # A new file, not the old one emptied: what a killed run left running may still be writing to that.
+    part.unlink(missing_ok=True)
+    # Programs may append to the file by its name (--exp_log_file): what is printed must not be written over that.
+    return create_file(part, os.O_RDWR | os.O_APPEND)
+
+
+def finish_log(log: Path) -> None:
+    """Give the log under way its name.
+
+    Raises:
+        LaunchError: Meanwhile something has appeared there that is not ours.
+        OSError: It cannot be renamed.
+    """
+    check_replaceable(log)
+    os.replace(f"{log}.part", log)
+
+
+def write_script(launcher: Launcher) -> None:
+    """Write the launcher beside the log.
+
+    Raises:
+        LaunchError: There is another script, which is not ours, or it cannot be written.
+    """
+    try:
+        source = launcher.source.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise LaunchError(f"cannot be written: {error}", where=str(launcher.script)) from None
+    stranger = _head(launcher.script)
+    alone = not launcher.log.exists() and not Path(f"{launcher.log}.part").exists()
+    if stranger and alone and _MARK in source and _MARK not in stranger:
+        raise LaunchError("is not a launcher of dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT)
+    try:
+        write_bytes(launcher.script, source)
+    except DlbsError as error:
+        raise LaunchError(f"cannot run the launcher: {error.what}", where=error.where) from None
+
+
+def write_log(log: Path, experiment: Experiment, status: str, message: str) -> None:
+    """Leave a complete log of an experiment that did not run.
+
+    Raises:
+        LaunchError: There is something that is not ours, or it cannot be written.
+    """
+    values = {**experiment, "exp.status": status, "exp.status_msg": message, "exp.seconds": 0.0}
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(create_part(log), "w", encoding="ascii") as stream:
+            stream.writelines(f"{parameter_line(key, value)}\n" for key, value in values.items())
+        finish_log(log)
+    except OSError as error:
+        raise LaunchError(f"cannot be written: {error.strerror}", where=str(error.filename or log)) from None
+
+
+def _kind(path: Path) -> str:
+    """What a path is, if it is neither missing nor a regular file."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    kinds = {
+        stat.S_IFLNK: "symbolic link",
+        stat.S_IFDIR: "directory",
+        stat.S_IFIFO: "named pipe",
+        stat.S_IFSOCK: "socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none if there is none.
+
+    Raises:
+        LaunchError: It cannot be read.
+    """
+    if not os.path.lexists(path):  # also where a part of its path is a file
+        return b""
+    try:
+        with open_regular(path) as stream:
+            return stream.read(_HEAD)
+    except FileNotFoundError:
+        return b""
+    except LogError as error:
+        raise LaunchError(error.what, where=error.where) from None
+    except OSError as error:
+        raise LaunchError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def _begins_with_parameters(head: bytes) -> bool:
+    first = head.split(b"\n", 1)[0].decode("utf-8", "replace")
+    return KEY_LINE.match(first) is not None

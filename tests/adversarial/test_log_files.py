@@ -1,0 +1,187 @@
+"""Log directories in which somebody put something first: links, devices, pipes, other people's files. Each case is a line."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY, launcher, logs, values
+
+OURS = "thesis.log"
+PRECIOUS = "two years of work\n"
+
+
+def link(path: Path) -> None:
+    target = path.parent.parent / "target"
+    target.write_text(PRECIOUS)
+    path.symlink_to(target)
+
+
+def dangling_link(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def null(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+
+
+def text(path: Path) -> None:
+    path.write_text(PRECIOUS)
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 100)
+
+
+def unreadable_json(path: Path) -> None:
+    path.write_text("[1, 2, 3]")
+
+
+# What is there, under which name beside the log, and what the error says.
+STRANGERS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
+    (OURS, link, "symbolic link"),
+    (OURS, dangling_link, "symbolic link"),
+    (OURS, null, "symbolic link"),
+    (OURS, pipe, "not a regular file"),
+    (OURS, directory, "not a regular file"),
+    (OURS, text, "not a log of dlbs"),
+    (OURS, binary, "not a log of dlbs"),
+    (OURS, unreadable_json, "not a log of dlbs"),
+    (f"{OURS}.part", link, "symbolic link"),
+    (f"{OURS}.part", dangling_link, "symbolic link"),
+    (f"{OURS}.part", pipe, "not a regular file"),
+    (f"{OURS}.part", directory, "not a regular file"),
+    (f"{OURS}.sh", link, "symbolic link"),
+    (f"{OURS}.sh", dangling_link, "symbolic link"),
+    (f"{OURS}.sh", pipe, "not a regular file"),
+    (f"{OURS}.sh", directory, "not a regular file"),
+    (f"{OURS}.sh", text, "not a launcher of dlbs"),
+    (".dlbs.lock", link, "symbolic link"),
+    (".dlbs.lock", dangling_link, "symbolic link"),
+    (".dlbs.lock", pipe, "not a regular file"),
+    (".dlbs.lock", directory, "logs cannot be written"),
+    (".dlbs.lock", text, "not a lock file of dlbs"),
+    (".dlbs.lock", binary, "not a lock file of dlbs"),
+    (".dlbs.lock", unreadable_json, "not a lock file of dlbs"),
+)
+
+
+def snapshot(directory: Path) -> dict[str, tuple[int, bytes | str]]:
+    """Every file, with its kind and what is in it."""
+    found: dict[str, tuple[int, bytes | str]] = {}
+    for path in directory.rglob("*"):
+        mode = path.lstat().st_mode
+        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(mode) else b""
+        found[str(path)] = (stat.S_IFMT(mode), content)
+    return found
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-validation",)], ids=["validated", "not validated"])
+@pytest.mark.parametrize(
+    ("name", "put", "message"), STRANGERS, ids=[f"{name} is {put.__name__}" for name, put, _ in STRANGERS]
+)
+def test_what_is_not_ours_is_left_alone_and_named(
+    dlbs: RunDlbs, tmp_path: Path, name: str, put: Callable[[Path], None], message: str, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "logs").mkdir()
+    put(tmp_path / "logs" / name)
+    before = snapshot(tmp_path)
+    done = dlbs("run", *DUMMY, f"-Pexp.log_file=logs/{OURS}", *flags)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode in {1, 2}
+    after = snapshot(tmp_path)
+    assert {path: after.get(path) for path in before} == before
+    assert not (tmp_path / "elsewhere").exists()
+    if done.returncode == 2:
+        assert after == before
+
+
+def test_a_file_of_the_user_is_found_before_anything_runs(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text(PRECIOUS)
+    for verb in ("validate", "run"):
+        done = dlbs(verb, *DUMMY, "-Pexp.log_file=thesis.txt")
+        assert done.returncode == 2
+        assert "thesis.txt: is not a log of dlbs, so it is not replaced" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "thesis.txt").read_text() == PRECIOUS
+
+
+def test_only_the_experiment_whose_log_is_not_ours_fails(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "1.log").write_text(PRECIOUS)
+    done = dlbs("run", *DUMMY, "-Vexp.seed=[1,2]", "-Pexp.log_file=logs/${exp.seed}.log", "--no-validation")
+    assert done.returncode == 1
+    assert "1 ok" in done.stderr
+    assert "1 failure" in done.stderr
+    assert (tmp_path / "logs" / "1.log").read_text() == PRECIOUS
+    assert not (tmp_path / "logs" / "1.log.sh").exists()
+
+
+def test_a_file_that_appears_while_the_experiment_runs_is_not_replaced(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, f"printf %s {PRECIOUS.split()[0]} > logs/{OURS}")
+    done = dlbs("run", *DUMMY, flag, f"-Pexp.log_file=logs/{OURS}")
+    assert done.returncode == 1
+    assert "not a log of dlbs" in done.stderr
+    assert (tmp_path / "logs" / OURS).read_text() == PRECIOUS.split()[0]
+
+
+# What may be replaced: the first bytes of a log, whatever follows.
+LOGS_OF_OURS = {
+    "empty": "",
+    "parameters": '__exp.model__= "alexnet"\nmore\n',
+    "cut in its first line": '__exp.model__= "ale',
+    "only an ending": 'output of a template without parameters\n__exp.status__= "failure"\n',
+}
+
+
+@pytest.mark.parametrize("content", LOGS_OF_OURS.values(), ids=LOGS_OF_OURS)
+def test_a_log_of_ours_is_replaced(dlbs: RunDlbs, tmp_path: Path, content: str) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / OURS).write_text(content)
+    done = dlbs("run", *DUMMY, f"-Pexp.log_file=logs/{OURS}", "-Pexp.rerun=always")
+    assert done.returncode == 0, done.stderr
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status"] == "ok"
+
+
+def test_a_pipe_of_a_stranger_beside_the_logs_stops_no_run(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    os.mkfifo(tmp_path / "logs" / "other.log.part")
+    assert dlbs("run", *DUMMY).returncode == 0
+    assert len(logs(tmp_path)) == 1
+
+
+# Ways in which nothing is run, each with exit code 2.
+REFUSED = {
+    "a problem in the plan": ("-Pexp.framework=nothing",),
+    "a progress file that cannot be written": ("--progress-file", "missing/p.json"),
+    "the second directory is a file": ("-Vexp.log_dir=[a/b,file/c]",),
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED.values(), ids=REFUSED)
+def test_a_run_that_runs_nothing_leaves_nothing(dlbs: RunDlbs, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("")
+    assert dlbs("run", *DUMMY, *flags).returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_that_runs_nothing_leaves_what_an_earlier_one_left(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, check=True)
+    before = {path.name for path in (tmp_path / "logs").iterdir()}
+    assert dlbs("run", *DUMMY, "--progress-file", "missing/p.json").returncode == 2
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == before

@@ -1,0 +1,228 @@
+"""Broken standard streams, signals and defects: each case is a line, run by a real shell with real pipes, devices and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.experiments import DUMMY, launcher, logs, values
+from tests.waiting import PATIENCE, wait_until
+
+PROGRAM = f"{shlex.quote(sys.executable)} -m dlbs"
+RUN = f"{PROGRAM} run {shlex.join(DUMMY)}"
+
+# 10^9 experiments
+GRID = " ".join(
+    f"-V{name}={list(range(1, 1001))}".replace(" ", "") for name in ("exp.seed", "exp.replica_batch", "exp.timeout")
+)
+
+# How standard error is broken, and what is left of it.
+BROKEN_ERRORS = {
+    "closed": "2>&-",
+    "full": "2>/dev/full",
+    "a reader that went away": "2> >(head -c1 >/dev/null)",
+    "a reader that reads nothing": "2> >(true)",
+    "read only": "2</dev/null",
+    "both closed": ">&- 2>&-",
+    "all closed": "<&- >&- 2>&-",
+}
+
+# How standard output is broken, and what the error says.
+BROKEN_OUTPUTS = {
+    "full": (">/dev/full", "No space left on device"),
+    "closed": (">&-", "Bad file descriptor"),
+    "read only": ("1</dev/null", "Bad file descriptor"),
+}
+
+VERBS = {
+    "build": "build",
+    "print-config": "print-config --json",
+    "explain": "explain exp.model",
+    "help": "help exp.model",
+    "--help": "--help",
+    "--version": "--version",
+    "completion": "completion bash",
+    "validate": f"validate {shlex.join(DUMMY)}",
+    "dry run": f"run --dry-run {shlex.join(DUMMY)}",
+    "status": "status logs",
+    "status as JSON": "status --json logs",
+    "parse": "parse logs",
+    "report": "report logs",
+    "report as CSV": "report logs --format csv",
+    "pack list": "pack list --json",
+    "sysinfo": "sysinfo",
+    "db query": "db query",
+}
+
+
+def shell(command: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory), **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the log of one experiment in `logs`, and a database with its results."""
+    directory = tmp_path_factory.mktemp("measured")
+    assert shell(f"{RUN} && {PROGRAM} db add logs", directory).returncode == 0
+    return directory
+
+
+@pytest.mark.parametrize("redirection", BROKEN_ERRORS.values(), ids=BROKEN_ERRORS)
+@pytest.mark.parametrize(("codes", "code"), [("0", 0), ("0,1", 1)], ids=["all well", "half of them fail"])
+def test_progress_that_cannot_be_written_stops_no_plan(tmp_path: Path, redirection: str, codes: str, code: int) -> None:
+    done = shell(
+        f"{RUN} -v --progress-file p.json -Vdummy.exit_code=[{codes}] -Vexp.seed=[1,2] {redirection}", tmp_path
+    )
+    assert done.returncode == code
+    assert json.loads((tmp_path / "p.json").read_text())["left"] == 0
+    statuses = sorted(values(log)["exp.status"] for log in logs(tmp_path))
+    assert statuses == (["failure", "failure", "ok", "ok"] if code else ["ok", "ok"])
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_output_that_cannot_be_written_is_one_clear_error(measured: Path, verb: str) -> None:
+    done = shell(f"{PROGRAM} {verb} >/dev/full", measured)
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: standard output: cannot be written: No space left on device"]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(("redirection", "message"), BROKEN_OUTPUTS.values(), ids=BROKEN_OUTPUTS)
+def test_each_way_in_which_output_is_broken_is_the_same_error(tmp_path: Path, redirection: str, message: str) -> None:
+    done = shell(f"{PROGRAM} build {redirection}", tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"error: standard output: cannot be written: {message}\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    done = shell(f"{PROGRAM} build {GRID} | head -c1; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert (done.stdout, done.stderr) == ("[0\n", "")
+
+
+def test_build_streams_a_plan_that_no_memory_could_hold(tmp_path: Path) -> None:
+    done = shell(f"{PROGRAM} build {GRID} | head -c 100000 | wc -c", tmp_path)
+    assert (done.stdout.strip(), done.stderr) == ("100000", "")
+
+
+def test_an_error_of_output_in_the_middle_of_a_plan_leaves_no_process_behind(tmp_path: Path) -> None:
+    """One experiment runs while another one is only simulated, so that its launcher is printed."""
+    body = "echo $$ > pid; sleep 300"
+    statuses = shlex.quote('-Vexp.status,exp.seed=[["",1],["simulate",2]]')
+    flags = f"{statuses} -Pexp.log_file='logs/${{exp.seed}}.log' --jobs 2 {launcher(tmp_path, body)}"
+    done = shell(f"{RUN} {flags} >/dev/full", tmp_path)
+    assert done.returncode == 2
+    assert "standard output: cannot be written" in done.stderr
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status"] == "cancelled"
+    if (tmp_path / "pid").exists():  # it may have been ended before it began
+        pid = int((tmp_path / "pid").read_text())
+        wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+def test_a_progress_file_on_a_full_disk_stops_no_plan(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(tmp_path / "small")], check=True)
+    try:
+        body = "head -c 100000 /dev/zero > small/all 2>/dev/null; true"
+        done = shell(f"{RUN} {launcher(tmp_path, body)} --progress-file small/p.json -Vexp.seed=[1,2,3]", tmp_path)
+    finally:
+        subprocess.run(["umount", str(tmp_path / "small")], check=True)
+    assert done.returncode == 0, done.stderr
+    assert len(logs(tmp_path)) == 3
+    assert done.stderr.count("progress file") == 1
+    assert "No space left on device; the plan goes on" in done.stderr
+
+
+def test_a_progress_file_that_cannot_be_begun_is_an_error_before_anything_runs(tmp_path: Path) -> None:
+    done = shell(f"{RUN} --progress-file missing/p.json", tmp_path)
+    assert done.returncode == 2
+    assert "missing/p.json: cannot be written" in done.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+DEFECTS = {
+    "RecursionError": "def f(): f()\n    f()",
+    "MemoryError": "bytearray(1 << 62)",
+    "OSError": "open('/missing')",
+    "ZeroDivisionError": "1 / 0",
+    "KeyError": "{}['x']",
+}
+
+
+@pytest.mark.parametrize(("name", "code"), DEFECTS.items(), ids=DEFECTS)
+def test_an_unforeseen_error_is_one_line_and_a_file_with_the_details(tmp_path: Path, name: str, code: str) -> None:
+    """A real program that runs a command of ours with a defect in it."""
+    (tmp_path / "defect.py").write_text(
+        "import click\nfrom dlbs.cli.options import common_options, run\n@click.command()\n@common_options\ndef defect():\n"
+        f"    {code}\nrun(defect, 'defect')\n"
+    )
+    program = f"{shlex.quote(sys.executable)} defect.py"
+    done = shell(program, tmp_path)
+    assert done.returncode == 70
+    assert done.stderr.count("\n") == 1
+    name = "FileNotFoundError" if name == "OSError" else name
+    assert done.stderr.startswith(f"error: unforeseen, a defect of dlbs: {name}: ".rstrip())
+    (details,) = tmp_path.glob("dlbs-error-*.txt")
+    assert f"(details: {details})" in done.stderr
+    assert details.stat().st_mode & 0o777 == 0o600
+    assert "Traceback" in details.read_text()
+    assert "Traceback" in shell(f"{program} --debug", tmp_path).stderr
+
+
+def test_details_that_cannot_be_written_are_said_to_be_missing(tmp_path: Path) -> None:
+    program = "import click; from dlbs.cli.options import run; import tempfile; tempfile.tempdir = '/missing'; "
+    program += "run(click.Command('x', callback=lambda: 1 / 0), 'x')"
+    done = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}", tmp_path)
+    assert done.returncode == 70
+    assert "ZeroDivisionError" in done.stderr
+    assert "details cannot be written: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
+def test_a_signal_while_a_plan_is_written_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "dlbs", "build", "--plan", "plan.jsonl", *shlex.split(GRID)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: list(tmp_path.glob(".plan.jsonl.*.tmp")))
+    process.send_signal(number)
+    process.send_signal(number)
+    assert process.communicate(timeout=PATIENCE)[1] == ""
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_the_terminal_does_not_matter_under_nohup(tmp_path: Path) -> None:
+    body = "touch begun; while [ ! -e go ]; do sleep 0.05; done"
+    process = subprocess.Popen(
+        ["nohup", *shlex.split(RUN), launcher(tmp_path, body)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: (tmp_path / "begun").exists())
+    process.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
+    assert "1 ok" in process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 0
