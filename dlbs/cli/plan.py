@@ -56,12 +56,11 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
     import json
 
     out = sys.stdout
-    out.write("[")
-    between = "\n "
+    before = "[\n "  # nothing is printed before the first experiment: it may be an error
     for experiment in experiments:
-        out.write(between + json.dumps(experiment, indent=1).replace("\n", "\n "))
-        between = ",\n "
-    out.write("]\n" if between == "\n " else "\n]\n")
+        out.write(before + json.dumps(experiment, indent=1).replace("\n", "\n "))
+        before = ",\n "
+    out.write("[]\n" if before[0] == "[" else "\n]\n")
 
 
 @click.command("validate", context_settings=CONTEXT)
