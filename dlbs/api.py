@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
 from dlbs.config.config import Config
 from dlbs.config.load import load_config as _load_declarations
-from dlbs.errors import ConfigError
+from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean, suggestion
 from dlbs.executors.registry import load_executor
 from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.files import read_plan
-from dlbs.plan.order import ordered
+from dlbs.plan.order import ORDERS, ordered
 from dlbs.plan.pipeline import processor_for, unlabelled_names
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options
@@ -25,6 +26,7 @@ from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as _compare
+from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.run.events import Callback, Event
 from dlbs.run.policies import Policies
@@ -216,8 +218,14 @@ def run_plan(
 
     Raises:
         ConfigError: The plan is empty or has problems; nothing was run.
-        LaunchError: Another run writes to the same logs, or the executor cannot run anything.
+        LaunchError: Another run writes to the same logs, the executor cannot run anything, or this is not the main thread.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise LaunchError("a plan runs in the main thread only, since signals stop it", where="run_plan")
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"{jobs} experiments at the same time", where="jobs", hint="give 1 or more, or None")
+    if order not in ORDERS:
+        raise ConfigError(f"no order {order!r}", where="order", hint=suggestion(order, ORDERS))
     chosen = load_executor(executor)(Path.cwd(), jobs)
     experiments = _repeatable(plan, order, order_seed)
     unlabelled = unlabelled_names(plan if isinstance(plan, Config) else load_config(), None)
@@ -286,11 +294,19 @@ def compare(
         `comparisons` has such a comparison of each other value with the baseline.
 
     Raises:
-        LogError: A path finds nothing, a parameter or value is unknown, or numpy is not installed.
+        LogError: A path finds nothing, a parameter or value is unknown, a share is out of range, or numpy is not installed.
         TypeError: Neither or both of `b` and `by` are given.
     """
     if (b is None) == (by is None) or (by is None and baseline is not None):
         raise TypeError("compare() takes two sets of results, or one with by=NAME and, if need be, baseline=VALUE")
+    _check_share("threshold", threshold, 0.0)
+    _check_share("confidence", confidence, 0.5)
+    if estimator not in ESTIMATORS:
+        raise LogError(f"no estimator {estimator!r}", where="estimator", hint=suggestion(estimator, ESTIMATORS))
+    sides = [_records(one) for one in (a, b) if one is not None]
+    known = {name for side in sides for record in side for name in record}
+    if known and metric not in known:
+        raise LogError(f"no experiment has {metric!r}", where="metric", hint=did_you_mean(metric, known))
     declarations = _load_declarations().declarations
     options: CompareOptions = {
         "metric": metric,
@@ -303,8 +319,8 @@ def compare(
         "ignore": ignore,
     }
     if by is not None:
-        return compare_by(_records(a), declarations, by=by, baseline=baseline, **options)
-    return _compare(_records(a), _records(b), declarations, **options)
+        return compare_by(sides[0], declarations, by=by, baseline=baseline, **options)
+    return _compare(sides[0], sides[1], declarations, **options)
 
 
 def plot(
@@ -368,6 +384,11 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
                 "an experiment has no exp.log_file", hint="give the experiments that dlbs.resolve returns"
             )
         yield experiment
+
+
+def _check_share(name: str, value: Any, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
+        raise LogError(f"{value!r} is not a share from {least} to below 1", where=name, hint="3 % is 0.03")
 
 
 def _records(results: Any) -> list[dict[str, Any]]:

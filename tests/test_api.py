@@ -7,6 +7,7 @@ import json
 import pydoc
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import dlbs
 from dlbs import api
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.errors import ConfigError, LaunchError, LogError
 from dlbs.run.events import Event
 from tests.conftest import ROOT, RunDlbs
 
@@ -138,6 +139,37 @@ def test_frames_paths_and_records_are_compared_alike() -> None:
     records = [{"exp.status": "ok", "exp.model": "alexnet", "results.throughput": 16000.0}] * 3
     for results in ("logs", ["logs"], frame, frame.to_dict("records"), records):
         assert dlbs.compare(results, results).counts.keys() <= {"same", "inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threshold": "2%"}, "threshold: '2%' is not a share"),
+        ({"threshold": -1}, "threshold: -1 is not a share"),
+        ({"threshold": 2}, "threshold: 2 is not a share"),
+        ({"confidence": 95}, "confidence: 95 is not a share"),
+        ({"estimator": "men"}, "did you mean 'mean'"),
+        ({"metric": "results.throughputt"}, "did you mean 'results.throughput'"),
+    ],
+)
+def test_wrong_options_of_a_comparison(options: dict[str, Any], said: str) -> None:
+    records = [{"exp.status": "ok", "exp.model": "a", "results.throughput": 1.0}] * 3
+    with pytest.raises(LogError, match=said):
+        dlbs.compare(records, records, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"jobs": -3}, "jobs"), ({"jobs": 0}, "jobs"), ({"order": "rand"}, "did you mean 'random'")]
+)
+def test_wrong_options_of_a_run(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        dlbs.run_plan(dlbs.load_config(parameters=DUMMY), **options)
+
+
+def test_a_plan_runs_in_the_main_thread_only() -> None:
+    config = dlbs.load_config(parameters=DUMMY)
+    with ThreadPoolExecutor() as pool, pytest.raises(LaunchError, match="main thread"):
+        pool.submit(dlbs.run_plan, config).result()
 
 
 def test_a_frame_is_drawn(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ class Validator:
             return
         listed = "".join(f"\n  {problem}" for problem in self.problems)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        if not self.site.may_run:
+            raise ConfigError(f"{count} in the plan{listed}")
         raise ConfigError(
             f"{count} in the plan; nothing was run{listed}\n", hint="--no-validation runs it all the same"
         )
