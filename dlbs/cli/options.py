@@ -19,10 +19,21 @@ import click
 from dlbs.cli.ending import end_on_signals, tell_unforeseen
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
 from dlbs.errors import DlbsError, suggestion
+from dlbs.executors.registry import EXECUTORS
 from dlbs.exit_codes import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
 from dlbs.text import printable
 
-__all__ = ["CONTEXT", "LazyGroup", "common_options", "config_options", "console", "names_option", "plan_option", "run"]
+__all__ = [
+    "CONTEXT",
+    "LazyGroup",
+    "common_options",
+    "config_options",
+    "console",
+    "executor_option",
+    "names_option",
+    "plan_option",
+    "run",
+]
 
 
 def _with_dashes(name: str) -> str:
@@ -120,6 +131,24 @@ def _split_names(context: click.Context, parameter: click.Parameter, value: str 
 def names_option(flag: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option that takes names separated by commas; the function gets a list."""
     return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text)
+
+
+def _complete_executor(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in EXECUTORS if name.startswith(incomplete)]
+
+
+def executor_option(
+    help_text: str, default: str | None = "local"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--executor`; the function gets the name."""
+    return click.option(
+        "--executor",
+        metavar=f"{'|'.join(EXECUTORS)}|MODULE:CLASS",
+        shell_complete=_complete_executor,
+        default=default,
+        show_default=True,
+        help=help_text,
+    )
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:

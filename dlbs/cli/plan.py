@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options, config_options, plan_option
+from dlbs.cli.options import CONTEXT, common_options, config_options, executor_option, plan_option
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -65,20 +65,25 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
 
 @click.command("validate", context_settings=CONTEXT)
 @plan_option("Validate this plan instead of building one.")
+@executor_option("What is going to run the experiments; it has checks of its own.")
 @config_options
 @common_options
-def validate_command(config: Config, plan: str | None) -> None:
+def validate_command(config: Config, plan: str | None, executor: str) -> None:
     """Find what would fail, without running anything: all problems at once.
 
     \b
     Examples:
       dlbs validate --config examples/first/plan.yaml
       dlbs validate --plan plan.json
+      dlbs validate --executor slurm --config examples/first/plan.yaml
     """
+    from pathlib import Path
+
+    from dlbs.executors.registry import load_executor
     from dlbs.plan.pipeline import resolved_plan
     from dlbs.run.validate import Validator
 
-    validator = Validator()
+    validator = Validator(load_executor(executor)(Path.cwd()))
     validator.check_all(resolved_plan(config, plan)())
     validator.raise_problems()
     click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")

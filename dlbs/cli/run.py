@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options, config_options, plan_option
+from dlbs.cli.options import CONTEXT, common_options, config_options, executor_option, plan_option
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
-from dlbs.executors.registry import EXECUTORS
 from dlbs.plan.order import ORDERS
 from dlbs.text import counted, printable
 
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
     from dlbs.run.summary import Summary
 
 __all__ = ["run_command", "run_experiments"]
-
-
-def _complete_executor(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in EXECUTORS if name.startswith(incomplete)]
 
 
 @click.command("run", context_settings=CONTEXT)
@@ -55,14 +50,7 @@ def _complete_executor(context: click.Context, parameter: click.Parameter, incom
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
 @click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N failures.")
 @click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
-@click.option(
-    "--executor",
-    metavar=f"{'|'.join(EXECUTORS)}|MODULE:CLASS",
-    shell_complete=_complete_executor,
-    default="local",
-    show_default=True,
-    help="What runs experiments: this machine, a Slurm cluster, or a class of yours.",
-)
+@executor_option("What runs experiments: this machine, a Slurm cluster, or a class of yours.")
 @click.option(
     "--detach", is_flag=True, help="On a cluster: return when all is submitted; the same command watches it again."
 )

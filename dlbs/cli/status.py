@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options
+from dlbs.cli.options import CONTEXT, common_options, executor_option
 from dlbs.doubts import doubt_words
 from dlbs.errors import LaunchError, LogError
+from dlbs.executors.base import Executor
+from dlbs.executors.registry import load_executor
 from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
@@ -27,18 +30,21 @@ _MOST_SHOWN = 20
 @click.command("status", context_settings=CONTEXT)
 @click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@executor_option("What runs them, if it is a class of yours; others are known from the log directory.", default=None)
 @common_options
-def status_command(paths: tuple[str, ...], as_json: bool) -> int:
+def status_command(paths: tuple[str, ...], as_json: bool, executor: str | None) -> int:
     """Show how far plans are, from their log directories: finished, failed, running, queued, interrupted, to do, and which numbers are doubtful.
 
-    The exit code is 0 if everything is finished well, 1 otherwise.
+    Unknown are those whose executor cannot be asked. The exit code is 0 if everything is finished well, 1 otherwise.
 
     \b
     Examples:
       dlbs status
       dlbs status logs other/logs --json
+      dlbs status --executor mypackage.nohup:NohupExecutor
     """
-    states = [state for path in paths or ("logs",) for state in _states(Path(path))]
+    known = load_executor(executor)(Path.cwd()) if executor is not None else None
+    states = [state for path in paths or ("logs",) for state in _states(Path(path), known)]
     counts = Counter(state.status for state in states)
     owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
     if as_json:
@@ -71,13 +77,13 @@ def status_command(paths: tuple[str, ...], as_json: bool) -> int:
     return OK if set(counts) <= {"ok", "skipped"} else FAILED
 
 
-def _states(directory: Path) -> list[State]:
+def _states(directory: Path, known: Executor | None) -> list[State]:
     """The states of a plan, even if its executor does not say what it is running."""
+    owned: Set[Path] | None = None
     try:
-        owned = owned_logs(directory)
+        owned = owned_logs(directory, known)
     except LaunchError as error:
         click.echo(f"warning: {printable(str(error))}", err=True)
-        owned = frozenset()
     return read_states(directory, owned)
 
 

@@ -39,7 +39,11 @@ def load_executor(name: str) -> type[Executor]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{place} cannot be imported: {error}", where=f"--executor {name}") from None
+        raise ConfigError(
+            f"{place} cannot be imported: {error}",
+            where=f"--executor {name}",
+            hint="install its package, or name its directory in PYTHONPATH",
+        ) from None
     if not isinstance(found, type) or not callable(getattr(found, "start", None)):
         raise ConfigError(f"{place} is no executor", where=f"--executor {name}", hint="see docs/executors.md")
     missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))

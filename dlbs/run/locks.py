@@ -165,7 +165,7 @@ def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor)
     name = content.get("executor")
     if name == executor_name(executor):
         return
-    count = len(_logs_of(name, directory))
+    count = len(_logs_of(name, directory, executor))
     if count:
         raise LaunchError(
             f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} will write here",
@@ -174,11 +174,15 @@ def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor)
         )
 
 
-def owned_logs(directory: Path) -> Set[Path]:
+def owned_logs(directory: Path, known: Executor | None = None) -> Set[Path]:
     """Logs in a directory that the executor of an earlier run is writing, or is going to write.
 
+    Args:
+        directory: Of the logs.
+        known: An executor that need not be registered.
+
     Raises:
-        LaunchError: That executor does not answer, or is not registered here.
+        LaunchError: That executor does not answer, or is neither registered nor the known one.
     """
     try:
         with open_regular(directory / LOCK_NAME) as stream:
@@ -187,17 +191,20 @@ def owned_logs(directory: Path) -> Set[Path]:
         return frozenset()
     except LogError as error:
         raise LaunchError(error.what, where=error.where) from None
-    return _logs_of(content.get("executor"), directory)
+    return _logs_of(content.get("executor"), directory, known)
 
 
-def _logs_of(name: Any, directory: Path) -> Set[Path]:
+def _logs_of(name: Any, directory: Path, known: Executor | None) -> Set[Path]:
     if not isinstance(name, str):
         return frozenset()
+    if known is not None and name == executor_name(known):
+        return known.owned_logs(directory)
     if not is_registered(name):  # it is not imported: a file in a log directory must not be able to name code
         raise LaunchError(
-            f"an earlier run with --executor {name} may be writing here, and there is no such executor",
+            f"an earlier run used --executor {name}, which is not registered, so its experiments may still be running",
             where=str(directory),
-            hint=f"go on with --executor {name}; remove {LOCK_NAME} if nothing of it runs any more",
+            hint=f"`dlbs status --executor {name}` shows them, and `dlbs run --executor {name}` goes on with them; "
+            f"if none is running, remove {directory / LOCK_NAME}",
         )
     return load_executor(name)(Path.cwd()).owned_logs(directory)
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dlbs.doubts import doubts_of
 from dlbs.errors import LogError
 from dlbs.experiment import Experiment, describe
-from dlbs.files import write_atomically
+from dlbs.files import open_regular, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.differences import Differences
@@ -72,7 +73,7 @@ class State:
     Attributes:
         log: Its log file, which need not be there yet.
         status: ok, failure, timeout, skipped or cancelled; running; queued (an executor is going to run it); interrupted (it was
-            under way when its run was killed); to do.
+            under way when its run was killed); unknown (running or interrupted: only its executor can say); to do.
         message: Why, in one line.
         doubts: Kinds of the warnings about its numbers, if it ended well.
     """
@@ -83,12 +84,13 @@ class State:
     doubts: tuple[str, ...] = ()
 
 
-def read_states(directory: Path, owned: Set[Path] = frozenset()) -> list[State]:
+def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[State]:
     """The states of all experiments whose logs are, or will be, in a directory.
 
     Args:
         directory: Of the logs.
-        owned: Absolute paths of logs that an executor is writing, or is going to write, though no `dlbs run` watches it.
+        owned: Absolute paths of logs that an executor is writing, or is going to write, though no `dlbs run` watches it; None if
+            its executor could not be asked.
 
     Raises:
         LogError: There is no such directory, or it cannot be read.
@@ -102,16 +104,17 @@ def read_states(directory: Path, owned: Set[Path] = frozenset()) -> list[State]:
         name.removesuffix(".part") for name in names if name.endswith(".part")
     }
     held = owner(directory) is not None
-    waited_for = {path.name for path in owned if path.parent == directory.absolute()}
+    waited_for = {path.name for path in owned or () if path.parent == directory.absolute()}
+    dead = "interrupted" if owned is not None else "unknown"
     return [
-        _state(directory / name, names, held or name in waited_for, name in waited_for)
+        _state(directory / name, names, "running" if held or name in waited_for else dead, name in waited_for)
         for name in sorted(found | set(planned))
     ]
 
 
-def _state(log: Path, names: set[str], alive: bool, queued: bool) -> State:
+def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
     if f"{log.name}.part" in names:
-        return State(log, "running" if alive else "interrupted")
+        return State(log, under_way)
     if queued:
         return State(log, "queued")
     if log.name not in names:
@@ -136,23 +139,24 @@ def label(log: Path) -> str:
 
 def _differing(path: Path) -> tuple[str, ...]:
     """The names in the first line of a list of logs; none if there is no such list."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            names = load_json(stream.readline())
-    except (OSError, ValueError):
-        return ()
+    names = next(_lines(path), None)
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _planned(path: Path) -> Iterator[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            name = load_json(line)
-        except ValueError:
-            continue
+    for name in _lines(path):
         if isinstance(name, str) and name == Path(name).name and name not in {LOCK_NAME, PLAN_NAME}:
             yield name
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    """The lines of a list of logs, each a JSON value, None where it is not; none if there is no such list, or a link or a pipe."""
+    try:
+        with open_regular(path) as stream:
+            for line in stream:
+                try:
+                    yield load_json(line)
+                except ValueError:
+                    yield None
+    except (OSError, LogError):
+        return

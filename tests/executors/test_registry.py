@@ -14,7 +14,8 @@ from dlbs.executors.base import Executor
 from dlbs.executors.registry import EXECUTORS, executor_name, is_registered, load_executor
 from tests.conftest import ROOT, RunDlbs
 from tests.executors.nohup_executor import NohupExecutor
-from tests.experiments import DUMMY, logs, values
+from tests.experiments import DUMMY, launcher, logs, values
+from tests.waiting import wait_until
 
 NOHUP = "tests.executors.nohup_executor:NohupExecutor"
 
@@ -65,6 +66,37 @@ def test_the_example_in_the_manual_is_the_executor_that_is_tested() -> None:
     code = (ROOT / "tests" / "executors" / "nohup_executor.py").read_text().split('"""', 2)[2].strip()
     page = (ROOT / "docs" / "executors.md").read_text()
     assert textwrap.indent(code, "    ", lambda line: bool(line.strip())) in page
+
+
+@pytest.mark.integration
+def test_the_example_works_when_the_manual_is_followed(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """And each verb says the truth about what its executor runs, whether it knows that executor or not."""
+    page = (ROOT / "docs" / "executors.md").read_text()
+    package = tmp_path / "code" / "mypackage"
+    package.mkdir(parents=True)
+    (package / "nohup.py").write_text(textwrap.dedent(page[page.index("    from __future__") :]))
+    mine = ("--executor", "mypackage.nohup:NohupExecutor")
+    assert f"dlbs run {' '.join(mine)}" in page
+    assert "name its directory in PYTHONPATH" in dlbs("status", *mine).stderr
+    found = {"PYTHONPATH": f"{ROOT}:{package.parent}"}
+    flag = launcher(tmp_path, "until test -e go; do sleep 0.1; done")
+    assert dlbs("validate", *DUMMY, flag, *mine, **found).returncode == 0
+    started = dlbs("run", *DUMMY, flag, *mine, "--detach", **found)
+    assert started.returncode == 0, started.stderr
+    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
+    assert "1 running" in dlbs("status", *mine, **found).stdout
+    stranger = dlbs("status")
+    assert "1 unknown" in stranger.stdout
+    assert "dlbs status --executor mypackage.nohup:NohupExecutor" in stranger.stderr
+    refused = dlbs("run", *DUMMY, flag)
+    assert refused.returncode == 2
+    assert "may still be running" in refused.stderr
+    (tmp_path / "go").touch()
+    watched = dlbs("run", *DUMMY, flag, *mine, **found)
+    assert watched.returncode == 0, watched.stderr
+    after = dlbs("status")
+    assert (after.returncode, after.stderr) == (0, "")
+    assert "1 ok" in after.stdout
 
 
 def test_listing_executors_imports_none() -> None:

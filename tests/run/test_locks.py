@@ -63,12 +63,18 @@ def test_an_executor_that_is_not_registered_is_named_but_never_imported(dlbs: Ru
     (tmp_path / "evil.py").write_text("open('pwned', 'w')\n")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / ".dlbs.lock").write_text('{"executor": "evil:Executor"}')
-    refused = dlbs("run", *DUMMY)
+    (tmp_path / "logs" / "a.log.part").touch()
+    refused, shown = dlbs("run", *DUMMY), dlbs("status")
     assert refused.returncode == 2
-    assert "--executor evil:Executor" in refused.stderr
-    assert "remove .dlbs.lock" in refused.stderr
-    assert "evil:Executor" in dlbs("status").stderr
+    for said in (refused.stderr, shown.stderr):
+        assert "used --executor evil:Executor, which is not registered" in said
+        assert "dlbs run --executor evil:Executor" in said
+        assert "remove logs/.dlbs.lock" in said.replace(f"{tmp_path}/", "")
+    assert "1 unknown" in shown.stdout
+    assert "unknown" in dlbs("status", "--executor", "local").stdout
     assert not (tmp_path / "pwned").exists()
     (tmp_path / "logs" / ".dlbs.lock").unlink()
+    assert "1 interrupted" in dlbs("status").stdout
+    (tmp_path / "logs" / "a.log.part").unlink()
     assert dlbs("run", *DUMMY).returncode == 0
     assert dlbs("status").returncode == 0

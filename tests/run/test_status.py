@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from tests.conftest import RunDlbs
@@ -26,6 +27,17 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     dlbs("run", *DUMMY, "-Pexp.log_dir=good", check=True)
     assert dlbs("status", "good").returncode == 0
     assert dlbs("status", "nowhere").returncode == 2
+
+
+def test_a_list_of_logs_that_is_a_link_or_a_pipe_is_not_read(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "secret").write_text('["exp.model"]\n"from-elsewhere.log"\n')
+    plan = tmp_path / "logs" / ".dlbs.plan"
+    plan.symlink_to(tmp_path / "secret")
+    assert "0 experiments" in dlbs("status").stdout
+    plan.unlink()
+    os.mkfifo(plan)
+    assert "0 experiments" in dlbs("status").stdout
 
 
 def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path) -> None:
