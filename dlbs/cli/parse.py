@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -11,10 +11,11 @@ import click
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.errors import LogError
 from dlbs.results.read.failed import FAILED
-from dlbs.text import printable
+from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
     from dlbs.results.read.findings import Reading
+    from dlbs.results.read.onelog import Record
 
 __all__ = ["parse_command"]
 
@@ -76,52 +77,77 @@ def parse_command(
       dlbs parse logs --filter_query '${results.time} < 10 and "${exp.phase}" == "inference"'
     """
     from dlbs.machine.devices import usable_cpus
-    from dlbs.results.read.additions import compile_additions
     from dlbs.results.read.findings import Reading
     from dlbs.results.read.logfiles import read_logs
-    from dlbs.results.read.onelog import Record
-    from dlbs.results.read.query import compile_query
-    from dlbs.results.read.records import is_ok, status_of, write_records
+    from dlbs.results.read.records import write_records
 
     for flag, is_given in (("--recursive", recursive), ("--overwrite", overwrite)):
         if is_given:
             click.echo(f"note: {flag} is always on", err=True)
-    fits = compile_query(filter_query) if filter_query else None
-    add = compile_additions(additions)
+    selection = _Selection(additions, output_params, filter_params, filter_query, failed_benchmarks)
     reading = Reading()
-    statuses: Counter[str] = Counter()
-    apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
-    total = 0
 
-    def short(record: Record) -> Record:
-        return {name: record[name] for name in output_params if name in record} if output_params else record
+    def records() -> Iterator[Record]:
+        yield from selection.kept(read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache))
+        _tell(reading, ignore_errors, output_file)  # here, because an error leaves no file behind
 
-    def kept() -> Iterator[Record]:
-        nonlocal total
-        for record in read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache):
-            total += 1
-            if any(record.get(name) is None for name in filter_params) or (fits is not None and not fits(record)):
+    write_records(output_file, records(), selection.apart)
+    click.echo(selection.summary() + (f" → {output_file}" if output_file else ""), err=True)
+
+
+class _Selection:
+    """Which experiments are kept, and what of them; counts what it sees.
+
+    Attributes:
+        apart: Those that did not end well, if they are kept separately.
+    """
+
+    def __init__(
+        self,
+        additions: tuple[str, ...],
+        output_params: list[str],
+        filter_params: list[str],
+        filter_query: str | None,
+        failed_benchmarks: str,
+    ) -> None:
+        from dlbs.results.read.additions import compile_additions
+        from dlbs.results.read.query import compile_query
+
+        self._add = compile_additions(additions)
+        self._fits = compile_query(filter_query) if filter_query else None
+        self._columns, self._needed, self._failed = output_params, filter_params, failed_benchmarks
+        self._statuses: Counter[str] = Counter()
+        self._left_out = 0
+        self.apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
+
+    def kept(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records to write."""
+        from dlbs.results.read.records import is_ok, status_of
+
+        for record in records:
+            if any(record.get(name) is None for name in self._needed) or not (self._fits is None or self._fits(record)):
+                self._left_out += 1
                 continue
-            statuses[status_of(record)] += 1
-            if is_ok(record) or failed_benchmarks == "keep":
-                yield short(add(record))
-            elif apart is not None:
-                apart.append(short(add(record)))
-        _tell(reading, ignore_errors)
+            self._statuses[status_of(record)] += 1
+            if is_ok(record) or self._failed == "keep":
+                yield self._short(record)
+            elif self.apart is not None:
+                self.apart.append(self._short(record))
 
-    # Written record by record; an error, also one at the very end, leaves no file behind.
-    write_records(output_file, kept() if output_file else list(kept()), apart)
+    def _short(self, record: Record) -> Record:
+        whole = self._add(record)
+        return {name: whole[name] for name in self._columns if name in whole} if self._columns else whole
 
-    words = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    left_out = total - statuses.total()
-    bad = statuses.total() - statuses["ok"]
-    said = f"{statuses.total()} experiment{'s' if statuses.total() != 1 else ''}: {words or 'none'}"
-    said += f"; {left_out} filtered out" if left_out else ""
-    said += f"; the {bad} that did not end well were discarded" if bad and failed_benchmarks == "discard" else ""
-    click.echo(said + (f" → {output_file}" if output_file else ""), err=True)
+    def summary(self) -> str:
+        """How many experiments there were, and what became of them."""
+        words = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
+        bad = self._statuses.total() - self._statuses["ok"]
+        said = f"{counted(self._statuses.total(), 'experiment')}: {words or 'none'}"
+        said += f"; {self._left_out} filtered out" if self._left_out else ""
+        return said + (f"; the {bad} that did not end well were discarded" if bad and self._failed == "discard" else "")
 
 
-def _tell(reading: Reading, ignore_errors: bool) -> None:
+def _tell(reading: Reading, ignore_errors: bool, output_file: str | None) -> None:
     """Say on standard error what was noticed about the logs.
 
     Raises:
@@ -130,8 +156,8 @@ def _tell(reading: Reading, ignore_errors: bool) -> None:
     for line in reading.messages():
         click.echo(printable(f"note: {line}"), err=True)
     if reading.errors and not ignore_errors:
-        count = len(reading.errors)
+        places = counted(len(reading.errors), "place")
         raise LogError(
-            f"{count} place{'s' if count > 1 else ''} in logs could not be read; nothing was written",
+            f"{places} in logs could not be read; {'nothing was written' if output_file else 'the output is incomplete'}",
             hint="--ignore_errors leaves them out",
         )

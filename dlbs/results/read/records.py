@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import math
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,7 +56,8 @@ def number(record: Record, key: str) -> float | None:
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
     """Write records as JSON (`{"data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
 
-    JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns.
+    JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns. After an error there
+    is no file, and standard output ends where it was.
 
     Args:
         path: `.json`, `.csv`, either with `.gz` behind.
@@ -66,9 +69,7 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
         ConfigError: The file cannot be written.
     """
     if path is None:
-        stream = io.StringIO()
-        _write_json(stream, records, failed)
-        print(stream.getvalue(), end="")
+        _write_json(sys.stdout, records, failed)
         return
     kind = path.removesuffix(".gz")
     if not kind.endswith((".json", ".csv")):
@@ -84,8 +85,10 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
 
 
 def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record] | None) -> None:
+    rest = iter(records)
+    first = list(itertools.islice(rest, 1))  # an error before it leaves nothing behind
     stream.write('{"data": [')
-    _write_list(stream, records)
+    _write_list(stream, itertools.chain(first, rest))
     if failed is not None:
         stream.write('], "failed": [')
         _write_list(stream, failed)

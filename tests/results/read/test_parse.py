@@ -217,6 +217,10 @@ def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlb
     assert done.returncode == 2
     assert "logs/2.log:5" in done.stderr
     assert not (three / "r.json").exists()
+    printed = dlbs("parse", "logs")
+    assert printed.returncode == 2
+    assert "the output is incomplete" in printed.stderr
+    assert not printed.stdout.endswith("]}\n")  # what is cut short is no JSON
     done = dlbs("parse", "logs", "--output_file", "r.json", "--ignore_errors")
     assert done.returncode == 0
     assert "logs/2.log:5" in done.stderr
