@@ -4,7 +4,7 @@
 
 Two workloads: (a) 32 parameters, 27 of them derived, five variables; (b) the whole default configuration, five variables.
 Each row is one fresh process, so that nothing is remembered from the row before. `build + resolve` is what `dlbs run` does
-before it launches; `to file` streams the resolved plan to disk as `dlbs build --resolve` does, and its memory is the growth of
+before it launches; `random` is the same with `--order random`, which holds the plan in memory, so not for the largest ones; `to file` streams the resolved plan to disk as `dlbs build --resolve` does, and its memory is the growth of
 the process's resident memory from the first thousand experiments to the last. The first check of each row is that both sides
 make the same values.
 """
@@ -35,12 +35,13 @@ from dlbs.config.load import load_config
 from dlbs.files import dlbs_root
 from dlbs.plan.build import build
 from dlbs.plan.files import write_plan
-from dlbs.plan.pipeline import processor_for
+from dlbs.plan.pipeline import processor_for, resolved_in_order
 
 MODELS = ["alexnet", "resnet50", "vgg16", "googlenet"]
 BATCHES = [1, 2, 4, 8, 16]
 GPUS = ["", "0", "0,1", "0,1,2,3", "0:1,2:3"]
 DTYPES = ["float32", "float16"]
+MOST_SHUFFLED = 10_000  # experiments: they are held in memory
 Values = dict[str, Any]
 
 
@@ -243,7 +244,7 @@ def points(experiments: int) -> Iterator[tuple[Any, ...]]:
     return itertools.islice(itertools.product(MODELS, BATCHES, GPUS, DTYPES, seeds(experiments)), experiments)
 
 
-def row(workload: str, experiments: int) -> dict[str, float]:
+def row(workload: str, experiments: int) -> dict[str, float | None]:
     environ = dict(os.environ, DLBS_ROOT=str(dlbs_root()), DLBS_PYTHON="python3")
     os.environ.update(environ)
     config = config_a(experiments) if workload == "a" else config_b(experiments)
@@ -253,7 +254,7 @@ def row(workload: str, experiments: int) -> dict[str, float]:
         ours, theirs = processor.resolve(experiment), by_hand(*point)
         assert ours == theirs, {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
-    best_hand = best_ours = math.inf
+    best_hand = best_ours = best_random = math.inf
     for _ in range(3 if experiments > 1000 else 20):  # the best of a few, in turn: neighbours on the machine only add
         start = time.perf_counter()
         for point in points(experiments):
@@ -264,6 +265,11 @@ def row(workload: str, experiments: int) -> dict[str, float]:
         for experiment in itertools.islice(build(config), experiments):
             processor.resolve(experiment)
         best_ours = min(best_ours, time.perf_counter() - start)
+        if experiments <= MOST_SHUFFLED:
+            start = time.perf_counter()
+            for _ in resolved_in_order(config, itertools.islice(build(config), experiments), "random", 1):
+                pass
+            best_random = min(best_random, time.perf_counter() - start)
 
     processor = processor_for(config)
     resident = psutil.Process().memory_info
@@ -286,6 +292,7 @@ def row(workload: str, experiments: int) -> dict[str, float]:
         "by_hand": best_hand * scale,
         "ours": best_ours * scale,
         "ratio": best_ours / best_hand,
+        "random": best_random * scale if experiments <= MOST_SHUFFLED else None,
         "to_file": to_file * scale,
         "growth": growth,
     }
@@ -299,16 +306,17 @@ def main() -> None:
     if options.row:
         print(json.dumps(row(options.row[0], int(options.row[1]))))
         return
-    print("µs per experiment                by hand   build + resolve   ratio   to file   memory growth")
+    print("µs per experiment                by hand   build + resolve   ratio   random   to file   memory growth")
     for workload in "ab":
         for size in options.sizes:
             made = subprocess.run(
                 [sys.executable, __file__, "--row", workload, str(size)], check=True, stdout=subprocess.PIPE, text=True
             )
             figures = json.loads(made.stdout)
+            shuffled = f"{figures['random']:.1f}" if figures["random"] is not None else "-"
             print(
                 f"({workload}) {size:>9,} experiments {figures['by_hand']:>14.1f} {figures['ours']:>17.1f} "
-                f"{figures['ratio']:>7.2f} {figures['to_file']:>9.1f} {figures['growth']:>9.0f} B each"
+                f"{figures['ratio']:>7.2f} {shuffled:>8} {figures['to_file']:>9.1f} {figures['growth']:>9.0f} B each"
             )
 
 

@@ -19,7 +19,7 @@ from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.files import read_plan
 from dlbs.plan.order import ORDERS, ordered
-from dlbs.plan.pipeline import processor_for, unlabelled_names
+from dlbs.plan.pipeline import processor_for, resolved_in_order, unlabelled_names
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options
 from dlbs.results.read.frame import records_of
@@ -369,7 +369,7 @@ def plot(
 def _repeatable(plan: Plan, order: str, seed: int) -> Callable[[], Iterator[Experiment]]:
     """A function that gives the resolved experiments each time it is called: a configuration is never held in memory as a whole."""
     if isinstance(plan, Config):
-        return lambda: processor_for(plan).resolve_all(ordered(build(plan), order, seed))
+        return lambda: resolved_in_order(plan, build(plan), order, seed)
     held = list(_resolved(plan))
     return lambda: ordered(held, order, seed)
 

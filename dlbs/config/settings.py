@@ -10,7 +10,8 @@ from dlbs.config.config import Config, Setting, split_names
 from dlbs.config.migration import expression_hint, value_hint
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.experiment import check_name
-from dlbs.language.template import is_template, parse
+from dlbs.language.parser import parse
+from dlbs.language.template import is_template
 
 __all__ = ["check_value", "replace_variables", "set_parameter", "set_variable"]
 

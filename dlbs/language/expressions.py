@@ -1,7 +1,7 @@
 """`$(...)$`: compile the safe subset of Python that expressions are written in.
 
 An expression is parsed, every node is checked against an allow-list, and operations whose work could explode are
-replaced by calls of their guarded forms (`limits.py`). What comes out is a syntax tree over plain names, which the
+replaced by calls of forms that pay for their work (`prices.py`). What comes out is a syntax tree over plain names, which the
 caller binds to the values of references; nothing that was in a value is ever parsed.
 """
 
@@ -16,23 +16,16 @@ from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.language.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
-from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, joined, loop, paid, searched, sized
+from dlbs.language.meter import METER
+from dlbs.language.prices import OPERATORS, as_text, bounded, check_size, factor, joined, loop, paid, searched, sized
+from dlbs.language.trees import call, function_identifier, text_identifier, text_tree, value_identifier
 from dlbs.text import text
 
-__all__ = [
-    "MAX_EXPRESSION",
-    "NAMESPACE",
-    "Expression",
-    "compile_expression",
-    "function_identifier",
-    "text_identifier",
-    "value_identifier",
-]
+__all__ = ["NAMESPACE", "Expression", "compile_expression"]
 
-MAX_EXPRESSION = 10_000  # characters
+_MAX_EXPRESSION = 10_000  # characters
 _MAX_DEPTH = 150  # operations inside each other: Python's own compiler is recursive
 _MAX_LOOPS = 8
-_MAX_FORMATTED = 16  # parts of a text from which its size is checked before it is made
 
 _PLAIN_NODES = (
     ast.Constant, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.Invert,
@@ -40,46 +33,16 @@ _PLAIN_NODES = (
     ast.IfExp, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Subscript, ast.Slice, ast.Load, ast.Store,
 )  # fmt: skip
 
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _KEYWORDS = {"reverse", "default", "sort_keys", "maxsplit", "count", "start", "strict"}
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked expression.
+    """A checked expression."""
 
-    Attributes:
-        tree: Syntax tree over the identifiers of references and the names in `NAMESPACE`.
-        volatile: Whether it gives a new value every time (`uuid4()`).
-        guarded: Whether it spends from the work budget.
-    """
-
-    tree: ast.expr
-    volatile: bool
-    guarded: bool
-
-
-def _encode(name: str) -> str:
-    """A Python identifier for any text; different texts get different ones."""
-    return "".join(
-        letter if letter.isascii() and letter.isalnum() else "__" if letter == "_" else f"_{ord(letter):x}_"
-        for letter in name
-    )
-
-
-def value_identifier(name: str) -> str:
-    """The Python name of a parameter's typed value in compiled code."""
-    return "v_" + _encode(name)
-
-
-def text_identifier(name: str) -> str:
-    """The Python name of a parameter's text in compiled code."""
-    return "t_" + _encode(name)
-
-
-def function_identifier(name: str) -> str:
-    """The name under which a function stands in the namespace of compiled code: `re.sub` → `f_re_sub`."""
-    return "f_" + name.replace(".", "_")
+    tree: ast.expr  # over the identifiers of references and the names in `NAMESPACE`
+    volatile: bool  # it gives a new value every time (`uuid4()`)
+    guarded: bool  # it spends from the work budget
 
 
 NAMESPACE: dict[str, Any] = {
@@ -87,6 +50,7 @@ NAMESPACE: dict[str, Any] = {
     "as_text": as_text,
     "call_method": call_method,
     "check_size": check_size,
+    "factor": factor,
     "joined": joined,
     "loop": loop,
     "meter": METER,
@@ -111,8 +75,8 @@ def compile_expression(body: str, references: Mapping[str, str], placeholder: re
         SyntaxError: It is not a Python expression (so the caller may look for a later end of it).
         ExpressionError: It is Python, but not allowed.
     """
-    if len(body) > MAX_EXPRESSION:
-        raise ExpressionError(f"expression of {len(body):,} characters; at most {MAX_EXPRESSION:,} are allowed")
+    if len(body) > _MAX_EXPRESSION:
+        raise ExpressionError(f"expression of {len(body):,} characters; at most {_MAX_EXPRESSION:,} are allowed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # `'' is False`, invalid escapes in regular expressions
         try:
@@ -182,10 +146,7 @@ class _Checker(ast.NodeTransformer):
         if len(values) == 1:
             return values[0]
         self.guarded = True
-        if len(values) > _MAX_FORMATTED:
-            return _call("sized", _call("joined", *values))
-        formatted = [value if isinstance(value, ast.Constant) else ast.FormattedValue(value, -1) for value in values]
-        return _call("sized", ast.JoinedStr(list(formatted)))
+        return call("sized", text_tree(values))
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id in self.references:
@@ -217,7 +178,7 @@ class _Checker(ast.NodeTransformer):
         self.guarded = True
         if dotted in FUNCTIONS and dotted.split(".")[0] not in self.local:
             self.functions.add(dotted)
-            return _call(function_identifier(dotted), *map(self.visit, node.args), keywords=keywords)
+            return call(function_identifier(dotted), *map(self.visit, node.args), keywords=keywords)
         if isinstance(node.func, ast.Attribute) and not self._is_module(node.func.value):
             method = node.func.attr
             if method not in METHOD_NAMES:
@@ -225,7 +186,7 @@ class _Checker(ast.NodeTransformer):
                     f"method {method!r} is not allowed in an expression", hint=did_you_mean(method, METHOD_NAMES)
                 )
             arguments = [self.visit(node.func.value), ast.Constant(method), *map(self.visit, node.args)]
-            return _call("call_method", *arguments, keywords=keywords)
+            return call("call_method", *arguments, keywords=keywords)
         shown = dotted or ast.unparse(node.func)[:60]
         raise ExpressionError(
             f"function {shown!r} is not allowed in an expression", hint=did_you_mean(shown, FUNCTIONS)
@@ -240,21 +201,21 @@ class _Checker(ast.NodeTransformer):
         if operator not in OPERATORS:
             raise ExpressionError(f"operator {operator} is not allowed in an expression")
         self.guarded = True
-        arguments = [self.visit(node.left), self.visit(node.right)]
-        bare = [
-            self.references.get(side.id, "") if isinstance(side, ast.Name) else "" for side in (node.left, node.right)
-        ]
-        if operator == "Mult" and any(bare):
-            arguments += map(ast.Constant, bare)
-        return _call(f"op_{operator}", *arguments)
+        return call(f"op_{operator}", *(self._operand(side, operator) for side in (node.left, node.right)))
+
+    def _operand(self, side: ast.expr, operator: str) -> ast.expr:
+        visited: ast.expr = self.visit(side)
+        if operator == "Mult" and isinstance(side, ast.Name) and side.id in self.references:
+            return call("factor", visited, ast.Constant(self.references[side.id]))
+        return visited
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         """Comparing costs as much as the operands are large: nothing to speak of, but in a loop."""
         visited: ast.Compare = self.generic_visit(node)  # type: ignore[assignment]
         if self.inside:
-            visited.left = _call("paid", visited.left)
+            visited.left = call("paid", visited.left)
             visited.comparators = [
-                _call("searched" if isinstance(how, (ast.In, ast.NotIn)) else "paid", operand)
+                call("searched" if isinstance(how, (ast.In, ast.NotIn)) else "paid", operand)
                 for how, operand in zip(visited.ops, visited.comparators, strict=True)
             ]
         return visited
@@ -264,11 +225,11 @@ class _Checker(ast.NodeTransformer):
         if not isinstance(node.slice, ast.Slice):
             return visited
         self.guarded = True
-        return _call("sized", visited)
+        return call("sized", visited)
 
     def _display(self, node: ast.expr) -> ast.AST:
         visited = self.generic_visit(node)
-        return _call("sized", visited) if self.inside and isinstance(visited, ast.expr) else visited
+        return call("sized", visited) if self.inside and isinstance(visited, ast.expr) else visited
 
     visit_List = visit_Set = _display
 
@@ -296,7 +257,7 @@ class _Checker(ast.NodeTransformer):
                     self.local.append(name.id)
                 elif not isinstance(name, (ast.Tuple, ast.Store)):
                     raise ExpressionError("comprehension variables are names")
-            looped = _call("loop", source, ast.Constant(cost))
+            looped = call("loop", source, ast.Constant(cost))
             conditions = [self.visit(condition) for condition in generator.ifs]
             generators.append(ast.comprehension(self.visit(generator.target), looped, conditions, 0))
         elements = {
@@ -312,10 +273,6 @@ class _Checker(ast.NodeTransformer):
         if any(key is None for key in node.keys):
             raise ExpressionError("** is not allowed in an expression")
         return self._display(node)
-
-
-def _call(function: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
-    return ast.Call(ast.Name(function, ast.Load()), list(arguments), keywords or [])
 
 
 def _dotted(node: ast.expr) -> str:

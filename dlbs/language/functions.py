@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable
@@ -12,8 +13,9 @@ from typing import Any
 
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.jsonio import load_json
-from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, paid, sized
+from dlbs.language.meter import METER
 from dlbs.language.patterns import Match, Pattern, compiled
+from dlbs.language.prices import OPERATORS, as_text, bounded, check_size, paid, sized
 from dlbs.text import text
 
 __all__ = ["FUNCTIONS", "METHOD_NAMES", "VOLATILE", "call_method"]
@@ -22,51 +24,19 @@ _MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need qua
 _STEPS = 64  # of a regular expression for one unit of the meter
 
 
-def _priced(price: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function with a fixed price."""
+def _paid(function: Callable[..., Any], price: int = 0) -> Callable[..., Any]:
+    """A function that pays its price, all of its arguments (those of iterators when they are taken), and the length of what it makes."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         METER.charge(price)
-        return function(*arguments, **options)
-
-    return call
-
-
-def _paid(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that pays for all of its arguments, and for the length of what it makes."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        for argument in arguments:
-            paid(argument)
-        return sized(function(*arguments, **options))
+        taken = [map(paid, one) if hasattr(one, "__next__") else paid(one) for one in arguments]
+        return sized(function(*taken, **options))
 
     return call
 
 
 def _listed(function: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
-    def call(*arguments: Any, **options: Any) -> list[Any]:
-        made = []
-        for item in function(*arguments, **options):
-            METER.charge(1)
-            made.append(item)
-        return made
-
-    return call
-
-
-def _collected(kind: Callable[..., Any]) -> Callable[..., Any]:
-    """`list`, `set`, `sorted` and the like: all elements are paid when they are taken."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        return kind(
-            *(map(paid, argument) if _is_iterator(argument) else paid(argument) for argument in arguments), **options
-        )
-
-    return call
-
-
-def _is_iterator(value: Any) -> bool:
-    return hasattr(value, "__next__")
+    return _paid(lambda *arguments, **options: list(function(*arguments, **options)))
 
 
 def _range(*bounds: int) -> range:
@@ -111,25 +81,20 @@ def _pattern(pattern: Any, subject: Any) -> Pattern:
     return found
 
 
-def _re_match(how: str) -> Callable[[Any, Any], Match | None]:
-    def call(pattern: Any, string: Any) -> Match | None:
-        found: Match | None = getattr(_pattern(pattern, string), how)(string)
-        return found
+def _re(how: str) -> Callable[..., Any]:
+    def call(pattern: Any, string: Any) -> Any:
+        return sized(getattr(_pattern(pattern, string), how)(string))
 
     return call
+
+
+def _re_split(pattern: Any, string: Any, maxsplit: int = 0) -> Any:
+    return sized(_pattern(pattern, string).split(string, maxsplit))
 
 
 def _re_sub(pattern: Any, repl: Any, string: Any, count: int = 0) -> str:
     pieces = _pattern(pattern, string).substitute(_text_only(repl), string, count)
     return "".join(sized(piece) for piece in pieces)
-
-
-def _re_split(pattern: Any, string: Any, maxsplit: int = 0) -> list[Any]:
-    return list(sized(_pattern(pattern, string).split(string, maxsplit)))
-
-
-def _re_findall(pattern: Any, string: Any) -> list[Any]:
-    return list(sized(_pattern(pattern, string).findall(string)))
 
 
 def _dumps(obj: Any, *, sort_keys: bool = False) -> str:
@@ -145,26 +110,16 @@ def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _docker_available() -> bool:
-    from dlbs.machine.devices import docker_available
+def _device(name: str) -> Callable[[], Any]:
+    """A question about this machine that starts a program."""
 
-    return docker_available()
+    def call() -> Any:
+        from dlbs.machine import devices
 
+        found = getattr(devices, name)()
+        return list(found) if isinstance(found, tuple) else found
 
-def _hostname() -> str:
-    return os.uname().nodename
-
-
-def _gpu_count() -> int:
-    from dlbs.machine.devices import gpu_count
-
-    return gpu_count()
-
-
-def _visible_gpus() -> list[int]:
-    from dlbs.machine.devices import visible_gpus
-
-    return list(visible_gpus())
+    return _paid(call, 100_000)
 
 
 def _environment_needs_tracer(*_: Any) -> Any:
@@ -173,52 +128,52 @@ def _environment_needs_tracer(*_: Any) -> Any:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
-    "all": _collected(all),
-    "any": _collected(any),
+    "all": _paid(all),
+    "any": _paid(any),
     "bool": bool,
-    "cpu_count": _priced(100, _cpu_count),
-    "dict": _collected(dict),
-    "docker_available": _priced(100_000, _docker_available),  # starts a program
+    "cpu_count": _paid(_cpu_count, 100),
+    "dict": _paid(dict),
+    "docker_available": _device("docker_available"),
     "enumerate": _listed(enumerate),
     "env": _environment_needs_tracer,  # the tracer binds its own snapshot of the environment
     "float": _paid(float),
-    "gpu_count": _priced(100_000, _gpu_count),
-    "hostname": _priced(10, _hostname),
+    "gpu_count": _device("gpu_count"),
+    "hostname": _paid(platform.node, 10),
     "int": _int,
     "json.dumps": _dumps,
     "json.loads": _loads,
     "len": len,
-    "list": _collected(list),
+    "list": _paid(list),
     "math.ceil": math.ceil,
     "math.floor": math.floor,
     "math.log2": math.log2,
     "math.sqrt": math.sqrt,
-    "max": _collected(max),
-    "min": _collected(min),
+    "max": _paid(max),
+    "min": _paid(min),
     "os.path.abspath": _paid(posixpath.abspath),
     "os.path.basename": _paid(posixpath.basename),
     "os.path.dirname": _paid(posixpath.dirname),
-    "os.path.exists": _priced(100, os.path.exists),
-    "os.path.isdir": _priced(100, os.path.isdir),
-    "os.path.isfile": _priced(100, os.path.isfile),
+    "os.path.exists": _paid(os.path.exists, 100),
+    "os.path.isdir": _paid(os.path.isdir, 100),
+    "os.path.isfile": _paid(os.path.isfile, 100),
     "os.path.join": _paid(posixpath.join),
     "os.path.splitext": _paid(posixpath.splitext),
     "range": _range,
-    "re.findall": _re_findall,
-    "re.fullmatch": _re_match("fullmatch"),
-    "re.match": _re_match("match"),
-    "re.search": _re_match("search"),
+    "re.findall": _re("findall"),
+    "re.fullmatch": _re("fullmatch"),
+    "re.match": _re("match"),
+    "re.search": _re("search"),
     "re.split": _re_split,
     "re.sub": _re_sub,
     "reversed": _listed(reversed),
     "round": _round,
-    "set": _collected(set),
-    "sorted": _collected(sorted),
-    "str": _priced(1, as_text),
+    "set": _paid(set),
+    "sorted": _paid(sorted),
+    "str": _paid(as_text, 1),
     "sum": _sum,
-    "tuple": _collected(tuple),
-    "uuid4": _priced(10, lambda: str(uuid.uuid4())),
-    "visible_gpus": _priced(100_000, _visible_gpus),
+    "tuple": _paid(tuple),
+    "uuid4": _paid(lambda: str(uuid.uuid4()), 10),
+    "visible_gpus": _device("visible_gpus"),
     "zip": _listed(zip),
 }
 

@@ -7,7 +7,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from dlbs.language.template import Reference, Template, is_template, parse
+from dlbs.language.parser import parse
+from dlbs.language.template import Reference, Template, is_template
 
 __all__ = ["reached"]
 

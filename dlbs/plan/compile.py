@@ -1,9 +1,8 @@
-"""The function of one shape: what one would write by hand to compute these experiments.
+"""The function of one shape, written line by line: what one would write by hand to compute these experiments.
 
-In a plan most parameters never change; a few vary, and the others are computed from them. Experiments that agree in all raw values but
-those of the varying names have one *shape*, and each shape is compiled into one Python function. What depends on agreed values only
-is computed once, when the function is made. Of the rest, what the fastest names (the last variables of a product) do not touch stands in `outer`
-and is computed again only when another name changes, as in nested loops. docs/engine.md shows such a function.
+What depends on agreed values only is computed once, when the function is made. The rest is two functions, one inside the other as in
+nested loops: `outer` computes what the fastest names (the last variables of a product) do not touch, and returns `inner`, which
+computes the rest. docs/engine.md shows both.
 
 The function is made of lines, with placeholders where the syntax trees of templates belong: those were checked when they were
 parsed, and are put in without becoming text again.
@@ -14,19 +13,18 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
-from collections.abc import Callable, Iterable
-from operator import is_, itemgetter
+from collections.abc import Set
 from typing import Any
 
 from dlbs.errors import ExpressionError
 from dlbs.experiment import Experiment
-from dlbs.language.expressions import text_identifier, value_identifier
-from dlbs.language.limits import MAX_TEXT
+from dlbs.language.prices import MAX_TEXT
 from dlbs.language.template import Template, is_template
+from dlbs.language.trees import text_identifier, value_identifier
 from dlbs.plan.trace import IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
 from dlbs.text import text
 
-__all__ = ["Shape", "ShapeMismatchError"]
+__all__ = ["FunctionWriter", "ShapeMismatchError"]
 
 _EXACT_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -37,8 +35,8 @@ class ShapeMismatchError(Exception):
     """A varying parameter turned out to hold a template: the experiment has another shape."""
 
 
-class Shape:
-    """Experiments of one shape, and the function that resolves them.
+class FunctionWriter:
+    """Writes the function of one shape.
 
     Args:
         tracer: Gives the templates and checks the values.
@@ -48,82 +46,29 @@ class Shape:
         fastest: Those of them that differ between neighbours.
 
     Attributes:
-        agreed: Names whose raw values all experiments of this shape share.
-        varying: The other names, whose values are plain.
-        resolve: The function: experiment of this shape → final values.
-        source: The Python text of the function, for people.
+        varying: Those that can differ within one shape.
+        slow: Those of them that `outer` reads; without any, `outer` alone makes the function.
+        namespace: What the functions use.
     """
 
     def __init__(
-        self, tracer: Tracer, experiment: Experiment, trace: Trace, varying: set[str], fastest: set[str]
-    ) -> None:
-        writer = _Writer(tracer, experiment, trace, varying, fastest)
-        module = writer.module()
-        exec(compile(module, "<experiment>", "exec"), writer.namespace)
-        self.resolve: Callable[[Experiment], Experiment] = writer.namespace["resolve"]
-        self.varying = frozenset(writer.varying)
-        self.agreed = [name for name in experiment if name not in self.varying]
-        self._module = module
-        self._example = dict(experiment)
-        # 1 == 1.0 == True, also inside lists: what is not a text needs a second look when it compares equal.
-        unclear = [name for name in self.agreed if experiment[name].__class__ is not str]
-        self._values, self._unclear = _getter(self.agreed), _getter(unclear)
-        self._agreed_values = self._values(experiment)
-        self._agreed_unclear = self._unclear(experiment)
-        self._agreed_reprs = repr(self._agreed_unclear)
-
-    @property
-    def source(self) -> str:
-        return ast.unparse(self._module)
-
-    def fits(self, experiment: Experiment) -> bool:
-        """Whether an experiment agrees in the values that this shape relies on.
-
-        Raises:
-            KeyError: It has other names.
-        """
-        if len(experiment) != len(self._example) or self._values(experiment) != self._agreed_values:
-            return False
-        unclear = self._unclear(experiment)
-        # From one builder they are the same objects; from a file they are not.
-        return all(map(is_, unclear, self._agreed_unclear)) or repr(unclear) == self._agreed_reprs
-
-    def differences(self, experiment: Experiment) -> set[str]:
-        """The agreed names in which an experiment differs."""
-        return {name for name in self.agreed if not _same(experiment[name], self._example[name])}
-
-    def covers(self, other: Shape) -> bool:
-        """Whether each experiment that fits the other shape fits this one too."""
-        return other.varying <= self.varying and other.differences(self._example) <= self.varying
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b or (a.__class__ is b.__class__ and repr(a) == repr(b))
-
-
-def _getter(names: list[str]) -> Callable[[Experiment], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda experiment: tuple(experiment[name] for name in names)
-
-
-class _Writer:
-    """Writes the function of one shape."""
-
-    def __init__(
-        self, tracer: Tracer, experiment: Experiment, trace: Trace, varying: set[str], fastest: set[str]
+        self, tracer: Tracer, experiment: Experiment, trace: Trace, varying: set[str], fastest: Set[str]
     ) -> None:
         self.tracer, self.experiment, self.trace = tracer, experiment, trace
         # A parameter that decides which name a reference stands for cannot vary inside one shape.
-        self.varying = varying - self._reached(trace.name_needs)
+        decisive = set(trace.name_needs)
+        for name in reversed(trace.needs):  # each comes after what it needs
+            decisive.update(trace.needs[name] if name in decisive else ())
+        self.varying = varying - decisive
         self.changes: dict[str, int] = {IDENTITY: _INNER}
-        for name in trace.order:
+        for name in trace.needs:
             needs = max((self.changes[need] for need in trace.needs[name]), default=_FIXED)
             own = _FIXED if name not in self.varying else _INNER if name in fastest else _OUTER
             self.changes[name] = _INNER if name in trace.volatile else max(own, needs)
+        self.slow = [name for name in experiment if name in self.varying and self.changes[name] == _OUTER]
         self.templates: dict[str, Template] = {}
         self.text_needed: set[str] = set()
-        for name in trace.order:
+        for name in trace.needs:
             template = tracer.template(experiment[name])
             if template is not None and self.changes[name]:
                 self.templates[name] = template
@@ -139,29 +84,17 @@ class _Writer:
             "scalars": _SCALARS,
             "text": text,
             "too_long": _too_long,
-            "unknown": object(),
             **{f"type_{name}": kind for name, kind in _EXACT_TYPES.items()},
         }
 
     def _target(self, raw: str) -> str:
         return self.trace.targets.get(raw, raw)
 
-    def _reached(self, names: Iterable[str]) -> set[str]:
-        """The names and all that they were computed from."""
-        reached: set[str] = set()
-        todo = list(names)
-        while todo:
-            name = todo.pop()
-            if name not in reached:
-                reached.add(name)
-                todo.extend(self.trace.needs.get(name, ()))
-        return reached
-
     def module(self) -> ast.Module:
-        """The functions `resolve` and `outer`; what they use stands in `namespace`."""
+        """The function `outer`, and before it `resolve`, which calls it where something is slow; what they use stands in `namespace`."""
         lines: dict[int, list[str]] = {_OUTER: [], _INNER: []}
         identity_known = False
-        for name in self.trace.order:  # a value comes after what it needs
+        for name in self.trace.needs:  # a value comes after what it needs
             if name in self.trace.late and not identity_known:
                 encoded, digest = self._identity()
                 lines[_OUTER] += encoded
@@ -176,31 +109,38 @@ class _Writer:
             level: [f"[{name!r}] = {value_identifier(name)}" for name in shown if self.changes[name] == level]
             for level in lines
         }
-        slow = [name for name in self.experiment if name in self.varying and self.changes[name] == _OUTER]
-        raw = [f"raw_{number}" for number in range(len(slow))]
-        self.namespace.update(dict.fromkeys(raw, self.namespace["unknown"]))
-        self.namespace["partial"] = self.namespace["fixed"]
-        changed = " or ".join(f"experiment[{name!r}] is not {was}" for name, was in zip(slow, raw, strict=True))
-        outer = [
-            f"{' = '.join(raw)} = unknown",  # an error half-way leaves nothing that the next experiment would trust
-            *_metered(lines[_OUTER]),
-            "partial = fixed.copy()",
-            *(f"partial{store}" for store in stores[_OUTER]),
-            *(f"{was} = experiment[{name!r}]" for name, was in zip(slow, raw, strict=True)),
-        ]
         inner = [
-            *([f"if {changed}: outer(experiment)"] if slow else []),
             *_metered(lines[_INNER]),
             "out = partial.copy()",
             *(f"out{store}" for store in stores[_INNER]),
             "return out",
         ]
-        module = ast.parse("\n".join(_function("resolve", inner) + (_function("outer", outer) if slow else [])))
-        if slow:
-            kept = {node.id for node in ast.walk(module.body[1]) if isinstance(node, ast.Name) and _is_store(node)}
-            module.body[1].body.insert(0, ast.Global(sorted(kept)))  # type: ignore[attr-defined]
+        outer = [
+            *_metered(lines[_OUTER]),
+            "partial = fixed.copy()",
+            *(f"partial{store}" for store in stores[_OUTER]),
+            *_function("inner", inner),
+            "return inner",
+        ]
+        module = ast.parse("\n".join((self._switch() if self.slow else []) + _function("outer", outer)))
         self._put_trees(module.body)
         return ast.fix_missing_locations(module)
+
+    def _switch(self) -> list[str]:
+        """The function that goes on with the `inner` of the experiment before, or with another one."""
+        raw = {name: f"raw_{number}" for number, name in enumerate(self.slow)}
+        self.namespace.update(dict.fromkeys(raw.values(), object()))
+        changed = " or ".join(f"experiment[{name!r}] is not {before}" for name, before in raw.items())
+        return _function(
+            "resolve",
+            [
+                f"global inner, {', '.join(raw.values())}",
+                f"if {changed}:",
+                "    inner = remembered(experiment)",  # if it fails, all stays as it was
+                *(f"    {before} = experiment[{name!r}]" for name, before in raw.items()),
+                "return inner(experiment)",
+            ],
+        )
 
     def _put_trees(self, statements: list[Any]) -> None:
         """Replace the placeholders by the trees of the templates."""
@@ -311,10 +251,6 @@ def _function(name: str, lines: list[str]) -> list[str]:
 def _metered(lines: list[str]) -> list[str]:
     """The lines under the meter's backstop, if they spend anything."""
     return ["with meter:", *(f"    {line}" for line in lines)] if "meter.reset()" in lines else lines
-
-
-def _is_store(node: ast.Name) -> bool:
-    return isinstance(node.ctx, ast.Store)
 
 
 def _too_long(name: str) -> None:

@@ -13,7 +13,8 @@ from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.experiment import HIDDEN, Experiment
 from dlbs.language.conditions import condition_test
-from dlbs.language.template import escape, has_references
+from dlbs.language.parser import has_references
+from dlbs.language.template import escape
 from dlbs.plan.frameworks import Carried
 from dlbs.plan.trace import Tracer
 

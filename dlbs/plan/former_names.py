@@ -10,7 +10,8 @@ from typing import Any
 from dlbs.config.load import load_config
 from dlbs.config.migration import EXPRESSIONS, Former, expression_hint, former
 from dlbs.errors import DlbsError
-from dlbs.language.template import is_template, parse
+from dlbs.language.parser import parse
+from dlbs.language.template import is_template
 from dlbs.text import text
 
 __all__ = ["Migration", "Names", "Note", "is_known", "known_names", "path_of"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dlbs.config.config import Config, split_names, values_of
 from dlbs.experiment import Experiment
+from dlbs.language.parser import has_references
 from dlbs.language.references import reached
-from dlbs.language.template import has_references, is_template
+from dlbs.language.template import is_template
 from dlbs.text import text
 
 __all__ = ["Carried"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from dlbs.config.config import Config, split_names, values_of
@@ -19,7 +19,7 @@ from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
 from dlbs.version import __version__
 
-__all__ = ["processor_for", "resolved_plan", "unlabelled_names"]
+__all__ = ["processor_for", "resolved_in_order", "resolved_plan", "unlabelled_names"]
 
 
 def processor_for(config: Config) -> Processor:
@@ -51,9 +51,19 @@ def resolved_plan(
 
     def experiments() -> Iterator[Experiment]:
         raw = build(config) if plan is None else _known(config, plan)
-        return processor_for(config).resolve_all({**one, **given} for one in ordered(raw, order, seed))
+        return resolved_in_order(config, ({**one, **given} for one in raw), order, seed)
 
     return experiments
+
+
+def resolved_in_order(config: Config, raw: Iterable[Experiment], order: str, seed: int) -> Iterator[Experiment]:
+    """Resolve raw experiments in one of `ORDERS`."""
+    processor = processor_for(config)
+    experiments: Iterable[Experiment] = ordered(raw, order, seed)
+    if order == "random":
+        experiments = list(experiments)
+        processor.expect_random_order(experiments)
+    return processor.resolve_all(experiments)
 
 
 def unlabelled_names(config: Config, plan: str | None) -> set[str]:

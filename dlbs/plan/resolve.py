@@ -7,37 +7,32 @@ into one function (`compile.py`). The tests hold the two against each other; doc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError
 from dlbs.experiment import Experiment
-from dlbs.language.limits import BackstopError
+from dlbs.language.meter import BackstopError
 from dlbs.language.template import is_template
-from dlbs.plan.compile import Shape, ShapeMismatchError
+from dlbs.plan.compile import FunctionWriter, ShapeMismatchError
+from dlbs.plan.shape import MAX_REMEMBERED, Memory, Shape, value_key
 from dlbs.plan.trace import EVALUATION_ERRORS, Trace, Tracer
 
-__all__ = ["Processor", "source_of_function"]
+__all__ = ["Processor"]
 
 _MAX_SHAPES = 64  # of one set of names; beyond that compiling costs more than it saves
+_SAMPLE = 200  # experiments that show what varies in a random order
 
 
 @dataclass(slots=True)
 class _SameNames:
-    """What is known about the experiments that have the same names.
+    """What is known about the experiments that have the same names."""
 
-    Attributes:
-        first: The first of them: the second one shows what changes fastest.
-        varying: Names whose raw values differ.
-        fastest: Those that differ between neighbours.
-        shapes: The latest first.
-    """
-
-    first: Experiment
-    varying: set[str]
-    fastest: set[str] = field(default_factory=set)
-    shapes: list[Shape] = field(default_factory=list)
+    example: Experiment  # the latest that had another shape than those before
+    varying: set[str]  # names whose raw values differ
+    fastest: Set[str] = frozenset()  # those that differ between neighbours; empty until there are two
+    shapes: list[Shape] = field(default_factory=list)  # the latest first
 
 
 class Processor:
@@ -51,6 +46,7 @@ class Processor:
     Attributes:
         tracer: Resolves single experiments, and tells why.
         last: The shape of the experiment before, most likely that of the next.
+        memory: What was computed for the values that do not change fastest; of bounded size.
     """
 
     def __init__(
@@ -61,8 +57,28 @@ class Processor:
     ) -> None:
         self.tracer = Tracer(declarations, environ)
         self.last: Shape | None = None
-        self._hints = frozenset(varying)
+        self._varying = frozenset(varying)
+        self._fastest: Set[str] = frozenset()
         self._known: dict[tuple[str, ...], _SameNames] = {}
+        self.memory: Memory = {}
+
+    def expect_random_order(self, experiments: Sequence[Experiment]) -> None:
+        """Look at experiments in random order, where neighbours do not show what is worth remembering.
+
+        The names with the most values count as the fastest, so that the combinations of the others fit into the memory and come again.
+        """
+        values: dict[str, set[object]] = {}
+        for experiment in experiments[:_SAMPLE]:
+            for name, value in experiment.items():
+                values.setdefault(name, set()).add(value_key(value))
+        varying = sorted((name for name in values if len(values[name]) > 1), key=lambda name: len(values[name]))
+        combinations, slow = 1, set()
+        for name in varying:
+            combinations *= len(values[name])
+            if combinations <= min(MAX_REMEMBERED, len(experiments) // 2):
+                slow.add(name)
+        self._varying = self._varying.union(varying)
+        self._fastest = self._varying - slow
 
     def resolve(self, experiment: Experiment) -> Experiment:
         """Return the experiment with final values; hidden parameters (`__...`) are left out.
@@ -73,15 +89,18 @@ class Processor:
             DlbsError: A value cannot be resolved; the message has the chain of parameters that led there.
         """
         shape = self.last
-        if shape is not None:
+        if shape is None or not shape.fits(experiment):
+            shape = self._shape_of(experiment)
+        tried: tuple[Shape, ...] = ()
+        while shape is not None:
             try:
-                if shape.fits(experiment):
-                    return shape.resolve(experiment)
-            except (KeyError, ShapeMismatchError):  # other names, another shape: found below
-                pass
-            except (DlbsError, *EVALUATION_ERRORS) as error:
-                return self._explained(experiment, error)
-        return self._resolve(experiment)
+                return shape.resolve(experiment)
+            except (ShapeMismatchError, DlbsError, *EVALUATION_ERRORS) as error:
+                if not isinstance(error, ShapeMismatchError) and shape.varying <= experiment.keys():
+                    return self._explained(experiment, error)
+                tried = (*tried, shape)
+                shape = self._shape_of(experiment, tried)
+        return self._resolve_new_shape(experiment)
 
     def resolve_all(self, experiments: Iterable[Experiment]) -> Iterator[Experiment]:
         """Resolve a stream of experiments, one at a time."""
@@ -91,36 +110,29 @@ class Processor:
         """Like `resolve`, one value at a time and without remembering shapes."""
         return _visible(experiment, self.tracer.trace(experiment))
 
-    def _resolve(self, experiment: Experiment) -> Experiment:
-        """Find the shape of an experiment, or make one."""
+    def _shape_of(self, experiment: Experiment, tried: Sequence[Shape] = ()) -> Shape | None:
+        """A known shape that an experiment fits; it is most likely that of the next, too."""
+        known = self._known.get(tuple(experiment))
+        shapes = known.shapes if known is not None else []
+        self.last = next((shape for shape in shapes if shape not in tried and shape.fits(experiment)), None)
+        return self.last
+
+    def _resolve_new_shape(self, experiment: Experiment) -> Experiment:
+        """Resolve an experiment that fits no shape, and make one for those like it."""
+        trace = self.tracer.trace(experiment)
         names = tuple(experiment)
         known = self._known.get(names)
         if known is None:  # one experiment alone is not worth compiling
-            self._known[names] = _SameNames(experiment, {name for name in self._hints if name in experiment})
-            return self.resolve_uncached(experiment)
-        for shape in known.shapes:
-            if shape.fits(experiment):
-                try:
-                    resolved = shape.resolve(experiment)
-                except ShapeMismatchError:
-                    continue
-                except (DlbsError, *EVALUATION_ERRORS) as error:
-                    return self._explained(experiment, error)
-                self.last = shape
-                return resolved
-        if len(known.shapes) >= _MAX_SHAPES:
-            return self.resolve_uncached(experiment)
-        return self._resolve_new_shape(known, experiment)
-
-    def _resolve_new_shape(self, known: _SameNames, experiment: Experiment) -> Experiment:
-        trace = self.tracer.trace(experiment)
-        if known.shapes:
-            known.varying |= known.shapes[0].differences(experiment)
-        plain = {name for name in known.varying if not is_template(experiment[name])}
-        if not known.shapes:
-            known.fastest = {name for name in plain if experiment[name] is not known.first[name]}
-        shape = self.last = Shape(self.tracer, experiment, trace, plain, known.fastest)
-        known.shapes = [shape, *(other for other in known.shapes if not shape.covers(other))]
+            self._known[names] = _SameNames(experiment, set(self._varying.intersection(names)))
+        elif len(known.shapes) < _MAX_SHAPES:
+            differing = {name for name in names if value_key(experiment[name]) != value_key(known.example[name])}
+            known.example = experiment
+            known.varying |= differing
+            known.fastest = known.fastest or self._fastest or differing
+            plain = {name for name in known.varying if not is_template(experiment[name])}
+            writer = FunctionWriter(self.tracer, experiment, trace, plain, known.fastest)
+            shape = self.last = Shape(writer, self.memory)
+            known.shapes = [shape, *(other for other in known.shapes if not shape.covers(other))]
         return _visible(experiment, trace)
 
     def _explained(self, experiment: Experiment, error: Exception) -> Experiment:
@@ -134,18 +146,6 @@ class Processor:
         if isinstance(error, BackstopError):  # a matter of time and memory, which may be there now
             return resolved
         raise RuntimeError("the function of a shape fails on an experiment that resolves value by value") from error
-
-
-def source_of_function(
-    experiments: Iterable[Experiment],
-    declarations: Mapping[str, Parameter] | None = None,
-    varying: Iterable[str] = (),
-) -> str:
-    """The Python text of the function that the experiments are resolved with, for people to read."""
-    processor = Processor(declarations, environ={}, varying=varying)
-    for experiment in experiments:
-        processor.resolve(experiment)
-    return processor.last.source if processor.last is not None else ""
 
 
 def _visible(experiment: Experiment, trace: Trace) -> Experiment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,12 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
 from dlbs.experiment import Experiment
 from dlbs.jsonio import JsonError, load_json
-from dlbs.language.expressions import NAMESPACE, text_identifier, value_identifier
-from dlbs.language.limits import MAX_DEPTH, METER, check_size
-from dlbs.language.template import Reference, Template, is_template, parse
+from dlbs.language.expressions import NAMESPACE
+from dlbs.language.meter import METER
+from dlbs.language.parser import parse
+from dlbs.language.prices import MAX_DEPTH, check_size
+from dlbs.language.template import Template, is_template
+from dlbs.language.trees import text_identifier, value_identifier
 from dlbs.text import text
 
 __all__ = ["EVALUATION_ERRORS", "IDENTITY", "Trace", "Tracer", "encode", "environment_value", "identity_digest"]
@@ -69,27 +72,19 @@ class _NeedsIdentityError(Exception):
 
 @dataclass(slots=True)
 class Trace:
-    """How the values of one experiment came about.
+    """How the values of one experiment came about."""
 
-    Attributes:
-        values: Final values by name, hidden ones included.
-        needs: Name → names of the parameters that its value was computed from.
-        environment: Name → environment variables that it was computed from.
-        targets: Text of a computed reference → the name that it stood for.
-        name_needs: Parameters that decided which name a computed reference stood for.
-        order: Names in an order in which each comes after what it needs.
-        late: Names that depend on the identity, and so cannot be part of it.
-        volatile: Names whose value is another each time.
-    """
+    values: Experiment = field(default_factory=dict)  # final, hidden ones included
+    needs: dict[str, list[str]] = field(default_factory=dict)  # name → what it was computed from, which comes first
+    environment: dict[str, list[str]] = field(default_factory=dict)  # name → environment variables, likewise
+    targets: dict[str, str] = field(default_factory=dict)  # text of a computed reference → the name that it stood for
+    name_needs: set[str] = field(default_factory=set)  # what decided which name a computed reference stood for
+    late: set[str] = field(default_factory=set)  # names that depend on the identity, and so cannot be part of it
+    volatile: set[str] = field(default_factory=set)  # names whose value is another each time
 
-    values: Experiment = field(default_factory=dict)
-    needs: dict[str, list[str]] = field(default_factory=dict)
-    environment: dict[str, list[str]] = field(default_factory=dict)
-    targets: dict[str, str] = field(default_factory=dict)
-    name_needs: set[str] = field(default_factory=set)
-    order: list[str] = field(default_factory=list)
-    late: set[str] = field(default_factory=set)
-    volatile: set[str] = field(default_factory=set)
+    def is_done(self, name: str) -> bool:
+        """Whether a value is known, or known to come after the identity."""
+        return name in self.values or (name in self.late and IDENTITY not in self.values)
 
 
 class Tracer:
@@ -107,7 +102,6 @@ class Tracer:
         self.environ = dict(os.environ if environ is None else environ)
         self.namespace = {**NAMESPACE, "f_env": self._env}
         self._templates: dict[str, Template] = {}
-        self._functions: dict[int, tuple[Template, Callable[..., Any]]] = {}
 
     def trace(self, experiment: Experiment) -> Trace:
         """Resolve one experiment and keep what every value was computed from.
@@ -119,10 +113,10 @@ class Tracer:
         for name in experiment:
             self._compute(name, experiment, trace)
         if trace.late:
-            names, values = self.identity(experiment, trace)
-            trace.values[IDENTITY] = identity_digest(names, values)
-            late = [name for name in experiment if name in trace.late]
-            for name in late:
+            names = self.identity_names(experiment, trace)
+            values = "\n".join(encode(trace.values[name]) for name in names)
+            trace.values[IDENTITY] = identity_digest(",".join(names), values)
+            for name in experiment:
                 self._compute(name, experiment, trace)
         return trace
 
@@ -137,119 +131,87 @@ class Tracer:
             and (name not in self.declarations or self.declarations[name].identity)
         )
 
-    def identity(self, experiment: Experiment, trace: Trace) -> tuple[str, str]:
-        """The names and the encoded values that the digest is made of."""
-        names = self.identity_names(experiment, trace)
-        return ",".join(names), "\n".join(encode(trace.values[name]) for name in names)
-
     def _compute(self, root: str, experiment: Experiment, trace: Trace) -> None:
-        """Compute `root` and what it needs, depth first with an explicit stack: chains may be long."""
-        path = [root]  # each needs the next
-        on_path = {root}
+        """Compute `root` and what it needs, depth first without recursion: chains may be long."""
+        if trace.is_done(root):
+            return
+        path = {root: self._value(root, experiment, trace)}  # under way: each needs the next
         while path:
-            name = path[-1]
-            if name in trace.values or (name in trace.late and IDENTITY not in trace.values):
-                on_path.discard(path.pop())
-                continue
+            name = next(reversed(path))
             try:
-                missing = self._step(name, experiment, trace)
+                needed = next(path[name], None)
             except DlbsError as error:
-                raise self._with_chain(error, path) from None
-            if missing is None:
-                on_path.discard(path.pop())
-            elif missing in on_path:
-                cycle = [*path[path.index(missing) :], missing]
+                kind = type(error) if isinstance(error, (ExpressionError, ResolveError)) else ResolveError
+                raise kind(error.what, where=error.where or " → ".join(path), hint=error.hint) from None
+            if needed is None:
+                del path[name]
+            elif needed in path:
+                names = list(path)
+                cycle = [*names[names.index(needed) :], needed]
                 raise ResolveError(f"parameters refer to each other in a cycle: {' → '.join(cycle)}")
             else:
-                path.append(missing)
-                on_path.add(missing)
+                path[needed] = self._value(needed, experiment, trace)
 
-    def _with_chain(self, error: DlbsError, path: list[str]) -> DlbsError:
-        needed = " → ".join(path)
-        kind = type(error) if isinstance(error, (ExpressionError, ResolveError)) else ResolveError
-        return kind(error.what, where=error.where or needed, hint=error.hint)
-
-    def _step(self, name: str, experiment: Experiment, trace: Trace) -> str | None:
-        """Compute `name`, or return a name that is needed first."""
-        raw = experiment[name]
-        template = self.template(raw)
-        if template is None:
-            self._finish(name, raw, trace, [], [])
-            return None
-        values: dict[str, Any] = {}
-        needs: list[str] = []
-        environment: list[str] = []
-        try:
-            for reference in template.references:
-                missing = self._bind(reference, template.is_reference, experiment, trace, values, needs, environment)
-                if missing is not None:
-                    return missing
-        except _NeedsIdentityError:
-            trace.late.add(name)
-            return None
-        value = self._evaluate(template, values)
-        if template.volatile or any(need in trace.volatile for need in needs):
-            trace.volatile.add(name)
-        self._finish(name, value, trace, needs, environment)
-        return None
-
-    def _bind(
-        self,
-        reference: Reference,
-        alone: bool,
-        experiment: Experiment,
-        trace: Trace,
-        values: dict[str, Any],
-        needs: list[str],
-        environment: list[str],
-    ) -> str | None:
-        """Put the value of a reference where the template expects it, or return the name that is needed first."""
-        target = reference.name or trace.targets.get(reference.raw)
-        if target is None:
-            assert reference.name_template is not None  # a name is constant or computed
-            inner: dict[str, Any] = {}
-            for nested in reference.name_template.references:
-                missing = self._bind(nested, False, experiment, trace, inner, needs, environment)
-                if missing is not None:
-                    return missing
-                trace.name_needs.add(nested.name or trace.targets[nested.raw])
-            target = trace.targets[reference.raw] = text(self._evaluate(reference.name_template, inner))
-        if target == IDENTITY or target in experiment:
-            if target not in trace.values:
-                if IDENTITY not in trace.values and (target == IDENTITY or target in trace.late):
-                    raise _NeedsIdentityError
-                return str(target)
-            value = trace.values[target]
-            needs.append(target)
-        elif target in self.environ:
-            value = self.environ[target]
-            environment.append(target)
-            if reference.as_value:
-                values[value_identifier(reference.raw)] = environment_value(value, lossless=alone)
-        else:
-            raise ResolveError(
-                f"{target!r} is neither a parameter of this experiment nor an environment variable",
-                hint=did_you_mean(target, [name for name in (*experiment, *self.environ) if not name.startswith("__")]),
-            )
-        if reference.as_value:
-            values.setdefault(value_identifier(reference.raw), value)
-        if reference.as_text:
-            values[text_identifier(reference.raw)] = text(value)
-        return None
-
-    def _finish(self, name: str, value: Any, trace: Trace, needs: list[str], environment: list[str]) -> None:
+    def _value(self, name: str, experiment: Experiment, trace: Trace) -> Iterator[str]:
+        """Compute one parameter; gives the names that have to be computed first."""
+        value = experiment[name]
+        template = self.template(value)
+        needs: dict[str, None] = {}
+        if template is not None:
+            try:
+                bound = yield from self._bound(template, experiment, trace, needs)
+            except _NeedsIdentityError:
+                trace.late.add(name)
+                return
+            value = self._evaluate(template, bound)
+            if template.volatile or not trace.volatile.isdisjoint(needs):
+                trace.volatile.add(name)
         trace.values[name] = self.final(name, value)
-        trace.needs[name] = list(dict.fromkeys(needs))
-        trace.environment[name] = list(dict.fromkeys(environment))
-        trace.order.append(name)
+        trace.needs[name] = [need for need in needs if need in trace.values]
+        trace.environment[name] = [need for need in needs if need not in trace.values]
+
+    def _bound(
+        self, template: Template, experiment: Experiment, trace: Trace, needs: dict[str, None]
+    ) -> Generator[str, None, dict[str, Any]]:
+        """What the references of a template stand for, by identifier; adds to `needs` what that was computed from."""
+        bound: dict[str, Any] = {}
+        for reference in template.references:
+            raw = reference.raw
+            target = reference.name or trace.targets.get(raw)
+            if target is None:
+                assert reference.name_template is not None  # a name is constant or computed
+                inner: dict[str, None] = {}
+                parts = yield from self._bound(reference.name_template, experiment, trace, inner)
+                needs.update(inner)
+                trace.name_needs.update(inner)
+                target = trace.targets[raw] = text(self._evaluate(reference.name_template, parts))
+            if target in experiment or target == IDENTITY:
+                if target != IDENTITY and not trace.is_done(target):
+                    yield target
+                if target not in trace.values:
+                    raise _NeedsIdentityError
+                value = typed = trace.values[target]
+            elif target in self.environ:
+                value = self.environ[target]
+                typed = environment_value(value, lossless=template.is_reference) if reference.as_value else None
+            else:
+                known = [name for name in (*experiment, *self.environ) if not name.startswith("__")]
+                raise ResolveError(
+                    f"{target!r} is neither a parameter of this experiment nor an environment variable",
+                    hint=did_you_mean(target, known),
+                )
+            needs[target] = None
+            if reference.as_value:
+                bound[value_identifier(raw)] = typed
+            if reference.as_text:
+                bound[text_identifier(raw)] = text(value)
+        return bound
 
     def _evaluate(self, template: Template, values: dict[str, Any]) -> Any:
-        function = self._functions.get(id(template))
-        if function is None:  # the template is kept with its function, so that its id stays its own
-            function = self._functions[id(template)] = (template, template.compile(self.namespace))
+        code = template.code
         try:
             with METER:
-                value = function[1](**values)
+                value = eval(code, {**self.namespace, **values})
                 return check_size(value) if template.grows else value
         except EVALUATION_ERRORS as error:
             shown = template.source if isinstance(template.source, str) else json.dumps(template.source)

@@ -10,7 +10,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.config.migration import EXPRESSIONS, NAMES, expression_hint, former, migration_hint, value_hint
 from dlbs.errors import ConfigError, DlbsError
-from dlbs.language.template import parse
+from dlbs.language.parser import parse
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 

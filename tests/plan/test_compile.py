@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
+import random
 import re
 from pathlib import Path
 
 import pytest
 
+from dlbs.errors import ExpressionError
 from dlbs.experiment import Experiment
-from dlbs.plan.resolve import Processor, source_of_function
+from dlbs.plan.resolve import Processor
+from dlbs.plan.shape import MAX_REMEMBERED
 
 PAGE = Path(__file__).parents[2] / "docs" / "engine.md"
 
@@ -26,9 +30,17 @@ def example() -> list[Experiment]:
     return experiments
 
 
+def source(experiments: list[Experiment], varying: list[str]) -> str:
+    processor = Processor(environ={}, varying=varying)
+    for one in experiments:
+        processor.resolve(one)
+    assert processor.last is not None
+    return processor.last.source
+
+
 def test_the_page_shows_the_function_that_is_made() -> None:
     shown = ast.unparse(ast.parse(blocks("python")[1]))  # whatever the formatter made of it
-    assert shown == source_of_function(example(), varying=["model", "batch"])
+    assert shown == source(example(), varying=["model", "batch"])
 
 
 def test_the_function_gives_what_the_page_says() -> None:
@@ -61,3 +73,77 @@ def test_another_shape_in_between_changes_nothing(values: list[object]) -> None:
     for value in values * 2:
         one = {"a": value, "b": "B", "c": "<${a}>"}
         assert processor.resolve(one) == Processor(environ={}).resolve_uncached(one)
+
+
+# What is remembered
+
+BASE = {"token": "$([x for x in range(${slow})])$", "both": "${slow}-${fast}"}
+
+
+def alike(a: object, b: object) -> bool:
+    """Equal, and of the same types all the way down: 1, 1.0 and True differ."""
+    return repr(a) == repr(b)
+
+
+def test_values_that_come_again_are_remembered_also_as_other_objects() -> None:
+    processor = Processor(environ={}, varying=["word", "slow", "fast"])
+    first = {"word": "a", "slow": 100, "fast": -1, **BASE}
+    processor.resolve(first)
+    processor.resolve({**first, "fast": -2})
+    tokens = [
+        processor.resolve({"word": json.loads(f'"word {word}"'), "slow": 100, "fast": fast, **BASE})["token"]
+        for fast in range(4)
+        for word in "ab"
+    ]
+    assert tokens[2] is tokens[4] is tokens[6]  # kept when it came again
+    assert tokens[3] is tokens[5] is tokens[7]
+    assert tokens[2] is not tokens[3]
+
+
+def test_remembered_values_that_compare_equal_are_told_apart() -> None:
+    processor = Processor(environ={}, varying=["slow", "fast"])
+    values = [1, True, 1.0, "1", [1], [True], [1.0], {"k": 1}, {"k": True}, 0, False, 0.0, -0.0, None, "", "None"]
+    processor.resolve({"slow": 1, "fast": -2, "copy": "${slow}", "text": "<${slow}>${fast}"})
+    for fast, value in enumerate(values * 3):
+        one = {"slow": value, "fast": fast, "copy": "${slow}", "text": "<${slow}>${fast}"}
+        assert alike(processor.resolve(one), processor.resolve_uncached(one))
+
+
+def test_an_error_is_not_remembered() -> None:
+    processor = Processor(environ={}, varying=["slow", "fast"])
+    base = {"part": "$(10 / ${slow})$", "both": "${part}-${fast}"}
+    for slow in (5, 0, 2, 0, 5):
+        for fast in range(3):
+            one = {"slow": slow, "fast": fast, **base}
+            if slow:
+                assert processor.resolve(one)["both"] == f"{10 / slow}-{fast}"
+            else:
+                with pytest.raises(ExpressionError, match="ZeroDivisionError"):
+                    processor.resolve(one)
+
+
+def test_the_memory_does_not_grow_with_the_plan() -> None:
+    processor = Processor(environ={}, varying=["slow", "fast"])
+    for slow in range(2 * MAX_REMEMBERED + 10):
+        for fast in range(2):
+            assert (
+                processor.resolve({"slow": slow, "fast": fast, "both": "${slow}-${fast}"})["both"] == f"{slow}-{fast}"
+            )
+    assert 0 < len(processor.memory) <= MAX_REMEMBERED
+
+
+def test_in_random_order_what_few_parameters_decide_is_computed_once_for_each_combination() -> None:
+    plan = [
+        {"few": few, "slow": slow, "fast": fast, **BASE, "pair": "$(['${few}', ${slow}])$"}
+        for few in "abc"
+        for slow in (10, 20)
+        for fast in range(30)
+    ]
+    random.Random(1).shuffle(plan)
+    processor = Processor(environ={})
+    processor.expect_random_order(plan)
+    resolved = [processor.resolve(one) for one in plan]
+    assert resolved == [processor.resolve_uncached(one) for one in plan]
+    assert (
+        len({id(one["pair"]) for one in resolved[2:]}) <= 2 * 6
+    )  # the first two experiments are resolved value by value

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from dlbs.language.limits import METER, BackstopError
+from dlbs.language.meter import METER, BackstopError
 
 
 def timer() -> tuple[float, float]:

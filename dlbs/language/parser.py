@@ -1,0 +1,178 @@
+"""Parse the text of one value into a template, from left to right and once."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, NamedTuple
+
+from dlbs.errors import ExpressionError
+from dlbs.language.expressions import Expression, compile_expression
+from dlbs.language.meter import METER
+from dlbs.language.template import OPENING, Reference, Template, is_template
+from dlbs.language.trees import call, text_identifier, text_tree, value_identifier
+
+__all__ = ["has_references", "parse"]
+
+_NAME_PART = re.compile(r"[\w.\-]+")
+_INSIDE = re.compile(r"(\\?)\$[{<(]|\)\$")  # what has a meaning in an expression
+_CLOSING = {"{": "}", "<": ">"}
+_MAX_NESTED = 20  # references in the name of a reference
+_MAX_ENDS = 50  # candidate `)$` tried for one expression
+
+
+def has_references(value: Any) -> bool:
+    """Whether the final value depends on other parameters or changes with each evaluation."""
+    if not is_template(value):
+        return False
+    template = parse(value)
+    return bool(template.references) or template.volatile
+
+
+def parse(value: Any) -> Template:
+    """Compile a raw value (text, or a list or dict with texts inside).
+
+    Raises:
+        ExpressionError: A reference or expression is malformed or not allowed.
+    """
+    with METER:
+        parser = _Parser()
+        return parser.template(value, parser.value(value))
+
+
+class _Part(NamedTuple):
+    """A part of a text."""
+
+    alone: ast.expr  # its value if it is all of the text
+    joined: ast.expr  # its text among others
+
+
+def _literal(text: str) -> _Part:
+    return _Part(ast.Constant(text), ast.Constant(text))
+
+
+def _mention(raw: str) -> _Part:
+    return _Part(ast.Name(value_identifier(raw), ast.Load()), ast.Name(text_identifier(raw), ast.Load()))
+
+
+def _join(parts: list[_Part]) -> ast.expr:
+    texts = [part.joined for part in parts]
+    literals = [str(one.value) for one in texts if isinstance(one, ast.Constant)]
+    return ast.Constant("".join(literals)) if len(literals) == len(texts) else text_tree(texts)
+
+
+class _Parser:
+    """Walks one value, from left to right and once, and collects what it needs."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Template | None] = {}  # raw reference → the template of its name if that is computed
+        self.expressions: list[Expression] = []
+
+    def template(self, source: Any, tree: ast.expr) -> Template:
+        guarded = any(expression.guarded for expression in self.expressions)
+        uses = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id[:2] in {"v_", "t_"}]
+        used = set(uses)
+        return Template(
+            source=source,
+            tree=ast.fix_missing_locations(ast.Expression(tree)).body,
+            references=tuple(
+                Reference(raw, name_template, value_identifier(raw) in used, text_identifier(raw) in used)
+                for raw, name_template in self.names.items()
+            ),
+            volatile=any(expression.volatile for expression in self.expressions),
+            guarded=guarded,
+            grows=guarded or len(uses) > 1,
+        )
+
+    def value(self, value: Any) -> ast.expr:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return ast.List([self.value(item) for item in value], ast.Load())
+        if isinstance(value, dict):
+            return ast.Dict([ast.Constant(key) for key in value], [self.value(item) for item in value.values()])
+        return ast.Constant(value)
+
+    def text(self, source: str) -> ast.expr:
+        """A text is literals, references and expressions in turn; one alone keeps its type."""
+        parts: list[_Part] = []
+        position = 0
+        last_end = source.rfind(")$")
+        # Identifiers that stand for references begin with what the text does not have.
+        prefix = "ref" + "q" * max(map(len, re.findall("refq*", source)), default=0) if last_end >= 0 else ""
+        while (found := OPENING.search(source, position)) is not None:
+            backslashes, bracket = found[1], found[2]
+            before = source[position : found.start()] + backslashes[: len(backslashes) // 2]
+            parts += [_literal(before)] if before else []
+            position = found.end()
+            if len(backslashes) % 2 or (bracket == "(" and position > last_end):
+                parts.append(_literal("$" + bracket))
+            elif bracket == "(":
+                tree, position = self.expression(source, position, prefix)
+                parts.append(_Part(tree, call("as_text", tree)))
+            else:
+                raw, position = self.reference(source, position, bracket)
+                parts.append(_mention(raw))
+        parts += [_literal(source[position:])] if position < len(source) else []
+        return parts[0].alone if len(parts) == 1 else _join(parts)
+
+    def reference(self, source: str, start: int, bracket: str, depth: int = 1) -> tuple[str, int]:
+        """Parse a reference whose name begins at `start`; return what stands inside and where it ends."""
+        closing, position = _CLOSING[bracket], start
+        name = _Parser()  # a name may hold references itself
+        parts: list[_Part] = []
+        while True:
+            part = _NAME_PART.match(source, position)
+            if part is not None:
+                parts.append(_literal(part[0]))
+                position = part.end()
+            elif source.startswith(("${", "$<"), position):
+                if depth == _MAX_NESTED:
+                    raise ExpressionError(f"references are nested more than {_MAX_NESTED} deep")
+                inner, position = name.reference(source, position + 2, source[position + 1], depth + 1)
+                parts.append(_mention(inner))
+            else:
+                break
+        raw, end = source[start:position], source.find(closing, position)
+        if raw and end == position:
+            if raw not in self.names:
+                self.names[raw] = name.template(raw, _join(parts)) if name.names else None
+            return raw, position + 1
+        if end > position:
+            what = f"{source[start:end][:80]!r} in ${bracket}...{closing} is not a parameter name"
+            raise ExpressionError(what, hint=f"write \\${bracket} for the characters themselves")
+        what = f"empty reference: ${bracket}{closing}" if end == position else "reference without its end: "
+        what += "" if end == position else f"${bracket}{source[start : start + 80]}"
+        raise ExpressionError(what, hint=f"close it with {closing}, or write \\${bracket} for the characters")
+
+    def expression(self, source: str, start: int, prefix: str) -> tuple[ast.expr, int]:
+        """Parse an expression whose Python text begins at `start`, up to the first `)$` that makes it complete."""
+        body, position, failed = "", start, ""
+        references: dict[str, str] = {}
+        for _ in range(_MAX_ENDS):
+            while (found := _INSIDE.search(source, position)) is not None and found[0] != ")$":
+                body += source[position : found.start()]
+                position = found.end()
+                if found[1] or found[0] == "$(":
+                    body += found[0].lstrip("\\")
+                else:
+                    raw, position = self.reference(source, position, found[0][1])
+                    placeholder = f"{prefix}{len(references)}x"
+                    references[placeholder] = raw
+                    body += placeholder
+            if found is None:
+                break
+            body += source[position : found.start()]
+            position = found.end()
+            try:
+                expression = compile_expression(body, references, re.compile(f"({prefix}\\d+x)"))
+            except SyntaxError as error:
+                failed = failed or error.msg
+                body += ")$"
+            else:
+                self.expressions.append(expression)
+                return expression.tree, position
+        raise ExpressionError(
+            f"expression $({source[start : start + 120]}: {failed or 'no end'}",
+            hint="write \\$( for the characters themselves",
+        )

@@ -1,0 +1,44 @@
+"""The names and the pieces of syntax trees that compiled code is made of."""
+
+from __future__ import annotations
+
+import ast
+
+__all__ = ["call", "function_identifier", "text_identifier", "text_tree", "value_identifier"]
+
+_MAX_FORMATTED = 16  # parts of a text from which its size is checked before it is made
+
+
+def _encode(name: str) -> str:
+    """A Python identifier for any text; different texts get different ones."""
+    return "".join(
+        letter if letter.isascii() and letter.isalnum() else "__" if letter == "_" else f"_{ord(letter):x}_"
+        for letter in name
+    )
+
+
+def value_identifier(name: str) -> str:
+    """The Python name of a parameter's typed value in compiled code."""
+    return "v_" + _encode(name)
+
+
+def text_identifier(name: str) -> str:
+    """The Python name of a parameter's text in compiled code."""
+    return "t_" + _encode(name)
+
+
+def function_identifier(name: str) -> str:
+    """The name under which a function stands in the namespace of compiled code: `re.sub` → `f_re_sub`."""
+    return "f_" + name.replace(".", "_")
+
+
+def call(function: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
+    """A call of something in the namespace of compiled code."""
+    return ast.Call(ast.Name(function, ast.Load()), list(arguments), keywords or [])
+
+
+def text_tree(parts: list[ast.expr]) -> ast.expr:
+    """The text that constants and texts make, one after the other."""
+    if len(parts) > _MAX_FORMATTED:
+        return call("joined", *parts)
+    return ast.JoinedStr([part if isinstance(part, ast.Constant) else ast.FormattedValue(part, -1) for part in parts])
