@@ -45,8 +45,8 @@ class Known:
     Attributes:
         comparison: The values of the parameter beside the baseline, as `dlbs.compare(..., by=...)` gives it. Pairs that are open are `inconclusive`.
         rounds: Complete rounds, those of earlier runs included.
-        open: Pairs that more rounds may decide.
-        given_up: Pairs of which an experiment failed again and again.
+        open: Pairs that more rounds may decide, a line each.
+        given_up: Lines of pairs of which an experiment failed again and again.
         stopped: Why there were no more rounds although pairs were open; empty if none was, or a signal or a policy stopped the run.
         summary: What became of the experiments.
     """

@@ -35,7 +35,11 @@ def outlook(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
     """What would decide an open pair."""
     if not all(pair.used):
         doubtful = any(pair.doubtful)
-        return "no run without warnings on each side" if doubtful else "no values on both sides"
+        return (
+            "too few runs without warnings (--trust-doubtful uses the others)"
+            if doubtful
+            else "no values on both sides"
+        )
     rounds = pairs.rounds_left(pair)
     if rounds is None:
         return "too close to the threshold for a reasonable number of rounds"

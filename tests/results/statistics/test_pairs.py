@@ -98,6 +98,9 @@ def test_doubtful_runs_do_not_count_unless_they_are_trusted() -> None:
         return {**fast_with("keep")(experiment, repeat), "results.warnings": warnings}
 
     pairs, trusting = pairs_of(experiments), pairs_of(experiments, trust_doubtful=True)
+    add_rounds(pairs, experiments, 2, doubtful_at_first)
+    assert "no ratio, open, too few runs without warnings" in pair_line(pairs, pairs.pairs[0])
+    pairs = pairs_of(experiments)
     for one in (pairs, trusting):
         add_rounds(one, experiments, 7, doubtful_at_first)
     assert trusting.pairs[0].rounds == 5
