@@ -92,13 +92,14 @@ class Repeats:
         plan: A written plan. `-P` changes its experiments too.
 
     Raises:
-        ConfigError: `exp.repeats` sets how many there are, or repeats of an experiment would write to the same log.
+        ConfigError: `exp.repeats` sets how many there are, or two runs would write to the same log.
     """
 
     def __init__(self, config: Config, plan: str | None = None) -> None:
         self._given = _given(config, plan)
         self._processor = processor_for(config)
-        self._raw = []
+        self._raw: list[Experiment] = []
+        logs: set[str] = set()
         for raw in build(config) if plan is None else _known(config, plan):
             if str(raw.get("exp.repeats") or 1) != "1":
                 setting = config.settings.get("exp.repeats")
@@ -111,12 +112,21 @@ class Repeats:
             first, second = (self.experiment(len(self._raw) - 1, repeat) for repeat in (1, 2))
             if first.get("exp.status") in {"inactive", "simulate"}:
                 self._raw.pop()
-            elif first["exp.log_file"] == second["exp.log_file"]:
+                continue
+            log = str(first["exp.log_file"])
+            if log == second["exp.log_file"]:
                 raise ConfigError(
-                    f"all repeats of an experiment would write to the same log file: {first['exp.log_file']}",
+                    f"all repeats of an experiment would write to the same log file: {log}",
                     where="exp.log_file",
                     hint="put ${exp.id} into it; a plan must be written without --resolve",
                 )
+            if log in logs:
+                raise ConfigError(
+                    f"two experiments would write to the same log file: {log}",
+                    where="exp.log_file",
+                    hint="put what differs between them into it, such as ${exp.id}",
+                )
+            logs.add(log)
 
     def __len__(self) -> int:
         return len(self._raw)
