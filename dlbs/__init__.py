@@ -7,6 +7,7 @@ From a configuration to a table, as the command line does it:
     summary = dlbs.run_plan(config)
     frame = dlbs.load_results("logs")       # a pandas DataFrame, one row an experiment
     comparison = dlbs.compare("logs/before", "logs/after")
+    known = dlbs.run_until_known(config, by="exp.replica_batch", budget=7200)
     figure = dlbs.plot(frame, "throughput")
 
 `import dlbs` costs nothing: functions are imported when they are used. This package never imports torch: what measures is the package
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dlbs.api import build_plan, compare, load_config, plot, resolve, run_plan, validate
     from dlbs.errors import DlbsError
     from dlbs.results.read.frame import filter_results, load_results, set_values
+    from dlbs.until_known import run_until_known
 
 __all__ = [
     "DlbsError",
@@ -36,6 +38,7 @@ __all__ = [
     "plot",
     "resolve",
     "run_plan",
+    "run_until_known",
     "set_values",
     "validate",
 ]
@@ -44,6 +47,7 @@ _FROM = {
     **dict.fromkeys(("build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"), "dlbs.api"),
     **dict.fromkeys(("filter_results", "load_results", "set_values"), "dlbs.results.read.frame"),
     "DlbsError": "dlbs.errors",
+    "run_until_known": "dlbs.until_known",
 }
 
 

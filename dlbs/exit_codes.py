@@ -15,6 +15,7 @@ __all__ = [
     "REGRESSION",
     "SIGNALLED",
     "SKIPPED",
+    "UNDECIDED",
     "UNFORESEEN",
     "WRONG_INPUT",
 ]
@@ -23,6 +24,7 @@ OK = 0
 FAILED = 1
 WRONG_INPUT = 2
 REGRESSION = 3
+UNDECIDED = 4
 UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 SIGNALLED = 128
 INTERRUPTED = SIGNALLED + 2
@@ -35,7 +37,8 @@ EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("dlbs", f"{OK}", "all is well"),
     ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or `dlbs run` stopped early"),
     ("dlbs", f"{WRONG_INPUT}", "wrong input, standard output cannot be written, or nothing could be started"),
-    ("dlbs", f"{REGRESSION}", "something got worse (`dlbs compare --fail-on-regression`)"),
+    ("dlbs", f"{REGRESSION}", "something got worse (`--fail-on-regression` of `dlbs compare` and `dlbs run`)"),
+    ("dlbs", f"{UNDECIDED}", "`dlbs run --until-known` ended before every pair was decided, and nothing failed"),
     (
         "dlbs",
         f"{UNFORESEEN}",

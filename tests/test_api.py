@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import dlbs
-from dlbs import api
+from dlbs import api, until_known
 from dlbs.errors import ConfigError, LaunchError, LogError
 from dlbs.run.events import Event
 from tests.conftest import ROOT, RunDlbs
@@ -27,9 +27,9 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", api.__all__)
+@pytest.mark.parametrize("name", [*api.__all__, *until_known.__all__])
 def test_the_example_of_each_function_runs(name: str) -> None:
-    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(api, name), name, module=False, globs={"dlbs": dlbs})
+    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(dlbs, name), name, module=False, globs={"dlbs": dlbs})
     assert found.examples
     said: list[str] = []
     result = doctest.DocTestRunner().run(found, out=said.append)

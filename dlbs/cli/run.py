@@ -10,6 +10,7 @@ import click
 
 from dlbs.cli.options import CONTEXT, common_options, config_options, executor_option, plan_option
 from dlbs.cli.streams import OutputError, ReaderGoneError
+from dlbs.cli.until_known import Asked, run_until_known, until_known_options
 from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
 from dlbs.plan.order import ORDERS
@@ -58,6 +59,7 @@ __all__ = ["run_command", "run_experiments"]
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @click.option("--verbose", "-v", is_flag=True, help="Say also when experiments begin.")
+@until_known_options
 @config_options
 @common_options
 def run_command(
@@ -78,6 +80,7 @@ def run_command(
     progress_file: str | None,
     quiet: bool,
     verbose: bool,
+    asked: Asked | None,
 ) -> int:
     """Run experiments and leave one log file for each.
 
@@ -92,6 +95,7 @@ def run_command(
       dlbs run --plan plan.json -Pexp.rerun=onfail
       dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
+      dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc --threshold 3% --budget 2h
     """
     from dlbs.plan.pipeline import resolved_plan, unlabelled_names
     from dlbs.run.policies import Policies, parse_deadline
@@ -100,6 +104,12 @@ def run_command(
 
     policies = Policies(retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None)
     runs = _executor(executor, jobs, detach, policies)
+    if asked is not None:
+        progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
+        return run_until_known(
+            config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
+            progress=progress, begin=_tell_of_bare_metal, conclude=_conclude,
+        )  # fmt: skip
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
     validate = not (no_validation or dry_run)

@@ -19,7 +19,7 @@ from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
 from dlbs.version import __version__
 
-__all__ = ["processor_for", "resolved_in_order", "resolved_plan", "unlabelled_names"]
+__all__ = ["Repeats", "processor_for", "resolved_in_order", "resolved_plan", "unlabelled_names"]
 
 
 def processor_for(config: Config) -> Processor:
@@ -43,11 +43,7 @@ def resolved_plan(
         order: In which order, and the seed of a random one.
         overrides: Values that win over all others.
     """
-    if plan is not None and config.variables:
-        names = ", ".join(config.variable_origins.values())
-        raise ConfigError("variables make a plan, but --plan gives one", where=names, hint="use build --plan first")
-    given = {name: config.settings[name].value for name in config.from_command_line} if plan is not None else {}
-    given.update(overrides)
+    given = {**_given(config, plan), **overrides}
 
     def experiments() -> Iterator[Experiment]:
         raw = build(config) if plan is None else _known(config, plan)
@@ -96,3 +92,69 @@ def _known(config: Config, plan: str) -> Iterator[Experiment]:
             check_names(config, [name for name in names if not name.startswith(HIDDEN)], f"{plan}: experiment {number}")
             checked.add(names)
         yield experiment
+
+
+class Repeats:
+    """The experiments of a plan, and any repeat of each: those that `exp.repeats` would make, as many as turn out to be wanted.
+
+    Args:
+        config: Makes the plan, or only declares the parameters of a written one.
+        plan: A written plan. `-P` changes its experiments too.
+
+    Raises:
+        ConfigError: `exp.repeats` sets how many there are, or two runs would write to the same log.
+    """
+
+    def __init__(self, config: Config, plan: str | None = None) -> None:
+        self._given = _given(config, plan)
+        self._processor = processor_for(config)
+        self._raw: list[Experiment] = []
+        logs: set[str] = set()
+        for raw in build(config) if plan is None else _known(config, plan):
+            if str(raw.get("exp.repeats") or 1) != "1":
+                setting = config.settings.get("exp.repeats")
+                raise ConfigError(
+                    "experiments are repeated until the answer is known, so exp.repeats must be 1",
+                    where=setting.where if setting else plan or "",
+                    hint="leave it out, or override it with -Pexp.repeats=1; --max-repeats limits the repeats",
+                )
+            self._raw.append(raw)
+            first, second = (self.experiment(len(self._raw) - 1, repeat) for repeat in (1, 2))
+            if first.get("exp.status") in {"inactive", "simulate"}:
+                self._raw.pop()
+                continue
+            log = str(first["exp.log_file"])
+            if log == second["exp.log_file"]:
+                raise ConfigError(
+                    f"all repeats of an experiment would write to the same log file: {log}",
+                    where="exp.log_file",
+                    hint="put ${exp.id} into it; a plan must be written without --resolve",
+                )
+            if log in logs:
+                raise ConfigError(
+                    f"two experiments would write to the same log file: {log}",
+                    where="exp.log_file",
+                    hint="put what differs between them into it, such as ${exp.id}",
+                )
+            logs.add(log)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def experiment(self, number: int, repeat: int) -> Experiment:
+        """Experiment `number`, from 0, resolved for one repeat, from 1."""
+        return self._processor.resolve({**self._raw[number], **self._given, "exp.repeat": repeat})
+
+
+def _given(config: Config, plan: str | None) -> dict[str, Any]:
+    """What the command line sets in a written plan.
+
+    Raises:
+        ConfigError: It varies something.
+    """
+    if plan is None:
+        return {}
+    if config.variables:
+        names = ", ".join(config.variable_origins.values())
+        raise ConfigError("variables make a plan, but --plan gives one", where=names, hint="use build --plan first")
+    return {name: config.settings[name].value for name in config.from_command_line}

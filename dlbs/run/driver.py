@@ -38,7 +38,7 @@ def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
 
 
 def run_plan(
-    experiments: Iterable[Experiment],
+    experiments: Iterable[Experiment | None],
     total: int,
     observer: Observer,
     executor: Executor,
@@ -52,7 +52,7 @@ def run_plan(
     """Run what is not finished yet and leave the log files.
 
     Args:
-        experiments: The resolved plan.
+        experiments: The resolved plan. None among them says that the next one is known only when another one has ended.
         total: How many experiments it has.
         observer: Is told what happens.
         executor: Runs experiments.
@@ -107,7 +107,7 @@ class _Run:
 
     def __init__(
         self,
-        experiments: Iterator[Experiment],
+        experiments: Iterator[Experiment | None],
         executor: Executor,
         signals: Signals,
         observer: Observer,
@@ -206,11 +206,14 @@ class _Run:
                 earlier.overtaken += earlier.not_before <= now
 
     def _draw(self) -> bool:
-        """Take experiments from the plan until one has to run; False if there is none."""
+        """Take experiments from the plan until one has to run; False if there is none, or none yet."""
         while not self._exhausted:
-            experiment = next(self.experiments, None)
-            if experiment is None:
+            try:
+                experiment = next(self.experiments)
+            except StopIteration:
                 self._exhausted = True
+                return False
+            if experiment is None:
                 return False
             self._reached += 1
             if experiment.get("exp.status") == "inactive":

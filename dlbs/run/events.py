@@ -33,6 +33,9 @@ class Observer(Protocol):
     def begin(self, total: int) -> None:
         """There are `total` experiments."""
 
+    def grow(self, total: int) -> None:
+        """There are more experiments, or fewer, than was known: `total`."""
+
     def skipped(self, why: str) -> None:
         """The next experiment need not run: it is `finished`, `inactive` or `simulated`."""
 
@@ -94,6 +97,9 @@ class Callback:
         return
 
     def begin(self, total: int) -> None:
+        self.total = total
+
+    def grow(self, total: int) -> None:
         self.total = total
 
     def skipped(self, why: str) -> None:

@@ -15,7 +15,7 @@ from dlbs.exit_codes import OUT_OF_MEMORY
 from dlbs.experiment import Experiment
 from dlbs.text import text
 
-__all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline"]
+__all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline", "parse_duration"]
 
 _LONGEST_PAUSE = 60.0
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -40,15 +40,32 @@ class Policies:
         return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1))
 
 
+def parse_duration(value: str, where: str) -> float:
+    """Seconds of `90m`, `2h`, `1.5d` or `3600`.
+
+    Raises:
+        ConfigError: It is none of these, or 0.
+    """
+    seconds = _seconds(value)
+    if not seconds:
+        raise ConfigError(f"{value!r} is no duration", where=where, hint="write 90s, 90m, 2h or 1d")
+    return seconds
+
+
+def _seconds(value: str) -> float | None:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
+    return float(found[1]) * _UNITS[found[2] or "s"] if found else None
+
+
 def parse_deadline(value: str) -> float:
     """A moment of `time.monotonic()` of `90m`, `2h`, `3600`, `18:30` or `2026-11-30T18:30`.
 
     Raises:
         ConfigError: It is none of these, or in the past.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
-    if found:
-        return time.monotonic() + float(found[1]) * _UNITS[found[2] or "s"]
+    seconds = _seconds(value)
+    if seconds is not None:
+        return time.monotonic() + seconds
     now = dt.datetime.now().astimezone()
     try:
         if re.fullmatch(r"\d{1,2}:\d{2}", value.strip()):

@@ -108,6 +108,15 @@ class Progress:
             self.file = None
             raise
 
+    def grow(self, total: int) -> None:
+        """There are more experiments, or fewer, than was known."""
+        self.total = total
+        self._draw()
+
+    def say(self, line: str) -> None:
+        """Show a line among those of the experiments."""
+        self._say(printable(line))
+
     def skipped(self, why: str) -> None:
         """The next experiment need not run."""
         self.counts[why] += 1

@@ -48,7 +48,7 @@ def look_through(
 
 
 def run_whole(
-    experiments: Iterable[Experiment],
+    experiments: Iterable[Experiment | None],
     manifest: Manifest,
     observer: Observer,
     executor: Executor,
@@ -61,7 +61,7 @@ def run_whole(
     """Run what is not finished, while the log directories belong to this run alone.
 
     Args:
-        experiments: The resolved plan.
+        experiments: The resolved plan, as for `run_plan`.
         manifest: What `look_through` found in it.
         observer: Is told what happens.
         executor: Runs experiments.

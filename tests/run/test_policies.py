@@ -9,7 +9,7 @@ import pytest
 
 from dlbs.errors import ConfigError
 from dlbs.executors.base import Outcome
-from dlbs.run.policies import BatchLimits, Policies, parse_deadline
+from dlbs.run.policies import BatchLimits, Policies, parse_deadline, parse_duration
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
 
@@ -24,6 +24,14 @@ def test_deadlines() -> None:
     for wrong in ("soon", "25:00", "2001-01-01", ""):
         with pytest.raises(ConfigError, match="--deadline"):
             parse_deadline(wrong)
+
+
+def test_durations() -> None:
+    given = ("90m", "2h", "1.5 d", "10", "3 s")
+    assert [parse_duration(words, "--budget") for words in given] == [5400, 7200, 129_600, 10, 3]
+    for wrong in ("soon", "18:30", "0", "-1h", ""):
+        with pytest.raises(ConfigError, match="--budget"):
+            parse_duration(wrong, "--budget")
 
 
 def test_pauses_grow() -> None:

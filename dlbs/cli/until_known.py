@@ -1,0 +1,178 @@
+"""The options and the last lines of `dlbs run --until-known`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dlbs.cli.options import names_option
+from dlbs.errors import ConfigError
+from dlbs.text import counted, printable
+
+if TYPE_CHECKING:
+    from dlbs.config.config import Config
+    from dlbs.executors.base import Executor
+    from dlbs.inquiry import Known
+    from dlbs.run.policies import Policies
+    from dlbs.run.progress import Progress
+
+__all__ = ["Asked", "run_until_known", "until_known_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `--until-known` asks for, as it was typed."""
+
+    by: str
+    baseline: str | None
+    metric: str
+    threshold: str
+    confidence: str
+    ignore: list[str]
+    trust_doubtful: bool
+    budget: str | None
+    max_repeats: int | None
+    fail_on_regression: bool
+
+
+_DEFAULTS = {"metric": "results.throughput", "threshold": "3%", "confidence": "95%"}
+
+
+def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; the function gets `asked`, None without `--until-known`."""
+
+    @click.option(
+        "--until-known", is_flag=True, help="Repeat until each value of --by is known to be faster, slower or the same."
+    )
+    @click.option("--by", metavar="NAME", help="Until known: the parameter whose values are compared.")
+    @click.option(
+        "--baseline", metavar="VALUE", help="Until known: what they are compared with; by default the first value."
+    )
+    @click.option("--metric", metavar="KEY", help="Until known: what is compared.  [default: results.throughput]")
+    @click.option("--threshold", help="Until known: differences up to this are none.  [default: 3%]")
+    @click.option("--confidence", help="Until known: of all verdicts together.  [default: 95%]")
+    @names_option("--ignore", "Until known: parameters that do not distinguish experiments.")
+    @click.option("--trust-doubtful", is_flag=True, help="Until known: use runs with warnings too.")
+    @click.option("--budget", metavar="TIME", help="Until known: start nothing more after 90m, 2h, ...")
+    @click.option(
+        "--max-repeats",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Until known: most repeats of an experiment; 100 by default without --budget.",
+    )
+    @click.option(
+        "--fail-on-regression", is_flag=True, help="Until known: exit with 3 if anything is slower or broken."
+    )
+    @functools.wraps(function)
+    def wrapped(*args: Any, until_known: bool, **options: Any) -> Any:
+        given = {name: options.pop(name) for name in Asked.__slots__}
+        if not until_known:
+            for name, value in given.items():
+                if value:
+                    raise click.UsageError(f"--{name.replace('_', '-')} needs --until-known")
+            return function(*args, asked=None, **options)
+        _check(given, options)
+        asked = Asked(**{name: value or _DEFAULTS.get(name, value) for name, value in given.items()})
+        return function(*args, asked=asked, **options)
+
+    return wrapped
+
+
+def _check(given: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse what makes no sense together."""
+    if not given["by"]:
+        raise click.UsageError("--until-known needs --by NAME: the parameter whose values are compared")
+    if given["fail_on_regression"] and given["baseline"] is None:
+        raise click.UsageError("--fail-on-regression needs --baseline VALUE")
+    if options["dry_run"]:
+        raise click.UsageError("--dry-run shows the launchers of a plan: leave --until-known out")
+    if options["detach"]:
+        raise click.UsageError("--detach leaves nobody who decides about the next round: leave --until-known out")
+    if options["order"] != "plan":
+        raise click.UsageError("--until-known runs rounds in random order (--order-seed): leave --order out")
+
+
+def run_until_known(
+    config: Config,
+    asked: Asked,
+    *,
+    plan: str | None,
+    seed: int,
+    executor: Executor,
+    policies: Policies,
+    validate: bool,
+    wait: bool,
+    progress: Progress,
+    begin: Callable[[Config], None],
+    conclude: Callable[..., None],
+) -> int:
+    """Run rounds of the plan until all is known, print the comparison, and return the exit code.
+
+    Args:
+        config: Makes the plan.
+        asked: What is to be known.
+        plan: A written plan.
+        seed: Of the order within rounds.
+        executor: Runs experiments.
+        policies: About failures and time.
+        validate: Look for problems first.
+        wait: Wait for another run that writes to the same logs.
+        progress: What a user sees.
+        begin: Says where experiments run that are not in containers.
+        conclude: Says what became of the experiments.
+    """
+    from dlbs.cli.compare import share
+    from dlbs.inquiry import Inquiry
+    from dlbs.results.statistics.pairs import Question
+    from dlbs.run.policies import parse_duration
+
+    threshold, confidence = share(asked.threshold, "--threshold"), share(asked.confidence, "--confidence")
+    if not 0.5 <= confidence < 1:
+        raise ConfigError("is no confidence", where=f"--confidence {asked.confidence}", hint="give 50% to 99.99%")
+    question = Question(
+        asked.by, asked.baseline, asked.metric, threshold, confidence, asked.ignore, asked.trust_doubtful
+    )
+    budget = parse_duration(asked.budget, "--budget") if asked.budget else None
+    inquiry = Inquiry(
+        config, question, plan=plan, budget=budget, max_repeats=asked.max_repeats, seed=seed, tell=progress.say
+    )
+    manifest = inquiry.look_through(executor, validate=validate)
+    if validate and plan is None and manifest.on_bare_metal:
+        begin(config)
+    progress.names = manifest.differences.names
+    pairs = inquiry.pairs
+    first = f"{counted(len(pairs.pairs), 'pair')}, {counted(len(pairs.wanted()), 'experiment')} a round; no verdict before round {pairs.first_round}"
+    progress.say(first)
+    for label in pairs.alone:
+        progress.say(f"{label}: not run, since there is nothing to compare it with")
+    if not threshold:
+        progress.say("with --threshold 0 no pair is ever the same: equal ones stay open until the budget is spent")
+    known = inquiry.run(progress, executor, policies=policies, wait=wait)
+    conclude(known.summary, manifest, progress, False)
+    _show(known, confidence)
+    return known.gate_code() if asked.fail_on_regression else known.exit_code
+
+
+def _show(known: Known, confidence: float) -> None:
+    """Print the comparison, and what is left open."""
+    from dlbs.cli.tables import print_tables
+    from dlbs.results.tables.comparison_by import comparison_by_table
+
+    if known.rounds:
+        table = comparison_by_table(known.comparison)
+        table.legend.append(f"all intervals of all rounds and pairs together hold {100 * confidence:.4g} %")
+        print_tables([table], "terminal")
+    left = [*known.open, *known.given_up]
+    if not left:
+        click.echo(f"known after {counted(known.rounds, 'round')}", err=True)
+        return
+    for line in left:
+        click.echo(printable(line), err=True)
+    if known.open:
+        why = f": {known.stopped}" if known.stopped else ""
+        click.echo(f"{counted(len(known.open), 'pair')} open after {counted(known.rounds, 'round')}{why}", err=True)
+        click.echo("the same command goes on", err=True)

@@ -1,0 +1,290 @@
+"""Pairs of a baseline and another value of one parameter, each decided after the round of runs that settles it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dlbs.config.declarations import Parameter
+from dlbs.doubts import doubts_of, warnings_of
+from dlbs.experiment import Experiment
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number as number_of
+from dlbs.results.read.records import status_of
+from dlbs.results.statistics.compare import Comparison, Match
+from dlbs.results.statistics.ratio import STATISTICS, Estimate
+from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
+from dlbs.results.statistics.sequential import can_tell, first_look, needed_runs, repeated_interval
+from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
+from dlbs.results.statistics.within import ComparisonBy, compare_by
+from dlbs.text import counted, text
+
+__all__ = ["MOST_FAILURES", "Pair", "Pairs", "Question"]
+
+MOST_FAILURES = 3  # in a row; an experiment that fails so often is not run again
+_BROKEN = {(False, False): "failed", (False, True): "fixed", (True, False): "broken"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be known.
+
+    Attributes:
+        by: The parameter whose values are compared.
+        baseline: The value that others are compared with, or its text; None for the first of the plan.
+        metric: Key of the quantity.
+        threshold: Share by which a ratio may differ from 1 and count as the same.
+        confidence: Of all verdicts together, however many rounds and pairs there are.
+        ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
+        trust_doubtful: Use runs with warnings too.
+    """
+
+    by: str
+    baseline: Any = None
+    metric: str = THROUGHPUT
+    threshold: float = 0.03
+    confidence: float = 0.95
+    ignore: Sequence[str] = ()
+    trust_doubtful: bool = False
+
+
+@dataclass(slots=True)
+class Pair:
+    """One value of the parameter beside the baseline, in one group of otherwise equal experiments.
+
+    Attributes:
+        label: Of the group.
+        comparison: Number of the comparison that it belongs to: the value.
+        sides: Numbers of the experiments, of the baseline and of the value.
+        names: How readers know the two sides.
+        rounds: Complete rounds that it was looked at.
+        estimate: The ratio of the value over the baseline after the last of them; None while there is none.
+        verdict: `INCONCLUSIVE` while it is open.
+        used: Runs on both sides that the estimate comes from.
+        doubtful: Runs on both sides that were left out because they had warnings.
+        given_up: Why no more rounds are run although there is no verdict on the ratio.
+    """
+
+    label: str
+    comparison: int
+    sides: tuple[tuple[int, ...], tuple[int, ...]]
+    names: tuple[str, str]
+    rounds: int = 0
+    estimate: Estimate | None = None
+    verdict: str = INCONCLUSIVE
+    used: tuple[int, int] = (0, 0)
+    doubtful: tuple[int, int] = (0, 0)
+    doubts: tuple[str, ...] = ()
+    given_up: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more rounds may tell."""
+        return self.verdict == INCONCLUSIVE and not self.given_up
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether there is a verdict on the ratio."""
+        return self.verdict != INCONCLUSIVE and not self.given_up
+
+
+@dataclass(slots=True)
+class _Runs:
+    """The runs of one experiment, a record for each round."""
+
+    records: list[Record] = field(default_factory=list)
+    failures: int = 0  # in a row, up to the last one
+
+
+class Pairs:
+    """The pairs of a plan, and what complete rounds of runs said of them.
+
+    A pair that is decided keeps its verdict and is not looked at again.
+
+    Args:
+        plan: The resolved experiments, one repeat of each.
+        declarations: Say which parameters identify an experiment.
+        question: What is to be known.
+
+    Raises:
+        LogError: The parameter is unknown or has one value, the baseline is none of them, or no two experiments differ in it alone.
+    """
+
+    def __init__(self, plan: Sequence[Experiment], declarations: Mapping[str, Parameter], question: Question) -> None:
+        self.question = question
+        numbers = {id(experiment): number for number, experiment in enumerate(plan)}
+        # The plan has the same parameters as its logs, so experiments are matched as `compare --by` will match the logs.
+        self._frame = compare_by(
+            plan,
+            declarations,
+            by=question.by,
+            baseline=question.baseline,
+            metric=question.metric,
+            ignore=question.ignore,
+        )
+        self.pairs = [
+            Pair(
+                match.label,
+                at,
+                (tuple(numbers[id(one)] for one in match.a), tuple(numbers[id(one)] for one in match.b)),
+                comparison.sides,
+            )
+            for at, comparison in enumerate(self._frame.comparisons)
+            for match in comparison.matches
+            if match.a and match.b
+        ]
+        self.error = (1 - question.confidence) / len(self.pairs)  # Bonferroni
+        self.several_groups = len({pair.label for pair in self.pairs}) > 1
+        self._runs: dict[int, _Runs] = {
+            number: _Runs() for pair in self.pairs for side in pair.sides for number in side
+        }
+
+    @property
+    def open(self) -> list[Pair]:
+        """Pairs that more rounds may decide."""
+        return [pair for pair in self.pairs if pair.is_open]
+
+    @property
+    def first_round(self) -> int:
+        """The round before which there can be no verdict."""
+        sizes = {(len(pair.sides[0]), len(pair.sides[1])) for pair in self.pairs}
+        repeat = 1
+        while not any(can_tell(repeat * first, repeat * second, self.error) for first, second in sizes):
+            repeat += 1
+        return repeat
+
+    @property
+    def alone(self) -> list[str]:
+        """Groups of experiments that have nothing to be compared with, so that they do not run."""
+        kept = {pair.label for pair in self.pairs}
+        return [label for label in self._frame.experiments if label not in kept]
+
+    def wanted(self) -> list[int]:
+        """Numbers of the experiments that the next round has to run: those of open pairs, in the plan's order."""
+        return sorted({number for pair in self.open for side in pair.sides for number in side})
+
+    def add(self, records: Mapping[int, Record]) -> None:
+        """Take a complete round into account, and look at the pairs that were open.
+
+        Args:
+            records: Number of an experiment → the record of its run.
+        """
+        for number, record in records.items():
+            runs = self._runs[number]
+            runs.records.append(record)
+            runs.failures = 0 if self._has_value(record) else runs.failures + 1
+        for pair in self.open:
+            self._look(pair)
+
+    def rounds_left(self, pair: Pair) -> int | None:
+        """How many more rounds will decide an open pair if the ratio stays as it is; None if nobody can say."""
+        if pair.estimate is None or not all(pair.used):
+            return None
+        runs = 2 * pair.used[0] * pair.used[1] / sum(pair.used)
+        if pair.estimate.interval is None:
+            needed: int | None = first_look(self.error)
+        else:
+            estimate, interval = pair.estimate, pair.estimate.interval
+            needed = needed_runs(estimate.ratio, interval, self.question.threshold, runs, self.error)
+        # Where doubtful runs are left out, a round gives less than one run of each.
+        return None if needed is None else max(1, math.ceil((needed - runs) * pair.rounds / runs))
+
+    def comparison(self, notes: Mapping[int, str] | None = None) -> ComparisonBy:
+        """All pairs as `compare --by` shows them, each with the runs and the interval of the round that decided it.
+
+        Args:
+            notes: Number of an open pair in `pairs` → what a reader should know of it.
+        """
+        frame, question = self._frame, self.question
+        comparisons = [
+            Comparison(question.metric, question.threshold, question.confidence, "rank", one.sides, [], one.differences)
+            for one in frame.comparisons
+        ]
+        for at, pair in enumerate(self.pairs):
+            comparisons[pair.comparison].matches.append(self._match(pair, (notes or {}).get(at, "")))
+        kept = [at for at, one in enumerate(comparisons) if one.matches]
+        labels = {pair.label for pair in self.pairs}
+        return replace(
+            frame,
+            comparisons=[comparisons[at] for at in kept],
+            values=[frame.values[at] for at in kept],
+            experiments=[label for label in frame.experiments if label in labels],
+        )
+
+    def _records(self, numbers: Iterable[int], rounds: int | None = None) -> tuple[Record, ...]:
+        return tuple(record for number in numbers for record in self._runs[number].records[:rounds])
+
+    def _has_value(self, record: Record) -> bool:
+        value = number_of(record, self.question.metric)
+        return has_value(record, self.question.metric) and value is not None and value > 0
+
+    def _sample(self, side: Iterable[int], rounds: int | None) -> tuple[Sample | None, list[Record]]:
+        """The runs of one side that count, and the doubtful ones that do not."""
+        metric = self.question.metric
+        records = [record for record in self._records(side, rounds) if self._has_value(record)]
+        if self.question.trust_doubtful:
+            return sample_of(records, metric), []
+        clean = [record for record in records if not warnings_of(record)]
+        return sample_of(clean, metric), [record for record in records if warnings_of(record)]
+
+    def _look(self, pair: Pair) -> None:
+        pair.rounds += 1
+        (one, doubtful), (other, doubtful_too) = (self._sample(side, pair.rounds) for side in pair.sides)
+        pair.used = one.runs if one else 0, other.runs if other else 0
+        pair.doubtful = len(doubtful), len(doubtful_too)
+        kinds = Counter(kind for record in (*doubtful, *doubtful_too) for kind in doubts_of(record))
+        pair.doubts = tuple(kind for kind, _ in kinds.most_common())
+        if one is not None and other is not None:
+            question = self.question
+            # A throughput is the inverse of a time for each instance.
+            above, below = (one, other) if question.metric == THROUGHPUT else (other, one)
+            pair.estimate = Estimate(
+                *repeated_interval(above.values, below.values, self.error, question.confidence), "runs"
+            )
+            pair.verdict = verdict_of(question.metric, pair.estimate.interval, question.threshold)
+        if pair.verdict == INCONCLUSIVE:
+            self._give_up(pair)
+
+    def _give_up(self, pair: Pair) -> None:
+        """Close a pair of which an experiment fails again and again, or is skipped: it will be the next time."""
+        for name, side in zip(pair.names, pair.sides, strict=True):
+            for number in side:
+                runs = self._runs[number]
+                last = runs.records[-1]
+                skipped = status_of(last) == "skipped"
+                if runs.failures < (1 if skipped else MOST_FAILURES):
+                    continue
+                status = status_of(last)
+                what = f"has no {self.question.metric}" if status == "ok" else status
+                times = "" if skipped else f" {counted(runs.failures, 'time')} in a row"
+                message = text(last.get("exp.status_msg"))
+                pair.given_up = f"given up: {name} {what}{times}" + (f": {message}" if message else "")
+                have = tuple(any(map(self._has_value, self._records(numbers))) for numbers in pair.sides)
+                pair.verdict = _BROKEN.get((have[0], have[1]), INCONCLUSIVE)
+                return
+
+    def _match(self, pair: Pair, note: str) -> Match:
+        # The baseline's runs go on while another pair needs them, and are shown in one row for all pairs.
+        shown = (pair.sides[0], None), (pair.sides[1], pair.rounds)
+        a, b = (self._records(side, rounds) for side, rounds in shown)
+        samples = [self._sample(side, rounds) for side, rounds in shown]
+        values = [None if sample is None else self._value(sample) for sample, _ in samples]
+        used = [0 if sample is None else sample.runs for sample, _ in samples]
+        left_out = [len(doubtful) for _, doubtful in samples]
+        notes = [pair.given_up, note]
+        notes += [
+            f"{out} of {out + runs} runs with {name} {'is' if out == 1 else 'are'} doubtful ({'; '.join(pair.doubts[:2])}) and left out"
+            for name, out, runs in zip(pair.names, pair.doubtful, pair.used, strict=True)
+            if out
+        ]
+        return Match(
+            pair.label, a, b, (values[0], values[1]), pair.estimate, pair.verdict, (used[0], used[1]),
+            (left_out[0], left_out[1]), tuple(filter(None, notes)),
+        )  # fmt: skip
+
+    def _value(self, sample: Sample) -> float:
+        value = STATISTICS["rank"](sample)
+        return 1 / value if self.question.metric == THROUGHPUT else value

@@ -1,0 +1,121 @@
+"""Simulated runs until it is known: how often noise becomes a verdict, and how many runs a verdict takes.
+
+`python -m tests.results.statistics.sequential_simulation` prints the tables of docs/statistics.md, which test_sequential_rates.py computes again.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable
+from functools import cache
+
+from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.ranks import rank_interval
+from dlbs.results.statistics.sequential import repeated_interval
+from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
+
+__all__ = ["CASES", "LOOKS", "NOISES", "outcomes", "table"]
+
+# Slowdown of B, threshold.
+CASES = ((0.0, 0.0), (0.0, 0.03), (0.03, 0.0), (0.05, 0.0), (0.10, 0.0), (0.05, 0.03), (0.10, 0.03))
+
+
+def _quiet(source: random.Random) -> float:
+    return source.gauss(100, 1)
+
+
+def _skewed(source: random.Random) -> float:
+    return 100 * (1 + source.expovariate(1 / 0.03))
+
+
+def _disturbed(source: random.Random) -> float:
+    return source.gauss(100, 1) * (1 + source.expovariate(1 / 0.3) if source.random() < 0.25 else 1.0)
+
+
+def _two_modes(source: random.Random) -> float:
+    """As memory that lies well or badly: one in two runs is slower by 5 %, and runs of one mode hardly differ."""
+    return source.gauss(100, 0.1) * (1.05 if source.random() < 0.5 else 1.0)
+
+
+NOISES: dict[str, Callable[[random.Random], float]] = {
+    "quiet": _quiet,
+    "skewed": _skewed,
+    "disturbed": _disturbed,
+    "two modes": _two_modes,
+}
+
+Look = Callable[[list[float], list[float]], Interval | None]
+
+
+def _sequential(a: list[float], b: list[float]) -> Interval | None:
+    return repeated_interval(a, b, 0.05, 0.95)[1]
+
+
+def _repeated_95(a: list[float], b: list[float]) -> Interval | None:
+    """What one would do by hand: look at the 95 % interval after each round."""
+    return rank_interval(a, b)[1] if len(a) >= 5 else None
+
+
+LOOKS: dict[str, Look] = {"sequential": _sequential, "95 % at each look": _repeated_95}
+
+
+@cache
+def outcomes(noise: str, look: str, sequences: int, rounds: int) -> tuple[dict[str, list[int]], ...]:
+    """For each of `CASES`: verdict → the round of each sequence that came to it. Sequences that stay open are left out."""
+    source = random.Random(noise)
+    found: tuple[dict[str, list[int]], ...] = tuple({} for _ in CASES)
+    for _ in range(sequences):
+        a: list[float] = []
+        b: list[float] = []
+        left = set(range(len(CASES)))
+        for number in range(1, rounds + 1):
+            a.append(NOISES[noise](source))
+            b.append(NOISES[noise](source))
+            interval = LOOKS[look](a, b) if left else None
+            if interval is None:
+                continue
+            for case in sorted(left):
+                slowdown, threshold = CASES[case]
+                # B over A as throughput. A slowdown divides all of B, so the interval is divided by it too.
+                slower = Interval(interval.low / (1 + slowdown), interval.high / (1 + slowdown), interval.confidence)
+                verdict = verdict_of("results.throughput", slower, threshold)
+                if verdict != INCONCLUSIVE:
+                    found[case].setdefault(verdict, []).append(number)
+                    left.remove(case)
+    return found
+
+
+def table(look: str, sequences: int, rounds: int) -> list[str]:
+    """Rows of a table in docs/statistics.md."""
+    names = [f"{100 * slowdown:.0f} % slower, threshold {100 * threshold:.0f} %" for slowdown, threshold in CASES]
+    lines = [f"| noise | {' | '.join(names)} |", "| --- |" + " ---: |" * len(CASES)]
+    for noise in NOISES:
+        cells = [
+            _cell(found, slowdown, sequences)
+            for found, (slowdown, _) in zip(outcomes(noise, look, sequences, rounds), CASES, strict=True)
+        ]
+        lines.append(f"| {noise} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(found: dict[str, list[int]], slowdown: float, sequences: int) -> str:
+    if not slowdown:
+        wrong = sum(len(rounds) for verdict, rounds in found.items() if verdict != "same")
+        words = f"{100 * wrong / sequences:.1f} % false"
+        same = found.get("same")
+        return words + (f", {_share(same, sequences)} same after {statistics.median(same):g}" if same else "")
+    right = found.get("slower", [])
+    wrong = sum(len(rounds) for verdict, rounds in found.items() if verdict != "slower")
+    words = f"{_share(right, sequences)} after {statistics.median(right):g}" if right else "0 %"
+    return words + (f", {100 * wrong / sequences:.1f} % false" if wrong else "")
+
+
+def _share(rounds: list[int], sequences: int) -> str:
+    return f"{100 * len(rounds) / sequences:.0f} %"
+
+
+if __name__ == "__main__":
+    for look in LOOKS:
+        print(f"\n{look}\n")
+        print("\n".join(table(look, 400, 50)))
