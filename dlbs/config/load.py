@@ -45,6 +45,7 @@ def load_config(
     extensions: Iterable[str | Mapping[str, Any]] = (),
     discard_default: bool = False,
     root: Path | None = None,
+    problems: Problems | None = None,
 ) -> Config:
     """Load and merge a configuration.
 
@@ -55,11 +56,13 @@ def load_config(
         extensions: Of `-E`: mappings, or their JSON texts.
         discard_default: Leave the shipped values out; the declarations stay.
         root: Where `config/` lies; `dlbs_root()` by default.
+        problems: Takes what is wrong, for a caller who goes on and raises it later.
 
     Raises:
-        ConfigError: Malformed, unknown keys or misspelt names, wrong types.
+        ConfigError: Malformed, unknown keys or misspelt names, wrong types; all that is wrong at once.
     """
-    config, problems = Config(), Problems()
+    config, later = Config(), problems is not None
+    problems = Problems() if problems is None else problems
     for path in shipped_files(root or dlbs_root()):
         _merge(config, load(path), problems)
     add_options(config)
@@ -92,7 +95,8 @@ def load_config(
                 with problems:
                     check_value(config, name, value, extension.where)
     check_all_names(config, problems)
-    problems.raise_all()
+    if not later:
+        problems.raise_all()
     config.typed = {name: where for name, where in _typed(config) if name not in before}
     return config
 

@@ -58,7 +58,7 @@ def configure(
         command: Benchmark this command, in whose words `{name}` stands for a parameter.
 
     Raises:
-        ConfigError: Malformed, unknown keys or names, wrong types, no such pack, or a parameter that nothing uses.
+        ConfigError: Malformed, unknown keys or names, wrong types, no such pack, or a parameter that nothing uses; all at once.
     """
     problems = Problems()
     given = dict(assignments("-P", parameters, problems))
@@ -73,20 +73,27 @@ def configure(
         given |= dict(assignments("-P", more_parameters, problems))
         varied |= dict(assignments("-V", more_variables, problems))
         given = _with_command(given, words, plan)
+    config = load_config(
+        files,
+        parameters=given,
+        variables=varied,
+        extensions=extensions,
+        discard_default=discard_default,
+        problems=problems,
+    )
     with problems:
-        config = load_config(
-            files, parameters=given, variables=varied, extensions=extensions, discard_default=discard_default
-        )
-    problems.raise_all()
-    add_packs(config)
-    add_command(config)
+        add_packs(config)
+        add_command(config)
     if words:
-        check_placeholders(config, words)
         for name in command_parameters(words):
             config.settings[name] = replace(config.settings[name], where=f"-- {' '.join(words)}")
+        with problems:
+            check_placeholders(config, words)
         for word in misplaced_options(config, words):
             _log.warning("%s is an argument of the command; options of dlbs stand before --", word)
-    check_typed_names(config, plan)
+    with problems:
+        check_typed_names(config, plan)
+    problems.raise_all()
     return config
 
 

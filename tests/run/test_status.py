@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from dlbs.errors import LogError
+from dlbs.run.status import read_states
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, logs, start, values
 from tests.waiting import wait_until
@@ -26,6 +30,23 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     dlbs("run", *DUMMY, "-Pexp.log_dir=good", check=True)
     assert dlbs("status", "good").returncode == 0
     assert dlbs("status", "nowhere").returncode == 2
+
+
+def test_a_directory_that_is_not_there_gets_a_suggestion(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "file").touch()
+    for name, said in (
+        ("lgos", "there is no such directory (did you mean 'logs'?)"),
+        (
+            "elsewhere",
+            "there is no such directory (dlbs run writes logs into logs/, or into the directory that exp.log_dir names)",
+        ),
+        ("no/logs", "there is no such directory"),
+        ("file", "is no directory"),
+    ):
+        with pytest.raises(LogError) as raised:
+            read_states(tmp_path / name)
+        assert str(raised.value).startswith(f"{tmp_path / name}: {said}")
 
 
 def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path) -> None:
