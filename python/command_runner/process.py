@@ -83,12 +83,12 @@ def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> 
         CannotStartError: The kernel refuses to start it.
     """
     files = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in enumerate(streams)]
+    # Bytes, made before the clock starts: encoding the environment takes a tenth of the time that `true` does.
+    words, environment = [os.fsencode(word) for word in command], dict(os.environb)
     begin = time.perf_counter()
     try:
         # Python ignores these; the command gets the usual behaviour back.
-        pid = os.posix_spawn(
-            path, list(command), os.environ, file_actions=files, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
-        )
+        pid = os.posix_spawn(path, words, environment, file_actions=files, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:
         raise CannotStartError(_NOT_EXECUTABLE, f"{command[0]}: {error.strerror}") from None
     _, status, usage = os.wait4(pid, 0)
