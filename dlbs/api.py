@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
+from dlbs.arguments import with_arguments
 from dlbs.config.config import Config
 from dlbs.config.load import load_config as _load_declarations
 from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean, suggestion
@@ -27,6 +28,7 @@ from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as _compare
 from dlbs.results.statistics.estimators import ESTIMATORS
+from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.run.events import Callback, Event
 from dlbs.run.policies import Policies
@@ -60,6 +62,7 @@ class CompareOptions(TypedDict, total=False):
     ignore: Sequence[str]
 
 
+@with_arguments
 def load_config(
     files: Path_ | Iterable[Path_] = (),
     *,
@@ -69,6 +72,7 @@ def load_config(
     select: Iterable[str] = (),
     exclude: Iterable[str] = (),
     discard_default: bool = False,
+    command: Sequence[str] | None = None,
 ) -> Config:
     """Load a configuration: the shipped files, files of yours, and what is set here; the packs that it names are added.
 
@@ -87,6 +91,7 @@ def load_config(
         select: Run the packs with one of these words as name, tag or install group.
         exclude: Of them, leave out those with one of these words.
         discard_default: Leave the shipped values out; the declarations stay.
+        command: The words of a command to benchmark: `["sort", "--parallel", "{threads}", "data"]` with `variables={"threads": [1, 2]}`.
 
     Raises:
         ConfigError: A file is malformed, a name is unknown, or a value has the wrong type.
@@ -100,9 +105,11 @@ def load_config(
         select=select,
         exclude=exclude,
         discard_default=discard_default,
+        command=command,
     )
 
 
+@with_arguments
 def build_plan(config: Config) -> Iterator[Experiment]:
     """The experiments of a configuration: the product of its variables, its extensions, its repeats. Values are not resolved.
 
@@ -122,6 +129,7 @@ def build_plan(config: Config) -> Iterator[Experiment]:
     return build(config)
 
 
+@with_arguments
 def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) -> Iterator[Experiment]:
     """Experiments with final values: references and expressions evaluated, types and domains checked. Nothing of a plan is run.
 
@@ -146,6 +154,7 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
     return processor_for(config).resolve_all(plan)
 
 
+@with_arguments
 def validate(plan: Plan, *, executor: str = "local") -> list[PlanProblem]:
     """What would make experiments fail, found without running anything: all problems at once.
 
@@ -170,6 +179,7 @@ def validate(plan: Plan, *, executor: str = "local") -> list[PlanProblem]:
     return validator.problems
 
 
+@with_arguments
 def run_plan(
     plan: Plan,
     *,
@@ -250,13 +260,14 @@ def compare(a: Results, b: Results, **options: Unpack[CompareOptions]) -> Compar
 def compare(a: Results, *, by: str, baseline: Any = None, **options: Unpack[CompareOptions]) -> ComparisonBy: ...
 
 
+@with_arguments
 def compare(
     a: Results,
     b: Results | None = None,
     *,
     by: str | None = None,
     baseline: Any = None,
-    metric: str = "results.throughput",
+    metric: str | None = None,
     threshold: float = 0.03,
     confidence: float = 0.95,
     simultaneous: bool = False,
@@ -280,7 +291,8 @@ def compare(
         b: The others; None with `by`.
         by: Compare the values of this parameter within A.
         baseline: With `by`: the value that others are compared with; None for the one that ran first.
-        metric: Key of the quantity; what is better, more or less of it, is known from its name.
+        metric: Key of the quantity; what is better, more or less of it, is known from its name. None for the throughput, or the time
+            where no experiment has a throughput.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of each interval.
         simultaneous: Make the intervals so wide that all of them together have this confidence.
@@ -305,6 +317,7 @@ def compare(
         raise LogError(f"no estimator {estimator!r}", where="estimator", hint=suggestion(estimator, ESTIMATORS))
     sides = [_records(one) for one in (a, b) if one is not None]
     known = {name for side in sides for record in side for name in record}
+    metric = usual_metric(record for side in sides for record in side) if metric is None else metric
     if known and metric not in known:
         raise LogError(f"no experiment has {metric!r}", where="metric", hint=did_you_mean(metric, known))
     declarations = _load_declarations().declarations
@@ -323,6 +336,7 @@ def compare(
     return _compare(sides[0], sides[1], declarations, **options)
 
 
+@with_arguments
 def plot(
     results: Results,
     kind: str = "throughput",

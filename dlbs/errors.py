@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import TracebackType
 
 __all__ = [
     "ConfigError",
@@ -10,7 +11,9 @@ __all__ = [
     "ExpressionError",
     "LaunchError",
     "LogError",
+    "Problems",
     "ResolveError",
+    "SeveralError",
     "did_you_mean",
     "suggestion",
 ]
@@ -55,6 +58,42 @@ class LaunchError(DlbsError):
 
 class LogError(DlbsError):
     """A log file could not be read or written."""
+
+
+class SeveralError(ConfigError):
+    """Several errors that were found at once.
+
+    Args:
+        errors: Two or more.
+    """
+
+    def __init__(self, errors: Iterable[DlbsError]) -> None:
+        self.errors = list({str(error): error for error in errors}.values())
+        super().__init__("".join([f"{len(self.errors)} problems", *(f"\n  {error}" for error in self.errors)]))
+
+
+class Problems:
+    """Collects the errors of several steps, so that all of them are reported at once: `with problems: step()` for each."""
+
+    def __init__(self) -> None:
+        self.found: list[DlbsError] = []
+
+    def __enter__(self) -> Problems:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, DlbsError):
+            return False
+        self.found += error.errors if isinstance(error, SeveralError) else [error]
+        return True
+
+    def raise_all(self) -> None:
+        """Raise the error if there is one, or several as one."""
+        if self.found:
+            several = SeveralError(self.found)
+            raise (several if len(several.errors) > 1 else self.found[0]) from None
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:

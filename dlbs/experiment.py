@@ -52,21 +52,30 @@ def log_path(experiment: Experiment, directory: Path) -> Path:
 
 
 def describe(experiment: Experiment, names: Sequence[str] = ()) -> str:
-    """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`.
+    """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`, or `sort --parallel 2 data, repeat 1`.
 
     Args:
         experiment: Its parameters.
         names: Those that tell it from the others; the usual ones if it has none of these.
     """
     shown = [name for name in names if name in experiment]
-    if not shown:
+    command = text(experiment.get("command.argv"))
+    if not shown and not command:
         shown = [name for name in _SPOKEN if experiment.get(name) not in (None, "")]
         if experiment.get("exp.repeats", 1) == 1:
             shown = [name for name in shown if name != "exp.repeat"]
-    return printable(", ".join(_words(name, text(experiment[name])) for name in shown).replace("\n", "?"))
+        if not experiment.get("exp.model") and experiment.get("exp.framework"):
+            shown.insert(0, "exp.framework")
+    words = [_words(name, text(experiment[name])) for name in shown]
+    if command:
+        line = text(experiment.get("command.line"))
+        inside = {"command.argv", *(name for name in shown if f"{{{name}}}" in line)}
+        words = [textwrap.shorten(command, _LONGEST_VALUE, placeholder="…")]
+        words += [_words(name, text(experiment[name])) for name in shown if name not in inside]
+    return printable(", ".join(words).replace("\n", "?"))
 
 
 def _words(name: str, value: str) -> str:
-    if name in _SPOKEN and value:
-        return _SPOKEN[name] + value
+    if name == "exp.framework" or (name in _SPOKEN and value):
+        return _SPOKEN.get(name, "") + value
     return f"{name}={textwrap.shorten(value, _LONGEST_VALUE, placeholder='…') if value else 'none'}"

@@ -27,6 +27,7 @@ ROOMS = [
         for name in ("options", "data", "models", "phases", "measure", "training", "torchbench", "checks")
     ),
     "python/pack_runner",
+    "python/command_runner",
 ]
 
 

@@ -14,6 +14,7 @@ from dlbs.cli.tables import format_option, output_option, print_tables, write_te
 from dlbs.errors import LogError
 from dlbs.exit_codes import OK, REGRESSION
 from dlbs.results.statistics.estimators import ESTIMATORS
+from dlbs.results.statistics.samples import usual_metric
 from dlbs.text import printable
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ def share(words: str, where: str) -> float:
     metavar="VALUE",
     help="With --by: what other values are compared with; by default the one that ran first.",
 )
-@click.option("--metric", default="results.throughput", show_default=True, metavar="KEY", help="What is compared.")
+@click.option(
+    "--metric",
+    metavar="KEY",
+    help="What is compared: results.throughput, or results.time where no experiment has that.",
+)
 @click.option("--threshold", default="3%", show_default=True, help="Differences up to this are none.")
 @click.option("--confidence", default="95%", show_default=True, help="Confidence of each interval.")
 @click.option(
@@ -77,7 +82,7 @@ def compare_command(
     paths: tuple[str, ...],
     by: str | None,
     baseline: str | None,
-    metric: str,
+    metric: str | None,
     threshold: str,
     confidence: str,
     simultaneous: bool,
@@ -116,6 +121,7 @@ def compare_command(
     if not 0.5 <= sure < 1:
         raise LogError("is no confidence", where=f"--confidence {confidence}", hint="give 50% to 99.99%")
     known = {name for records in sets for record in records for name in record}
+    metric = metric or usual_metric(record for records in sets for record in records)
     for flag, names in (("--metric", [metric]), ("--match", match), ("--ignore", ignore)):
         for name in names:
             if name not in known:

@@ -18,13 +18,14 @@ import click
 
 from dlbs.cli.ending import end_on_signals, tell_unforeseen
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
-from dlbs.errors import DlbsError, suggestion
+from dlbs.errors import DlbsError, did_you_mean, suggestion
 from dlbs.executors.registry import EXECUTORS
 from dlbs.exit_codes import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
 from dlbs.text import printable
 
 __all__ = [
     "CONTEXT",
+    "CommandVerb",
     "LazyGroup",
     "common_options",
     "config_options",
@@ -46,6 +47,9 @@ CONTEXT: dict[str, Any] = {
     "token_normalize_func": _with_dashes,
     "max_content_width": 110,
 }
+
+
+_COMMAND = "dlbs.command"  # where a context keeps the words behind --
 
 
 class LazyGroup(click.Group):
@@ -80,6 +84,20 @@ class LazyGroup(click.Group):
         except click.UsageError:
             hint = suggestion(args[0], self.verbs, "verbs are", cutoff=0.5)
             raise click.UsageError(f"No such verb {args[0]!r} ({hint})", context) from None
+
+
+class CommandVerb(click.Command):
+    """A verb that takes a command to benchmark behind `--`. All words there are the command's, whatever they look like."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            context.meta[_COMMAND] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(context, args)
+
+    def collect_usage_pieces(self, context: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(context), "[-- COMMAND ARG...]"]
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,6 +219,7 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
             select=select,
             exclude=exclude,
             plan=kwargs.get("plan"),
+            command=click.get_current_context().meta.get(_COMMAND),
         )
         return function(config, **kwargs)
 
@@ -243,7 +262,13 @@ def run(command: click.Command, name: str) -> None:
     except click.ClickException as error:
         hint = _parameter_hint(error)
         if isinstance(error, click.UsageError) and hint:
-            error = click.UsageError(f"{error.format_message()} ({hint})", error.ctx)
+            # Of two hints one misleads: what click finds close is left out where we know better.
+            what = (
+                f"No such option {error.option_name!r}"
+                if isinstance(error, click.NoSuchOption)
+                else error.format_message()
+            )
+            error = click.UsageError(f"{what} ({hint})", error.ctx)
         error.show()
         code = error.exit_code
     except ReaderGoneError:
@@ -271,7 +296,15 @@ def _parameter_hint(error: click.ClickException) -> str:
         from dlbs.config.load import load_config
         from dlbs.config.names import our_word
 
-        hint = our_word(error.option_name.lstrip("-"), load_config().declarations)
+        word = error.option_name.lstrip("-")
+        if did_you_mean(word, [one.lstrip("-") for one in error.possibilities or ()], cutoff=0.8):
+            return ""  # --job is --jobs, though there is a parameter exp.job too
+        hint = our_word(word, load_config().declarations)
         return f"{hint} Parameters are set with -PNAME=VALUE" if hint else ""
-    bare = [word for word in sys.argv[1:] if re.fullmatch(r"[\w.-]+=.*", word) and not word.startswith("-")]
-    return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values" if bare else ""
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    bare = [word for word in words if re.fullmatch(r"[\w.-]+=.*", word) and not word.startswith("-")]
+    if bare:
+        return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values"
+    if isinstance(error.ctx.command, CommandVerb) and "unexpected extra argument" in error.format_message():
+        return f"a command to benchmark stands behind --: {error.ctx.command_path} -- COMMAND ARG..."
+    return ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options, config_options, executor_option, plan_option
+from dlbs.cli.options import CONTEXT, CommandVerb, common_options, config_options, executor_option, plan_option
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["build_command", "explain_command", "help_command", "print_config_command", "validate_command"]
 
 
-@click.command("build", context_settings=CONTEXT)
+@click.command("build", cls=CommandVerb, context_settings=CONTEXT)
 @click.option(
     "--plan",
     "output",
@@ -63,7 +63,7 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
     out.write("[]\n" if before[0] == "[" else "\n]\n")
 
 
-@click.command("validate", context_settings=CONTEXT)
+@click.command("validate", cls=CommandVerb, context_settings=CONTEXT)
 @plan_option("Validate this plan instead of building one.")
 @executor_option("What is going to run the experiments; it has checks of its own.")
 @config_options
@@ -89,7 +89,7 @@ def validate_command(config: Config, plan: str | None, executor: str) -> None:
     click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")
 
 
-@click.command("print-config", context_settings=CONTEXT)
+@click.command("print-config", cls=CommandVerb, context_settings=CONTEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON that --config reads.")
 @config_options
 @common_options
@@ -139,10 +139,14 @@ def _declared(config: Config, name: str) -> dict[str, Any]:
             made["val_regexp"] = parameter.regexp
         if parameter.option_in:
             made["option_in"] = parameter.option_in
+        if parameter.follows:
+            made["follows"] = parameter.follows
+        if parameter.alternatives:
+            made["val_else"] = list(parameter.alternatives)
     return made
 
 
-@click.command("explain", context_settings=CONTEXT)
+@click.command("explain", cls=CommandVerb, context_settings=CONTEXT)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @config_options
 @common_options
@@ -161,30 +165,31 @@ def explain_command(config: Config, names: tuple[str, ...]) -> None:
 
 
 @click.command("help", context_settings=CONTEXT)
-@click.argument("pattern", metavar="[PARAMETER|PATTERN|FRAMEWORK]", required=False)
+@click.argument("names", metavar="[PARAMETER|PATTERN|FRAMEWORK|MODEL]...", nargs=-1)
 @click.option("--frameworks", is_flag=True, help="List frameworks and their launchers, or describe the named one.")
 @click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
 @config_options
 @common_options
-def help_command(config: Config, pattern: str | None, frameworks: bool, models: bool) -> None:
-    """Describe parameters: one by its name, several by a regular expression or a word.
+def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> None:
+    """Describe parameters by their names, a regular expression or a word; models and frameworks too.
 
     \b
     Examples:
       dlbs help exp.replica_batch
       dlbs help 'exp.num_.*'
       dlbs help --frameworks pytorch
+      dlbs help exp.dtype exp.phase resnet18
       dlbs help --models
     """
-    from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models, describe_parameters
+    from dlbs.plan.explain import describe, describe_framework, describe_frameworks, describe_models
 
     if frameworks:
-        lines = describe_framework(config, pattern) if pattern else describe_frameworks(config)
+        found = [describe_framework(config, name) for name in names] or [describe_frameworks(config)]
     elif models:
-        lines = describe_models()
-    elif pattern is None:
+        found = [describe_models(names)]
+    elif not names:
         click.echo(click.get_current_context().find_root().get_help())
         return
     else:
-        lines = describe_parameters(config, pattern)
-    click.echo("\n".join(lines))
+        found = [describe(config, name) for name in names]
+    click.echo("\n\n".join("\n".join(lines) for lines in found))

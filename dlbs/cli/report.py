@@ -160,7 +160,7 @@ def _print_series(log: str, form: str) -> None:
     Raises:
         LogError: The log cannot be read, holds several experiments, or no batch times.
     """
-    from dlbs.results.grouping import describe
+    from dlbs.results.grouping import describe, usual_names
     from dlbs.results.read.records import load_records
     from dlbs.results.statistics.series import series_of
     from dlbs.results.statistics.steady import smoothed
@@ -178,6 +178,5 @@ def _print_series(log: str, form: str) -> None:
     if form == "json":
         click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
         return
-    names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in record]
-    for line in (log, describe(record, names), *series_lines(series)):
+    for line in (log, describe(record, usual_names(record)), *series_lines(series)):
         click.echo(printable(line))

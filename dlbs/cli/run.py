@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options, config_options, executor_option, plan_option
+from dlbs.cli.options import CONTEXT, CommandVerb, common_options, config_options, executor_option, plan_option
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.cli.until_known import Asked, run_until_known, until_known_options
 from dlbs.doubts import doubt_words
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["run_command", "run_experiments"]
 
 
-@click.command("run", context_settings=CONTEXT)
+@click.command("run", cls=CommandVerb, context_settings=CONTEXT)
 @plan_option("Run this plan (a JSON list, or .jsonl) instead of building one.")
 @click.option("--dry-run", is_flag=True, help="Print the launchers and run nothing.")
 @click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
@@ -84,6 +84,9 @@ def run_command(
 ) -> int:
     """Run experiments and leave one log file for each.
 
+    Behind -- stands any command: it is warmed up, run at least ten times and for three seconds, and timed. {name} in it stands for a
+    parameter, and `__key__= value` lines that it prints are results.
+
     Experiments whose log is complete are not run again (exp.rerun changes that), so the same command goes on after an
     interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.
 
@@ -96,6 +99,7 @@ def run_command(
       dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
       dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc --threshold 3% --budget 2h
+      dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py --size {size} -Vsize=[1,2,4]
     """
     from dlbs.plan.pipeline import resolved_plan, unlabelled_names
     from dlbs.run.policies import Policies, parse_deadline
@@ -190,8 +194,12 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
 
 def _tell_of_bare_metal(config: Config) -> None:
     """Say that docker is not used, unless somebody decided so."""
+    from dlbs.config.command import FRAMEWORK as COMMAND
+    from dlbs.config.config import values_of
+
     setting = config.settings.get("exp.docker")
-    if setting is not None and config.is_shipped("exp.docker"):
+    frameworks = values_of(config, "exp.framework")
+    if setting is not None and config.is_shipped("exp.docker") and frameworks != [COMMAND]:
         click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
 
 

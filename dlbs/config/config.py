@@ -53,6 +53,7 @@ class Config:
         exclude: Conditions of experiments that are left out of the plan.
         builds_on: Framework → the frameworks whose parameters its experiments have besides its own.
         builds_on_origins: The same frameworks → where that was said.
+        packs: Pack that the plan names → the frameworks whose parameters its experiments have besides those of `pack`.
         namespaces: The first parts of all shipped names: in these families only declared names exist.
         from_command_line: Names given by `-P`, which extensions overwrite with a warning only.
         typed: Names that only the command line brings in → the flag.
@@ -66,6 +67,7 @@ class Config:
     exclude: list[Extension] = field(default_factory=list)
     builds_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
     builds_on_origins: dict[str, str] = field(default_factory=dict)
+    packs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     namespaces: frozenset[str] = frozenset()
     from_command_line: set[str] = field(default_factory=set)
     typed: dict[str, str] = field(default_factory=dict)
@@ -79,10 +81,10 @@ class Config:
         declaration, setting = self.declarations.get(name), self.settings.get(name)
         return declaration is not None and setting is not None and setting.where == declaration.where
 
-    def frameworks_under(self, framework: str) -> frozenset[str]:
-        """A framework and all those on which it builds."""
+    def frameworks_under(self, framework: str, pack: str = "") -> frozenset[str]:
+        """A framework and all those on which it, or the pack that it runs, builds."""
         found: set[str] = set()
-        waiting = [framework]
+        waiting = [framework, *(self.packs.get(pack, ()) if framework == "pack" else ())]
         while waiting:
             one = waiting.pop()
             if one not in found:

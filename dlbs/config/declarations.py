@@ -35,6 +35,8 @@ class Parameter:
         default: The shipped value, unresolved.
         where: `file:line` of the declaration.
         frameworks: The frameworks whose experiments have it; empty for all.
+        follows: A parameter whose experiments have this one too, whatever their framework; empty if there is none.
+        alternatives: Default values for experiments that lack a parameter to which `default` refers; the first that fits holds.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Parameter:
     default: Any = None
     where: str = ""
     frameworks: tuple[str, ...] = ()
+    follows: str = ""
+    alternatives: tuple[Any, ...] = ()
 
     def check(self, value: Any) -> Any:
         """Return `value` cast to the declared type, inside domain and pattern.

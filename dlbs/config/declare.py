@@ -16,7 +16,9 @@ from dlbs.experiment import check_name
 __all__ = ["add_options", "check_frameworks", "declare", "file_frameworks"]
 
 
-_DECLARATION_KEYS = ("val", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks")
+_DECLARATION_KEYS = (
+    "val", "val_else", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks", "follows",
+)  # fmt: skip
 
 
 def file_frameworks(config: Config, document: Document) -> tuple[str, ...]:
@@ -81,6 +83,10 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
     domain = given.get("val_domain")
     if domain is not None and not isinstance(domain, list):
         raise ConfigError(f"val_domain of {name} must be a list", where=where)
+    if not isinstance(given.get("val_else", []), list):
+        raise ConfigError(f"val_else of {name} must be a list of values", where=where)
+    if not isinstance(given.get("follows", ""), str):
+        raise ConfigError(f"follows of {name} must be the name of a parameter", where=where)
     parameter = Parameter(name, where=where, frameworks=tuple(own)) if before is None else before
     config.declarations[name] = replace(
         parameter,
@@ -90,7 +96,9 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         regexp=given.get("val_regexp", parameter.regexp),
         identity=given.get("identity", parameter.identity),
         option_in=str(given.get("option_in", parameter.option_in)),
+        follows=given.get("follows", parameter.follows),
         default=given["val"] if "val" in given and before is None else parameter.default,
+        alternatives=tuple(given.get("val_else", parameter.alternatives)),
     )
     if "val" in given:
         # Who declares a parameter again as it was, as `print-config --json` does, has not set it.

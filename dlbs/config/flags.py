@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from dlbs.errors import ConfigError
+from dlbs.errors import ConfigError, Problems
 from dlbs.jsonio import JsonError, load_json
 from dlbs.language.template import is_template
 
@@ -28,25 +28,26 @@ def extension_data(given: str | Mapping[str, Any]) -> Any:
         raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
 
 
-def assignments(flag: str, given: Assignments) -> Iterator[tuple[str, Any]]:
-    """Names and values of `-P` or `-V`, whichever way they are given.
-
-    Raises:
-        ConfigError: A text is not name=value.
-    """
+def assignments(flag: str, given: Assignments, problems: Problems) -> Iterator[tuple[str, Any]]:
+    """Names and values of `-P` or `-V`, whichever way they are given; a text that is not name=value is a problem."""
     if isinstance(given, Mapping):
         yield from given.items()
         return
     for one in given:
-        name, equals, value = one.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"{one!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
-        name = name.strip()
-        parsed = parse_value(value, words=flag == "-V")
-        if flag == "-V" and isinstance(parsed, str) and "," in parsed and parsed == value and not is_template(parsed):
-            hint = f"write -V{name}=[{value}] for several values, or -P{name}={value} for one with a comma in it"
-            raise ConfigError(f"{value!r} is not a list", where=f"-V{name}", hint=hint)
-        yield name, parsed
+        with problems:
+            yield _assignment(flag, one)
+
+
+def _assignment(flag: str, given: str) -> tuple[str, Any]:
+    name, equals, value = given.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"{given!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
+    name = name.strip()
+    parsed = parse_value(value, words=flag == "-V")
+    if flag == "-V" and isinstance(parsed, str) and "," in parsed and parsed == value and not is_template(parsed):
+        hint = f"write -V{name}=[{value}] for several values, or -P{name}={value} for one with a comma in it"
+        raise ConfigError(f"{value!r} is not a list", where=f"-V{name}", hint=hint)
+    return name, parsed
 
 
 def parse_value(given: str, *, words: bool = False) -> Any:

@@ -17,7 +17,7 @@ from dlbs.config.documents import Document, load
 from dlbs.config.flags import Assignments, assignments, extension_data
 from dlbs.config.names import check_all_names
 from dlbs.config.settings import check_value, replace_variables, set_parameter, set_variable
-from dlbs.errors import ConfigError, suggestion
+from dlbs.errors import ConfigError, Problems, suggestion
 from dlbs.files import dlbs_root
 
 __all__ = ["load_config", "shipped_files"]
@@ -45,6 +45,7 @@ def load_config(
     extensions: Iterable[str | Mapping[str, Any]] = (),
     discard_default: bool = False,
     root: Path | None = None,
+    problems: Problems | None = None,
 ) -> Config:
     """Load and merge a configuration.
 
@@ -55,36 +56,47 @@ def load_config(
         extensions: Of `-E`: mappings, or their JSON texts.
         discard_default: Leave the shipped values out; the declarations stay.
         root: Where `config/` lies; `dlbs_root()` by default.
+        problems: Takes what is wrong, for a caller who goes on and raises it later.
 
     Raises:
-        ConfigError: Malformed, unknown keys or misspelt names, wrong types.
+        ConfigError: Malformed, unknown keys or misspelt names, wrong types; all that is wrong at once.
     """
-    config = Config()
+    config, later = Config(), problems is not None
+    problems = Problems() if problems is None else problems
     for path in shipped_files(root or dlbs_root()):
-        _merge(config, load(path))
+        _merge(config, load(path), problems)
     add_options(config)
     config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)
     if discard_default:
         config.settings.clear()
         config.extensions.clear()
     for file in files:
-        _merge(config, load(_find(file, root or dlbs_root())))
-    check_frameworks(config)
+        with problems:
+            _merge(config, load(_find(file, root or dlbs_root())), problems)
+    with problems:
+        check_frameworks(config)
     before = config.known_names()
-    for name, value in assignments("-P", parameters):
-        set_parameter(config, name, value, f"-P{name}")
-        replace_variables(config, name)
-        config.from_command_line.add(name)
-    for name, value in assignments("-V", variables):
-        set_variable(config, name, value, f"-V{name}")
+    for name, value in assignments("-P", parameters, problems):
+        with problems:
+            set_parameter(config, name, value, f"-P{name}")
+            replace_variables(config, name)
+            config.from_command_line.add(name)
+    for name, value in assignments("-V", variables, problems):
+        with problems:
+            set_variable(config, name, value, f"-V{name}")
     for flag in extensions:
-        config.extensions.append(_extension(extension_data(flag), "-E"))
-    add_options(config)
+        with problems:
+            config.extensions.append(_extension(extension_data(flag), "-E"))
+    with problems:
+        add_options(config)
     for extension in config.extensions:
         for parameter_set in (extension.parameters, *extension.cases):
             for name, value in parameter_set.items():
-                check_value(config, name, value, extension.where)
-    check_all_names(config)
+                with problems:
+                    check_value(config, name, value, extension.where)
+    check_all_names(config, problems)
+    if not later:
+        problems.raise_all()
     config.typed = {name: where for name, where in _typed(config) if name not in before}
     return config
 
@@ -107,7 +119,7 @@ def _find(file: str | os.PathLike[str], root: Path) -> Path:
     return shipped if not path.exists() and shipped.is_file() else path
 
 
-def _merge(config: Config, document: Document) -> None:
+def _merge(config: Config, document: Document, problems: Problems) -> None:
     data = document.data
     if data is None:
         return
@@ -122,14 +134,18 @@ def _merge(config: Config, document: Document) -> None:
     given = _section(document, "parameters", dict)
     for name, value in given.items():
         if isinstance(value, dict) and not _is_plain_dict(value):
-            declare(config, str(name), value, document, frameworks)
+            with problems:
+                declare(config, str(name), value, document, frameworks)
     for name, value in given.items():
         if not isinstance(value, dict) or _is_plain_dict(value):
-            set_parameter(config, str(name), value, document.where("parameters", name))
+            with problems:
+                set_parameter(config, str(name), value, document.where("parameters", name))
     for name, values in _section(document, "variables", dict).items():
-        set_variable(config, str(name), values, document.where("variables", name))
+        with problems:
+            set_variable(config, str(name), values, document.where("variables", name))
     for index, item in enumerate(_section(document, "extensions", list)):
-        config.extensions.append(_extension(item, document.where("extensions", index)))
+        with problems:
+            config.extensions.append(_extension(item, document.where("extensions", index)))
     for index, item in enumerate(_section(document, "exclude", list)):
         where = document.where("exclude", index)
         if not isinstance(item, dict) or not item:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dlbs.config.config import Config, split_names
 from dlbs.config.migration import migration_hint
-from dlbs.errors import ConfigError, did_you_mean
+from dlbs.errors import ConfigError, Problems, did_you_mean
 from dlbs.experiment import check_name
 
 __all__ = ["OPEN", "check_all_names", "check_names", "name_hint", "our_word"]
@@ -99,16 +99,17 @@ def check_names(config: Config, names: Iterable[str], where: str) -> None:
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
 
-def check_all_names(config: Config) -> None:
-    """Raise a ConfigError for the first name in a configuration that is malformed or unknown, wherever it is set."""
+def check_all_names(config: Config, problems: Problems) -> None:
+    """Find each name in a configuration that is malformed or unknown, wherever it is set."""
     for name, where in _given(config):
-        check_names(config, [name], where)
-        if name == "exp.repeat":
-            raise ConfigError(
-                "exp.repeat is set by the plan builder",
-                where=where,
-                hint="exp.repeats=5 makes five runs of each experiment",
-            )
+        with problems:
+            check_names(config, [name], where)
+            if name == "exp.repeat":
+                raise ConfigError(
+                    "exp.repeat is set by the plan builder",
+                    where=where,
+                    hint="exp.repeats=5 makes five runs of each experiment",
+                )
 
 
 def _given(config: Config) -> Iterator[tuple[str, str]]:

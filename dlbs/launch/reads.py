@@ -10,7 +10,7 @@ from typing import Any
 
 from dlbs.config.config import Config, values_of
 from dlbs.config.names import name_hint
-from dlbs.errors import ConfigError, DlbsError
+from dlbs.errors import ConfigError, DlbsError, Problems
 from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
 from dlbs.language.references import reached
@@ -141,11 +141,14 @@ def check_typed_names(config: Config, plan: str | os.PathLike[str] | None = None
         if left:
             reads = _launcher_reads(config, experiment)
             left = {name for name in left if not reads.has(name)}
+    problems = Problems()
     for name in sorted(left):
         known = [*config.declarations, *config.known_names()]
         hint = name_hint(name, [one for one in known if one != name])
         own = "a launcher of your own may read it, or a value refer to it; declare it in a file if it only describes"
-        raise ConfigError(f"nothing uses the parameter {name!r}", where=config.typed[name], hint=hint or own)
+        with problems:
+            raise ConfigError(f"nothing uses the parameter {name!r}", where=config.typed[name], hint=hint or own)
+    problems.raise_all()
 
 
 def _namespace(name: str) -> str:

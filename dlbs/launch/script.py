@@ -148,10 +148,11 @@ def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
         hint = did_you_mean(name, experiment) or "set it with -P, or declare it in a configuration"
         return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     framework = text(experiment.get("exp.framework"))
+    set_it = f"set {name}, or " if one else ""
     return LaunchError(
         f"uses '{name if one else f'{name}.*'}', of the framework {' and '.join(owners)}, in an experiment of the framework {framework}",
         where=where,
-        hint=f"write 'frameworks: {{{framework}: [{', '.join(owners)}]}}' into a configuration file",
+        hint=f"{set_it}write 'frameworks: {{{framework}: [{', '.join(owners)}]}}' into a configuration file",
     )
 
 

@@ -1,21 +1,35 @@
-"""The first stage of the pipeline: from files, `-P/-V/-E` and packs to the configuration that a plan is built from.
+"""The first stage of the pipeline: from files, `-P/-V/-E`, packs and commands to the configuration that a plan is built from.
 
 The command line and Python callers both begin here. It lies above `config/`, which knows nothing of packs.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from dlbs.config.command import (
+    FRAMEWORK,
+    add_command,
+    check_placeholders,
+    command_parameters,
+    misplaced_options,
+    own_options,
+    with_references,
+)
 from dlbs.config.config import Config
 from dlbs.config.flags import Assignments, assignments
 from dlbs.config.load import load_config
+from dlbs.errors import ConfigError, Problems
 from dlbs.launch.reads import check_typed_names
 from dlbs.packs.extend import add_packs, chosen_packs
 
 __all__ = ["configure"]
+
+_log = logging.getLogger("dlbs")
 
 
 def configure(
@@ -28,6 +42,7 @@ def configure(
     select: Iterable[str] = (),
     exclude: Iterable[str] = (),
     plan: str | os.PathLike[str] | None = None,
+    command: Sequence[str] | None = None,
 ) -> Config:
     """Load a configuration, and add what the packs that it names say.
 
@@ -40,18 +55,66 @@ def configure(
         select: Run the packs with one of these words as name, tag or install group.
         exclude: Of them, leave out those with one of these words.
         plan: A written plan whose experiments `parameters` will change; its names are known too.
+        command: Benchmark this command, in whose words `{name}` stands for a parameter.
 
     Raises:
-        ConfigError: Malformed, unknown keys or names, wrong types, no such pack, or a parameter that nothing uses.
+        ConfigError: Malformed, unknown keys or names, wrong types, no such pack, or a parameter that nothing uses; all at once.
     """
-    given, varied = dict(assignments("-P", parameters)), dict(assignments("-V", variables))
+    problems = Problems()
+    given = dict(assignments("-P", parameters, problems))
+    varied = dict(assignments("-V", variables, problems))
     select, exclude = list(select), list(exclude)
     if select or exclude:
         given["exp.framework"] = "pack"
         varied["exp.pack"] = chosen_packs(select, exclude)
+    words: Sequence[str] = ()
+    if command is not None:
+        words, more_parameters, more_variables = own_options(command)
+        given |= dict(assignments("-P", more_parameters, problems))
+        varied |= dict(assignments("-V", more_variables, problems))
+        given = _with_command(given, words, plan)
     config = load_config(
-        files, parameters=given, variables=varied, extensions=extensions, discard_default=discard_default
+        files,
+        parameters=given,
+        variables=varied,
+        extensions=extensions,
+        discard_default=discard_default,
+        problems=problems,
     )
-    add_packs(config)
-    check_typed_names(config, plan)
+    with problems:
+        add_packs(config)
+        add_command(config)
+    if words:
+        for name in command_parameters(words):
+            config.settings[name] = replace(config.settings[name], where=f"-- {' '.join(words)}")
+        with problems:
+            check_placeholders(config, words)
+        for word in misplaced_options(config, words):
+            _log.warning("%s is an argument of the command; options of dlbs stand before --", word)
+    with problems:
+        check_typed_names(config, plan)
+    problems.raise_all()
     return config
+
+
+def _with_command(given: dict[str, Any], words: Sequence[str], plan: object) -> dict[str, Any]:
+    """The parameters that are given, with those of a command.
+
+    Raises:
+        ConfigError: There is no command, or something else is to be run too.
+    """
+    parameters = command_parameters(words)
+    if plan is not None:
+        raise ConfigError(
+            "a plan says what is run, and so does a command", where="--plan", hint="leave one of them out"
+        )
+    if given.get("exp.framework", FRAMEWORK) != FRAMEWORK:
+        raise ConfigError(
+            f"a command is run by the framework {FRAMEWORK}, not by {given['exp.framework']}",
+            where="-Pexp.framework",
+            hint="leave it out",
+        )
+    helpers: dict[str, Any] = {
+        name: with_references(given[name]) for name in ("command.prepare", "command.cleanup") if name in given
+    }
+    return {**given, **helpers, **parameters}

@@ -27,6 +27,8 @@ __all__ = [
     "uses_voir",
 ]
 
+_BUILDS_ON = {"model": ("pytorch",), "architecture": ("pytorch",)}  # kinds of packs that pytorch_benchmarks runs
+
 
 def add_packs(config: Config) -> None:
     """Put the extensions of the packs that the configuration names before its own.
@@ -45,6 +47,7 @@ def add_packs(config: Config) -> None:
     extensions = []
     for name in names:
         pack = find_pack(name)
+        config.packs[name] = _BUILDS_ON.get(pack.kind, ())
         parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
         check_names(config, parameters, pack.where)
         cases = [] if "exp.gpus" in given or "exp.job" in given else _cases(pack)
@@ -119,7 +122,13 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         parameters["exp.docker"] = "exp.docker_image" in given
     if pack.kind == "container":
         parameters.update(
-            {"exp.docker": True, "exp.docker_image": pack.image, "exp.num_batches": 10, "exp.num_warmup_batches": 1}
+            {
+                "exp.docker": True,
+                "exp.docker_image": pack.image,
+                "exp.replica_batch": 16,
+                "exp.num_batches": 10,
+                "exp.num_warmup_batches": 1,
+            }
         )
     parameters.update({f"voir.{name}": value for name, value in pack.voir.items()})
     if parameters["pack.has_voirfile"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
@@ -16,7 +16,9 @@ from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.plan.trace import IDENTITY, Trace
 
-__all__ = ["describe_frameworks", "describe_models", "describe_parameters", "explanation"]
+__all__ = [
+    "describe", "describe_framework", "describe_frameworks", "describe_models", "describe_parameters", "explanation",
+]  # fmt: skip
 
 
 def explanation(config: Config, name: str) -> list[str]:
@@ -67,6 +69,32 @@ def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> It
             shown.add(name)
             needs = [*trace.needs.get(name, []), *trace.environment.get(name, [])]
             todo += [(need, depth + 1) for need in reversed(needs)]
+
+
+def describe(config: Config, name: str) -> list[str]:
+    """What somebody asks about: parameters, or else a model or a framework of that name.
+
+    Raises:
+        ConfigError: There is nothing of that name.
+    """
+    try:
+        return describe_parameters(config, name)
+    except ConfigError as error:
+        from dlbs.config.models import known_models
+
+        models, launchers = known_models(), _launchers(config)
+        if name in models:
+            return [
+                f"{name} is a model: {models[name]}",
+                f"  dlbs run -Pexp.model={name}; dlbs help --models lists all",
+            ]
+        if name in launchers:
+            return describe_framework(config, name)
+        hint = did_you_mean(name, [*config.declarations, *models, *launchers])
+        others = "dlbs help --models and --frameworks list those"
+        raise ConfigError(
+            f"no parameter, model or framework {name!r}", hint=f"{hint} {others}" if hint else f"{error.hint}; {others}"
+        ) from None
 
 
 def describe_parameters(config: Config, pattern: str) -> list[str]:
@@ -143,8 +171,18 @@ def _launchers(config: Config) -> dict[str, str]:
     return launchers
 
 
-def describe_models() -> list[str]:
-    """The models of pytorch_benchmarks."""
+def describe_models(names: Collection[str] = ()) -> list[str]:
+    """The models of pytorch_benchmarks, or some of them.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
     from dlbs.config.models import known_models
 
-    return [f"{name:16} {line}" for name, line in known_models().items()]
+    models = known_models()
+    for name in names:
+        if name not in models:
+            raise ConfigError(
+                f"no model {name!r}", hint=did_you_mean(name, models) or "dlbs help --models lists those there are"
+            )
+    return [f"{name:16} {models[name]}" for name in names or models]

@@ -1,10 +1,12 @@
 """Which parameters an experiment carries: those of its framework, those of every framework, and what their values refer to.
 
 Parameters of other frameworks would stand in every log and cost time in every experiment, and a new one among them would change exp.id of
-experiments that have nothing to do with it.
+experiments that have nothing to do with it. And a default that a program never read, such as a model, would be reported as if it were a fact.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from dlbs.config.config import Config, split_names, values_of
 from dlbs.experiment import Experiment
@@ -15,7 +17,7 @@ from dlbs.text import text
 
 __all__ = ["Carried"]
 
-_FRAMEWORK = "exp.framework"
+_FRAMEWORK, _PACK = "exp.framework", "exp.pack"
 
 
 class Carried:
@@ -33,19 +35,35 @@ class Carried:
     def __init__(self, config: Config) -> None:
         self._config = config
         varied = {name for key in config.variables for name in split_names(key)}
-        self.bound = {
-            name: frozenset(config.declarations[name].frameworks)
-            for name in config.settings
-            if name not in varied and config.is_shipped(name) and config.declarations[name].frameworks
+        shipped = [name for name in config.settings if name not in varied and config.is_shipped(name)]
+        declared = config.declarations
+        self.bound = {name: frozenset(declared[name].frameworks) for name in shipped if declared[name].frameworks}
+        self._follows = {name: declared[name].follows for name in self.bound if declared[name].follows}
+        # Values that there are several of, because they refer to what not every experiment has.
+        self._adaptable = {
+            name: (config.settings[name].value, *declared[name].alternatives)
+            for name in shipped
+            if declared[name].alternatives
         }
-        for extension in config.extensions:
-            varied.update(extension.parameters, *extension.cases)
-        # Only these decide what is carried: the framework, and values that may refer to something in one experiment and not in another.
+        extended = {name for one in config.extensions for given in (one.parameters, *one.cases) for name in given}
+        # Only these decide what is carried: the framework, the pack, and values that may refer to something in one experiment and not in another.
         self._deciding = sorted(
-            name for name in varied if name == _FRAMEWORK or any(map(has_references, values_of(config, name)))
+            name
+            for name in varied | extended
+            if name == _FRAMEWORK
+            or (name == _PACK and config.packs)
+            or any(map(has_references, values_of(config, name)))
         )
-        self.is_constant = not self._deciding
-        self._dropped: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
+        self._fitted: dict[tuple[str, frozenset[str]], tuple[frozenset[str], dict[str, Any]]] = {}
+        self.is_constant = not self._deciding and not self._matters(extended)
+
+    def _matters(self, extended: set[str]) -> bool:
+        """Whether an extension may give experiments a parameter that they would not carry otherwise, and on which others depend."""
+        dropped = set(self.dropped(self._config.parameters()))
+        leading = set(self._follows.values()) & dropped
+        for values in self._adaptable.values():
+            leading |= reached(values[0], dropped)
+        return not leading.isdisjoint(extended)
 
     def base(self) -> Experiment:
         """The parameters from which experiments start: all of them, or those that every experiment of the plan carries if that is constant."""
@@ -53,9 +71,15 @@ class Carried:
         return self.trimmed(parameters) if self.is_constant else parameters
 
     def trimmed(self, experiment: Experiment, given: frozenset[str] = frozenset()) -> Experiment:
-        """An experiment without the parameters that it does not carry."""
-        dropped = self.dropped(experiment, given)
-        return {name: value for name, value in experiment.items() if name not in dropped} if dropped else experiment
+        """An experiment without the parameters that it does not carry, and with the shipped values that fit those that it does."""
+        dropped, adapted = self._fit(experiment, given)
+        if not dropped:
+            return experiment
+        kept = {name: value for name, value in experiment.items() if name not in dropped}
+        for name, value in adapted.items():
+            if kept.get(name) == self._adaptable[name][0]:
+                kept[name] = value
+        return kept
 
     def dropped(self, experiment: Experiment, given: frozenset[str] = frozenset()) -> frozenset[str]:
         """The parameters that an experiment with all of them is to lose.
@@ -64,22 +88,41 @@ class Carried:
             experiment: Raw values.
             given: Of the bound parameters, those that an extension has set in this experiment.
         """
+        return self._fit(experiment, given)[0]
+
+    def _fit(self, experiment: Experiment, given: frozenset[str]) -> tuple[frozenset[str], dict[str, Any]]:
+        """What an experiment is to lose, and the values of adaptable parameters that fit the rest."""
         key = repr([experiment.get(name) for name in self._deciding]), given
-        if key not in self._dropped:
-            if len(self._dropped) > 4096:
-                self._dropped.clear()
-            self._dropped[key] = self._find(experiment, given)
-        return self._dropped[key]
+        if key not in self._fitted:
+            if len(self._fitted) > 4096:
+                self._fitted.clear()
+            dropped = self._find(experiment, given)
+            adapted = {
+                name: next((value for value in values if not reached(value, set(dropped))), values[-1])
+                for name, values in self._adaptable.items()
+            }
+            self._fitted[key] = dropped, adapted
+        return self._fitted[key]
 
     def _find(self, experiment: Experiment, given: frozenset[str]) -> frozenset[str]:
-        framework = experiment.get(_FRAMEWORK)
+        framework, pack = experiment.get(_FRAMEWORK), experiment.get(_PACK)
         if is_template(framework):
             return frozenset()
-        having = self._config.frameworks_under(text(framework))
+        having = self._config.frameworks_under(text(framework), text(pack))
         left = {name for name, owners in self.bound.items() if name not in given and not owners & having}
-        values = [value for name, value in experiment.items() if name not in left]
-        while values and left:
-            found = reached(values.pop(), left)
-            left -= found
-            values += [experiment[name] for name in found if name in experiment]
-        return frozenset(left)
+        values = [value for name, value in experiment.items() if name not in left and not self._adapts(name, value)]
+        while True:
+            while values and left:
+                found = reached(values.pop(), left)
+                left -= found
+                values += [experiment[name] for name in found if name in experiment]
+            following = {
+                name for name, leader in self._follows.items() if name in left and leader in experiment.keys() - left
+            }
+            if not following:
+                return frozenset(left)
+            left -= following
+            values += [experiment[name] for name in following if name in experiment]
+
+    def _adapts(self, name: str, value: Any) -> bool:
+        return name in self._adaptable and bool(value == self._adaptable[name][0])

@@ -11,13 +11,30 @@ from dlbs.config.declarations import Parameter
 from dlbs.results.read.onelog import Record
 from dlbs.text import text
 
-__all__ = ["FIRST", "describe", "distinguishing_names", "groups", "hashable", "identity_names", "ordered_keys"]
+__all__ = [
+    "FIRST",
+    "describe",
+    "distinguishing_names",
+    "groups",
+    "hashable",
+    "identity_names",
+    "label_of",
+    "ordered_keys",
+    "title_name",
+    "usual_names",
+]
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # found out by a run, and decisive
 
+_TITLES = ("exp.model", "command.line", "exp.framework")  # what is run, in the words that say most
+_LAST = frozenset({"command.argv"})  # put together from others
+
 # Parameters that need no name: `training`, `float16`, `batch 16`.
-_SPOKEN = {**dict.fromkeys(("exp.model", *FIRST[:4]), ""), "exp.replica_batch": "batch "}
+_SPOKEN = {
+    **dict.fromkeys(("exp.model", "command.line", "command.argv", *FIRST[:4]), ""),
+    "exp.replica_batch": "batch ",
+}
 
 _PER_RUN = frozenset(
     {"exp.repeat", "exp.start_time", "exp.end_time", "exp.exit_code", "exp.seconds", "exp.flags", "exp.weight"}
@@ -68,7 +85,9 @@ def identity_names(records: Sequence[Record], declarations: Mapping[str, Paramet
         found_out = name.startswith(("results.", "exp.env.", "exp.sys.", "db.")) or name.endswith("_title")
         return own and not found_out and name not in _PER_RUN and name not in FIRST + _FACTS
 
-    others = sorted(filter(counts, values), key=lambda name: (name not in declarations, len(values[name]), name))
+    others = sorted(
+        filter(counts, values), key=lambda name: (name in _LAST, name not in declarations, len(values[name]), name)
+    )
     return [*FIRST, *_FACTS, *others]
 
 
@@ -121,6 +140,23 @@ def _refine(ids: list[int], records: Sequence[Record], name: str) -> list[int]:
         numbers.setdefault((group, hashable(record.get(name))), len(numbers))
         for group, record in zip(ids, records, strict=True)
     ]
+
+
+def title_name(records: Iterable[Record]) -> str:
+    """The parameter that says what is run: the model, or the command, or the framework, whichever of them experiments have; may be empty."""
+    found = {name for record in records for name in _TITLES if record.get(name) not in (None, "")}
+    return next((name for name in _TITLES if name in found), "")
+
+
+def label_of(record: Record, names: Iterable[str]) -> str:
+    """An experiment by the parameters that distinguish it; without any, by its command."""
+    return describe(record, names) or text(record.get("command.line")) or "all experiments"
+
+
+def usual_names(record: Record) -> list[str]:
+    """The parameters by which readers know an experiment, as far as it has them."""
+    title = [name] if (name := title_name([record])) else []
+    return [*title, *(name for name in ("exp.phase", "exp.dtype", "exp.replica_batch") if name in record)]
 
 
 def describe(record: Record, names: Iterable[str], *, short: bool = True) -> str:

@@ -9,7 +9,7 @@ __all__ = ["UNITS", "better_of", "unit_of"]
 _MS = (
     "results.time results.time_std results.time_min results.time_median results.time_p50 results.time_p90 results.time_p99 results.time_max "
     "results.time_data results.time_warmup_data results.time_device results.time_first_batch results.time_to_first_batch results.time_build results.time_compile "
-    "results.time_prefill results.time_decode results.time_data_wait"
+    "results.time_prefill results.time_decode results.time_data_wait results.time_user results.time_system"
 )
 _BYTES = (
     "results.bytes_per_batch results.memory_host results.memory_device_allocated results.memory_device_reserved results.use.mem_res results.use.mem_virt "

@@ -14,6 +14,7 @@ from dlbs.config.models import known_models, registered_in
 from dlbs.errors import did_you_mean
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.experiment import Experiment
+from dlbs.launch.script import environment
 from dlbs.text import text
 
 __all__ = ["FRAMEWORK_CHECKS", "PACK_CHECKS", "checks_of"]
@@ -124,9 +125,36 @@ def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
     return Problem(f"{name} is not installed", f"dlbs pack install {name}")
 
 
+def _command(experiment: Experiment, site: Site) -> Problem | None:
+    """Whether there is a command, and its program on this machine; in a container only that knows."""
+    command = [text(word) for word in experiment.get("command.argv") or []]
+    if not command or not command[0]:
+        return Problem("there is no command", "write it behind --, or set command.argv")
+    warmup = text(experiment.get("exp.num_warmup_batches"))
+    if not warmup.isdigit():
+        return Problem(f"exp.num_warmup_batches is {warmup}, but a command needs a number", "give a number of runs")
+    if experiment.get("exp.docker"):
+        return None if experiment.get("exp.docker_image") else Problem("in which image?", "set exp.docker_image")
+    for words, where in ((command, ""), *((experiment.get(name), name) for name in _HELPERS)):
+        if words and shutil.which(program := text(words[0]), path=_search_path(experiment)) is None:
+            hint = "a shell's own commands and pipes need a shell: -- bash -c 'COMMAND'"
+            return Problem(f"{f'{where}: ' if where else ''}there is no program {program!r}", hint)
+    return None
+
+
+def _search_path(experiment: Experiment) -> str | None:
+    """PATH as an experiment sets it; None for that of this process."""
+    own = dict(environment(experiment)).get("PATH")
+    return own.replace("$PATH", os.environ.get("PATH", "")) if own else None
+
+
+_HELPERS = ("command.prepare", "command.cleanup")
 _PACK = ("exp.pack", "pack.dir")
 _MODEL = Check(("exp.model", "pytorch.architecture"), _model)
 _REPLICAS = Check(("exp.gpus",), _replicas)
+_COMMAND = Check(
+    ("command.argv", *_HELPERS, "command.env", "exp.docker", "exp.docker_image", "exp.num_warmup_batches"), _command
+)
 _DATA = Check(("pytorch.data_dir",), _data)
 _TRAINING_DATA = Check(("pytorch.data_dir",), _training_data)
 _PYTHON = Check(("runtime.python", "exp.docker"), _python)
@@ -138,6 +166,7 @@ FRAMEWORK_CHECKS: dict[str, tuple[Check, ...]] = {
     "pytorch": (_MODEL, _REPLICAS, _DATA, _PYTHON),
     "train": (_MODEL, _REPLICAS, _TRAINING_DATA, _DATA, _PYTHON),
     "pack": (_PACK_DIRECTORY,),
+    "command": (_COMMAND,),
 }
 
 PACK_CHECKS: dict[str, tuple[Check, ...]] = {

@@ -259,6 +259,8 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     throughput = outcome.results.get("results.throughput")
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
+    elif outcome.status == "ok" and isinstance(time := outcome.results.get("results.time"), (int, float)):
+        words += f", {_time_words(time, outcome.results.get('results.time_std'))}"
     if outcome.status == "ok" and (doubts := doubts_of(outcome.results)):
         words += f" ⚠ {', '.join(doubts)}"
     if outcome.message:
@@ -266,3 +268,9 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     if outcome.status not in {"ok", "skipped"}:
         words += f" (log: {text(experiment.get('exp.log_file'))})"
     return printable(words)
+
+
+def _time_words(time: float, deviation: object) -> str:
+    """A mean time with its standard deviation, if that is known: `24.31 ± 0.52 ms`."""
+    spread = f" ± {deviation:.2g}" if isinstance(deviation, (int, float)) else ""
+    return f"{short_number(time)}{spread} ms"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.doubts import doubts_of
-from dlbs.errors import LogError
+from dlbs.errors import LogError, did_you_mean
 from dlbs.experiment import Experiment, describe
 from dlbs.files import open_regular, write_atomically
 from dlbs.jsonio import load_json
@@ -97,6 +97,11 @@ def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[
     """
     try:
         names = {path.name for path in directory.iterdir()}
+    except FileNotFoundError:
+        hint = _directory_hint(directory)
+        raise LogError("there is no such directory", where=str(directory), hint=hint) from None
+    except NotADirectoryError:
+        raise LogError("is no directory", where=str(directory), hint="give the directory of a plan's logs") from None
     except OSError as error:
         raise LogError(f"cannot be read: {error.strerror}", where=str(directory)) from None
     planned = _planned(directory / PLAN_NAME)
@@ -110,6 +115,16 @@ def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[
         _state(directory / name, names, "running" if held or name in waited_for else dead, name in waited_for)
         for name in sorted(found | set(planned))
     ]
+
+
+def _directory_hint(missing: Path) -> str:
+    """The directory of logs that may be meant, or where logs come from."""
+    try:
+        beside = [path.name for path in missing.absolute().parent.iterdir() if path.is_dir()]
+    except OSError:
+        beside = []
+    close = did_you_mean(missing.name, beside)
+    return close or "dlbs run writes logs into logs/, or into the directory that exp.log_dir names"
 
 
 def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:

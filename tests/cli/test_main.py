@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from dlbs.cli.main import cli
+from dlbs.errors import ConfigError
 from tests.conftest import ROOT, RunDlbs
 
 VERBS = ["run", "build", "validate", "print-config", "explain", "help", "sysinfo", "parse", "report", "completion"]
@@ -81,7 +84,7 @@ def test_options_may_have_dashes_or_underscores(dlbs: RunDlbs, flag: str) -> Non
         (["run", "-Pexp.model=${nope}"], "'nope' is neither a parameter"),
         (["run", "-Pexp.model=$(open('x'))$"], "'open' is not allowed"),
         (["explain", "exp.modle"], "did you mean 'exp.model'"),
-        (["help", "zzzzz"], "no parameter 'zzzzz'"),
+        (["help", "zzzzz"], "no parameter, model or framework 'zzzzz'"),
         (["build", "--plan", "/nope/plan.json"], "cannot be written"),
     ],
 )
@@ -184,6 +187,74 @@ def test_help_describes_one_framework(dlbs: RunDlbs) -> None:
     refused = dlbs("help", "--frameworks", "pytroch")
     assert refused.returncode == 2
     assert "did you mean 'pytorch'" in refused.stderr
+
+
+def test_help_describes_several_names_and_models() -> None:
+    printed = CliRunner().invoke(cli, ["help", "exp.phase", "exp.dtype", "resnet18", "dummy"], standalone_mode=False)
+    assert [line for line in printed.output.splitlines() if line and line[0] != " "][:3] == [
+        "exp.phase",
+        "exp.dtype",
+        "resnet18 is a model: ResNet with 18 layers.",
+    ]
+    assert "dlbs help --models" in printed.output
+    assert "dummy.seconds" in printed.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["help", "resnet81"], "did you mean 'resnet18'"),
+        (["help", "exp.phase", "zzz"], "no parameter, model or framework 'zzz'"),
+        (["help", "zzz"], "dlbs help --models and --frameworks list those"),
+        (["help", "--models", "alexnt"], "did you mean 'alexnet'"),
+    ],
+)
+def test_help_on_nothing_says_where_to_look(arguments: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=False)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "said", "unsaid"),
+    [
+        ("--job", "--jobs", "exp.job"),
+        ("--model", "did you mean 'exp.model'? Parameters are set with -PNAME=VALUE", "--help"),
+        ("--batch-size", "did you mean 'exp.replica_batch'?", "Did you mean"),
+        ("--retrys", "--retries", "-P"),
+    ],
+)
+def test_an_unknown_option_gets_one_hint(dlbs: RunDlbs, option: str, said: str, unsaid: str) -> None:
+    (line,) = [line for line in dlbs("run", option, "3").stderr.splitlines() if line.startswith("Error")]
+    assert said in line
+    assert unsaid not in line
+
+
+def test_a_command_without_dashes_is_told_where_it_stands(dlbs: RunDlbs) -> None:
+    assert "a command to benchmark stands behind --: dlbs run -- COMMAND" in dlbs("run", "sleep", "1").stderr
+
+
+def test_all_problems_of_a_configuration_are_reported_at_once(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("parameters:\n  exp.phase: trainig\n  exp.seed: x\n")
+    flags = [
+        "-Pexp.dtype=float8",
+        "-Pexp.modle=a",
+        "-Pepoch",
+        "-Vexp.seed=[y]",
+        "-Pmine=1",
+        "-E",
+        "{",
+        "--config",
+        "own.yaml",
+    ]
+    for verb in ("validate", "run", "build"):
+        done = dlbs(verb, *flags)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: 8 problems\n")
+        for place in ("own.yaml:2: ", "own.yaml:3: ", "-Pexp.dtype: ", "-Pexp.modle: ", "-P: ", "-Vexp.seed: ", "-E: "):
+            assert f"\n  {place}" in done.stderr, place
+    done = dlbs("validate", "-Pmine=1", "-Pyours=2")
+    assert done.stderr.count("nothing uses the parameter") == 2
 
 
 def test_critical_is_a_log_level(dlbs: RunDlbs) -> None:

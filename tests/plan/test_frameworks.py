@@ -36,7 +36,8 @@ def family(*parameters: str, **flags: Any) -> set[str]:
         ("pytorch", {"pytorch"}),
         ("train", {"train", "pytorch"}),
         ("dummy", {"dummy"}),
-        ("pack", {"pack", "voir", "pytorch"}),
+        ("pack", {"pack", "voir"}),
+        ("command", {"command"}),
         ("unknown", set()),
     ],
 )
@@ -46,7 +47,7 @@ def test_an_experiment_has_the_parameters_of_its_framework(framework: str, kept:
 
 def test_what_belongs_to_no_framework_is_always_there() -> None:
     (dummy,) = build(load_config(parameters=["exp.framework=dummy"]))
-    assert {"exp.model", "slurm.partition", "monitor.interval"} <= dummy.keys()
+    assert {"exp.gpus", "slurm.partition", "monitor.interval"} <= dummy.keys()
     assert "exp.pack" not in dummy
 
 
@@ -94,7 +95,7 @@ def test_what_a_value_refers_to_stays_step_by_step() -> None:
 
 def test_a_computed_reference_keeps_what_it_may_reach() -> None:
     (experiment,) = build(load_config(parameters=["exp.framework=dummy", "exp.project=${${exp.model}.launcher}"]))
-    assert {"pytorch.launcher", "train.launcher", "pack.launcher"} <= experiment.keys()
+    assert {"pytorch.launcher", "train.launcher", "pack.launcher", "command.launcher"} <= experiment.keys()
     assert "train.epochs" not in experiment
 
 
@@ -104,7 +105,7 @@ def test_only_experiments_whose_values_refer_to_something_have_it() -> None:
 
 
 def test_a_framework_that_is_no_constant_keeps_everything() -> None:
-    assert family("exp.framework=${exp.project}") == {"dummy", "pack", "pytorch", "train", "voir"}
+    assert family("exp.framework=${exp.project}") == {"command", "dummy", "pack", "pytorch", "train", "voir"}
 
 
 def test_a_condition_on_a_parameter_of_another_framework_does_not_hold() -> None:
@@ -230,3 +231,116 @@ def test_an_architecture_is_launched_as_a_model_is(
     monkeypatch.chdir(tmp_path)
     config = configure(parameters={"exp.framework": "pack", "exp.pack": "mynet"})
     assert {name.split(".")[0] for name in next(build(config))} >= {"pack", "pytorch"}
+
+
+OF_MODELS = {
+    "exp.model", "exp.model_title", "exp.model_opts", "exp.phase", "exp.dtype", "exp.replica_batch", "exp.effective_batch",
+    "exp.num_batches", "exp.num_warmup_batches", "exp.seed", "exp.data",
+}  # fmt: skip
+
+
+def own_experiment(tmp_path: Path, *flags: str, configuration: str = "frameworks: {}\n") -> dict[str, Any]:
+    config = own(tmp_path, configuration, flags=flags)
+    (experiment,) = processor_for(config).resolve_all(build(config))
+    return experiment
+
+
+def test_a_program_of_ones_own_has_no_model_unless_somebody_says_so(tmp_path: Path) -> None:
+    experiment = own_experiment(tmp_path)
+    assert OF_MODELS.isdisjoint(experiment)
+    assert {"exp.gpus", "exp.timeout", "runtime.malloc"} <= experiment.keys()
+    given = own_experiment(tmp_path, "exp.model=mine", "exp.phase=inference")
+    assert OF_MODELS & given.keys() == {"exp.model", "exp.model_title", "exp.phase"}
+    assert given["exp.model_title"] == "mine"
+
+
+def test_what_follows_from_a_parameter_is_there_with_it(tmp_path: Path) -> None:
+    experiment = own_experiment(tmp_path, "exp.replica_batch=4", "exp.gpus=0,1")
+    assert experiment["exp.effective_batch"] == 8
+    (varied,) = build(own(tmp_path, "variables: {exp.replica_batch: [4]}\n"))
+    assert "exp.effective_batch" in varied
+    extension = "extensions: [{condition: {my.big: true}, parameters: {exp.replica_batch: 64}}]\n"
+    both = build(own(tmp_path, f"parameters: {{my.big: true}}\nvariables: {{my.big: [true, false]}}\n{extension}"))
+    assert ["exp.effective_batch" in one for one in both] == [True, False]
+
+
+def test_what_a_value_refers_to_is_meant(tmp_path: Path) -> None:
+    experiment = own_experiment(tmp_path, "own.args=--batch ${exp.replica_batch}", configuration=
+        "frameworks: [own]\nparameters: {own.args: {val: '', desc: Arguments.}}\n")  # fmt: skip
+    assert experiment["own.args"] == "--batch 16"
+    assert OF_MODELS & experiment.keys() == {"exp.replica_batch", "exp.effective_batch"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ((), "own_"),
+        (("exp.model=a b",), "own_a-b_"),
+        (("exp.model=m", "exp.replica_batch=4"), "own_m_b4_"),
+        (("exp.model=m", "exp.replica_batch=4", "exp.phase=inference"), "own_m_inference_b4_"),
+        (("exp.replica_batch=4",), "own_"),
+        (("exp.log_file=here.log",), None),
+    ],
+)
+def test_log_files_are_named_by_what_experiments_have(tmp_path: Path, flags: tuple[str, ...], name: str | None) -> None:
+    experiment = own_experiment(tmp_path, *flags)
+    assert experiment["exp.log_file"] == (f"logs/{name}{experiment['exp.id']}.log" if name else "here.log")
+
+
+def test_a_launcher_that_uses_a_model_that_nobody_set_says_what_to_do(tmp_path: Path) -> None:
+    launcher = '{% extends "base.sh" %}{% block benchmark %}echo {{ exp.model }}{% endblock %}'
+    config = own(tmp_path, "frameworks: {}\n", launcher, ("exp.docker=false", "exp.gpus="))
+    (experiment,) = processor_for(config).resolve_all(build(config))
+    with pytest.raises(
+        LaunchError, match=r"uses 'exp\.model', of the framework dummy and pytorch.*\(set exp\.model, or write"
+    ):
+        make_launcher(experiment, tmp_path)
+
+
+def test_a_declaration_may_follow_and_adapt(tmp_path: Path) -> None:
+    configuration = """
+frameworks: [other]
+parameters:
+  other.a: {val: 1, desc: A.}
+  other.b: {val: "${other.a}", desc: B., follows: other.a}
+  other.c: {val: "c ${other.a}", val_else: [c], desc: C., frameworks: []}
+"""
+    assert own_experiment(tmp_path, configuration=configuration)["other.c"] == "c"
+    experiment = own_experiment(tmp_path, "other.a=2", configuration=configuration)
+    assert (experiment["other.b"], experiment["other.c"]) == (2, "c 2")
+    for wrong, said in (("val_else: c", "val_else of other.c must be a list"), ("follows: [1]", "follows of other.c")):
+        with pytest.raises(ConfigError, match=said):
+            own(tmp_path, f"parameters: {{other.c: {{val: 1, desc: C., {wrong}}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "carried"),
+    [
+        ("benchmark", {"exp.model", "exp.model_title"}),
+        ("model", OF_MODELS),
+        ("architecture", OF_MODELS),
+        (
+            "container",
+            {
+                "exp.model",
+                "exp.model_title",
+                "exp.replica_batch",
+                "exp.effective_batch",
+                "exp.num_batches",
+                "exp.num_warmup_batches",
+            },
+        ),
+    ],
+)
+def test_a_pack_has_what_its_kind_has(
+    dlbs: RunDlbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, carried: set[str]
+) -> None:
+    dlbs("pack", "new", "mine", "--template", template, check=True)
+    monkeypatch.chdir(tmp_path)
+    config = configure(parameters={"exp.framework": "pack", "exp.pack": "mine"})
+    (experiment,) = build(config)
+    assert OF_MODELS & experiment.keys() - {"exp.replica_batch", "exp.effective_batch"} == carried - {
+        "exp.replica_batch",
+        "exp.effective_batch",
+    }
+    assert ("pytorch.data_dir" in experiment) == (template in {"model", "architecture"})

@@ -6,6 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
+from dlbs.errors import LogError
+from dlbs.run.status import read_states
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, logs, start, values
 from tests.waiting import wait_until
@@ -38,6 +42,23 @@ def test_a_list_of_logs_that_is_a_link_or_a_pipe_is_not_read(dlbs: RunDlbs, tmp_
     plan.unlink()
     os.mkfifo(plan)
     assert "0 experiments" in dlbs("status").stdout
+
+
+def test_a_directory_that_is_not_there_gets_a_suggestion(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "file").touch()
+    for name, said in (
+        ("lgos", "there is no such directory (did you mean 'logs'?)"),
+        (
+            "elsewhere",
+            "there is no such directory (dlbs run writes logs into logs/, or into the directory that exp.log_dir names)",
+        ),
+        ("no/logs", "there is no such directory"),
+        ("file", "is no directory"),
+    ):
+        with pytest.raises(LogError) as raised:
+            read_states(tmp_path / name)
+        assert str(raised.value).startswith(f"{tmp_path / name}: {said}")
 
 
 def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import warnings_of
-from dlbs.results.grouping import distinguishing_names
+from dlbs.results.grouping import distinguishing_names, usual_names
 from dlbs.results.page.failures import BAD, rerun_command
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
@@ -43,7 +43,7 @@ def experiment_table(
     records: Sequence[Record], declarations: Mapping[str, Parameter]
 ) -> tuple[list[Column], list[Row]]:
     """Columns and rows of the table: parameters, status, results, warnings, and how to repeat the experiment."""
-    always = ["exp.model", "exp.phase", "exp.dtype", "exp.replica_batch"]
+    always = list(dict.fromkeys(name for record in records for name in usual_names(record)))
     names = [
         *always,
         *distinguishing_names(records, declarations, given=always, without=["exp.effective_batch"])[:_MOST_COLUMNS],
@@ -61,7 +61,14 @@ def experiment_table(
     present = {
         key: value for key, value in figures.items() if any(number(record, key) is not None for record in records)
     }
-    titles = {"exp.model": "model", "exp.phase": "phase", "exp.dtype": "type", "exp.replica_batch": "batch"}
+    titles = {
+        "exp.model": "model",
+        "command.line": "command",
+        "exp.framework": "framework",
+        "exp.phase": "phase",
+        "exp.dtype": "type",
+        "exp.replica_batch": "batch",
+    }
     columns = [
         *(Column(titles.get(name, name), all(number(r, name) is not None for r in records)) for name in names),
         Column("status", False),

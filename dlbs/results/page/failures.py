@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 
-from dlbs.results.grouping import describe
+from dlbs.results.grouping import describe, usual_names
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.text import text
@@ -31,11 +31,10 @@ def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[di
         if status not in BAD or len(failures) == _MOST_FAILURES:
             continue
         log = text(record.get("exp.log_file"))
-        names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in record]
         failures.append(
             {
                 "status": status,
-                "name": describe(record, names) or log,
+                "name": describe(record, usual_names(record)) or log,
                 "message": text(record.get("exp.status_msg")),
                 "command": rerun_command(record),
                 "tail": _tail_of(log)

@@ -91,12 +91,10 @@ class LiveResults:
 
 
 def _running(record: dict[str, Any]) -> dict[str, str]:
-    from dlbs.results.grouping import describe
+    from dlbs.results.grouping import describe, usual_names
     from dlbs.text import text
 
-    names = [
-        name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "exp.repeat") if name in record
-    ]
+    names = [*usual_names(record), *(["exp.repeat"] if "exp.repeat" in record else [])]
     return {
         "name": describe(record, names) or text(record.get("exp.log_file")),
         "gpus": text(record.get("exp.gpu_ids")) or "–",

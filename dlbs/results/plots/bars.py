@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe, distinguishing_names
+from dlbs.results.grouping import describe, distinguishing_names, title_name
 from dlbs.results.plots.style import (
     COLOURS,
     MOST_LINES,
@@ -18,6 +18,7 @@ from dlbs.results.plots.style import (
     with_value,
 )
 from dlbs.results.read.records import number
+from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.pivot import custom_tables
 from dlbs.text import text
 
@@ -31,11 +32,12 @@ __all__ = ["bars"]
 
 def bars(figure: Figure, results: Results) -> None:
     """Bars side by side for each group, by model."""
-    key = results.options.value or "results.throughput"
+    key = results.options.value or usual_metric(results.records)
     drawn = with_value(results.records, key)
-    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
+    title = title_name(drawn)
+    names = distinguishing_names(drawn, results.declarations, given=[title], without=["exp.effective_batch"])
     sets = in_order(drawn, names)
-    models = list(dict.fromkeys(text(record.get("exp.model")) for record in drawn))
+    models = list(dict.fromkeys(text(record.get(title)) for record in drawn))
     if len(sets) > MOST_LINES or len(models) > 60:
         raise LogError(
             f"{len(sets)} × {len(models)} bars are too many for one plot", hint="choose some with --filter_query"
@@ -44,9 +46,7 @@ def bars(figure: Figure, results: Results) -> None:
     width = 0.8 / len(sets)
     hatches = ("", "//", "..", "xx")
     for index, group in enumerate(sets):
-        (table, *_) = custom_tables(
-            group, results.declarations, ["exp.model"], [], [key], without=["exp.effective_batch"]
-        )
+        (table, *_) = custom_tables(group, results.declarations, [title], [], [key], without=["exp.effective_batch"])
         for labels, cells in zip(table.rows, table.cells, strict=True):
             cell = cells[0]
             if not isinstance(cell.value, float):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.results.plots.style import axis_label, label, with_value
+from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.pivot import custom_tables
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["heatmap"]
 
 def heatmap(figure: Figure, results: Results) -> None:
     """Models against replica batches, one map for each group of experiments that differ otherwise."""
-    key = results.options.value or "results.throughput"
+    key = results.options.value or usual_metric(results.records)
     with_value(results.records, key)
     tables = custom_tables(
         results.records,

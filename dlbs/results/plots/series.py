@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe
+from dlbs.results.grouping import describe, usual_names
 from dlbs.results.plots.style import COLOURS, label, set_scale
 from dlbs.results.statistics.series import series_of
 from dlbs.results.statistics.steady import smoothed
@@ -59,10 +59,7 @@ def series(figure: Figure, results: Results) -> None:
         row[0].set_ylabel(label(name).replace(", ", ",\n"), fontsize="small")
         row[0].set_ylim(bottom=0)
     rows[-1][0].set_xlabel("s since the first timed batch" if watched else "timed batch")
-    names = [
-        name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in results.records[0]
-    ]
-    axes.set_title(label(describe(results.records[0], names)))
+    axes.set_title(label(describe(results.records[0], usual_names(results.records[0]))))
     axes.legend(fontsize="small")
 
 

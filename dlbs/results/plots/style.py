@@ -62,7 +62,7 @@ def axis_label(key: str, records: Sequence[Record]) -> str:
         units = {text(record["results.unit"]) for record in records if record.get("results.unit")}
         return label(f"throughput, {units.pop() if len(units) == 1 else 'instances'}/s")
     if key == "results.time":
-        return "batch time, ms"
+        return "time, ms" if any(record.get("command.line") for record in records) else "batch time, ms"
     unit = unit_of(key)
     return label(f"{key}, {unit}" if unit else key)
 

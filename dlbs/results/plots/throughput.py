@@ -22,6 +22,7 @@ from dlbs.results.plots.style import (
 )
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
+from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.pivot import custom_tables
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _BATCH = "exp.replica_batch"
 
 def throughput(figure: Figure, results: Results) -> None:
     """A line for each model and group over replica batches."""
-    key = results.options.value or "results.throughput"
+    key = results.options.value or usual_metric(results.records)
     drawn = with_value(results.records, key)
     axes = figure.subplots()
     _draw_lines(axes, drawn, results.declarations, key)

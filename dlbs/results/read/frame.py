@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dlbs.arguments import with_arguments
 from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.results.read.onelog import Record
@@ -22,6 +23,7 @@ Query = str | Mapping[str, Any] | Callable[[Record], bool]
 _TIMES = ("exp.start_time", "exp.end_time")
 
 
+@with_arguments
 def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.DataFrame:
     """Read logs and results files.
 
@@ -49,6 +51,7 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
     return frame
 
 
+@with_arguments
 def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
     """The experiments that fit a query, as a new frame.
 
@@ -64,6 +67,7 @@ def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
     return frame[[fits(row) for row in records_of(frame)]].copy()
 
 
+@with_arguments
 def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> pd.DataFrame:
     """Set columns of the experiments that fit a query; the result is a new frame.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of, warnings_of
-from dlbs.results.grouping import describe, groups, ordered_keys
+from dlbs.results.grouping import groups, label_of, ordered_keys
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
@@ -130,7 +130,7 @@ def compare(
     made = Comparison(metric, threshold, each, estimator, sides, differences=compared)
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
-        label = describe((*found[0], *found[1])[0], names) or "all experiments"
+        label = label_of((*found[0], *found[1])[0], names)
         made.matches.append(_matched(made, label, *found, trust=trust_single_runs))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 
-__all__ = ["THROUGHPUT", "TIME", "Sample", "has_value", "sample_of"]
+__all__ = ["THROUGHPUT", "TIME", "Sample", "has_value", "sample_of", "usual_metric"]
 
 THROUGHPUT, TIME = "results.throughput", "results.time"
 
@@ -45,6 +45,12 @@ def has_value(record: Record, metric: str) -> bool:
     """Whether a run ended well and logged a value that can be compared."""
     value = number(record, metric) if status_of(record) == "ok" else None
     return value is not None and (metric != THROUGHPUT or value > 0)
+
+
+def usual_metric(records: Iterable[Record]) -> str:
+    """What is compared unless something else is asked for: the throughput, or the time where no experiment logged a throughput."""
+    found = {key for record in records for key in (THROUGHPUT, TIME) if number(record, key) is not None}
+    return TIME if found == {TIME} else THROUGHPUT
 
 
 def sample_of(records: Sequence[Record], metric: str) -> Sample | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean, suggestion
-from dlbs.results.grouping import describe, groups, hashable, ordered_keys
+from dlbs.results.grouping import groups, hashable, label_of, ordered_keys
 from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.compare import Comparison, Match, compare
 from dlbs.results.statistics.matching import differences, matching_names
@@ -116,9 +116,7 @@ def compare_by(
     each = 1 - (1 - confidence) / pairs if simultaneous else confidence
     everything = groups([record for side in given for record in side], names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
-    made.experiments = [
-        describe(everything[key][0], names) or "all experiments" for key in ordered_keys(everything, names)
-    ]
+    made.experiments = [label_of(everything[key][0], names) for key in ordered_keys(everything, names)]
     made.differences = {name: values for name, values in differing.items() if name != by}
     for side in given[1:]:
         made.values.append(side[0][by])

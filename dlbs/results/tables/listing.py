@@ -18,7 +18,7 @@ _LONGEST = 60  # characters of a text
 def listing_table(records: Sequence[Record], columns: Sequence[str] = ()) -> Table:
     """A row for each experiment; the usual columns unless some are given."""
     shown = list(columns) or [
-        "exp.start_time", "exp.id", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch",
+        "exp.start_time", "exp.id", "exp.model", "command.line", "exp.phase", "exp.dtype", "exp.replica_batch",
         "exp.env.host", "exp.status", "results.throughput", "results.time", "db.tags",
     ]  # fmt: skip
     if not columns:

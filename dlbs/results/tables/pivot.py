@@ -9,7 +9,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubt_words, doubts_of
-from dlbs.results.grouping import FIRST, describe, distinguishing_names, groups, ordered_keys
+from dlbs.results.grouping import FIRST, describe, distinguishing_names, groups, ordered_keys, title_name
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
@@ -39,9 +39,15 @@ def regular_tables(
     """
     records = list(records)
     rows, columns = usual_axes(records)
+    if records and all(record.get("command.line") for record in records):  # what was varied stands beside the command
+        rows += distinguishing_names(records, declarations, given=rows, without=["exp.effective_batch"])
     tables = custom_tables(records, declarations, rows, columns, _USUAL_VALUES, without=["exp.effective_batch"])
-    # Programs that have no batches log no batch time; a table that says so in each cell says nothing.
-    return [table for at, table in enumerate(tables) if at % 2 == 0 or not _is_void(table)]
+    # Programs that have no batches log no batch time, and others no throughput; a table that says so in each cell says nothing.
+    shown = []
+    for throughput, time in zip(tables[::2], tables[1::2], strict=True):
+        filled = [table for table in (throughput, time) if not _is_void(table)]
+        shown += filled or [throughput]
+    return shown
 
 
 def _is_void(table: Table) -> bool:
@@ -50,7 +56,7 @@ def _is_void(table: Table) -> bool:
 
 def usual_axes(records: Sequence[Record]) -> tuple[list[str], list[str]]:
     """The parameters that label rows and columns unless others are asked for: models and replica batches, where experiments have them."""
-    rows = next((name for name in ("exp.model", "exp.framework") if _any_has(records, name)), None)
+    rows = title_name(records)
     return [rows] if rows else [], ["exp.replica_batch"] if _any_has(records, "exp.replica_batch") else []
 
 
@@ -129,9 +135,12 @@ def _shown(record: Record, name: str) -> str:
 
 
 def _label(name: str) -> str:
-    return {"exp.model": "model", "exp.replica_batch": "batch", "exp.effective_batch": "effective batch"}.get(
-        name, name
-    )
+    return {
+        "exp.model": "model",
+        "command.line": "command",
+        "exp.replica_batch": "batch",
+        "exp.effective_batch": "effective batch",
+    }.get(name, name)
 
 
 def quantity(key: str, records: Sequence[Record]) -> str:
@@ -139,7 +148,8 @@ def quantity(key: str, records: Sequence[Record]) -> str:
     if key == "results.throughput":
         instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
         unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
-    name = {"results.throughput": "Throughput", "results.time": "Batch time"}.get(key, key)
+    time = "Time" if any(record.get("command.line") for record in records) else "Batch time"
+    name = {"results.throughput": "Throughput", "results.time": time}.get(key, key)
     return f"{name}, {unit}" if unit else name
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import describe, distinguishing_names, groups, ordered_keys
+from dlbs.results.grouping import describe, distinguishing_names, groups, ordered_keys, title_name
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.tables.scaling import devices
@@ -37,7 +37,8 @@ class Score:
         fail: Runs that failed or ran out of time.
         n: All runs that were not skipped.
         ngpu: GPUs of a run; replicas on CPUs.
-        perf: Mean throughput of the runs that ended well, instances per second; 0 without any.
+        perf: Mean throughput of the runs that ended well, instances per second; 0 without any. A program that logs its time and no
+            throughput has done one thing in that time.
         sem: Standard error of the mean, as a share of it; None with a single value.
         std: Standard deviation, as a share of the mean.
         source: What the deviation is of: `runs` or `batches`.
@@ -65,9 +66,9 @@ class Score:
 def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Score]:
     """The score of each benchmark: of the experiments that differ in nothing but `exp.repeat`. Skipped ones do not count."""
     counted = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
-    names = ["exp.model", "exp.replica_batch"]
+    names = [title_name(counted) or "exp.model", "exp.replica_batch"]
     split = distinguishing_names(counted, declarations, given=names, without=["exp.effective_batch"])
-    shown = ["exp.model", *split]
+    shown = [names[0], *split]
     if any(len({record.get("exp.replica_batch") for record in found}) > 1 for found in groups(counted, shown).values()):
         shown.append("exp.replica_batch")
     keys = [*names, *split]
@@ -78,8 +79,8 @@ def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> 
 
 
 def _score(bench: str, records: list[Record]) -> Score:
-    fine = [record for record in records if status_of(record) == "ok" and number(record, "results.throughput")]
-    values = [value for record in fine if (value := number(record, "results.throughput")) is not None]
+    fine = [record for record in records if status_of(record) == "ok" and _rate(record)]
+    values = [_rate(record) for record in fine]
     perf = statistics.fmean(values) if values else 0.0
     sem = std = None
     source = ""
@@ -105,6 +106,12 @@ def _score(bench: str, records: list[Record]) -> Score:
         peak_memory=_peak_memory(records),
         weight=next((value for record in records if (value := number(record, "exp.weight")) is not None), 1.0),
     )
+
+
+def _rate(record: Record) -> float:
+    """Instances per second; 0 if there is neither a throughput nor a time."""
+    time = number(record, "results.time")
+    return number(record, "results.throughput") or (1000 / time if time and "results.throughput" not in record else 0.0)
 
 
 def _peak_memory(records: list[Record]) -> float | None:

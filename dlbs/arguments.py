@@ -1,0 +1,66 @@
+"""Errors that Python callers see name the arguments of functions, where those of the command line name its flags."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar, cast
+
+from dlbs.errors import DlbsError, SeveralError
+
+__all__ = ["argument_of", "with_arguments"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LETTERS = {"P": "parameters", "V": "variables", "E": "extensions"}
+_OTHERS = {"filter_query": "query"}  # flags whose argument has another name
+_LETTER = re.compile(r"-([PVE])(.*)", re.DOTALL)
+_FLAG = re.compile(r"--([a-z][\w-]*)(?: (.*))?", re.DOTALL)
+
+
+def argument_of(where: str) -> str:
+    """Where an error is, in the words of a Python caller: `parameters['exp.model']` for `-Pexp.model`; other places stay as they are."""
+    if found := _LETTER.fullmatch(where):
+        return f"{_LETTERS[found[1]]}[{found[2]!r}]" if found[2] else _LETTERS[found[1]]
+    if where.startswith("-- "):
+        return f"command {where.removeprefix('-- ')}"
+    if where == "--":
+        return "command"
+    if found := _FLAG.fullmatch(where):
+        name = found[1].replace("-", "_")
+        name = _OTHERS.get(name, name)
+        return f"{name}={found[2]!r}" if found[2] else name
+    return where
+
+
+def _translated(error: DlbsError) -> DlbsError:
+    if isinstance(error, SeveralError):
+        return SeveralError(map(_translated, error.errors))
+    made = copy.copy(error)
+    # A variable may be named with others: "-Va, -Vb".
+    made.where = ", ".join(map(argument_of, error.where.split(", "))) if error.where.startswith("-") else error.where
+    return made
+
+
+def with_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function, or the iterator that it returns, raise errors that name arguments."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = function(*args, **kwargs)
+        except DlbsError as error:
+            raise _translated(error).with_traceback(error.__traceback__) from error.__cause__
+        return cast("R", _each(result)) if isinstance(result, Iterator) else result
+
+    return wrapped
+
+
+def _each(items: Iterator[R]) -> Iterator[R]:
+    try:
+        yield from items
+    except DlbsError as error:
+        raise _translated(error).with_traceback(error.__traceback__) from error.__cause__

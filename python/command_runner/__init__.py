@@ -1,0 +1,1 @@
+"""Times any command. Stands alone: needs nothing but Python, and never imports dlbs."""

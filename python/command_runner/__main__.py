@@ -1,0 +1,11 @@
+"""Start the package as the program `python DIRECTORY`, wherever the directory lies."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from command_runner.run import main  # noqa: E402 - it is found from here on
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What is logged of a command: what it says of itself, and statistics of what was measured from outside."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import resource
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from command_runner.doubts import doubts, drift
+from command_runner.process import Invocation
+
+__all__ = ["KEY_LINE", "Report", "log_line", "results"]
+
+KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)")
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+_STEADY_WITHIN = 0.03
+_MS = 1000.0
+
+
+class Report:
+    """What the command itself says in `__key__= json` lines of its output."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Any]] = {}
+
+    def take(self, output: str) -> list[str]:
+        """Note the results in the output of one run; return the other lines."""
+        rest = []
+        said: dict[str, Any] = {}
+        for line in output.splitlines():
+            found = KEY_LINE.match(line)
+            try:
+                if found is None:
+                    rest.append(line)
+                else:
+                    said[found[1]] = json.loads(found[2])
+            except ValueError:
+                rest.append(line)  # the log parser says that it is broken
+        for key, value in said.items():
+            self._values.setdefault(key, []).append(value)
+        return rest
+
+    def values(self) -> dict[str, Any]:
+        """Key → the mean of the numbers that runs gave, all their batch times in one list, or else the last value."""
+        found: dict[str, Any] = {}
+        for key, values in self._values.items():
+            if key == "results.time_data" and all(isinstance(one, list) for one in values):
+                found[key] = [item for one in values for item in one]
+            elif key.startswith("results.") and all(map(_is_number, values)):
+                found[key] = values[0] if len(set(values)) == 1 else statistics.fmean(values)
+                if key in {"results.time", "results.throughput"} and len(values) > 1:
+                    found.setdefault(f"{key}_data", values)
+            else:
+                found[key] = values[-1]
+        return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def results(
+    warmup: Sequence[Invocation], runs: Sequence[Invocation], said: dict[str, Any], load: float | None, ignored: int
+) -> dict[str, Any]:
+    """Everything to log, the longest first: short values are looked for near a log's end.
+
+    What the command says of itself wins over what was measured from outside.
+
+    Args:
+        warmup: The runs before the timed ones.
+        runs: The timed ones.
+        said: The values of the command's own lines.
+        load: Share of the CPUs that others used.
+        ignored: Runs that failed and are counted all the same.
+    """
+    usages = [one.usage for one in runs]
+    preemptions = sum(usage.ru_nivcsw for usage in usages)
+    found: dict[str, Any] = {}
+    if "results.time" in said or "results.time_data" in said:
+        own = said.get("results.time_data")
+        times = own if isinstance(own, list) and all(map(_is_number, own)) else []
+    else:
+        times = [_MS * one.seconds for one in runs]
+        found["results.time_warmup_data"] = [_MS * one.seconds for one in warmup]
+        found["results.time_first_batch"] = _MS * (*warmup, *runs)[0].seconds
+    found |= _time_values(times) if times else {}
+    found |= {
+        "results.time_user": _MS * statistics.fmean(usage.ru_utime for usage in usages),
+        "results.time_system": _MS * statistics.fmean(usage.ru_stime for usage in usages),
+        "results.memory_host": _memory(max(usage.ru_maxrss for usage in usages)),
+        "results.page_faults": statistics.fmean(usage.ru_minflt for usage in usages),
+        "results.page_faults_major": statistics.fmean(usage.ru_majflt for usage in usages),
+        "results.context_switches": sum(usage.ru_nvcsw for usage in usages),
+        "results.context_switches_involuntary": preemptions,
+        "results.competing_load": load,
+        "results.invocations": len(runs),
+    }
+    warnings = doubts(times, load, preemptions, ignored, len(runs))
+    more = said.get("results.warnings")
+    found |= said
+    if warnings:
+        found["results.warnings"] = [*warnings, *(more if isinstance(more, list) else [])]
+    return dict(sorted(found.items(), key=lambda item: not isinstance(item[1], list) or item[0] == "results.warnings"))
+
+
+def _memory(most: int) -> int | None:
+    """The most memory of the command, in bytes; None if it cannot be known.
+
+    The kernel starts a command's count with the memory of the process that starts it, so what is smaller than this process is not seen.
+    """
+    return most * _MAXRSS_UNIT if most > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
+
+
+def _time_values(times: Sequence[float]) -> dict[str, Any]:
+    """Statistics of some times in ms."""
+    moved = drift(times)
+    found: dict[str, Any] = {
+        "results.time_data": list(times),
+        "results.time": statistics.fmean(times),
+        "results.time_std": statistics.stdev(times) if len(times) > 1 else None,
+        "results.time_min": min(times),
+        "results.time_median": statistics.median(times),
+        "results.time_p50": _quantile(times, 0.5),
+        "results.time_p90": _quantile(times, 0.9),
+        "results.time_p99": _quantile(times, 0.99),
+        "results.time_max": max(times),
+    }
+    if moved is not None:
+        found |= {"results.drift": round(moved[0], 4), "results.steady": abs(moved[0]) <= _STEADY_WITHIN}
+    return found
+
+
+def _quantile(times: Sequence[float], share: float) -> float:
+    """With linear interpolation between the two nearest values."""
+    ordered = sorted(times)
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    return ordered[low] + (place - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
+
+
+def log_line(key: str, value: Any) -> str:
+    """One line of the log protocol, without its newline."""
+    return f"__{key}__= {json.dumps(value)}"
