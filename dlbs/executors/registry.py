@@ -37,13 +37,20 @@ def load_executor(name: str) -> type[Executor]:
         )
     module, _, attribute = place.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        imported = importlib.import_module(module)
+    except ImportError as error:
         raise ConfigError(
             f"{place} cannot be imported: {error}",
             where=f"--executor {name}",
             hint="install its package, or name its directory in PYTHONPATH",
         ) from None
+    found = getattr(imported, attribute, None)
+    if found is None:
+        raise ConfigError(
+            f"{place} cannot be imported: {module} has no {attribute}",
+            where=f"--executor {name}",
+            hint=did_you_mean(attribute, dir(imported)) or "see docs/executors.md",
+        )
     if not isinstance(found, type) or not callable(getattr(found, "start", None)):
         raise ConfigError(f"{place} is no executor", where=f"--executor {name}", hint="see docs/executors.md")
     missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -84,22 +84,15 @@ def _malformed(pattern: str, message: str) -> ExpressionError:
 class Match:
     """Where a pattern was found, as `re.Match`."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_found", "_pattern", "_text")
 
-    def __init__(self, found: re2._Match) -> None:
-        self._found = found
-
-    def group(self, *groups: int | str) -> Any:
-        return self._found.group(*groups)
-
-    def groups(self, default: str | None = None) -> tuple[str | None, ...]:
-        return tuple(self._found.groups(default))
-
-    def groupdict(self, default: str | None = None) -> dict[str, str | None]:
-        return dict(self._found.groupdict(default))
+    def __init__(self, found: re2._Match, pattern: Pattern, text: str) -> None:
+        self._found, self._pattern, self._text = found, pattern, text
 
     def span(self, group: int | str = 0) -> tuple[int, int]:
-        number = self._found.re.groupindex.get(group, -1) if isinstance(group, str) else group
+        number = self._pattern.names.get(group, -1) if isinstance(group, str) else group
+        if not 0 <= number <= self._pattern.groups:
+            raise IndexError(f"no such group: {group!r}")
         start, end = self._found.span(number)
         return start, end
 
@@ -108,6 +101,20 @@ class Match:
 
     def end(self, group: int | str = 0) -> int:
         return self.span(group)[1]
+
+    def group(self, *groups: int | str) -> Any:
+        texts = tuple(self._group(group) for group in groups or (0,))
+        return texts if len(texts) > 1 else texts[0]
+
+    def groups(self, default: str | None = None) -> tuple[str | None, ...]:
+        return tuple(self._group(number, default) for number in range(1, self._pattern.groups + 1))
+
+    def groupdict(self, default: str | None = None) -> dict[str, str | None]:
+        return {name: self._group(name, default) for name in self._pattern.names}
+
+    def _group(self, group: int | str, default: str | None = None) -> str | None:
+        start, end = self.span(group)
+        return self._text[start:end] if start >= 0 else default
 
 
 class Pattern:
@@ -131,27 +138,27 @@ class Pattern:
         return self._size * (len(text) + 1)
 
     def fullmatch(self, text: str) -> Match | None:
-        return self._first("fullmatch", text)
+        return self._first(self._expression.fullmatch, text)
 
     def match(self, text: str) -> Match | None:
-        return self._first("match", text)
+        return self._first(self._expression.match, text)
 
     def search(self, text: str) -> Match | None:
-        return self._first("search", text)
+        return self._first(self._expression.search, text)
 
-    def _first(self, how: str, text: str) -> Match | None:
-        found = getattr(self._expression, how)(self._matchable(text))
-        return None if found is None else Match(found)
+    def _first(self, how: Callable[[str | bytes], re2._Match | None], text: str) -> Match | None:
+        found = how(self._subject(text))
+        return None if found is None else Match(found, self, text)
 
     def finditer(self, text: str) -> Iterator[Match]:
         """All matches from left to right; a match of nothing may follow the one before it, as in Python."""
         previous = None
-        for number, found in enumerate(self._expression.finditer(self._matchable(text))):
+        for number, found in enumerate(self._expression.finditer(self._subject(text))):
             if number == MAX_MATCHES:
                 raise ExpressionError(f"regular expression {self.pattern!r} is found more than {MAX_MATCHES:,} times")
             if found.span() != previous:  # RE2's binding finds an empty match behind a gap twice
                 previous = found.span()
-                yield Match(found)
+                yield Match(found, self, text)
 
     def findall(self, text: str) -> list[Any]:
         if self.groups == 0:
@@ -206,13 +213,15 @@ class Pattern:
             end = found.end()
         return [*parts, replacement[end:]]
 
-    def _matchable(self, text: str) -> str:
-        """Refuse a text that cannot be matched, or not soon."""
+    def _subject(self, text: str) -> str | bytes:
+        """What RE2 is given: where one character is one byte, its binding need not count characters."""
         if self.steps(text) > MAX_STEPS:
             raise ExpressionError(
                 f"regular expression {self.pattern!r} is too large for a text of {len(text):,} characters",
                 hint="repeat less: x+ instead of x{1,1000}",
             )
+        if text.isascii():
+            return text.encode()
         try:
             text.encode()
         except UnicodeEncodeError:

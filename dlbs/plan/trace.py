@@ -259,7 +259,12 @@ def _plain(name: str, value: Any, depth: int = 0) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted((_plain(name, item, depth + 1) for item in value), key=text)
     if isinstance(value, Mapping):
-        return {text(key): _plain(name, item, depth + 1) for key, item in value.items()}
+        return {  # most have names for keys and plain items, which cost no call
+            key if key.__class__ is str else text(key): item
+            if item.__class__ in _PLAIN
+            else _plain(name, item, depth + 1)
+            for key, item in value.items()
+        }
     raise ExpressionError(
         f"{name} would be a {_KINDS.get(type(value).__name__, type(value).__name__)}, which is not data",
         hint="write [...], or .group(1) of a match",
