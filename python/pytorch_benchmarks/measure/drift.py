@@ -10,7 +10,9 @@ import torch
 
 from pytorch_benchmarks.measure.confidence import cosine_power, student_quantile
 
-__all__ = ["drift", "drift_of_noise"]
+__all__ = ["STEADY_WITHIN", "drift", "drift_of_noise", "drift_warning"]
+
+STEADY_WITHIN = 0.03
 
 _FAR = 5.0  # robust standard deviations; single slow batches move no medians, and should not hide a drift either
 
@@ -39,3 +41,14 @@ def drift_of_noise(seconds: Sequence[float]) -> float:
     power = cosine_power(series, range(2, 2 * cosines + 1, 2))
     error = math.sqrt((3 + 3) * math.pi / 2 * power / len(seconds)) / middle
     return student_quantile(0.975, cosines) * error
+
+
+def drift_warning(seconds: Sequence[float]) -> str | None:
+    """What makes the times doubtful: a drift of more than 3 %, and of more than noise explains. None if there is no such drift."""
+    moved = drift(seconds)
+    if moved is None or abs(moved) <= STEADY_WITHIN or abs(moved) <= (noise := drift_of_noise(seconds)):
+        return None
+    return (
+        f"drift: batch times {100 * moved:+.0f} % from the first third to the last, noise alone {100 * noise:.1f} %; "
+        "warm up longer (--num_warmup_batches auto), or rerun on an idle machine with fixed clocks"
+    )

@@ -7,11 +7,9 @@ import statistics
 from collections.abc import Sequence
 
 from pytorch_benchmarks.measure.confidence import mean_interval
-from pytorch_benchmarks.measure.drift import drift
+from pytorch_benchmarks.measure.drift import STEADY_WITHIN, drift
 
-__all__ = ["STEADY_WITHIN", "percentile", "time_metrics"]
-
-STEADY_WITHIN = 0.03
+__all__ = ["percentile", "time_metrics"]
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:

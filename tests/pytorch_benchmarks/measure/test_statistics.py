@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pytorch_benchmarks.measure.confidence import mean_interval, student_quantile
-from pytorch_benchmarks.measure.drift import drift, drift_of_noise
+from pytorch_benchmarks.measure.drift import drift, drift_of_noise, drift_warning
 from pytorch_benchmarks.measure.metrics import time_metrics
 
 
@@ -123,3 +123,16 @@ def test_a_drift_of_a_tenth_is_seen_through_noise_of_one_percent(count: int, lea
         times = [value * (1 + 0.15 * at / count) for at, value in enumerate(autoregressive(count, 0.0, seed))]
         seen += abs(drift(times) or 0) > max(0.03, drift_of_noise(times))
     assert seen / 200 >= least
+
+
+def test_a_drift_is_a_warning_if_it_is_large_and_more_than_noise() -> None:
+    rising = [100 + 10 * at / 60 for at in range(60)]
+    assert (drift_warning(rising) or "").startswith(
+        "drift: batch times +7 % from the first third to the last, noise alone 0.0 %; "
+    )
+    slightly = [100 + 2 * at / 60 for at in range(60)]
+    assert drift_warning(slightly) is None
+    scattered = [value + 40 * (at * 37 % 11 - 5) / 5 for at, value in enumerate(rising)]
+    assert abs(drift(scattered) or 0) > 0.03
+    assert drift_warning(scattered) is None
+    assert drift_warning([1.0, 2.0, 3.0]) is None

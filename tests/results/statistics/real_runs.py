@@ -21,8 +21,7 @@ from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ratio import estimate_ratio
 from dlbs.results.statistics.samples import THROUGHPUT, sample_of
 from dlbs.results.statistics.verdicts import verdict_of
-from pytorch_benchmarks.measure.drift import drift_of_noise
-from pytorch_benchmarks.measure.metrics import STEADY_WITHIN
+from pytorch_benchmarks.measure.drift import drift_warning
 from tests.conftest import ROOT
 from tests.results.statistics import candidates
 
@@ -129,7 +128,7 @@ def records() -> tuple[Record, ...]:
     for record in found:
         record["noise.logged"] = doubts_of(record)
         record["results.warnings"] = [doubt for doubt in doubts_of(record) if doubt != "drift"]
-        if abs(record["results.drift"]) > max(STEADY_WITHIN, drift_of_noise(record["results.time_data"])):
+        if drift_warning(record["results.time_data"]):
             record["results.warnings"].append("drift")
     return tuple(found)
 
