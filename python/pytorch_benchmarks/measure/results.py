@@ -15,8 +15,9 @@ from pytorch_benchmarks.distributed import World, mean, slowest
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import COMPETING_FROM, CompetingLoad
+from pytorch_benchmarks.measure.drift import drift_warning
 from pytorch_benchmarks.measure.environment import environment
-from pytorch_benchmarks.measure.metrics import STEADY_WITHIN, time_metrics
+from pytorch_benchmarks.measure.metrics import time_metrics
 from pytorch_benchmarks.measure.passes import count_work, peak_memory, write_profile
 from pytorch_benchmarks.measure.peaks import peak_tflops
 from pytorch_benchmarks.measure.timing import Timing
@@ -91,12 +92,8 @@ def log_times(
         log("results.time_device", 1000.0 * fmean(timing.device))
     log.many(workload.metrics(len(times), world.size))
     log.many(time_metrics(times, options.batch_size * world.size, total if options.sync == "end" else None))
-    drift = log.values["results.drift"]
-    if drift is not None and abs(drift) > STEADY_WITHIN:
-        log.warn(
-            f"drift: batch times {100 * drift:+.0f} % from the first third to the last; warm up longer "
-            "(--num_warmup_batches auto), or rerun on an idle machine with fixed clocks"
-        )
+    if warning := drift_warning(times):
+        log.warn(warning)
     if log.reports:
         print(
             f"{options.model} {workload.phase}, batch {options.batch_size * world.size}, {options.dtype}: "
