@@ -117,6 +117,7 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
     for name in placeholders(words):
         if name not in known:
             own = [one for one in known if not config.is_shipped(one)]
+            own += [one for one in config.declarations if name.partition(".")[0] in config.namespaces and one != name]
             own += [found[2] for word in words if (found := _OPTION.fullmatch(word)) is not None]
             hint = did_you_mean(name, own) or f"write -V{name}=[1,2,4] or -P{name}=VALUE"
             raise ConfigError(

@@ -116,6 +116,7 @@ def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> 
 def test_a_misspelt_placeholder_gets_the_right_name() -> None:
     assert "did you mean 'size'?" in refused("bench", "{siez}", variables={"size": [1]})
     assert "did you mean 'size'?" in refused("bench", "{siez}", "-Vsize=[1]")
+    assert "did you mean 'exp.num_batches' or" in refused("bench", "{exp.num_batchs}")
 
 
 def test_a_default_of_another_framework_is_no_value() -> None:

@@ -66,7 +66,9 @@ def test_a_sweep_as_in_the_manual(dlbs: RunDlbs, tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "Time of commands" in page
     assert "batch time" not in page
-    for text in (dlbs("report", "logs", "--scores", check=True).stdout, dlbs("status", check=True).stdout):
+    scores = dlbs("report", "logs", "--scores", check=True).stdout
+    assert "perf of a benchmark that logs no throughput is runs per second" in scores
+    for text in (scores, dlbs("status", check=True).stdout):
         assert not {"alexnet", "float32", "training"} & set(text.replace(",", " ").split())
     for kind in ("bars", "series"):
         given = str(logs(tmp_path)[0]) if kind == "series" else "logs"
