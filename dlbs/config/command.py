@@ -1,4 +1,4 @@
-"""A command to benchmark, as it is typed behind `--`: its placeholders, and which of its words are options of ours."""
+"""A command to benchmark, as it is typed after `--`: its placeholders, and which of its words are options of ours."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def placeholders(words: Iterable[str]) -> list[str]:
 
 
 def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """The command, and the texts of `-P` and `-V` that stand behind it.
+    """The command, and the texts of `-P` and `-V` that follow it.
 
     What follows `--` is the command. Only words at its end that set a parameter which the command refers to, as in
     `bench --size {size} -Vsize=[1,2]`, are ours: nobody else could mean them.
@@ -123,7 +123,7 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
             raise ConfigError(
                 f"nothing gives {{{name}}} a value",
                 where=f"-- {' '.join(words)}",
-                hint=f"{hint}; {{{{{name}}}}} stands for the characters themselves",
+                hint=f"{hint}; {{{{{name}}}}} is the literal text {{{name}}}",
             )
 
 
