@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def describe(experiment: Experiment, names: Sequence[str] = ()) -> str:
         names: Those that tell it from the others; the usual ones if it has none of these.
     """
     shown = [name for name in names if name in experiment]
-    command = text(experiment.get("command.argv"))
+    argv = experiment.get("command.argv")
+    command = shlex.join(map(text, argv)) if isinstance(argv, list) else ""
     if not shown and not command:
         shown = [name for name in _SPOKEN if experiment.get(name) not in (None, "")]
         if experiment.get("exp.repeats", 1) == 1:

@@ -14,7 +14,6 @@ from dlbs.cli.tables import format_option, output_option, print_tables, write_te
 from dlbs.errors import LogError
 from dlbs.exit_codes import OK, REGRESSION
 from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.results.statistics.samples import usual_metric
 from dlbs.text import printable
 
 if TYPE_CHECKING:
@@ -113,6 +112,8 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
+    from dlbs.results.statistics.samples import usual_metric
+
     _check_usage(paths, by, baseline, fail_on_regression)
     sets = [
         read_source(source, db, filter_query) for source in ([paths] if by is not None else [[side] for side in paths])

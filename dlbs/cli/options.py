@@ -49,7 +49,7 @@ CONTEXT: dict[str, Any] = {
 }
 
 
-_COMMAND = "dlbs.command"  # where a context keeps the words behind --
+_COMMAND = "dlbs.command"  # where a context keeps the words after --
 
 
 class LazyGroup(click.Group):
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
 
 
 class CommandVerb(click.Command):
-    """A verb that takes a command to benchmark behind `--`. All words there are the command's, whatever they look like."""
+    """A verb that takes a command to benchmark after `--`. All words there are the command's, whatever they look like."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -306,5 +306,5 @@ def _parameter_hint(error: click.ClickException) -> str:
     if bare:
         return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values"
     if isinstance(error.ctx.command, CommandVerb) and "unexpected extra argument" in error.format_message():
-        return f"a command to benchmark stands behind --: {error.ctx.command_path} -- COMMAND ARG..."
+        return f"to benchmark a command, write {error.ctx.command_path} -- COMMAND ARG..."
     return ""

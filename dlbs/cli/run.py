@@ -84,8 +84,8 @@ def run_command(
 ) -> int:
     """Run experiments and leave one log file for each.
 
-    Behind -- stands any command: it is warmed up, run at least ten times and for three seconds, and timed. {name} in it stands for a
-    parameter, and `__key__= value` lines that it prints are results.
+    After -- comes any command: it is warmed up, then run and timed ten times at least, for three seconds at least. {name} in it is the
+    value of a parameter, and `__key__= value` lines that it prints are results.
 
     Experiments whose log is complete are not run again (exp.rerun changes that), so the same command goes on after an
     interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.

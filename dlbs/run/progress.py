@@ -23,7 +23,7 @@ from dlbs.errors import DlbsError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import write_atomically
-from dlbs.logs import KEY_LINE
+from dlbs.logs import KEY_LINE, batch_time
 from dlbs.text import duration, printable, short_number, text
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     throughput = outcome.results.get("results.throughput")
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
-    elif outcome.status == "ok" and isinstance(time := outcome.results.get("results.time"), (int, float)):
+    elif outcome.status == "ok" and (time := batch_time(outcome.results)) is not None:
         words += f", {_time_words(time, outcome.results.get('results.time_std'))}"
     if outcome.status == "ok" and (doubts := doubts_of(outcome.results)):
         words += f" ⚠ {', '.join(doubts)}"

@@ -231,7 +231,7 @@ def test_an_unknown_option_gets_one_hint(dlbs: RunDlbs, option: str, said: str, 
 
 
 def test_a_command_without_dashes_is_told_where_it_stands(dlbs: RunDlbs) -> None:
-    assert "a command to benchmark stands behind --: dlbs run -- COMMAND" in dlbs("run", "sleep", "1").stderr
+    assert "to benchmark a command, write dlbs run -- COMMAND ARG..." in dlbs("run", "sleep", "1").stderr
 
 
 def test_all_problems_of_a_configuration_are_reported_at_once(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def experiment_table(
         names.append("exp.repeat")
     figures = {
         "results.throughput": ("throughput", 1.0),
-        "results.time": ("batch time, ms", 1.0),
+        "results.time": ("time, ms" if any(r.get("command.line") for r in records) else "batch time, ms", 1.0),
         "results.time_p99": ("p99, ms", 1.0),
         "results.memory_host": ("host memory, MiB", _MIB),
         "results.memory_device_reserved": ("device memory, MiB", _MIB),

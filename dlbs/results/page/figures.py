@@ -25,6 +25,8 @@ def figures_of(records: Sequence[Record], declarations: Mapping[str, Parameter])
         wanted.append(("throughput", "Throughput against batch size"))
     if len({text(record.get("exp.model")) for record in fine}) > 1:
         wanted.append(("bars", "Throughput by model"))
+    if not fine and len({text(record.get("command.argv")) for record in records if record.get("command.line")}) > 1:
+        wanted.append(("bars", "Time of commands"))
     for kind in ("weak", "strong"):
         fixed = "exp.replica_batch" if kind == "weak" else "exp.effective_batch"
         sets = groups(fine, ["exp.model", fixed]).values()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import IO, Any
 import orjson
 
 from dlbs.errors import LogError
-from dlbs.logs import parse_line
+from dlbs.logs import batch_time, parse_line
 from dlbs.results.read.findings import LONGEST, Finding
 
 __all__ = ["Record", "read_log"]
@@ -64,8 +63,8 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
             "exp.status_msg": "not a log of this DLBS, and no positive results.throughput in it",
         }
     findings += noticed
-    if "results.time" not in record:
-        _add_time(record)
+    if "results.time" not in record and (time := batch_time(record)) is not None:
+        record["results.time"] = time
     record["exp.log_file"] = name  # where it lies now, not where it was written
     return record
 
@@ -74,18 +73,6 @@ def _has_result(record: Record) -> bool:
     """Whether it has a positive throughput or, if none is there, time: the original judged by one or the other."""
     result = record.get("results.throughput", record.get("results.time"))
     return isinstance(result, (int, float)) and not isinstance(result, bool) and result > 0
-
-
-def _add_time(record: Record) -> None:
-    """The batch time of a program that logs its batches only: `results.time` is defined as their mean."""
-    times = record.get("results.time_data")
-    if isinstance(times, list) and times and all(type(time) in (int, float) for time in times):
-        try:
-            mean = math.fsum(times) / len(times)
-        except OverflowError:  # no computer takes so long; the list stays as it is
-            return
-        if math.isfinite(mean):
-            record["results.time"] = mean
 
 
 _END = b"\n"

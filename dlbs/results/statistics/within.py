@@ -117,7 +117,9 @@ def compare_by(
     everything = groups([record for side in given for record in side], names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
     made.experiments = [label_of(everything[key][0], names) for key in ordered_keys(everything, names)]
-    made.differences = {name: values for name, values in differing.items() if name != by}
+    # The words of one command change with the parameter in them, which says nothing new.
+    composed = {"command.argv"} if len({record.get("command.line") for record in records}) == 1 else set()
+    made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
     for side in given[1:]:
         made.values.append(side[0][by])
         made.comparisons.append(

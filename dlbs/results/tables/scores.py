@@ -44,6 +44,7 @@ class Score:
         source: What the deviation is of: `runs` or `batches`.
         peak_memory: Bytes; None if no run measured it.
         weight: Weight in the total.
+        is_from_time: Whether a run logged no throughput, so that `perf` is runs per second.
     """
 
     bench: str
@@ -56,6 +57,7 @@ class Score:
     source: str
     peak_memory: float | None
     weight: float
+    is_from_time: bool = False
 
     @property
     def score(self) -> float:
@@ -104,6 +106,7 @@ def _score(bench: str, records: list[Record]) -> Score:
         std=std,
         source=source,
         peak_memory=_peak_memory(records),
+        is_from_time=any("results.throughput" not in record for record in fine),
         weight=next((value for record in records if (value := number(record, "exp.weight")) is not None), 1.0),
     )
 
@@ -174,6 +177,8 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
             table.legend.append(f"score of the others: {short_number(total_score(ran))}")
     if any(score.source == "batches" for score in scored):
         table.legend.append("sem% and std% of a benchmark that ran once are those of its batch times")
+    if any(score.is_from_time for score in scored):
+        table.legend.append("perf of a benchmark that logs no throughput is runs per second: 1,000 / results.time")
     table.add_legend()
     if explain:
         table.formulas += [line for score in scored for line in _explained(score)]
