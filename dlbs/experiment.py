@@ -11,7 +11,7 @@ from typing import Any
 from dlbs.errors import ConfigError
 from dlbs.text import printable, text
 
-__all__ = ["HIDDEN", "Experiment", "check_name", "check_plan_names", "describe", "log_path"]
+__all__ = ["HIDDEN", "USUAL", "Experiment", "check_name", "check_plan_names", "describe", "log_path"]
 
 Experiment = dict[str, Any]
 
@@ -21,6 +21,7 @@ _SPOKEN = {
     "exp.replica_batch": "batch ",
     "exp.repeat": "repeat ",
 }
+USUAL = tuple(name for name in _SPOKEN if name != "exp.repeat")  # what readers want to know of any experiment
 _LONGEST_VALUE = 60  # characters
 HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -51,22 +52,30 @@ def log_path(experiment: Experiment, directory: Path) -> Path:
     return directory / str(experiment["exp.log_file"])
 
 
-def describe(experiment: Experiment, names: Sequence[str] = ()) -> str:
-    """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`.
+def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool = False) -> str:
+    """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`. The only function that makes such labels.
 
     Args:
         experiment: Its parameters.
         names: Those that tell it from the others; the usual ones if it has none of these.
+        whole: Shorten no value, and say of a parameter that it lacks that this is `none`: different experiments have different labels.
     """
-    shown = [name for name in names if name in experiment]
+    if whole:
+        shown = [name for name in names if name not in _SPOKEN or experiment.get(name) not in (None, "")]
+    else:
+        shown = [name for name in names if name in experiment]
     if not shown:
         shown = [name for name in _SPOKEN if experiment.get(name) not in (None, "")]
         if experiment.get("exp.repeats", 1) == 1:
             shown = [name for name in shown if name != "exp.repeat"]
-    return printable(", ".join(_words(name, text(experiment[name])) for name in shown).replace("\n", "?"))
+    longest = None if whole else _LONGEST_VALUE
+    words = (_words(name, text(experiment.get(name)), longest) for name in shown)
+    return printable(", ".join(words).replace("\n", "?"))
 
 
-def _words(name: str, value: str) -> str:
+def _words(name: str, value: str, longest: int | None) -> str:
     if name in _SPOKEN and value:
         return _SPOKEN[name] + value
-    return f"{name}={textwrap.shorten(value, _LONGEST_VALUE, placeholder='…') if value else 'none'}"
+    if longest is not None:
+        value = textwrap.shorten(value, longest, placeholder="…")
+    return f"{name}={value or 'none'}"

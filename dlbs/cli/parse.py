@@ -11,7 +11,7 @@ import click
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.errors import LogError
 from dlbs.results.read.failed import FAILED
-from dlbs.text import printable
+from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
     from dlbs.results.read.findings import Reading
@@ -80,7 +80,7 @@ def parse_command(
     from dlbs.results.read.findings import Reading
     from dlbs.results.read.logfiles import read_logs
     from dlbs.results.read.onelog import Record
-    from dlbs.results.read.query import compile_query
+    from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.read.records import is_ok, status_of, write_records
 
     for flag, is_given in (("--recursive", recursive), ("--overwrite", overwrite)):
@@ -88,6 +88,8 @@ def parse_command(
             click.echo(f"note: {flag} is always on", err=True)
     fits = compile_query(filter_query) if filter_query else None
     add = compile_additions(additions)
+    known: dict[str, None] = {}
+    added: dict[str, None] = {}
     reading = Reading()
     statuses: Counter[str] = Counter()
     apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
@@ -96,18 +98,27 @@ def parse_command(
     def short(record: Record) -> Record:
         return {name: record[name] for name in output_params if name in record} if output_params else record
 
+    def whole(record: Record) -> Record:
+        made = add(record)
+        added.update(dict.fromkeys(made))
+        return made
+
     def kept() -> Iterator[Record]:
         nonlocal total
         for record in read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache):
             total += 1
+            known.update(dict.fromkeys(record))
             if any(record.get(name) is None for name in filter_params) or (fits is not None and not fits(record)):
                 continue
             statuses[status_of(record)] += 1
             if is_ok(record) or failed_benchmarks == "keep":
-                yield short(add(record))
+                yield short(whole(record))
             elif apart is not None:
-                apart.append(short(add(record)))
+                apart.append(short(whole(record)))
         _tell(reading, ignore_errors)
+        check_keys(filter_params, known, "--filter_params")
+        check_keys(fits.names if fits is not None else (), known)
+        check_keys(output_params, {**known, **added} if statuses else (), "--output_params")
 
     # Written record by record; an error, also one at the very end, leaves no file behind.
     write_records(output_file, kept() if output_file else list(kept()), apart)
@@ -115,7 +126,7 @@ def parse_command(
     words = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     left_out = total - statuses.total()
     bad = statuses.total() - statuses["ok"]
-    said = f"{statuses.total()} experiment{'s' if statuses.total() != 1 else ''}: {words or 'none'}"
+    said = f"{counted(statuses.total(), 'experiment')}: {words or 'none'}"
     said += f"; {left_out} filtered out" if left_out else ""
     said += f"; the {bad} that did not end well were discarded" if bad and failed_benchmarks == "discard" else ""
     click.echo(said + (f" → {output_file}" if output_file else ""), err=True)
@@ -130,8 +141,7 @@ def _tell(reading: Reading, ignore_errors: bool) -> None:
     for line in reading.messages():
         click.echo(printable(f"note: {line}"), err=True)
     if reading.errors and not ignore_errors:
-        count = len(reading.errors)
         raise LogError(
-            f"{count} place{'s' if count > 1 else ''} in logs could not be read; nothing was written",
+            f"{counted(len(reading.errors), 'place')} in logs could not be read; nothing was written",
             hint="--ignore_errors leaves them out",
         )

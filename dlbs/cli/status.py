@@ -65,7 +65,9 @@ def status_command(paths: tuple[str, ...], as_json: bool) -> int:
         for state in shown[:_MOST_SHOWN]:
             status = "doubtful" if state.doubts else state.status
             words = ": ".join(filter(None, [label(state.log), state.message or ", ".join(state.doubts)]))
-            click.echo(printable(f"  {status:12} {state.log}  {words}".rstrip()))
+            # What tells experiments apart comes first; a name of a log is long, and would be broken by the end of the line.
+            click.echo(printable(f"  {status:12} {words}".rstrip()))
+            click.echo(printable(f"  {'':12} {state.log}"))
         if len(shown) > _MOST_SHOWN:
             click.echo(f"  and {len(shown) - _MOST_SHOWN} more (--json lists all)")
     return OK if set(counts) <= {"ok", "skipped"} else FAILED

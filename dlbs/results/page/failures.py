@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 
-from dlbs.results.grouping import describe
+from dlbs.experiment import describe
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.text import text
@@ -18,12 +18,15 @@ _TAIL_LINES, _TAIL_BYTES = 30, 16_384
 _MOST_FAILURES = 200
 
 
-def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[dict[str, str]]:
+def failures_of(
+    records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """What the page shows of each failed experiment.
 
     Args:
         records: The experiments.
         readable: Logs whose ends may be shown.
+        names: Parameters that tell experiments apart.
     """
     failures: list[dict[str, str]] = []
     for record in records:
@@ -31,11 +34,10 @@ def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[di
         if status not in BAD or len(failures) == _MOST_FAILURES:
             continue
         log = text(record.get("exp.log_file"))
-        names = [name for name in ("exp.model", "exp.phase", "exp.dtype", "exp.replica_batch") if name in record]
         failures.append(
             {
                 "status": status,
-                "name": describe(record, names) or log,
+                "name": describe(record, names, whole=True) or log,
                 "message": text(record.get("exp.status_msg")),
                 "command": rerun_command(record),
                 "tail": _tail_of(log)

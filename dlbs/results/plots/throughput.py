@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe, distinguishing_names
+from dlbs.results.grouping import distinguishing_names, label_of, varying
 from dlbs.results.plots.style import (
     MOST_LINES,
+    add_title,
     axis_label,
     in_order,
     label,
@@ -51,12 +52,14 @@ def throughput(figure: Figure, results: Results) -> None:
         axes, [value for record in drawn if (value := number(record, key)) is not None], results.options.log_scale
     )
     left_out(axes, results.records, drawn)
+    add_title(axes, drawn, varying=[_BATCH])
     legend(figure, axes)
 
 
 def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, Parameter], key: str) -> None:
     """One line for each model and group: medians, with the interval of each as an error bar."""
     names = distinguishing_names(drawn, declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"])
+    shown = varying(drawn, ["exp.model", *names])
     lines = in_order(drawn, ["exp.model", *names])
     if len(lines) > MOST_LINES:
         raise LogError(f"{len(lines)} lines are too many for one plot", hint="choose some with --filter_query")
@@ -74,7 +77,7 @@ def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, 
         above = [high - y if high is not None else 0.0 for _, y, _, high in points]
         axes.errorbar(
             xs, ys, yerr=[below, above], capsize=3 if any(below) or any(above) else 0,
-            label=label(describe(line[0], ["exp.model", *names])), **style(index),
+            label=label(label_of(line[0], shown)), **style(index),
         )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.listing import listing_table
 from dlbs.results.tables.scores import score_table, scores
 from dlbs.results.tables.table import Cell, Table
-from dlbs.results.tables.terminal import fitted, print_table
-from tests.conftest import ROOT
+from dlbs.results.tables.terminal import divided, fitted, print_table
+from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_record
 
 
@@ -55,6 +55,62 @@ def test_a_single_row_keeps_its_columns() -> None:
     table = some_table(host="node" * 30)
     one = Table("Title", table.names, table.rows[:1], table.columns, table.cells[:1])
     assert fitted(one, 20).header == one.header
+
+
+def wide_table() -> Table:
+    """Three columns that stand for themselves, of 20 characters each."""
+    return Table(
+        "Title",
+        ["my.name"],
+        [["one"], ["two"]],
+        list("abc"),
+        [[Cell(letter * 20)] * 3 for letter in "xy"],
+        is_divisible=True,
+    )
+
+
+def test_columns_that_stand_for_themselves_are_shown_below_each_other() -> None:
+    assert [part.columns for part in divided(wide_table(), 80)] == [["a", "b", "c"]]
+    assert [part.columns for part in divided(wide_table(), 60)] == [["a", "b"], ["c"]]
+    assert [part.columns for part in divided(wide_table(), 10)] == [["a"], ["b"], ["c"]]
+    printed = shown(wide_table(), 60)
+    assert printed.count("one") == printed.count("two") == 2
+    assert printed.count("x" * 20) == 3
+    assert printed.count("Title") == 1
+
+
+def test_namespaces_go_before_anything_is_folded_unless_two_columns_would_be_called_the_same() -> None:
+    table = Table(
+        "",
+        ["exp.dtype", "runtime.malloc", "x.name", "y.name"],
+        [list("abcd"), list("efgh")],
+        ["value"],
+        [[Cell("1")], [Cell("2")]],
+    )
+    assert fitted(table, 80) == table
+    assert fitted(table, 40).names == ["dtype", "malloc", "x.name", "y.name"]
+
+
+def test_the_title_of_a_narrow_table_is_not_folded() -> None:
+    assert "A title that is longer than the table below it" in shown(
+        Table("A title that is longer than the table below it", ["a"], [["b"]], ["c"], [[Cell("d")]]), 80
+    )
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("", 200), ("60", 60)])
+def test_pipes_are_as_wide_as_needed_or_as_columns_says(
+    dlbs: RunDlbs, tmp_path: Path, columns: str, widest: int
+) -> None:
+    swept = [
+        make_record(f"{'m' * 30}{n}", batch, results__throughput_ci95=[1.0, 2.0])
+        for n in "12"
+        for batch in (1, 2, 4, 8)
+    ]
+    write_records(str(tmp_path / "r.json"), swept)
+    said = dlbs("report", "r.json", COLUMNS=columns, check=True).stdout
+    lines = [line for line in said.splitlines() if line.startswith("│")]
+    assert max(map(len, lines)) <= widest
+    assert (max(map(len, lines)) > 80) == (not columns)
 
 
 def records() -> list[dict[str, object]]:
