@@ -70,8 +70,8 @@ def experiment_table(
     columns = [
         *(Column(titles.get(name, header(name)), all(number(r, name) is not None for r in records)) for name in names),
         Column("status", False),
-        *(Column(title, True) for title, _ in present.values()),
         Column("warnings", False),
+        *(Column(title, True) for title, _ in present.values()),
         Column("to repeat it", False),
     ]
     rows = []
@@ -83,11 +83,11 @@ def experiment_table(
             for name, column in zip(names, columns, strict=False)
         ]
         cells.append(ExperimentCell(status, is_bad=status in BAD))
+        cells.append(ExperimentCell(", ".join(doubts), is_bad=bool(doubts)))
         for key, (_, scale) in present.items():
             value = number(record, key)
             shown = "–" if value is None else short_number(value / scale)
             cells.append(ExperimentCell(shown, value, is_number=True))
-        cells.append(ExperimentCell(", ".join(doubts), is_bad=bool(doubts)))
         cells.append(ExperimentCell(rerun_command(record)))
         rows.append(Row(status, cells))
     return columns, rows

@@ -47,11 +47,13 @@ def bars(figure: Figure, results: Results) -> None:
     width = 0.8 / len(sets)
     hatches = ("", "//", "..", "xx")
     shown = varying(drawn, names)
+    cells = []
     for index, members in enumerate(sets):
         for at, group in enumerate(groups(members, axis).values()):
             cell = cells_of(key)(group)
             if not isinstance(cell.value, float):
                 continue
+            cells.append(cell)
             error = (
                 [[cell.value - cell.low], [cell.high - cell.value]]
                 if cell.low is not None and cell.high is not None
@@ -75,5 +77,5 @@ def bars(figure: Figure, results: Results) -> None:
         axes, [value for record in drawn if (value := number(record, key)) is not None], results.options.log_scale
     )
     left_out(axes, results.records, drawn)
-    add_title(axes, drawn)
+    add_title(axes, drawn, cells=cells)
     legend(figure, axes)

@@ -11,6 +11,8 @@ from dlbs.results.grouping import common_label, groups, ordered_keys
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
+from dlbs.results.tables.cells import statistic
+from dlbs.results.tables.table import Cell
 from dlbs.text import printable, text
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ SETTINGS = {
     "text.parse_math": False,  # a dollar in a stranger's name is a dollar
 }
 MOST_LINES = 24
-_LONG_LABEL = 32  # characters; beside the axes it would take their room
+_LONG_LABEL = 24  # characters; beside the axes it would take their room
 
 
 def label(words: str) -> str:
@@ -68,15 +70,19 @@ def axis_label(key: str, records: Sequence[Record]) -> str:
     return label(f"{key}, {unit}" if unit else key)
 
 
-def add_title(axes: Axes, records: Sequence[Record], *, varying: Collection[str] = ()) -> None:
-    """What all experiments of a plot have in common; its legend and axes say what differs.
+def add_title(
+    axes: Axes, records: Sequence[Record], *, varying: Collection[str] = (), cells: Sequence[Cell] = ()
+) -> None:
+    """What all experiments of a plot have in common, and what its numbers are; its legend and axes say what differs.
 
     Args:
         axes: Of the plot.
         records: Those that are drawn.
         varying: Parameters that an axis shows.
+        cells: What is drawn.
     """
-    if words := common_label(records, without=varying):
+    words = "; ".join(filter(None, [common_label(records, without=varying), statistic("median", cells)]))
+    if words:
         axes.set_title(label(words), fontsize="medium")
 
 

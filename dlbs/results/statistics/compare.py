@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,7 +171,7 @@ def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
 def _reasons(doubtful: Sequence[Record]) -> str:
     """What the warnings say, the most frequent first; only the beginning of each, which says what and not what to do."""
     counts = Counter(kind for record in doubtful for kind in doubts_of(record))
-    shown = [line for line, _ in counts.most_common(2)]
+    shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
     return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
 
 
@@ -227,5 +228,9 @@ def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: b
 
 
 def _value(sample: Sample, comparison: Comparison) -> float:
+    if comparison.metric == THROUGHPUT and comparison.estimator == "rank":
+        return statistics.median(
+            1 / value for value in sample.values
+        )  # for an even number, not the inverse of the median time
     value = STATISTICS[comparison.estimator](sample)
     return 1 / value if comparison.metric == THROUGHPUT else value

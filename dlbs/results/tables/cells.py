@@ -102,7 +102,7 @@ def statistic(aggregate: str, cells: Sequence[Cell]) -> str:
     named = levels.copy() if len(levels) == 1 else set()
     if min(levels) >= USUAL:
         named = {USUAL}
-    return f"{words} with {f'{100 * named.pop():.0f} %' if named else 'its'} interval"
+    return f"{words} with {f'{100 * named.pop():.0f} % ' if named else ''}interval"
 
 
 def interval_lines(cells: Sequence[Cell]) -> list[str]:

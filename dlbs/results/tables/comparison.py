@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Iterable, Sized
 from typing import Any
 
 from dlbs.doubts import warnings_of
@@ -56,7 +56,8 @@ def comparison_table(comparison: Comparison) -> Table:
         )
     several = len(comparison.matches) > 1
     table.formulas += gathered(
-        (match.label if several else "", note) for match in comparison.matches for note in match.notes
+        ((match.label if several else "", note) for match in comparison.matches for note in match.notes),
+        [match.label for match in comparison.matches] if several else (),
     )
     seen = dict.fromkeys(match.verdict for match in comparison.matches)
     sources = {match.estimate.source for match in comparison.matches if match.estimate}
@@ -85,18 +86,19 @@ def value_cell(match: Match, side: int) -> Cell:
     return Cell(value, runs=match.used[side], doubtful=doubtful, tone="doubt" if doubtful else "")
 
 
-def gathered(notes: Iterable[tuple[str, str]]) -> list[str]:
+def gathered(notes: Iterable[tuple[str, str]], experiments: Collection[str] = ()) -> list[str]:
     """Notes, each once with all that it is about.
 
     Args:
         notes: What a note is about, empty if that goes without saying, and the note.
+        experiments: All of them; a note that is about each of them does not name them.
     """
     found: dict[str, dict[str, None]] = {}
     for subject, note in notes:
         found.setdefault(note, {})[subject] = None
     lines = []
     for note, subjects in found.items():
-        named = list(filter(None, subjects))
+        named = ["all experiments"] if subjects.keys() == set(experiments) else list(filter(None, subjects))
         more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
         lines.append(f"{'; '.join(named[:_MOST_NAMED])}{more}: {note}" if named else note)
     return lines

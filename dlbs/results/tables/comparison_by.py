@@ -59,7 +59,7 @@ def comparison_by_table(made: ComparisonBy) -> Table:
     if any(cell.doubtful for row in table.cells for cell in row):
         table.legend.append(f"{DOUBTFUL}: doubtful runs are in it; the notes say why")
     table.legend += _legend(made)
-    table.formulas += [*gathered(_notes(made)), *sentences(made)]
+    table.formulas += [*gathered(_notes(made), made.experiments), *sentences(made)]
     return table
 
 

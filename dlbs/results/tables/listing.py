@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
-from dlbs.results.grouping import distinguishing_names, hashable
+from dlbs.results.grouping import distinguishing_names, groups, hashable
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.tables.cells import doubt_lines, quantity, reason_lines
@@ -33,12 +33,20 @@ def listing_table(
     names = distinguishing_names(records, declarations or {}, without=["exp.effective_batch", "exp.id"])
     if len({hashable(record.get("exp.repeat")) for record in records}) > 1:
         names.append("exp.repeat")
+    # What tells rows apart labels them; runs of one experiment are told apart by when they began.
+    labels = names or ["exp.model", "exp.phase", "exp.dtype", "exp.replica_batch"]
+    if len(groups(records, labels)) < len(records):
+        labels = ["exp.start_time", *labels]
     usual = [
-        "exp.start_time", *(names or ["exp.model", "exp.phase", "exp.dtype", "exp.replica_batch"]), "exp.env.host", "exp.status",
-        "results.accuracy_top1", "results.throughput", "results.time", "db.tags", "exp.id",
+        *labels, "results.accuracy_top1", "results.throughput", "results.time", "exp.status", "exp.start_time", "exp.env.host",
+        "db.tags", "exp.id",
     ]  # fmt: skip
     present = [name for name in dict.fromkeys(usual) if any(one.get(name) not in (None, "", []) for one in records)]
-    table = _table(counted(len(records), "experiment"), records, list(columns) or present or ["db.added"])
+    title = counted(len(records), "experiment")
+    if columns or not present:
+        table = _table(title, records, list(columns) or ["db.added"])
+    else:
+        table = _table(title, records, present, labels=max(1, len([name for name in labels if name in present])))
     if _DOUBTED & set(columns or present):
         table.legend += doubt_lines(records, sorted(_DOUBTED))
     table.legend += reason_lines(records, names)
@@ -63,17 +71,17 @@ def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
     )
 
 
-def _table(title: str, records: Sequence[Record], names: Sequence[str]) -> Table:
+def _table(title: str, records: Sequence[Record], names: Sequence[str], *, labels: int = 1) -> Table:
     columns = [_cells(records, name) for name in names]
-    rows = [[cell.words()] for cell in columns[0]]
-    cells = [list(row) for row in zip(*columns[1:], strict=True)] or [[] for _ in records]
+    rows = [[cell.words() for cell in row] for row in zip(*columns[:labels], strict=True)]
+    cells = [list(row) for row in zip(*columns[labels:], strict=True)] or [[] for _ in records]
     titles = [quantity(name, records) if name.startswith("results.") else header(name) for name in names]
-    return Table(title, titles[:1], rows, titles[1:], cells)
+    return Table(title, titles[:labels], rows, titles[labels:], cells, is_divisible=labels > 1)
 
 
 def _cells(records: Sequence[Record], name: str) -> list[Cell]:
     """The values of a key; long texts are shortened where that leaves different ones different."""
-    whole = [_words(record.get(name)) for record in records]
+    whole = [_words(name, record.get(name)) for record in records]
     short = [words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…" for words in whole]
     shown = short if len(set(short)) == len(set(whole)) else whole
     numbers = [number(record, name) if name.startswith("results.") else None for record in records]
@@ -84,5 +92,7 @@ def _cells(records: Sequence[Record], name: str) -> list[Cell]:
     ]
 
 
-def _words(value: object) -> str:
+def _words(name: str, value: object) -> str:
+    if name == "exp.start_time":
+        return text(value)[:19].replace("T", " ")
     return ", ".join(map(text, value)) if isinstance(value, list) else text(value)

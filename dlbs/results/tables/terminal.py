@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlbs.results.tables.table import Table
-from dlbs.text import printable
+from dlbs.text import indented, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def print_table(table: Table, console: Console) -> None:
     for part in divided(shown, console.width):
         console.print(_drawn(part, fold=_width(part) > console.width))
     for line in (*shown.legend, *shown.formulas):
-        console.print(f"  {printable(line)}")
+        console.print(indented(printable(line), console.width))
     console.print()
 
 
@@ -42,7 +42,10 @@ def fitted(table: Table, width: int) -> Table:
         if _width(shown) <= width:
             break
         shown = _without_constant(shown, name)
-    return shown if _width(shown) <= width else _without_namespaces(shown)
+    for narrower in (_without_namespaces, _with_short_headers):
+        if _width(shown) > width:
+            shown = narrower(shown)
+    return shown
 
 
 def divided(table: Table, width: int) -> list[Table]:
@@ -73,6 +76,11 @@ def _without_namespaces(table: Table) -> Table:
     )
 
 
+def _with_short_headers(table: Table) -> Table:
+    """Headers in as many lines as they have parts, the unit below the name."""
+    return replace(table, columns=[name.replace(", ", ",\n") for name in table.columns])
+
+
 def _without_constant(table: Table, name: str) -> Table:
     at = table.header.index(name)
     values = {row[at] for row in table.texts()}
@@ -98,7 +106,10 @@ def _width(table: Table) -> int:
     from rich.cells import cell_len
 
     rows = [table.header, *table.texts()]
-    widths = [max(cell_len(printable(row[column])) for row in rows) for column in range(len(table.header))]
+    widths = [
+        max(cell_len(line) for row in rows for line in printable(row[column]).split("\n"))
+        for column in range(len(table.header))
+    ]
     return sum(widths) + 3 * len(widths) + 1
 
 
