@@ -116,7 +116,7 @@ def run_command(
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
     validate = not (no_validation or dry_run)
     # The plan's own order is that of results and `dlbs status`, whatever runs first.
-    planned = resolved_plan(config, plan, **simulated)
+    planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
     manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
     if validate and plan is None and manifest.on_bare_metal:
         _tell_of_bare_metal(config)

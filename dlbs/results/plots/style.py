@@ -81,9 +81,9 @@ def add_title(
         varying: Parameters that an axis shows.
         cells: What is drawn.
     """
-    words = "; ".join(filter(None, [common_label(records, without=varying), statistic("median", cells)]))
-    if words:
-        axes.set_title(label(words), fontsize="medium")
+    lines = filter(None, [common_label(records, without=varying), statistic("median", cells)])
+    if words := "\n".join(map(label, lines)):
+        axes.set_title(words, fontsize="medium")
 
 
 def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> None:

@@ -131,18 +131,15 @@ def tables() -> dict[str, Table]:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_text_is_cut_off_at_any_width(name: str, width: int) -> None:
     table = tables()[name]
-    kept = fitted(table, width)
-    printed = shown(table, width)
-    body = printed.partition("┡")[2].partition("└")[0]
-    assert max(map(len, body.splitlines())) <= width
-    # Read the cells column by column: folded parts stand below each other.
-    rows: list[list[str]] = []
-    for line in body.splitlines()[1:]:
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        rows.append(cells)
-    for column in range(len(kept.header)):
-        read = "".join(row[column] for row in rows).replace(" ", "")
-        assert read == "".join(row[column] for row in kept.texts()).replace(" ", "")
+    parts = divided(fitted(table, width), width)
+    bodies = [block.partition("└")[0] for block in shown(table, width).split("┡")[1:]]
+    for part, body in zip(parts, bodies, strict=True):
+        assert max(map(len, body.splitlines())) <= width
+        # Read the cells column by column: folded parts stand below each other.
+        rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in body.splitlines()[1:]]
+        for column in range(len(part.header)):
+            read = "".join(row[column] for row in rows).replace(" ", "")
+            assert read == "".join(row[column] for row in part.texts()).replace(" ", "")
 
 
 def run_in_terminal(arguments: list[str], directory: Path, **environment: str) -> str:
