@@ -114,7 +114,7 @@ def test_sorting(page: Page, report: str) -> None:
 def test_filtering(page: Page, report: str) -> None:
     page.goto(report)
     assert page.locator("#shown").inner_text() == "12 of 12"
-    page.fill("#words", "VGG16 rerun")
+    page.fill("#words", "VGG16 training")
     assert set(column(page, "model")) == {"vgg16"}
     assert page.locator("#shown").inner_text() == "6 of 12"
     page.select_option("#status", "failure")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
+from dlbs.experiment import describe
 from dlbs.results.grouping import distinguishing_names, hashable
 from dlbs.results.page.failures import BAD, rerun_command
 from dlbs.results.read.onelog import Record
@@ -37,7 +38,10 @@ class ExperimentCell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """An experiment: its status, the usual parameters in words, which the filter finds though no column has them, and its cells."""
+
     status: str
+    words: str
     cells: list[ExperimentCell]
 
 
@@ -89,5 +93,5 @@ def experiment_table(
             shown = "–" if value is None else short_number(value / scale)
             cells.append(ExperimentCell(shown, value, is_number=True))
         cells.append(ExperimentCell(rerun_command(record)))
-        rows.append(Row(status, cells))
+        rows.append(Row(status, describe(record), cells))
     return columns, rows
