@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -35,6 +36,9 @@ __all__ = [
     "plan_option",
     "run",
 ]
+
+
+_WIDE = 10_000  # columns
 
 
 def _with_dashes(name: str) -> str:
@@ -232,12 +236,14 @@ def plan_option(help_text: str) -> Callable[..., Any]:
 
 
 def console() -> Any:
-    """A rich console on standard output, as wide as tables need when it is not a terminal."""
+    """A rich console on standard output: as wide as the terminal or as COLUMNS says, else, in a pipe, as wide as tables need."""
     from rich.console import Console
 
-    return Console(
-        width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()
-    )
+    is_terminal = sys.stdout.isatty()
+    columns = os.environ.get("COLUMNS", "")
+    given = int(columns) if columns.isdecimal() and int(columns) > 0 else None
+    width = given if is_terminal or given else _WIDE
+    return Console(width=width, highlight=False, markup=False, soft_wrap=not is_terminal)
 
 
 def run(command: click.Command, name: str) -> None:

@@ -117,7 +117,9 @@ def run_command(
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
     validate = not (no_validation or dry_run)
-    manifest = look_through(experiments(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
+    # The plan's own order is that of results and `dlbs status`, whatever runs first.
+    planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
+    manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
     if validate and plan is None and manifest.on_bare_metal:
         _tell_of_bare_metal(config)
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)

@@ -256,7 +256,9 @@ def last_line(log: Path) -> str:
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     words = f"{outcome.status} in {duration(outcome.seconds)}"
-    throughput = outcome.results.get("results.throughput")
+    accuracy, throughput = (outcome.results.get(f"results.{name}") for name in ("accuracy_top1", "throughput"))
+    if outcome.status == "ok" and isinstance(accuracy, (int, float)):
+        words += f", accuracy {accuracy:.2f} %"
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
     elif outcome.status == "ok" and (time := batch_time(outcome.results)) is not None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dlbs.run.progress import last_line
+from dlbs.executors.base import Outcome
+from dlbs.run.progress import Progress, last_line
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, start
 from tests.waiting import wait_until
@@ -82,6 +83,14 @@ def test_labels_hold_what_differs(dlbs: RunDlbs, tmp_path: Path) -> None:
     dlbs("build", *DUMMY, *swept, "--plan", "plan.json", check=True)
     done = dlbs("run", "--plan", "plan.json", "-Pexp.log_dir=other", check=True)
     assert "[4/4] batch 4, runtime.malloc=system: ok" in done.stderr
+
+
+def test_the_accuracy_of_a_training_stands_before_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    results = {"results.accuracy_top1": 71.2345, "results.throughput": 812.25, "results.unit": "images"}
+    with Progress() as progress:
+        progress.begin(1)
+        progress.ended({"exp.model": "resnet18", "exp.log_file": "a.log"}, Outcome("ok", "", 65.0, results))
+    assert "[1/1] resnet18: ok in 1 min 5 s, accuracy 71.23 %, 812.2 images/s\n" in capsys.readouterr().err
 
 
 def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:

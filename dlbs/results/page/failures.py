@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 
-from dlbs.results.grouping import describe, usual_names
+from dlbs.experiment import describe
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.text import text
@@ -18,12 +18,15 @@ _TAIL_LINES, _TAIL_BYTES = 30, 16_384
 _MOST_FAILURES = 200
 
 
-def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[dict[str, str]]:
+def failures_of(
+    records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """What the page shows of each failed experiment.
 
     Args:
         records: The experiments.
         readable: Logs whose ends may be shown.
+        names: Parameters that tell experiments apart.
     """
     failures: list[dict[str, str]] = []
     for record in records:
@@ -34,7 +37,7 @@ def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[di
         failures.append(
             {
                 "status": status,
-                "name": describe(record, usual_names(record)) or log,
+                "name": describe(record, names, whole=True) or log,
                 "message": text(record.get("exp.status_msg")),
                 "command": rerun_command(record),
                 "tail": _tail_of(log)

@@ -53,6 +53,7 @@ class LiveResults:
 
     def _make(self, *, page: bool) -> str:
         from dlbs.config.load import load_config
+        from dlbs.results.page.experiments import label_names
         from dlbs.results.page.page import content_html, page_html
         from dlbs.results.read.findings import Reading
         from dlbs.results.read.onelog import Record
@@ -69,13 +70,14 @@ class LiveResults:
                 records = []
         ended = [record for record in records if not str(record["exp.log_file"]).endswith(".part")]
         running = [record for record in records if str(record["exp.log_file"]).endswith(".part")]
+        declarations = load_config().declarations
+        names = label_names(records, declarations)
         live = {
             "planned": max(len(records), self._planned()),
             "done": len(ended),
             "owner": owner(self.directory),
-            "running": [_running(record) for record in running],
+            "running": [_running(record, names) for record in running],
         }
-        declarations = load_config().declarations
         logs = reading.paths
         if page:
             return page_html(ended, declarations, logs=logs, live=live, live_path="/content")
@@ -90,13 +92,12 @@ class LiveResults:
             return 0
 
 
-def _running(record: dict[str, Any]) -> dict[str, str]:
-    from dlbs.results.grouping import describe, usual_names
+def _running(record: dict[str, Any], names: list[str]) -> dict[str, str]:
+    from dlbs.experiment import describe
     from dlbs.text import text
 
-    names = [*usual_names(record), *(["exp.repeat"] if "exp.repeat" in record else [])]
     return {
-        "name": describe(record, names) or text(record.get("exp.log_file")),
+        "name": describe(record, names, whole=True) or text(record.get("exp.log_file")),
         "gpus": text(record.get("exp.gpu_ids")) or "–",
         "cpus": text(record.get("exp.cpus")) or "–",
         "since": text(record.get("exp.start_time")) or "–",

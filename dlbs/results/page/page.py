@@ -14,6 +14,7 @@ from dlbs.files import write_atomically
 from dlbs.results.page.content import page_content
 from dlbs.results.read.onelog import Record
 from dlbs.text import printable, text
+from dlbs.version import __version__
 
 __all__ = ["content_html", "page_html", "write_page"]
 
@@ -64,6 +65,7 @@ def page_html(
         .get_template("report.html")
         .render(
             title=_title(records),
+            version=__version__,
             made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             style=style,
             script=script,

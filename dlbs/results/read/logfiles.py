@@ -10,22 +10,28 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
+from pathlib import Path
 from typing import IO
 
 from dlbs.errors import LogError
 from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
+from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
 __all__ = ["find_logs", "read_logs"]
 
 _LOG_ENDINGS = (".log", ".log.gz", ".log.part")
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 _TOGETHER = 200  # logs that a process gets at once
+_LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
 _WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
 
 
 def find_logs(paths: Iterable[str]) -> dict[str, str]:
-    """Log files behind files, directories (recursively) and glob patterns, each once, in a stable order.
+    """Log files behind files, directories (recursively) and glob patterns, each once.
+
+    Those in one directory are in the order of its plan; those that its plan does not have come before, in the order in which they were written.
+    Names hold a hash, so their order says nothing.
 
     Returns:
         Log file → the directory through which it was found.
@@ -36,7 +42,7 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = sorted(
+            inside = _in_plan_order(
                 os.path.join(directory, name)
                 for directory, _, names in os.walk(path)
                 for name in names
@@ -51,12 +57,42 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
         elif os.path.exists(path):
             found.setdefault(path, os.path.dirname(path) or ".")
         else:
-            matches = sorted(glob.glob(path, recursive=True))
+            matches = _in_plan_order(glob.glob(path, recursive=True))
             if not matches:
                 raise LogError("no such file", where=path, hint="give log files, directories or glob patterns")
             for log, directory in find_logs(matches).items():
                 found.setdefault(log, directory)
     return found
+
+
+def _in_plan_order(paths: Iterable[str]) -> list[str]:
+    by_directory: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        by_directory.setdefault(os.path.dirname(path), []).append(path)
+    found = []
+    for directory in sorted(by_directory):
+        position = _positions(read_plan_file(Path(directory)))
+        unplanned = [path for path in by_directory[directory] if _stem(path) not in position]
+        planned = [path for path in by_directory[directory] if _stem(path) in position]
+        found += sorted(unplanned, key=_modified)
+        found += sorted(planned, key=lambda path: position[_stem(path)])
+    return found
+
+
+def _positions(plan: PlanFile) -> dict[str, int]:
+    return {name: at for at, name in enumerate(plan.logs)}
+
+
+def _stem(path: str) -> str:
+    """The name of a log, whether it is compressed or unfinished."""
+    return os.path.basename(path).removesuffix(".gz").removesuffix(".part")
+
+
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0  # a log that is gone is reported where it is read
 
 
 def read_logs(
@@ -145,22 +181,36 @@ def read_file(path: str) -> Read:
     records: list[Record] = []
     findings: list[Finding] = []
     try:
+        plans: dict[str, dict[str, int]] = {}
         for name, stream in _streams(path):
+            member = name.removeprefix(f"{path}:")
+            if os.path.basename(member) == PLAN_NAME:
+                plans[os.path.dirname(member)] = _positions(parse_plan_file(stream.read(_LONGEST_PLAN)))
+                continue
             record = read_log(name, stream, findings)
             if record:
                 records.append(record)
+        if plans:  # an archive
+            records.sort(key=lambda record: _place(plans, record["exp.log_file"].removeprefix(f"{path}:")))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         findings.append(Finding("unreadable", path, reason))
     return records, findings
 
 
+def _place(plans: dict[str, dict[str, int]], name: str) -> tuple[str, int]:
+    """Where a log of an archive belongs: beside those of its directory, by its position in their plan."""
+    directory = os.path.dirname(name)
+    return directory, plans.get(directory, {}).get(_stem(name), -1)
+
+
 def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The logs in a file: itself, or those in an archive. Nothing is unpacked to disk."""
+    """The logs in a file: itself, or those in an archive, with their plan files. Nothing is unpacked to disk."""
     if path.endswith(_ARCHIVE_ENDINGS):
         with tarfile.open(path) as archive:
             for member in archive:
-                if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
+                is_plan = os.path.basename(member.name) == PLAN_NAME
+                if not member.isfile() or not (is_plan or member.name.endswith(_LOG_ENDINGS)):
                     continue
                 packed = archive.extractfile(member)
                 if packed is not None:

@@ -22,6 +22,7 @@ from dlbs.logs import STATUSES
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
+from dlbs.version import __version__
 
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
@@ -54,7 +55,7 @@ def number(record: Record, key: str) -> float | None:
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
-    """Write records as JSON (`{"data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
+    """Write records as JSON (`{"dlbs_version": ..., "data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
 
     JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns. After an error there
     is no file, and standard output ends where it was.
@@ -87,7 +88,7 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
 def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record] | None) -> None:
     rest = iter(records)
     first = list(itertools.islice(rest, 1))  # an error before it leaves nothing behind
-    stream.write('{"data": [')
+    stream.write(f'{{"dlbs_version": {json.dumps(__version__)}, "data": [')
     _write_list(stream, itertools.chain(first, rest))
     if failed is not None:
         stream.write('], "failed": [')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +14,7 @@ from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.jsonio import load_json
 from dlbs.results.read.onelog import Record
+from dlbs.results.read.query import Query, check_keys
 from dlbs.results.read.records import number, status_of
 from dlbs.text import text
 
@@ -192,20 +193,25 @@ class Store:
         if rows:
             connection.execute(self._sql.insert(self._tags), rows)
 
-    def records(self, tests: Sequence[Callable[[Record], bool]] = (), *, exp_id: str | None = None) -> list[Record]:
-        """Experiments in the order in which they ran, with `db.added` and `db.tags`.
+    def records(self, tests: Sequence[Query] = (), *, exp_id: str | None = None) -> list[Record]:
+        """Experiments in the order in which they were added, which of one set of logs is the plan's; runs of one experiment in that in which they ran.
+
+        Each has `db.added` and `db.tags`.
 
         Args:
-            tests: Queries; an experiment is taken if it fits any of them, or if there are none.
+            tests: Queries; an experiment is taken if it fits any of them, or if there are none. What they ask for is checked.
             exp_id: Only runs of this experiment.
 
         Raises:
-            LogError: The database refuses.
+            LogError: The database refuses, or a query has a key that no experiment has.
         """
+        known: dict[str, None] = {}
         table = self._experiments
-        asked = self._sql.select(table.c.id, table.c.added, table.c.data).order_by(table.c.started, table.c.id)
-        if exp_id is not None:
-            asked = asked.where(table.c.exp_id == exp_id)
+        asked = self._sql.select(table.c.id, table.c.added, table.c.data)
+        if exp_id is None:
+            asked = asked.order_by(table.c.id)
+        else:
+            asked = asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)
         found = []
         try:
             with self._engine.connect() as connection:
@@ -216,10 +222,13 @@ class Store:
                     record = load_json(data)
                     record["db.added"] = added.isoformat(timespec="seconds")
                     record["db.tags"] = sorted(tags.get(one, []))
+                    known.update(dict.fromkeys(record))
                     if not tests or any(fits(record) for fits in tests):
                         found.append(record)
         except self._sql.exc.SQLAlchemyError as error:
             raise self._failed(error) from None
+        for query in tests:
+            check_keys(query.names, known, "query")
         return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dlbs.config.load import load_config
 from dlbs.results.page.page import page_html
+from dlbs.version import __version__
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
 
@@ -85,6 +86,13 @@ def test_machines_and_doubts_are_told() -> None:
     assert "2 experiments: drift" in page
     assert re.search(r'<th scope="row">exp.env.cpu</th><td>EPYC</td>', page)
     assert "2 different values" in page
+
+
+def test_the_accuracy_of_a_training_and_the_version_are_told() -> None:
+    page = page_html([make_record(results__accuracy_top1=71.2345)], load_config().declarations)
+    assert '<button type="button">accuracy, %</button>' in page
+    assert "71.23" in page
+    assert f"dlbs {__version__}" in page
 
 
 def test_many_experiments_make_a_page_of_bearable_size() -> None:

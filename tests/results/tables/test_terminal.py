@@ -20,8 +20,8 @@ from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.listing import listing_table
 from dlbs.results.tables.scores import score_table, scores
 from dlbs.results.tables.table import Cell, Table
-from dlbs.results.tables.terminal import fitted, print_table
-from tests.conftest import ROOT
+from dlbs.results.tables.terminal import divided, fitted, print_table
+from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_record
 
 
@@ -57,6 +57,62 @@ def test_a_single_row_keeps_its_columns() -> None:
     assert fitted(one, 20).header == one.header
 
 
+def wide_table() -> Table:
+    """Three columns that stand for themselves, of 20 characters each."""
+    return Table(
+        "Title",
+        ["my.name"],
+        [["one"], ["two"]],
+        list("abc"),
+        [[Cell(letter * 20)] * 3 for letter in "xy"],
+        is_divisible=True,
+    )
+
+
+def test_columns_that_stand_for_themselves_are_shown_below_each_other() -> None:
+    assert [part.columns for part in divided(wide_table(), 80)] == [["a", "b", "c"]]
+    assert [part.columns for part in divided(wide_table(), 60)] == [["a", "b"], ["c"]]
+    assert [part.columns for part in divided(wide_table(), 10)] == [["a"], ["b"], ["c"]]
+    printed = shown(wide_table(), 60)
+    assert printed.count("one") == printed.count("two") == 2
+    assert printed.count("x" * 20) == 3
+    assert printed.count("Title") == 1
+
+
+def test_namespaces_go_before_anything_is_folded_unless_two_columns_would_be_called_the_same() -> None:
+    table = Table(
+        "",
+        ["exp.dtype", "runtime.malloc", "x.name", "y.name"],
+        [list("abcd"), list("efgh")],
+        ["value"],
+        [[Cell("1")], [Cell("2")]],
+    )
+    assert fitted(table, 80) == table
+    assert fitted(table, 40).names == ["dtype", "malloc", "x.name", "y.name"]
+
+
+def test_the_title_of_a_narrow_table_is_not_folded() -> None:
+    assert "A title that is longer than the table below it" in shown(
+        Table("A title that is longer than the table below it", ["a"], [["b"]], ["c"], [[Cell("d")]]), 80
+    )
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("", 200), ("60", 60)])
+def test_pipes_are_as_wide_as_needed_or_as_columns_says(
+    dlbs: RunDlbs, tmp_path: Path, columns: str, widest: int
+) -> None:
+    swept = [
+        make_record(f"{'m' * 30}{n}", batch, results__throughput_ci95=[1.0, 2.0])
+        for n in "12"
+        for batch in (1, 2, 4, 8)
+    ]
+    write_records(str(tmp_path / "r.json"), swept)
+    said = dlbs("report", "r.json", COLUMNS=columns, check=True).stdout
+    lines = [line for line in said.splitlines() if line.startswith("│")]
+    assert max(map(len, lines)) <= widest
+    assert (max(map(len, lines)) > 80) == (not columns)
+
+
 def records() -> list[dict[str, object]]:
     models = ["a_model_with_a_rather_long_name_that_ends_in_1", "a_model_with_a_rather_long_name_that_ends_in_2"]
     return [make_record(model, 2**10, repeat=n, exp__env__host="h" * 40) for model in models for n in (1, 2, 3)]
@@ -75,18 +131,15 @@ def tables() -> dict[str, Table]:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_text_is_cut_off_at_any_width(name: str, width: int) -> None:
     table = tables()[name]
-    kept = fitted(table, width)
-    printed = shown(table, width)
-    body = printed.partition("┡")[2].partition("└")[0]
-    assert max(map(len, body.splitlines())) <= width
-    # Read the cells column by column: folded parts stand below each other.
-    rows: list[list[str]] = []
-    for line in body.splitlines()[1:]:
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        rows.append(cells)
-    for column in range(len(kept.header)):
-        read = "".join(row[column] for row in rows).replace(" ", "")
-        assert read == "".join(row[column] for row in kept.texts()).replace(" ", "")
+    parts = divided(fitted(table, width), width)
+    bodies = [block.partition("└")[0] for block in shown(table, width).split("┡")[1:]]
+    for part, body in zip(parts, bodies, strict=True):
+        assert max(map(len, body.splitlines())) <= width
+        # Read the cells column by column: folded parts stand below each other.
+        rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in body.splitlines()[1:]]
+        for column in range(len(part.header)):
+            read = "".join(row[column] for row in rows).replace(" ", "")
+            assert read == "".join(row[column] for row in part.texts()).replace(" ", "")
 
 
 def run_in_terminal(arguments: list[str], directory: Path, **environment: str) -> str:
