@@ -10,7 +10,7 @@ from pathlib import Path
 from dlbs.doubts import doubts_of
 from dlbs.errors import LogError
 from dlbs.experiment import Experiment, describe
-from dlbs.files import write_atomically
+from dlbs.files import open_regular, read_regular, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.differences import Differences
@@ -18,6 +18,9 @@ from dlbs.run.locks import LOCK_NAME, PLAN_NAME, owner
 from dlbs.text import text
 
 __all__ = ["Manifest", "State", "label", "read_states"]
+
+_LONGEST_LINE = 1 << 20  # bytes
+_LARGEST_LIST = 256 << 20  # bytes: a million logs with long names
 
 
 @dataclass(slots=True)
@@ -116,7 +119,10 @@ def _state(log: Path, names: set[str], alive: bool, queued: bool) -> State:
         return State(log, "queued")
     if log.name not in names:
         return State(log, "to do")
-    ending = last_values(log)
+    try:
+        ending = last_values(log)
+    except LogError as error:  # one that is no file must not hide the others
+        return State(log, "interrupted", error.what)
     status = ending.get("exp.status")
     if status not in STATUSES:
         return State(log, "interrupted", "the log does not say how it ended")
@@ -137,18 +143,25 @@ def label(log: Path) -> str:
 def _differing(path: Path) -> tuple[str, ...]:
     """The names in the first line of a list of logs; none if there is no such list."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            names = load_json(stream.readline())
-    except (OSError, ValueError):
+        with open_regular(path) as stream:
+            names = load_json(stream.readline(_LONGEST_LINE))
+    except (OSError, ValueError, LogError):
         return ()
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _planned(path: Path) -> Iterator[str]:
+    """The names of the logs in a list, if there is one.
+
+    Raises:
+        LogError: It is not a regular file, too large, or not UTF-8.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = read_regular(path, _LARGEST_LIST).decode().splitlines()
+    except FileNotFoundError:
         return
+    except UnicodeDecodeError:
+        raise LogError("is not UTF-8, so it is no list of logs", where=str(path), hint="remove it") from None
     for line in lines:
         try:
             name = load_json(line)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import marshal
 import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
-from typing import IO
 
 from dlbs.errors import LogError
 from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
+from dlbs.results.read.streams import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
 
 __all__ = ["find_logs", "read_logs"]
 
-_LOG_ENDINGS = (".log", ".log.gz", ".log.part")
-_ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 _TOGETHER = 200  # logs that a process gets at once
 _WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
 
@@ -40,11 +37,11 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
                 os.path.join(directory, name)
                 for directory, _, names in os.walk(path)
                 for name in names
-                if name.endswith(_LOG_ENDINGS) or name.endswith(_ARCHIVE_ENDINGS)
+                if name.endswith((*LOG_ENDINGS, *ARCHIVE_ENDINGS))
             )
             if not inside:
                 raise LogError(
-                    "no log files in this directory", where=path, hint=f"they end in {', '.join(_LOG_ENDINGS)}"
+                    "no log files in this directory", where=path, hint=f"they end in {', '.join(LOG_ENDINGS)}"
                 )
             for log in inside:
                 found.setdefault(log, path)
@@ -76,9 +73,10 @@ def read_logs(
     from dlbs.results.read.cache import Cache
 
     reading = reading if reading is not None else Reading()
+    paths = list(paths)
     logs = find_logs(paths)
     cache = Cache(logs if cached else {})
-    fresh = _read_files([log for log in logs if log not in cache], jobs, packed=cached)
+    fresh = _read_files([log for log in logs if log not in cache], jobs, frozenset(paths), packed=cached)
     for log in logs:
         packed = cache.get(log)
         if packed is None:
@@ -114,10 +112,12 @@ def unpack(packed: bytes) -> Read:
     return records, [Finding(*finding) for finding in findings]
 
 
-def _read_files(logs: list[str], jobs: int, *, packed: bool) -> Iterator[Read | bytes]:
+def _read_files(logs: list[str], jobs: int, named: frozenset[str], *, packed: bool) -> Iterator[Read | bytes]:
+    """Read logs; `named` are the paths that the user gave, which may be links."""
     if jobs == 1 or len(logs) < 2 or sum(map(_size, logs)) < _WORTHWHILE:
         for log in logs:
-            yield pack(read_file(log)) if packed else read_file(log)
+            read = read_file(log, follow_links=log in named)
+            yield pack(read) if packed else read
         return
     from concurrent.futures import ProcessPoolExecutor
 
@@ -125,12 +125,12 @@ def _read_files(logs: list[str], jobs: int, *, packed: bool) -> Iterator[Read | 
     together = max(1, min(_TOGETHER, len(logs) // (4 * jobs)))
     batches = [logs[start : start + together] for start in range(0, len(logs), together)]
     with ProcessPoolExecutor(max_workers=jobs) as pool:
-        for reads in pool.map(_read_batch, batches):
+        for reads in pool.map(_read_batch, [[(log, log in named) for log in batch] for batch in batches]):
             yield from reads
 
 
-def _read_batch(logs: list[str]) -> list[bytes]:
-    return [pack(read_file(log)) for log in logs]
+def _read_batch(logs: list[tuple[str, bool]]) -> list[bytes]:
+    return [pack(read_file(log, follow_links=follow)) for log, follow in logs]
 
 
 def _size(path: str) -> int:
@@ -140,35 +140,19 @@ def _size(path: str) -> int:
         return 0
 
 
-def read_file(path: str) -> Read:
+def read_file(path: str, *, follow_links: bool = False) -> Read:
     """The records in a file, one for each log in it, and what was noticed."""
     records: list[Record] = []
     findings: list[Finding] = []
     try:
-        for name, stream in _streams(path):
+        for name, stream in log_streams(path, follow_links=follow_links):
             record = read_log(name, stream, findings)
             if record:
                 records.append(record)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except LogError as error:
+        findings.append(Finding("unreadable", path, error.what))
+    # Python's reader of archives calls itself for each header of a header, and trusts numbers in them.
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        findings.append(Finding("unreadable", path, reason))
+        findings.append(Finding("unreadable", path, " ".join(reason.split())[:200] or type(error).__name__))
     return records, findings
-
-
-def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The logs in a file: itself, or those in an archive. Nothing is unpacked to disk."""
-    if path.endswith(_ARCHIVE_ENDINGS):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
-                    continue
-                packed = archive.extractfile(member)
-                if packed is not None:
-                    name = f"{path}:{member.name}"
-                    yield name, gzip.open(packed) if member.name.endswith(".gz") else packed  # type: ignore[misc]
-    elif path.endswith(".gz"):
-        with gzip.open(path) as compressed:
-            yield path, compressed  # type: ignore[misc]
-    else:
-        with open(path, "rb", buffering=0) as plain:
-            yield path, plain
