@@ -88,6 +88,7 @@ class DockerContainer:
             raise LaunchError("the container is not open", hint="with DockerContainer(image) as backend: ...")
         flags = ["--rm", "--name", self._name, "--user", f"{os.getuid()}:{os.getgid()}"]
         flags += ["--volume", f"{self.host_dir}:{self.container_dir}"]
+        flags += ["--log-driver", "none"]  # else the daemon keeps all that it prints on the host's disk
         flags += ["--gpus", "all"] if cuda else []
         flags += ["--network", "none"] if network_disabled else []
         for name, value in (environment or {}).items():

@@ -16,7 +16,7 @@ from torch import Tensor
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.files import open_regular
 
-__all__ = ["read", "reason", "save"]
+__all__ = ["is_tensors_by_name", "read", "reason", "save"]
 
 _MOST_COPIES = 4  # bytes of all tensors for each byte of the file: views of one storage may overlap, a little
 _MAX_DEPTH = 50  # levels of dictionaries and lists
@@ -75,12 +75,19 @@ def _check_archive(path: Path, size: int) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError(f"it is a TorchScript program, not a file of tensors; {_ADVICE}")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError("it is compressed, which torch.save does not do")
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("its entries are larger than the file")
-    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-        raise ValueError(f"it is a TorchScript program, not a file of tensors; {_ADVICE}")
+
+
+def is_tensors_by_name(content: Any) -> bool:
+    """Whether something is what `state_dict` gives: a dictionary of tensors."""
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
 
 
 class _Copy:

@@ -30,32 +30,38 @@ PROGRAM = """
 import torch
 from pathlib import Path
 from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.model_factory import get_model
+from tests.adversarial.tiny import Tiny
 from pytorch_benchmarks.models.weights import find_weights
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.training.optimizers import build_optimizer
 from pytorch_benchmarks.training.state import State, average_of
 from tests.adversarial.bounded import serve
 
-MODEL = get_model("deep_mnist")
+MODEL = Tiny()
 
 def weights(path):
-    entry = find_weights(path, "deep_mnist")
+    entry = find_weights(path, "tiny")
     misfits = MODEL.load_weights(entry.tensors())
     if misfits:
         raise BenchmarkError(misfits)
     return "taken"
 
-def checkpoint(path):
-    options = TrainingOptions(model="deep_mnist", optimizer="sgd", ema_decay=0.5)
-    state = State(MODEL, average_of(MODEL, options), build_optimizer(MODEL, options), None)
-    state.restore(Path(path), options, torch.device("cpu"))
+OPTIONS = TrainingOptions(model="tiny", optimizer="sgd", ema_decay=0.5)
+STATE = State(MODEL, average_of(MODEL, OPTIONS), build_optimizer(MODEL, OPTIONS), None)
+
+def step():
     for parameter in MODEL.parameters():
         parameter.grad = torch.ones_like(parameter)
-    state.optimizer.step()
-    state.take_weights(Path(path), torch.device("cpu"))
-    return state.epoch
+    STATE.optimizer.step()
 
+def checkpoint(path):
+    STATE.restore(Path(path), OPTIONS, torch.device("cpu"))
+    step()
+    STATE.take_weights(Path(path), torch.device("cpu"))
+    return STATE.epoch
+
+step()  # torch imports much when it is first used, which each child would do again
+STATE.optimizer.load_state_dict(STATE.optimizer.state_dict())
 serve(lambda given: weights(given["weights"]) if "weights" in given else checkpoint(given["checkpoint"]))
 """
 
@@ -219,9 +225,9 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a tensor of 2^80 values": (replaced(COUNT, b"\x8a\x0b" + bytes(10) + b"\1"), DAMAGED),
     "a step of 255": (replaced(b"K\x01\x85", b"K\xff\x85"), DAMAGED),
     "a step of -1": (replaced(b"K\x01\x85", b"J\xff\xff\xff\xff\x85"), DAMAGED),
-    "another type of values": (replaced(b"FloatStorage", b"DoubleStorage"), DAMAGED),
+    "another type of values": (replaced(b"FloatStorage", b"DoubleStorage"), MISFIT),
     "a type of values that does not exist": (replaced(b"FloatStorage", b"NoughtStorage"), "NoughtStorage"),
-    "tensors on another device": (replaced(b"cpu", b"gpu"), DAMAGED),
+    "tensors on another device": (replaced(b"cpu", b"gpu"), MISFIT),
     "a billion values that are one": (lambda: saved({"weight": torch.zeros(1).expand(1_000_000_000)}), "larger than the file"),
     "10^15 values that are one": (lambda: saved({"weight": torch.zeros(1).expand(10**15)}), "larger than the file"),
     "200 views of one storage": (many_views, "larger than the file"),
@@ -250,13 +256,13 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a list in itself": (in_itself, "nested more than 50"),
     "a list of 10^40 words": (laughing, "does not hold the tensors"),
     "40 lists inside each other": (lambda: saved(nested(40)), "does not hold the tensors"),
-    "500 lists inside each other": (lambda: saved(nested(500)), "nested more than 50"),
+    "200 lists inside each other": (lambda: saved(nested(200)), "nested more than 50"),
     "a list": (lambda: saved([torch.ones(2)]), "does not hold the tensors"),
     "a number": (lambda: saved(5), "does not hold the tensors"),
     "a tensor": (lambda: saved(torch.ones(2)), "does not hold the tensors"),
     "numbers by name": (lambda: saved({"weight": 5}), "does not hold the tensors"),
     "no tensors": (lambda: saved({}), MISFIT),
-    "names that are numbers": (lambda: saved({1: torch.ones(2)}), MISFIT),
+    "names that are numbers": (lambda: saved({1: torch.ones(2)}), "does not hold the tensors"),
     "a name with an escape sequence": (lambda: saved({"\x1b[2J": torch.ones(2)}), MISFIT),
     "a name of a megabyte": (lambda: saved({"x" * 1_000_000: torch.ones(2)}), MISFIT),
 }  # fmt: skip
@@ -296,9 +302,9 @@ Tensors = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
-    from pytorch_benchmarks.model_factory import get_model
+    from tests.adversarial.tiny import Tiny
 
-    return dict(get_model("deep_mnist").state_dict())
+    return dict(Tiny().state_dict())
 
 
 CHANGES: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
@@ -317,7 +323,7 @@ CHANGES: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "truth values": (lambda tensor: tensor.bool(), "has the type torch.bool"),
     "complex numbers": (lambda tensor: tensor.to(torch.complex64), "has the type torch.complex64"),
     "sparse": (lambda tensor: tensor.to_sparse(), "only dense tensors"),
-    "one value that stands for all": (lambda tensor: torch.zeros(1).expand(tensor.shape), "larger than the file"),
+    "one value that stands for all": (lambda tensor: torch.zeros(1).expand(tensor.shape), "taken"),
     "a name": (lambda tensor: "weight", "does not hold the tensors"),
 }  # fmt: skip
 
@@ -337,7 +343,7 @@ def test_tensors(ask: Ask, tmp_path: Path, tensors: Tensors, change: Callable[[A
 # Entries
 
 ENTRY = {
-    "model": "deep_mnist", "file": "weights.pt", "sha256": "", "model_opts": {}, "transforms": None, "categories": [], "metrics": {},
+    "model": "tiny", "file": "weights.pt", "sha256": "", "model_opts": {}, "transforms": None, "categories": [], "metrics": {},
     "training": {},
 }  # fmt: skip
 TRANSFORMS = {
@@ -396,13 +402,13 @@ def test_entry(ask: Ask, tmp_path: Path, entry: Any, expected: str) -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What `State.save` writes after two epochs."""
-    from pytorch_benchmarks.model_factory import get_model
+    from tests.adversarial.tiny import Tiny
     from pytorch_benchmarks.options.training import TrainingOptions
     from pytorch_benchmarks.training.optimizers import build_optimizer
     from pytorch_benchmarks.training.state import State, average_of
 
-    model = get_model("deep_mnist")
-    options = TrainingOptions(model="deep_mnist", optimizer="sgd", ema_decay=0.5)
+    model = Tiny()
+    options = TrainingOptions(model="tiny", optimizer="sgd", ema_decay=0.5)
     state = State(model, average_of(model, options), build_optimizer(model, options), None, 2)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)

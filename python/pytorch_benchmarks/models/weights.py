@@ -21,7 +21,7 @@ from torch import Tensor
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.files import open_regular, read_regular
-from pytorch_benchmarks.tensor_files import read, save
+from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
 __all__ = ["Weights", "find_weights", "list_weights", "read_weights", "weights_directory", "write_weights"]
 
@@ -65,7 +65,7 @@ class Weights:
         found = read(self.file, torch.device("cpu"))
         if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):  # a checkpoint of train.py
             found = found.get("ema") or found["model"]
-        if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        if not is_tensors_by_name(found):
             raise UsageError(f"--weights: {self.file} does not hold the tensors of a model by name")
         return dict(found)
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.options.training import TrainingOptions
-from pytorch_benchmarks.tensor_files import read, save
+from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
 __all__ = ["State", "average_of", "read_checkpoint"]
 
@@ -157,7 +157,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def _take(module: nn.Module, tensors: Any, path: Path) -> None:
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not is_tensors_by_name(tensors):
         raise UsageError(f"{path} is damaged: its weights are no tensors by name")
     misfits = load_tensors(module, tensors)
     if misfits:
