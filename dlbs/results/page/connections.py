@@ -63,6 +63,7 @@ class Listener(socket.socket):
         try:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.bind((host, port))
+            self.listen(_BACKLOG)  # from now on: whoever reads the address may use it at once
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self.close()
@@ -164,7 +165,8 @@ def server_config(application: Any, limits: Limits) -> Config:
         http=Protocol,
         ws="none",
         lifespan="off",
-        log_level="error",  # clients must not be able to fill a log with warnings
+        # Clients must not be able to fill a log: requests that are no HTTP are warnings, even tracebacks. The page has errors of its own.
+        log_level="critical",
         access_log=False,
         server_header=False,
         proxy_headers=False,
