@@ -110,7 +110,9 @@ class ContainerModel(Model):
             try:
                 outputs = read_output_file(Path(backend.host_dir) / "output.jsonl", len(inputs))
             except LogError as error:
-                raise LaunchError(f"{self.image} wrote no output that can be used: output.jsonl: {error.what}") from None
+                raise LaunchError(
+                    f"{self.image} wrote no output that can be used: output.jsonl: {error.what}"
+                ) from None
         if len(outputs) != len(inputs):
             wrote = "more" if len(outputs) > len(inputs) else str(len(outputs))
             raise LaunchError(

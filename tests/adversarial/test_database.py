@@ -107,15 +107,16 @@ TABLES = (
 COLUMNS = "id, digest, exp_id, status, model, host, device, started, throughput, time, added, data"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
 SAYS, DAMAGED, OTHERS = "the database says", "is damaged", "the database of another program"
+NO_DATABASE = "file is not a database"
 
 # What was done, and part of the error or how many records there are.
 CASES: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "nothing was done": (lambda path: None, COUNT),
     "nothing in it": (holds(b""), "no results in this database"),
-    "one byte": (holds(b"S"), SAYS),
-    "text": (holds(b"results: none\n" * 200), SAYS),
-    "zeros": (holds(bytes(8192)), SAYS),
-    "noise": (holds(Random(1).randbytes(8192)), SAYS),
+    "one byte": (holds(b"S"), NO_DATABASE),
+    "text": (holds(b"results: none\n" * 200), NO_DATABASE),
+    "zeros": (holds(bytes(8192)), NO_DATABASE),
+    "noise": (holds(Random(1).randbytes(8192)), NO_DATABASE),
     "noise behind SQLite's beginning": (holds(b"SQLite format 3\0" + Random(1).randbytes(8192)), SAYS),
     "a beginning alone": (lambda path: path.write_bytes(path.read_bytes()[:100]), SAYS),
     "its first page alone": (lambda path: path.write_bytes(path.read_bytes()[:4096]), SAYS),
@@ -177,7 +178,14 @@ CASES: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "nothing there": (Path.unlink, "no such store"),
 }  # fmt: skip
 
-ADDS = {"nothing in it": 1, "nothing there": 1, "migrations without a version": None, "a link to nowhere": None}
+ADDS = {
+    "no data": SAYS,
+    "a moment that is nothing": SAYS,
+    "nothing in it": 1,
+    "nothing there": 1,
+    "migrations without a version": None,
+    "a link to nowhere": None,
+}
 SAME = frozenset({COUNT, 2 * COUNT})  # adding puts one more there
 
 

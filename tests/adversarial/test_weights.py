@@ -402,10 +402,10 @@ def test_entry(ask: Ask, tmp_path: Path, entry: Any, expected: str) -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What `State.save` writes after two epochs."""
-    from tests.adversarial.tiny import Tiny
     from pytorch_benchmarks.options.training import TrainingOptions
     from pytorch_benchmarks.training.optimizers import build_optimizer
     from pytorch_benchmarks.training.state import State, average_of
+    from tests.adversarial.tiny import Tiny
 
     model = Tiny()
     options = TrainingOptions(model="tiny", optimizer="sgd", ema_decay=0.5)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
+from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Added", "Store"]
 
+_SQLITE = b"SQLite format 3\0"  # how each file begins
 _LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads
 _TOGETHER = 500  # experiments that one statement adds
 _NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another experiment
@@ -257,10 +259,15 @@ class Store:
 
 
 def _check_file(path: Path, create: bool) -> None:
-    """Raise a LogError if a database cannot be at a path: it is a directory, a pipe or a device, or missing and not to be made."""
+    """Raise a LogError if a database cannot be at a path: something else is there, or nothing and it is not to be made."""
     if path.exists() and not path.is_file():
         raise LogError("is not a regular file", where=str(path), hint="choose another --db")
-    if not create and not path.exists():
+    if path.exists():
+        with open_regular(path, follow_links=True) as stream:
+            head = stream.read(len(_SQLITE))
+        if head and head != _SQLITE:  # SQLite takes a file of a few bytes for an empty one, and writes over it
+            raise LogError("file is not a database", where=str(path), hint="choose another --db")
+    elif not create:
         raise LogError("no such store", where=str(path), hint=f"dlbs db add --db {path} LOGS makes one")
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
