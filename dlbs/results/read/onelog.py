@@ -100,7 +100,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     Ordinary output is never gathered: of a long line that is no value only a mark is kept, so memory stays bounded.
     """
     block = stream.read(_FIRST_BLOCK)
-    read = stream.read
+    read: Callable[[int], bytes] = stream.read
     if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what some shells make of `>`
         read = _utf8_of_utf16(block, stream)
         block = read(_FIRST_BLOCK)

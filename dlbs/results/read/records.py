@@ -151,7 +151,7 @@ def load_records(
 @contextmanager
 def _opened(path: str) -> Iterator[IO[str]]:
     with open_regular(path, follow_links=True) as raw:
-        binary: Any = io.BufferedReader(unpacked(raw, os.fstat(raw.fileno()).st_size)) if path.endswith(".gz") else raw  # type: ignore[type-var]
+        binary: Any = io.BufferedReader(unpacked(raw, os.fstat(raw.fileno()).st_size)) if path.endswith(".gz") else raw
         yield io.TextIOWrapper(binary, encoding="utf-8", newline="")
 
 

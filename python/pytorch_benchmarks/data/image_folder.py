@@ -69,7 +69,8 @@ def _directories(top: str) -> Iterator[tuple[str, list[str]]]:
     known: set[tuple[int, int]] = set()
     while waiting:
         directory = waiting.pop()
-        inside, files = [], []
+        inside: list[str] = []
+        files: list[str] = []
         try:
             status = os.stat(directory)
             if (status.st_dev, status.st_ino) in known:
