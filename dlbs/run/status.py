@@ -133,10 +133,12 @@ def _state(log: Path, names: set[str], alive: bool, queued: bool) -> State:
 def label(log: Path) -> str:
     """An experiment whose log is there, or being written, by the parameters that tell it from the others of its plan; else empty.
 
-    Raises:
-        LogError: The log cannot be read.
+    Empty too where it cannot be read: its state says why.
     """
-    values = first_values(log) or first_values(f"{log}.part")
+    try:
+        values = first_values(log) or first_values(f"{log}.part")
+    except LogError:
+        return ""
     return describe(values, _differing(log.parent / PLAN_NAME)) if values else ""
 
 
