@@ -14,7 +14,7 @@ from typing import IO
 
 from dlbs.errors import ConfigError, LogError
 
-__all__ = ["create_file", "dlbs_root", "open_regular", "write_atomically", "write_bytes"]
+__all__ = ["create_file", "dlbs_root", "open_regular", "read_regular", "write_atomically", "write_bytes"]
 
 
 def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
@@ -26,7 +26,7 @@ def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
     return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
-def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) -> IO[bytes]:
+def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, buffering: int = -1) -> IO[bytes]:
     """Open a regular file for reading.
 
     Directories of logs may hold what strangers put there: a named pipe would block for ever, a device could be read without end, a
@@ -35,6 +35,7 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) ->
     Args:
         path: The file.
         follow_links: Whether the path itself may be a symbolic link, as for a file that the user names.
+        buffering: As for `open`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -52,7 +53,29 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) ->
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise LogError("is not a regular file", where=str(path))
-    return open(descriptor, "rb")
+    return open(descriptor, "rb", buffering)
+
+
+def read_regular(path: str | os.PathLike[str], limit: int, *, follow_links: bool = False) -> bytes:
+    """All bytes of a regular file that has no more than a limit.
+
+    Args:
+        path: The file.
+        limit: The most bytes that it may have.
+        follow_links: As for `open_regular`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LogError: It is not a regular file, cannot be read, or is larger.
+    """
+    with open_regular(path, follow_links=follow_links) as stream:
+        try:
+            content = stream.read(limit + 1)
+        except OSError as error:
+            raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if len(content) > limit:
+        raise LogError(f"is larger than {limit:,} bytes", where=str(path))
+    return content
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlbs.errors import LogError
-from dlbs.files import open_regular, write_atomically
+from dlbs.files import read_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["PLAN_NAME", "PlanFile", "parse_plan_file", "read_plan_file", "write_plan_file"]
 
 PLAN_NAME = ".dlbs.plan"
+_LARGEST = 256 << 20  # bytes: a million logs with long names
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +42,29 @@ def write_plan_file(directory: Path, differing: Sequence[str], logs: Iterable[st
 
 
 def read_plan_file(directory: Path) -> PlanFile:
-    """The plan file of a log directory; an empty one if there is none, or it is not a regular file."""
+    """The plan file of a log directory; an empty one if there is none.
+
+    Raises:
+        LogError: It is not a regular file, is too large, or is not UTF-8.
+    """
+    path = directory / PLAN_NAME
     try:
-        with open_regular(directory / PLAN_NAME) as stream:
-            return parse_plan_file(stream.read())
-    except (OSError, LogError):
+        return parse_plan_file(read_regular(path, _LARGEST))
+    except FileNotFoundError:
         return PlanFile()
+    except UnicodeDecodeError:
+        raise LogError("is not UTF-8, so it is no list of logs", where=str(path), hint="remove it") from None
 
 
 def parse_plan_file(content: bytes) -> PlanFile:
-    """What a plan file says. Lines that are not ours are left out: a name with a directory in it would lead elsewhere."""
+    """What a plan file says. Lines that are not ours are left out: a name with a directory in it would lead elsewhere.
+
+    Raises:
+        UnicodeDecodeError: It is not UTF-8.
+    """
     differing: tuple[str, ...] = ()
     logs = []
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines()):
+    for number, line in enumerate(content.decode().splitlines()):
         try:
             value = load_json(line)
         except JsonError:

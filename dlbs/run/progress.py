@@ -19,10 +19,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dlbs.doubts import doubts_of
-from dlbs.errors import DlbsError
+from dlbs.errors import DlbsError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
-from dlbs.files import write_atomically
+from dlbs.files import open_regular, write_atomically
 from dlbs.logs import KEY_LINE, batch_time
 from dlbs.text import duration, printable, short_number, text
 
@@ -243,11 +243,11 @@ class Progress:
 def last_line(log: Path) -> str:
     """The last whole line that an experiment under way has printed, without the values for programs."""
     try:
-        with open(f"{log}.part", "rb") as stream:
+        with open_regular(f"{log}.part") as stream:
             start = max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES)
             stream.seek(start)
-            lines = re.split(r"[\r\n]", stream.read().decode("utf-8", "replace"))
-    except OSError:
+            lines = re.split(r"[\r\n]", stream.read(_LAST_BYTES).decode("utf-8", "replace"))
+    except (OSError, LogError):
         return ""
     # What stands before the first line end may be the rest of a line, and what stands after the last is still being written.
     whole = (line.strip() for line in reversed(lines[start > 0 : -1]))

@@ -17,6 +17,9 @@ from dlbs.text import text
 
 __all__ = ["Manifest", "State", "label", "read_states"]
 
+_LONGEST_LINE = 1 << 20  # bytes
+_LARGEST_LIST = 256 << 20  # bytes: a million logs with long names
+
 
 @dataclass(slots=True)
 class Manifest:
@@ -127,7 +130,10 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
         return State(log, "queued")
     if log.name not in names:
         return State(log, "to do")
-    ending = last_values(log)
+    try:
+        ending = last_values(log)
+    except LogError as error:  # one that is no file must not hide the others
+        return State(log, "interrupted", error.what)
     status = ending.get("exp.status")
     if status not in STATUSES:
         return State(log, "interrupted", "the log does not say how it ended")
@@ -138,8 +144,11 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
 def label(log: Path) -> str:
     """An experiment whose log is there, or being written, by the parameters that tell it from the others of its plan; else empty.
 
-    Raises:
-        LogError: The log cannot be read.
+    Empty too where it cannot be read: its state says why.
     """
-    values = first_values(log) or first_values(f"{log}.part")
-    return describe(values, read_plan_file(log.parent).differing) if values else ""
+    try:
+        values = first_values(log) or first_values(f"{log}.part")
+        differing = read_plan_file(log.parent).differing
+    except LogError:
+        return ""
+    return describe(values, differing) if values else ""

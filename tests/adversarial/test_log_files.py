@@ -185,3 +185,12 @@ def test_a_run_that_runs_nothing_leaves_what_an_earlier_one_left(dlbs: RunDlbs, 
     before = {path.name for path in (tmp_path / "logs").iterdir()}
     assert dlbs("run", *DUMMY, "--progress-file", "missing/p.json").returncode == 2
     assert {path.name for path in (tmp_path / "logs").iterdir()} == before
+
+
+def test_status_names_a_log_that_is_a_pipe_and_shows_the_others(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, check=True)
+    os.mkfifo(tmp_path / "logs" / "other.log")
+    done = dlbs("status", "logs")
+    assert done.returncode == 1  # as for every plan that is not done
+    assert "1 interrupted, 1 ok" in done.stdout
+    assert "is not a regular file" in done.stdout

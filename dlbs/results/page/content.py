@@ -43,6 +43,7 @@ def page_content(
     counts = Counter(map(status_of, records))
     return {
         "running": None,
+        "problems": [],
         "planned": 0,
         "done": 0,
         "owner": None,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import orjson
@@ -65,7 +64,8 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     findings += noticed
     if "results.time" not in record and (time := batch_time(record)) is not None:
         record["results.time"] = time
-    record["exp.log_file"] = name  # where it lies now, not where it was written
+    # Where it lies now, not where it was written. A name that is not UTF-8 could not be written into a table.
+    record["exp.log_file"] = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return record
 
 
@@ -87,9 +87,10 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     Ordinary output is never gathered: of a long line that is no value only a mark is kept, so memory stays bounded.
     """
     block = stream.read(_FIRST_BLOCK)
+    read: Callable[[int], bytes] = stream.read
     if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what some shells make of `>`
-        stream = io.BytesIO((block + stream.read()).decode("utf-16", "replace").encode())
-        block = stream.read(_FIRST_BLOCK)
+        read = _utf8_of_utf16(block, stream)
+        block = read(_FIRST_BLOCK)
     block = block.removeprefix(codecs.BOM_UTF8)
     carried = b""  # the beginning of a line whose end has not been read yet
     while block:
@@ -103,9 +104,25 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
             carried = carried and _DROPPED if not carried.startswith(_TOO_LONG) else carried
         elif len(carried) > _LONGEST:
             carried = _TOO_LONG
-        block = stream.read(_BLOCK)
+        block = read(_BLOCK)
     if carried:
         yield carried
+
+
+def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
+    """Reads blocks of about a size as UTF-8 from a stream of UTF-16 that begins with a block."""
+    decoder = codecs.getincrementaldecoder("utf-16")("replace")
+
+    def read(size: int) -> bytes:
+        nonlocal block
+        while block:
+            decoded = decoder.decode(block)
+            block = stream.read(size)
+            if decoded:
+                return decoded.encode("utf-8", "replace")
+        return decoder.decode(b"", final=True).encode("utf-8", "replace")
+
+    return read
 
 
 def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import itertools
 import json
 import math
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from dlbs.errors import LogError
-from dlbs.files import write_atomically
+from dlbs.files import open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import STATUSES
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
+from dlbs.results.read.streams import unpacked
 from dlbs.version import __version__
 
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
@@ -153,8 +154,8 @@ def load_records(
 
 @contextmanager
 def _opened(path: str) -> Iterator[IO[str]]:
-    with open(path, "rb") as raw:
-        binary: Any = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+    with open_regular(path, follow_links=True) as raw:
+        binary: Any = io.BufferedReader(unpacked(raw, os.fstat(raw.fileno()).st_size)) if path.endswith(".gz") else raw
         yield io.TextIOWrapper(binary, encoding="utf-8", newline="")
 
 
@@ -175,6 +176,8 @@ def _load_results(path: str, kind: str) -> list[Record]:
         raise LogError(f"cannot be read: {error}", where=path) from None
     except JsonError as error:
         raise LogError(f"not JSON: {error.what}", where=f"{path}:{error.line}") from None
+    except MemoryError:
+        raise LogError("is too large for the memory of this machine", where=path) from None
     lists = [document.get("data"), document.get("failed", [])] if isinstance(document, dict) else [document]
     records = [record for items in lists if isinstance(items, list) for record in items if isinstance(record, dict)]
     if not all(isinstance(items, list) for items in lists) or len(records) != sum(map(len, lists)):

@@ -75,6 +75,11 @@ class CommonOptions:
         "Which part of an image becomes the model's input; auto crops at random for training and takes the center for inference.",
         choices=("auto", *CROPS),
     )
+    max_image_pixels: int = option(
+        100_000_000,
+        "Most pixels, height times width, that an image may have: larger ones are errors, because a small file can claim any size.",
+        whole(1),
+    )
     num_threads: int = option(
         0, "Threads that compute on the CPU; 0 is PyTorch's own choice, one for each core.", whole(0)
     )

@@ -89,6 +89,8 @@ async function lookForNews(path, known) {
         words.setSelectionRange(words.value.length, words.value.length);
       }
       document.getElementById("made").textContent = `live, ${new Date().toLocaleTimeString()}`;
+    } else if (answer.status >= 500) {
+      document.getElementById("made").textContent = (await answer.text()).trim();
     }
   } catch (error) {
     document.getElementById("made").textContent = "the server does not answer";
