@@ -56,17 +56,21 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) ->
 
 
 @contextmanager
-def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[IO[str]]:
     """Open a text file that appears under its name only when it is complete; `.gz` is compressed.
 
     On an error nothing is left behind and an older file of that name stays as it was.
 
+    Args:
+        path: The file.
+        follow: For files that the user names: a link stays, and the file that it leads to is replaced; a pipe or a device, such as
+            /dev/stdout, is written to. Files of ours in directories to which others may write are regular files or an error.
+
     Raises:
         ConfigError: The file cannot be written.
     """
-    with _replacing(Path(path)) as beside:
+    with _writing(Path(path), follow) as descriptor:
         stream: IO[str]
-        descriptor = create_file(beside)
         if Path(path).suffix == ".gz":
             with open(descriptor, "wb") as compressed, gzip.open(compressed, "wt", encoding="utf-8") as stream:
                 yield stream
@@ -75,31 +79,42 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
                 yield stream
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file that appears under its name only when it is complete.
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = False) -> None:
+    """Write a file that appears under its name only when it is complete; arguments as for `write_atomically`.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    with _replacing(Path(path)) as beside, open(create_file(beside), "wb") as stream:
+    with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
         stream.write(data)
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A name beside a file, which replaces the file at the end.
+def _writing(path: Path, follow: bool) -> Iterator[int]:
+    """The descriptor of a file, which replaces the one of this name at the end; the caller closes it.
 
-    The name cannot be guessed, so nobody can put a link there first.
+    Until then its name cannot be guessed, so nobody can put a link there first.
     """
-    beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
     try:
-        yield beside
-        os.replace(beside, target)
+        target = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
+        if os.path.lexists(target) and not (stat.S_ISREG(mode := target.lstat().st_mode) or stat.S_ISDIR(mode)):
+            if not follow:
+                raise ConfigError("is not a regular file, so it is not replaced", where=str(path))
+            descriptor = os.open(
+                target, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )  # a pipe without a reader is an error
+            os.set_blocking(descriptor, True)
+            yield descriptor
+            return
+        beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
+        try:
+            yield create_file(beside)
+            os.replace(beside, target)
+        finally:
+            with contextlib.suppress(OSError):  # it was renamed, or the file system has become read-only
+                beside.unlink()
     except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(target)) from None
-    finally:
-        with contextlib.suppress(OSError):  # it was renamed, or the file system has become read-only
-            beside.unlink()
+        raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
 def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:

@@ -60,7 +60,7 @@ class Manifest:
             path = Path(log)
             by_directory.setdefault(path.parent, []).append(path.name)
         for directory, names in by_directory.items():
-            with write_atomically(directory / PLAN_NAME) as stream:
+            with write_atomically(directory / PLAN_NAME, follow=False) as stream:
                 stream.write(json.dumps(self.differences.names) + "\n")
                 stream.writelines(json.dumps(name) + "\n" for name in names)
 
