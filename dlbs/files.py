@@ -96,16 +96,16 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
     Until then its name cannot be guessed, so nobody can put a link there first.
     """
     try:
-        target = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
-        if os.path.lexists(target) and not (stat.S_ISREG(mode := target.lstat().st_mode) or stat.S_ISDIR(mode)):
+        exists = path.exists() if follow else os.path.lexists(path)
+        mode = (path.stat() if follow else path.lstat()).st_mode if exists else stat.S_IFREG
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             if not follow:
                 raise ConfigError("is not a regular file, so it is not replaced", where=str(path))
-            descriptor = os.open(
-                target, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            )  # a pipe without a reader is an error
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a reader is an error
             os.set_blocking(descriptor, True)
             yield descriptor
             return
+        target = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
         beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
         try:
             yield create_file(beside)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import LaunchError, did_you_mean
-from dlbs.experiment import Experiment
+from dlbs.experiment import Experiment, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.container import container_name
 from dlbs.launch.quoting import Code, Words
@@ -63,14 +63,14 @@ def make_launcher(experiment: Experiment, directory: Path | None = None) -> Laun
         LaunchError: The launcher is missing or malformed, or uses a parameter that the experiment lacks.
     """
     directory = Path.cwd() if directory is None else directory
-    log = directory / str(experiment["exp.log_file"])
+    log = log_path(experiment, directory)
     source = _render(experiment, directory)
     return Launcher(experiment, log, Path(f"{log}.sh"), source)
 
 
 def _render(experiment: Experiment, directory: Path) -> str:
     path = launcher_path(experiment)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, it takes names that no file can have
         raise LaunchError(
             f"no launcher {path} for framework {experiment.get('exp.framework')!r}",
             hint=f"set {experiment.get('exp.framework')}.launcher to a template or an executable",
@@ -88,7 +88,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "extended": list(extended.items()),
         "extend": "".join(f"export {name}={code}; " for name, code in extended.items()),
         "docker_gpus": _docker_gpus(experiment),
-        "container": container_name(experiment, directory / str(experiment["exp.log_file"])),
+        "container": container_name(experiment, log_path(experiment, directory)),
         "user": f"{os.getuid()}:{os.getgid()}",
         "memory": memory_size(text(experiment.get("runtime.memory"))),
         "directory": str(directory),
@@ -111,6 +111,9 @@ def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
         hint = did_you_mean(name, experiment) or "set it with -P, or declare it in a configuration"
         return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     framework = text(experiment.get("exp.framework"))
+    if framework in owners:
+        hint = "dlbs build writes plans that have it; or set it with -P"
+        return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     return LaunchError(
         f"uses '{name if one else f'{name}.*'}', of the framework {' and '.join(owners)}, in an experiment of the framework {framework}",
         where=where,

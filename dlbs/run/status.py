@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlbs.doubts import doubts_of
 from dlbs.errors import LogError
-from dlbs.experiment import Experiment, describe
+from dlbs.experiment import Experiment, describe, log_path
 from dlbs.files import write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, first_values, last_values
@@ -43,7 +43,7 @@ class Manifest:
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
-            log = Path(str(experiment["exp.log_file"])).absolute()
+            log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
             self._logs.append(str(log))
 

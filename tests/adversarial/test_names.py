@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dlbs.errors import ConfigError
-from dlbs.experiment import check_name
+from dlbs.experiment import check_name, check_plan_names
 from tests.adversarial.commands import SECONDS, Commands
 
 pytestmark = pytest.mark.integration
@@ -180,8 +180,8 @@ THROUGH = [
     "$(1)$",
 ]
 
-# Without a prefix it is an option of a program, which may be called anything; the parameter that it becomes is a name all the same.
-ALLOWED = {"a pack's argv"}
+# Options of programs may be called anything; the parameters that they become are names all the same. Behind `voir.`, some are names.
+ALLOWED = {"a pack's argv", "a pack's voir"}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -197,6 +197,5 @@ def test_a_name_on_its_way_into_an_experiment(commands: Commands, tmp_path: Path
     assert "\x1b" not in done.errors
     if done.code == 0:
         for experiment in json.loads(done.output):
-            for known in experiment:
-                check_name(known, way)
+            check_plan_names(experiment, way)
     assert {path.name for path in tmp_path.iterdir()} == before

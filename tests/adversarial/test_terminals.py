@@ -222,7 +222,7 @@ OUTPUTS = {
     "a link to itself": ("build --plan loop.json", 2),
     "a table in a device": ("report logs -o /dev/null", 0),
     "a page in a device": ("report logs --html /dev/null", 0),
-    "results in a device": ("parse logs -o /dev/null", 0),
+    "results in a device": ("parse logs -o /dev/null", 2),
     "a page under a file": ("report logs --html plain/x.html", 2),
     "a table under a file": ("report logs -o plain/x.csv", 2),
     "results under a file": ("parse logs -o plain/x.json", 2),
