@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import secrets
@@ -14,7 +15,7 @@ from typing import IO
 
 from dlbs.errors import ConfigError, LogError
 
-__all__ = ["create_file", "dlbs_root", "open_regular", "write_atomically", "write_bytes"]
+__all__ = ["create_file", "dlbs_root", "make_parent", "open_regular", "write_atomically", "write_bytes"]
 
 
 def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
@@ -53,6 +54,18 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) ->
         os.close(descriptor)
         raise LogError("is not a regular file", where=str(path))
     return open(descriptor, "rb")
+
+
+def make_parent(path: str | os.PathLike[str]) -> None:
+    """Make the directory of a file that is going to be written.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
 @contextmanager
@@ -106,6 +119,8 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
             yield descriptor
             return
         target = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
+        if follow and target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
         try:
             yield create_file(beside)

@@ -23,12 +23,17 @@ SECONDS, MIB = 20, 1500  # of CPU time, and of memory beyond what the imports ta
 
 
 class Done:
-    """What came of a command line: exit code, output, errors, and the processor time in seconds."""
+    """What came of a command line: exit code, output, errors, CPU seconds, the processes it started, the files it opened for writing."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self.seconds: float = answer["seconds"]
         self.kind: str = answer["kind"]
-        self.code, self.output, self.errors = answer["output"] if self.kind == "ok" else (-1, "", answer["error"])
+        self.processes: list[list[str]] = []
+        self.written: list[str] = []
+        if self.kind == "ok":
+            self.code, self.output, self.errors, self.processes, self.written = answer["output"]
+        else:
+            self.code, self.output, self.errors = -1, "", answer["error"]
 
     def is_clear_error(self) -> bool:
         """Whether it is one error with exit code 2, which dlbs foresaw."""
@@ -81,9 +86,28 @@ class Commands:
         return self._process.stdin, self._process.stdout
 
 
-def _run(given: dict[str, Any]) -> tuple[int, str, str]:
-    """In the child: the command line, with its streams in files."""
+# Events of the interpreter (PEP 578) that start a process, and where in their arguments the command is.
+_STARTS = {"subprocess.Popen": 1, "os.exec": 1, "os.posix_spawn": 1, "os.system": 0, "os.spawn": 2, "pty.spawn": 0}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _run(given: dict[str, Any]) -> tuple[int, str, str, list[list[str]], list[str]]:
+    """In the child: the command line, with its streams in files, and what the interpreter tells of processes and files."""
     from dlbs.cli.main import main
+
+    processes: list[list[str]] = []
+    written: list[str] = []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _STARTS:
+            command = arguments[_STARTS[event]]
+            processes.append(
+                [os.fsdecode(word) for word in ([command] if isinstance(command, (str, bytes)) else command)]
+            )
+        elif event == "open" and not isinstance(arguments[0], int) and arguments[2] & _WRITES:
+            written.append(os.path.realpath(os.fsdecode(arguments[0])))
+
+    sys.addaudithook(note)
 
     os.chdir(given["directory"])
     os.environ.update(given["environment"])
@@ -98,7 +122,7 @@ def _run(given: dict[str, Any]) -> tuple[int, str, str]:
         code = end.code if isinstance(end.code, int) else 1
     sys.stderr.flush()
     contents = [os.pread(stream, 1 << 20, 0).decode("utf-8", "replace") for stream in streams]
-    return code, contents[0], contents[1]
+    return code, contents[0], contents[1], processes, written
 
 
 if __name__ == "__main__":

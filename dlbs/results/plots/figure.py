@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.extras import require
-from dlbs.files import write_bytes
+from dlbs.files import make_parent, write_bytes
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options, Results
 from dlbs.results.plots.style import SETTINGS, label
@@ -53,16 +53,13 @@ def save(figure: Figure, path: str) -> None:
     """Write a figure to a `.png` or `.svg` file, at once or not at all.
 
     Raises:
-        LogError: Another kind of file is asked for, or its directory cannot be made.
+        LogError: Another kind of file is asked for.
         ConfigError: It cannot be written.
     """
     target = Path(path)
     if target.suffix not in {".png", ".svg"}:
         raise LogError("unknown kind of image", where=path, hint="name it .png or .svg")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LogError(f"cannot be written: {error.strerror or error}", where=path) from None
+    make_parent(target)
     write_bytes(target, _rendered(figure, target.suffix[1:]), follow=True)
 
 

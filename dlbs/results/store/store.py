@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
+from dlbs.files import make_parent
 from dlbs.jsonio import load_json
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
@@ -61,7 +62,7 @@ class Store:
         if "://" not in url:
             if not create and not Path(url).is_file():
                 raise LogError("no such store", where=url, hint=f"dlbs db add --db {url} LOGS makes one")
-            Path(url).absolute().parent.mkdir(parents=True, exist_ok=True)
+            make_parent(Path(url).absolute())
             url = f"sqlite:///{url}"
         try:
             self._engine = sqlalchemy.create_engine(url)
