@@ -126,6 +126,16 @@ def _run(given: dict[str, Any]) -> tuple[int, str, str, list[list[str]], list[st
 
 
 if __name__ == "__main__":
-    for module in ("dlbs.cli.plan", "dlbs.cli.report", "dlbs.cli.run", "jinja2.sandbox", "psutil", "re2", "yaml"):
+    for module in (
+        "dlbs.cli.compare",
+        "dlbs.cli.parse",
+        "dlbs.cli.plan",
+        "dlbs.cli.report",
+        "dlbs.cli.run",
+        "jinja2.sandbox",
+        "psutil",
+        "re2",
+        "yaml",
+    ):
         importlib.import_module(module)
     serve(_run)

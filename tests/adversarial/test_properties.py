@@ -24,7 +24,7 @@ from tests.adversarial.test_names import MALFORMED, WELL_FORMED
 
 pytestmark = pytest.mark.integration
 
-EXAMPLES = 12  # each is several command lines
+EXAMPLES = 8  # each is several command lines
 
 expressions = st.sampled_from(
     [
