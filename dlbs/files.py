@@ -114,7 +114,9 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             if not follow:
                 raise ConfigError("is not a regular file, so it is not replaced", where=str(path))
-            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a reader is an error
+            descriptor = os.open(
+                path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )  # a pipe without a reader is an error
             os.set_blocking(descriptor, True)
             yield descriptor
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 from dlbs.doubts import doubts_of
 from dlbs.errors import LogError
 from dlbs.experiment import Experiment, describe, log_path
-from dlbs.files import write_atomically
+from dlbs.files import open_regular, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.differences import Differences
@@ -18,6 +18,8 @@ from dlbs.run.locks import LOCK_NAME, PLAN_NAME, owner
 from dlbs.text import text
 
 __all__ = ["Manifest", "State", "label", "read_states"]
+
+_LONGEST_LIST = 64 << 20  # bytes of a list of logs that are read
 
 
 @dataclass(slots=True)
@@ -137,18 +139,23 @@ def label(log: Path) -> str:
 def _differing(path: Path) -> tuple[str, ...]:
     """The names in the first line of a list of logs; none if there is no such list."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            names = load_json(stream.readline())
-    except (OSError, ValueError):
+        with open_regular(path) as stream:
+            names = load_json(stream.readline(_LONGEST_LIST))
+    except (OSError, ValueError, LogError):
         return ()
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _planned(path: Path) -> Iterator[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        with open_regular(path) as stream:
+            lines = stream.read(_LONGEST_LIST).decode("utf-8").splitlines()
+    except FileNotFoundError:
         return
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise LogError("is not UTF-8, so it is no list of logs", where=str(path), hint="remove it") from None
     for line in lines:
         try:
             name = load_json(line)
