@@ -15,7 +15,10 @@ from typing import IO
 
 from dlbs.errors import ConfigError, LogError
 
-__all__ = ["create_file", "dlbs_root", "make_parent", "open_regular", "write_atomically", "write_bytes"]
+__all__ = ["create_file", "dlbs_root", "make_parent", "open_regular", "read_source", "write_atomically", "write_bytes"]
+
+
+_LONGEST_SOURCE = 64 << 20  # bytes
 
 
 def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
@@ -54,6 +57,23 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) ->
         os.close(descriptor)
         raise LogError("is not a regular file", where=str(path))
     return open(descriptor, "rb")
+
+
+def read_source(path: str | os.PathLike[str], errors: str = "replace") -> str:
+    """The text of a file that somebody wrote by hand: regular, UTF-8, and of 64 MiB at most.
+
+    Raises:
+        OSError: It is missing, cannot be read, or is something else.
+        UnicodeDecodeError: It is not UTF-8 (with `errors="strict"`).
+    """
+    try:
+        with open_regular(path, follow_links=True) as stream:
+            content = stream.read(_LONGEST_SOURCE + 1)
+    except LogError as error:
+        raise OSError(errno.EINVAL, error.what, str(path)) from None
+    if len(content) > _LONGEST_SOURCE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content.decode("utf-8", errors).replace("\r\n", "\n")
 
 
 def make_parent(path: str | os.PathLike[str]) -> None:

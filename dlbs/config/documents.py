@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError
+from dlbs.files import read_source
 from dlbs.jsonio import MAX_DEPTH, JsonError, load_json
 
 __all__ = ["Document", "load"]
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str]) -> Document:
     """
     name = str(path)
     try:
-        source = Path(path).read_text(encoding="utf-8")
+        source = read_source(path, "strict")
     except FileNotFoundError:
         raise ConfigError("no such file", where=name, hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config.documents import Document, load
 from dlbs.errors import ConfigError, did_you_mean, suggestion
+from dlbs.files import read_source
 
 __all__ = [
     "FILES",
@@ -174,7 +175,7 @@ def _kind(directory: Path) -> str | None:
 def _has(path: Path, pattern: str) -> bool:
     """Whether a line of a file fits."""
     try:
-        return re.search(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
+        return re.search(pattern, read_source(path), re.MULTILINE) is not None
     except OSError:
         return False
 

@@ -350,8 +350,6 @@ STRANGE: list[tuple[str, Callable[[Path], None]]] = [
     ("plan.json.gz", damaged_gzip),
     ("plan.json", directory),
     ("plan.json", loop),
-    ("plan.json", zero),
-    ("plan.json", pipe),
     ("c.yaml", directory),
     ("c.yaml", loop),
     ("c.yaml", zero),
