@@ -59,8 +59,17 @@ def check_plan_names(names: Iterable[object], where: str) -> None:
 
 
 def log_path(experiment: Experiment, directory: Path) -> Path:
-    """The log file of an experiment that runs in `directory`."""
-    return directory / str(experiment["exp.log_file"])
+    """The log file of an experiment that runs in `directory`.
+
+    Raises:
+        ConfigError: The experiment does not name one, or not one that can exist.
+    """
+    name = text(experiment.get("exp.log_file"))
+    if not name:
+        raise ConfigError("exp.log_file is empty", hint="set exp.log_file")
+    if "\0" in name:
+        raise ConfigError("exp.log_file has a NUL character, which no file name can have", hint="remove it")
+    return directory / name
 
 
 def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool = False) -> str:

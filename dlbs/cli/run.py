@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from dlbs.cli.options import CONTEXT, CommandVerb, common_options, config_options, executor_option, plan_option
 from dlbs.cli.streams import OutputError, ReaderGoneError
+from dlbs.cli.talk import never_waiting
 from dlbs.cli.until_known import Asked, run_until_known, until_known_options
 from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
@@ -159,15 +161,16 @@ def run_experiments(
     """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
     from dlbs.run.whole import run_whole
 
-    try:
-        summary = run_whole(
-            experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
-        )
-    except ReaderGoneError:
-        if manifest.directories:  # a plan that is not at its end is not well
-            raise OutputError("is not read any more, and experiments are left", where="standard output") from None
-        raise
-    _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
+    with never_waiting(sys.stderr):
+        try:
+            summary = run_whole(
+                experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
+            )
+        except ReaderGoneError:
+            if manifest.directories:  # a plan that is not at its end is not well
+                raise OutputError("is not read any more, and experiments are left", where="standard output") from None
+            raise
+        _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     return summary.exit_code
 
 

@@ -36,7 +36,7 @@ def write_plan_file(directory: Path, differing: Sequence[str], logs: Iterable[st
     Raises:
         ConfigError: It cannot be written.
     """
-    with write_atomically(directory / PLAN_NAME) as stream:
+    with write_atomically(directory / PLAN_NAME, follow=False) as stream:
         stream.write(json.dumps(list(differing)) + "\n")
         stream.writelines(json.dumps(name) + "\n" for name in logs)
 

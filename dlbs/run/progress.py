@@ -63,7 +63,7 @@ class Progress:
         verbose: bool = False,
         names: Sequence[str] = (),
     ) -> None:
-        self.file = None if file is None else Path(file)
+        self.file = None if file is None else Path(os.path.realpath(file) if os.path.islink(file) else file)
         self.quiet, self.verbose, self.names = quiet, verbose, names
         self.counts: Counter[str] = Counter()
         self.doubtful = 0
@@ -235,7 +235,7 @@ class Progress:
             "pid": os.getpid(),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        with write_atomically(self.file) as stream:
+        with write_atomically(self.file, follow=False) as stream:  # a pipe would make experiments wait for its reader
             json.dump(state, stream, indent=1)
             stream.write("\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlbs.doubts import doubts_of
 from dlbs.errors import LogError, did_you_mean
-from dlbs.experiment import Experiment, describe
+from dlbs.experiment import Experiment, describe, log_path
 from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.differences import Differences
 from dlbs.run.locks import owner
@@ -16,9 +16,6 @@ from dlbs.run.planfile import read_plan_file, write_plan_file
 from dlbs.text import text
 
 __all__ = ["Manifest", "State", "label", "read_states"]
-
-_LONGEST_LINE = 1 << 20  # bytes
-_LARGEST_LIST = 256 << 20  # bytes: a million logs with long names
 
 
 @dataclass(slots=True)
@@ -44,7 +41,7 @@ class Manifest:
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
-            log = Path(str(experiment["exp.log_file"])).absolute()
+            log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
             self._logs.append(str(log))
 

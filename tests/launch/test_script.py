@@ -64,7 +64,7 @@ def test_templates_cannot_forget_to_quote(tmp_path: Path, value: str) -> None:
     )
     one = experiment(**{"my.text": value.replace("$(", "\\$("), "my.list": [value.replace("$(", "\\$("), "", "x"]})
     _, output = run({**one, "dummy.launcher": str(tmp_path / "t.sh")}, tmp_path)
-    words = [value, value, *([value] if value else []), "x"]
+    words = [value, value, value, "", "x"]
     assert "".join(f"{word}|" for word in words) in output
     assert not (tmp_path / "pwned").exists()
 

@@ -176,7 +176,7 @@ mine:
 def test_a_pack_becomes_ordinary_parameters(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_pack(tmp_path / "packs" / "mine", ARGV)
     (one,) = experiments(dlbs, "-Pexp.framework=pack", "-Pexp.pack=mine")
-    assert one["pack.argv"] == ["--batch-size", 8, "--name", "a b", "--verbose", "", "--lr", 0.1]
+    assert one["pack.argv"] == ["--batch-size", 8, "--name", "a b", "--verbose", None, "--lr", 0.1]
     assert (one["exp.model"], one["exp.weight"], one["exp.timeout"], one["exp.replica_batch"]) == ("mine", 3.0, 50.0, 8)
 
 

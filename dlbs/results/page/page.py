@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.files import write_atomically
+from dlbs.files import make_parent, write_atomically
 from dlbs.results.page.content import page_content
 from dlbs.results.read.onelog import Record
 from dlbs.text import printable, text
@@ -37,7 +37,7 @@ def write_page(
         ConfigError: The file cannot be written.
     """
     page = page_html(records, declarations, logs=logs)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with write_atomically(path) as stream:
         stream.write(page)
 

@@ -12,11 +12,10 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 from dlbs.errors import LogError
-from dlbs.files import open_regular, write_atomically
+from dlbs.files import make_parent, open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import STATUSES
 from dlbs.results.read.findings import Reading
@@ -78,7 +77,7 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
         raise LogError("unknown format", where=path, hint="name the file .json, .json.gz, .csv or .csv.gz")
     if kind.endswith(".csv") and failed is not None:
         raise LogError("CSV has no room for a second list", where=path, hint="write .json, or keep failed experiments")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with write_atomically(path) as out:
         if kind.endswith(".csv"):
             _write_csv(out, list(records))

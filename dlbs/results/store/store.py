@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
-from dlbs.files import open_regular
+from dlbs.files import make_parent, open_regular
 from dlbs.jsonio import load_json
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.query import Query, check_keys
@@ -65,6 +65,7 @@ class Store:
         self._sql = sqlalchemy
         if "://" not in url:
             _check_file(Path(url), create)
+            make_parent(Path(url).absolute())
             url = f"sqlite:///{url}"
         try:
             self._engine = sqlalchemy.create_engine(url)
