@@ -22,6 +22,7 @@ def autoregressive(count: int, correlation: float, seed: int) -> list[float]:
     return values
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("correlation", "count", "least"), [(0.0, 10, 0.90), (0.0, 100, 0.91), (0.5, 300, 0.85)])
 def test_the_interval_holds_the_mean_as_often_as_promised(correlation: float, count: int, least: float) -> None:
     held = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from dlbs.config.load import load_config
 from dlbs.results.page.page import page_html
 from tests.conftest import RunDlbs
@@ -87,6 +89,7 @@ def test_machines_and_doubts_are_told() -> None:
     assert "2 different values" in page
 
 
+@pytest.mark.integration
 def test_many_experiments_make_a_page_of_bearable_size() -> None:
     records = [make_record(f"m{n % 50}", 2 ** (n % 5), repeat=n // 250, batches=2) for n in range(2500)]
     page = page_html(records, load_config().declarations)

@@ -107,6 +107,7 @@ def test_the_same_values_give_the_same_interval(estimator: str) -> None:
     assert (found.interval.low, found.ratio, found.interval.high) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("batches", "correlation", "most"), [(30, 0.0, MOST), (100, 0.0, MOST), (100, 0.5, 0.13), (400, 0.5, 0.11)]
 )
