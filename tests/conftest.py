@@ -43,7 +43,7 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("any speed")
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside of those of pytest, which tidy up after a skip
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     for marker in item.iter_markers("needs"):
         for service in marker.args:
@@ -64,7 +64,7 @@ def _no_process_but_forks(item: pytest.Item) -> Iterator[None]:
         start(self, command, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        if not item.get_closest_marker("integration"):
+        if not {"integration", "gpu"} & set(item.keywords):
             patch.setattr(subprocess.Popen, "__init__", only_the_server)
         yield
 
