@@ -1,4 +1,4 @@
-"""What the tables of hostile input share: one process that runs their command lines."""
+"""What the tables of hostile input share: they are integration tests, and one process runs their command lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adversarial.commands import Commands
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the test: hostile input is given to processes of their own."""
+    item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(scope="session")

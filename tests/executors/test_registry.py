@@ -36,6 +36,7 @@ def test_one_line_registers_an_executor(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert executor_name(NohupExecutor(tmp_path)) == "nohup"
 
 
+@pytest.mark.integration
 def test_another_package_registers_an_executor_by_an_entry_point(dlbs: RunDlbs, tmp_path: Path) -> None:
     package = tmp_path / "site" / "nohup_runs-1.0.dist-info"
     package.mkdir(parents=True)

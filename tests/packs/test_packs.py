@@ -401,6 +401,7 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: st
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.integration
 def test_list_imports_nothing_heavy(tmp_path: Path) -> None:
     write_pack(tmp_path / "packs" / "plain")
     code = (

@@ -15,8 +15,9 @@ from tests.experiments import DUMMY, logs, start, values
 from tests.waiting import wait_until
 
 
+@pytest.mark.integration
 def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None:
-    process = start(tmp_path, "-Vdummy.seconds=[0,30,31]", "-Vdummy.exit_code=[1,0]")
+    process = start(tmp_path, "-Vdummy.seconds=[0,600,601]", "-Vdummy.exit_code=[1,0]")
     wait_until(lambda: len(logs(tmp_path)) == 2 and list(tmp_path.glob("logs/*.part")))
     shown = dlbs("status")
     assert shown.returncode == 1

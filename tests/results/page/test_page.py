@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from dlbs.config.load import load_config
 from dlbs.results.page.page import page_html
 from dlbs.version import __version__
@@ -95,6 +97,7 @@ def test_the_accuracy_of_a_training_and_the_version_are_told() -> None:
     assert f"dlbs {__version__}" in page
 
 
+@pytest.mark.integration
 def test_many_experiments_make_a_page_of_bearable_size() -> None:
     records = [make_record(f"m{n % 50}", 2 ** (n % 5), repeat=n // 250, batches=2) for n in range(2500)]
     page = page_html(records, load_config().declarations)

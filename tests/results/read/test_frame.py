@@ -96,6 +96,7 @@ def test_large_numbers_and_mixed_values_survive(tmp_path: Path) -> None:
     assert frame["exp.start_time"].tolist()[0] == "yesterday"
 
 
+@pytest.mark.integration
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:
     code = "import sys, dlbs, dlbs.experimenter; print({'pandas', 'numpy', 'matplotlib', 'sqlalchemy', 'torch', 'starlette'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -107,6 +107,7 @@ def test_the_same_values_give_the_same_interval(estimator: str) -> None:
     assert (found.interval.low, found.ratio, found.interval.high) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 @pytest.mark.parametrize("batches", [10, 30, 100])
 def test_batches_without_a_difference_differ_at_the_promised_rate(batches: int, correlation: float) -> None:

@@ -23,6 +23,7 @@ from dlbs.results.tables.table import Cell, Table
 from dlbs.results.tables.terminal import divided, fitted, print_table
 from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_record
+from tests.waiting import PATIENCE
 
 
 def shown(table: Table, width: int) -> str:
@@ -165,10 +166,11 @@ def run_in_terminal(arguments: list[str], directory: Path, **environment: str) -
             break
         said += block
     os.close(master)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     return said.decode()
 
 
+@pytest.mark.integration
 def test_verdicts_have_colours_where_these_are_allowed(tmp_path: Path) -> None:
     for name, time in (("a.json", 10.0), ("b.json", 20.0)):
         write_records(str(tmp_path / name), [make_record(time=time, repeat=n) for n in (1, 2, 3)])
@@ -186,6 +188,7 @@ def test_verdicts_have_colours_where_these_are_allowed(tmp_path: Path) -> None:
     assert "\x1b" not in piped.stdout
 
 
+@pytest.mark.integration
 def test_db_query_tells_rows_apart_in_80_columns(tmp_path: Path) -> None:
     with Store(str(tmp_path / "results.db")) as store:
         store.add(records())
