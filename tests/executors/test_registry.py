@@ -101,6 +101,7 @@ def test_the_example_works_when_the_manual_is_followed(dlbs: RunDlbs, tmp_path: 
     assert "1 ok" in after.stdout
 
 
+@pytest.mark.integration
 def test_listing_executors_imports_none() -> None:
     program = "import sys, dlbs.executors.registry; print([name for name in sys.modules if name.startswith('dlbs.')])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -286,7 +287,7 @@ def test_a_plain_script_runs_like_any_experiment(dlbs: RunDlbs, tmp_path: Path) 
     assert sorted(record["results.throughput"] for record in records) == [10, 20]
     log = next((tmp_path / "logs").glob("*.log")).read_text()
     assert f"{tmp_path / 'packs' / 'plain'} plain" in log
-    assert "batch 2" in dlbs("report", "logs").stdout
+    assert re.search(r"2 +│ --batch-size 2 │ 20.00", dlbs("report", "logs").stdout)
 
 
 def test_a_pack_that_is_not_installed_is_found_before_the_run(dlbs: RunDlbs, tmp_path: Path) -> None:

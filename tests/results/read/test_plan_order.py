@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dlbs.errors import LogError
 from dlbs.results.read.logfiles import find_logs, read_logs
-from dlbs.run.planfile import PLAN_NAME, PlanFile, read_plan_file, write_plan_file
+from dlbs.run.planfile import PLAN_NAME, read_plan_file, write_plan_file
 from dlbs.run.status import read_states
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY
@@ -61,7 +62,7 @@ def test_an_archive_is_in_the_order_of_the_plan_in_it(logs: Path, inside: str) -
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff\xfe", b"[1]\n", b'{"a": 1}\n["x"]\n', b'["exp.model"]\n"../a.log"\n"/a.log"\n".dlbs.lock"\n'],
+    [b"", b"[1]\n", b'{"a": 1}\n["x"]\n', b'["exp.model"]\n"../a.log"\n"/a.log"\n".dlbs.lock"\n'],
 )
 def test_a_plan_file_of_another_kind_says_nothing(logs: Path, content: bytes) -> None:
     (logs / PLAN_NAME).write_bytes(content)
@@ -72,7 +73,16 @@ def test_a_plan_file_of_another_kind_says_nothing(logs: Path, content: bytes) ->
 def test_a_link_is_not_followed(logs: Path) -> None:
     (logs / PLAN_NAME).rename(logs.parent / "elsewhere")
     (logs / PLAN_NAME).symlink_to(logs.parent / "elsewhere")
-    assert read_plan_file(logs) == PlanFile()
+    with pytest.raises(LogError, match="symbolic link"):
+        read_plan_file(logs)
+    assert len(names(logs)) == 5
+
+
+def test_a_plan_file_that_is_no_text_is_an_error_but_logs_can_be_read(logs: Path) -> None:
+    (logs / PLAN_NAME).write_bytes(b"\xff\xfe")
+    with pytest.raises(LogError, match="UTF-8"):
+        read_plan_file(logs)
+    assert len(names(logs)) == 5
 
 
 @pytest.mark.parametrize("order", ["plan", "round-robin", "random"])
