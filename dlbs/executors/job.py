@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Job:
         launcher: What runs.
         grant: What it occupies; it is bound to its processors.
         grace: Seconds that it has to end by itself when it is asked to.
+        elsewhere: The command that runs it on other machines; empty runs the launcher here. Its standard input has the `order`, and ends
+            when this process does.
 
     Attributes:
         neighbours: exp.id of each experiment that ran at the same time.
@@ -45,13 +47,16 @@ class Job:
         LaunchError: The files cannot be written, what is there is not ours, or bash cannot be started.
     """
 
-    def __init__(self, launcher: Launcher, grant: Grant, *, grace: float) -> None:
+    def __init__(
+        self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Sequence[str] = (), order: str = ""
+    ) -> None:
         self.launcher, self.grant, self.grace = launcher, grant, grace
         self.neighbours: list[str] = []
         self.part = Path(f"{launcher.log}.part")
         self._container = container_name(launcher.experiment, launcher.log)
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
         self._status = self._message = ""
+        self._here = not elsewhere
         self._kill_at = 0.0
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
@@ -64,17 +69,20 @@ class Job:
         try:
             with _bound_to(grant.cpus):
                 self._process = subprocess.Popen(
-                    ["bash", str(launcher.script)],
-                    stdin=subprocess.DEVNULL,
+                    elsewhere or ["bash", str(launcher.script)],
+                    stdin=subprocess.PIPE if elsewhere else subprocess.DEVNULL,
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    env={**os.environ, LOG_VARIABLE: str(launcher.log)},
+                    env={**os.environ, **({"PYTHONPATH": _search_path()} if elsewhere else {}), LOG_VARIABLE: str(launcher.log)},
                 )
+            if self._process.stdin is not None:
+                self._process.stdin.write(order.encode())
+                self._process.stdin.flush()  # and it stays open
         except OSError as error:
             os.close(self._log)
             raise _cannot_run(error, launcher) from None
-        self._monitor = Monitor.of(launcher.experiment, self._process.pid, self._container)
+        self._monitor = Monitor.of(launcher.experiment, self._process.pid, self._container) if self._here else None
 
     def moments(self) -> Iterator[float]:
         """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
@@ -98,6 +106,9 @@ class Job:
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
         if self._container and (self._status or self._process.returncode):
             remove_container(self.launcher.experiment, self._container)
         return self._finish(now - self.start)
@@ -148,9 +159,10 @@ class Job:
             ending.update(self.launcher.experiment)  # it was ended before it could say what it is
         if self._monitor is not None:
             ending.update(self._monitor.results())
-        ending.update(selected_facts(self.launcher.experiment))
-        if machine_warnings():
-            ending["exp.machine_warnings"] = list(machine_warnings())
+        if self._here:
+            ending.update(selected_facts(self.launcher.experiment))
+            if machine_warnings():
+                ending["exp.machine_warnings"] = list(machine_warnings())
         if self.neighbours:
             ending["exp.neighbours"] = self.neighbours
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
@@ -159,6 +171,12 @@ class Job:
     def _has_parameters(self) -> bool:
         """Whether the launcher got as far as the line that follows the parameters."""
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
+
+
+def _search_path() -> str:
+    """PYTHONPATH with which an interpreter finds this very package."""
+    package = str(Path(__file__).resolve().parent.parent.parent)
+    return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
 
 
 @contextmanager
