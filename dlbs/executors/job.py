@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,26 @@ from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.monitor import Monitor
 
-__all__ = ["LOG_VARIABLE", "Job"]
+__all__ = ["LOG_VARIABLE", "Elsewhere", "Job"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
 _LOOK_AGAIN = 0.1  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """How a job runs on other machines.
+
+    Attributes:
+        command: Starts the process that looks after it.
+        environment: Of that process.
+        order: What its standard input begins with. That stays open as long as this process lives, however it ends.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    order: str
 
 
 class Job:
@@ -37,8 +53,7 @@ class Job:
         launcher: What runs.
         grant: What it occupies; it is bound to its processors.
         grace: Seconds that it has to end by itself when it is asked to.
-        elsewhere: The command that runs it on other machines; empty runs the launcher here. Its standard input has the `order`, and ends
-            when this process does.
+        elsewhere: Runs it on other machines; None runs the launcher here.
 
     Attributes:
         neighbours: exp.id of each experiment that ran at the same time.
@@ -47,16 +62,14 @@ class Job:
         LaunchError: The files cannot be written, what is there is not ours, or bash cannot be started.
     """
 
-    def __init__(
-        self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Sequence[str] = (), order: str = ""
-    ) -> None:
+    def __init__(self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Elsewhere | None = None) -> None:
         self.launcher, self.grant, self.grace = launcher, grant, grace
         self.neighbours: list[str] = []
         self.part = Path(f"{launcher.log}.part")
         self._container = container_name(launcher.experiment, launcher.log)
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
         self._status = self._message = ""
-        self._here = not elsewhere
+        self._here = elsewhere is None
         self._kill_at = 0.0
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
@@ -69,15 +82,15 @@ class Job:
         try:
             with _bound_to(grant.cpus):
                 self._process = subprocess.Popen(
-                    elsewhere or ["bash", str(launcher.script)],
+                    elsewhere.command if elsewhere else ["bash", str(launcher.script)],
                     stdin=subprocess.PIPE if elsewhere else subprocess.DEVNULL,
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    env={**os.environ, **({"PYTHONPATH": _search_path()} if elsewhere else {}), LOG_VARIABLE: str(launcher.log)},
+                    env={**(elsewhere.environment if elsewhere else os.environ), LOG_VARIABLE: str(launcher.log)},
                 )
-            if self._process.stdin is not None:
-                self._process.stdin.write(order.encode())
+            if elsewhere and self._process.stdin is not None:
+                self._process.stdin.write(elsewhere.order.encode())
                 self._process.stdin.flush()  # and it stays open
         except OSError as error:
             os.close(self._log)
@@ -171,12 +184,6 @@ class Job:
     def _has_parameters(self) -> bool:
         """Whether the launcher got as far as the line that follows the parameters."""
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
-
-
-def _search_path() -> str:
-    """PYTHONPATH with which an interpreter finds this very package."""
-    package = str(Path(__file__).resolve().parent.parent.parent)
-    return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
 
 
 @contextmanager

@@ -56,7 +56,9 @@ def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     if nodes == 1:
         return None
     if not experiment.get("exp.rendezvous"):
-        hint = "use --nodes, --executor slurm or, by hand, the same command on each with exp.rendezvous and exp.node_rank"
+        hint = (
+            "use --nodes, --executor slurm or, by hand, the same command on each with exp.rendezvous and exp.node_rank"
+        )
         return Problem(f"exp.num_nodes is {nodes}, but experiments run on this machine", hint)
     rank = experiment.get("exp.node_rank", 0)
     if rank >= nodes:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from dlbs.errors import ConfigError, DlbsError, LaunchError
 from dlbs.executors.base import Check, Problem, Site
-from dlbs.executors.job import Job
+from dlbs.executors.detached import environment
+from dlbs.executors.job import Elsewhere, Job
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.slots import Grant, Slots
 from dlbs.executors.ssh_commands import Facts, ask
@@ -46,7 +47,9 @@ def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     if not nodes:
         return Problem("exp.nodes names no hosts", "--nodes host1,host2")
     if len(set(nodes)) < len(nodes):
-        return Problem(f"exp.nodes names a host twice: {', '.join(nodes)}", "exp.gpus says how many replicas a node has")
+        return Problem(
+            f"exp.nodes names a host twice: {', '.join(nodes)}", "exp.gpus says how many replicas a node has"
+        )
     if count != len(nodes):
         return Problem(f"exp.num_nodes is {count}, and exp.nodes names {len(nodes)}", "leave exp.num_nodes out")
     return None
@@ -77,7 +80,9 @@ def _reached(experiment: Experiment, site: Site) -> Problem | None:
         found = {node: getattr(fact, name) for node, fact in zip(nodes, facts, strict=True)}
         if len(set(found.values())) > 1:
             listed = ", ".join(f"{node} {version}" for node, version in found.items())
-            return Problem(f"nodes differ in {title}: {listed}", "install the same everywhere, or copy the directory again")
+            return Problem(
+                f"nodes differ in {title}: {listed}", "install the same everywhere, or copy the directory again"
+            )
     return None
 
 
@@ -136,8 +141,8 @@ class SshExecutor(LocalExecutor):
             placed["exp.rendezvous"] = _rendezvous(nodes, facts)
         launchers = [make_launcher({**placed, "exp.node_rank": rank}, self.directory) for rank in range(len(nodes))]
         order = Order(nodes, [one.source for one in launchers], float(experiment.get("exp.node_timeout") or 30))
-        session = [sys.executable, "-m", "dlbs.executors.ssh_session"]
-        self._jobs.append(Job(launchers[0], Grant(), grace=self.grace, elsewhere=session, order=order.line()))
+        session = Elsewhere([sys.executable, "-m", "dlbs.executors.ssh_session"], environment(), order.line())
+        self._jobs.append(Job(launchers[0], Grant(), grace=self.grace, elsewhere=session))
         return True
 
 

@@ -22,16 +22,11 @@ _PATIENCE = 60.0  # seconds in which a node has to answer
 _CONNECT = 10  # seconds
 
 # A shell function that runs a launcher, and ends all that it started when the connection is gone: standard input ends, or a line comes no
-# more. Workers of torchrun are sessions of their own, so they are found by a variable of their environment (on Linux).
+# more. It asks the process group, so that torchrun ends its workers; what is left after that, in sessions of its own, is found by a
+# variable of its environment (on Linux).
 _WATCH = """\
-dlbs_members() { grep -slz "^DLBS_NODE=$1\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'; }
-dlbs_signal() {
-    local number
-    kill "-$1" -- "-$2"
-    for number in $(dlbs_members "$3"); do kill "-$1" "$number"; done
-} 2>/dev/null
 dlbs_watch() {
-    local grace=$1 patience=$2 token=$3 source=$4 group reader code left
+    local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
     trap : HUP INT PIPE TERM
     set -m
     DLBS_NODE=$token bash /dev/fd/3 3<<<"$source" </dev/null 2>&1 &
@@ -42,13 +37,15 @@ dlbs_watch() {
     wait -n "$group" "$reader"
     code=$?
     if kill -0 "$group" 2>/dev/null; then code=143; fi
-    dlbs_signal TERM "$group" "$token"
+    exec 2>/dev/null
+    kill -TERM -- "-$group"
     for ((left = 5 * grace; left > 0; left--)); do
-        if ! kill -0 -- "-$group" 2>/dev/null && [ -z "$(dlbs_members "$token")" ]; then break; fi
+        kill -0 -- "-$group" || break
         sleep 0.2
     done
-    dlbs_signal KILL "$group" "$token"
-    kill "$reader" 2>/dev/null
+    kill -KILL -- "-$group"
+    for number in $(grep -slz "^DLBS_NODE=$token\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'); do kill -KILL "$number"; done
+    kill "$reader"
     printf '%s:%d\\n' "$token" "$code"
     exit "$code"
 }
@@ -149,15 +146,15 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
             check=False,
         )  # fmt: skip
     except OSError as error:
-        raise LaunchError(f"{command[0]} cannot be started: {error.strerror}", hint="install the OpenSSH client") from None
+        raise LaunchError(
+            f"{command[0]} cannot be started: {error.strerror}", hint="install the OpenSSH client"
+        ) from None
     except subprocess.TimeoutExpired:
         raise LaunchError(f"node {host} did not answer within {_PATIENCE:.0f} s") from None
     return _facts(host, directory, python, package, asked)
 
 
-def _facts(
-    host: str, directory: str, python: str, package: str, asked: subprocess.CompletedProcess[str]
-) -> Facts:
+def _facts(host: str, directory: str, python: str, package: str, asked: subprocess.CompletedProcess[str]) -> Facts:
     said = asked.stderr.strip().splitlines()
     last = said[-1].strip() if said else ""
     lines = re.findall(r"^dlbs: (.*)$", asked.stdout, re.MULTILINE)
@@ -165,7 +162,9 @@ def _facts(
         hint = "share the directory between the nodes, or copy it to the same path"
         raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
     if asked.returncode or len(lines) < 2:
-        raise LaunchError(f"node {host} cannot be reached: {last or f'exit code {asked.returncode}'}", hint=_hint(host, last))
+        raise LaunchError(
+            f"node {host} cannot be reached: {last or f'exit code {asked.returncode}'}", hint=_hint(host, last)
+        )
     facts = Facts((lines[0].split() + [""] * 3)[2], lines[1])
     if not python:
         return facts

@@ -55,6 +55,7 @@ class _Node:
 
     Attributes:
         code: Exit code of its launcher; None while that is not known.
+        begun: Whether its launcher has printed the parameters, which are in the log once.
         lost: Why its connection ended before its launcher did; empty if it did not.
         said: The reason that its program gave for a failure.
     """
@@ -64,6 +65,7 @@ class _Node:
     token: str = field(default_factory=lambda: f"dlbs-{secrets.token_hex(8)}")
     process: asyncio.subprocess.Process | None = None
     code: int | None = None
+    begun: bool = False
     lost: str = ""
     said: str = ""
 
@@ -99,17 +101,17 @@ class _Session:
         }
         failed: list[_Node] = []
         while running and not failed and not stop.done():
-            done, _ = await asyncio.wait([*running, stop], return_when=asyncio.FIRST_COMPLETED)
-            failed = [node for task in done - {stop} if not (node := running.pop(task)).well]
+            await asyncio.wait([*running, stop], return_when=asyncio.FIRST_COMPLETED)
+            failed = _ended(running)
         if failed and running and not any(node.lost for node in failed):
-            done, _ = await asyncio.wait(running, timeout=_SETTLE)
-            failed += [node for task in done if not (node := running.pop(task)).well]
+            await asyncio.wait(running, timeout=_SETTLE)
+            failed += _ended(running)
         for node in running.values():
             node.close()
         if running:
             _, late = await asyncio.wait(running, timeout=_LONGEST_END)
-            for task in late:
-                process = running[task].process
+            for cut in late:
+                process = running[cut].process
                 if process is not None:
                     with suppress(ProcessLookupError):
                         process.kill()
@@ -178,8 +180,11 @@ class _Session:
                     continue
                 line = before
             found = parse_line(line.decode("utf-8", "replace"))
-            if found and found[0] == "exp.status_msg":
+            if found and found[0] == "exp.status_msg" and node.begun:
                 node.said = str(found[1])
+            node.begun |= found is not None and found[0] == "exp.start_time"
+            if node.prefix and found and not node.begun:
+                continue
             shown.append(node.prefix + line + b"\n")
         _print(b"".join(shown))
 
@@ -190,6 +195,12 @@ class _Session:
             last = data.decode("utf-8", "replace").strip()
             _print(f"[{node.host}] ssh: {last}\n".encode())
         return last
+
+
+def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:
+    """Take out those that have ended, and return the ones of them that failed."""
+    ended = [running.pop(task) for task in list(running) if task.done()]
+    return [node for node in ended if not node.well]
 
 
 def _print(data: bytes) -> None:
