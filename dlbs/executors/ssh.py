@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dlbs.errors import ConfigError, DlbsError, LaunchError
+from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.executors.detached import environment
 from dlbs.executors.job import Elsewhere, Job
@@ -120,10 +120,12 @@ class SshExecutor(LocalExecutor):
     )
 
     def __init__(self, directory: Path, jobs: int | None = None) -> None:
-        if jobs not in {None, 1}:
-            hint = "leave --jobs out"
-            raise ConfigError("an experiment has its nodes to itself", where=f"--jobs {jobs}", hint=hint)
-        super().__init__(directory, slots=Slots(gpus=(), cpus=(), memory=0))
+        super().__init__(directory, jobs, slots=Slots(gpus=(), cpus=(), memory=0))
+
+    def prepare(self) -> None:
+        if self.jobs > 1:
+            what = "an experiment has its nodes to itself"
+            raise LaunchError(what, where=f"--jobs {self.jobs}", hint="leave --jobs out")
 
     def start(self, experiment: Experiment) -> bool:
         if not self.has_room:

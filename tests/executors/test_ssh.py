@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.errors import LaunchError
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.ssh import SshExecutor
@@ -92,8 +92,8 @@ def test_a_host_cannot_be_an_option_of_ssh() -> None:
 
 
 def test_each_experiment_has_its_nodes_to_itself(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="its nodes to itself"):
-        SshExecutor(tmp_path, 2)
+    with pytest.raises(LaunchError, match="its nodes to itself"):
+        SshExecutor(tmp_path, 2).prepare()
 
 
 def test_an_order_is_one_line() -> None:
