@@ -100,13 +100,16 @@ def ssh_command(host: str, patience: float) -> list[str]:
         program = shlex.split(os.environ.get("DLBS_SSH", "")) or ["ssh"]
     except ValueError as error:
         raise LaunchError(f"is malformed: {error}", where="DLBS_SSH") from None
-    # No shared connection (ControlPath): it would live on by itself, and keep ours from noticing that the node is lost.
+    # No shared connection (ControlPath): it would live on by itself, and keep ours from noticing that the node is lost. What a user's
+    # configuration adds to logins (a command, forwarded ports) is left out.
     settings = {
         "BatchMode": "yes",
         "ConnectTimeout": _CONNECT,
         "ServerAliveInterval": max(1, int(patience / 3)),
         "ServerAliveCountMax": 3,
         "ControlPath": "none",
+        "RemoteCommand": "none",
+        "ClearAllForwardings": "yes",
     }
     words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     return [*program, "-T", "-a", "-x", *words, "--", host, "exec bash -s"]

@@ -83,6 +83,8 @@ def test_nodes_differ_in_the_rank_alone_and_in_their_log() -> None:
     assert second["exp.log_file"] == first["exp.log_file"].replace("logs/", "logs/node1/") + ".node1"
     assert "--num_nodes=2 --node_rank=1 --rendezvous=a:29500" in make_launcher(second).source
     assert "--num_nodes" not in make_launcher(experiment()).source
+    assert "srun" not in make_launcher(experiment("exp.nodes=a,b")).source
+    assert "srun" in make_launcher(experiment("exp.num_nodes=2")).source
 
 
 def test_a_host_cannot_be_an_option_of_ssh() -> None:

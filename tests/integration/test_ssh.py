@@ -105,7 +105,7 @@ def test_a_connection_that_breaks_ends_both_nodes(nodes: Nodes, tmp_path: Path) 
 
 
 def test_a_node_that_vanishes_is_noticed_on_both_sides(nodes: Nodes, tmp_path: Path) -> None:
-    run = begin(nodes, tmp_path, "-Pexp.node_timeout=9")
+    run = begin(nodes, tmp_path, "-Pexp.node_timeout=15")
     nodes.cut("beta")
     try:
         assert run.wait() == 1
@@ -129,8 +129,34 @@ def test_whatever_ends_dlbs_leaves_no_process_on_any_node(nodes: Nodes, tmp_path
     assert wait_until(lambda: not processes(tmp_path))
 
 
+def test_a_killed_session_leaves_no_process_on_any_node(nodes: Nodes, tmp_path: Path) -> None:
+    """What holds the connections may be killed too."""
+    run = begin(nodes, tmp_path)
+    (session,) = psutil.Process(run.pid).children()
+    assert session.cmdline()[-1] == "dlbs.executors.ssh_session"
+    session.kill()
+    assert run.wait() == 1
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status_msg"] == "ended by SIGKILL"
+    assert wait_until(lambda: not processes(tmp_path))
+
+
+def test_experiments_of_a_plan_run_one_after_the_other(nodes: Nodes, dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("run", *DUMMY, *BOTH, "-Vdummy.exit_code=[0,4,77]", "--retries", "1", **nodes.environment)
+    assert done.returncode == 1
+    ended = {values(log)["exp.status"]: values(log)["exp.status_msg"].split("; ") for log in logs(tmp_path)}
+    assert {status: sorted(reasons) for status, reasons in ended.items()} == {
+        "ok": [""],
+        "failure": ["node alpha: exit code 4", "node beta: exit code 4"],  # in the order in which they ended
+        "skipped": ["node alpha: exit code 77", "node beta: exit code 77"],
+    }
+    again = dlbs("run", *DUMMY, *BOTH, "-Vdummy.exit_code=[0,4,77]", **nodes.environment)
+    assert "3 finished before" in again.stderr
+
+
 def test_a_timeout_ends_both_nodes(nodes: Nodes, tmp_path: Path) -> None:
-    assert begin(nodes, tmp_path, "-Pexp.timeout=5").wait() == 1
+    run = start(tmp_path, launcher(tmp_path, HOLD), *BOTH, "-Pexp.timeout=5", **nodes.environment)
+    assert run.wait() == 1
     (log,) = logs(tmp_path)
     assert values(log)["exp.status"] == "timeout"
     assert not processes(tmp_path)
