@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import json
 import logging
 import os
 import re
@@ -19,7 +20,7 @@ import click
 
 from dlbs.cli.ending import end_on_signals, tell_unforeseen
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
-from dlbs.errors import DlbsError, did_you_mean, suggestion
+from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.executors.registry import EXECUTORS
 from dlbs.exit_codes import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
 from dlbs.text import printable
@@ -33,6 +34,7 @@ __all__ = [
     "console",
     "executor_option",
     "names_option",
+    "nodes_option",
     "plan_option",
     "run",
 ]
@@ -173,6 +175,20 @@ def executor_option(
     )
 
 
+def nodes_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--nodes`, which sets exp.nodes and, unless another one was chosen, the executor ssh; the function gets the hosts."""
+
+    @names_option("--nodes", "Run each experiment on these hosts together, by ssh; names as ssh knows them.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, nodes: list[str], executor: str, **kwargs: Any) -> Any:
+        chosen = "ssh" if nodes and executor == "local" else executor
+        if nodes and chosen in EXECUTORS and chosen != "ssh":
+            raise ConfigError(f"--executor {chosen} chooses nodes itself", where="--nodes", hint="set exp.num_nodes")
+        return function(*args, nodes=nodes, executor=chosen, **kwargs)
+
+    return wrapped
+
+
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that make a configuration; the function gets it as its first argument."""
 
@@ -214,6 +230,8 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         from dlbs.packs.configure import configure
 
+        if kwargs.get("nodes"):
+            parameters = (*parameters, f"exp.nodes={json.dumps(kwargs['nodes'])}")
         config = configure(
             files,
             parameters=parameters,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlbs.cli.options import CONTEXT, CommandVerb, common_options, config_options, executor_option, plan_option
+from dlbs.cli.options import (
+    CONTEXT,
+    CommandVerb,
+    common_options,
+    config_options,
+    executor_option,
+    nodes_option,
+    plan_option,
+)
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.cli.talk import never_waiting
 from dlbs.cli.until_known import Asked, run_until_known, until_known_options
@@ -53,7 +61,8 @@ __all__ = ["run_command", "run_experiments"]
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
 @click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N failures.")
 @click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
-@executor_option("What runs experiments: this machine, a Slurm cluster, or a class of yours.")
+@executor_option("What runs experiments: this machine, a Slurm cluster, other machines, or a class of yours.")
+@nodes_option
 @click.option(
     "--detach", is_flag=True, help="On a cluster: return when all is submitted; the same command watches it again."
 )
@@ -77,6 +86,7 @@ def run_command(
     max_failures: int | None,
     deadline: str | None,
     executor: str,
+    nodes: list[str],
     detach: bool,
     wait: bool,
     progress_file: str | None,
@@ -100,6 +110,7 @@ def run_command(
       dlbs run --plan plan.json -Pexp.rerun=onfail
       dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
+      dlbs run --nodes host1,host2 -Pexp.gpus=0,1 -Pexp.docker=false
       dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc --threshold 3% --budget 2h
       dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py --size {size} -Vsize=[1,2,4]
     """

@@ -48,12 +48,18 @@ class Validator:
         directory: Where experiments run and relative paths begin; the current directory by default.
         may_run: Whether programs that the plan names may be asked (an interpreter for torch). Only where the plan is going to
             be run anyway: looking at a stranger's plan must not start anything.
+        nodes: Hosts that may be contacted all the same.
     """
 
     def __init__(
-        self, executor: Executor | None = None, *, directory: Path | None = None, may_run: bool = False
+        self,
+        executor: Executor | None = None,
+        *,
+        directory: Path | None = None,
+        may_run: bool = False,
+        nodes: Iterable[str] = (),
     ) -> None:
-        self.site = Site(Path.cwd() if directory is None else directory, may_run)
+        self.site = Site(Path.cwd() if directory is None else directory, may_run, frozenset(nodes))
         self.count = 0
         self._checks = _executor_checks(executor)
         self._problems: dict[Any, PlanProblem] = {}
