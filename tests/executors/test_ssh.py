@@ -62,6 +62,7 @@ def test_looking_at_a_plan_contacts_no_host(tmp_path: Path, monkeypatch: pytest.
     assert problems(SshExecutor, tmp_path, "exp.nodes=a,b") == ""
 
 
+@pytest.mark.integration  # asks docker for an image
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
