@@ -141,7 +141,7 @@ def _tables(
                 where=f"--type {kind}",
                 hint=f"leave out {' and '.join(flags)}, or --type {kind}",
             )
-        usual_rows, usual_cols = usual_axes(records, declarations)
+        usual_rows, usual_cols = usual_axes(records, declarations, cols=cols)
         return custom_tables(
             records,
             declarations,
