@@ -176,7 +176,7 @@ def test_what_cannot_be_drawn_is_a_clear_error(options: dict[str, Any], said: st
 def test_too_many_lines_and_places_are_errors() -> None:
     with pytest.raises(LogError, match="30 lines are too many"):
         drawn([make_record(f"m{n}") for n in range(30)])
-    with pytest.raises(LogError, match="70 values of exp[.]model are too many"):
+    with pytest.raises(LogError, match=r"70 values of exp[.]model are too many"):
         drawn([make_record(f"m{n}") for n in range(70)], x="exp.model")
 
 
