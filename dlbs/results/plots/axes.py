@@ -124,6 +124,7 @@ def _draw_quantity(
     for axes in places[1:]:
         axes.sharey(places[0])
     set_scale(places[0], [point.value for point in points_drawn], options.log_scale)
+    plain_ticks(places[0].yaxis)  # bytes without an exponent in a corner
     words = axis_label(key, lines.drawn)
     for axes in places:
         # Divided by another of its kind, a quantity has no unit.
