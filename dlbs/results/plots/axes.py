@@ -171,7 +171,8 @@ def _set_x_axis(figure: Figure, axes: Axes, lines: Lines, log_x: bool | None) ->
             {one.get_position().x0 for one in figure.axes}
         ):
             for one in figure.axes:
-                one.tick_params(axis="x", labelrotation=40)
+                for words in one.get_xticklabels():
+                    words.set(rotation=40, ha="right", rotation_mode="anchor")
         return
     xs = sorted({value for record in lines.drawn if (value := number(record, lines.x)) is not None})
     if log_x and xs[0] <= 0:
