@@ -144,9 +144,8 @@ def _draw_line(axes: Axes, lines: Lines, points: Sequence[Point], index: int, wo
     if lines.places is not None or lines.is_measured:
         look["linestyle"] = ""  # nothing lies between texts, and measured values have no order
     if lines.places is not None and len(lines.labels) > 1:
-        shift = 0.6 * (
-            index / (len(lines.labels) - 1) - 0.5
-        )  # side by side, so that error bars do not cover each other
+        # Side by side, so that error bars do not cover each other.
+        shift = min(0.2, 0.6 / (len(lines.labels) - 1)) * (index - (len(lines.labels) - 1) / 2)
     below = [point.value - point.cell.low if point.cell.low is not None else 0.0 for point in points]
     above = [point.cell.high - point.value if point.cell.high is not None else 0.0 for point in points]
     axes.errorbar(
