@@ -22,7 +22,7 @@ from dlbs.plan.files import read_plan
 from dlbs.plan.order import ORDERS, ordered
 from dlbs.plan.pipeline import processor_for, resolved_in_order, unlabelled_names
 from dlbs.results.plots.figure import draw, save
-from dlbs.results.plots.options import Options
+from dlbs.results.plots.options import Options, kind_for
 from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
@@ -340,12 +340,18 @@ def compare(
 @with_arguments
 def plot(
     results: Results,
-    kind: str = "throughput",
+    kind: str | None = None,
     path: Path_ | None = None,
     *,
     value: str | None = None,
+    x: str | None = None,
+    y: str | Sequence[str] = (),
+    series: str | Sequence[str] = (),
+    facet: str | Sequence[str] = (),
+    baseline: Mapping[str, Any] | None = None,
     title: str | None = None,
     log_scale: bool | None = None,
+    log_x: bool | None = None,
     peak_tflops: float | None = None,
     peak_bandwidth: float | None = None,
 ) -> Figure:
@@ -360,11 +366,19 @@ def plot(
 
     Args:
         results: Paths as `dlbs plot` takes them, a frame of `load_results`, or records.
-        kind: `throughput`, `weak`, `strong`, `bars`, `series`, `heatmap` or `roofline`.
+        kind: `throughput`, `axes`, `weak`, `strong`, `bars`, `series`, `heatmap` or `roofline`; None for `axes` if `x`, `y`, `series`,
+            `facet` or `baseline` is given, or else `throughput`.
         path: A .png or .svg file to write; None writes none.
         value: Key of the quantity; None for the usual one.
+        x: Axes: key of the horizontal axis, a parameter or a result; None for the replica batch.
+        y: Axes: keys of the quantities, a row of panels for each.
+        series: Axes: parameters that divide lines; others that differ divide them too.
+        facet: Axes: parameters that divide panels.
+        baseline: Axes: parameters with values, such as `{"exp.framework": "pytorch"}`; each value is divided by that of the experiment that has
+            these and is equal otherwise.
         title: None for the usual one.
         log_scale: Logarithmic axis of the quantity; None decides by its range.
+        log_x: Axes: logarithmic horizontal axis; None decides by its values.
         peak_tflops: Roofline: peak of the device, in 10^12 operations per second.
         peak_bandwidth: Roofline: memory bandwidth, in 10^9 bytes per second.
 
@@ -372,10 +386,13 @@ def plot(
         A matplotlib figure.
 
     Raises:
-        LogError: There is no such kind, nothing to draw, or matplotlib is not installed.
+        LogError: There is no such kind or key, nothing to draw, too much for one plot, or matplotlib is not installed.
     """
-    options = Options(value, title, log_scale, peak_tflops, peak_bandwidth)
-    figure = draw(kind, _records(results), _load_declarations().declarations, options)
+    quantities, lines, panels = ([names] if isinstance(names, str) else list(names) for names in (y, series, facet))
+    options = Options(
+        value, title, log_scale, peak_tflops, peak_bandwidth, x, quantities, lines, panels, dict(baseline or {}), log_x
+    )
+    figure = draw(kind_for(kind, options), _records(results), _load_declarations().declarations, options)
     if path is not None:
         save(figure, os.fspath(path))
     return figure

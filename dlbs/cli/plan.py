@@ -14,9 +14,11 @@ from dlbs.cli.options import (
     common_options,
     config_options,
     executor_option,
+    names_option,
     nodes_option,
     plan_option,
 )
+from dlbs.exit_codes import OK
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -75,10 +77,22 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
 @plan_option("Validate this plan instead of building one.")
 @executor_option("What is going to run the experiments; it has checks of its own.")
 @nodes_option
+@click.option(
+    "--results",
+    metavar="PATH",
+    multiple=True,
+    help="Check results instead: that each experiment of the plan has them. Logs, directories or results files.",
+)
+@names_option("--require", "With --results: keys that each experiment has to have; by default a time or a throughput.")
 @config_options
 @common_options
-def validate_command(config: Config, plan: str | None, executor: str, nodes: list[str]) -> None:
-    """Find what would fail, without running anything: all problems at once.
+def validate_command(
+    config: Config, plan: str | None, executor: str, nodes: list[str], results: tuple[str, ...], require: list[str]
+) -> int:
+    """Find what would fail, without running anything: all problems at once. With --results, find what is missing afterwards.
+
+    Results are complete if each experiment ended well, has a time or a throughput, and an exp.id of its own, and if none of the plan is missing:
+    of --plan, or of the plan that ran last in a log directory. The exit code is 1 if something is missing.
 
     \b
     Examples:
@@ -86,7 +100,17 @@ def validate_command(config: Config, plan: str | None, executor: str, nodes: lis
       dlbs validate --plan plan.json
       dlbs validate --executor slurm --config examples/first/plan.yaml
       dlbs validate --nodes host1,host2 -Pexp.docker=false
+      dlbs validate --results logs --require results.throughput,results.energy
+      dlbs validate --plan plan.json --results results.json
     """
+    from dlbs.errors import ConfigError
+
+    if results:
+        from dlbs.cli.completeness import print_gaps
+
+        return print_gaps(config, plan, results, require)
+    if require:
+        raise ConfigError("says what results have to have", where="--require", hint="give --results PATH too")
     from pathlib import Path
 
     from dlbs.executors.registry import load_executor
@@ -97,6 +121,7 @@ def validate_command(config: Config, plan: str | None, executor: str, nodes: lis
     validator.check_all(resolved_plan(config, plan)())
     validator.raise_problems()
     click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")
+    return OK
 
 
 @click.command("print-config", cls=CommandVerb, context_settings=CONTEXT)

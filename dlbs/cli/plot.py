@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options
+from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
+from dlbs.errors import LogError
 from dlbs.results.plots.kinds import KINDS
 from dlbs.text import counted
 
@@ -18,37 +19,57 @@ __all__ = ["plot_command"]
     "--type",
     "kind",
     type=click.Choice(list(KINDS)),
-    default="throughput",
-    show_default=True,
-    help="What is drawn.",
+    help="What is drawn: throughput by default, axes if one of --x, --y, --series, --facet or --baseline is given.",
 )
 @click.option("--output-file", "-o", metavar="FILE", required=True, help="Where to write it: .png or .svg.")
 @click.option("--value", metavar="KEY", help="Another quantity than throughput, for throughput, bars and heatmap.")
+@click.option(
+    "--x", metavar="KEY", help="Horizontal axis: a parameter, a text too, or a result; replica batches by default."
+)
+@names_option("--y", "Quantities, a row of panels for each; throughput by default.")
+@names_option("--series", "Parameters that divide lines; others that differ divide them too.")
+@names_option("--facet", "Parameters that divide panels, which share their scales.")
+@click.option(
+    "--baseline",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Divide each value by that of the experiment that has this and is equal otherwise.",
+)
 @click.option("--title", metavar="TEXT", help="Title of the plot.")
 @click.option("--log-scale/--linear-scale", default=None, help="Axis of the quantity; by default what suits its range.")
+@click.option("--log-x/--linear-x", default=None, help="Horizontal axis; by default what suits its values.")
 @click.option("--peak-tflops", type=float, metavar="N", help="Roofline: peak of the device, 10^12 operations a second.")
 @click.option("--peak-bandwidth", type=float, metavar="N", help="Roofline: memory bandwidth, 10^9 bytes a second.")
 @source_options
 @common_options
 def plot_command(
     paths: tuple[str, ...],
-    kind: str,
+    kind: str | None,
     output_file: str,
     value: str | None,
+    x: str | None,
+    y: list[str],
+    series: list[str],
+    facet: list[str],
+    baseline: tuple[str, ...],
     title: str | None,
     log_scale: bool | None,
+    log_x: bool | None,
     peak_tflops: float | None,
     peak_bandwidth: float | None,
     db: str | None,
     filter_query: str | None,
 ) -> None:
-    """Draw results: throughput over batch sizes, scaling, bars, a time series, a heat map, a roofline.
+    """Draw results: throughput over batch sizes, scaling, bars, a time series, a heat map, a roofline, or any axes.
 
-    PATH is as for dlbs report. Lines and bars are medians; error bars are the intervals of repeated runs.
+    PATH is as for dlbs report. Lines and bars are medians; error bars are the intervals of repeated runs. Experiments that differ in more
+    than the horizontal axis, series, facets and repeat get lines of their own.
 
     \b
     Examples:
       dlbs plot results.json -o throughput.png
+      dlbs plot logs --x exp.num_threads --y results.throughput,results.memory_host --series exp.model -o threads.png
+      dlbs plot logs --x exp.replica_batch --series exp.model --facet exp.dtype --baseline exp.framework=pytorch -o frameworks.png
       dlbs plot logs --type bars --value results.time_p99 -o latency.svg
       dlbs plot logs --type strong -o scaling.png
       dlbs plot logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log --type series -o series.png
@@ -56,9 +77,28 @@ def plot_command(
     """
     from dlbs.config.load import load_config
     from dlbs.results.plots.figure import draw, save
-    from dlbs.results.plots.options import Options
+    from dlbs.results.plots.options import Options, kind_for
 
+    options = Options(
+        value,
+        title,
+        log_scale,
+        peak_tflops,
+        peak_bandwidth,
+        x,
+        y,
+        series,
+        facet,
+        dict(map(_name_and_value, baseline)),
+        log_x,
+    )
     records = read_source(paths, db, filter_query)
-    options = Options(value, title, log_scale, peak_tflops, peak_bandwidth)
-    save(draw(kind, records, load_config().declarations, options), output_file)
+    save(draw(kind_for(kind, options), records, load_config().declarations, options), output_file)
     click.echo(f"{counted(len(records), 'experiment')} → {output_file}", err=True)
+
+
+def _name_and_value(words: str) -> tuple[str, str]:
+    name, equals, value = words.partition("=")
+    if not (name and equals):
+        raise LogError(f"{words!r} is not NAME=VALUE", where="--baseline", hint="such as exp.framework=pytorch")
+    return name, value

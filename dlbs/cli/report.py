@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from dlbs.errors import LogError
 from dlbs.results.read.findings import Reading
 from dlbs.results.tables.aggregates import AGGREGATES
 from dlbs.results.tables.kinds import KINDS
-from dlbs.text import counted, printable
+from dlbs.text import counted, printable, text
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
@@ -48,7 +49,10 @@ __all__ = ["report_command"]
 @names_option("--over", "Aggregate over these parameters too, instead of making tables for each of their values.")
 @click.option("--scores", is_flag=True, help="One score for each benchmark, and their weighted geometric mean.")
 @click.option("--explain", is_flag=True, help="Print formulas with their numbers.")
-@click.option("--series", metavar="LOG", help="Look at the batch times of one experiment.")
+@click.option(
+    "--summary", is_flag=True, help="The distinct values of each parameter, or of the keys that --values names."
+)
+@click.option("--series", metavar="PATH", help="Look at the batch times in a log, or in all logs of a directory.")
 @click.option("--html", "page", metavar="FILE", help="Write a page with everything, which opens from the disk.")
 @format_option
 @output_option
@@ -59,6 +63,7 @@ def report_command(
     db: str | None,
     filter_query: str | None,
     series: str | None,
+    summary: bool,
     page: str | None,
     form: str,
     output_file: str | None,
@@ -76,6 +81,7 @@ def report_command(
       dlbs report logs --type strong --explain
       dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch --values results.time_p99 --format markdown
       dlbs report logs --scores
+      dlbs report logs --summary
       dlbs report logs --html report.html
       dlbs report --series logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
       dlbs report --db results.db '{"exp.model": "resnet.*"}'
@@ -92,6 +98,14 @@ def report_command(
 
         write_page(page, records, load_config().declarations, logs=reading.paths)
         click.echo(f"{counted(len(records), 'experiment')} → {page}", err=True)
+        return
+    if summary:
+        from dlbs.results.read.query import check_keys
+        from dlbs.results.tables.summary import summary_table
+
+        names = contents["values"]
+        check_keys(names, dict.fromkeys(name for record in records for name in record), "--values")
+        print_tables([summary_table(records, load_config().declarations, names)], form, output_file)
         return
     print_tables(_tables(records, **contents), form, output_file)
 
@@ -141,7 +155,7 @@ def _tables(
                 where=f"--type {kind}",
                 hint=f"leave out {' and '.join(flags)}, or --type {kind}",
             )
-        usual_rows, usual_cols = usual_axes(records, declarations)
+        usual_rows, usual_cols = usual_axes(records, declarations, cols=cols)
         return custom_tables(
             records,
             declarations,
@@ -155,29 +169,45 @@ def _tables(
     return made
 
 
-def _print_series(log: str, form: str) -> None:
-    """Print the batch times in a log, as text or JSON.
+def _print_series(path: str, form: str) -> None:
+    """Print the batch times in a log, or of each experiment in several, as text or JSON.
 
     Raises:
-        LogError: The log cannot be read, holds several experiments, or no batch times.
+        LogError: A log cannot be read, or no experiment has batch times.
     """
+    from dlbs.config.load import load_config
     from dlbs.experiment import describe
-    from dlbs.results.read.records import load_records
+    from dlbs.results.grouping import distinguishing_names, label_of
     from dlbs.results.statistics.series import series_of
     from dlbs.results.statistics.steady import smoothed
     from dlbs.results.tables.series import series_lines
 
-    records = load_records([log])
-    if len(records) != 1:
-        raise LogError(f"holds {len(records)} experiments", where=log, hint="give the log of one")
-    record = records[0]
-    series = series_of(record)
-    if series is None:
+    records = read_source([path], None, None)
+    found = [(record, series) for record in records if (series := series_of(record)) is not None]
+    if not found:
         raise LogError(
-            "has no batch times (results.time_data)", where=log, hint="only benchmarks that log them have a series"
+            "has no batch times (results.time_data)", where=path, hint="only benchmarks that log them have a series"
         )
-    if form == "json":
-        click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
+    if len(records) == 1 and os.path.isfile(path):
+        ((record, series),) = found
+        if form == "json":
+            click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
+            return
+        for line in (path, describe(record), *series_lines(series)):
+            click.echo(printable(line))
         return
-    for line in (log, describe(record), *series_lines(series)):
-        click.echo(printable(line))
+    names = distinguishing_names(records, load_config().declarations)
+    names += ["exp.repeat"] if len({text(record.get("exp.repeat")) for record in records}) > 1 else []
+    if form == "json":
+        documents = [
+            {"experiment": label_of(record, names), **asdict(series), "smoothed": smoothed(series.times)}
+            for record, series in found
+        ]
+        click.echo(json.dumps(documents, indent=1))
+        return
+    for at, (record, series) in enumerate(found):
+        for line in ([""] if at else []) + [label_of(record, names), *series_lines(series)]:
+            click.echo(printable(line))
+    if len(found) < len(records):
+        without = len(records) - len(found)
+        click.echo(f"note: {without} of {counted(len(records), 'experiment')} without batch times", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # found out by a run, and decisive
 
 _LAST = frozenset({"command.argv"})  # put together from others
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 _PER_RUN = frozenset(
     {"exp.repeat", "exp.start_time", "exp.end_time", "exp.exit_code", "exp.seconds", "exp.flags", "exp.weight"}
@@ -131,7 +134,15 @@ def distinguishing_names(
             chosen.append(name)
             ids = _refine(ids, records, name)
     # Readers look for the phase and the type first, even where other parameters distinguish the experiments already.
-    chosen += [name for name in FIRST if name in candidates and len({hashable(one.get(name)) for one in records}) > 1]
+    sources = _sources(given, declarations)
+    chosen += [
+        name
+        for name in FIRST
+        if name in candidates
+        and len({hashable(one.get(name)) for one in records}) > 1
+        # The number of GPUs says enough where it says which ones too.
+        and (name not in sources or _splits(before, records, name, skip_absent=False))
+    ]
     chosen += [
         name
         for name in candidates
@@ -141,6 +152,18 @@ def distinguishing_names(
         and _splits(before, records, name, skip_absent=True)
     ]
     return in_order(records, chosen)
+
+
+def _sources(names: Iterable[str], declarations: Mapping[str, Parameter]) -> set[str]:
+    """The parameters from which the shipped values of some are computed, also through others."""
+    found: set[str] = set()
+    left = [name for name in names if name in declarations]
+    while left:
+        words = json.dumps(declarations[left.pop()].default)
+        new = {name for name in _REFERENCE.findall(words) if name in declarations} - found
+        found |= new
+        left += new
+    return found
 
 
 def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:

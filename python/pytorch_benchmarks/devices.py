@@ -12,7 +12,7 @@ import torch
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.options.common import CommonOptions
 
-__all__ = ["Event", "device_title", "event_maker", "select_device", "set_backends", "synchronizer"]
+__all__ = ["Event", "device_title", "event_maker", "local_rank", "select_device", "set_backends", "synchronizer"]
 
 
 class Event(Protocol):
@@ -33,6 +33,7 @@ def select_device(options: CommonOptions) -> torch.device:
     found = torch.accelerator.current_accelerator(check_available=True)
     count = torch.accelerator.device_count() if found else 0
     wanted = options.device
+    rank = local_rank(options)
     if wanted == "cpu" or (wanted == "auto" and (count == 0 or options.num_gpus == 0)):
         return torch.device("cpu")
     if found is None or (wanted not in {"auto", "gpu"} and wanted != found.type):
@@ -50,7 +51,25 @@ def select_device(options: CommonOptions) -> torch.device:
             f"--num_replicas {options.num_replicas}, but PyTorch sees {count}: each replica needs a GPU of its own; "
             "check CUDA_VISIBLE_DEVICES"
         )
-    return torch.device(found.type, int(os.environ.get("LOCAL_RANK", 0)))
+    if rank >= count:
+        raise UsageError(f"process {rank} of this node has no GPU, PyTorch sees {count}: check CUDA_VISIBLE_DEVICES")
+    return torch.device(found.type, rank)
+
+
+def local_rank(options: CommonOptions) -> int:
+    """Number of this process on its node: what torchrun says, or an older launcher with `--local_rank`; 0 without a launcher.
+
+    Raises:
+        UsageError: The two differ, or there is no GPU for it.
+    """
+    told = os.environ.get("LOCAL_RANK")
+    if options.local_rank < 0:
+        return int(told or 0)
+    if told is not None and int(told) != options.local_rank:
+        raise UsageError(
+            f"--local_rank {options.local_rank}, but LOCAL_RANK is {told}: leave the option out, the launcher sets the variable"
+        )
+    return options.local_rank
 
 
 def synchronizer(device: torch.device) -> Callable[[], Any]:

@@ -20,6 +20,7 @@ from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = [
     "World",
+    "communication",
     "joined",
     "largest",
     "mean",
@@ -34,6 +35,7 @@ __all__ = [
 
 
 _COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
+_ONLY_BETWEEN = {"nccl": "cuda", "xccl": "xpu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +99,50 @@ def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> I
         program: The file that runs, with its `arguments`.
 
     Raises:
-        UsageError: There is no such device.
+        UsageError: There is no such device, or its replicas cannot communicate in this way.
     """
     device = select_device(options)
+    if replicas(options) > 1:
+        communication(device, options.dist_backend)  # one error, not one of each process
     restart_under_torchrun(options, program, arguments)
     if device.type != "cpu":  # before NCCL starts, which otherwise guesses the device by the rank
         torch.accelerator.set_device_index(device.index)
-    with joined(device) as world:
+    with joined(device, options.dist_backend) as world:
         yield device, world
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """Join the other processes, if torchrun started this one."""
+def joined(device: torch.device, backend: str = "auto") -> Iterator[World]:
+    """Join the other processes, if torchrun started this one.
+
+    Raises:
+        UsageError: PyTorch has no such backend, or it does not communicate between devices of this kind.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield World()
         return
     world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    torch.distributed.init_process_group(_COMMUNICATION.get(device.type, "gloo"))
+    torch.distributed.init_process_group(communication(device, backend))
     try:
         yield world
     finally:
         torch.distributed.destroy_process_group()
+
+
+def communication(device: torch.device, backend: str) -> str:
+    """The backend of torch.distributed for a kind of device.
+
+    Raises:
+        UsageError: PyTorch has no such backend, or it does not communicate between devices of this kind.
+    """
+    if backend == "auto":
+        return _COMMUNICATION.get(device.type, "gloo")
+    if _ONLY_BETWEEN.get(backend, device.type) != device.type:
+        kind = "CPUs" if device.type == "cpu" else f"{device.type} devices"
+        raise UsageError(f"--dist_backend {backend} does not communicate between {kind}: use auto or gloo")
+    if not torch.distributed.is_backend_available(backend):
+        raise UsageError(f"--dist_backend {backend}: PyTorch {torch.__version__} is built without it: use auto or gloo")
+    return backend
 
 
 def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:

@@ -274,6 +274,31 @@ def test_two_replicas(bench: Bench) -> None:
     assert done.stdout.count("__results.throughput__") == 1
 
 
+def test_the_launcher_before_torchrun_passes_the_local_rank(tmp_path: Path) -> None:
+    flags = ["--model=deep_mnist", "--num_replicas=2", "--dist_backend=gloo", "--data=synthetic", "--forward_only=t"]
+    launcher = [sys.executable, "-m", "torch.distributed.launch", "--nproc-per-node=2", str(PROGRAM)]
+    done = subprocess.run(
+        [*launcher, *flags, *FEW], capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert results(done)["results.throughput"] > 0
+    assert "inference, batch 4" in done.stdout  # of two replicas
+
+
+def test_replicas_that_cannot_communicate_are_one_error(bench: Bench) -> None:
+    done = bench("--model=deep_mnist", "--num_replicas=2", "--dist_backend=nccl", *FEW)
+    assert done.returncode == 2
+    assert done.stderr == "error: --dist_backend nccl does not communicate between CPUs: use auto or gloo\n"
+
+
+def test_synthetic_data_and_a_data_set_exclude_each_other(bench: Bench, tmp_path: Path) -> None:
+    done = bench("--model=deep_mnist", "--data=synthetic", f"--data_dir={tmp_path}", *FEW)
+    assert done.returncode == 2
+    assert "--data synthetic and --data_dir exclude each other" in done.stderr
+    found = results(bench("--model=deep_mnist", "--data=synthetic", *FEW))
+    assert found["exp.data"] == "synthetic/device"
+
+
 def test_a_rank_that_dies_ends_all(tmp_path: Path) -> None:
     """Long before the others would notice by themselves: PyTorch lets them wait for half an hour."""
     flags = ["--model=deep_mnist", "--device=cpu", "--num_replicas=2", "--min_time=10000"]

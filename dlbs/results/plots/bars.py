@@ -13,8 +13,8 @@ from dlbs.results.plots.style import (
     axis_label,
     in_order,
     label,
-    left_out,
     legend,
+    note_left_out,
     set_scale,
     with_value,
 )
@@ -76,6 +76,6 @@ def bars(figure: Figure, results: Results) -> None:
     set_scale(
         axes, [value for record in drawn if (value := number(record, key)) is not None], results.options.log_scale
     )
-    left_out(axes, results.records, drawn)
+    note_left_out(axes, results.records, drawn)
     add_title(axes, drawn, cells=cells)
-    legend(figure, axes)
+    legend(figure)

@@ -45,7 +45,10 @@ def draw(
         figure: Figure = figure_module.Figure(figsize=(8, 4.8), layout="constrained")
         function(figure, Results(list(records), declarations, options))
         if options.title is not None:
-            figure.axes[0].set_title(label(options.title))
+            if figure.get_suptitle():
+                figure.suptitle(label(options.title))
+            else:
+                figure.axes[0].set_title(label(options.title))
     return figure
 
 

@@ -10,6 +10,7 @@ _HERE = "dlbs.results.plots"
 
 KINDS: Registry = {
     "throughput": (f"{_HERE}.throughput:throughput", "lines over replica batches, one for each model"),
+    "axes": (f"{_HERE}.axes:free_axes", "any quantities over any parameter, lines and panels of your choice"),
     "weak": (f"{_HERE}.scaling:weak_scaling", "speed-up over devices with the replica batch fixed"),
     "strong": (f"{_HERE}.scaling:strong_scaling", "speed-up over devices with the effective batch fixed"),
     "bars": (f"{_HERE}.bars:bars", "bars side by side, by model"),

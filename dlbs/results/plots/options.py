@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError
 from dlbs.results.read.onelog import Record
 
-__all__ = ["Options", "Results"]
+__all__ = ["Options", "Results", "kind_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,12 @@ class Options:
         log_scale: Logarithmic axis of the quantity; None decides by its range.
         peak_tflops: Roofline: peak of the device in 10^12 operations a second; None takes it from the logs, if they know it.
         peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes a second; None draws no slope.
+        x: Axes: key of the horizontal axis; None for the replica batch.
+        y: Axes: keys of the quantities; none for `value`.
+        series: Axes: parameters that divide lines; others that differ divide them too.
+        facet: Axes: parameters that divide panels.
+        baseline: Axes: parameters with values; every value is divided by that of the experiment that has these and is equal otherwise.
+        log_x: Axes: logarithmic horizontal axis; None decides by its values.
     """
 
     value: str | None = None
@@ -28,6 +36,12 @@ class Options:
     log_scale: bool | None = None
     peak_tflops: float | None = None
     peak_bandwidth: float | None = None
+    x: str | None = None
+    y: Sequence[str] = ()
+    series: Sequence[str] = ()
+    facet: Sequence[str] = ()
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    log_x: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +57,27 @@ class Results:
     records: Sequence[Record]
     declarations: Mapping[str, Parameter]
     options: Options
+
+
+def kind_for(kind: str | None, options: Options) -> str:
+    """The kind of plot: the given one, or `axes` if something about axes is chosen, or else `throughput`.
+
+    Raises:
+        LogError: The given kind has no free axes.
+    """
+    chosen = {
+        "--x": options.x,
+        "--y": options.y,
+        "--series": options.series,
+        "--facet": options.facet,
+        "--baseline": options.baseline,
+        "--log_x": options.log_x is not None,
+    }
+    given = [flag for flag, value in chosen.items() if value]
+    if given and kind not in (None, "axes"):
+        raise LogError(
+            f"plots of type {kind} have axes of their own", where=given[0], hint="leave out the type, or this"
+        )
+    if options.y and options.value is not None:
+        raise LogError("value and y are the same: give y alone", where="--y")
+    return kind or ("axes" if given else "throughput")

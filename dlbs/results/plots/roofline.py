@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
 from dlbs.results.grouping import distinguishing_names, label_of, varying
-from dlbs.results.plots.style import MOST_LINES, add_title, in_order, label, left_out, legend, plain_ticks, style
+from dlbs.results.plots.style import MOST_LINES, add_title, in_order, label, legend, note_left_out, plain_ticks, style
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import short_number
@@ -73,9 +73,9 @@ def roofline(figure: Figure, results: Results) -> None:
     plain_ticks(axes.yaxis)
     axes.set_xlabel("operations for each byte that kernels read or write, FLOP/byte")
     axes.set_ylabel("achieved, GFLOP/s")
-    left_out(axes, results.records, drawn)
+    note_left_out(axes, results.records, drawn)
     add_title(axes, drawn)
-    legend(figure, axes)
+    legend(figure)
 
 
 def _of(record: Record, key: str) -> float:

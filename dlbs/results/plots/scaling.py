@@ -67,7 +67,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> None:
     axes.set_title(
         label(", ".join(filter(None, [fixed, common_label(results.records, without=without)]))), fontsize="medium"
     )
-    legend(figure, axes)
+    legend(figure)
 
 
 def _columns(table: Table) -> list[int]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "in_order", "label", "left_out", "legend", "plain_ticks", "set_scale", "style",
-    "with_value",
+    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "has_wide_range", "in_order", "label", "left_out", "legend", "note_left_out", "plain_ticks", "set_scale",
+    "style", "with_value",
 ]  # fmt: skip
 
 
@@ -61,6 +61,9 @@ def style(index: int) -> dict[str, Any]:
 
 
 def axis_label(key: str, records: Sequence[Record]) -> str:
+    """A quantity or parameter with its unit."""
+    if key == "exp.replica_batch":
+        return "replica batch, instances"
     if key == "results.throughput":
         units = {text(record["results.unit"]) for record in records if record.get("results.unit")}
         return label(f"throughput, {units.pop() if len(units) == 1 else 'instances'}/s")
@@ -86,10 +89,14 @@ def add_title(
         axes.set_title(words, fontsize="medium")
 
 
-def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> None:
+def has_wide_range(values: Iterable[float]) -> bool:
+    """Whether a logarithmic axis shows values better; those that are 0 or less do not count."""
     positive = [value for value in values if value > 0]
-    wide = bool(positive) and max(positive) / min(positive) > 30
-    if log_scale if log_scale is not None else wide:
+    return bool(positive) and max(positive) / min(positive) > 30
+
+
+def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> None:
+    if log_scale if log_scale is not None else has_wide_range(values):
         axes.set_yscale("log")
         plain_ticks(axes.yaxis)
     else:
@@ -103,9 +110,9 @@ def plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """A legend beside the axes, where it covers no data; below them if its labels are long."""
-    labels = axes.get_legend_handles_labels()[1]
+def legend(figure: Figure) -> None:
+    """A legend of all axes beside them, where it covers no data; below them if its labels are long."""
+    labels = [words for axes in figure.axes for words in axes.get_legend_handles_labels()[1]]
     if len(labels) < 2:
         return
     size = "small" if len(labels) <= 6 else "x-small"
@@ -124,13 +131,16 @@ def with_value(records: Sequence[Record], key: str) -> list[Record]:
     return good
 
 
-def left_out(axes: Axes, records: Sequence[Record], drawn: Sequence[Record]) -> None:
+def left_out(records: Sequence[Record], drawn: Sequence[Record]) -> str:
+    """How many experiments are not drawn, in words; empty if all are."""
     missing = len(records) - len(drawn)
-    if missing:
-        axes.annotate(
-            f"{missing} of {len(records)} experiments have no value", (0, 1), xycoords="axes fraction",
-            va="bottom", fontsize="small", color="#555555",
-        )  # fmt: skip
+    return f"{missing} of {len(records)} experiments have no value" if missing else ""
+
+
+def note_left_out(axes: Axes, records: Sequence[Record], drawn: Sequence[Record]) -> None:
+    """Say above the axes how many experiments are not drawn."""
+    if words := left_out(records, drawn):
+        axes.annotate(words, (0, 1), xycoords="axes fraction", va="bottom", fontsize="small", color="#555555")
 
 
 def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:

@@ -15,8 +15,8 @@ from dlbs.results.plots.style import (
     axis_label,
     in_order,
     label,
-    left_out,
     legend,
+    note_left_out,
     set_scale,
     style,
     with_value,
@@ -48,14 +48,14 @@ def throughput(figure: Figure, results: Results) -> None:
     ticks = sorted({int(batch) for record in drawn if (batch := number(record, _BATCH))})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("replica batch, instances")
+    axes.set_xlabel(axis_label(_BATCH, drawn))
     axes.set_ylabel(axis_label(key, drawn))
     set_scale(
         axes, [value for record in drawn if (value := number(record, key)) is not None], results.options.log_scale
     )
-    left_out(axes, results.records, drawn)
+    note_left_out(axes, results.records, drawn)
     add_title(axes, drawn, varying=[_BATCH], cells=cells)
-    legend(figure, axes)
+    legend(figure)
 
 
 def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, Parameter], key: str) -> list[Cell]:

@@ -45,13 +45,22 @@ def usual_values(records: Sequence[Record]) -> list[str]:
     return [key for key in keys if any(number(one, key) is not None for one in records)] or ["results.throughput"]
 
 
-def usual_axes(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> tuple[list[str], list[str]]:
+def usual_axes(
+    records: Sequence[Record], declarations: Mapping[str, Parameter], *, cols: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
     """The parameters that label rows and columns unless others are asked for.
 
     Everything that varies is a row. Batch sizes are columns if some row has several; where they go with other parameters, columns would be nearly
     empty. Where nothing varies, the row is the model, or the command or the framework of a program that has none.
+
+    Args:
+        records: Experiments, failed ones too.
+        declarations: Say which parameters identify an experiment.
+        cols: Parameters that label the columns, if they were chosen; everything else that varies is a row then, so that there is one table.
     """
-    rows = distinguishing_names(records, declarations, without=_COMPUTED)
+    rows = distinguishing_names(records, declarations, given=cols, without=_COMPUTED)
+    if cols:
+        return rows or list(filter(None, [title_name(records)])), list(cols)
     others = [name for name in rows if name != _BATCH]
     columns = []
     if any(len({hashable(one.get(_BATCH)) for one in group}) > 1 for group in groups(records, others).values()):

@@ -120,7 +120,7 @@ def loaded(
 
 
 def _synthetic_memory(options: BenchmarkOptions, device: torch.device) -> str:
-    memory = "device" if options.data == "auto" else options.data.removeprefix("synthetic/")
+    memory = "device" if options.data in {"auto", "synthetic"} else options.data.removeprefix("synthetic/")
     if memory == "pinned" and device.type not in {"cuda", "xpu"}:
         raise UsageError(
             f"--data synthetic/pinned: a {device.type} does not copy from page-locked memory; use synthetic/device"

@@ -43,8 +43,8 @@ class BenchmarkOptions(CommonOptions):
     cuda_graphs: bool = option(False, "Record the work of a batch as a CUDA graph and replay it.")
     data: str = option(
         "auto",
-        "Where synthetic data are kept: in the memory of the device (auto) or of the host.",
-        choices=("auto", *SYNTHETIC),
+        "Synthetic data, in the memory of the device (synthetic is that too) or of the host; auto is the data of data_dir, or synthetic without it.",
+        choices=("auto", "synthetic", *SYNTHETIC),
     )
     data_shuffle: bool = option(False, "Read instances in a random order, a new one in each epoch.")
     data_loader_only: bool = option(False, "Time the loading of data alone; no model runs.")

@@ -14,6 +14,7 @@ DTYPES = ("float", "float32", "tf32", "float16", "bfloat16")
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "xpu")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 BACKENDS = ("caffe_lmdb", "image_folder")
+BACKENDS_OF_REPLICAS = ("auto", "nccl", "gloo", "mpi", "ucc", "xccl")
 LOADERS = ("threads", "processes")
 CROPS = ("random_resized", "random_crop_mirror", "center")
 
@@ -48,6 +49,16 @@ class CommonOptions:
         "auto",
         "Device that computes; gpu is whichever kind PyTorch finds (CUDA, ROCm, XPU, MPS), auto is that or else the CPU.",
         choices=DEVICES,
+    )
+    dist_backend: str = option(
+        "auto",
+        "How replicas communicate; auto takes nccl between CUDA and ROCm GPUs, xccl between XPUs, and gloo between CPUs.",
+        choices=BACKENDS_OF_REPLICAS,
+    )
+    local_rank: int = option(
+        -1,
+        "Number of this process on its node, as older launchers pass it (torch.distributed.launch); torchrun sets LOCAL_RANK instead. -1 is none.",
+        whole(-1),
     )
     dtype: str = option("float32", "Type of weights, inputs and arithmetic; float is float32.", choices=DTYPES)
     amp: bool = option(

@@ -13,11 +13,11 @@ Value = TypeVar("Value")
 
 
 def boolean(value: str) -> bool:
-    """`true` or `false`."""
+    """`true` or `false`, in all the ways in which configurations write them."""
     word = value.strip().lower()
-    if word in {"true", "yes", "on", "1"}:
+    if word in {"true", "t", "yes", "y", "on", "1"}:
         return True
-    if word in {"false", "no", "off", "0"}:
+    if word in {"false", "f", "no", "n", "off", "0"}:
         return False
     raise ArgumentTypeError(f"{value!r} is neither true nor false")
 

@@ -26,7 +26,7 @@ ENVIRON = {"DLBS_ROOT": str(ROOT), "DLBS_PYTHON": "python3", "DLBS_VERSION": "0"
 RECIPES = sorted(path.name for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 
 # Options that are no parameters: of a single run by hand, and those that the launcher of packs sets.
-BY_HAND = {"json", "debug", "val_dir", "test_only"}
+BY_HAND = {"json", "debug", "val_dir", "test_only", "local_rank"}
 OF_PACKS = {"pack", "pack_args", "own_batch", "jit"}
 OF_NODES = {"num_nodes", "node_rank", "rendezvous"}  # set by the launcher if there are several
 # What a run by DLBS decides itself: checkpoints lie beside the log, and a plan that is run again resumes its trainings.

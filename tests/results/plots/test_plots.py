@@ -147,6 +147,13 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
         done = dlbs("plot", "logs", "--type", kind, "-o", f"{kind}.png", "--title", "Ours")
         assert done.returncode == 0, done.stderr
         assert (tmp_path / f"{kind}.png").stat().st_size > 5000
+    axes = ("--y", "results.throughput,results.time", "--facet", "exp.model", "--baseline", "exp.replica_batch=1")
+    done = dlbs("plot", "logs", *axes, "-o", "axes.svg", check=True)
+    assert done.stderr == "18 experiments → axes.svg\n"
+    assert "relative to exp.replica_batch=1" in (tmp_path / "axes.svg").read_text()
+    done = dlbs("plot", "logs", "--baseline", "exp.model", "-o", "x.png")
+    assert done.returncode == 2
+    assert "--baseline: 'exp.model' is not NAME=VALUE (such as exp.framework=pytorch)" in done.stderr
     done = dlbs("plot", "logs", "-o", "x.gif")
     assert done.returncode == 2
     assert "x.gif: unknown kind of image" in done.stderr

@@ -127,6 +127,20 @@ def test_records_without_usable_times_have_no_series(times: Any) -> None:
     assert series_of({"results.time_data": times}) is None
 
 
+def test_a_directory_has_the_series_of_each_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
+    for model in ("alexnet", "resnet18"):
+        for repeat in (1, 2):
+            write_log(tmp_path / "logs" / f"{model}{repeat}.log", make_record(model, repeat=repeat))
+    write_log(tmp_path / "logs" / "failed.log", make_record("vgg16", status="failure"))
+    done = dlbs("report", "--series", "logs", check=True)
+    assert done.stdout.count("50 timed: median") == 4
+    assert {"alexnet, repeat 1", "resnet18, repeat 2"} <= set(done.stdout.splitlines())
+    assert "note: 1 of 5 experiments without batch times" in done.stderr
+    documents = json.loads(dlbs("report", "--series", "logs", "--format", "json", check=True).stdout)
+    assert [len(one["times"]) for one in documents] == [50] * 4
+    assert documents[0]["experiment"] == "alexnet, repeat 1"
+
+
 def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     times = [*steady(10, 15.0), *steady(100)]
     times[60] = 40.0

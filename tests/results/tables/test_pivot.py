@@ -13,7 +13,7 @@ from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.tables.formats import FORMATS, write_tables
 from dlbs.results.tables.pivot import custom_tables
-from dlbs.results.tables.regular import regular_tables
+from dlbs.results.tables.regular import regular_tables, usual_axes
 from dlbs.results.tables.scaling import scaling_tables
 from dlbs.results.tables.table import Table
 from tests.conftest import RunDlbs
@@ -381,7 +381,8 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
             "--type weak: has tables of its own (leave out --rows, or --type weak)",
         ),
         (["--type", "weak", "--values", "results.time"], "(leave out --values, or --type weak)"),
-        (["--series", "r.json"], "holds 3 experiments"),
+        (["--series", "nope"], "nope: no such"),
+        (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
         (["--output_file", "/proc/nope/x"], "cannot be written"),
         (["--filter_query", '{"exp.model": "x"}'], "no experiments to report"),
     ],
@@ -392,3 +393,17 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: st
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_chosen_columns_make_one_table_of_everything_else() -> None:
+    """exp.gpus and the effective batch follow from the number of GPUs: neither is a row."""
+    records = [make_record(model, batch, gpus=gpus) for model in ("a", "b") for batch in (8, 16) for gpus in (1, 2, 4)]
+    declarations = load_config().declarations
+    rows, columns = usual_axes(records, declarations, cols=["exp.num_gpus"])
+    assert (rows, columns) == (["exp.model", "exp.replica_batch"], ["exp.num_gpus"])
+    (table,) = custom_tables(
+        records, declarations, rows, columns, ["results.throughput"], without=["exp.effective_batch"]
+    )
+    assert table.columns == ["exp.num_gpus 1", "exp.num_gpus 2", "exp.num_gpus 4"]
+    assert table.rows == [["a", "8"], ["a", "16"], ["b", "8"], ["b", "16"]]
+    assert all(isinstance(cell.value, float) for row in table.cells for cell in row)

@@ -1,0 +1,85 @@
+"""Values divided by that of a baseline: the experiment that is equal but for some parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlbs.errors import LogError, did_you_mean
+from dlbs.results.grouping import groups, hashable
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.table import Cell
+from dlbs.text import text
+
+__all__ = ["Baseline"]
+
+_MOST_NAMED = 10
+
+
+class Baseline:
+    """Experiments in which some parameters have given values, for those to be divided by that agree with them otherwise.
+
+    Args:
+        values: Parameters and their values, which may be texts of numbers and booleans.
+        records: All experiments that are drawn.
+
+    Raises:
+        LogError: No experiment has these values.
+    """
+
+    def __init__(self, values: Mapping[str, Any], records: Sequence[Record]) -> None:
+        self.values = {name: text(value) for name, value in values.items()}
+        self._partners: dict[tuple[Any, ...], list[Record]] = {}
+        self._names: list[str] = []
+        self._records = [record for record in records if self.has(record)]
+        if self._records:
+            return
+        for name, value in self.values.items():
+            there = list(dict.fromkeys(text(record[name]) for record in records if record.get(name) is not None))
+            if value not in there:
+                others = f"; it is {', '.join(there[:_MOST_NAMED])}{' …' if len(there) > _MOST_NAMED else ''}"
+                hint = did_you_mean(value, there) or "give a value that some experiments have"
+                raise LogError(
+                    f"{name} is {value!r} in no experiment that ended well{others}", where="--baseline", hint=hint
+                )
+        raise LogError(
+            f"no experiment that ended well has {self}", where="--baseline", hint="give values that occur together"
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.values.items())
+
+    def has(self, record: Record) -> bool:
+        """Whether an experiment belongs to the baseline."""
+        return all(record.get(name) is not None and text(record[name]) == value for name, value in self.values.items())
+
+    def match_by(self, names: Sequence[str]) -> None:
+        """Match experiments with the baseline by these parameters; those of the baseline itself do not count."""
+        self._names = [name for name in dict.fromkeys(names) if name not in self.values]
+        self._partners = groups(self._records, self._names)
+
+    def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
+        """The value of a group of runs divided by that of the baseline; None if there is no such value, or it is 0.
+
+        The interval goes from the lower bound over the baseline's upper one to the upper bound over the lower one. The chance that either of
+        the two intervals misses is at most the sum of their chances (Bonferroni).
+
+        Args:
+            cell: The value of the runs.
+            record: One of them.
+            key: What the value is.
+        """
+        if self.has(record):
+            return Cell(1.0, runs=cell.runs)
+        partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), [])
+        base = cells_of(key)([one for one in partners if number(one, key) is not None])
+        if not isinstance(base.value, float) or not isinstance(cell.value, float) or base.value == 0:
+            return None
+        low = high = confidence = None
+        bounds = (cell.low, cell.high, base.low, base.high)
+        if None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
+            low, high = (cell.low or 0.0) / (base.high or 1.0), (cell.high or 0.0) / (base.low or 1.0)
+            confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
+        return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs))
