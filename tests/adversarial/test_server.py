@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 PROGRAM = """
 import sys
 from pathlib import Path
-from dlbs.cli.ending import tell_unforeseen
+from dlbs.unforeseen import tell_unforeseen
 from dlbs.results.page.connections import Limits, Listener
 from dlbs.results.page.server import HOST, serve
 
