@@ -91,7 +91,7 @@ def report_command(
         from dlbs.results.page.page import write_page
 
         write_page(page, records, load_config().declarations, logs=reading.paths)
-        click.echo(f"{counted(len(records), 'experiment')} → {page}", err=True)
+        click.echo(printable(f"{counted(len(records), 'experiment')} → {page}"), err=True)
         return
     print_tables(_tables(records, **contents), form, output_file)
 

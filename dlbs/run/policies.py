@@ -18,6 +18,7 @@ from dlbs.text import text
 __all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline", "parse_duration"]
 
 _LONGEST_PAUSE = 60.0
+_LONGEST_DEADLINE = 3650 * 86400.0  # what lies further ahead is no date for the system
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -64,6 +65,8 @@ def parse_deadline(value: str) -> float:
         ConfigError: It is none of these, or in the past.
     """
     seconds = _seconds(value)
+    if seconds is not None and seconds > _LONGEST_DEADLINE:
+        raise ConfigError(f"{value[:80]} is too long", where="--deadline", hint="give at most 10 years, or none")
     if seconds is not None:
         return time.monotonic() + seconds
     now = dt.datetime.now().astimezone()

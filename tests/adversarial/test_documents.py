@@ -280,7 +280,8 @@ PLANS: list[tuple[str | bytes, str | None]] = [
     (f'[{{{EXPERIMENT}, "exp.timeout": -1}}]', None),
     (f'[{{{EXPERIMENT}, "exp.gpus": "any:99999999999999999999"}}]', REFUSED),
     (f'[{{{EXPERIMENT}, "exp.gpus": "x"}}]', REFUSED),
-    (f'[{{{EXPERIMENT}, "exp.cpus": "0-99999999999"}}]', REFUSED),
+    (f'[{{{EXPERIMENT}, "exp.cpus": "0-99999999999"}}]', None),  # it is set anew when the experiment starts
+    (f'[{{{EXPERIMENT}, "runtime.cpus": 99999999999}}]', REFUSED),
     (f'[{{{EXPERIMENT}, "runtime.env.A B": "x"}}]', REFUSED),
     (f'[{{{EXPERIMENT}, "runtime.env.A-B": "x"}}]', REFUSED),
     (f'[{{{EXPERIMENT}, "dummy.env": {{"A B": "x"}}}}]', REFUSED),
