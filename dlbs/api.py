@@ -392,7 +392,8 @@ def plot(
     options = Options(
         value, title, log_scale, peak_tflops, peak_bandwidth, x, quantities, lines, panels, dict(baseline or {}), log_x
     )
-    figure = draw(kind_for(kind, options), _records(results), _load_declarations().declarations, options)
+    records = _records(results)
+    figure = draw(kind_for(kind, options, records), records, _load_declarations().declarations, options)
     if path is not None:
         save(figure, os.fspath(path))
     return figure

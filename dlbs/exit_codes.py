@@ -48,6 +48,11 @@ EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("a benchmark", f"{OK}", "`exp.status` is ok"),
     ("a benchmark", f"{OUT_OF_MEMORY}", "memory was not enough: failure, and larger batches are skipped"),
     ("a benchmark", f"{SKIPPED}", "not supported here: skipped"),
+    (
+        "a benchmark",
+        f"{UNFORESEEN}",
+        "an error that nobody foresaw, a defect of ours; the message names a file with the details: failure",
+    ),
     ("a benchmark", "any other", "failure"),
     ("the command of `dlbs bisect`", f"{BISECT_SKIP}", "this candidate cannot be measured"),
 )

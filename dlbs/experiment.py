@@ -34,6 +34,7 @@ _SPOKEN = {
 }
 _USUAL = ("exp.phase", "exp.dtype", "exp.device_type", "exp.replica_batch")
 _LONGEST_VALUE = 60  # characters
+_LONGEST_WORD = 200  # characters of a model's or framework's name
 HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
@@ -116,7 +117,9 @@ def _has(experiment: Experiment, name: str) -> bool:
 
 def _words(name: str, value: str, longest: int | None) -> str:
     if name in _SPOKEN and value:
-        return _SPOKEN[name] + value
+        return _SPOKEN[name] + (
+            value if longest is None or len(value) <= _LONGEST_WORD else f"{value[:_LONGEST_WORD]}…"
+        )
     if longest is not None:
         value = textwrap.shorten(value, longest, placeholder="…")
     return f"{name}={value or 'none'}"

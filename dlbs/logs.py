@@ -13,8 +13,19 @@ from dlbs.errors import LogError
 from dlbs.files import open_regular
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["KEY_LINE", "STATUSES", "batch_time", "first_values", "last_values", "parameter_line", "parse_line"]
+__all__ = [
+    "KEY_LINE",
+    "LOG_VARIABLE",
+    "STATUSES",
+    "batch_time",
+    "first_values",
+    "last_values",
+    "parameter_line",
+    "parse_line",
+]
 
+# In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
+LOG_VARIABLE = "DLBS_LOG"
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 _HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are

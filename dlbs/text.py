@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["counted", "duration", "indented", "printable", "short_number", "text"]
+__all__ = [
+    "counted",
+    "duration",
+    "formula_escaped",
+    "formula_unescaped",
+    "indented",
+    "printable",
+    "short_number",
+    "text",
+]
 
 
 def short_number(value: float) -> str:
@@ -56,6 +66,20 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
 def printable(text: str) -> str:
     """The text without control characters but line ends: a hostile name must not write control sequences to a terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+# A spreadsheet takes for a formula what begins so, blanks and line ends before it included; also in the wide letters of East Asian keyboards.
+_FORMULA = re.compile(r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def formula_escaped(value: str) -> str:
+    """A text for a CSV file: with an apostrophe, as spreadsheets themselves write it, if they would take it for a formula."""
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def formula_unescaped(value: str) -> str:
+    """The text that `formula_escaped` was given."""
+    return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
 
 
 def text(value: Any) -> str:

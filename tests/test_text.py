@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.text import duration, printable, short_number
+from dlbs.text import duration, formula_escaped, formula_unescaped, printable, short_number
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,17 @@ def test_duration(seconds: float, expected: str) -> None:
 
 def test_printable() -> None:
     assert printable("a\x1b[31mb\nc é") == "a?[31mb\nc é"
+
+
+@pytest.mark.parametrize(
+    "value", ["=1", "+1", "-1", "@a", "\t1", "\r1", " =1", "\n=1", " \n\t -1", "\uff1d1", "\u3000=1", "'=1", "'' =1"]
+)
+def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(value: str) -> None:
+    assert formula_escaped(value) == f"'{value}"
+    assert formula_unescaped(formula_escaped(value)) == value
+
+
+@pytest.mark.parametrize("value", ["", "a=1", "1", "'a", "don't", " 1", "[-1]"])
+def test_other_texts_have_no_apostrophe(value: str) -> None:
+    assert formula_escaped(value) == value
+    assert formula_unescaped(value) == value

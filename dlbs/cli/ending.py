@@ -1,21 +1,15 @@
-"""How the program ends against its will: by a signal, in order, and by an error that nobody foresaw, without a traceback."""
+"""How the program ends on a signal: in order, with nothing left behind."""
 
 from __future__ import annotations
 
 import os
-import platform
-import shlex
 import signal
 import sys
-import tempfile
-import traceback
 from types import FrameType
 
 from dlbs.exit_codes import SIGNALLED
-from dlbs.text import printable
-from dlbs.version import __version__
 
-__all__ = ["end_on_signals", "tell_unforeseen"]
+__all__ = ["end_on_signals"]
 
 
 def end_on_signals() -> None:
@@ -38,23 +32,3 @@ def end_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, end)
-
-
-def tell_unforeseen(error: Exception) -> None:
-    """Say in one line that an error is a defect of dlbs, and leave the details in a new file that only the user can read."""
-    traceback.clear_frames(error.__traceback__)  # after a MemoryError it is what they hold that is missing
-    try:
-        details = f"details: {_details(error)}"
-    except (OSError, MemoryError) as problem:
-        details = f"details cannot be written: {problem}; --debug shows them"
-    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    print(f"error: unforeseen, a defect of dlbs: {printable(what)} ({details})", file=sys.stderr)
-
-
-def _details(error: Exception) -> str:
-    descriptor, name = tempfile.mkstemp(prefix="dlbs-error-", suffix=".txt")  # mkstemp opens with O_EXCL, as 0600
-    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(f"dlbs {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-        stream.write(f"{shlex.join(sys.argv)}\n\n")
-        stream.writelines(traceback.format_exception(error))
-    return name

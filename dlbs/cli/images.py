@@ -43,7 +43,7 @@ def build_arguments(given: Iterable[str]) -> dict[str, str]:
 
 
 def _show(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 def _teller(quiet: bool) -> Callable[[str], None] | None:

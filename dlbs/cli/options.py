@@ -18,12 +18,13 @@ from typing import Any
 
 import click
 
-from dlbs.cli.ending import end_on_signals, tell_unforeseen
+from dlbs.cli.ending import end_on_signals
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
 from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.executors.registry import EXECUTORS
 from dlbs.exit_codes import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
 from dlbs.text import printable
+from dlbs.unforeseen import tell_unforeseen
 
 __all__ = [
     "CONTEXT",

@@ -72,7 +72,9 @@ def new_command(name: str, template: str, dest: str) -> None:
     from dlbs.packs.scaffold import new_pack
 
     directory = new_pack(name, template, Path(dest))
-    click.echo(f"{directory}: read its README.md; dlbs pack install {name if dest == 'packs' else directory}")
+    click.echo(
+        f"{printable(str(directory))}: read its README.md; dlbs pack install {name if dest == 'packs' else directory}"
+    )
 
 
 @click.command("list", context_settings=CONTEXT)

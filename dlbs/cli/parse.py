@@ -92,7 +92,7 @@ def parse_command(
         _tell(reading, ignore_errors, output_file)  # here, because an error leaves no file behind
 
     write_records(output_file, records(), selection.apart)
-    click.echo(selection.summary() + (f" → {output_file}" if output_file else ""), err=True)
+    click.echo(printable(selection.summary() + (f" → {output_file}" if output_file else "")), err=True)
 
 
 class _Selection:

@@ -23,6 +23,7 @@ from dlbs.exit_codes import OK
 if TYPE_CHECKING:
     from dlbs.config.config import Config
     from dlbs.experiment import Experiment
+from dlbs.text import printable
 
 __all__ = ["build_command", "explain_command", "help_command", "print_config_command", "validate_command"]
 
@@ -58,7 +59,7 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
         _print_plan(experiments)
         return
     count = write_plan(output, experiments)
-    click.echo(f"{count} experiment{'s' if count != 1 else ''} in {output}", err=True)
+    click.echo(printable(f"{count} experiment{'s' if count != 1 else ''} in {output}"), err=True)
 
 
 def _print_plan(experiments: Iterable[Experiment]) -> None:
@@ -152,13 +153,15 @@ def print_config_command(config: Config, as_json: bool) -> None:
         click.echo(json.dumps(document, indent=1))
         return
     for name, setting in config.settings.items():
-        click.echo(f"{name} = {json.dumps(setting.value)}    # {setting.where}")
+        click.echo(f"{name} = {json.dumps(setting.value)}    # {printable(setting.where)}")
     for key, values in config.variables.items():
-        click.echo(f"{key} in {json.dumps(values)}    # {config.variable_origins[key]}")
+        click.echo(f"{key} in {json.dumps(values)}    # {printable(config.variable_origins[key])}")
     for extension in config.extensions:
-        click.echo(f"if {json.dumps(extension.condition)}: {json.dumps(extension.parameters)}    # {extension.where}")
+        click.echo(
+            f"if {json.dumps(extension.condition)}: {json.dumps(extension.parameters)}    # {printable(extension.where)}"
+        )
     for excluded in config.exclude:
-        click.echo(f"exclude {json.dumps(excluded.condition)}    # {excluded.where}")
+        click.echo(f"exclude {json.dumps(excluded.condition)}    # {printable(excluded.where)}")
 
 
 def _declared(config: Config, name: str) -> dict[str, Any]:
@@ -196,7 +199,7 @@ def explain_command(config: Config, names: tuple[str, ...]) -> None:
     from dlbs.plan.explain import explanation
 
     for name in names:
-        click.echo("\n".join(explanation(config, name)))
+        click.echo(printable("\n".join(explanation(config, name))))
 
 
 @click.command("help", context_settings=CONTEXT)
@@ -227,4 +230,4 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
         return
     else:
         found = [describe(config, name) for name in names]
-    click.echo("\n\n".join("\n".join(lines) for lines in found))
+    click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))

@@ -8,7 +8,7 @@ from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
 from dlbs.errors import LogError
 from dlbs.results.plots.kinds import KINDS
-from dlbs.text import counted
+from dlbs.text import counted, printable
 
 __all__ = ["plot_command"]
 
@@ -19,7 +19,7 @@ __all__ = ["plot_command"]
     "--type",
     "kind",
     type=click.Choice(list(KINDS)),
-    help="What is drawn: throughput by default, axes if one of --x, --y, --series, --facet or --baseline is given.",
+    help="What is drawn: throughput by default (bars without batch sizes), axes if one of --x, --y, --series, --facet or --baseline is given.",
 )
 @click.option("--output-file", "-o", metavar="FILE", required=True, help="Where to write it: .png or .svg.")
 @click.option("--value", metavar="KEY", help="Another quantity than throughput, for throughput, bars and heatmap.")
@@ -93,8 +93,8 @@ def plot_command(
         log_x,
     )
     records = read_source(paths, db, filter_query)
-    save(draw(kind_for(kind, options), records, load_config().declarations, options), output_file)
-    click.echo(f"{counted(len(records), 'experiment')} → {output_file}", err=True)
+    save(draw(kind_for(kind, options, records), records, load_config().declarations, options), output_file)
+    click.echo(printable(f"{counted(len(records), 'experiment')} → {output_file}"), err=True)
 
 
 def _name_and_value(words: str) -> tuple[str, str]:

@@ -97,7 +97,7 @@ def report_command(
         from dlbs.results.page.page import write_page
 
         write_page(page, records, load_config().declarations, logs=reading.paths)
-        click.echo(f"{counted(len(records), 'experiment')} → {page}", err=True)
+        click.echo(printable(f"{counted(len(records), 'experiment')} → {page}"), err=True)
         return
     if summary:
         from dlbs.results.read.query import check_keys

@@ -198,9 +198,9 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
             what = "experiment is" if summary.doubtful == 1 else "experiments are"
             click.echo(f"⚠ {summary.doubtful} {what} doubtful: {printable(doubt_words(summary.doubts))}", err=True)
         for directory in sorted(summary.directories):
-            click.echo(f"logs: {os.path.relpath(directory)}", err=True)
+            click.echo(printable(f"logs: {os.path.relpath(directory)}"), err=True)
         if summary.stopped:
-            click.echo(f"stopped: {summary.stopped}", err=True)
+            click.echo(printable(f"stopped: {summary.stopped}"), err=True)
         if summary.all_skipped:
             click.echo("nothing was measured: everything was skipped", err=True)
         if summary.left:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from dlbs.cli.ending import tell_unforeseen
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LogError
 from dlbs.results.page.connections import Limits, Listener
 from dlbs.results.page.server import HOST, serve
+from dlbs.unforeseen import tell_unforeseen
 
 __all__ = ["serve_command"]
 

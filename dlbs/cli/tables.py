@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dlbs.results.tables.formats import FORMATS, TERMINAL
 
 if TYPE_CHECKING:
     from dlbs.results.tables.table import Table
+from dlbs.text import printable
 
 __all__ = ["format_option", "output_option", "print_tables", "write_text"]
 
@@ -44,8 +46,9 @@ def print_tables(tables: Sequence[Table], form: str, output_file: str | None = N
 def write_text(words: str, output_file: str | None) -> None:
     """Write a text to a file, or to standard output."""
     if output_file is None:
-        click.echo(words, nl=False)
+        # A file or another program gets the values as they are; a terminal must get no escape sequences of theirs.
+        click.echo(printable(words) if sys.stdout.isatty() else words, nl=False)
         return
     with write_atomically(output_file) as stream:
         stream.write(words)
-    click.echo(f"→ {output_file}", err=True)
+    click.echo(printable(f"→ {output_file}"), err=True)

@@ -47,6 +47,8 @@ def set_variable(config: Config, key: str, values: Any, where: str) -> None:
         values = [values]
     if not values:
         raise ConfigError(f"variable {key!r} has no values", where=where, hint="give at least one: [value]")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"variable {key!r} names a parameter twice", where=where, hint="name it once")
     for name in names:
         check_name(name, where)
     for value in values:

@@ -28,6 +28,7 @@ from dlbs.files import write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, last_values
 from dlbs.text import text
+from dlbs.unforeseen import guarded
 
 __all__ = ["Task", "command", "environment", "main", "read_tasks", "write_tasks"]
 
@@ -152,4 +153,4 @@ def _inode(log: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(guarded(lambda: main(*sys.argv[1:])))

@@ -19,15 +19,13 @@ from dlbs.executors.slots import Grant
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
 from dlbs.launch.container import container_name, remove_container, stop_container
 from dlbs.launch.script import Launcher
-from dlbs.logs import last_values, parameter_line
+from dlbs.logs import LOG_VARIABLE, last_values, parameter_line
 from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.monitor import Monitor
 
-__all__ = ["LOG_VARIABLE", "Elsewhere", "Job"]
+__all__ = ["Elsewhere", "Job"]
 
-# In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
-LOG_VARIABLE = "DLBS_LOG"
 _LOOK_AGAIN = 0.1  # seconds
 
 

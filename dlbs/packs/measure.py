@@ -18,6 +18,7 @@ from dlbs.packs.container_model import load_model
 from dlbs.packs.definition import Pack, find_pack
 from dlbs.packs.jsonlines import read_jsonl_file
 from dlbs.text import printable
+from dlbs.unforeseen import guarded
 
 __all__ = ["main"]
 
@@ -85,8 +86,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--docker", default="docker")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an unforeseen error")
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

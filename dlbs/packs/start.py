@@ -10,6 +10,7 @@ from dlbs.errors import DlbsError
 from dlbs.packs.benchfile import benchfile_of
 from dlbs.packs.definition import find_pack
 from dlbs.text import printable
+from dlbs.unforeseen import guarded
 
 __all__ = ["main"]
 
@@ -33,4 +34,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -15,12 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor
-from dlbs.executors.job import LOG_VARIABLE
 from dlbs.executors.registry import executor_name, is_registered, load_executor
 from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
-from dlbs.logs import first_values
+from dlbs.logs import LOG_VARIABLE, first_values
 from dlbs.run.planfile import PLAN_NAME
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from dlbs.text import text
 __all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline", "parse_duration"]
 
 _LONGEST_PAUSE = 60.0
+_LONGEST_DEADLINE = 3650 * 86400.0  # what lies further ahead is no date for the system
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -64,8 +65,16 @@ def parse_deadline(value: str) -> float:
         ConfigError: It is none of these, or in the past.
     """
     seconds = _seconds(value)
-    if seconds is not None:
-        return time.monotonic() + seconds
+    if seconds is None:
+        seconds = _seconds_until(value)
+    if seconds > _LONGEST_DEADLINE:
+        raise ConfigError(
+            f"{value[:80]} is too far in the future", where="--deadline", hint="give at most 10 years, or none"
+        )
+    return time.monotonic() + seconds
+
+
+def _seconds_until(value: str) -> float:
     now = dt.datetime.now().astimezone()
     try:
         if re.fullmatch(r"\d{1,2}:\d{2}", value.strip()):
@@ -73,7 +82,7 @@ def parse_deadline(value: str) -> float:
             moment += dt.timedelta(days=moment <= now)
         else:
             moment = dt.datetime.fromisoformat(value.strip()).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(
             f"{value!r} is neither a duration nor a time",
             where="--deadline",
@@ -81,7 +90,7 @@ def parse_deadline(value: str) -> float:
         ) from None
     if moment <= now:
         raise ConfigError(f"{value} is in the past", where="--deadline")
-    return time.monotonic() + (moment - now).total_seconds()
+    return (moment - now).total_seconds()
 
 
 def out_of_memory(exit_code: Any, message: str) -> bool:

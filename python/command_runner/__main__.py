@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from command_runner.run import main  # noqa: E402 - it is found from here on
+from command_runner.unforeseen import guarded  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

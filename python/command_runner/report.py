@@ -39,7 +39,7 @@ class Report:
                     rest.append(line)
                 else:
                     said[found[1]] = json.loads(found[2])
-            except ValueError:
+            except (ValueError, RecursionError):
                 rest.append(line)  # the log parser says that it is broken
         for key, value in said.items():
             self._values.setdefault(key, []).append(value)
@@ -61,7 +61,8 @@ class Report:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a number that statistics can be made of: a whole number of 400 digits is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def results(

@@ -105,9 +105,13 @@ class Events:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of 400 digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_events(stream: IO[str]) -> Iterator[Any]:
@@ -115,7 +119,7 @@ def read_events(stream: IO[str]) -> Iterator[Any]:
     for line in stream:
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of thousands of brackets
             continue
 
 
@@ -169,7 +173,7 @@ def _option(given: str) -> tuple[str, Any]:
     name, _, value = given.partition("=")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 
@@ -187,4 +191,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from pack_runner.unforeseen import guarded
+
+    sys.exit(guarded(main))

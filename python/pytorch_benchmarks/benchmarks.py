@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
 from pytorch_benchmarks.program import check_writable, end, run
+from pytorch_benchmarks.unforeseen import guarded
 
 if TYPE_CHECKING:
     import torch
@@ -118,4 +119,4 @@ def _timestamp() -> str:
 
 
 if __name__ == "__main__":
-    end(main())
+    end(guarded(main))

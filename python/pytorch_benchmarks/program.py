@@ -1,4 +1,8 @@
-"""A program from its start to its exit code: whatever goes wrong is one line, and the results so far are kept."""
+"""A program from its start to its exit code: whatever goes wrong is one line, and the results so far are kept.
+
+The traceback of a model from outside (`--pack`, `--architecture`) is its author's information: it is printed from the first line of that model on.
+A traceback of our own is printed with `--debug` only.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from typing import NoReturn
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
 __all__ = ["check_writable", "end", "run"]
 
@@ -20,7 +25,8 @@ _NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAI
 
 
 def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
-    """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 77 skipped, 130 interrupted.
+    """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 70 unforeseen, 77 skipped,
+    130 interrupted.
 
     Args:
         work: Raises what goes wrong.
@@ -62,15 +68,41 @@ def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
     except BenchmarkError as error:
         if options.debug:
             traceback.print_exc(file=sys.stdout)
+        else:
+            _print_theirs(error.__cause__, options)
         return _fail(str(error), error.exit_code, log)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, log)
     except Exception as error:
-        if options.debug or not isinstance(error, UnpicklingError):  # torch's advice in it is not ours
-            traceback.print_exc(file=sys.stdout)
+        if isinstance(error, OSError) and (problem := cannot_write()):
+            return _fail(problem, CANNOT_WRITE, log)
         explained = _explain(error, options)
+        if options.debug:
+            traceback.print_exc(file=sys.stdout)
+        elif not isinstance(explained, OutOfMemoryError) and _print_theirs(error, options) and explained is None:
+            text = str(error)
+            explained = BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
+        if explained is None:
+            return _fail(keep(error), UNFORESEEN, log)
         return _fail(str(explained), explained.exit_code, log)
     return 0
+
+
+def _print_theirs(error: BaseException | None, options: CommonOptions) -> bool:
+    """Print the part of a traceback that is of a model from outside; False if there is none."""
+    if error is None or isinstance(error, UnpicklingError):  # torch's advice in it is not ours
+        return False
+    places = [
+        options.architecture and os.path.dirname(os.path.abspath(options.architecture)),
+        getattr(options, "pack", ""),
+    ]
+    homes = tuple(os.path.join(os.path.realpath(place), "") for place in places if place)
+    where = error.__traceback__
+    while where is not None and not os.path.realpath(where.tb_frame.f_code.co_filename).startswith(homes):
+        where = where.tb_next
+    if where is not None:
+        traceback.print_exception(type(error), error, where, file=sys.stdout)
+    return where is not None
 
 
 def _fail(message: str, exit_code: int, log: Log) -> int:
@@ -83,8 +115,8 @@ def _fail(message: str, exit_code: int, log: Log) -> int:
     return exit_code
 
 
-def _explain(error: Exception, options: CommonOptions) -> BenchmarkError:
-    """Turn what torch raises into what a user can act on."""
+def _explain(error: Exception, options: CommonOptions) -> BenchmarkError | None:
+    """Turn what torch or the system raises into what a user can act on; None of what nobody foresaw."""
     text = str(error)
     if isinstance(error, UnpicklingError):
         from pytorch_benchmarks.tensor_files import reason
@@ -102,7 +134,9 @@ def _explain(error: Exception, options: CommonOptions) -> BenchmarkError:
         )
     if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
         return BenchmarkError(f"--compile {options.compile}: {text.splitlines()[0] if text else type(error).__name__}")
-    return BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
+    if isinstance(error, OSError) and error.filename is not None:  # a disk that is full, or a file that went away
+        return BenchmarkError(f"{error.filename}: {error.strerror}")
+    return None
 
 
 def end(exit_code: int) -> NoReturn:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
 from pytorch_benchmarks.program import check_writable, end, run
+from pytorch_benchmarks.unforeseen import guarded
 
 if TYPE_CHECKING:
     import torch
@@ -84,4 +85,4 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
 
 
 if __name__ == "__main__":
-    end(main())
+    end(guarded(main))

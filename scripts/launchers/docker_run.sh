@@ -4,7 +4,7 @@ __exp.docker_image_digests__= {{json .RepoDigests}}
 __exp.docker_image_labels__= {{json .Config.Labels}}'{% endraw %} {{ image }}
 # What a run that was killed may have left under this name.
 {{ exp.docker_launcher }} rm --force {{ container }} >/dev/null 2>&1
-{{ exp.docker_launcher }} run --rm --name {{ container }} --user {{ user }} \
+{{ exp.docker_launcher }} run --rm --name {{ container }} --user {{ user }} --env DLBS_IN_CONTAINER=1 \
 {% for name, value in environment %}
     --env {{ name ~ "=" ~ value }} \
 {% endfor %}

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 PROGRAM = """
 import sys
 from pathlib import Path
-from dlbs.cli.ending import tell_unforeseen
+from dlbs.unforeseen import tell_unforeseen
 from dlbs.results.page.connections import Limits, Listener
 from dlbs.results.page.server import HOST, serve
 
@@ -361,5 +361,5 @@ def test_the_directory_may_go_away(logs: Path) -> None:
         assert b"is not UTF-8" in server.ask(get("/"))
         (logs / ".dlbs.plan").unlink()
         logs.rmdir()
-        assert b"cannot be read: No such file or directory" in server.ask(get("/"))
+        assert b"there is no such directory" in server.ask(get("/"))
         assert server.errors.read_text().count("\n") == 1

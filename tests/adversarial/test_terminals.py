@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import shlex
@@ -252,6 +253,61 @@ def test_a_file_to_write_that_is_no_regular_file(measured: Path, tmp_path: Path,
     assert {name: (tmp_path / name).lstat().st_mode for name in kinds} == kinds
     assert (tmp_path / "plain").read_text() == "precious"
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("form", ["csv", "markdown", "latex", "html", "terminal"])
+def test_a_table_on_a_terminal_has_no_escape_sequences_of_a_log(tmp_path: Path, form: str) -> None:
+    lines = ['__exp.model__= "\\u001b[31mred"', "__results.throughput__= 5", '__exp.status__= "ok"']
+    (tmp_path / "a.log").write_text("\n".join(lines) + "\n")
+    report = f"{PROGRAM} report a.log --format {form} --rows exp.model"
+    done = shell(f"script -qec {shlex.quote(report)} /dev/null", tmp_path, NO_COLOR="1")
+    assert "[31mred" in done.stdout
+    assert "\x1b[31m" not in done.stdout
+
+
+FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(A1)", " =1", "\n=1", "\t=1", " \r\n +1", "\uff1d1"]
+
+
+@pytest.mark.parametrize("value", FORMULAS, ids=range(len(FORMULAS)))
+@pytest.mark.parametrize("verb", ["parse", "report --format csv --rows exp.model"], ids=["parse", "report"])
+def test_a_table_in_a_file_has_no_formula(tmp_path: Path, verb: str, value: str) -> None:
+    lines = [f"__exp.model__= {json.dumps(value)}", "__results.throughput__= 5", '__exp.status__= "ok"']
+    (tmp_path / "a.log").write_text("\n".join(lines) + "\n")
+    assert shell(f"{PROGRAM} {verb} a.log -o x.csv", tmp_path).returncode == 0
+    with open(tmp_path / "x.csv", newline="", encoding="utf-8") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert f"'{value}" in cells
+    assert value not in cells
+
+
+# What writes to a file system that is read only.
+READ_ONLY = {
+    "a plan": f"build {shlex.join(DUMMY)} --plan small/plan.json",
+    "a log": f"run {shlex.join(DUMMY)} -Pexp.log_file=small/a.log",
+    "results": "parse logs -o small/x.csv",
+    "a page": "report logs --html small/x.html",
+    "a database": "db add logs --db small/x.db",
+    "a plot": "plot logs -o small/x.svg",
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+@pytest.mark.parametrize("verb", READ_ONLY.values(), ids=READ_ONLY)
+def test_a_file_system_that_is_read_only_is_one_error(measured: Path, tmp_path: Path, verb: str) -> None:
+    shutil.copytree(measured / "logs", tmp_path / "logs")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=16k", "none", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        done = shell(f"{PROGRAM} {verb}", tmp_path)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert done.returncode in {1, 2}, done.stderr
+    assert "error: " in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert "unforeseen" not in done.stderr
 
 
 DEFECTS = {

@@ -412,10 +412,12 @@ def test_no_gpu_is_said(bench: Bench) -> None:
     assert "GPU" in done.stderr or "--num_gpus" in done.stderr
 
 
-def test_the_traceback_of_a_surprise_is_in_the_log(bench: Bench) -> None:
-    done = bench("--model=alexnet", "--dtype=float16", "--num_batches=1", "--batch_size=1", "--device=cpu")
+@pytest.mark.parametrize("debug", ["false", "true"])
+def test_a_traceback_of_torch_is_printed_only_with_debug(bench: Bench, debug: str) -> None:
+    flags = ["--num_batches=1", "--batch_size=1", "--device=cpu", f"--debug={debug}"]
+    done = bench("--model=alexnet", "--dtype=float16", *flags)
     assert done.returncode == 2
-    assert "Traceback" in done.stdout
+    assert ("Traceback" in done.stdout) == (debug == "true")
     assert "float16" in results(done)["exp.status_msg"]
 
 

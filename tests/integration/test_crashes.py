@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dlbs.executors.job import LOG_VARIABLE
-from dlbs.logs import parse_line
+from dlbs.logs import LOG_VARIABLE, parse_line
 from tests.conftest import ROOT
 from tests.integration.kills import kill_at_a_random_moment
 from tests.waiting import PATIENCE

@@ -16,6 +16,8 @@ from dlbs.results.plots.options import Options, Results
 from dlbs.results.plots.style import SETTINGS, label
 from dlbs.results.read.onelog import Record
 from dlbs.results.registry import registered
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.tables.cells import doubt_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +46,9 @@ def draw(
     with matplotlib.rc_context(SETTINGS):
         figure: Figure = figure_module.Figure(figsize=(8, 4.8), layout="constrained")
         function(figure, Results(list(records), declarations, options))
+        if doubts := doubt_lines(records, [options.value or usual_metric(records), *options.y]):
+            # At the lower edge, where no plot of ours has words.
+            figure.supxlabel(label(", ".join(doubts)), fontsize="small", color="#a33", x=0.01, ha="left")
         if options.title is not None:
             if figure.get_suptitle():
                 figure.suptitle(label(options.title))

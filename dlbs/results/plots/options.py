@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
 
 __all__ = ["Options", "Results", "kind_for"]
 
@@ -59,8 +60,8 @@ class Results:
     options: Options
 
 
-def kind_for(kind: str | None, options: Options) -> str:
-    """The kind of plot: the given one, or `axes` if something about axes is chosen, or else `throughput`.
+def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> str:
+    """The kind of plot: the given one, or `axes` if something about axes is chosen, or else `throughput` or, where nothing has a batch size, `bars`.
 
     Raises:
         LogError: The given kind has no free axes.
@@ -80,4 +81,6 @@ def kind_for(kind: str | None, options: Options) -> str:
         )
     if options.y and options.value is not None:
         raise LogError("value and y are the same: give y alone", where="--y")
-    return kind or ("axes" if given else "throughput")
+    if kind or given:
+        return kind or "axes"
+    return "throughput" if any(number(record, "exp.replica_batch") is not None for record in records) else "bars"

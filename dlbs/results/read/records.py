@@ -22,6 +22,7 @@ from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.streams import unpacked
+from dlbs.text import formula_escaped, formula_unescaped
 from dlbs.version import __version__
 
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
@@ -109,14 +110,14 @@ def _write_list(stream: IO[str], records: Iterable[Record]) -> None:
 def _write_csv(stream: IO[str], records: list[Record]) -> None:
     columns = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.writer(stream)
-    writer.writerow(columns)
+    writer.writerow(map(formula_escaped, columns))
     for record in records:
         writer.writerow([_cell(record.get(name)) for name in columns])
 
 
 def _cell(value: Any) -> str:
     if value is None or isinstance(value, str):
-        return value or ""
+        return formula_escaped(value or "")
     return json.dumps(value)
 
 
@@ -163,7 +164,11 @@ def _load_results(path: str, kind: str) -> list[Record]:
         with _opened(path) as stream:
             if kind.endswith(".csv"):
                 return [
-                    {name: _typed(value) for name, value in row.items() if name and value not in (None, "")}
+                    {
+                        formula_unescaped(name): _typed(value)
+                        for name, value in row.items()
+                        if name and value not in (None, "")
+                    }
                     for row in csv.DictReader(stream)
                 ]
             document = load_json(stream.read())
@@ -185,6 +190,9 @@ def _load_results(path: str, kind: str) -> list[Record]:
 
 
 def _typed(value: str) -> Any:
+    given = formula_unescaped(value)
+    if given != value:
+        return given
     try:
         return load_json(value)
     except JsonError:

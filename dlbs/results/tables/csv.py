@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from dlbs.results.tables.table import Table
+from dlbs.text import formula_escaped
 
 __all__ = ["comma_separated"]
 
@@ -35,10 +35,5 @@ def comma_separated(tables: Sequence[Table]) -> str:
                     cell.status,
                 ]
                 row = [table.title, *(own.get(name, "") for name in names), column, *figures]
-                writer.writerow([_no_formula(value) for value in row])
+                writer.writerow([formula_escaped(value) if isinstance(value, str) else value for value in row])
     return out.getvalue()
-
-
-def _no_formula(value: Any) -> Any:
-    """Texts that a spreadsheet would take for a formula get an apostrophe, as spreadsheets themselves write them."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -26,6 +26,7 @@ from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
 from pytorch_benchmarks.models.layers import ACTIVATIONS
 from pytorch_benchmarks.models.weights import list_weights, read_weights
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["CHECKS", "NotPossibleError", "check_model", "main"]
 
@@ -289,6 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the builder")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where it is looked at: cpu, cuda")
     parser.add_argument("--architecture", type=Path, metavar="FILE", help="Python file that registers it")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
     try:
         if options.architecture:
@@ -303,4 +305,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

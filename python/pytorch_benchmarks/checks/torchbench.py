@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pytorch_benchmarks.checks.finding import CheckError, print_finding
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError
 from pytorch_benchmarks.torchbench.loader import load_class, make, module_of, phase_of
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["CHECKS", "Subject", "main", "settings"]
 
@@ -303,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
     try:
         before = settings()
@@ -329,4 +331,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

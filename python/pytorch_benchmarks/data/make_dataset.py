@@ -26,6 +26,7 @@ import numpy as np
 
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.options.kinds import boolean, whole
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["encode_datum", "main", "make_folder", "make_lmdb", "picture", "pictures_of_folder"]
 
@@ -164,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--first", type=whole(0), default=0, help="number of the first picture")
     parser.add_argument("--from_folder", type=Path, help="convert this image folder instead of making pictures up")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
     try:
         if options.directory.exists() and any(options.directory.iterdir()):
@@ -186,9 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return BenchmarkError.exit_code
     print(f"{count} images in {options.directory}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

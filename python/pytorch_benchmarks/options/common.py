@@ -111,4 +111,4 @@ class CommonOptions:
     )
     seed: int = option(1, "Seed of weights, inputs and shuffling.", int)
     json: str = option("", "File for all results as one JSON object, besides the log lines.", metavar="FILE")
-    debug: bool = option(False, "Print a traceback also for errors that explain themselves.")
+    debug: bool = option(False, "Print the traceback of an error.")

@@ -14,6 +14,7 @@ from pytorch_benchmarks.options.benchmark import BenchmarkOptions
 from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.option import default_text, options_of
 from pytorch_benchmarks.options.training import TrainingOptions
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["main", "options_table", "with_tables"]
 
@@ -50,4 +51,4 @@ def main(pages: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -181,13 +181,14 @@ def test_too_many_lines_and_places_are_errors() -> None:
 
 
 def test_options_of_axes_choose_the_kind() -> None:
-    assert kind_for(None, Options()) == "throughput"
-    assert kind_for(None, Options(x="exp.num_gpus")) == "axes"
-    assert kind_for("bars", Options(value="results.time")) == "bars"
+    assert kind_for(None, Options(), [make_record()]) == "throughput"
+    assert kind_for(None, Options(), [{"command.line": "sleep 1", "results.time": 1.0}]) == "bars"
+    assert kind_for(None, Options(x="exp.num_gpus"), []) == "axes"
+    assert kind_for("bars", Options(value="results.time"), []) == "bars"
     with pytest.raises(LogError, match="--x: plots of type bars have axes of their own"):
-        kind_for("bars", Options(x="exp.num_gpus"))
+        kind_for("bars", Options(x="exp.num_gpus"), [])
     with pytest.raises(LogError, match="give y alone"):
-        kind_for(None, Options(value="results.time", y=["results.time"]))
+        kind_for(None, Options(value="results.time", y=["results.time"]), [])
 
 
 def test_python_has_the_same_options_and_names_them() -> None:

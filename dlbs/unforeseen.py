@@ -1,0 +1,76 @@
+"""The last line of defence: an error that nobody foresaw is one line that names a file with the details, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from dlbs.exit_codes import INTERRUPTED, UNFORESEEN
+from dlbs.text import printable
+from dlbs.version import __version__
+
+__all__ = ["guarded", "tell_unforeseen"]
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """Run a program that a launcher starts, and return its exit code; an unforeseen error is also the reason in the log."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        from dlbs.logs import parameter_line
+
+        said = _kept(error)
+        print(parameter_line("exp.status_msg", said), flush=True)
+        print(f"error: {said}", file=sys.stderr)
+        return UNFORESEEN
+
+
+def tell_unforeseen(error: Exception) -> None:
+    """Say in one line that an error is a defect of dlbs, and leave the details in a new file that only the user can read.
+
+    The file lies beside the log if a launcher started this program, otherwise among the temporary files.
+    """
+    print(f"error: {_kept(error)}", file=sys.stderr)
+
+
+def _kept(error: Exception) -> str:
+    """Keep the details, and return the message."""
+    traceback.clear_frames(error.__traceback__)  # after a MemoryError it is what they hold that is missing
+    try:
+        details = f"details: {_details(error)}"
+    except (OSError, MemoryError) as problem:
+        details = f"details cannot be written: {problem}; --debug shows them"
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"unforeseen, a defect of dlbs: {printable(what)} ({printable(details)})"
+
+
+def _details(error: Exception) -> str:
+    descriptor, name = _create()
+    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(f"dlbs {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
+        stream.write(f"{shlex.join(sys.argv)}\n\n")
+        stream.writelines(traceback.format_exception(error))
+    return name
+
+
+def _create() -> tuple[int, str]:
+    """A new file; mkstemp opens it with O_EXCL, as 0600."""
+    from dlbs.logs import LOG_VARIABLE
+
+    directory, log = os.path.split(os.environ.get(LOG_VARIABLE, ""))
+    if log:
+        try:
+            return tempfile.mkstemp(prefix=f"{log}.error-", suffix=".txt", dir=directory or ".")
+        except OSError:  # a log directory that is full or gone: there is another place
+            pass
+    return tempfile.mkstemp(prefix="dlbs-error-", suffix=".txt")

@@ -1,0 +1,76 @@
+"""The last line of defence of programs: an error that nobody foresaw is one line that names a file with the details, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+__all__ = ["CANNOT_WRITE", "UNFORESEEN", "cannot_write", "guarded", "keep"]
+
+CANNOT_WRITE, UNFORESEEN, _INTERRUPTED = 2, 70, 130  # exit codes; 70 is EX_SOFTWARE of sysexits.h
+_IN_CONTAINER = "DLBS_IN_CONTAINER"  # environment variable that launchers set there
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """Run a program and return its exit code, whatever happens; `--debug` lets a traceback through."""
+    if sys.stdout is None:  # it is closed
+        sys.stdout = open(os.devnull, "w")
+    try:
+        code = main()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        problem, code = "interrupted", _INTERRUPTED
+    except Exception as error:
+        problem, code = cannot_write(), CANNOT_WRITE
+        if not problem:
+            if "--debug" in sys.argv:
+                raise
+            problem, code = keep(error), UNFORESEEN
+            print(f"__exp.status_msg__= {json.dumps(problem)}", flush=True)
+    print(f"error: {problem}", file=sys.stderr, flush=True)
+    return code
+
+
+def keep(error: BaseException) -> str:
+    """Keep the details of an unforeseen error where the user finds them; return the message that names the place.
+
+    That is a new file, readable by the user alone: beside the log if a launcher started the program, otherwise among the temporary
+    files. The files of a container go with it, so there the details are the value `exp.error_details` of the log.
+    """
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in what)
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        details = _write(f"Python {sys.version}\n{sys.argv}\n\n{text}")
+    except OSError as problem:
+        details = f"cannot be written: {problem.strerror}; --debug shows them"
+    return f"unforeseen, a defect of pytorch_benchmarks: {words} (details: {details})"
+
+
+def _write(text: str) -> str:
+    directory, log = os.path.split(os.environ.get("DLBS_LOG", ""))
+    if log and os.access(directory or ".", os.W_OK):
+        descriptor, name = tempfile.mkstemp(prefix=f"{log}.error-", suffix=".txt", dir=directory or ".")
+    elif os.environ.get(_IN_CONTAINER):
+        print(f"__exp.error_details__= {json.dumps(text)}", flush=True)
+        return "exp.error_details in the log"
+    else:
+        descriptor, name = tempfile.mkstemp(prefix="pytorch_benchmarks-error-", suffix=".txt")  # with O_EXCL, as 0600
+    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(text)
+    return name
+
+
+def cannot_write() -> str:
+    """Why standard output cannot be written; empty if it can. What is still to be written is dropped then."""
+    try:
+        print(flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output cannot be written: {error.strerror}"
+    return ""
