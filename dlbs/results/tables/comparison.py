@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sized
+from collections.abc import Collection, Iterable, Sequence, Sized
 from typing import Any
 
 from dlbs.doubts import warnings_of
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.compare import Comparison, Match
 from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
+from dlbs.results.statistics.intervals import METHODS
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS
 from dlbs.results.tables.cells import quantity
@@ -21,6 +22,7 @@ __all__ = [
     "as_document",
     "comparison_table",
     "gathered",
+    "method_lines",
     "run_count",
     "summary",
     "tone_of",
@@ -61,8 +63,9 @@ def comparison_table(comparison: Comparison) -> Table:
     )
     seen = dict.fromkeys(match.verdict for match in comparison.matches)
     sources = {match.estimate.source for match in comparison.matches if match.estimate}
-    if "runs" in sources:
-        table.legend.append(f"B over A: {ESTIMATORS[comparison.estimator][1]}")
+    table.legend += method_lines(
+        "B over A", comparison.estimator, [(match.label, match) for match in comparison.matches]
+    )
     table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
     if "batches" in sources:
         table.legend.append(
@@ -75,6 +78,34 @@ def comparison_table(comparison: Comparison) -> Table:
     for name, (one, other) in comparison.differences.items():
         table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
     return table
+
+
+def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match]]) -> list[str]:
+    """How ratios of runs and their intervals were made; where not all intervals were made alike, which were made how.
+
+    Args:
+        column: That has the ratios.
+        estimator: A key of `ESTIMATORS`.
+        matches: What a row is called, and its match.
+    """
+    found: dict[str, list[str]] = {}
+    for label, match in matches:
+        if match.estimate is not None and match.estimate.source == "runs":
+            interval = match.estimate.interval
+            found.setdefault(interval.method if interval else "", []).append(label)
+    if not found:
+        return []
+    ratio = f"{column}: {ESTIMATORS[estimator][1]}"
+    used = [method for method in METHODS if method in found]
+    if len(used) == 1:
+        return [f"{ratio}; interval: {METHODS[used[0]]}"]
+    return [ratio, *(f"interval of {named(found[method])}: {METHODS[method]}" for method in used)]
+
+
+def named(labels: Sequence[str]) -> str:
+    """Some experiments, the first of them by name."""
+    more = f"; and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
+    return "; ".join(labels[:_MOST_NAMED]) + more
 
 
 def value_cell(match: Match, side: int) -> Cell:
@@ -98,9 +129,8 @@ def gathered(notes: Iterable[tuple[str, str]], experiments: Collection[str] = ()
         found.setdefault(note, {})[subject] = None
     lines = []
     for note, subjects in found.items():
-        named = ["all experiments"] if subjects.keys() == set(experiments) else list(filter(None, subjects))
-        more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-        lines.append(f"{'; '.join(named[:_MOST_NAMED])}{more}: {note}" if named else note)
+        about = ["all experiments"] if subjects.keys() == set(experiments) else list(filter(None, subjects))
+        lines.append(f"{named(about)}: {note}" if about else note)
     return lines
 
 
@@ -151,6 +181,7 @@ def _estimated(estimate: Estimate | None) -> dict[str, Any]:
         "interval": [interval.low, interval.high] if interval else None,
         "interval_confidence": interval.confidence if interval else None,
         "interval_of": (estimate.source if estimate else "") or None,
+        "interval_method": (interval.method if interval else "") or None,
     }
 
 

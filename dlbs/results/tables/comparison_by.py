@@ -7,7 +7,7 @@ from typing import Any
 
 from dlbs.results.keys import better_of
 from dlbs.results.statistics.compare import Comparison, Match
-from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
+from dlbs.results.statistics.estimators import FEWEST_RUNS
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, VERDICTS, is_speed
@@ -17,6 +17,7 @@ from dlbs.results.tables.comparison import (
     STATISTIC_NAMES,
     as_document,
     gathered,
+    method_lines,
     run_count,
     summary,
     tone_of,
@@ -92,14 +93,21 @@ def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
                     yield subject, note
 
 
+def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:
+    """The matches, called by what tells their rows apart."""
+    several = len(made.experiments) > 1
+    for experiment in made.experiments:
+        for _, comparison, match in made.matches_of(experiment):
+            yield f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1], match
+
+
 def _legend(made: ComparisonBy) -> list[str]:
     comparison = made.comparisons[0]
     matches = [match for one in made.comparisons for match in one.matches]
     sources = {match.estimate.source for match in matches if match.estimate}
     seen = {match.verdict for match in matches}
     lines = []
-    if "runs" in sources:
-        lines.append(f"over {comparison.sides[0]}: {ESTIMATORS[comparison.estimator][1]}")
+    lines += method_lines(f"over {comparison.sides[0]}", comparison.estimator, _named_matches(made))
     lines += [f"{verdict}: {_MEANINGS[verdict]}" for verdict in VERDICTS if verdict in seen]
     if "batches" in sources:
         lines.append(

@@ -30,7 +30,7 @@ def print_table(table: Table, console: Console) -> None:
     console.print(Text(printable(shown.title), style="bold"))  # rich would fold the title of a narrow table
     for part in divided(shown, console.width):
         console.print(_drawn(part, fold=_width(part) > console.width))
-    for line in (*shown.legend, *shown.formulas):
+    for line in shown.notes:
         console.print(indented(printable(line), console.width))
     console.print()
 
