@@ -10,7 +10,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of, warnings_of
-from dlbs.results.grouping import groups, label_of, ordered_keys, varying
+from dlbs.results.grouping import group_label, groups, ordered_keys, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
@@ -20,7 +20,7 @@ from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sampl
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, REGRESSIONS, VERDICTS, needed_repeats, verdict_of
 from dlbs.text import text
 
-__all__ = ["Comparison", "Match", "compare"]
+__all__ = ["Comparison", "Match", "compare", "labels_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def compare(
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
     sides: tuple[str, str] = ("A", "B"),
-    labels: Sequence[str] | None = None,
+    labels: Mapping[tuple[Any, ...], str] | None = None,
 ) -> Comparison:
     """Compare two sets of experiments.
 
@@ -119,7 +119,7 @@ def compare(
         match: Match by these parameters alone.
         ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
         sides: How readers know the two sides.
-        labels: Parameters that labels hold; None for those that experiments are matched by and that vary.
+        labels: Values of the parameters that experiments are matched by → label; None for labels of those that vary.
 
     Raises:
         LogError: There is no such estimator, or numpy or scipy is not installed.
@@ -130,14 +130,23 @@ def compare(
     keys = ordered_keys({**found_in[1], **found_in[0]}, names)
     each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
     compared = {name: (one, other) for name, (one, other) in differing.items()}
-    shown = varying([*a, *b], names) if labels is None else labels
+    if labels is None:
+        labels = labels_of([*a, *b], names)
     made = Comparison(metric, threshold, each, estimator, sides, differences=compared)
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
-        label = label_of((*found[0], *found[1])[0], shown)
-        made.matches.append(_matched(made, label, *found, trust=trust_single_runs))
+        made.matches.append(_matched(made, labels[key], *found, trust=trust_single_runs))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made
+
+
+def labels_of(records: Sequence[Record], names: Sequence[str]) -> dict[tuple[Any, ...], str]:
+    """Values of the parameters that experiments are matched by → what the experiments with these values are called.
+
+    Labels hold only what all experiments of a match have in common: never what is compared, and never a repeat.
+    """
+    shown = varying(records, names)
+    return {key: group_label(group, shown, records) for key, group in groups(records, names).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean, suggestion
-from dlbs.results.grouping import groups, hashable, label_of, ordered_keys, varying
+from dlbs.results.grouping import groups, hashable, ordered_keys
 from dlbs.results.read.onelog import Record
-from dlbs.results.statistics.compare import Comparison, Match, compare
+from dlbs.results.statistics.compare import Comparison, Match, compare, labels_of
 from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.samples import THROUGHPUT
 from dlbs.text import text
@@ -115,9 +115,9 @@ def compare_by(
     pairs = sum(len(found[0].keys() | other.keys()) for other in found[1:])
     each = 1 - (1 - confidence) / pairs if simultaneous else confidence
     compared = [record for side in given for record in side]
-    everything, shown = groups(compared, names), varying(compared, names)
+    labels = labels_of(compared, names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
-    made.experiments = [label_of(everything[key][0], shown) for key in ordered_keys(everything, names)]
+    made.experiments = [labels[key] for key in ordered_keys(groups(compared, names), names)]
     # The words of one command change with the parameter in them, which says nothing new.
     composed = {"command.argv"} if len({record.get("command.line") for record in records}) == 1 else set()
     made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
@@ -135,7 +135,7 @@ def compare_by(
                 trust_single_runs=trust_single_runs,
                 match=names,
                 ignore=[*ignore, *made.differences],
-                labels=shown,
+                labels=labels,
                 sides=(_label(by, made.baseline), _label(by, side[0][by])),
             )
         )
