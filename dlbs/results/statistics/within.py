@@ -74,6 +74,7 @@ def compare_by(
     simultaneous: bool = False,
     estimator: str = "rank",
     trust_single_runs: bool = False,
+    trust_doubtful: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> ComparisonBy:
@@ -92,7 +93,8 @@ def compare_by(
         confidence: Of an interval.
         simultaneous: Make the intervals of all values and groups so wide that all of them together have this confidence (Bonferroni).
         estimator: A key of `ESTIMATORS`.
-        trust_single_runs: Give verdicts on fewer than three runs, and on doubtful ones.
+        trust_single_runs: Give verdicts on fewer than three runs.
+        trust_doubtful: Give verdicts on doubtful runs.
         match: Match by these parameters alone.
         ignore: Parameters that do not distinguish experiments.
 
@@ -133,6 +135,7 @@ def compare_by(
                 confidence=each,
                 estimator=estimator,
                 trust_single_runs=trust_single_runs,
+                trust_doubtful=trust_doubtful,
                 match=names,
                 ignore=[*ignore, *made.differences],
                 labels=labels,

@@ -21,13 +21,14 @@ _COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
 def print_table(table: Table, console: Console) -> None:
     """Print a table and the notes below it.
 
-    Whatever the width of the console, no text is cut off. Columns that are the same in all rows become a note; parameters lose their namespaces; columns
+    Whatever the width of the console, no text is cut off. Columns that are the same in all rows become a note, unless they are the answer; parameters lose their namespaces; columns
     that stand for themselves are shown one below the other; cells are folded after that.
     """
     from rich.text import Text
 
     shown = fitted(table, console.width)
-    console.print(Text(printable(shown.title), style="bold"))  # rich would fold the title of a narrow table
+    # Rich would fold the title to the width of a narrow table.
+    console.print(Text(indented(printable(shown.title), console.width, "", "  "), style="bold"))
     for part in divided(shown, console.width):
         console.print(_drawn(part, fold=_width(part) > console.width))
     for line in shown.notes:
@@ -38,7 +39,7 @@ def print_table(table: Table, console: Console) -> None:
 def fitted(table: Table, width: int) -> Table:
     """The table without columns that are the same in all rows, if it is wider than `width` characters; a note holds their values."""
     shown = table
-    for name in reversed(table.header):
+    for name in reversed([name for name in table.header if name not in table.answers]):
         if _width(shown) <= width:
             break
         shown = _without_constant(shown, name)
@@ -122,7 +123,7 @@ def _drawn(table: Table, *, fold: bool) -> RichTable:
         drawn.add_column(
             Text(printable(name)),
             justify="left" if number < len(table.names) else "right",
-            no_wrap=not fold,
+            no_wrap=not fold or name in table.answers[-1:],
             overflow="fold",
         )
     for labels, cells in zip(table.rows, table.cells, strict=True):

@@ -120,7 +120,7 @@ def test_doubtful_runs_and_single_runs_are_judged_as_between_two_sets() -> None:
     records[-1]["results.warnings"] = ["CPU contention: 69 %"]
     table = comparison_by_table(by(records))
     assert [row[4] for row in table.texts()] == ["5", "4 of 5"]
-    assert any("1 of 5 runs in keep is doubtful (CPU contention) and left out" in line for line in table.formulas)
+    assert any("keep: 1 of 5 runs is doubtful (CPU contention) and left out" in line for line in table.formulas)
     few = [*runs("system", 13.0, count=1), *runs("keep", 10.0, count=1, minute=1)]
     assert by(few).counts == {"keep": {"inconclusive": 1}}
     assert by(few, trust_single_runs=True).counts == {"keep": {"faster": 1}}
@@ -131,7 +131,7 @@ def test_a_note_about_the_baseline_is_given_once() -> None:
     next(one for one in records if one["runtime.malloc"] == "system")["results.warnings"] = ["CPU contention: 69 %"]
     notes = comparison_by_table(by(records)).formulas
     assert [line for line in notes if "doubtful" in line] == [
-        "1 of 5 runs in system is doubtful (CPU contention) and left out"
+        "system: 1 of 5 runs is doubtful (CPU contention) and left out"
     ]
 
 
