@@ -42,7 +42,9 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     assert counts[1] == counts[2] > counts[3] == 6
     assert len(logs(tmp_path)) == len(ran)
     assert "2 pairs, 3 experiments a round; no verdict before round 6" in done.stderr
-    assert re.search(r"round 6: seed=3 vs seed=1: 1\.[45]\d+ (± 0\.\d+|\[.*\]) times faster, decided after 6 rounds", done.stderr)
+    assert re.search(
+        r"round 6: seed=3 vs seed=1: 1\.[45]\d+ (± 0\.\d+|\[.*\]) times faster, decided after 6 rounds", done.stderr
+    )
     assert f"known after {counts[1]} rounds" in done.stderr
     assert "seed=3 ran 1." in done.stdout
     assert "seed=2 ran as fast as seed=1, within 3 %" in done.stdout

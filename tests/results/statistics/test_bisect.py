@@ -135,7 +135,17 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
         commits.append(git(repo, "rev-parse", "HEAD"))
     (repo / "number").write_text("not committed")
     done = bisect(
-        dlbs, measure, "--repo", "repo", "--good", commits[0], "--bad", "HEAD", "--trust-single-runs", "--trust-doubtful", FROM="6"
+        dlbs,
+        measure,
+        "--repo",
+        "repo",
+        "--good",
+        commits[0],
+        "--bad",
+        "HEAD",
+        "--trust-single-runs",
+        "--trust-doubtful",
+        FROM="6",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{commits[6]} is the first that is worse")
