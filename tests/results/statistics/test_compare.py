@@ -262,7 +262,7 @@ def test_where_nothing_ended_well_that_is_the_error(dlbs: RunDlbs, tmp_path: Pat
         assert "--metric" not in done.stderr
     reported = dlbs("report", "a", check=True).stdout
     assert reported.startswith("No experiment ended well: 2 failure")
-    with pytest.raises(LogError, match="no experiment ended well: 2 failure"):
+    with pytest.raises(LogError, match="no experiment ended well: 4 failure"):
         package.compare(failed, failed)
 
 
