@@ -28,7 +28,7 @@ from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as _compare
 from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.statistics.samples import none_ended_well, usual_metric
 from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.run.events import Callback, Event
 from dlbs.run.policies import Policies
@@ -58,6 +58,7 @@ class CompareOptions(TypedDict, total=False):
     simultaneous: bool
     estimator: str
     trust_single_runs: bool
+    trust_doubtful: bool
     match: Sequence[str]
     ignore: Sequence[str]
 
@@ -274,6 +275,7 @@ def compare(
     simultaneous: bool = False,
     estimator: str = "rank",
     trust_single_runs: bool = False,
+    trust_doubtful: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> Comparison | ComparisonBy:
@@ -298,7 +300,8 @@ def compare(
         confidence: Of each interval.
         simultaneous: Make the intervals so wide that all of them together have this confidence.
         estimator: `rank` (Hodges-Lehmann) or `mean`.
-        trust_single_runs: Give verdicts on fewer than three runs, and on doubtful ones.
+        trust_single_runs: Give verdicts on fewer than three runs.
+        trust_doubtful: Give verdicts on doubtful runs, those with warnings.
         match: Match experiments by these parameters alone.
         ignore: Parameters that do not tell experiments apart.
 
@@ -318,7 +321,10 @@ def compare(
         raise LogError(f"no estimator {estimator!r}", where="estimator", hint=suggestion(estimator, ESTIMATORS))
     sides = [_records(one) for one in (a, b) if one is not None]
     known = {name for side in sides for record in side for name in record}
-    metric = usual_metric(record for side in sides for record in side) if metric is None else metric
+    everything = [record for side in sides for record in side]
+    if metric is None and (failed := none_ended_well(everything)):
+        raise LogError(failed, hint="exp.status_msg of each says why")
+    metric = usual_metric(everything) if metric is None else metric
     if known and metric not in known:
         raise LogError(f"no experiment has {metric!r}", where="metric", hint=did_you_mean(metric, known))
     declarations = _load_declarations().declarations
@@ -329,6 +335,7 @@ def compare(
         "simultaneous": simultaneous,
         "estimator": estimator,
         "trust_single_runs": trust_single_runs,
+        "trust_doubtful": trust_doubtful,
         "match": match,
         "ignore": ignore,
     }

@@ -20,6 +20,7 @@ __all__ = [
     "check_plan_names",
     "describe",
     "log_path",
+    "told_names",
     "usual_names",
 ]
 
@@ -85,7 +86,7 @@ def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool =
             experiments have different labels.
     """
     if whole:
-        shown = [name for name in names if name not in _SPOKEN or _has(experiment, name)]
+        shown = told_names(experiment, names)
     else:
         shown = [name for name in names if name in experiment]
     argv = experiment.get("command.argv")
@@ -103,6 +104,11 @@ def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool =
     longest = None if whole else _LONGEST_VALUE
     words += [_words(name, text(experiment.get(name)), longest) for name in shown]
     return printable(", ".join(words).replace("\n", "?"))
+
+
+def told_names(experiment: Experiment, names: Sequence[str]) -> list[str]:
+    """Those of some parameters that a whole label of an experiment holds."""
+    return [name for name in names if name not in _SPOKEN or _has(experiment, name)]
 
 
 def usual_names(experiment: Experiment) -> list[str]:

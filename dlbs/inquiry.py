@@ -253,7 +253,7 @@ class Inquiry:
         return sum(self._expected(number) for side in pair.sides for number in side)
 
     def _note(self, pair: Pair) -> str:
-        return f"open after {counted(pair.rounds, 'round')}, {outlook(self.pairs, pair, self._pair_seconds(pair))}"
+        return f"open after {counted(pair.rounds, 'round')}: {outlook(self.pairs, pair, self._pair_seconds(pair))}"
 
 
 @dataclass(slots=True)

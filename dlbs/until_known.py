@@ -49,12 +49,12 @@ def run_until_known(
     ...     variables={"exp.replica_batch": [16, 32]},
     ... )
     >>> known = dlbs.run_until_known(config, by="exp.replica_batch", budget=600, on_line=print)
-    round 5: replica_batch=32 vs replica_batch=16: 2.000 ± 0.000, faster, decided after 5 rounds
+    round 5: replica_batch=32 vs replica_batch=16: 2.000 ± 0.000 times faster, decided after 5 rounds
     >>> known.rounds, known.is_decided, known.comparison.counts
     (5, True, {'32': {'faster': 1}})
 
     Each round runs one repeat of each experiment whose pair is open. All verdicts together are right with the given confidence, however many rounds and pairs
-    there are. The same call goes on where an earlier one ended: repeats that have a log are not run again.
+    there are. Make the same call again to continue: repeats that have a log are not run again.
 
     Args:
         config: Makes the plan, of one repeat of each experiment.

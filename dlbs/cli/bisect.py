@@ -45,7 +45,8 @@ __all__ = ["bisect_command"]
     show_default=True,
     help="Measure again up to so often while it is inconclusive.",
 )
-@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs, and on doubtful ones.")
+@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs.")
+@click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")
 @common_options
 def bisect_command(
     command: tuple[str, ...],
@@ -59,6 +60,7 @@ def bisect_command(
     confidence: str,
     most_runs: int,
     trust_single_runs: bool,
+    trust_doubtful: bool,
 ) -> None:
     """Find the first commit, or the first of a list, that is slower than the good one.
 
@@ -81,7 +83,7 @@ def bisect_command(
     settings = {
         "command": list(command), "repo": None if list_file is not None else str(Path(repo).resolve()),
         "metric": metric, "threshold": share(threshold, "--threshold"), "confidence": share(confidence, "--confidence"),
-        "trust_single_runs": trust_single_runs,
+        "trust_single_runs": trust_single_runs, "trust_doubtful": trust_doubtful,
     }  # fmt: skip
     opened = Search.open(Path(state), settings, names)
     click.echo(
@@ -93,7 +95,7 @@ def bisect_command(
             opened, lambda index: _measure(opened, index, most_runs), tell=lambda line: click.echo(line, err=True)
         )
     except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on", err=True)
+        click.echo("interrupted; run the same command again to continue", err=True)
         raise
     first = [opened.candidates[index] for index in found]
     if len(first) == 1:
@@ -178,6 +180,7 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
             confidence=state.settings["confidence"],
             simultaneous=True,
             trust_single_runs=trust,
+            trust_doubtful=state.settings["trust_doubtful"],
         )
         worst = comparison.regressions or comparison.matches
         ratio = f", ratio {worst[0].estimate.ratio:.3f}" if worst[0].estimate else ""

@@ -63,9 +63,8 @@ def share(words: str, where: str) -> float:
     show_default=True,
     help="How the ratio is estimated: by ranks, which outliers move little, or by means.",
 )
-@click.option(
-    "--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs a side, and on doubtful ones."
-)
+@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs a side.")
+@click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")
 @names_option("--match", "Match experiments by these parameters alone.")
 @names_option("--ignore", "Parameters that do not distinguish experiments.")
 @click.option(
@@ -87,6 +86,7 @@ def compare_command(
     simultaneous: bool,
     estimator: str,
     trust_single_runs: bool,
+    trust_doubtful: bool,
     match: list[str],
     ignore: list[str],
     fail_on_regression: bool,
@@ -112,7 +112,7 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
-    from dlbs.results.statistics.samples import usual_metric
+    from dlbs.results.statistics.samples import none_ended_well, usual_metric
 
     _check_usage(paths, by, baseline, fail_on_regression)
     sets = [
@@ -122,7 +122,10 @@ def compare_command(
     if not 0.5 <= sure < 1:
         raise LogError("is no confidence", where=f"--confidence {confidence}", hint="give 50% to 99.99%")
     known = {name for records in sets for record in records for name in record}
-    metric = metric or usual_metric(record for records in sets for record in records)
+    everything = [record for records in sets for record in records]
+    if metric is None and (failed := none_ended_well(everything)):
+        raise LogError(failed, hint="dlbs report says why")
+    metric = metric or usual_metric(everything)
     for flag, names in (("--metric", [metric]), ("--match", match), ("--ignore", ignore)):
         for name in names:
             if name not in known:
@@ -135,6 +138,7 @@ def compare_command(
         "simultaneous": simultaneous,
         "estimator": estimator,
         "trust_single_runs": trust_single_runs,
+        "trust_doubtful": trust_doubtful,
         "match": match,
         "ignore": ignore,
     }

@@ -179,4 +179,4 @@ def _show(known: Known, confidence: float) -> None:
     if known.open:
         why = f": {known.stopped}" if known.stopped else ""
         click.echo(f"{counted(len(known.open), 'pair')} open after {counted(known.rounds, 'round')}{why}", err=True)
-        click.echo("the same command goes on", err=True)
+        click.echo("run the same command again to continue", err=True)

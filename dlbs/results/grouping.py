@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.experiment import TITLES, describe, usual_names
+from dlbs.experiment import TITLES, describe, told_names, usual_names
 from dlbs.results.read.onelog import Record
 
 __all__ = [
     "FIRST",
     "common_label",
     "distinguishing_names",
+    "group_label",
     "groups",
     "hashable",
     "identity_names",
@@ -179,8 +180,22 @@ def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:
 
 
 def label_of(record: Record, names: Sequence[str]) -> str:
-    """An experiment by the parameters that distinguish it; by the usual ones if none does."""
-    return describe(record, names, whole=True) or "all experiments"
+    """A group of experiments, by one of them: the parameters that distinguish it, or the usual ones if none does. Repeats are not told apart."""
+    shown = told_names(record, names) or usual_names(record)
+    return describe(record, shown, whole=True) if shown else "all experiments"
+
+
+def group_label(records: Sequence[Record], names: Sequence[str], everything: Sequence[Record]) -> str:
+    """A group of experiments by the parameters that distinguish groups; where none does, by the usual ones that all experiments have in common.
+
+    Args:
+        records: The group, at least one.
+        names: Parameters that have one value in each group, and distinguish groups.
+        everything: The experiments of all groups.
+    """
+    if told_names(records[0], names):
+        return label_of(records[0], names)
+    return common_label(everything) or "all experiments"
 
 
 def common_label(records: Sequence[Record], *, without: Collection[str] = ()) -> str:

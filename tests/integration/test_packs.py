@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, w
     for record in (small, large):
         rates, batch = record["results.throughput_data"], record["exp.replica_batch"]
         assert record["results.time_data"] == pytest.approx([1000 * batch / rate for rate in rates])
-    assert "batch 32" in dlbs("report", "logs/sweep").stdout
+    assert re.search(r"│ 32 +│", dlbs("report", "logs/sweep").stdout)
 
 
 def test_installing_and_preparing_again_does_nothing(dlbs: Run, workplace: Path) -> None:

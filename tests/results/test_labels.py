@@ -115,3 +115,24 @@ def test_a_legend_covers_no_data(kind: str) -> None:
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+def repeated(batch: int, count: int = 3) -> Records:
+    more = {"exp.repeats": count, "exp.effective_batch": batch}
+    return [{**make_record("deep_mnist", batch, repeat=repeat), **more} for repeat in range(1, count + 1)]
+
+
+def test_the_label_of_a_comparison_holds_only_what_both_sides_have_in_common() -> None:
+    small, large = repeated(8), repeated(16)
+    inside = compare_by([*small, *large], DECLARATIONS, by="exp.replica_batch")
+    assert inside.experiments == ["deep_mnist, training, float32, gpu"]
+    assert [match.label for match in inside.comparisons[0].matches] == inside.experiments
+    between = compare(small, large, DECLARATIONS)
+    assert [match.label for match in between.matches] == ["deep_mnist, training, float32, gpu"]
+    matched = compare([*small, *large], [*small, *large], DECLARATIONS, match=["exp.model"])
+    assert [match.label for match in matched.matches] == ["deep_mnist, training, float32, gpu"]
+
+
+def test_the_label_of_a_group_names_no_repeat() -> None:
+    assert label_of(repeated(8)[0], []) == "deep_mnist, training, float32, gpu, batch 8"
+    assert scores(repeated(8), DECLARATIONS)[0].bench == "deep_mnist, training, float32, gpu, batch 8"

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
 from dlbs.results.grouping import distinguishing_names, label_of, varying
-from dlbs.results.plots.style import MOST_LINES, add_title, in_order, label, legend, note_left_out, plain_ticks, style
+from dlbs.results.plots.style import (
+    MOST_LINES,
+    add_title,
+    check_some_ended_well,
+    in_order,
+    label,
+    legend,
+    note_left_out,
+    plain_ticks,
+    style,
+)
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import short_number
@@ -29,6 +39,7 @@ def roofline(figure: Figure, results: Results) -> None:
         and all(number(record, key) for key in ("results.flops", "results.flops_per_batch", "results.bytes_per_batch"))
     ]
     if not drawn:
+        check_some_ended_well(results.records)
         raise LogError(
             "no experiment counted its operations and bytes",
             hint="pytorch.passes=memory,flops logs results.flops_per_batch and results.bytes_per_batch",

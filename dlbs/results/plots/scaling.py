@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
 from dlbs.results.grouping import common_label
-from dlbs.results.plots.style import label, legend, style
+from dlbs.results.plots.style import check_some_ended_well, label, legend, style
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
 
@@ -51,6 +51,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> None:
                 axes.plot(xs, ys, label=label(name), **style(index))
                 index += 1
     if index == 0:
+        check_some_ended_well(results.records)
         raise LogError("no experiment that ended well has results.throughput", hint="dlbs status shows what failed")
     axes.plot(counts, counts, color="#8A8A8A", linestyle=":", label="ideal", zorder=0)
     axes.set_xscale("log", base=2)

@@ -11,6 +11,7 @@ from dlbs.results.grouping import common_label, groups, ordered_keys
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
+from dlbs.results.statistics.samples import none_ended_well
 from dlbs.results.tables.cells import statistic
 from dlbs.results.tables.table import Cell
 from dlbs.text import printable, text
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "has_wide_range", "in_order", "label", "left_out", "legend", "note_left_out", "plain_ticks", "set_scale",
-    "style", "with_value",
+    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "check_some_ended_well", "has_wide_range", "in_order", "label", "left_out", "legend", "note_left_out",
+    "plain_ticks", "set_scale", "style", "with_value",
 ]  # fmt: skip
 
 
@@ -123,7 +124,14 @@ def legend(figure: Figure) -> None:
         figure.legend(loc="outside right upper", fontsize=size)
 
 
+def check_some_ended_well(records: Sequence[Record]) -> None:
+    """Raise a LogError if no experiment ended well, so that there is nothing to draw."""
+    if failed := none_ended_well(records):
+        raise LogError(failed, hint="dlbs report says why")
+
+
 def with_value(records: Sequence[Record], key: str) -> list[Record]:
+    check_some_ended_well(records)
     good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
     if not good:
         hint = did_you_mean(key, set().union(*records)) or "dlbs parse LOG shows the keys of a log"

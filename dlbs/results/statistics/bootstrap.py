@@ -61,9 +61,9 @@ def _widened(ratio: float, logs: Sequence[NDArray[Any]], freedoms: Sequence[floa
     above, below = logs
     variances = [float(above.var()), float(below.var())]
     if sum(variances) == 0.0:
-        return Interval(ratio, ratio, confidence)
+        return Interval(ratio, ratio, confidence, "bootstrap")
     tail = (1 - confidence) / 2
     freedom = welch_freedom(variances, freedoms)
     widening = student_quantile(1 - tail, freedom) / statistics.NormalDist().inv_cdf(1 - tail)
     low, high = (float(bound) * widening for bound in np.quantile(above - below, [tail, 1 - tail]))
-    return Interval(ratio * math.exp(low), ratio * math.exp(high), confidence)
+    return Interval(ratio * math.exp(low), ratio * math.exp(high), confidence, "bootstrap")

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of, warnings_of
-from dlbs.results.grouping import groups, label_of, ordered_keys, varying
+from dlbs.results.grouping import group_label, groups, ordered_keys, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
@@ -18,9 +18,9 @@ from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, REGRESSIONS, VERDICTS, needed_repeats, verdict_of
-from dlbs.text import text
+from dlbs.text import counted, text
 
-__all__ = ["Comparison", "Match", "compare"]
+__all__ = ["Comparison", "Match", "compare", "labels_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +95,17 @@ def compare(
     simultaneous: bool = False,
     estimator: str = "rank",
     trust_single_runs: bool = False,
+    trust_doubtful: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
     sides: tuple[str, str] = ("A", "B"),
-    labels: Sequence[str] | None = None,
+    labels: Mapping[tuple[Any, ...], str] | None = None,
 ) -> Comparison:
     """Compare two sets of experiments.
 
     Experiments are matched by the parameters that distinguish them within A or within B. A parameter that has one value in all of A and another one in
     all of B is not looked at for matching: it is what is compared. Doubtful runs, those that logged warnings, are left out where three others remain.
-    With fewer than three runs on a side, or with doubtful ones, the verdict is `inconclusive`.
+    With fewer than three runs on a side, or with doubtful ones, the verdict is `inconclusive` unless they are trusted.
 
     Args:
         a: The experiments that others are compared with.
@@ -115,11 +116,12 @@ def compare(
         confidence: Of an interval.
         simultaneous: Make the intervals so wide that all of them together have this confidence (Bonferroni).
         estimator: A key of `ESTIMATORS`.
-        trust_single_runs: Give verdicts on fewer than three runs, from the batches within them, and on doubtful runs.
+        trust_single_runs: Give verdicts on fewer than three runs, from the batches within them.
+        trust_doubtful: Give verdicts on doubtful runs where too few others remain.
         match: Match by these parameters alone.
         ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
         sides: How readers know the two sides.
-        labels: Parameters that labels hold; None for those that experiments are matched by and that vary.
+        labels: Values of the parameters that experiments are matched by → label; None for labels of those that vary.
 
     Raises:
         LogError: There is no such estimator, or numpy or scipy is not installed.
@@ -130,14 +132,23 @@ def compare(
     keys = ordered_keys({**found_in[1], **found_in[0]}, names)
     each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
     compared = {name: (one, other) for name, (one, other) in differing.items()}
-    shown = varying([*a, *b], names) if labels is None else labels
+    if labels is None:
+        labels = labels_of([*a, *b], names)
     made = Comparison(metric, threshold, each, estimator, sides, differences=compared)
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
-        label = label_of((*found[0], *found[1])[0], shown)
-        made.matches.append(_matched(made, label, *found, trust=trust_single_runs))
+        made.matches.append(_matched(made, labels[key], *found, trust=(trust_single_runs, trust_doubtful)))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made
+
+
+def labels_of(records: Sequence[Record], names: Sequence[str]) -> dict[tuple[Any, ...], str]:
+    """Values of the parameters that experiments are matched by → what the experiments with these values are called.
+
+    Labels hold only what all experiments of a match have in common: never what is compared, and never a repeat.
+    """
+    shown = varying(records, names)
+    return {key: group_label(group, shown, records) for key, group in groups(records, names).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +166,13 @@ def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
     clean = [record for record in valued if not warnings_of(record)]
     notes = []
     if valued and len(valued) < len(records):
-        notes.append(f"{len(records) - len(valued)} of {len(records)} runs in {name} have no value")
+        lost = len(records) - len(valued)
+        notes.append(f"{name}: {lost} of {counted(len(records), 'run')} {'has' if lost == 1 else 'have'} no value")
     if len(clean) == len(valued):
         return _Side(sample_of(valued, metric), 0, (), tuple(notes))
     doubtful = [record for record in valued if warnings_of(record)]
     reasons = _reasons(doubtful)
-    said = (
-        f"{len(doubtful)} of {len(valued)} runs in {name} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
-    )
+    said = f"{name}: {len(doubtful)} of {counted(len(valued), 'run')} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
     if len(clean) >= FEWEST_RUNS:
         return _Side(sample_of(clean, metric), len(doubtful), (), (*notes, f"{said} and left out"))
     return _Side(sample_of(valued, metric), 0, (said,), tuple(notes))
@@ -175,7 +185,10 @@ def _reasons(doubtful: Sequence[Record]) -> str:
     return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
 
 
-def _matched(comparison: Comparison, label: str, a: tuple[Record, ...], b: tuple[Record, ...], *, trust: bool) -> Match:
+def _matched(
+    comparison: Comparison, label: str, a: tuple[Record, ...], b: tuple[Record, ...], *, trust: tuple[bool, bool]
+) -> Match:
+    """Compare the runs of one experiment. `trust`: few runs, and doubtful ones."""
     metric = comparison.metric
     sides = _side(comparison.sides[0], a, metric), _side(comparison.sides[1], b, metric)
     one, other = sides[0].sample, sides[1].sample
@@ -191,24 +204,33 @@ def _matched(comparison: Comparison, label: str, a: tuple[Record, ...], b: tuple
     verdict = verdict_of(metric, estimate.interval if estimate else None, comparison.threshold)
     fewest = min(one.runs, other.runs)
     doubts = [doubt for side in sides for doubt in side.doubts]
-    if fewest < FEWEST_RUNS and not trust:
-        verdict = INCONCLUSIVE
-        notes.append(
-            f"{fewest} run{'s' if fewest > 1 else ''} a side cannot settle it: run it {FEWEST_RUNS} times at least "
-            "(-Pexp.repeats=5 --order round-robin), or insist with --trust-single-runs"
-        )
-    elif verdict == INCONCLUSIVE and (estimate is None or estimate.interval is None):
-        notes.append(f"no interval: run it {FEWEST_RUNS} times at least (-Pexp.repeats=5)")
-    elif verdict == INCONCLUSIVE and estimate is not None and (trust or not doubts):
-        notes.append(needed_repeats(estimate, comparison.threshold, fewest))
     notes += doubts
-    if doubts and not trust:
+    few, doubted = fewest < FEWEST_RUNS and not trust[0], bool(doubts) and not trust[1]
+    if few or doubted:
         verdict = INCONCLUSIVE
-        notes.append(
-            f"rerun on an idle machine until {FEWEST_RUNS} runs a side have no warnings, or insist with --trust-single-runs"
-        )
+        notes.append(_remedy(fewest, few, doubted))
+    elif verdict == INCONCLUSIVE and (estimate is None or estimate.interval is None):
+        notes.append(f"no interval: {_ENOUGH} (-Pexp.repeats={FEWEST_RUNS})")
+    elif verdict == INCONCLUSIVE and estimate is not None:
+        notes.append(needed_repeats(estimate, comparison.threshold, fewest))
     left_out = sides[0].left_out, sides[1].left_out
     return Match(label, a, b, (values[0], values[1]), estimate, verdict, (used[0], used[1]), left_out, tuple(notes))
+
+
+_ENOUGH = f"run each at least {FEWEST_RUNS} times"
+
+
+def _remedy(fewest: int, few: bool, doubted: bool) -> str:
+    """What would give a verdict where the runs are too few, or doubtful."""
+    repeats = f"(-Pexp.repeats={FEWEST_RUNS} --order round-robin)"
+    if few and doubted:
+        return (
+            f"too few runs ({fewest} a side), with warnings: {_ENOUGH} on an idle machine {repeats}, "
+            "or insist with --trust-single-runs --trust-doubtful"
+        )
+    if few:
+        return f"too few runs ({fewest} a side): {_ENOUGH} {repeats}, or insist with --trust-single-runs"
+    return f"rerun on an idle machine until {FEWEST_RUNS} runs a side have no warnings, or insist with --trust-doubtful"
 
 
 def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: bool) -> tuple[str, list[str]]:

@@ -12,10 +12,10 @@ FEWEST_BATCHES = 10
 ESTIMATORS: Registry = {
     "rank": (
         "dlbs.results.statistics.ranks:rank_interval",
-        "median of the ratios of all pairs of runs (Hodges-Lehmann), with the bounds of the Mann-Whitney test",
+        "median of the ratios of all pairs of runs (Hodges-Lehmann)",
     ),
     "mean": (
         "dlbs.results.statistics.bootstrap:mean_interval",
-        "ratio of the means of the runs, with a bootstrap interval",
+        "ratio of the means of the runs",
     ),
 }

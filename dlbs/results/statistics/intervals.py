@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["Interval", "median_interval"]
+__all__ = ["METHODS", "Interval", "median_interval"]
+
+# How the interval of a ratio of runs is made, in words.
+METHODS = {
+    "ranks": "bounds of the Mann-Whitney test",
+    "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot hold the confidence",
+    "bootstrap": "bootstrap over runs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +24,13 @@ class Interval:
         low: Lower bound.
         high: Upper bound.
         confidence: Share of repetitions in which an interval made like this holds the true value.
+        method: A key of `METHODS`, how the interval of a ratio was made; empty for other intervals.
     """
 
     low: float
     high: float
     confidence: float
+    method: str = field(default="", compare=False)
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:

@@ -283,7 +283,7 @@ class Pairs:
         left_out = [len(doubtful) for _, doubtful in samples]
         notes = [pair.given_up, note]
         notes += [
-            f"{out} of {out + runs} runs with {name} {'is' if out == 1 else 'are'} doubtful ({'; '.join(pair.doubts[:2])}) and left out"
+            f"{name}: {out} of {counted(out + runs, 'run')} {'is' if out == 1 else 'are'} doubtful ({'; '.join(pair.doubts[:2])}) and left out"
             for name, out, runs in zip(pair.names, pair.doubtful, pair.used, strict=True)
             if out
         ]

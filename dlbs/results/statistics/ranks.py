@@ -39,8 +39,8 @@ def rank_interval(
     if depth == 0:
         found = welch_interval(list(map(math.log, numerator)), list(map(math.log, denominator)), confidence)
         low, high = math.exp(found.low), math.exp(found.high)
-        return ratio, Interval(min(low, ratio), max(high, ratio), confidence)
-    return ratio, Interval(ratios[depth - 1], ratios[-depth], 1 - 2 * outside)
+        return ratio, Interval(min(low, ratio), max(high, ratio), confidence, "student")
+    return ratio, Interval(ratios[depth - 1], ratios[-depth], 1 - 2 * outside, "ranks")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 
-__all__ = ["THROUGHPUT", "TIME", "Sample", "has_value", "sample_of", "usual_metric"]
+__all__ = ["THROUGHPUT", "TIME", "Sample", "has_value", "none_ended_well", "sample_of", "usual_metric"]
 
 THROUGHPUT, TIME = "results.throughput", "results.time"
 
@@ -51,6 +52,14 @@ def usual_metric(records: Iterable[Record]) -> str:
     """What is compared unless something else is asked for: the throughput, or the time where no experiment logged a throughput."""
     found = {key for record in records for key in (THROUGHPUT, TIME) if number(record, key) is not None}
     return TIME if found == {TIME} else THROUGHPUT
+
+
+def none_ended_well(records: Iterable[Record]) -> str:
+    """That no experiment ended well, and how each ended: `no experiment ended well: 2 failure`; empty if one did, or there is none."""
+    counts = Counter(map(status_of, records))
+    if not counts or "ok" in counts:
+        return ""
+    return f"no experiment ended well: {', '.join(f'{count} {status}' for status, count in counts.most_common())}"
 
 
 def sample_of(records: Sequence[Record], metric: str) -> Sample | None:

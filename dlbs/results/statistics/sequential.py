@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 from dlbs.results.statistics.intervals import Interval
@@ -70,7 +71,7 @@ def repeated_interval(
         return _ratio(numerator, denominator), None
     level = look_level(_information(first, second), error)
     ratio, interval = rank_interval(numerator, denominator, 1 - level)
-    return ratio, Interval(interval.low, interval.high, confidence)
+    return ratio, replace(interval, confidence=confidence)
 
 
 def needed_runs(ratio: float, interval: Interval, threshold: float, runs: float, error: float) -> int | None:

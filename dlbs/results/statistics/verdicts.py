@@ -25,7 +25,7 @@ VERDICTS = {
     "fixed": "ended well in B and not in A",
     "new": "in B, but not in A",
     "same": "the whole interval is within the threshold",
-    INCONCLUSIVE: "the interval reaches over a threshold, or the runs are too few or doubtful",
+    INCONCLUSIVE: "the interval crosses a threshold",
     "failed": "ended well in neither",
 }
 
@@ -70,9 +70,9 @@ def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
         runs: Runs of the side that has fewer.
     """
     if estimate.interval is None or estimate.source == "batches":
-        return f"runs may differ more than their batches do: run it {FEWEST_RUNS} times at least (-Pexp.repeats=5)"
+        return f"runs may differ more than their batches do: run each at least {FEWEST_RUNS} times (-Pexp.repeats={FEWEST_RUNS})"
     half = (estimate.interval.high - estimate.interval.low) / 2
     distance = min(abs(estimate.ratio - 1 - threshold), abs(estimate.ratio - 1 + threshold))
     if distance * 10 < half:
-        return "too close to the threshold for a reasonable number of repeats; another --threshold would settle it"
+        return "too close to the threshold: more repeats hardly help, another --threshold would"
     return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats a side would settle it"

@@ -8,9 +8,9 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean, suggestion
-from dlbs.results.grouping import groups, hashable, label_of, ordered_keys, varying
+from dlbs.results.grouping import groups, hashable, ordered_keys
 from dlbs.results.read.onelog import Record
-from dlbs.results.statistics.compare import Comparison, Match, compare
+from dlbs.results.statistics.compare import Comparison, Match, compare, labels_of
 from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.samples import THROUGHPUT
 from dlbs.text import text
@@ -74,6 +74,7 @@ def compare_by(
     simultaneous: bool = False,
     estimator: str = "rank",
     trust_single_runs: bool = False,
+    trust_doubtful: bool = False,
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> ComparisonBy:
@@ -92,7 +93,8 @@ def compare_by(
         confidence: Of an interval.
         simultaneous: Make the intervals of all values and groups so wide that all of them together have this confidence (Bonferroni).
         estimator: A key of `ESTIMATORS`.
-        trust_single_runs: Give verdicts on fewer than three runs, and on doubtful ones.
+        trust_single_runs: Give verdicts on fewer than three runs.
+        trust_doubtful: Give verdicts on doubtful runs.
         match: Match by these parameters alone.
         ignore: Parameters that do not distinguish experiments.
 
@@ -115,9 +117,9 @@ def compare_by(
     pairs = sum(len(found[0].keys() | other.keys()) for other in found[1:])
     each = 1 - (1 - confidence) / pairs if simultaneous else confidence
     compared = [record for side in given for record in side]
-    everything, shown = groups(compared, names), varying(compared, names)
+    labels = labels_of(compared, names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
-    made.experiments = [label_of(everything[key][0], shown) for key in ordered_keys(everything, names)]
+    made.experiments = [labels[key] for key in ordered_keys(groups(compared, names), names)]
     # The words of one command change with the parameter in them, which says nothing new.
     composed = {"command.argv"} if len({record.get("command.line") for record in records}) == 1 else set()
     made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
@@ -133,9 +135,10 @@ def compare_by(
                 confidence=each,
                 estimator=estimator,
                 trust_single_runs=trust_single_runs,
+                trust_doubtful=trust_doubtful,
                 match=names,
                 ignore=[*ignore, *made.differences],
-                labels=shown,
+                labels=labels,
                 sides=(_label(by, made.baseline), _label(by, side[0][by])),
             )
         )

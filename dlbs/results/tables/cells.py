@@ -113,8 +113,8 @@ def interval_lines(cells: Sequence[Cell]) -> list[str]:
     lines = []
     levels = [cell.confidence for cell in with_interval if cell.runs > 1 and cell.confidence is not None]
     if levels:
-        lower = ", or at the lower level that stands in it" if min(levels) < USUAL else ""
-        lines.append(f"[low, high]: holds the true median at {100 * USUAL:.0f} %{lower}")
+        lower = ", or the lower level given in the cell" if min(levels) < USUAL else ""
+        lines.append(f"[low, high]: {100 * USUAL:.0f} % confidence interval of the median{lower}")
     if any(cell.runs == 1 for cell in with_interval):
         run = "of a single run" if levels else "1 run"
         lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % interval of its batches, which ignores how runs differ")

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sized
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence, Sized
 from typing import Any
 
-from dlbs.doubts import warnings_of
+from dlbs.doubts import doubt_words, doubts_of, warnings_of
+from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.compare import Comparison, Match
 from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
+from dlbs.results.statistics.intervals import METHODS
 from dlbs.results.statistics.ratio import Estimate
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS
+from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, verdict_of
 from dlbs.results.tables.cells import quantity
 from dlbs.results.tables.table import DOUBTFUL, Cell, Table
 from dlbs.text import counted, short_number, text
 
 __all__ = [
+    "BATCHES_ONLY",
     "STATISTIC_NAMES",
     "as_document",
     "comparison_table",
+    "explained_verdicts",
     "gathered",
+    "included_doubts",
+    "method_lines",
+    "ratio_cell",
     "run_count",
     "summary",
     "tone_of",
@@ -28,6 +36,7 @@ __all__ = [
 ]
 
 _MOST_NAMED = 3  # experiments in a note
+BATCHES_ONLY = f"fewer than {FEWEST_RUNS} runs: ratio and interval of batches within runs, which ignore how runs differ"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 
@@ -39,17 +48,14 @@ def comparison_table(comparison: Comparison) -> Table:
     records = [record for match in comparison.matches for record in (*match.a, *match.b)]
     of = quantity(comparison.metric, records)
     title = f"{of}; {statistic} of runs; B over A with {level} interval, threshold {limit}"
-    columns = [f"A, {statistic}", f"B, {statistic}", "B over A", f"{level} interval", "runs", "verdict"]
-    table = Table(title, ["experiment"], [], columns, [])
+    columns = [f"A, {statistic}", f"B, {statistic}", "B over A", "runs", "verdict"]
+    table = Table(title, ["experiment"], [], columns, [], answers=("B over A", "verdict"))
     for match in comparison.matches:
         table.rows.append([match.label])
-        estimate = match.estimate
-        interval = estimate.interval if estimate else None
         table.cells.append(
             [
                 *(value_cell(match, side) for side in range(2)),
-                Cell("-" if estimate is None else f"{estimate.ratio:.3f}"),
-                Cell("-" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"),
+                ratio_cell(match.estimate),
                 Cell(", ".join(run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True))),
                 Cell(match.verdict, tone=tone_of(match.verdict)),
             ]
@@ -59,22 +65,58 @@ def comparison_table(comparison: Comparison) -> Table:
         ((match.label if several else "", note) for match in comparison.matches for note in match.notes),
         [match.label for match in comparison.matches] if several else (),
     )
-    seen = dict.fromkeys(match.verdict for match in comparison.matches)
+    seen = explained_verdicts(comparison)
     sources = {match.estimate.source for match in comparison.matches if match.estimate}
-    if "runs" in sources:
-        table.legend.append(f"B over A: {ESTIMATORS[comparison.estimator][1]}")
+    table.legend += method_lines(
+        "B over A", comparison.estimator, [(match.label, match) for match in comparison.matches]
+    )
     table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
     if "batches" in sources:
-        table.legend.append(
-            f"experiments with fewer than {FEWEST_RUNS} runs: ratio and interval are those of the mean of batches within runs, which ignores how runs differ"
-        )
-    if any(cell.doubtful for row in table.cells for cell in row):
-        table.legend.append(f"{DOUBTFUL}: doubtful runs are in it; the notes say why")
+        table.legend.append(BATCHES_ONLY)
+    table.legend += included_doubts(comparison.matches)
     if any(sum(match.doubtful) for match in comparison.matches):
         table.legend.append("runs: 4 of 5 means that one was doubtful and was left out")
     for name, (one, other) in comparison.differences.items():
         table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
     return table
+
+
+def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match]]) -> list[str]:
+    """How ratios of runs and their intervals were made; where not all intervals were made alike, which were made how.
+
+    Args:
+        column: That has the ratios.
+        estimator: A key of `ESTIMATORS`.
+        matches: What a row is called, and its match.
+    """
+    found: dict[str, list[str]] = {}
+    for label, match in matches:
+        if match.estimate is not None and match.estimate.source == "runs":
+            interval = match.estimate.interval
+            found.setdefault(interval.method if interval else "", []).append(label)
+    if not found:
+        return []
+    ratio = f"{column}: {ESTIMATORS[estimator][1]}"
+    used = [method for method in METHODS if method in found]
+    if len(used) == 1:
+        return [f"{ratio}; interval: {METHODS[used[0]]}"]
+    return [ratio, *(f"interval of {named(found[method])}: {METHODS[method]}" for method in used)]
+
+
+def named(labels: Sequence[str]) -> str:
+    """Some experiments, the first of them by name."""
+    more = f"; and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
+    return "; ".join(labels[:_MOST_NAMED]) + more
+
+
+def ratio_cell(estimate: Estimate | None) -> Cell:
+    """A ratio with its interval."""
+    if estimate is None:
+        return Cell("-")
+    interval = estimate.interval
+    if interval is None:
+        return Cell(estimate.ratio)
+    return Cell(estimate.ratio, low=interval.low, high=interval.high, confidence=interval.confidence)
 
 
 def value_cell(match: Match, side: int) -> Cell:
@@ -84,6 +126,29 @@ def value_cell(match: Match, side: int) -> Cell:
         return Cell(", ".join(sorted(set(map(status_of, records)))) or "-")
     doubtful = 0 if match.doubtful[side] else sum(bool(warnings_of(record)) for record in records)
     return Cell(value, runs=match.used[side], doubtful=doubtful, tone="doubt" if doubtful else "")
+
+
+def included_doubts(matches: Iterable[Match]) -> list[str]:
+    """What the mark of doubtful runs means: the kinds of their warnings, with the number of runs that each concerns."""
+    runs: dict[int, Record] = {}  # the baseline is a side of several matches
+    for match in matches:
+        for side, records in enumerate((match.a, match.b)):
+            if value_cell(match, side).doubtful:
+                runs |= {id(record): record for record in records}
+    counts = Counter(kind for record in runs.values() for kind in doubts_of(record))
+    return [f"{DOUBTFUL}: includes doubtful runs ({doubt_words(counts)})"] if counts else []
+
+
+def explained_verdicts(comparison: Comparison) -> set[str]:
+    """Verdicts that a legend explains; where an experiment is inconclusive for another reason than its interval, its notes say so."""
+    return {match.verdict for match in comparison.matches if match.verdict != INCONCLUSIVE} | {
+        INCONCLUSIVE
+        for match in comparison.matches
+        if match.verdict == INCONCLUSIVE
+        and match.estimate is not None
+        and match.estimate.interval is not None
+        and verdict_of(comparison.metric, match.estimate.interval, comparison.threshold) == INCONCLUSIVE
+    }
 
 
 def gathered(notes: Iterable[tuple[str, str]], experiments: Collection[str] = ()) -> list[str]:
@@ -98,9 +163,8 @@ def gathered(notes: Iterable[tuple[str, str]], experiments: Collection[str] = ()
         found.setdefault(note, {})[subject] = None
     lines = []
     for note, subjects in found.items():
-        named = ["all experiments"] if subjects.keys() == set(experiments) else list(filter(None, subjects))
-        more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-        lines.append(f"{'; '.join(named[:_MOST_NAMED])}{more}: {note}" if named else note)
+        about = ["all experiments"] if subjects.keys() == set(experiments) else list(filter(None, subjects))
+        lines.append(f"{named(about)}: {note}" if about else note)
     return lines
 
 
@@ -151,6 +215,7 @@ def _estimated(estimate: Estimate | None) -> dict[str, Any]:
         "interval": [interval.low, interval.high] if interval else None,
         "interval_confidence": interval.confidence if interval else None,
         "interval_of": (estimate.source if estimate else "") or None,
+        "interval_method": (interval.method if interval else "") or None,
     }
 
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dlbs.results.keys import better_of
-from dlbs.results.statistics.compare import Comparison, Match
-from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ratio import Estimate
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, VERDICTS, is_speed
+from dlbs.results.statistics.compare import Match
+from dlbs.results.statistics.verdicts import VERDICTS
 from dlbs.results.statistics.within import ComparisonBy
 from dlbs.results.tables.cells import quantity
 from dlbs.results.tables.comparison import (
+    BATCHES_ONLY,
     STATISTIC_NAMES,
     as_document,
+    explained_verdicts,
     gathered,
+    included_doubts,
+    method_lines,
+    ratio_cell,
     run_count,
     summary,
     tone_of,
     value_cell,
 )
-from dlbs.results.tables.table import DOUBTFUL, Cell, Table
+from dlbs.results.tables.sentences import sentence
+from dlbs.results.tables.table import Cell, Table
 from dlbs.text import counted, text
 
 __all__ = ["comparison_by_table", "document_by", "sentences", "summary_by"]
@@ -37,15 +39,14 @@ _MEANINGS = {
 
 
 def comparison_by_table(made: ComparisonBy) -> Table:
-    """A row for each experiment and value: the quantity, its ratio to the baseline with its interval, the verdict. The notes end with the summary."""
+    """A row for each experiment and value: the quantity, its ratio to the baseline with its interval, the verdict. The notes begin with the result in sentences."""
     one = made.comparisons[0]
     base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
     records = [record for match in one.matches for record in (*match.a, *match.b)]
     of = quantity(one.metric, records)
     title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} interval, threshold {100 * one.threshold:g} %"
-    table = Table(
-        title, ["experiment", made.name.rpartition(".")[2]], [], [statistic, f"over {base}", "runs", "verdict"], []
-    )
+    names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, f"over {base}", "runs", "verdict"]
+    table = Table(title, names, [], columns, [], answers=(f"over {base}", "verdict"))
     for experiment in made.experiments:
         found = made.matches_of(experiment)
         _, _, first = found[0]
@@ -55,21 +56,12 @@ def comparison_by_table(made: ComparisonBy) -> Table:
         for value, _, match in found:
             verdict = Cell(match.verdict, tone=tone_of(match.verdict))
             table.rows.append([experiment, text(value) or "none"])
-            table.cells.append([value_cell(match, 1), _ratio(match.estimate), _runs(match, 1), verdict])
-    if any(cell.doubtful for row in table.cells for cell in row):
-        table.legend.append(f"{DOUBTFUL}: doubtful runs are in it; the notes say why")
+            table.cells.append([value_cell(match, 1), ratio_cell(match.estimate), _runs(match, 1), verdict])
+    table.legend += included_doubts(match for comparison in made.comparisons for match in comparison.matches)
     table.legend += _legend(made)
-    table.formulas += [*gathered(_notes(made), made.experiments), *sentences(made)]
+    table.findings += sentences(made)
+    table.formulas += gathered(_notes(made), made.experiments)
     return table
-
-
-def _ratio(estimate: Estimate | None) -> Cell:
-    if estimate is None:
-        return Cell("-")
-    interval = estimate.interval
-    if interval is None:
-        return Cell(estimate.ratio)
-    return Cell(estimate.ratio, low=interval.low, high=interval.high, confidence=interval.confidence)
 
 
 def _runs(match: Match, side: int) -> Cell:
@@ -92,19 +84,24 @@ def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
                     yield subject, note
 
 
+def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:
+    """The matches, called by what tells their rows apart."""
+    several = len(made.experiments) > 1
+    for experiment in made.experiments:
+        for _, comparison, match in made.matches_of(experiment):
+            yield f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1], match
+
+
 def _legend(made: ComparisonBy) -> list[str]:
     comparison = made.comparisons[0]
     matches = [match for one in made.comparisons for match in one.matches]
     sources = {match.estimate.source for match in matches if match.estimate}
-    seen = {match.verdict for match in matches}
+    seen = {verdict for one in made.comparisons for verdict in explained_verdicts(one)}
     lines = []
-    if "runs" in sources:
-        lines.append(f"over {comparison.sides[0]}: {ESTIMATORS[comparison.estimator][1]}")
+    lines += method_lines(f"over {comparison.sides[0]}", comparison.estimator, _named_matches(made))
     lines += [f"{verdict}: {_MEANINGS[verdict]}" for verdict in VERDICTS if verdict in seen]
     if "batches" in sources:
-        lines.append(
-            f"with fewer than {FEWEST_RUNS} runs: ratio and interval are those of the mean of batches within runs, which ignores how runs differ"
-        )
+        lines.append(BATCHES_ONLY)
     if any(sum(match.doubtful) for match in matches):
         lines.append("runs: 4 of 5 means that one was doubtful and was left out")
     for name, values in made.differences.items():
@@ -113,7 +110,7 @@ def _legend(made: ComparisonBy) -> list[str]:
         lines.append(
             f"{counted(made.left_out, 'experiment')} {'have' if made.left_out > 1 else 'has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
         )
-    if any(match.estimate and match.estimate.interval for match in matches):
+    if any("±" in line for line in sentences(made)):
         lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % interval")
     return lines
 
@@ -122,43 +119,11 @@ def sentences(made: ComparisonBy) -> list[str]:
     """One sentence for each experiment and value: `keep ran 1.31 ± 0.04 times faster than system`."""
     several = len(made.experiments) > 1
     return [
-        (f"{experiment}: " if several else "") + _sentence(comparison, match)
+        (f"{experiment}: " if several else "")
+        + sentence(comparison.metric, comparison.sides, match.verdict, match.estimate, comparison.threshold)
         for experiment in made.experiments
         for _, comparison, match in made.matches_of(experiment)
     ]
-
-
-def _sentence(comparison: Comparison, match: Match) -> str:
-    base, value = comparison.sides
-    verdict, metric, estimate = match.verdict, comparison.metric, match.estimate
-    if estimate is None:
-        return f"{value} against {base}: {verdict}"
-    limit = f"within {100 * comparison.threshold:g} %"
-    if not is_speed(metric):
-        times = f"{_times(estimate, inverse=False)} times"
-        if verdict == "same":
-            return f"{metric} with {value} is the same as with {base}, {limit} ({times})"
-        return f"{metric} with {value} is {times} that with {base}: {verdict}"
-    speed_is_inverse = better_of(metric) < 0
-    if verdict == "same":
-        return f"{value} ran as fast as {base}, {limit} ({_times(estimate, inverse=speed_is_inverse)} times)"
-    if verdict == INCONCLUSIVE:
-        return f"{value} against {base}: inconclusive ({_times(estimate, inverse=speed_is_inverse)} times as fast)"
-    inverse = speed_is_inverse == (verdict in IMPROVEMENTS)
-    return f"{value} ran {_times(estimate, inverse=inverse)} times {verdict} than {base}"
-
-
-def _times(estimate: Estimate, *, inverse: bool) -> str:
-    """A ratio, or its inverse, with half the width of its interval: `1.31 ± 0.04`."""
-    interval = estimate.interval
-    ratio = 1 / estimate.ratio if inverse else estimate.ratio
-    if interval is None:
-        return f"{ratio:.2f}"
-    if inverse:
-        interval = Interval(1 / interval.high, 1 / interval.low, interval.confidence)
-    half = (interval.high - interval.low) / 2
-    digits = 2 if half >= 0.005 else 3
-    return f"{ratio:.{digits}f} ± {half:.{digits}f}"
 
 
 def document_by(made: ComparisonBy) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def html_tables(tables: Sequence[Table]) -> str:
             "<tr>" + "".join(f"<td>{html.escape(printable(cell))}</td>" for cell in row) + "</tr>"
             for row in table.texts()
         )
-        notes = "".join(f"<li>{html.escape(printable(line))}</li>" for line in (*table.legend, *table.formulas))
+        notes = "".join(f"<li>{html.escape(printable(line))}</li>" for line in table.notes)
         parts.append(
             f"<table>\n<caption>{html.escape(printable(table.title))}</caption>\n<thead><tr>{head}</tr></thead>\n"
             f"<tbody>\n{body}\n</tbody>\n</table>\n" + (f"<ul>{notes}</ul>\n" if notes else "")

@@ -35,7 +35,7 @@ def latex(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [" & ".join(map(_escaped, row)) + r" \\" for row in [table.header, *table.texts()]]
-        notes = [rf"\footnotesize {_escaped(line)}\\" for line in (*table.legend, *table.formulas)]
+        notes = [rf"\footnotesize {_escaped(line)}\\" for line in table.notes]
         parts.append(
             "\n".join(
                 [

@@ -31,7 +31,7 @@ def markdown(tables: Sequence[Table]) -> str:
                     for column, width in enumerate(widths)
                 ]
                 lines.append(f"| {' | '.join(marks)} |")
-        notes = [f"- {_escaped(line)}" for line in (*table.legend, *table.formulas)]
+        notes = [f"- {_escaped(line)}" for line in table.notes]
         parts.append("\n".join([*lines, *([""] if notes else []), *notes]))
     return "\n\n".join(parts) + "\n"
 

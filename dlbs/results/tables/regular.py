@@ -8,6 +8,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import distinguishing_names, groups, hashable, title_name
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
+from dlbs.results.statistics.samples import none_ended_well
 from dlbs.results.tables.cells import cells_of, quantity
 from dlbs.results.tables.pivot import add_notes, custom_tables, header, shown_value, with_statistic
 from dlbs.results.tables.table import Table
@@ -35,7 +36,11 @@ def regular_tables(
     rows, columns = usual_axes(records, declarations)
     values = usual_values(records)
     if columns or len(values) == 1:
-        return custom_tables(records, declarations, rows, columns, values, without=_COMPUTED)
+        tables = custom_tables(records, declarations, rows, columns, values, without=_COMPUTED)
+        if failed := none_ended_well(records):
+            for table in tables:
+                table.title = failed.capitalize() + table.title.removeprefix(quantity(values[0], records))
+        return tables
     return [_of_quantities(records, rows, values)]
 
 

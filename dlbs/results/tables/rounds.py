@@ -1,15 +1,17 @@
-"""What rounds of runs have told so far, a line for each pair."""
+"""What rounds of runs came to so far, a line for each pair."""
 
 from __future__ import annotations
 
 from dlbs.results.statistics.pairs import Pair, Pairs
+from dlbs.results.statistics.verdicts import is_speed
+from dlbs.results.tables.sentences import speed_words
 from dlbs.text import counted, duration
 
 __all__ = ["outlook", "pair_line"]
 
 
 def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
-    """One pair: `keep vs system: 1.031 ± 0.040, open, about 6 more rounds`.
+    """One pair: `keep vs system: 1.03 ± 0.04 times as fast, open: about 6 more rounds`. The ratio is that of the final sentence.
 
     Args:
         pairs: All of them.
@@ -17,41 +19,33 @@ def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
         seconds: Time that a round of this pair takes, if it is to be said.
     """
     base, value = pair.names
-    words = [f"{value} vs {base}: {_ratio(pair)}"]
+    ratio = "" if pair.estimate is None else speed_words(pairs.metric, pair.verdict, pair.estimate)
+    if not is_speed(pairs.metric) and ratio:
+        ratio = f"{pairs.metric} {ratio}"
+    words = [ratio] if ratio else []
     if pair.given_up:
         words += [pair.verdict, pair.given_up]
     elif pair.is_decided:
-        words += [pair.verdict, f"decided after {counted(pair.rounds, 'round')}"]
+        if not ratio.endswith(pair.verdict):
+            words.append(pair.verdict)
+        words.append(f"decided after {counted(pair.rounds, 'round')}")
     else:
-        words += ["open", outlook(pairs, pair, seconds)]
+        words.append(f"open: {outlook(pairs, pair, seconds)}")
         left_out = sum(pair.doubtful)
         if left_out:
             total = left_out + sum(pair.used)
             words.append(f"{left_out} of {counted(total, 'run')} doubtful")
-    return (f"{pair.label}: " if pairs.several_groups else "") + ", ".join(words)
+    return (f"{pair.label}: " if pairs.several_groups else "") + f"{value} vs {base}: " + ", ".join(words)
 
 
 def outlook(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
     """What would decide an open pair."""
     if not all(pair.used):
         doubtful = any(pair.doubtful)
-        return (
-            "too few runs without warnings (--trust-doubtful uses the others)"
-            if doubtful
-            else "no values on both sides"
-        )
+        return "too few runs without warnings (--trust-doubtful uses the others)" if doubtful else "no values yet"
     rounds = pairs.rounds_left(pair)
     if rounds is None:
-        return "too close to the threshold for a reasonable number of rounds"
+        return "too close to the threshold"
     time = f" ({duration(rounds * seconds)})" if seconds else ""
     no_interval = pair.estimate is not None and pair.estimate.interval is None
     return f"{'at least' if no_interval else 'about'} {counted(rounds, 'more round')}{time}"
-
-
-def _ratio(pair: Pair) -> str:
-    if pair.estimate is None:
-        return "no ratio"
-    interval = pair.estimate.interval
-    if interval is None:
-        return f"{pair.estimate.ratio:.3f}"
-    return f"{pair.estimate.ratio:.3f} ± {(interval.high - interval.low) / 2:.3f}"

@@ -74,8 +74,10 @@ class Table:
         rows: The labels of each row.
         columns: The label of each column.
         cells: A list of cells for each row.
+        findings: What came out, in sentences; the first of all notes.
         legend: What marks mean.
         formulas: How numbers were computed, and other notes about single rows.
+        answers: Columns that are the answer: always shown, the last of them never folded.
         is_divisible: Each column stands for itself: where there is no room for all, they may be shown one below the other.
     """
 
@@ -87,11 +89,18 @@ class Table:
     legend: list[str] = field(default_factory=list)
     formulas: list[str] = field(default_factory=list)
     is_divisible: bool = False
+    findings: list[str] = field(default_factory=list)
+    answers: tuple[str, ...] = ()
 
     @property
     def header(self) -> list[str]:
         """The labels of all columns, those of the row labels included."""
         return [*self.names, *self.columns]
+
+    @property
+    def notes(self) -> list[str]:
+        """All lines below the table."""
+        return [*self.findings, *self.legend, *self.formulas]
 
     def texts(self) -> list[list[str]]:
         """Rows of texts: labels and cells."""

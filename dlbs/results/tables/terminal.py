@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,24 +14,26 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-__all__ = ["divided", "fitted", "print_table"]
+__all__ = ["divided", "fitted", "print_table", "unfolded"]
 
+_LEAST_FOLDED = 8  # characters of a column that is folded
 _COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
 
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table and the notes below it.
 
-    Whatever the width of the console, no text is cut off. Columns that are the same in all rows become a note; parameters lose their namespaces; columns
+    Whatever the width of the console, no text is cut off. Columns that are the same in all rows become a note, unless they are the answer; parameters lose their namespaces; columns
     that stand for themselves are shown one below the other; cells are folded after that.
     """
     from rich.text import Text
 
     shown = fitted(table, console.width)
-    console.print(Text(printable(shown.title), style="bold"))  # rich would fold the title of a narrow table
+    # Rich would fold the title to the width of a narrow table.
+    console.print(Text(indented(printable(shown.title), console.width, "", "  "), style="bold"))
     for part in divided(shown, console.width):
-        console.print(_drawn(part, fold=_width(part) > console.width))
-    for line in (*shown.legend, *shown.formulas):
+        console.print(_drawn(part, unfolded(part, console.width)))
+    for line in shown.notes:
         console.print(indented(printable(line), console.width))
     console.print()
 
@@ -38,7 +41,7 @@ def print_table(table: Table, console: Console) -> None:
 def fitted(table: Table, width: int) -> Table:
     """The table without columns that are the same in all rows, if it is wider than `width` characters; a note holds their values."""
     shown = table
-    for name in reversed(table.header):
+    for name in reversed([name for name in table.header if name not in table.answers]):
         if _width(shown) <= width:
             break
         shown = _without_constant(shown, name)
@@ -46,6 +49,16 @@ def fitted(table: Table, width: int) -> Table:
         if _width(shown) > width:
             shown = narrower(shown)
     return shown
+
+
+def unfolded(table: Table, width: int) -> Collection[str]:
+    """Columns whose cells are not folded: all where there is room, else the answers, or at least the last of them."""
+    if _width(table) <= width:
+        return table.header
+    needed = 3 * len(table.header) + 1
+    for name, column in zip(table.header, _widths(table), strict=True):
+        needed += column if name in table.answers else min(column, _LEAST_FOLDED)
+    return table.answers if needed <= width else table.answers[-1:]
 
 
 def divided(table: Table, width: int) -> list[Table]:
@@ -103,17 +116,22 @@ def _without_constant(table: Table, name: str) -> Table:
 
 def _width(table: Table) -> int:
     """Characters that the table takes in a line, borders included."""
-    from rich.cells import cell_len
-
-    rows = [table.header, *table.texts()]
-    widths = [
-        max(cell_len(line) for row in rows for line in printable(row[column]).split("\n"))
-        for column in range(len(table.header))
-    ]
+    widths = _widths(table)
     return sum(widths) + 3 * len(widths) + 1
 
 
-def _drawn(table: Table, *, fold: bool) -> RichTable:
+def _widths(table: Table) -> list[int]:
+    """Characters that each column takes, without borders."""
+    from rich.cells import cell_len
+
+    rows = [table.header, *table.texts()]
+    return [
+        max(cell_len(line) for row in rows for line in printable(row[column]).split("\n"))
+        for column in range(len(table.header))
+    ]
+
+
+def _drawn(table: Table, whole: Collection[str]) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -122,7 +140,7 @@ def _drawn(table: Table, *, fold: bool) -> RichTable:
         drawn.add_column(
             Text(printable(name)),
             justify="left" if number < len(table.names) else "right",
-            no_wrap=not fold,
+            no_wrap=name in whole,
             overflow="fold",
         )
     for labels, cells in zip(table.rows, table.cells, strict=True):

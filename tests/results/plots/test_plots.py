@@ -116,10 +116,10 @@ def test_the_same_results_are_the_same_file() -> None:
 @pytest.mark.parametrize(
     ("kind", "records", "said"),
     [
-        ("throughput", [make_record(status="failure")], "has results.throughput"),
+        ("throughput", [make_record(status="failure")], "no experiment ended well: 1 failure"),
         ("roofline", [make_record()], "counted its operations"),
         ("series", [make_record(), make_record()], "2 experiments are too many"),
-        ("weak", [make_record(status="failure")], "has results.throughput"),
+        ("weak", [make_record(status="failure")], "no experiment ended well: 1 failure"),
         ("throughput", [make_record(f"m{n}") for n in range(30)], "30 lines are too many"),
     ],
 )

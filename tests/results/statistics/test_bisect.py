@@ -47,7 +47,7 @@ def bisect(dlbs: RunDlbs, path: Path, *flags: str, **environment: str) -> subpro
 
 LIST = ("--list", "versions.txt", "--good", "0", "--bad", "19")
 
-QUICK = (*LIST, "--trust-single-runs")
+QUICK = (*LIST, "--trust-single-runs", "--trust-doubtful")
 
 
 @pytest.mark.integration
@@ -135,7 +135,17 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
         commits.append(git(repo, "rev-parse", "HEAD"))
     (repo / "number").write_text("not committed")
     done = bisect(
-        dlbs, measure, "--repo", "repo", "--good", commits[0], "--bad", "HEAD", "--trust-single-runs", FROM="6"
+        dlbs,
+        measure,
+        "--repo",
+        "repo",
+        "--good",
+        commits[0],
+        "--bad",
+        "HEAD",
+        "--trust-single-runs",
+        "--trust-doubtful",
+        FROM="6",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{commits[6]} is the first that is worse")

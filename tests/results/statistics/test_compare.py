@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import dlbs as package
 from dlbs.config.declarations import Parameter
 from dlbs.config.load import load_config
+from dlbs.errors import LogError
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
 from dlbs.results.statistics.estimators import ESTIMATORS
@@ -63,8 +65,7 @@ def test_fewer_than_three_runs_are_inconclusive_unless_the_caller_insists(count:
     (match,) = compare(a, b).matches
     assert match.verdict == "inconclusive"
     assert match.notes == (
-        f"{count} run{'s' * (count > 1)} a side cannot settle it: run it 3 times at least (-Pexp.repeats=5 --order round-robin), "
-        "or insist with --trust-single-runs",
+        f"too few runs ({count} a side): run each at least 3 times (-Pexp.repeats=3 --order round-robin), or insist with --trust-single-runs",
     )
     (match,) = compare(a, b, trust_single_runs=True).matches
     assert match.verdict == "slower"
@@ -86,8 +87,8 @@ def test_doubtful_runs_are_left_out_where_three_others_remain_and_that_is_said()
     assert match.verdict == "same"
     assert match.used == (5, 4)
     assert match.doubtful == (0, 1)
-    assert match.notes == ("1 of 5 runs in B is doubtful (CPU contention) and left out",)
-    assert comparison_table(comparison).texts()[0][5] == "5, 4 of 5"
+    assert match.notes == ("B: 1 of 5 runs is doubtful (CPU contention) and left out",)
+    assert comparison_table(comparison).texts()[0][4] == "5, 4 of 5"
     assert summary(comparison).endswith("; 1 doubtful run left out")
 
 
@@ -97,12 +98,29 @@ def test_where_too_few_clean_runs_remain_doubtful_ones_make_it_inconclusive() ->
     assert match.verdict == "inconclusive"
     assert match.used == (4, 4)
     assert match.notes == (
-        "2 of 4 runs in B are doubtful (CPU contention)",
-        "rerun on an idle machine until 3 runs a side have no warnings, or insist with --trust-single-runs",
+        "B: 2 of 4 runs are doubtful (CPU contention)",
+        "rerun on an idle machine until 3 runs a side have no warnings, or insist with --trust-doubtful",
     )
-    (match,) = compare(a, b, trust_single_runs=True).matches
+    assert compare(a, b, trust_single_runs=True).matches[0].verdict == "inconclusive"
+    (match,) = compare(a, b, trust_doubtful=True).matches
     assert match.verdict == "slower"
-    assert match.notes[0].startswith("2 of 4 runs in B are doubtful")
+    assert match.notes[0].startswith("B: 2 of 4 runs are doubtful")
+
+
+def test_few_doubtful_runs_have_one_remedy_that_names_both_options() -> None:
+    a, b = repeats(1), doubtful(repeats(1, time=20.0), 0)
+    (match,) = compare(a, b).matches
+    assert match.notes == (
+        "B: 1 of 1 run is doubtful (CPU contention)",
+        "too few runs (1 a side), with warnings: run each at least 3 times on an idle machine (-Pexp.repeats=3 --order round-robin), "
+        "or insist with --trust-single-runs --trust-doubtful",
+    )
+    legend = comparison_table(compare(a, b)).legend
+    assert "⚠: includes doubtful runs (CPU contention 1)" in legend
+    assert not any(line.startswith("inconclusive:") for line in legend)  # the note says why
+    trusts: list[dict[str, bool]] = [{"trust_single_runs": True}, {"trust_doubtful": True}]
+    assert [compare(a, b, **trust).matches[0].verdict for trust in trusts] == ["inconclusive"] * 2
+    assert compare(a, b, trust_single_runs=True, trust_doubtful=True).matches[0].verdict == "slower"
 
 
 def test_the_values_are_the_statistic_of_the_estimator() -> None:
@@ -175,7 +193,7 @@ def test_changes_of_status() -> None:
     (match,) = compare(good, bad).matches
     assert match.notes == ("ok → failure", "exit code 1")
     (match,) = compare(good, [*repeats(3, seed=1), make_record(repeat=4, status="timeout")]).matches
-    assert match.notes[0] == "1 of 4 runs in B have no value"
+    assert match.notes[0] == "B: 1 of 4 runs has no value"
 
 
 def test_other_quantities_have_their_own_direction() -> None:
@@ -224,6 +242,28 @@ def test_simultaneous_intervals_are_wider() -> None:
         inside, outside = narrow.estimate and narrow.estimate.interval, wide.estimate and wide.estimate.interval
         assert inside is not None and outside is not None  # noqa: PT018
         assert outside.low < inside.low < inside.high < outside.high
+
+
+def test_where_nothing_ended_well_that_is_the_error(dlbs: RunDlbs, tmp_path: Path) -> None:
+    failed = [one | {"exp.status": "failure"} for one in repeats(2)]
+    for one in failed:
+        del one["results.throughput"], one["results.time"]
+    for number, one in enumerate(failed, 1):
+        make_logs(tmp_path / "a" / str(number), [one])
+    for command in (
+        ["compare", "a/1", "a/2"],
+        ["compare", "a", "--by", "exp.replica_batch"],
+        ["plot", "a", "-o", "a.png"],
+        ["plot", "a", "--type", "strong", "-o", "a.png"],
+    ):
+        done = dlbs(*command)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: no experiment ended well: 2 failure")
+        assert "--metric" not in done.stderr
+    reported = dlbs("report", "a", check=True).stdout
+    assert reported.startswith("No experiment ended well: 2 failure")
+    with pytest.raises(LogError, match="no experiment ended well: 4 failure"):
+        package.compare(failed, failed)
 
 
 def test_match_and_ignore() -> None:

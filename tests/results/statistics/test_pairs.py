@@ -11,7 +11,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.pairs import Pairs, Question
 from dlbs.results.statistics.within import compare_by
-from dlbs.results.tables.comparison_by import sentences
+from dlbs.results.tables.comparison_by import comparison_by_table, sentences
 from dlbs.results.tables.rounds import pair_line
 
 DECLARATIONS = load_config().declarations
@@ -58,13 +58,13 @@ def test_a_pair_is_decided_by_the_first_round_that_can_tell_and_then_needs_no_mo
     pairs = pairs_of(experiments)
     add_rounds(pairs, experiments, 4, fast_with("keep"))
     assert pairs.wanted() == [0, 1]
-    assert pair_line(pairs, pairs.pairs[0]).endswith("open, at least 1 more round")
+    assert pair_line(pairs, pairs.pairs[0]).endswith(" times as fast, open: at least 1 more round")
     add_rounds(pairs, experiments, 1, fast_with("keep"))
     (pair,) = pairs.pairs
     assert (pair.verdict, pair.rounds, pair.used) == ("faster", 5, (5, 5))
     assert pairs.wanted() == []
     assert pair_line(pairs, pair).startswith("keep vs system: 1.2")
-    assert pair_line(pairs, pair).endswith("faster, decided after 5 rounds")
+    assert pair_line(pairs, pair).endswith(" times faster, decided after 5 rounds")
 
 
 def test_the_baseline_runs_on_while_any_of_its_pairs_is_open() -> None:
@@ -87,7 +87,7 @@ def test_groups_are_pairs_of_their_own_and_more_pairs_need_more_runs() -> None:
         ("vgg16", ("keep", "system")),
     ]
     assert pairs.first_round > pairs_of(plan("system", "keep")).first_round
-    assert pair_line(pairs, pairs.pairs[1]).startswith("vgg16: system vs keep: no ratio, open")
+    assert pair_line(pairs, pairs.pairs[1]).startswith("vgg16: system vs keep: open: no values yet")
 
 
 def test_doubtful_runs_do_not_count_unless_they_are_trusted() -> None:
@@ -99,7 +99,7 @@ def test_doubtful_runs_do_not_count_unless_they_are_trusted() -> None:
 
     pairs, trusting = pairs_of(experiments), pairs_of(experiments, trust_doubtful=True)
     add_rounds(pairs, experiments, 2, doubtful_at_first)
-    assert "no ratio, open, too few runs without warnings" in pair_line(pairs, pairs.pairs[0])
+    assert "keep vs system: open: too few runs without warnings" in pair_line(pairs, pairs.pairs[0])
     pairs = pairs_of(experiments)
     for one in (pairs, trusting):
         add_rounds(one, experiments, 7, doubtful_at_first)
@@ -107,12 +107,12 @@ def test_doubtful_runs_do_not_count_unless_they_are_trusted() -> None:
     (pair,) = pairs.pairs
     assert pair.is_open
     assert (pair.used, pair.doubtful) == ((4, 4), (3, 3))
-    assert pair_line(pairs, pair).endswith("open, at least 2 more rounds, 6 of 14 runs doubtful")
+    assert pair_line(pairs, pair).endswith("open: at least 2 more rounds, 6 of 14 runs doubtful")
     add_rounds(pairs, experiments, 1, fast_with("keep"))
     assert pair.verdict == "faster"
     (match,) = pairs.comparison().comparisons[0].matches
     assert match.doubtful == (3, 3)
-    assert match.notes[0] == "3 of 8 runs with system are doubtful (CPU contention) and left out"
+    assert match.notes[0] == "system: 3 of 8 runs are doubtful (CPU contention) and left out"
 
 
 @pytest.mark.parametrize(("broken", "verdict"), [("keep", "broken"), ("system", "fixed"), ("both", "failed")])
@@ -170,6 +170,30 @@ def test_less_is_better_where_it_is() -> None:
     }
     add_rounds(pairs, experiments, 5, run)
     assert pairs.pairs[0].verdict == "slower"
+
+
+def test_lines_of_rounds_have_the_direction_of_the_final_sentence_whatever_the_metric() -> None:
+    experiments = plan("system", "keep")
+    pairs = pairs_of(experiments, metric="results.time")
+    run: Run = lambda experiment, repeat: {  # noqa: E731
+        "exp.status": "ok",
+        "results.time": fast_with("keep")(experiment, repeat)["results.throughput"],
+    }
+    add_rounds(pairs, experiments, 4, run)
+    assert pair_line(pairs, pairs.pairs[0]).startswith("keep vs system: 0.7")  # a longer time is slower
+    add_rounds(pairs, experiments, 1, run)
+    (sentence,) = sentences(pairs.comparison())
+    words = sentence.removeprefix("keep ran ").removesuffix(" than system")
+    assert words.endswith(" times slower")
+    assert pair_line(pairs, pairs.pairs[0]) == f"keep vs system: {words}, decided after 5 rounds"
+
+
+def test_trusted_doubtful_runs_are_explained_below_the_table() -> None:
+    experiments = plan("system", "keep")
+    pairs = pairs_of(experiments, trust_doubtful=True)
+    warned = {"results.warnings": ["CPU contention: 69 %"]}
+    add_rounds(pairs, experiments, 5, lambda one, repeat: {**fast_with("keep")(one, repeat), **warned})
+    assert "⚠: includes doubtful runs (CPU contention 10)" in comparison_by_table(pairs.comparison()).legend
 
 
 def test_at_threshold_0_equal_pairs_stay_open() -> None:

@@ -16,8 +16,10 @@ from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.estimators import ESTIMATORS
+from dlbs.results.statistics.intervals import METHODS
 from dlbs.results.statistics.within import MOST_VALUES, ComparisonBy, compare_by
 from dlbs.results.store.store import Store
+from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.comparison_by import comparison_by_table, sentences, summary_by
 from dlbs.results.tables.terminal import print_table
 from tests.conftest import RunDlbs
@@ -118,7 +120,7 @@ def test_doubtful_runs_and_single_runs_are_judged_as_between_two_sets() -> None:
     records[-1]["results.warnings"] = ["CPU contention: 69 %"]
     table = comparison_by_table(by(records))
     assert [row[4] for row in table.texts()] == ["5", "4 of 5"]
-    assert any("1 of 5 runs in keep is doubtful (CPU contention) and left out" in line for line in table.formulas)
+    assert any("keep: 1 of 5 runs is doubtful (CPU contention) and left out" in line for line in table.formulas)
     few = [*runs("system", 13.0, count=1), *runs("keep", 10.0, count=1, minute=1)]
     assert by(few).counts == {"keep": {"inconclusive": 1}}
     assert by(few, trust_single_runs=True).counts == {"keep": {"faster": 1}}
@@ -129,7 +131,7 @@ def test_a_note_about_the_baseline_is_given_once() -> None:
     next(one for one in records if one["runtime.malloc"] == "system")["results.warnings"] = ["CPU contention: 69 %"]
     notes = comparison_by_table(by(records)).formulas
     assert [line for line in notes if "doubtful" in line] == [
-        "1 of 5 runs in system is doubtful (CPU contention) and left out"
+        "system: 1 of 5 runs is doubtful (CPU contention) and left out"
     ]
 
 
@@ -317,3 +319,32 @@ def test_usage(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -
 
 def test_summary_has_a_line_for_each_value() -> None:
     assert [line.partition(":")[0] for line in summary_by(by(sweep())).splitlines()] == ["keep", "arena"]
+
+
+def test_the_notes_name_the_method_of_each_interval() -> None:
+    def methods(*counts: int, estimator: str = "rank") -> list[str]:
+        records = [
+            one
+            for minute, (value, count) in enumerate(zip(TIMES, counts, strict=False))
+            for one in runs(value, TIMES[value], count=count, minute=minute)
+        ]
+        return [line for line in comparison_by_table(by(records, estimator=estimator)).notes if "interval:" in line or line.startswith("interval of")]  # fmt: skip
+
+    ratio = "over system: median of the ratios of all pairs of runs (Hodges-Lehmann)"
+    assert methods(5, 5) == [f"{ratio}; interval: {METHODS['ranks']}"]
+    assert methods(3, 3) == [f"{ratio}; interval: {METHODS['student']}"]
+    assert methods(3, 3, estimator="mean") == [
+        f"over system: ratio of the means of the runs; interval: {METHODS['bootstrap']}"
+    ]
+    assert methods(3, 8, 3) == [
+        f"interval of keep: {METHODS['ranks']}",
+        f"interval of arena: {METHODS['student']}",
+    ]
+
+
+def test_the_method_is_named_for_two_sets_too() -> None:
+    table = comparison_table(
+        compare(runs("system", 13.0, count=3), runs("keep", 10.0, count=3), load_config().declarations)
+    )
+    assert any(line.endswith(f"interval: {METHODS['student']}") for line in table.legend)
+    assert "Mann-Whitney" not in " ".join(table.notes)

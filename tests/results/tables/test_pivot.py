@@ -73,7 +73,7 @@ def test_repeats_are_one_cell_the_median() -> None:
     assert table.title == "Results; median of 3 runs with 75 % interval"
     assert table.texts() == [["alexnet", "90.91 [33.33, 100.0 at 75 %]", "11.00 [10.00, 30.00 at 75 %]"]]
     assert table.legend == [
-        "[low, high]: holds the true median at 95 %, or at the lower level that stands in it",
+        "[low, high]: 95 % confidence interval of the median, or the lower level given in the cell",
         "all runs: training, batch 1",
     ]
 
@@ -82,7 +82,7 @@ def test_an_interval_without_a_level_holds_95_percent() -> None:
     (table,) = tables(*(record(time=10.0 + n, exp__repeat=n) for n in range(6)))
     assert table.title == "Results; median of 6 runs with 95 % interval"
     assert table.texts()[0][2] == "12.50 [10.00, 15.00]"
-    assert table.legend[0] == "[low, high]: holds the true median at 95 %"
+    assert table.legend[0] == "[low, high]: 95 % confidence interval of the median"
 
 
 def test_a_single_run_has_the_interval_of_its_batches() -> None:

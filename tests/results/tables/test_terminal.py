@@ -15,8 +15,10 @@ from rich.console import Console
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.within import compare_by
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_table
+from dlbs.results.tables.comparison_by import comparison_by_table
 from dlbs.results.tables.listing import listing_table
 from dlbs.results.tables.scores import score_table, scores
 from dlbs.results.tables.table import Cell, Table
@@ -112,6 +114,28 @@ def test_pipes_are_as_wide_as_needed_or_as_columns_says(
     lines = [line for line in said.splitlines() if line.startswith("│")]
     assert max(map(len, lines)) <= widest
     assert (max(map(len, lines)) > 80) == (not columns)
+
+
+def test_a_long_title_is_folded_as_the_notes_are() -> None:
+    title = " ".join(["words"] * 30)
+    lines = shown(Table(title, ["a"], [["b"]], ["c"], [[Cell("d")]]), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).startswith("words words")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("inside", [True, False])
+def test_verdict_and_ratio_are_always_shown_and_the_verdict_is_never_folded(width: int, inside: bool) -> None:
+    declarations = load_config().declarations
+    before, after = ([{**one, "runtime.malloc": malloc} for one in records()] for malloc in ("system", "keep"))
+    table = (
+        comparison_by_table(compare_by([*before, *after], declarations, by="runtime.malloc"))
+        if inside
+        else comparison_table(compare(before, after, declarations, threshold=0.0))
+    )
+    assert set(table.answers) <= set(fitted(table, width).header)
+    words = "same" if inside else "inconclusive"
+    assert sum(line.rstrip("│ ").endswith(words) for line in shown(table, width).splitlines()) == 2
 
 
 def records() -> list[dict[str, object]]:
