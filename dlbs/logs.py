@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import os
@@ -13,13 +14,23 @@ from dlbs.errors import LogError
 from dlbs.files import open_regular
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["KEY_LINE", "STATUSES", "batch_time", "first_values", "last_values", "parameter_line", "parse_line"]
+__all__ = [
+    "KEY_LINE",
+    "STATUSES",
+    "batch_time",
+    "first_values",
+    "last_values",
+    "parameter_line",
+    "parse_line",
+    "start_time",
+]
 
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 _HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
 _TAIL = 16_384  # bytes before a log's ending in which the last results are
 _LONGEST_ENDING = 4 << 20  # bytes; the samples of the monitor stand in it
+_START = re.compile(rb'^__exp\.start_time__= "([^"\n]{1,40})"', re.MULTILINE)
 _ENDING = b"\n__exp.end_time__"  # the launcher writes it when the benchmark has ended
 
 
@@ -74,6 +85,21 @@ def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:
             break
         values[pair[0]] = pair[1]
     return values
+
+
+def start_time(log: str | os.PathLike[str]) -> float | None:
+    """When the benchmark of a log began, in seconds since 1970; None if the log does not say, or there is no file.
+
+    Raises:
+        LogError: The file is there but is not a regular file, or cannot be read.
+    """
+    found = _START.search(_read(log, 0, _HEAD))
+    if found is None:
+        return None
+    try:
+        return dt.datetime.strptime(found[1].decode(), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except ValueError:
+        return None
 
 
 def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:

@@ -117,9 +117,11 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         callback=_set_log_level,
         is_eager=True,
-        help="How much to tell.",
+        help="Show messages of this level and above.",
     )
-    @click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks of errors.")
+    @click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Print a traceback if an error occurs."
+    )
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)

@@ -50,7 +50,7 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     compared = json.loads(dlbs("compare", "logs", "--by", "exp.seed", "--format", "json").stdout)
     assert [one["verdicts"] for one in compared["comparisons"]] == [{"same": 1}, {"faster": 1}]
     again = dlbs("run", *flags[:-5], "-Pexp.repeats=6")
-    assert f"{18} finished before" in again.stderr
+    assert f"{18} already finished" in again.stderr
     # Known is known.
     before = len(ran)
     again = dlbs("run", *flags)
