@@ -330,7 +330,10 @@ def _parameter_hint(error: click.ClickException) -> str:
     words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     bare = [word for word in words if re.fullmatch(r"[\w.-]+=.*", word) and not word.startswith("-")]
     if bare:
-        return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values"
+        name, _, value = bare[0].partition("=")
+        if name == "exp.repeat":  # the plan builder sets it
+            return f"write -Pexp.repeats={value}"
+        return f"write -P{bare[0]}, or -V{name}=[...] for several values"
     if isinstance(error.ctx.command, CommandVerb) and "unexpected extra argument" in error.format_message():
         return f"to benchmark a command, write {error.ctx.command_path} -- COMMAND ARG..."
     return ""

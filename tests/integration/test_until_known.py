@@ -175,7 +175,7 @@ def test_a_written_plan_is_repeated_too(dlbs: RunDlbs, tmp_path: Path) -> None:
         ((*BY, "--order", "random"), "leave --order out"),
         ((*BY, "--fail-on-regression"), "needs --baseline"),
         ((*BY, "-Pexp.repeats=5"), "-Pexp.repeats: experiments are repeated until the answer is known"),
-        ((*BY, "--budget", "soon"), "'soon' is no duration"),
+        ((*BY, "--budget", "soon"), "'soon' is not a duration"),
         ((*BY, "--threshold", "x"), "'x' is no share"),
         (("--until-known", "--by", "exp.sede"), "no experiment has 'exp.sede'"),
         (("--until-known", "--by", "exp.model"), "nothing to compare"),

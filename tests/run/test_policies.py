@@ -18,19 +18,19 @@ def test_deadlines() -> None:
     now = time.monotonic()
     assert parse_deadline("90m") - now == pytest.approx(5400, abs=1)
     assert parse_deadline("2h") - now == pytest.approx(7200, abs=1)
-    assert parse_deadline("10") - now == pytest.approx(10, abs=1)
+    assert parse_deadline("10s") - now == pytest.approx(10, abs=1)
     assert 0 < parse_deadline("00:00") - now <= 86400
     assert parse_deadline("2999-01-01T00:00") > now
-    for wrong in ("soon", "25:00", "2001-01-01", ""):
+    for wrong in ("soon", "25:00", "2001-01-01", "10", ""):
         with pytest.raises(ConfigError, match="--deadline"):
             parse_deadline(wrong)
 
 
 def test_durations() -> None:
-    given = ("90m", "2h", "1.5 d", "10", "3 s")
+    given = ("90m", "2h", "1.5 d", "10s", "3 s")
     assert [parse_duration(words, "--budget") for words in given] == [5400, 7200, 129_600, 10, 3]
-    for wrong in ("soon", "18:30", "0", "-1h", ""):
-        with pytest.raises(ConfigError, match="--budget"):
+    for wrong in ("soon", "18:30", "0", "4", "-1h", ""):
+        with pytest.raises(ConfigError, match=r"--budget: '.*' is not a duration \(write 90s, 90m, 2h or 1d\)"):
             parse_duration(wrong, "--budget")
 
 
