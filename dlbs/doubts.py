@@ -1,15 +1,88 @@
-"""Doubtful runs: the warnings that a run logged about its own numbers, and what each is about in two or three words."""
+"""Doubtful runs: the warnings that a run logged about its own numbers, what each kind means, and what to do."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-__all__ = ["doubt_words", "doubts_of", "kind_of", "warnings_of"]
+__all__ = [
+    "KINDS",
+    "RERUN",
+    "Doubts",
+    "Kind",
+    "describe_doubts",
+    "doubt_words",
+    "doubts_of",
+    "kind_of",
+    "short_doubts",
+    "warnings_of",
+]
 
 _LONGEST = 60  # characters of a kind
+_FIGURE = re.compile(r"[+-]?\b\d[\d,.]* %|[+-]\d[\d,.]* %|\b\d[\d,]* of \d[\d,]*")
+RERUN = "dlbs run ... -Pexp.rerun=doubtful"
+
+
+class Kind(NamedTuple):
+    """A kind of warning.
+
+    Attributes:
+        meaning: What happened.
+        worst: The same with the figure of the worst run in place of `{}`; empty if such warnings have none.
+        remedy: What to do.
+    """
+
+    meaning: str
+    worst: str
+    remedy: str
+
+
+KINDS: dict[str, Kind] = {
+    "CPU contention": Kind(
+        "other programs used the CPUs",
+        "other programs used up to {} of the CPUs",
+        f"rerun on an idle machine ({RERUN})",
+    ),
+    "drift": Kind(
+        "times changed from the first third of the run to the last",
+        "times changed by up to {} from the first third of the run to the last",
+        "warm up longer (exp.num_warmup_batches), fix clocks and cooling",
+    ),
+    "unsteady warm-up": Kind(
+        "times still changed when the warm-up had to end", "", f"rerun on an idle machine with fixed clocks ({RERUN})"
+    ),
+    "slow first run": Kind(
+        "the first timed run took much longer than the others",
+        "",
+        "warm up (exp.num_warmup_batches), or clear caches before each run (command.prepare)",
+    ),
+    "outliers": Kind(
+        "some runs took much longer than the others",
+        "in the worst experiment {} runs took much longer than the others",
+        f"rerun on an idle machine ({RERUN})",
+    ),
+    "failures": Kind(
+        "runs failed and were counted all the same",
+        "in the worst experiment {} runs failed and were counted all the same",
+        "fix the command, or leave out command.ignore_failure",
+    ),
+    "slow data type": Kind(
+        "the CPU has no instructions for the data type", "", "use float32 (exp.dtype), or another CPU"
+    ),
+    "oversubscription": Kind("more threads than CPUs", "", "set pytorch.num_threads to the number of CPUs, or lower"),
+    "accuracy differs from the weights' entry": Kind(
+        "the accuracy is not the one that the weights were published with",
+        "",
+        "check the images, the precision and the weights",
+    ),
+    "effective batch changed": Kind(
+        "a training was continued with another number of replicas", "", "continue it with as many replicas as before"
+    ),
+}
 
 
 def warnings_of(record: Mapping[str, Any]) -> list[str]:
@@ -28,6 +101,80 @@ def doubts_of(record: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(map(kind_of, warnings_of(record))))
 
 
+def short_doubts(record: Mapping[str, Any]) -> list[str]:
+    """The kinds of the warnings of a run with their figures, each once: `CPU contention 86 %`."""
+    return list(dict.fromkeys(f"{kind_of(line)} {_figure(line)}".rstrip() for line in warnings_of(record)))
+
+
 def doubt_words(counts: Mapping[str, int]) -> str:
     """Kinds of warnings with the number of runs that each concerns, the most frequent first: `CPU contention 8, drift 3`."""
     return ", ".join(f"{kind} {count}" for kind, count in Counter(counts).most_common())
+
+
+def _figure(warning: str) -> str:
+    """The share or count in a warning of a kind that has one: `86 %`, `2 of 30`; empty if there is none."""
+    kind = KINDS.get(kind_of(warning))
+    found = _FIGURE.search(warning.partition(":")[2]) if kind is not None and kind.worst else None
+    return found[0] if found else ""
+
+
+def _size(warning: str) -> float:
+    """How bad it is, among warnings of one kind."""
+    first, _, of = _figure(warning).replace(",", "").removesuffix(" %").partition(" of ")
+    return abs(float(first)) / float(of or 1) if first else 0.0
+
+
+@dataclass(slots=True)
+class Doubts:
+    """The warnings of several runs.
+
+    Attributes:
+        runs: Runs that ended well.
+        doubtful: Those of them that have warnings.
+        kinds: Kind of warning → runs that have it.
+    """
+
+    runs: int = 0
+    doubtful: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    _worst: dict[str, str] = field(default_factory=dict)
+
+    def add(self, warnings: Sequence[str]) -> None:
+        """Count a run that ended well."""
+        self.runs += 1
+        self.doubtful += bool(warnings)
+        self.kinds.update(dict.fromkeys(map(kind_of, warnings), 1))
+        for line in warnings:
+            kind = kind_of(line)
+            if kind not in self._worst or _size(line) > _size(self._worst[kind]):
+                self._worst[kind] = line
+
+    def lines(self) -> list[str]:
+        """How many runs are doubtful; then, once for each kind, what it means and what to do. Empty if none is."""
+        if not self.doubtful:
+            return []
+        several = len(self.kinds) > 1
+        words = doubt_words(self.kinds) if several else next(iter(self.kinds))
+        noun = "result is" if self.runs == 1 else "results are"
+        first = f"{self.doubtful} of {self.runs} {noun} doubtful ({words})"
+        return [first, *(self._line(kind) for kind, _ in self.kinds.most_common())]
+
+    def _line(self, name: str) -> str:
+        kind, worst = KINDS.get(name), self._worst[name]
+        if kind is None:  # a program's own kind: its warning says it all
+            return worst
+        figure = _figure(worst)
+        return f"{name}: {kind.worst.format(figure) if figure else kind.meaning}; {kind.remedy}"
+
+
+def describe_doubts(name: str) -> list[str]:
+    """Lines of help on the kinds of warnings that a word names: `contention`; on all for `doubtful`. Empty if it names none."""
+    word = name.lower()
+    about_all = word in {"doubt", "doubts", "doubtful", "warning", "warnings"}
+    found = {kind: text for kind, text in KINDS.items() if about_all or word in {kind.lower(), *kind.lower().split()}}
+    if not found:
+        return []
+    lines = ["A result is doubtful if its run logged warnings about its own numbers (results.warnings)."] * about_all
+    for kind, text in found.items():
+        lines += [kind, f"  {text.meaning}", f"  {text.remedy}"]
+    return [*lines, f"Repeat what is doubtful: {RERUN}"] if about_all else lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import os
@@ -22,6 +23,7 @@ __all__ = [
     "last_values",
     "parameter_line",
     "parse_line",
+    "start_time",
 ]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
@@ -31,6 +33,7 @@ KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 _HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
 _TAIL = 16_384  # bytes before a log's ending in which the last results are
 _LONGEST_ENDING = 4 << 20  # bytes; the samples of the monitor stand in it
+_START = re.compile(rb'^__exp\.start_time__= "([^"\n]{1,40})"', re.MULTILINE)
 _ENDING = b"\n__exp.end_time__"  # the launcher writes it when the benchmark has ended
 
 
@@ -85,6 +88,21 @@ def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:
             break
         values[pair[0]] = pair[1]
     return values
+
+
+def start_time(log: str | os.PathLike[str]) -> float | None:
+    """When the benchmark of a log began, in seconds since 1970; None if the log does not say, or there is no file.
+
+    Raises:
+        LogError: The file is there but is not a regular file, or cannot be read.
+    """
+    found = _START.search(_read(log, 0, _HEAD))
+    if found is None:
+        return None
+    try:
+        return dt.datetime.strptime(found[1].decode(), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except ValueError:
+        return None
 
 
 def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ __all__ = [
     "formula_escaped",
     "formula_unescaped",
     "indented",
+    "plus_minus",
     "printable",
     "short_number",
     "text",
@@ -24,9 +25,16 @@ def short_number(value: float) -> str:
     """`12.35`, `1,234`: four digits are more than a benchmark repeats."""
     if value == 0 or not abs(value) < 1e15:
         return str(value)
-    if abs(value) >= 1000:
+    if abs(value) >= 999.95:
         return f"{value:,.0f}"
     return f"{value:#.4g}".rstrip(".")
+
+
+def plus_minus(deviation: float) -> str:
+    """What stands after ±, with two digits and no exponent: `0.52`, `7.0`, `100`."""
+    if not abs(deviation) < 1e15:
+        return str(deviation)
+    return f"{deviation:,.0f}" if abs(deviation) >= 99.5 else f"{deviation:#.2g}".rstrip(".")
 
 
 def duration(seconds: float) -> str:

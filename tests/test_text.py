@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.text import duration, formula_escaped, formula_unescaped, printable, short_number
+from dlbs.text import duration, formula_escaped, formula_unescaped, plus_minus, printable, short_number
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from dlbs.text import duration, formula_escaped, formula_unescaped, printable, s
         (1.0, "1.000"),
         (12.345, "12.35"),
         (999.94, "999.9"),
+        (999.96, "1,000"),
         (1234.6, "1,235"),
         (1e6, "1,000,000"),
         (0, "0"),
@@ -21,6 +22,14 @@ from dlbs.text import duration, formula_escaped, formula_unescaped, printable, s
 )
 def test_short_number(value: float, expected: str) -> None:
     assert short_number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.0, "0.0"), (0.0521, "0.052"), (7.0, "7.0"), (57.2, "57"), (99.6, "100"), (100.0, "100"), (1234.5, "1,234")],
+)
+def test_plus_minus(value: float, expected: str) -> None:
+    assert plus_minus(value) == expected
 
 
 @pytest.mark.parametrize(

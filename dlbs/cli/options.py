@@ -118,9 +118,11 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         callback=_set_log_level,
         is_eager=True,
-        help="How much to tell.",
+        help="Show messages of this level and above.",
     )
-    @click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks of errors.")
+    @click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Print a traceback if an error occurs."
+    )
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -329,7 +331,10 @@ def _parameter_hint(error: click.ClickException) -> str:
     words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     bare = [word for word in words if re.fullmatch(r"[\w.-]+=.*", word) and not word.startswith("-")]
     if bare:
-        return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values"
+        name, _, value = bare[0].partition("=")
+        if name == "exp.repeat":  # the plan builder sets it
+            return f"write -Pexp.repeats={value}"
+        return f"write -P{bare[0]}, or -V{name}=[...] for several values"
     if isinstance(error.ctx.command, CommandVerb) and "unexpected extra argument" in error.format_message():
         return f"to benchmark a command, write {error.ctx.command_path} -- COMMAND ARG..."
     return ""

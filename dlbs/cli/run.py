@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import (
     CONTEXT,
     CommandVerb,
@@ -21,10 +22,10 @@ from dlbs.cli.options import (
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.cli.talk import never_waiting
 from dlbs.cli.until_known import Asked, run_until_known, until_known_options
-from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
+from dlbs.logs import STATUSES
 from dlbs.plan.order import ORDERS
-from dlbs.text import counted, printable
+from dlbs.text import counted
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -69,7 +70,7 @@ __all__ = ["run_command", "run_experiments"]
 @click.option("--wait", is_flag=True, help="If another run writes to the same logs, wait for its end.")
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-@click.option("--verbose", "-v", is_flag=True, help="Say also when experiments begin.")
+@click.option("--verbose", "-v", is_flag=True, help="Also show when experiments begin.")
 @until_known_options
 @config_options
 @common_options
@@ -188,15 +189,13 @@ def run_experiments(
 def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached: bool) -> None:
     """Say what became of a plan."""
     if not progress.quiet:
-        words = [f"{count} {status}" for status, count in summary.outcomes.items()]
-        words += [f"{summary.kept} finished before"] if summary.kept else []
+        words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
+        words += [f"{summary.kept} already finished"] if summary.kept else []
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
         click.echo(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}", err=True)
-        if summary.doubtful:
-            what = "experiment is" if summary.doubtful == 1 else "experiments are"
-            click.echo(f"⚠ {summary.doubtful} {what} doubtful: {printable(doubt_words(summary.doubts))}", err=True)
+        show_doubts(summary.doubts, err=True)
         for directory in sorted(summary.directories):
             click.echo(printable(f"logs: {os.path.relpath(directory)}"), err=True)
         if summary.stopped:

@@ -13,29 +13,34 @@ from typing import Any
 
 import click
 
+from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import CONTEXT, common_options, executor_option
-from dlbs.doubts import doubt_words
+from dlbs.doubts import Doubts
 from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor
 from dlbs.executors.registry import load_executor
 from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
-from dlbs.run.status import Manifest, State, label, read_states
-from dlbs.text import counted, indented, printable
+from dlbs.run.status import Manifest, State, label, read_states, seconds_left
+from dlbs.text import counted, duration, indented, printable
 
 __all__ = ["rerun_command", "status_command"]
 
-_MOST_SHOWN = 20
+_ORDER = ("ok", "failure", "timeout", "skipped", "cancelled", "running", "queued", "interrupted", "unknown", "to do")
+_FEW = 3  # experiments with the same reason that are shown one by one
+_SHORTEST_LEFT = 0.5  # seconds that are worth saying
+_INDENT = " " * 15
 _WIDE = 10_000  # columns of what is no terminal
 
 
 @click.command("status", context_settings=CONTEXT)
 @click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--verbose", "-v", is_flag=True, help="List every experiment that failed or is doubtful.")
 @executor_option("What runs them, if it is a class of yours; others are known from the log directory.", default=None)
 @common_options
-def status_command(paths: tuple[str, ...], as_json: bool, executor: str | None) -> int:
+def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executor: str | None) -> int:
     """Show how far plans are, from their log directories: finished, failed, running, queued, interrupted, to do, and which numbers are doubtful.
 
     Unknown are those whose executor cannot be asked. The exit code is 0 if everything is finished well, 1 otherwise.
@@ -48,12 +53,14 @@ def status_command(paths: tuple[str, ...], as_json: bool, executor: str | None) 
     """
     known = load_executor(executor)(Path.cwd()) if executor is not None else None
     states = [state for path in paths or ("logs",) for state in _states(Path(path), known)]
-    counts = Counter(state.status for state in states)
+    counts = {status: count for status in _ORDER if (count := sum(state.status == status for state in states))}
+    left = seconds_left(states)
     owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
     if as_json:
         document: dict[str, Any] = {
-            "statuses": dict(counts),
+            "statuses": counts,
             "runs": {path: pid for path, pid in owners.items() if pid is not None},
+            "seconds_left": None if left is None else round(left, 1),
             "experiments": [
                 {"log": str(state.log), "status": state.status, "message": state.message, "doubts": state.doubts}
                 for state in states
@@ -61,27 +68,43 @@ def status_command(paths: tuple[str, ...], as_json: bool, executor: str | None) 
         }
         click.echo(json.dumps(document, indent=1))
     else:
-        doubtful = [state for state in states if state.doubts]
-        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
-        if doubtful:
-            kinds = Counter(kind for state in doubtful for kind in state.doubts)
-            click.echo(printable(f"doubtful: {len(doubtful)} of {counts['ok']} ok ({doubt_words(kinds)})"))
-        for path, pid in owners.items():
-            if pid is not None:
-                click.echo(f"{path}: process {pid} is running them")
-        shown = [state for state in states if state.doubts or state.status not in {"ok", "queued", "to do"}]
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
-        indent = " " * 15
-        for state in shown[:_MOST_SHOWN]:
-            status = "doubtful" if state.doubts else state.status
-            words = ": ".join(filter(None, [label(state.log), state.message or ", ".join(state.doubts)]))
-            # What tells experiments apart comes first; a name of a log is long, and would be broken by the end of the line.
-            click.echo(indented(printable(words), width, f"  {status:12} ", indent).rstrip())
-            click.echo(printable(f"{indent}{state.log}"))
-        if len(shown) > _MOST_SHOWN:
-            click.echo(f"  and {len(shown) - _MOST_SHOWN} more (--json lists all)")
+        _show(states, owners, left, verbose)
     return OK if set(counts) <= {"ok", "skipped"} else FAILED
+
+
+def _show(states: list[State], owners: dict[str, int | None], left: float | None, verbose: bool) -> None:
+    """Print how many experiments there are of each status, what is doubtful, and which need attention."""
+    counts = Counter(state.status for state in states)
+    words = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
+    click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
+    if left is not None and left >= _SHORTEST_LEFT:
+        click.echo(f"about {duration(left)} left")
+    doubts = Doubts()
+    for state in states:
+        if state.status == "ok":
+            doubts.add(state.warnings)
+    show_doubts(doubts)
+    for path, pid in owners.items():
+        if pid is not None:
+            click.echo(f"{path}: process {pid} is running them")
+    groups: dict[tuple[str, str], list[State]] = {}
+    for state in states:
+        if state.doubts or state.status not in {"ok", "queued", "to do"}:
+            status = "doubtful" if state.doubts else state.status
+            groups.setdefault((status, state.message or ", ".join(state.doubts)), []).append(state)
+    for (status, why), group in groups.items():
+        if verbose or len(group) <= _FEW:
+            for state in group:
+                # What tells experiments apart comes first; the name of a log is long, and would be broken by the end of the line.
+                _echo(status, ": ".join(filter(None, [label(state.log), why])))
+                click.echo(printable(f"{_INDENT}{state.log}"))
+        else:
+            _echo(status, f"{counted(len(group), 'experiment')}{f': {why}' if why else ''} (-v lists them)")
+
+
+def _echo(status: str, words: str) -> None:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+    click.echo(indented(printable(words), width, f"  {status:12} ", _INDENT).rstrip())
 
 
 def _states(directory: Path, known: Executor | None) -> list[State]:
@@ -128,7 +151,7 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
         validator = Validator(may_run=True)
         validator.check(experiment)
         if validator.problems:
-            raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it all the same")
+            raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it anyway")
     manifest = Manifest()
     manifest.add(experiment)
     return run_experiments(iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()))

@@ -54,11 +54,12 @@ def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def misplaced_options(config: Config, words: Sequence[str]) -> list[str]:
-    """Words at the end of a command that set parameters of ours, which they do not where they stand."""
+    """Words at the end of a command that look like options of ours, but are passed to the command."""
     found: list[str] = []
+    known = {*config.declarations, *placeholders(words)}
     for word in reversed(words[1:]):
         option = _OPTION.fullmatch(word)
-        if option is None or not set(option[2].split(",")) <= config.declarations.keys():
+        if option is None or not set(option[2].split(",")) <= known:
             break
         found.insert(0, word)
     return found
@@ -92,7 +93,9 @@ def command_parameters(words: Sequence[str]) -> dict[str, Any]:
         ConfigError: There is no command.
     """
     if not words or not words[0]:
-        raise ConfigError("which command?", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]")
+        raise ConfigError(
+            "-- needs a command after it", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
+        )
     line = " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
     return {
         "exp.framework": FRAMEWORK,
@@ -119,12 +122,29 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
             own = [one for one in known if not config.is_shipped(one)]
             own += [one for one in config.declarations if name.partition(".")[0] in config.namespaces and one != name]
             own += [found[2] for word in words if (found := _OPTION.fullmatch(word)) is not None]
+            unread = _unread_option(words, name)
+            if unread:
+                raise ConfigError(unread, where=f"-- {' '.join(words)}", hint="put options of dlbs before --")
             hint = did_you_mean(name, own) or f"write -V{name}=[1,2,4] or -P{name}=VALUE"
             raise ConfigError(
                 f"nothing gives {{{name}}} a value",
                 where=f"-- {' '.join(words)}",
                 hint=f"{hint}; {{{{{name}}}}} is the literal text {{{name}}}",
             )
+
+
+def _unread_option(words: Sequence[str], name: str) -> str:
+    """Why an option at the end of a command that sets a placeholder was not read; empty if there is none."""
+    trailing: list[str] = []
+    for word in reversed(words[1:]):
+        option = _OPTION.fullmatch(word)
+        if option is None:
+            break
+        if name in (one.strip() for one in option[2].split(",")):
+            behind = trailing[-1] if trailing else ""
+            return f"{word} was not read, because {behind} stands behind it" if behind else ""
+        trailing.append(word)
+    return ""
 
 
 def add_command(config: Config) -> None:

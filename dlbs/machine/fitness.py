@@ -160,7 +160,7 @@ def _cgroup(machine: Machine) -> Iterator[Finding]:
         return
     cpus = int(quota) / int(period)
     remedy = "raise the quota of the container or of the job: a quota pauses programs in the middle of a batch"
-    yield Finding("CPU quota", "warning", f"{cpus:.2g} CPUs of {os.cpu_count()}", remedy)
+    yield Finding("CPU quota", "warning", f"{round(cpus, 1):g} CPUs of {os.cpu_count()}", remedy)
 
 
 def _load(machine: Machine) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
+from dlbs.doubts import describe_doubts
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
@@ -72,7 +73,7 @@ def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> It
 
 
 def describe(config: Config, name: str) -> list[str]:
-    """What somebody asks about: a parameter, a model or a framework of that name, or else the parameters that it fits as a pattern or word.
+    """What somebody asks about: a parameter, a model, a framework or a kind of warning of that name, or else the parameters that it fits as a pattern or word.
 
     Raises:
         ConfigError: There is nothing of that name.
@@ -84,6 +85,9 @@ def describe(config: Config, name: str) -> list[str]:
         return [f"{name} is a model: {models[name]}", f"  dlbs run -Pexp.model={name}; dlbs help --models lists all"]
     if name in launchers:
         return describe_framework(config, name)
+    doubts = describe_doubts(name)
+    if doubts and name not in config.declarations:
+        return doubts
     try:
         return describe_parameters(config, name)
     except ConfigError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dlbs.doubts import warnings_of
 from dlbs.errors import DlbsError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
@@ -32,7 +33,9 @@ def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
     status = ending.get("exp.status")
     if policy == "always" or status not in STATUSES or status == "cancelled":
         return False
-    return policy == "never" or status in {"ok", "skipped"}
+    if policy == "onfail":
+        return status in {"ok", "skipped"}
+    return policy == "never" or status != "ok" or not warnings_of(ending)
 
 
 def run_plan(

@@ -42,24 +42,24 @@ class Policies:
 
 
 def parse_duration(value: str, where: str) -> float:
-    """Seconds of `90m`, `2h`, `1.5d` or `3600`.
+    """Seconds of `90s`, `90m`, `2h` or `1.5d`.
 
     Raises:
         ConfigError: It is none of these, or 0.
     """
     seconds = _seconds(value)
     if not seconds:
-        raise ConfigError(f"{value!r} is no duration", where=where, hint="write 90s, 90m, 2h or 1d")
+        raise ConfigError(f"{value!r} is not a duration", where=where, hint="write 90s, 90m, 2h or 1d")
     return seconds
 
 
 def _seconds(value: str) -> float | None:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
-    return float(found[1]) * _UNITS[found[2] or "s"] if found else None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", value.strip())
+    return float(found[1]) * _UNITS[found[2]] if found else None
 
 
 def parse_deadline(value: str) -> float:
-    """A moment of `time.monotonic()` of `90m`, `2h`, `3600`, `18:30` or `2026-11-30T18:30`.
+    """A moment of `time.monotonic()` of `90m`, `2h`, `18:30` or `2026-11-30T18:30`.
 
     Raises:
         ConfigError: It is none of these, or in the past.

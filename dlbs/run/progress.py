@@ -14,17 +14,19 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from dlbs.doubts import doubts_of
+from dlbs.doubts import doubts_of, short_doubts
 from dlbs.errors import DlbsError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import open_regular, write_atomically
 from dlbs.logs import KEY_LINE, batch_time
-from dlbs.text import duration, printable, short_number, text
+from dlbs.run.remaining import remaining_seconds
+from dlbs.text import duration, plus_minus, printable, short_number, text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -32,17 +34,24 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "last_line"]
 
 _TICK_SECONDS = 2.0
+_SHORTEST_LEFT = 0.5  # seconds that are worth saying
 _LAST_BYTES = 4096  # of a log in which its last line is looked for
 _MOST_LINES = 16  # experiments that are shown at a time
+_MOST_QUEUED = 64  # queued experiments that are looked at, whether they have begun
 
 
 @dataclass(slots=True)
 class _Running:
-    """An experiment under way: in words, where its log is, and since when (`time.monotonic()`)."""
+    """An experiment under way: in words, where its log is, and since when (`time.monotonic()`).
+
+    Attributes:
+        began: Whether it writes its log: on a cluster it may wait in a queue.
+    """
 
     words: str
     log: Path
     since: float
+    began: bool = False
 
 
 class Progress:
@@ -51,7 +60,7 @@ class Progress:
     Args:
         file: A JSON file to keep up to date, for other programs.
         quiet: Show nothing.
-        verbose: Off a terminal, say also when experiments begin.
+        verbose: Off a terminal, also show when experiments begin.
         names: The parameters that tell experiments of the plan apart, for their labels.
     """
 
@@ -70,8 +79,9 @@ class Progress:
         self.total = 0
         self.tick_seconds: float | None = None
         self._running: dict[str, _Running] = {}  # by log file
-        self._began = 0.0
         self._ran = 0
+        self._seconds = 0.0  # of the experiments that have run
+        self._most_running = 1
         self._live: Live | None = None
         self._file_failed = False
 
@@ -100,7 +110,6 @@ class Progress:
             ConfigError: The progress file cannot be written, before anything runs.
         """
         self.total = total
-        self._began = time.monotonic()
         self._draw()
         try:
             self._write_file()
@@ -126,6 +135,7 @@ class Progress:
         self._running[str(experiment["exp.log_file"])] = _Running(
             describe(experiment, self.names), log, time.monotonic()
         )
+        self._notice_begun()
         if self.verbose:
             self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: begins")
         self._draw()
@@ -153,7 +163,10 @@ class Progress:
         """An experiment has come to its end."""
         self.counts[outcome.status] += 1
         self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
-        self._ran += self._running.pop(str(experiment["exp.log_file"]), None) is not None
+        self._notice_begun()
+        if self._running.pop(str(experiment["exp.log_file"]), None) is not None:
+            self._ran += 1
+            self._seconds += outcome.seconds
         self._say(
             f"[{self.done}/{self.total}] {describe(experiment, self.names)}: {_outcome_text(experiment, outcome)}"
         )
@@ -170,10 +183,20 @@ class Progress:
         return self.counts["failure"] + self.counts["timeout"]
 
     def seconds_left(self) -> float | None:
-        """An estimate from the rate so far; None before the first experiment ended."""
+        """An estimate from the mean duration so far; None before the first experiment ended."""
         if not self._ran:
             return None
-        return (time.monotonic() - self._began) / self._ran * (self.total - self.done)
+        self._notice_begun()
+        now = time.monotonic()
+        running = [now - one.since for one in self._running.values() if one.began]
+        return remaining_seconds(self._seconds / self._ran, self.total - self.done, running, self._most_running)
+
+    def _notice_begun(self) -> None:
+        """Find out which experiments have left the queue."""
+        for one in islice((one for one in self._running.values() if not one.began), _MOST_QUEUED):
+            if os.path.lexists(f"{one.log}.part"):
+                one.began, one.since = True, time.monotonic()
+        self._most_running = max(self._most_running, sum(one.began for one in self._running.values()))
 
     def _say(self, line: str) -> None:
         if self._live is not None:
@@ -203,7 +226,7 @@ class Progress:
         if self.doubtful:
             words.append(f"{self.doubtful} doubtful")
         left = self.seconds_left()
-        if left is not None:
+        if left is not None and left >= _SHORTEST_LEFT:
             words.append(f"about {duration(left)} left")
         total = Table.grid(padding=(0, 1))
         total.add_row(ProgressBar(total=self.total, completed=self.done, width=24), " | ".join(words))
@@ -263,7 +286,7 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
     elif outcome.status == "ok" and (time := batch_time(outcome.results)) is not None:
         words += f", {_time_words(time, outcome.results.get('results.time_std'))}"
-    if outcome.status == "ok" and (doubts := doubts_of(outcome.results)):
+    if outcome.status == "ok" and (doubts := short_doubts(outcome.results)):
         words += f" ⚠ {', '.join(doubts)}"
     if outcome.message:
         words += f": {outcome.message}"
@@ -274,5 +297,5 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
 
 def _time_words(time: float, deviation: object) -> str:
     """A mean time with its standard deviation, if that is known: `24.31 ± 0.52 ms`."""
-    spread = f" ± {deviation:.2g}" if isinstance(deviation, (int, float)) else ""
+    spread = f" ± {plus_minus(deviation)}" if isinstance(deviation, (int, float)) else ""
     return f"{short_number(time)}{spread} ms"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+import time
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
-from dlbs.doubts import doubts_of
+from dlbs.doubts import kind_of, warnings_of
 from dlbs.errors import LogError, did_you_mean
 from dlbs.experiment import Experiment, describe, log_path
-from dlbs.logs import STATUSES, first_values, last_values
+from dlbs.logs import STATUSES, first_values, last_values, start_time
 from dlbs.run.differences import Differences
 from dlbs.run.locks import owner
 from dlbs.run.planfile import read_plan_file, write_plan_file
+from dlbs.run.remaining import remaining_seconds
 from dlbs.text import text
 
-__all__ = ["Manifest", "State", "label", "read_states"]
+__all__ = ["Manifest", "State", "label", "read_states", "seconds_left"]
 
 
 @dataclass(slots=True)
@@ -68,13 +71,20 @@ class State:
         status: ok, failure, timeout, skipped or cancelled; running; queued (an executor is going to run it); interrupted (it was
             under way when its run was killed); unknown (running or interrupted: only its executor can say); to do.
         message: Why, in one line.
-        doubts: Kinds of the warnings about its numbers, if it ended well.
+        warnings: About its numbers, if it ended well.
+        seconds: How long it took; None if its log does not say.
     """
 
     log: Path
     status: str
     message: str = ""
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float | None = None
+
+    @property
+    def doubts(self) -> list[str]:
+        """Kinds of the warnings, each once."""
+        return list(dict.fromkeys(map(kind_of, self.warnings)))
 
 
 def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[State]:
@@ -134,8 +144,28 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
     status = ending.get("exp.status")
     if status not in STATUSES:
         return State(log, "interrupted", "the log does not say how it ended")
-    doubts = tuple(doubts_of(ending)) if status == "ok" else ()
-    return State(log, str(status), text(ending.get("exp.status_msg")), doubts)
+    warnings = tuple(warnings_of(ending)) if status == "ok" else ()
+    seconds = ending.get("exp.seconds")
+    return State(
+        log,
+        str(status),
+        text(ending.get("exp.status_msg")),
+        warnings,
+        float(seconds) if isinstance(seconds, (int, float)) and status != "skipped" else None,
+    )
+
+
+def seconds_left(states: Sequence[State]) -> float | None:
+    """The remaining time of plans that are running, from the times in their logs; None if nothing runs, or nothing has ended yet."""
+    running = [state for state in states if state.status == "running"]
+    took = [state.seconds for state in states if state.seconds is not None]
+    if not running or not took:
+        return None
+    left = len(running) + sum(state.status in {"queued", "to do"} for state in states)
+    now = time.time()
+    starts = (start_time(f"{state.log}.part") for state in running)
+    taken = [max(0.0, now - begin) for begin in starts if begin is not None]
+    return remaining_seconds(fmean(took), left, taken, len(running))
 
 
 def label(log: Path) -> str:

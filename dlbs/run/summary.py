@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlbs.doubts import doubts_of
+from dlbs.doubts import Doubts, warnings_of
 from dlbs.executors.base import Outcome
 from dlbs.exit_codes import FAILED, OK, SIGNALLED
 
@@ -20,15 +19,14 @@ class Summary:
 
     Attributes:
         outcomes: Status → number of experiments that ended so in this run.
-        kept: Experiments that were finished before.
+        kept: Experiments that were already finished.
         kept_skipped: Those of them that were skipped.
         inactive: Experiments with exp.status=inactive.
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not reached, because the run was stopped; after `--detach` those that go on by themselves.
         stop_signal: Signal that stopped the run; 0 if none.
         stopped: Why the run stopped early, if a policy did that.
-        doubtful: Experiments that ended well, in this run or before, and whose numbers are doubtful.
-        doubts: Kind of warning → number of such experiments.
+        doubts: Warnings of the experiments that ended well, in this run or before.
         directories: Directories that logs were written to.
     """
 
@@ -40,8 +38,7 @@ class Summary:
     left: int = 0
     stop_signal: int = 0
     stopped: str = ""
-    doubtful: int = 0
-    doubts: Counter[str] = field(default_factory=Counter)
+    doubts: Doubts = field(default_factory=Doubts)
     directories: set[Path] = field(default_factory=set)
 
     @property
@@ -62,19 +59,14 @@ class Summary:
         return FAILED if self.failed or self.stopped or self.all_skipped else OK
 
     def keep(self, ending: dict[str, object]) -> None:
-        """Count an experiment that was finished before, by what its log ends with."""
+        """Count an experiment that was already finished, by what its log ends with."""
         self.kept += 1
         self.kept_skipped += ending.get("exp.status") == "skipped"
         if ending.get("exp.status") == "ok":
-            self._doubt(ending)
+            self.doubts.add(warnings_of(ending))
 
     def end(self, outcome: Outcome) -> None:
         """Count an experiment that has come to its end."""
         self.outcomes[outcome.status] += 1
         if outcome.status == "ok":
-            self._doubt(outcome.results)
-
-    def _doubt(self, results: Mapping[str, object]) -> None:
-        kinds = doubts_of(results)
-        self.doubtful += bool(kinds)
-        self.doubts.update(kinds)
+            self.doubts.add(warnings_of(outcome.results))

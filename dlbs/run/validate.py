@@ -15,7 +15,7 @@ from dlbs.experiment import Experiment, describe, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.script import launcher_path, make_launcher
 from dlbs.run.checks import checks_of
-from dlbs.text import text
+from dlbs.text import counted, text
 
 __all__ = ["PlanProblem", "Validator"]
 
@@ -35,9 +35,9 @@ class PlanProblem:
     count: int = 1
 
     def __str__(self) -> str:
-        others = f" and {self.count - 1} more" if self.count > 1 else ""
         hint = f" ({self.problem.hint})" if self.problem.hint else ""
-        return f"{self.experiment}{others}: {self.problem.what}{hint}"
+        others = f" ({counted(self.count, 'experiment')})" if self.count > 1 else ""
+        return f"{self.experiment}: {self.problem.what}{hint}{others}"
 
 
 class Validator:
@@ -62,9 +62,9 @@ class Validator:
         self.site = Site(Path.cwd() if directory is None else directory, may_run, frozenset(nodes))
         self.count = 0
         self._checks = _executor_checks(executor)
-        self._problems: dict[Any, PlanProblem] = {}
+        self._problems: dict[Problem, PlanProblem] = {}
         self._logs: dict[str, int] = {}
-        self._checked: set[Any] = set()
+        self._checked: dict[Any, Problem | None] = {}
 
     @property
     def problems(self) -> list[PlanProblem]:
@@ -95,41 +95,42 @@ class Validator:
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
         if not self.site.may_run:
             raise ConfigError(f"{count} in the plan{listed}")
-        raise ConfigError(
-            f"{count} in the plan; nothing was run{listed}\n", hint="--no-validation runs it all the same"
-        )
+        raise ConfigError(f"{count} in the plan; nothing was run (--no-validation runs it anyway){listed}")
 
     def _make(self, check: Check, experiment: Experiment) -> None:
         """Make a check once for each combination of the values that it depends on."""
         key = (check.find, *(repr(experiment.get(name)) for name in check.reads))
         if key not in self._checked:
-            self._checked.add(key)
-            found = check.find(experiment, self.site)
-            if found is not None:
-                self._add(experiment, found, key)
-        elif key in self._problems:
-            self._problems[key] = replace(self._problems[key], count=self._problems[key].count + 1)
+            self._checked[key] = check.find(experiment, self.site)
+        found = self._checked[key]
+        if found is not None:
+            self._add(experiment, found)
 
-    def _add(self, experiment: Experiment, problem: Problem, key: Any) -> None:
-        self._problems[key] = PlanProblem(problem, f"experiment {self.count} ({describe(experiment)})")
+    def _add(self, experiment: Experiment, problem: Problem) -> None:
+        """Note a problem once, with the number of experiments that have it."""
+        known = self._problems.get(problem)
+        if known is None:
+            self._problems[problem] = PlanProblem(problem, f"experiment {self.count} ({describe(experiment)})")
+        else:
+            self._problems[problem] = replace(known, count=known.count + 1)
 
     def _check_log_file(self, experiment: Experiment) -> bool:
         """Find problems of the log; False if the experiment names none."""
         try:
             log = os.path.normpath(log_path(experiment, self.site.directory))
         except DlbsError as error:
-            self._add(experiment, Problem(error.what, error.hint), ("log", self.count))
+            self._add(experiment, Problem(error.what, error.hint))
             return False
         first = self._logs.setdefault(log, self.count)
         if first != self.count:
             what = f"writes to the same log file as experiment {first}: {log}"
             hint = "put what differs between them into exp.log_file, such as ${exp.id}"
-            self._add(experiment, Problem(what, hint), ("log", log, self.count))
+            self._add(experiment, Problem(what, hint))
         elif experiment.get("exp.status") not in {"inactive", "simulate"}:
             try:
                 check_replaceable(Path(log))
             except DlbsError as error:
-                self._add(experiment, Problem(f"{error.where}: {error.what}", error.hint), ("log", log))
+                self._add(experiment, Problem(f"{error.where}: {error.what}", error.hint))
         return True
 
 

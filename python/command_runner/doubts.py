@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-__all__ = ["Load", "doubts", "drift", "outliers"]
+__all__ = ["Load", "doubts", "drift", "outliers", "short_number"]
 
 _SHORTEST = 0.5  # seconds; the kernel counts CPU time in hundredths of a second
 _CONTENDED_FROM = 0.05  # share of the CPUs that others use, from which the times are doubtful
@@ -77,19 +77,24 @@ def doubts(times: Sequence[float], load: float | None, preemptions: int, ignored
             "warm up longer (exp.num_warmup_batches)"
         )
     far = outliers(times)
-    median = f"the median is {statistics.median(times):.4g} ms" if times else ""
+    median = f"the median is {short_number(statistics.median(times))} ms" if times else ""
     if far and far == [times[0]]:
         found.append(
-            f"slow first run: {times[0]:.4g} ms, {median}; "
+            f"slow first run: {short_number(times[0])} ms, {median}; "
             "warm up (exp.num_warmup_batches), or clear caches before each run (command.prepare)"
         )
     elif far:
         found.append(
-            f"outliers: {len(far)} of {len(times)} runs, up to {max(far):.4g} ms, {median}; rerun on an idle machine"
+            f"outliers: {len(far)} of {len(times)} runs, up to {short_number(max(far))} ms, {median}; rerun on an idle machine"
         )
     if ignored:
         found.append(f"failures: {ignored} of {runs} runs exited with another code than 0 (command.ignore_failure)")
     return found
+
+
+def short_number(value: float) -> str:
+    """Four digits without an exponent: `12.35`, `12,345`."""
+    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:.4g}"
 
 
 def drift(times: Sequence[float]) -> tuple[float, float] | None:

@@ -114,7 +114,23 @@ def _memory(most: int) -> int | None:
 
     The kernel starts a command's count with the memory of the process that starts it, so what is smaller than this process is not seen.
     """
-    return most * _MAXRSS_UNIT if most > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
+    memory = most * _MAXRSS_UNIT
+    return memory if memory > _own_memory() else None
+
+
+def _own_memory() -> int:
+    """The most memory of this process, in bytes.
+
+    Not that of getrusage where there is something better: it began with the memory of whatever started this process.
+    """
+    try:
+        with open("/proc/self/status") as lines:
+            for line in lines:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
 
 
 def _time_values(times: Sequence[float]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from command_runner.doubts import Load
+from command_runner.doubts import Load, short_number
+from command_runner.environment import environment
 from command_runner.process import CannotStartError, Invocation, Output, executable, invoke
 from command_runner.report import KEY_LINE, Report, log_line, results
 
@@ -117,7 +118,7 @@ class Runner:
         """For whoever watches; at most once a second, so that short commands make no long logs."""
         if time.perf_counter() - self._said >= 1:
             self._said = time.perf_counter()
-            print(f"{what} {len(runs)}: {1000 * runs[-1].seconds:.4g} ms", flush=True)
+            print(f"{what} {len(runs)}: {short_number(1000 * runs[-1].seconds)} ms", flush=True)
 
 
 def _print(lines: Sequence[str]) -> None:
@@ -141,6 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print log lines, and return the exit code: that of the command if it failed."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _end)  # so that a time limit does not keep command.cleanup from running
+    for key, value in environment().items():
+        print(log_line(f"exp.env.{key}", value), flush=True)
     try:
         runner = Runner(options)
     except CannotStartError as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 from typing import Any
 
 import pytest
 
-from command_runner.doubts import doubts, drift, outliers
+from command_runner.doubts import doubts, drift, outliers, short_number
+from command_runner.environment import environment
 from command_runner.process import Invocation
 from command_runner.report import Report, results
 from command_runner.run import reason
+from tests.conftest import ROOT
 
 
 def runs(*seconds: float) -> list[Invocation]:
@@ -147,3 +150,21 @@ def test_equal_times_have_no_outliers() -> None:
 )
 def test_why_a_command_failed(code: int, output: str, why: str) -> None:
     assert reason(code, output) == why
+
+
+def test_the_machine_is_described_as_by_other_benchmarks() -> None:
+    found = environment()
+    assert (found["host"], found["python"]) == (platform.node(), platform.python_version())
+    assert found["cpu"]
+    assert found["kernel"].endswith(platform.release())
+    source = (ROOT / "python/pytorch_benchmarks/measure/environment.py").read_text()
+    assert all(f'"{key}": ' in source for key in found)
+
+
+def test_long_times_have_no_exponent() -> None:
+    assert [short_number(value) for value in (0.01234, 12.345, 999.96, 123456.7)] == [
+        "0.01234",
+        "12.35",
+        "1,000",
+        "123,457",
+    ]

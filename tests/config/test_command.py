@@ -113,6 +113,17 @@ def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> 
     assert "{{size}} is the literal text {size}" in said
 
 
+def test_an_option_that_is_not_read_is_named_with_the_word_behind_it() -> None:
+    said = refused("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3")
+    assert "-Psize=1 was not read, because -Pexp.num_batches=3 stands behind it (put options of dlbs before --)" in said
+
+
+def test_an_option_for_a_placeholder_that_the_command_gets_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    (found,) = resolved("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3", parameters={"size": 2})
+    assert found["command.argv"] == ["bench", 2, "-Psize=1", "-Pexp.num_batches=3"]
+    assert "-Psize=1 is passed to the command; options of dlbs go before --" in caplog.text
+
+
 def test_a_misspelt_placeholder_gets_the_right_name() -> None:
     assert "did you mean 'size'?" in refused("bench", "{siez}", variables={"size": [1]})
     assert "did you mean 'size'?" in refused("bench", "{siez}", "-Vsize=[1]")
@@ -128,8 +139,8 @@ def test_a_default_of_another_framework_is_no_value() -> None:
 @pytest.mark.parametrize(
     ("words", "given", "said"),
     [
-        ((), {}, "--: which command?"),
-        (("",), {}, "--: which command?"),
+        ((), {}, "-- needs a command after it"),
+        (("",), {}, "-- needs a command after it"),
         (("true",), {"parameters": {"exp.framework": "pytorch"}}, "a command is run by the framework command"),
         (("true",), {"plan": "plan.json"}, "--plan: a plan says what is run, and so does a command"),
         (("true",), {"variables": {"size": [1]}}, "-Vsize: nothing uses the parameter 'size'"),

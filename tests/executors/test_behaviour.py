@@ -72,7 +72,7 @@ def test_each_experiment_leaves_one_complete_log(executor: Executor, tmp_path: P
     assert executor.statuses() == {"ok": 3}
     assert {values(log)["exp.seed"] for log in logs(tmp_path)} == {1, 2, 3}
     assert {path.name for path in tmp_path.glob("logs/.*")} == {".dlbs.lock", ".dlbs.plan"}
-    assert "3 finished before" in executor.run(*grid).stderr
+    assert "3 already finished" in executor.run(*grid).stderr
 
 
 def test_a_failure_stops_no_others(executor: Executor, tmp_path: Path) -> None:

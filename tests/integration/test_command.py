@@ -78,7 +78,7 @@ def test_a_sweep_as_in_the_manual(dlbs: RunDlbs, tmp_path: Path) -> None:
     log = str(logs(tmp_path)[0].relative_to(tmp_path))
     assert "1 experiment: 1 ok" in dlbs("rerun", log, check=True).stderr
     again = dlbs("run", *flags, "--", "python3", "bench.py", "--size", "{size}", "-Vsize=[1,2,4]", check=True)
-    assert "9 finished before" in again.stderr
+    assert "9 already finished" in again.stderr
 
 
 def test_what_the_command_prints_are_the_results(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_grid_of_forty_in_arrays_within_the_limit(run: RunDlbs, tmp_path: Path
     assert all(one["exp.status_msg"] == ("exit code 4" if one["dummy.exit_code"] else "") for one in found)
     assert not list(tmp_path.glob("logs/.dlbs-slurm-*"))
     again = run(f"-Vexp.seed={list(range(20))}", "-Vdummy.exit_code=[0,4]")
-    assert "40 finished before" in again.stderr
+    assert "40 already finished" in again.stderr
 
 
 def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:

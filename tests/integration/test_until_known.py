@@ -52,7 +52,7 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     compared = json.loads(dlbs("compare", "logs", "--by", "exp.seed", "--format", "json").stdout)
     assert [one["verdicts"] for one in compared["comparisons"]] == [{"same": 1}, {"faster": 1}]
     again = dlbs("run", *flags[:-5], "-Pexp.repeats=6")
-    assert f"{18} finished before" in again.stderr
+    assert f"{18} already finished" in again.stderr
     # Known is known.
     before = len(ran)
     again = dlbs("run", *flags)
@@ -177,7 +177,7 @@ def test_a_written_plan_is_repeated_too(dlbs: RunDlbs, tmp_path: Path) -> None:
         ((*BY, "--order", "random"), "leave --order out"),
         ((*BY, "--fail-on-regression"), "needs --baseline"),
         ((*BY, "-Pexp.repeats=5"), "-Pexp.repeats: experiments are repeated until the answer is known"),
-        ((*BY, "--budget", "soon"), "'soon' is no duration"),
+        ((*BY, "--budget", "soon"), "'soon' is not a duration"),
         ((*BY, "--threshold", "x"), "'x' is no share"),
         (("--until-known", "--by", "exp.sede"), "no experiment has 'exp.sede'"),
         (("--until-known", "--by", "exp.model"), "nothing to compare"),

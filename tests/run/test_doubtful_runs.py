@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
-from dlbs.doubts import doubts_of
+import pytest
+
+from dlbs.doubts import KINDS, Doubts, describe_doubts, doubts_of, short_doubts
 from dlbs.logs import last_values
-from tests.conftest import RunDlbs
+from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, logs
 
 BUSY = "CPU contention: 69 %, 5,231 preemptions; rerun on an idle machine"
@@ -24,17 +27,82 @@ def test_progress_status_and_the_end_of_a_run_say_it(dlbs: RunDlbs, tmp_path: Pa
     done = dlbs("run", *plan, check=True)
     fine, doubtful = done.stderr.splitlines()[:2]
     assert fine.endswith("12.50 instances/s")
-    assert doubtful.endswith("12.50 instances/s ⚠ CPU contention, drift")
-    last = "⚠ 1 experiment is doubtful: CPU contention 1, drift 1"
+    assert doubtful.endswith("12.50 instances/s ⚠ CPU contention 69 %, drift +7 %")
+    last = (
+        "⚠ 1 of 2 results are doubtful (CPU contention 1, drift 1)\n"
+        "  CPU contention: other programs used up to 69 % of the CPUs; rerun on an idle machine (dlbs run ... -Pexp.rerun=doubtful)\n"
+        "  drift: times changed by up to +7 % from the first third of the run to the last; "
+        "warm up longer (exp.num_warmup_batches), fix clocks and cooling\n"
+    )
     assert last in done.stderr
     assert json.loads((tmp_path / "progress.json").read_text())["doubtful"] == 1
-    assert last in dlbs("run", *plan, check=True).stderr  # finished before
+    assert last in dlbs("run", *plan, check=True).stderr  # already finished
     shown = dlbs("status", check=True).stdout
     assert "2 experiments: 2 ok" in shown
-    assert "doubtful: 1 of 2 ok (CPU contention 1, drift 1)" in shown
+    assert last in shown
     assert "doubtful     batch 4: CPU contention, drift\n" in shown
     experiments = json.loads(dlbs("status", "--json", check=True).stdout)["experiments"]
     assert sorted(one["doubts"] for one in experiments) == [[], ["CPU contention", "drift"]]
+
+
+def test_the_worst_run_of_each_kind_is_reported_once() -> None:
+    doubts = Doubts()
+    for share in (9, 86, 40):
+        doubts.add([f"CPU contention: {share} %, 1,234 preemptions; rerun on an idle machine"])
+    doubts.add([])
+    assert doubts.lines() == [
+        "3 of 4 results are doubtful (CPU contention)",
+        "CPU contention: other programs used up to 86 % of the CPUs; rerun on an idle machine "
+        "(dlbs run ... -Pexp.rerun=doubtful)",
+    ]
+
+
+def test_a_kind_of_a_program_of_its_own_is_shown_as_it_was_logged() -> None:
+    doubts = Doubts()
+    doubts.add(["stale cache: 3 % hits; clear it"])
+    assert doubts.lines() == ["1 of 1 result is doubtful (stale cache)", "stale cache: 3 % hits; clear it"]
+
+
+@pytest.mark.parametrize(
+    ("warning", "short"),
+    [
+        (BUSY, "CPU contention 69 %"),
+        ("drift: batch times -7 % from the first third to the last; warm up longer", "drift -7 %"),
+        ("outliers: 2 of 30 runs, up to 9.1 ms, the median is 3 ms; rerun on an idle machine", "outliers 2 of 30"),
+        ("slow first run: 19.5 ms, the median is 3 ms; warm up", "slow first run"),
+        ("slow data type: this CPU has no instructions for bfloat16; use float32", "slow data type"),
+        ("mine: 3 % of it", "mine"),
+    ],
+)
+def test_a_progress_line_has_the_kind_and_its_figure(warning: str, short: str) -> None:
+    assert short_doubts({"results.warnings": [warning]}) == [short]
+
+
+def test_every_kind_that_is_logged_is_explained() -> None:
+    sources = [*(ROOT / "python").rglob("*.py")]
+    logged = {
+        kind
+        for source in sources
+        for kind in re.findall(r"""(?:warn|append)\(\s*f?"([A-Za-z' -]+): """, source.read_text())
+        if "doubts" in source.name or "warn(" in source.read_text()
+    }
+    assert {"CPU contention", "drift", "outliers", "failures"} <= logged
+    assert logged <= KINDS.keys()
+
+
+@pytest.mark.parametrize("word", ["contention", "drift", "Outliers", "doubtful"])
+def test_help_explains_the_kinds(word: str) -> None:
+    (kind,) = [kind for kind in KINDS if word.lower() in kind.lower()] or ["CPU contention"]
+    lines = describe_doubts(word)
+    assert kind in lines
+    assert f"  {KINDS[kind].meaning}" in lines
+    assert f"  {KINDS[kind].remedy}" in lines
+
+
+def test_dlbs_help_knows_doubtful(dlbs: RunDlbs) -> None:
+    shown = dlbs("help", "doubtful", check=True).stdout
+    assert all(kind in shown for kind in KINDS)
+    assert dlbs("help", "contention", check=True).stdout.startswith("CPU contention\n")
 
 
 def test_a_log_says_its_status_once(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -38,6 +38,22 @@ def test_rerun(dlbs: RunDlbs, tmp_path: Path, policy: str, reran_ok: bool, reran
     assert (before[0] != after[0], before[1] != after[1]) == (reran_ok, reran_failed)
 
 
+def test_doubtful_runs_are_repeated_on_request(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = """
+echo '__results.throughput__= 1.5'
+{% if dummy.exit_code == 0 and exp.replica_batch == 4 %}
+echo '__results.warnings__= ["drift: times +7 % from the first third of the runs to the last; warm up longer"]'
+{% endif %}
+exit {{ dummy.exit_code }}"""
+    plan = (*DUMMY, launcher(tmp_path, body), "-Vexp.replica_batch=[2,4]", "-Vdummy.exit_code=[0,1]")
+    dlbs("run", *plan)
+    before = {values(log)["exp.id"]: log.stat().st_ino for log in logs(tmp_path)}
+    done = dlbs("run", *plan, "-Pexp.rerun=doubtful")
+    assert "4 experiments: 1 ok, 3 already finished" in done.stderr
+    again = [values(log) for log in logs(tmp_path) if log.stat().st_ino != before[values(log)["exp.id"]]]
+    assert [(one["exp.replica_batch"], one["dummy.exit_code"]) for one in again] == [(4, 0)]
+
+
 def test_a_failure_is_told_and_stops_no_others(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", *DUMMY, "-Vdummy.exit_code=[7,0]")
     assert done.returncode == 1
@@ -91,7 +107,7 @@ def test_a_written_plan_runs(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert len(logs(tmp_path)) == 2
     dlbs("build", *DUMMY, "--resolve", "--plan", "plan.jsonl", "-Vexp.replica_batch=[1,2]", check=True)
     done = dlbs("run", "--plan", "plan.jsonl")
-    assert "2 finished before" in done.stderr
+    assert "2 already finished" in done.stderr
 
 
 def test_p_changes_a_written_plan(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_
     _, told = waiting.communicate(timeout=PATIENCE)
     assert process.wait() == 0
     assert waiting.returncode == 0
-    assert "1 finished before" in told
+    assert "1 already finished" in told
 
 
 def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from dlbs.executors.base import Outcome
 from dlbs.run.progress import Progress, last_line
+from dlbs.run.remaining import remaining_seconds
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, start
 from tests.waiting import PATIENCE, wait_until
@@ -92,6 +93,59 @@ def test_the_accuracy_of_a_training_stands_before_its_speed(capsys: pytest.Captu
         progress.begin(1)
         progress.ended({"exp.model": "resnet18", "exp.log_file": "a.log"}, Outcome("ok", "", 65.0, results))
     assert "[1/1] resnet18: ok in 1 min 5 s, accuracy 71.23 %, 812.2 images/s\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("left", "running", "slots", "seconds"),
+    [
+        (5, [0.0], 1, 50.0),
+        (5, [4.0], 1, 46.0),  # counts down while one runs
+        (5, [25.0], 1, 40.0),  # one that takes longer than usual takes nothing from the others
+        (1, [25.0], 1, 0.0),
+        (4, [2.0, 4.0], 2, 17.0),
+        (3, [0.0], 2, 15.0),
+        (2, [0.0, 9.0], 2, 10.0),  # one experiment is not shared
+        (0, [], 1, 0.0),
+    ],
+)
+def test_remaining_time(left: int, running: list[float], slots: int, seconds: float) -> None:
+    assert remaining_seconds(10.0, left, running, slots) == seconds
+
+
+def test_the_remaining_time_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("dlbs.run.progress.time.monotonic", lambda: now)
+    experiments = [{"exp.log_file": f"{number}.log"} for number in range(4)]
+    progress = Progress(quiet=True)
+    progress.begin(4)
+    assert progress.seconds_left() is None
+    for experiment in experiments[:2]:
+        log = tmp_path / experiment["exp.log_file"]
+        Path(f"{log}.part").touch()
+        progress.started(experiment, log)
+        if experiment is experiments[0]:
+            assert progress.seconds_left() is None
+            now += 40
+            progress.ended(experiment, Outcome("ok", "", 40.0, {}))
+    seen = []
+    for _ in range(5):
+        seen.append(progress.seconds_left())
+        now += 10
+    assert seen == [120.0, 110.0, 100.0, 90.0, 80.0]
+
+
+def test_experiments_in_a_queue_do_not_run_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("dlbs.run.progress.time.monotonic", lambda: now)
+    experiments = [{"exp.log_file": f"{number}.log"} for number in range(4)]
+    progress = Progress(quiet=True)
+    progress.begin(4)
+    (tmp_path / "0.log.part").touch()
+    for experiment in experiments:  # a cluster takes all of them
+        progress.started(experiment, tmp_path / experiment["exp.log_file"])
+    now += 40
+    progress.ended(experiments[0], Outcome("ok", "", 40.0, {}))
+    assert progress.seconds_left() == 120.0
 
 
 def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:

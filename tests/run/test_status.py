@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.run.status import read_states
+from dlbs.run.status import State, read_states, seconds_left
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, logs, start, values
 from tests.waiting import wait_until
+
+
+def test_many_runs_with_one_reason_are_one_line(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, "-Vexp.replica_batch=[1,2,3,4]", "-Pdummy.exit_code=7")
+    shown = dlbs("status").stdout
+    assert "  failure      4 experiments: exit code 7 (-v lists them)\n" in shown
+    assert ".log" not in shown
+    assert dlbs("status", "-v").stdout.count(": exit code 7\n") == 4
+
+
+def test_the_remaining_time_comes_from_the_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    running = tmp_path / "running.log"
+    running.with_name("running.log.part").write_text(
+        '__exp.model__= "a"\n__exp.start_time__= "2026-11-30T18:30:00+0100"\n'
+    )
+    monkeypatch.setattr(
+        "dlbs.run.status.time.time", lambda: datetime(2026, 11, 30, 17, 30, 4, tzinfo=timezone.utc).timestamp()
+    )
+    ended = State(tmp_path / "ended.log", "ok", seconds=10.0)
+    waiting = State(tmp_path / "waiting.log", "to do")
+    assert seconds_left([ended, State(running, "running"), waiting]) == 16.0
+    assert seconds_left([State(running, "running"), waiting]) is None  # nothing has ended
+    assert seconds_left([ended, waiting]) is None  # nothing runs
 
 
 @pytest.mark.integration
@@ -21,7 +45,7 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     wait_until(lambda: len(logs(tmp_path)) == 2 and list(tmp_path.glob("logs/*.part")))
     shown = dlbs("status")
     assert shown.returncode == 1
-    assert "6 experiments: 1 failure, 1 ok, 1 running, 3 to do" in shown.stdout
+    assert "6 experiments: 1 ok, 1 failure, 1 running, 3 to do" in shown.stdout
     assert f"process {process.pid} is running them" in shown.stdout
     assert "exit code 1" in shown.stdout
     process.kill()

@@ -66,8 +66,21 @@ def test_all_problems_at_once_and_each_once(tmp_path: Path) -> None:
         tmp_path, "pytorch.data_dir=/nope", variables=("exp.model=[x,alexnet,x]", "exp.phase=[training,inference]")
     )
     assert sum("data directory" in line for line in found) == 1
-    assert any("and 5 more" in line for line in found)
-    assert any("unknown model 'x'" in line and "and 3 more" in line for line in found)
+    assert any("(6 experiments)" in line for line in found)
+    assert any("unknown model 'x'" in line and "(4 experiments)" in line for line in found)
+
+
+def test_the_same_problem_of_different_values_is_reported_once(tmp_path: Path) -> None:
+    own = ("exp.framework=command", 'command.argv=["nope","${size}"]')
+    (found,) = problems(tmp_path, *own, variables=("size=[1,2,3]",))
+    assert "there is no program 'nope'" in found
+    assert found.endswith("(3 experiments)")
+
+
+def test_the_way_around_stands_beside_the_number_of_problems(dlbs: RunDlbs) -> None:
+    first, second = dlbs("run", "--", "no-such-program").stderr.splitlines()
+    assert first == "error: 1 problem in the plan; nothing was run (--no-validation runs it anyway)"
+    assert second.startswith("  experiment 1 ")
 
 
 def test_a_python_without_torch(tmp_path: Path) -> None:
