@@ -25,7 +25,7 @@ from dlbs.cli.until_known import Asked, run_until_known, until_known_options
 from dlbs.errors import ConfigError
 from dlbs.logs import STATUSES
 from dlbs.plan.order import ORDERS
-from dlbs.text import counted
+from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config

@@ -94,7 +94,7 @@ def command_parameters(words: Sequence[str]) -> dict[str, Any]:
     """
     if not words or not words[0]:
         raise ConfigError(
-            "-- needs a command after it", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
+            "a command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
         )
     line = " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
     return {

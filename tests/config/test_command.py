@@ -139,8 +139,8 @@ def test_a_default_of_another_framework_is_no_value() -> None:
 @pytest.mark.parametrize(
     ("words", "given", "said"),
     [
-        ((), {}, "-- needs a command after it"),
-        (("",), {}, "-- needs a command after it"),
+        ((), {}, "--: a command is missing"),
+        (("",), {}, "--: a command is missing"),
         (("true",), {"parameters": {"exp.framework": "pytorch"}}, "a command is run by the framework command"),
         (("true",), {"plan": "plan.json"}, "--plan: a plan says what is run, and so does a command"),
         (("true",), {"variables": {"size": [1]}}, "-Vsize: nothing uses the parameter 'size'"),
