@@ -113,7 +113,7 @@ def test_a_side_that_fails_is_given_up(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", *flags)
     assert done.returncode == FAILED
     assert Counter(seed for seed, _ in order(tmp_path)) == {1: 6, 2: 3, 3: 6}
-    assert "seed=2 vs seed=1: no ratio, broken, given up: seed=2 failure 3 times in a row: exit code 7" in done.stderr
+    assert "seed=2 vs seed=1: broken, given up: seed=2 failure 3 times in a row: exit code 7" in done.stderr
     assert dlbs("run", *flags).returncode == REGRESSION  # nothing failed this time, and it is still broken
     assert dlbs("run", *flags[:-1]).returncode == UNDECIDED
 
