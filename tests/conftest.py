@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,6 +38,9 @@ def pytest_configure() -> None:
     # Threads of OpenMP spin while they wait for each other: beside other work two of them are many times slower than one.
     # Set before anything imports torch, and inherited by the processes that tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A shell that starts a command in the background makes it ignore Ctrl-C, and whatever it starts would, too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile(
         "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
