@@ -154,7 +154,7 @@ def test_status_knows_what_slurm_is_going_to_run(run: RunDlbs, dlbs: RunDlbs, cl
     grid = (launcher(tmp_path, "while test ! -e go; do sleep 0.1; done"), "-Vexp.seed=[1,2,3]", "--jobs", "1")
     run(*grid, "--detach", check=True)
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
-    assert "3 experiments: 2 queued, 1 running" in dlbs("status", **cluster.environment).stdout
+    assert "3 experiments: 1 running, 2 queued" in dlbs("status", **cluster.environment).stdout
     assert "does not answer" in dlbs("status", **cluster.environment, PATH="/nowhere").stderr
     (tmp_path / "go").touch()
     assert run(*grid).returncode == 0
