@@ -235,5 +235,5 @@ def test_status_names_a_log_that_is_a_pipe_and_shows_the_others(dlbs: RunDlbs, t
     os.mkfifo(tmp_path / "logs" / "other.log")
     done = dlbs("status", "logs")
     assert done.returncode == 1  # as for every plan that is not done
-    assert "1 interrupted, 1 ok" in done.stdout
+    assert "1 ok, 1 interrupted" in done.stdout
     assert "is not a regular file" in done.stdout
