@@ -65,3 +65,9 @@ def test_files_and_folders_that_the_guide_names_exist() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text().partition("## The map")[0]
     for name in re.findall(r"`((?:dlbs|config|scripts|benchmarks|tests)/[\w/.]+)`", page):
         assert (ROOT / name).exists(), name
+
+
+def test_copies_for_containers_are_equal() -> None:
+    """Each of these packages is mounted alone, so that they can share no module."""
+    packages = ("command_runner", "pack_runner", "pytorch_benchmarks")
+    assert len({(ROOT / "python" / name / "unforeseen.py").read_text() for name in packages}) == 1

@@ -120,24 +120,27 @@ def run_command(
     from dlbs.run.progress import Progress
     from dlbs.run.whole import look_through
 
-    policies = Policies(retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None)
-    runs = _executor(executor, jobs, detach, policies)
-    if asked is not None:
-        progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
-        return run_until_known(
-            config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
-            progress=progress, begin=_tell_of_bare_metal, conclude=_conclude,
-        )  # fmt: skip
-    simulated = {"exp.status": "simulate"} if dry_run else {}
-    experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
-    validate = not (no_validation or dry_run)
-    # The plan's own order is that of results and `dlbs status`, whatever runs first.
-    planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
-    manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
-    if validate and plan is None and manifest.on_bare_metal:
-        _tell_of_bare_metal(config)
-    progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
-    return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
+    with never_waiting(sys.stderr):
+        policies = Policies(
+            retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None
+        )
+        runs = _executor(executor, jobs, detach, policies)
+        if asked is not None:
+            progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
+            return run_until_known(
+                config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
+                progress=progress, begin=_tell_of_bare_metal, conclude=_conclude,
+            )  # fmt: skip
+        simulated = {"exp.status": "simulate"} if dry_run else {}
+        experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
+        validate = not (no_validation or dry_run)
+        # The plan's own order is that of results and `dlbs status`, whatever runs first.
+        planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
+        manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
+        if validate and plan is None and manifest.on_bare_metal:
+            _tell_of_bare_metal(config)
+        progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
+        return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
 
 
 def _executor(name: str, jobs: int | None, detach: bool, policies: Policies) -> Executor:
@@ -173,16 +176,15 @@ def run_experiments(
     """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
     from dlbs.run.whole import run_whole
 
-    with never_waiting(sys.stderr):
-        try:
-            summary = run_whole(
-                experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
-            )
-        except ReaderGoneError:
-            if manifest.directories:  # a plan that is not at its end is not well
-                raise OutputError("is not read any more, and experiments are left", where="standard output") from None
-            raise
-        _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
+    try:
+        summary = run_whole(
+            experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
+        )
+    except ReaderGoneError:
+        if manifest.directories:  # a plan that is not at its end is not well
+            raise OutputError("is not read any more, and experiments are left", where="standard output") from None
+        raise
+    _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     return summary.exit_code
 
 

@@ -15,6 +15,7 @@ import click
 
 from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import CONTEXT, common_options, executor_option
+from dlbs.cli.talk import never_waiting
 from dlbs.doubts import Doubts
 from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor
@@ -154,4 +155,5 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
             raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it anyway")
     manifest = Manifest()
     manifest.add(experiment)
-    return run_experiments(iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()))
+    with never_waiting(sys.stderr):
+        return run_experiments(iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()))

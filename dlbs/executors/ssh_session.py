@@ -23,6 +23,7 @@ from dlbs.errors import LaunchError
 from dlbs.executors.ssh_commands import GRACE, ssh_command, watched
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
 from dlbs.logs import parameter_line, parse_line
+from dlbs.unforeseen import guarded
 
 __all__ = ["Order", "main"]
 
@@ -221,4 +222,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -1,4 +1,7 @@
-"""The last line of defence of the program: an error that nobody foresaw is one line that names a file with the details, never a traceback."""
+"""The last line of defence of programs: an error that nobody foresaw is one line that names a file with the details, never a traceback.
+
+Each package under python/ that is mounted alone into containers has this file; a test holds the copies equal.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
-__all__ = ["UNFORESEEN", "guarded", "keep"]
+__all__ = ["CANNOT_WRITE", "UNFORESEEN", "cannot_write", "guarded", "keep"]
 
-UNFORESEEN, _INTERRUPTED, _CANNOT_WRITE = 70, 130, 2  # exit codes; 70 is EX_SOFTWARE of sysexits.h
+CANNOT_WRITE, UNFORESEEN, _INTERRUPTED = 2, 70, 130  # exit codes; 70 is EX_SOFTWARE of sysexits.h
+_PACKAGE = __name__.partition(".")[0]
 _IN_CONTAINER = "DLBS_IN_CONTAINER"  # environment variable that launchers set there
 
 
@@ -26,7 +30,7 @@ def guarded(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         problem, code = "interrupted", _INTERRUPTED
     except Exception as error:
-        problem, code = _cannot_write(), _CANNOT_WRITE
+        problem, code = cannot_write(), CANNOT_WRITE
         if not problem:
             if "--debug" in sys.argv:
                 raise
@@ -49,7 +53,7 @@ def keep(error: BaseException) -> str:
         details = _write(f"Python {sys.version}\n{sys.argv}\n\n{text}")
     except OSError as problem:
         details = f"cannot be written: {problem.strerror}; --debug shows them"
-    return f"unforeseen, a defect of pack_runner: {words} (details: {details})"
+    return f"unforeseen, a defect of {_PACKAGE}: {words} (details: {details})"
 
 
 def _write(text: str) -> str:
@@ -60,13 +64,13 @@ def _write(text: str) -> str:
         print(f"__exp.error_details__= {json.dumps(text)}", flush=True)
         return "exp.error_details in the log"
     else:
-        descriptor, name = tempfile.mkstemp(prefix="pack_runner-error-", suffix=".txt")  # with O_EXCL, as 0600
+        descriptor, name = tempfile.mkstemp(prefix=f"{_PACKAGE}-error-", suffix=".txt")  # with O_EXCL, as 0600
     with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
     return name
 
 
-def _cannot_write() -> str:
+def cannot_write() -> str:
     """Why standard output cannot be written; empty if it can. What is still to be written is dropped then."""
     try:
         print(flush=True)

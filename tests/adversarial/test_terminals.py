@@ -194,6 +194,17 @@ def test_a_reader_that_has_stopped_stops_no_plan(tmp_path: Path, stopped: Callab
     assert json.loads((tmp_path / "p.json").read_text())["left"] == 0
 
 
+def test_a_reader_that_has_stopped_stops_no_comparison(tmp_path: Path) -> None:
+    reading, writing = full_pipe()
+    command = [*shlex.split(RUN), "-Vexp.seed=[1,2]", "--until-known", "--by", "exp.seed", "--max-repeats", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=writing, timeout=PATIENCE, check=False)
+    os.close(writing)
+    os.close(reading)
+    assert done.returncode == 4  # two rounds tell nothing
+    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 4
+
+
 def test_a_reader_that_goes_on_misses_nothing(tmp_path: Path) -> None:
     reading, writing = full_pipe()
     body = "touch begun; while [ ! -e go ]; do sleep 0.05; done"
