@@ -82,7 +82,9 @@ class CommonOptions:
         4, "Workers that read and decode data; 0 reads the data between the batches.", whole(0)
     )
     data_loader: str = option(
-        "threads", "Whether the workers that load data are threads or processes.", choices=LOADERS
+        "auto",
+        "Whether the workers that load data are threads or processes; auto takes processes for a GPU, threads for a CPU.",
+        choices=("auto", *LOADERS),
     )
     crop: str = option(
         "auto",
