@@ -144,7 +144,7 @@ def _tables(
         return custom_tables(
             records,
             declarations,
-            rows or usual_rows,
+            rows or [name for name in usual_rows if name not in cols],
             cols or [name for name in usual_cols if name not in rows],
             values or ["results.throughput", "results.time"],
             aggregate=aggregate,

@@ -6,19 +6,40 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["check_writable", "end", "run"]
 
-# How PyTorch, CUDA, cuBLAS and cuDNN say that memory is not enough; the allocator of PyTorch has an exception of its own.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+# How PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime say that memory is not enough; the allocator of PyTorch has an exception of its own.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "RESOURCE_EXHAUSTED",
+    "Failed to allocate memory",
+)
 
 
-def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
+class Asked(Protocol):
+    """The options that every program has."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def json(self) -> str: ...
+    @property
+    def debug(self) -> bool: ...
+
+
+def run(work: Callable[[], None], options: Asked, log: Log) -> int:
     """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 77 skipped, 130 interrupted.
 
     Args:
@@ -54,7 +75,7 @@ def check_writable(flag: str, path: str, *, may_be_made: bool = False) -> None:
         raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
 
 
-def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
+def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     try:
         check_writable("--json", options.json)
         work()
@@ -78,8 +99,8 @@ def _fail(message: str, exit_code: int, log: Log) -> int:
     return exit_code
 
 
-def _explain(error: Exception, options: CommonOptions) -> BenchmarkError:
-    """Turn what torch raises into what a user can act on."""
+def _explain(error: Exception, options: Asked) -> BenchmarkError:
+    """Turn what a framework raises into what a user can act on."""
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
         return OutOfMemoryError(
@@ -92,7 +113,7 @@ def _explain(error: Exception, options: CommonOptions) -> BenchmarkError:
             f"which computes what it must in float32 ({text})"
         )
     if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
-        return BenchmarkError(f"--compile {options.compile}: {text.splitlines()[0] if text else type(error).__name__}")
+        return BenchmarkError(f"--compile: {text.splitlines()[0] if text else type(error).__name__}")
     return BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
 
 

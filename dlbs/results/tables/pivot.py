@@ -55,9 +55,15 @@ def _is_void(table: Table) -> bool:
 
 
 def usual_axes(records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """The parameters that label rows and columns unless others are asked for: models and replica batches, where experiments have them."""
-    rows = title_name(records)
-    return [rows] if rows else [], ["exp.replica_batch"] if _any_has(records, "exp.replica_batch") else []
+    """The parameters that label rows and columns unless others are asked for: models and replica batches, where experiments have them.
+
+    Frameworks that ran the same model label rows too, so that one table compares them.
+    """
+    title = title_name(records)
+    rows = [title] if title else []
+    if title == "exp.model" and len(groups(records, [title, "exp.framework"])) > len(groups(records, [title])):
+        rows.append("exp.framework")
+    return rows, ["exp.replica_batch"] if _any_has(records, "exp.replica_batch") else []
 
 
 def _any_has(records: Sequence[Record], name: str) -> bool:
@@ -137,6 +143,7 @@ def _shown(record: Record, name: str) -> str:
 def _label(name: str) -> str:
     return {
         "exp.model": "model",
+        "exp.framework": "framework",
         "command.line": "command",
         "exp.replica_batch": "batch",
         "exp.effective_batch": "effective batch",

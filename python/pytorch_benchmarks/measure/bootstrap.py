@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["block_length", "mean_interval"]
 
@@ -31,20 +31,20 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
     count = len(values)
     if count < 4:
         return None
-    series = torch.tensor(values, dtype=torch.float64)
+    series = np.asarray(values, dtype=np.float64)
     length = max(block_length(series), math.ceil(count / MOST_BLOCKS))
     blocks = math.ceil(count / length)
-    generator = torch.Generator().manual_seed(count)
+    generator = np.random.default_rng(count)
     # Sums of `length` values from each start on, round the end to the beginning: a resample's mean is a mean of such blocks.
-    ends = torch.cat([series.new_zeros(1), torch.cat([series, series[: length - 1]]).cumsum(0)])
+    ends = np.concatenate([[0.0], np.concatenate([series, series[: length - 1]]).cumsum()])
     sums = ends[length:] - ends[:-length]
-    starts = torch.randint(count, (RESAMPLES, blocks), generator=generator)
-    means = sums[starts].mean(dim=1) / length
+    starts = generator.integers(count, size=(RESAMPLES, blocks))
+    means = sums[starts].mean(axis=1) / length
     # A resample may hold a few more values than the series, and blocks around the series' own mean vary too little.
     spread = (means - series.mean()) * math.sqrt(blocks * length / max(1, count - length))
     tail = (1 - confidence) / 2
     spread *= _student_over_normal(1 - tail, max(1.0, count / length - 1))
-    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    low, high = np.quantile(spread, [tail, 1 - tail]).tolist()
     mean = float(series.mean())
     return mean + low, mean + high
 
@@ -60,7 +60,7 @@ def _student_over_normal(probability: float, freedom: float) -> float:
     return 1 + first + second
 
 
-def block_length(series: Tensor) -> int:
+def block_length(series: NDArray[np.float64]) -> int:
     """Length of blocks that suits the correlation of a series (Politis and White 2004, with the correction of Patton et al. 2009).
 
     At least 1, at most a third of the series.
@@ -68,7 +68,7 @@ def block_length(series: Tensor) -> int:
     count = len(series)
     most = max(1, math.ceil(count / 3))
     centred = series - series.mean()
-    variance = float(centred.square().mean())
+    variance = float(np.square(centred).mean())
     if variance == 0.0:
         return 1
     run = max(5, math.ceil(math.sqrt(math.log10(count))))

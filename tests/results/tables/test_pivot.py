@@ -97,6 +97,13 @@ def test_what_else_differs_makes_tables_of_its_own() -> None:
     assert made[2].texts() == [["alexnet", "50.00"]]
 
 
+def test_frameworks_that_ran_the_same_model_are_rows_of_one_table() -> None:
+    ran = [record(exp__framework=name, exp__framework_version=name) for name in ("pytorch", "jax")]
+    table, _ = tables(*ran)
+    assert table.header == ["model", "framework", "batch 1"]
+    assert table.texts() == [["alexnet", "pytorch", "100.0"], ["alexnet", "jax", "100.0"]]
+
+
 def test_versions_are_not_mixed() -> None:
     made = tables(record(exp__framework_version="2.6"), record(exp__framework_version="2.7"))
     assert len(made) == 4
@@ -123,7 +130,7 @@ def own_script(**more: Any) -> dict[str, Any]:
 def test_what_an_experiment_does_not_have_is_blank() -> None:
     (table,) = tables(own_script())
     assert table.title == "Throughput, instances/s"
-    assert table.header == ["exp.framework", "value"]
+    assert table.header == ["framework", "value"]
     assert table.texts() == [["mine", "500.0"]]
     (table,) = tables({"results.throughput": 500.0})
     assert (table.title, table.texts()) == ("Throughput, instances/s", [["500.0"]])
