@@ -237,9 +237,10 @@ def run_plan(
     if order not in ORDERS:
         raise ConfigError(f"no order {order!r}", where="order", hint=suggestion(order, ORDERS))
     chosen = load_executor(executor)(Path.cwd(), jobs)
-    experiments = _repeatable(plan, order, order_seed)
+    given = plan if isinstance(plan, Config) else list(_resolved(plan))
+    planned, experiments = (_repeatable(given, one, order_seed) for one in ("plan", order))
     unlabelled = unlabelled_names(plan if isinstance(plan, Config) else load_config(), None)
-    manifest = look_through(experiments(), chosen, validate=validation, unlabelled=unlabelled)
+    manifest = look_through(planned(), chosen, validate=validation, unlabelled=unlabelled)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     return run_whole(
         experiments(),
@@ -290,7 +291,7 @@ def compare(
         a: The experiments that others are compared with: paths as `dlbs compare` takes them, a frame of `load_results`, or records.
         b: The others; None with `by`.
         by: Compare the values of this parameter within A.
-        baseline: With `by`: the value that others are compared with; None for the one that ran first.
+        baseline: With `by`: the value that others are compared with; None for the first one in the plan.
         metric: Key of the quantity; what is better, more or less of it, is known from its name. None for the throughput, or the time
             where no experiment has a throughput.
         threshold: Share by which a ratio may differ from 1 and count as the same.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,16 +12,27 @@ from typing import Any
 from dlbs.errors import ConfigError
 from dlbs.text import printable, text
 
-__all__ = ["HIDDEN", "Experiment", "check_name", "check_plan_names", "describe", "log_path"]
+__all__ = [
+    "HIDDEN",
+    "TITLES",
+    "Experiment",
+    "check_name",
+    "check_plan_names",
+    "describe",
+    "log_path",
+    "usual_names",
+]
 
 Experiment = dict[str, Any]
 
+TITLES = ("exp.model", "command.line", "exp.framework")  # what is run, in the words that say most
 # Parameters that need no name, and what is said instead.
 _SPOKEN = {
-    **dict.fromkeys(("exp.model", "exp.phase", "exp.dtype", "exp.device_type"), ""),
+    **dict.fromkeys((*TITLES, "exp.phase", "exp.dtype", "exp.device_type"), ""),
     "exp.replica_batch": "batch ",
     "exp.repeat": "repeat ",
 }
+_USUAL = ("exp.phase", "exp.dtype", "exp.device_type", "exp.replica_batch")
 _LONGEST_VALUE = 60  # characters
 HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -47,35 +59,64 @@ def check_plan_names(names: Iterable[object], where: str) -> None:
 
 
 def log_path(experiment: Experiment, directory: Path) -> Path:
-    """The log file of an experiment that runs in `directory`."""
-    return directory / str(experiment["exp.log_file"])
+    """The log file of an experiment that runs in `directory`.
+
+    Raises:
+        ConfigError: The experiment does not name one, or not one that can exist.
+    """
+    name = text(experiment.get("exp.log_file"))
+    if not name:
+        raise ConfigError("exp.log_file is empty", hint="set exp.log_file")
+    if "\0" in name:
+        raise ConfigError("exp.log_file has a NUL character, which no file name can have", hint="remove it")
+    return directory / name
 
 
-def describe(experiment: Experiment, names: Sequence[str] = ()) -> str:
+def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool = False) -> str:
     """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`, or `sort --parallel 2 data, repeat 1`.
+
+    This is the only function that makes such labels.
 
     Args:
         experiment: Its parameters.
         names: Those that tell it from the others; the usual ones if it has none of these.
+        whole: Shorten no value, say of a parameter that it lacks that this is `none`, and name a command only if it is among the names: different
+            experiments have different labels.
     """
-    shown = [name for name in names if name in experiment]
-    command = text(experiment.get("command.argv"))
+    if whole:
+        shown = [name for name in names if name not in _SPOKEN or _has(experiment, name)]
+    else:
+        shown = [name for name in names if name in experiment]
+    argv = experiment.get("command.argv")
+    command = shlex.join(map(text, argv)) if isinstance(argv, list) and not whole else ""
     if not shown and not command:
-        shown = [name for name in _SPOKEN if experiment.get(name) not in (None, "")]
-        if experiment.get("exp.repeats", 1) == 1:
-            shown = [name for name in shown if name != "exp.repeat"]
-        if not experiment.get("exp.model") and experiment.get("exp.framework"):
-            shown.insert(0, "exp.framework")
-    words = [_words(name, text(experiment[name])) for name in shown]
+        shown = usual_names(experiment)
+        if experiment.get("exp.repeats", 1) != 1 and _has(experiment, "exp.repeat"):
+            shown.append("exp.repeat")
+    words = []
     if command:
         line = text(experiment.get("command.line"))
         inside = {"command.argv", *(name for name in shown if f"{{{name}}}" in line)}
-        words = [textwrap.shorten(command, _LONGEST_VALUE, placeholder="…")]
-        words += [_words(name, text(experiment[name])) for name in shown if name not in inside]
+        shown = [name for name in shown if name not in inside]
+        words.append(textwrap.shorten(command, _LONGEST_VALUE, placeholder="…"))
+    longest = None if whole else _LONGEST_VALUE
+    words += [_words(name, text(experiment.get(name)), longest) for name in shown]
     return printable(", ".join(words).replace("\n", "?"))
 
 
-def _words(name: str, value: str) -> str:
-    if name == "exp.framework" or (name in _SPOKEN and value):
-        return _SPOKEN.get(name, "") + value
-    return f"{name}={textwrap.shorten(value, _LONGEST_VALUE, placeholder='…') if value else 'none'}"
+def usual_names(experiment: Experiment) -> list[str]:
+    """The parameters by which readers know an experiment, as far as it has them: what is run, then how."""
+    title = [name for name in TITLES if _has(experiment, name)][:1]
+    return [*title, *(name for name in _USUAL if _has(experiment, name))]
+
+
+def _has(experiment: Experiment, name: str) -> bool:
+    return experiment.get(name) not in (None, "")
+
+
+def _words(name: str, value: str, longest: int | None) -> str:
+    if name in _SPOKEN and value:
+        return _SPOKEN[name] + value
+    if longest is not None:
+        value = textwrap.shorten(value, longest, placeholder="…")
+    return f"{name}={value or 'none'}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from dlbs.errors import LogError
 from dlbs.files import open_regular
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["KEY_LINE", "STATUSES", "first_values", "last_values", "parameter_line", "parse_line"]
+__all__ = ["KEY_LINE", "STATUSES", "batch_time", "first_values", "last_values", "parameter_line", "parse_line"]
 
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
@@ -39,6 +41,21 @@ def parse_line(line: str) -> tuple[str, Any] | None:
         return found[1], load_json(found[2])
     except JsonError as error:
         raise LogError(f"the value of {found[1]!r} is not JSON ({error.what}): {found[2].strip()[:80]!r}") from None
+
+
+def batch_time(values: Mapping[str, Any]) -> float | None:
+    """The time of a batch in ms: `results.time`, which is defined as the mean of `results.time_data` where a program logs only that."""
+    if "results.time" in values:
+        time = values["results.time"]
+        return float(time) if isinstance(time, (int, float)) and not isinstance(time, bool) else None
+    times = values.get("results.time_data")
+    if not isinstance(times, list) or not times or not all(type(time) in (int, float) for time in times):
+        return None
+    try:
+        mean = math.fsum(times) / len(times)
+    except OverflowError:  # no computer takes so long
+        return None
+    return mean if math.isfinite(mean) else None
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["counted", "duration", "printable", "short_number", "text"]
+__all__ = ["counted", "duration", "indented", "printable", "short_number", "text"]
 
 
 def short_number(value: float) -> str:
@@ -29,6 +30,27 @@ def duration(seconds: float) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 experiment`, `2 experiments`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> str:
+    """A line for people in a terminal: folded between words, with its continuation further in. No word is broken.
+
+    Args:
+        line: The line.
+        width: Columns of the terminal.
+        first: What it begins with.
+        others: What its further lines begin with.
+    """
+    if len(first) + len(line) <= width:
+        return first + line
+    return textwrap.fill(
+        line,
+        max(width, 20),
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def printable(text: str) -> str:

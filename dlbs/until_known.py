@@ -13,7 +13,6 @@ from dlbs.errors import ConfigError, LaunchError
 from dlbs.executors.registry import load_executor
 from dlbs.inquiry import Inquiry, Known
 from dlbs.results.statistics.pairs import Question
-from dlbs.results.statistics.samples import THROUGHPUT
 from dlbs.run.events import Callback, Event
 from dlbs.run.policies import Policies
 
@@ -25,7 +24,7 @@ def run_until_known(
     *,
     by: str,
     baseline: Any = None,
-    metric: str = THROUGHPUT,
+    metric: str | None = None,
     threshold: float = 0.03,
     confidence: float = 0.95,
     ignore: Sequence[str] = (),
@@ -61,7 +60,7 @@ def run_until_known(
         config: Makes the plan, of one repeat of each experiment.
         by: The parameter whose values are compared.
         baseline: The value that others are compared with; None for the first of the plan.
-        metric: Key of the quantity.
+        metric: Key of the quantity; None for the throughput, or the time where no experiment logs a throughput.
         threshold: Share by which a ratio may differ from 1 and count as the same; with 0 nothing is ever the same.
         confidence: Of all verdicts together.
         ignore: Parameters that do not tell experiments apart.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
+from tests import forked
+from tests.forked import ForkServer
 from tests.services import ACCELERATORS, COMMAND, skip_reason
 from tests.waiting import PATIENCE
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
+DURATIONS = "dlbs/durations"  # in pytest's cache: seconds of each test
 RunDlbs = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -39,25 +43,72 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("any speed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside of those of pytest, which tidy up after a skip
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     for marker in item.iter_markers("needs"):
         for service in marker.args:
             if reason := skip_reason(service):
                 pytest.skip(reason)
+    with _no_process_but_forks(item):
+        return (yield)
+
+
+@contextmanager
+def _no_process_but_forks(item: pytest.Item) -> Iterator[None]:
+    """Let a test of `make unit` start no process, which costs more than most of these tests, but for the `dlbs` that is forked for it."""
+    start = subprocess.Popen.__init__
+
+    def only_the_server(self: subprocess.Popen[Any], command: Any, *arguments: Any, **options: Any) -> None:
+        if forked.__file__ not in command:
+            pytest.fail(f"starts {command!r}: mark it `integration`, or run the code here (docs/testing.md)")
+        start(self, command, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not {"integration", "gpu"} & set(item.keywords):
+            patch.setattr(subprocess.Popen, "__init__", only_the_server)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _no_process_but_forks(item):
+        return (yield)
+
+
+def dlbs_environment(**more: str) -> dict[str, str]:
+    """The environment in which `python -m dlbs` finds this checkout from any directory."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *_search_path()]), **more}
+
+
+@pytest.fixture(scope="session")
+def forked_dlbs() -> Iterator[ForkServer]:
+    """Starts `python -m dlbs` in a hundredth of the time."""
+    heavy = ("jinja2", "rich.console", "rich.table", "pandas", "scipy.stats", "matplotlib.figure")
+    server = ForkServer(("dlbs.*", *heavy), ROOT, dlbs_environment())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def forked_torch() -> Iterator[ForkServer]:
+    """Starts the programs of `python/pytorch_benchmarks` without importing PyTorch each time."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    server = ForkServer(("torch._dynamo", "pytorch_benchmarks.*"), ROOT / "python", environment)
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def dlbs(tmp_path: Path) -> RunDlbs:
+def dlbs(forked_dlbs: ForkServer, tmp_path: Path) -> RunDlbs:
     """Run `dlbs ARGUMENTS` as a process in an empty directory."""
 
     def run(*arguments: str, check: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "dlbs", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *_search_path()]), **environment},
-            capture_output=True,
-            text=True,
+        return forked_dlbs.run(
+            "-m",
+            "dlbs",
+            *arguments,
+            directory=tmp_path,
+            environment=dlbs_environment(**environment),
             timeout=PATIENCE,
             check=check,
         )
@@ -96,7 +147,41 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def pytest_collection_finish() -> None:
+    """Take what was imported out of reach of the garbage collector, which benchmarks call before they measure: torch is 0.3 s of it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the longest files to processes first, so that none is left alone with one at the end.
+
+    How long a test took the last time is in pytest's cache; a new one is guessed.
+    """
+    if not hasattr(config, "workerinput") or not hasattr(config, "cache"):
+        return
+    known = config.cache.get(DURATIONS, {})
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        guess = 3.0 if item.get_closest_marker("integration") else 0.03
+        seconds[item.path] += known.get(item.nodeid, guess)
+    items.sort(key=lambda item: -seconds[item.path])
+
+
+def _keep_durations(terminalreporter: pytest.TerminalReporter) -> None:
+    durations: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                durations[report.nodeid] += round(report.duration, 2)
+    cache = terminalreporter.config.cache
+    cache.set(DURATIONS, cache.get(DURATIONS, {}) | durations)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if hasattr(terminalreporter.config, "cache"):
+        _keep_durations(terminalreporter)
     counts = Counter(needed(report) for report in terminalreporter.stats.get("skipped", []))
     missing = {name: count for name, count in counts.items() if name and name not in ACCELERATORS}
     if missing:

@@ -54,6 +54,13 @@ def _chromium() -> str:
     return "" if CHROMIUM else "Chromium is not installed"
 
 
+def _sshd() -> str:
+    missing = [program for program in ("sshd", "ssh", "ssh-keygen", "ip") if shutil.which(program) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    return "network namespaces take root" if os.geteuid() else ""
+
+
 def _gpu(count: int = 1, kind: str = "") -> str:
     import torch
 
@@ -69,6 +76,7 @@ SERVICES: dict[str, Callable[[], str]] = {
     "Slurm": _slurm,
     "PostgreSQL": _postgresql,
     "Chromium": _chromium,
+    "sshd": _sshd,
     "GPU": _gpu,
     "CUDA GPU": functools.partial(_gpu, kind="cuda"),
     "two GPUs": functools.partial(_gpu, count=2),

@@ -27,6 +27,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [*api.__all__, *until_known.__all__])
 def test_the_example_of_each_function_runs(name: str) -> None:
     (found,) = doctest.DocTestFinder(recurse=False).find(getattr(dlbs, name), name, module=False, globs={"dlbs": dlbs})
@@ -43,6 +44,7 @@ def test_help_shows_every_function() -> None:
     assert "Args:" in shown
 
 
+@pytest.mark.integration
 def test_importing_costs_nothing() -> None:
     program = "import sys, dlbs; print(sorted(name for name in sys.modules if name.startswith('dlbs') or name in ('click', 'yaml')))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -71,6 +73,7 @@ def test_a_plan_file_is_resolved(dlbs: RunDlbs) -> None:
     assert [one["exp.effective_batch"] for one in package.resolve(config, "plan.jsonl")] == [1, 2]
 
 
+@pytest.mark.integration
 def test_a_run_leaves_logs_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     config = dlbs.load_config(parameters=DUMMY, variables={"exp.replica_batch": [1, 2, 3], "dummy.exit_code": [0, 5]})
     events: list[Event] = []
@@ -88,6 +91,7 @@ def test_a_run_leaves_logs_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert all(event.outcome is not None for event in ended)
 
 
+@pytest.mark.integration
 def test_a_failed_experiment_is_tried_again() -> None:
     config = dlbs.load_config(parameters={**DUMMY, "dummy.exit_code": 5})
     kinds: list[str] = []
@@ -95,6 +99,7 @@ def test_a_failed_experiment_is_tried_again() -> None:
     assert kinds == ["started", "retried", "started", "ended"]
 
 
+@pytest.mark.integration
 def test_resolved_experiments_are_run_in_another_order() -> None:
     experiments = list(dlbs.resolve(dlbs.load_config(parameters=DUMMY, variables={"exp.seed": list(range(8))})))
     seen: list[int] = []
@@ -119,6 +124,7 @@ def test_something_else_than_a_plan(plan: Any, said: str) -> None:
         dlbs.run_plan(plan)
 
 
+@pytest.mark.integration
 def test_two_runs_over_the_same_logs_are_refused() -> None:
     config = dlbs.load_config(parameters={**DUMMY}, variables={"exp.seed": [1, 2]})
     refused: list[LaunchError] = []
@@ -133,6 +139,7 @@ def test_two_runs_over_the_same_logs_are_refused() -> None:
     assert "another dlbs run is writing here" in str(refused[0])
 
 
+@pytest.mark.integration
 def test_frames_paths_and_records_are_compared_alike() -> None:
     dlbs.run_plan(dlbs.load_config(parameters={**DUMMY, "exp.repeats": 3}))
     frame = dlbs.load_results("logs")
@@ -172,6 +179,7 @@ def test_a_plan_runs_in_the_main_thread_only() -> None:
         pool.submit(dlbs.run_plan, config).result()
 
 
+@pytest.mark.integration
 def test_a_frame_is_drawn(tmp_path: Path) -> None:
     dlbs.run_plan(dlbs.load_config(parameters=DUMMY, variables={"exp.replica_batch": [1, 2]}))
     dlbs.plot(dlbs.load_results("logs"), path=tmp_path / "plot.svg")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas
 import pytest
 
 import dlbs as package
@@ -53,7 +54,7 @@ RUNS: list[dict[str, Any]] = [{"exp.model": "a", "exp.status": "ok", "results.th
         ),
         (lambda: package.validate([], executor="nobody"), "executor: "),
         (lambda: package.compare(RUNS, by="exp.modle"), "by='exp.modle': "),
-        (lambda: package.filter_results(None, "{"), "query: "),
+        (lambda: package.filter_results(pandas.DataFrame(), "{"), "query: "),
     ],
 )
 def test_no_error_of_the_api_names_a_flag(call: Any, place: str) -> None:

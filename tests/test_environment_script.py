@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.integration  # starts shells
 
 PROMISED = {"DLBS_ROOT", "PATH", "experimenter", "logparser", "reporter", "plotter"}
 
@@ -57,7 +60,7 @@ def run(shell: str, script: str, directory: Path, environ: Mapping[str, str] | N
         env={**environment, **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert not done.stderr
@@ -126,7 +129,12 @@ def test_without_the_program_it_says_so(shell: str, checkout: Path) -> None:
 
 def test_another_shell_is_told_so(checkout: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", ". scripts/environment.sh"], cwd=checkout, capture_output=True, text=True, check=False, timeout=60
+        ["sh", "-c", ". scripts/environment.sh"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     if "BASH_VERSION" in subprocess.run(["sh", "-c", "set"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("sh is bash here")

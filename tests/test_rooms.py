@@ -21,11 +21,13 @@ def lint(directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([LINTER, "--no-cache"], cwd=directory, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.integration
 def test_rooms_import_only_from_rooms_below_them() -> None:
     done = lint(ROOT)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.integration
 def test_an_import_of_a_room_above_is_found(tmp_path: Path) -> None:
     (tmp_path / "dlbs").symlink_to(ROOT / "dlbs")
     settings = (ROOT / "pyproject.toml").read_text()

@@ -10,7 +10,12 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 TESTS = """
+import subprocess
+import sys
+
 import pytest
 
 @pytest.mark.needs("docker")
@@ -23,6 +28,13 @@ def test_image() -> None: ...
 def test_gpus() -> None: ...
 
 def test_of_nothing() -> None: ...
+
+def test_unmarked_process() -> None:
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+@pytest.mark.integration
+def test_marked_process() -> None:
+    subprocess.run([sys.executable, "-c", ""], check=True)
 """
 
 
@@ -32,7 +44,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("services")
     directory = root / "tests"
     directory.mkdir()
-    for name in ("__init__.py", "conftest.py", "services.py", "waiting.py"):
+    for name in ("__init__.py", "conftest.py", "forked.py", "services.py", "waiting.py"):
         (directory / name).write_text((ROOT / "tests" / name).read_text())
     (directory / "test_it.py").write_text(TESTS)
     (root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
@@ -47,7 +59,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_one_line_says_what_was_skipped_and_what_brings_it(said: dict[str, str]) -> None:
-    assert "1 passed, 3 skipped" in said["false"]
+    assert "1 failed, 2 passed, 3 skipped" in said["false"]
     (line,) = [line for line in said["false"].splitlines() if ".ci/services" in line]
     assert (
         line == "2 tests were skipped for want of docker (2): .ci/services installs and starts them (as root on Debian)"
@@ -55,6 +67,10 @@ def test_one_line_says_what_was_skipped_and_what_brings_it(said: dict[str, str])
 
 
 def test_in_ci_only_a_gpu_may_be_missing(said: dict[str, str]) -> None:
-    assert "1 passed, 1 skipped, 2 errors" in said["true"]
+    assert "1 failed, 2 passed, 1 skipped, 2 errors" in said["true"]
     assert "skipped in CI" in said["true"]
     assert "needs docker: docker is not installed" in said["true"]
+
+
+def test_what_starts_a_process_is_no_unit_test(said: dict[str, str]) -> None:
+    assert "'-c', '']: mark it `integration`" in said["false"]

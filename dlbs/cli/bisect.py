@@ -31,7 +31,11 @@ __all__ = ["bisect_command"]
 @click.option("--repo", metavar="DIR", default=".", show_default=True, help="Git repository that has the commits.")
 @click.option("--list", "list_file", metavar="FILE", help="Search in the lines of this file instead of commits.")
 @click.option("--state", metavar="DIR", default="bisect", show_default=True, help="Where measurements are kept.")
-@click.option("--metric", default="results.throughput", show_default=True, metavar="KEY", help="What is compared.")
+@click.option(
+    "--metric",
+    metavar="KEY",
+    help="What is compared: results.throughput, or results.time where no experiment has that.",
+)
 @click.option("--threshold", default="3%", show_default=True, help="Differences up to this are none.")
 @click.option("--confidence", default="95%", show_default=True, help="Confidence of each interval.")
 @click.option(
@@ -50,7 +54,7 @@ def bisect_command(
     repo: str,
     list_file: str | None,
     state: str,
-    metric: str,
+    metric: str | None,
     threshold: str,
     confidence: str,
     most_runs: int,
@@ -150,6 +154,7 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
     from dlbs.config.load import load_config
     from dlbs.results.statistics.bisect import BAD, GOOD, SKIPPED
     from dlbs.results.statistics.compare import compare
+    from dlbs.results.statistics.samples import usual_metric
     from dlbs.results.statistics.verdicts import INCONCLUSIVE
 
     candidate = state.candidates[index]
@@ -164,11 +169,11 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
                     return SKIPPED
         if index == 0:
             return GOOD
+        sides = _records(state, 0), _records(state, index)
         comparison = compare(
-            _records(state, 0),
-            _records(state, index),
+            *sides,
             load_config().declarations,
-            metric=state.settings["metric"],
+            metric=state.settings["metric"] or usual_metric([*sides[0], *sides[1]]),
             threshold=state.settings["threshold"],
             confidence=state.settings["confidence"],
             simultaneous=True,

@@ -11,10 +11,9 @@ import click
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
 from dlbs.cli.tables import format_option, output_option, print_tables, write_text
-from dlbs.errors import LogError
+from dlbs.errors import LogError, did_you_mean
 from dlbs.exit_codes import OK, REGRESSION
 from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.results.statistics.samples import usual_metric
 from dlbs.text import printable
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def share(words: str, where: str) -> float:
 @click.option(
     "--baseline",
     metavar="VALUE",
-    help="With --by: what other values are compared with; by default the one that ran first.",
+    help="With --by: what other values are compared with; by default the first one in the plan.",
 )
 @click.option(
     "--metric",
@@ -113,6 +112,8 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
+    from dlbs.results.statistics.samples import usual_metric
+
     _check_usage(paths, by, baseline, fail_on_regression)
     sets = [
         read_source(source, db, filter_query) for source in ([paths] if by is not None else [[side] for side in paths])
@@ -125,7 +126,8 @@ def compare_command(
     for flag, names in (("--metric", [metric]), ("--match", match), ("--ignore", ignore)):
         for name in names:
             if name not in known:
-                raise LogError(f"no experiment has {name!r}", where=flag, hint="dlbs parse LOG shows the keys of a log")
+                hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
+                raise LogError(f"no experiment has {name!r}", where=flag, hint=hint)
     options: dict[str, Any] = {
         "metric": metric,
         "threshold": share(threshold, "--threshold"),

@@ -9,6 +9,7 @@ import click
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options, names_option
 from dlbs.cli.tables import format_option, print_tables
 from dlbs.errors import LogError
+from dlbs.text import counted
 
 __all__ = ["db_command"]
 
@@ -91,7 +92,8 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
       dlbs db query '${results.throughput} > 1000' --columns exp.model,results.throughput,exp.device_title
       dlbs db query --history 0a1b2c3d4e5f6071 --format markdown
     """
-    from dlbs.results.read.query import compile_query
+    from dlbs.config.load import load_config
+    from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.store.store import Store
     from dlbs.results.tables.listing import history_table, listing_table
 
@@ -103,7 +105,10 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     if form == "json":
         click.echo(json.dumps(records, indent=1))
         return
-    print_tables([history_table(records, columns) if history else listing_table(records, columns)], form)
+    check_keys(columns, set().union(*records), "--columns")
+    declarations = load_config().declarations
+    table = history_table(records, columns) if history else listing_table(records, columns, declarations)
+    print_tables([table], form)
 
 
 @click.command("export", context_settings=CONTEXT)
@@ -128,5 +133,4 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
     with Store(db, create=False) as store:
         records = store.records([compile_query(query) for query in queries])
     write_records(output_file, records)
-    count = f"{len(records)} experiment{'s' if len(records) != 1 else ''}"
-    click.echo(count + (f" → {output_file}" if output_file else ""), err=True)
+    click.echo(counted(len(records), "experiment") + (f" → {output_file}" if output_file else ""), err=True)

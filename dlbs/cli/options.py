@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -18,7 +20,7 @@ import click
 
 from dlbs.cli.ending import end_on_signals, tell_unforeseen
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
-from dlbs.errors import DlbsError, did_you_mean, suggestion
+from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.executors.registry import EXECUTORS
 from dlbs.exit_codes import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
 from dlbs.text import printable
@@ -32,9 +34,13 @@ __all__ = [
     "console",
     "executor_option",
     "names_option",
+    "nodes_option",
     "plan_option",
     "run",
 ]
+
+
+_WIDE = 10_000  # columns
 
 
 def _with_dashes(name: str) -> str:
@@ -49,7 +55,7 @@ CONTEXT: dict[str, Any] = {
 }
 
 
-_COMMAND = "dlbs.command"  # where a context keeps the words behind --
+_COMMAND = "dlbs.command"  # where a context keeps the words after --
 
 
 class LazyGroup(click.Group):
@@ -87,7 +93,7 @@ class LazyGroup(click.Group):
 
 
 class CommandVerb(click.Command):
-    """A verb that takes a command to benchmark behind `--`. All words there are the command's, whatever they look like."""
+    """A verb that takes a command to benchmark after `--`. All words there are the command's, whatever they look like."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -169,6 +175,20 @@ def executor_option(
     )
 
 
+def nodes_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--nodes`, which sets exp.nodes and, unless another one was chosen, the executor ssh; the function gets the hosts."""
+
+    @names_option("--nodes", "Run each experiment on these hosts together, by ssh; names as ssh knows them.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, nodes: list[str], executor: str, **kwargs: Any) -> Any:
+        chosen = "ssh" if nodes and executor == "local" else executor
+        if nodes and chosen in EXECUTORS and chosen != "ssh":
+            raise ConfigError(f"--executor {chosen} chooses nodes itself", where="--nodes", hint="set exp.num_nodes")
+        return function(*args, nodes=nodes, executor=chosen, **kwargs)
+
+    return wrapped
+
+
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that make a configuration; the function gets it as its first argument."""
 
@@ -210,6 +230,8 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         from dlbs.packs.configure import configure
 
+        if kwargs.get("nodes"):
+            parameters = (*parameters, f"exp.nodes={json.dumps(kwargs['nodes'])}")
         config = configure(
             files,
             parameters=parameters,
@@ -232,12 +254,14 @@ def plan_option(help_text: str) -> Callable[..., Any]:
 
 
 def console() -> Any:
-    """A rich console on standard output, as wide as tables need when it is not a terminal."""
+    """A rich console on standard output: as wide as the terminal or as COLUMNS says, else, in a pipe, as wide as tables need."""
     from rich.console import Console
 
-    return Console(
-        width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()
-    )
+    is_terminal = sys.stdout.isatty()
+    columns = os.environ.get("COLUMNS", "")
+    given = int(columns) if columns.isdecimal() and int(columns) > 0 else None
+    width = given if is_terminal or given else _WIDE
+    return Console(width=width, highlight=False, markup=False, soft_wrap=not is_terminal)
 
 
 def run(command: click.Command, name: str) -> None:
@@ -306,5 +330,5 @@ def _parameter_hint(error: click.ClickException) -> str:
     if bare:
         return f"write -P{bare[0]}, or -V{bare[0].partition('=')[0]}=[...] for several values"
     if isinstance(error.ctx.command, CommandVerb) and "unexpected extra argument" in error.format_message():
-        return f"a command to benchmark stands behind --: {error.ctx.command_path} -- COMMAND ARG..."
+        return f"to benchmark a command, write {error.ctx.command_path} -- COMMAND ARG..."
     return ""

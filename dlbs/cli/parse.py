@@ -118,6 +118,8 @@ class _Selection:
         self._columns, self._needed, self._failed = output_params, filter_params, failed_benchmarks
         self._statuses: Counter[str] = Counter()
         self._left_out = 0
+        self._known: dict[str, None] = {}
+        self._made: dict[str, None] = {}
         self.apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
 
     def kept(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -125,6 +127,7 @@ class _Selection:
         from dlbs.results.read.records import is_ok, status_of
 
         for record in records:
+            self._known.update(dict.fromkeys(record))
             if any(record.get(name) is None for name in self._needed) or not (self._fits is None or self._fits(record)):
                 self._left_out += 1
                 continue
@@ -133,9 +136,19 @@ class _Selection:
                 yield self._short(record)
             elif self.apart is not None:
                 self.apart.append(self._short(record))
+        self._check_keys()
+
+    def _check_keys(self) -> None:
+        """Raise a LogError for a key that no experiment had."""
+        from dlbs.results.read.query import check_keys
+
+        check_keys(self._needed, self._known, "--filter_params")
+        check_keys(self._fits.names if self._fits is not None else (), self._known)
+        check_keys(self._columns, {**self._known, **self._made} if self._statuses else (), "--output_params")
 
     def _short(self, record: Record) -> Record:
         whole = self._add(record)
+        self._made.update(dict.fromkeys(whole))
         return {name: whole[name] for name in self._columns if name in whole} if self._columns else whole
 
     def summary(self) -> str:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlbs.cli.options import CONTEXT, CommandVerb, common_options, config_options, executor_option, plan_option
+from dlbs.cli.options import (
+    CONTEXT,
+    CommandVerb,
+    common_options,
+    config_options,
+    executor_option,
+    nodes_option,
+    plan_option,
+)
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -66,9 +74,10 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
 @click.command("validate", cls=CommandVerb, context_settings=CONTEXT)
 @plan_option("Validate this plan instead of building one.")
 @executor_option("What is going to run the experiments; it has checks of its own.")
+@nodes_option
 @config_options
 @common_options
-def validate_command(config: Config, plan: str | None, executor: str) -> None:
+def validate_command(config: Config, plan: str | None, executor: str, nodes: list[str]) -> None:
     """Find what would fail, without running anything: all problems at once.
 
     \b
@@ -76,6 +85,7 @@ def validate_command(config: Config, plan: str | None, executor: str) -> None:
       dlbs validate --config examples/first/plan.yaml
       dlbs validate --plan plan.json
       dlbs validate --executor slurm --config examples/first/plan.yaml
+      dlbs validate --nodes host1,host2 -Pexp.docker=false
     """
     from pathlib import Path
 
@@ -83,7 +93,7 @@ def validate_command(config: Config, plan: str | None, executor: str) -> None:
     from dlbs.plan.pipeline import resolved_plan
     from dlbs.run.validate import Validator
 
-    validator = Validator(load_executor(executor)(Path.cwd()))
+    validator = Validator(load_executor(executor)(Path.cwd()), nodes=nodes)
     validator.check_all(resolved_plan(config, plan)())
     validator.raise_problems()
     click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")

@@ -7,6 +7,7 @@ import click
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.sources import read_source, source_options
 from dlbs.results.plots.kinds import KINDS
+from dlbs.text import counted
 
 __all__ = ["plot_command"]
 
@@ -60,4 +61,4 @@ def plot_command(
     records = read_source(paths, db, filter_query)
     options = Options(value, title, log_scale, peak_tflops, peak_bandwidth)
     save(draw(kind, records, load_config().declarations, options), output_file)
-    click.echo(f"{len(records)} experiment{'s' if len(records) != 1 else ''} → {output_file}", err=True)
+    click.echo(f"{counted(len(records), 'experiment')} → {output_file}", err=True)

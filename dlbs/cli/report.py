@@ -16,7 +16,7 @@ from dlbs.errors import LogError
 from dlbs.results.read.findings import Reading
 from dlbs.results.tables.aggregates import AGGREGATES
 from dlbs.results.tables.kinds import KINDS
-from dlbs.text import printable
+from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
@@ -33,7 +33,7 @@ __all__ = ["report_command"]
     type=click.Choice(list(KINDS)),
     default="regular",
     show_default=True,
-    help="Kind of tables: models against batches, or scaling over devices.",
+    help="Kind of tables: what was varied against batch sizes, or scaling over devices.",
 )
 @names_option("--rows", "Parameters whose values label the rows.")
 @names_option("--cols", "Parameters whose values label the columns.")
@@ -91,7 +91,7 @@ def report_command(
         from dlbs.results.page.page import write_page
 
         write_page(page, records, load_config().declarations, logs=reading.paths)
-        click.echo(f"{len(records)} experiments → {page}", err=True)
+        click.echo(f"{counted(len(records), 'experiment')} → {page}", err=True)
         return
     print_tables(_tables(records, **contents), form, output_file)
 
@@ -112,7 +112,8 @@ def _tables(
     from dlbs.config.load import load_config
     from dlbs.errors import did_you_mean
     from dlbs.results.registry import registered
-    from dlbs.results.tables.pivot import custom_tables, usual_axes
+    from dlbs.results.tables.pivot import custom_tables
+    from dlbs.results.tables.regular import usual_axes, usual_values
     from dlbs.results.tables.scores import score_table
     from dlbs.results.tables.scores import scores as scores_of
 
@@ -140,13 +141,13 @@ def _tables(
                 where=f"--type {kind}",
                 hint=f"leave out {' and '.join(flags)}, or --type {kind}",
             )
-        usual_rows, usual_cols = usual_axes(records)
+        usual_rows, usual_cols = usual_axes(records, declarations)
         return custom_tables(
             records,
             declarations,
-            rows or [name for name in usual_rows if name not in cols],
-            cols or [name for name in usual_cols if name not in rows],
-            values or ["results.throughput", "results.time"],
+            rows or [name for name in usual_rows if name not in (*cols, *over)],
+            cols or [name for name in usual_cols if name not in (*rows, *over)],
+            values or usual_values(records),
             aggregate=aggregate,
             without=["exp.effective_batch", *over],
         )
@@ -160,7 +161,7 @@ def _print_series(log: str, form: str) -> None:
     Raises:
         LogError: The log cannot be read, holds several experiments, or no batch times.
     """
-    from dlbs.results.grouping import describe, usual_names
+    from dlbs.experiment import describe
     from dlbs.results.read.records import load_records
     from dlbs.results.statistics.series import series_of
     from dlbs.results.statistics.steady import smoothed
@@ -178,5 +179,5 @@ def _print_series(log: str, form: str) -> None:
     if form == "json":
         click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
         return
-    for line in (log, describe(record, usual_names(record)), *series_lines(series)):
+    for line in (log, describe(record), *series_lines(series)):
         click.echo(printable(line))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from dlbs.cli.options import CONTEXT, CommandVerb, common_options, config_options, executor_option, plan_option
+from dlbs.cli.options import (
+    CONTEXT,
+    CommandVerb,
+    common_options,
+    config_options,
+    executor_option,
+    nodes_option,
+    plan_option,
+)
 from dlbs.cli.streams import OutputError, ReaderGoneError
+from dlbs.cli.talk import never_waiting
 from dlbs.cli.until_known import Asked, run_until_known, until_known_options
 from dlbs.doubts import doubt_words
 from dlbs.errors import ConfigError
@@ -51,7 +61,8 @@ __all__ = ["run_command", "run_experiments"]
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
 @click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N failures.")
 @click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
-@executor_option("What runs experiments: this machine, a Slurm cluster, or a class of yours.")
+@executor_option("What runs experiments: this machine, a Slurm cluster, other machines, or a class of yours.")
+@nodes_option
 @click.option(
     "--detach", is_flag=True, help="On a cluster: return when all is submitted; the same command watches it again."
 )
@@ -75,6 +86,7 @@ def run_command(
     max_failures: int | None,
     deadline: str | None,
     executor: str,
+    nodes: list[str],
     detach: bool,
     wait: bool,
     progress_file: str | None,
@@ -84,8 +96,8 @@ def run_command(
 ) -> int:
     """Run experiments and leave one log file for each.
 
-    Behind -- stands any command: it is warmed up, run at least ten times and for three seconds, and timed. {name} in it stands for a
-    parameter, and `__key__= value` lines that it prints are results.
+    After -- comes any command: it is warmed up, then run and timed ten times at least, for three seconds at least. {name} in it is the
+    value of a parameter, and `__key__= value` lines that it prints are results.
 
     Experiments whose log is complete are not run again (exp.rerun changes that), so the same command goes on after an
     interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.
@@ -98,6 +110,7 @@ def run_command(
       dlbs run --plan plan.json -Pexp.rerun=onfail
       dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
+      dlbs run --nodes host1,host2 -Pexp.gpus=0,1 -Pexp.docker=false
       dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc --threshold 3% --budget 2h
       dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py --size {size} -Vsize=[1,2,4]
     """
@@ -117,7 +130,9 @@ def run_command(
     simulated = {"exp.status": "simulate"} if dry_run else {}
     experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
     validate = not (no_validation or dry_run)
-    manifest = look_through(experiments(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
+    # The plan's own order is that of results and `dlbs status`, whatever runs first.
+    planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
+    manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
     if validate and plan is None and manifest.on_bare_metal:
         _tell_of_bare_metal(config)
     progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
@@ -157,15 +172,16 @@ def run_experiments(
     """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
     from dlbs.run.whole import run_whole
 
-    try:
-        summary = run_whole(
-            experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
-        )
-    except ReaderGoneError:
-        if manifest.directories:  # a plan that is not at its end is not well
-            raise OutputError("is not read any more, and experiments are left", where="standard output") from None
-        raise
-    _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
+    with never_waiting(sys.stderr):
+        try:
+            summary = run_whole(
+                experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
+            )
+        except ReaderGoneError:
+            if manifest.directories:  # a plan that is not at its end is not well
+                raise OutputError("is not read any more, and experiments are left", where="standard output") from None
+            raise
+        _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     return summary.exit_code
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import click
 
+from dlbs.cli.ending import tell_unforeseen
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LogError
-from dlbs.results.page.server import HOST, application
+from dlbs.results.page.connections import Limits, Listener
+from dlbs.results.page.server import HOST, serve
 
 __all__ = ["serve_command"]
 
@@ -35,22 +36,13 @@ def serve_command(directory: str, port: int) -> None:
     for module in ("uvicorn", "starlette"):
         require(module, "serve")
     require("matplotlib", "reports")
-    import uvicorn
-
     if not Path(directory).is_dir():
         raise LogError("no such directory", where=directory, hint="give the directory of a plan's logs")
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    limits = Limits()
     try:
-        listening.bind((HOST, port))
+        listener = Listener(HOST, port, limits)
     except OSError as error:
         raise LogError(f"{error.strerror}", where=f"--port {port}", hint="--port 0 takes a free one") from None
-    bound = listening.getsockname()[1]
-    click.echo(f"http://{HOST}:{bound}/ shows {directory}; Ctrl-C ends it", err=True)
-    server = uvicorn.Server(
-        uvicorn.Config(application(Path(directory), bound), log_level="warning", server_header=False)
-    )
-    try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn passes it on after it has ended in order
-        return
+    with listener:
+        click.echo(f"http://{HOST}:{listener.getsockname()[1]}/ shows {directory}; Ctrl-C ends it", err=True)
+        serve(Path(directory), listener, tell_unforeseen, limits)

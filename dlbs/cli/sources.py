@@ -47,7 +47,7 @@ def read_source(
         LogError: Something is missing, unreadable or malformed, or no experiment is left.
     """
     from dlbs.machine.devices import usable_cpus
-    from dlbs.results.read.query import compile_query
+    from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.read.records import load_records
 
     if db is not None:
@@ -63,7 +63,9 @@ def read_source(
         for line in reading.messages():
             click.echo(printable(f"note: {line}"), err=True)
     if filter_query:
-        records = list(filter(compile_query(filter_query), records))
+        query = compile_query(filter_query)
+        check_keys(query.names, set().union(*records))
+        records = list(filter(query, records))
     if not records:
         where = " ".join(paths) or str(db)
         raise LogError("no experiments to report", where=where, hint="dlbs parse says what the logs hold")

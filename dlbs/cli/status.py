@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Set
 from pathlib import Path
@@ -20,11 +22,12 @@ from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
 from dlbs.run.status import Manifest, State, label, read_states
-from dlbs.text import counted, printable
+from dlbs.text import counted, indented, printable
 
 __all__ = ["rerun_command", "status_command"]
 
 _MOST_SHOWN = 20
+_WIDE = 10_000  # columns of what is no terminal
 
 
 @click.command("status", context_settings=CONTEXT)
@@ -68,10 +71,14 @@ def status_command(paths: tuple[str, ...], as_json: bool, executor: str | None) 
             if pid is not None:
                 click.echo(f"{path}: process {pid} is running them")
         shown = [state for state in states if state.doubts or state.status not in {"ok", "queued", "to do"}]
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+        indent = " " * 15
         for state in shown[:_MOST_SHOWN]:
             status = "doubtful" if state.doubts else state.status
             words = ": ".join(filter(None, [label(state.log), state.message or ", ".join(state.doubts)]))
-            click.echo(printable(f"  {status:12} {state.log}  {words}".rstrip()))
+            # What tells experiments apart comes first; a name of a log is long, and would be broken by the end of the line.
+            click.echo(indented(printable(words), width, f"  {status:12} ", indent).rstrip())
+            click.echo(printable(f"{indent}{state.log}"))
         if len(shown) > _MOST_SHOWN:
             click.echo(f"  and {len(shown) - _MOST_SHOWN} more (--json lists all)")
     return OK if set(counts) <= {"ok", "skipped"} else FAILED

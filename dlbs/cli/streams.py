@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any, TextIO
 
+from dlbs.cli.talk import Talk
 from dlbs.errors import LaunchError
 
 __all__ = ["OutputError", "ReaderGoneError", "guard_streams"]
@@ -39,16 +40,6 @@ class _Output(io.FileIO):
         os.close(nowhere)
 
 
-class _Talk(io.FileIO):
-    """Drops what cannot be written: that nobody can be told how far a plan is must not stop it."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
-
-
 def guard_streams() -> None:
     """Take over the standard streams of the process.
 
@@ -61,7 +52,7 @@ def guard_streams() -> None:
     if sys.stdout is sys.__stdout__:  # not what a test or a notebook has put there
         sys.stdout = _text(_Output(1, "wb", closefd=False), sys.__stdout__, "strict")
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _text(_Talk(2, "wb", closefd=False), sys.__stderr__, "backslashreplace")
+        sys.stderr = _text(Talk(2, "wb", closefd=False), sys.__stderr__, "backslashreplace")
 
 
 def _occupy(number: int, flags: int) -> None:

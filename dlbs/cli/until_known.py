@@ -29,7 +29,7 @@ class Asked:
 
     by: str
     baseline: str | None
-    metric: str
+    metric: str | None
     threshold: str
     confidence: str
     ignore: list[str]
@@ -39,7 +39,7 @@ class Asked:
     fail_on_regression: bool
 
 
-_DEFAULTS = {"metric": "results.throughput", "threshold": "3%", "confidence": "95%"}
+_DEFAULTS = {"threshold": "3%", "confidence": "95%"}
 
 
 def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +52,11 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--baseline", metavar="VALUE", help="Until known: what they are compared with; by default the first value."
     )
-    @click.option("--metric", metavar="KEY", help="Until known: what is compared.  [default: results.throughput]")
+    @click.option(
+        "--metric",
+        metavar="KEY",
+        help="Until known: what is compared; by default the throughput, or the time where no experiment has one.",
+    )
     @click.option("--threshold", help="Until known: differences up to this are none.  [default: 3%]")
     @click.option("--confidence", help="Until known: of all verdicts together.  [default: 95%]")
     @names_option("--ignore", "Until known: parameters that do not distinguish experiments.")

@@ -1,4 +1,4 @@
-"""A command to benchmark, as it is typed behind `--`: its placeholders, and which of its words are options of ours."""
+"""A command to benchmark, as it is typed after `--`: its placeholders, and which of its words are options of ours."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def placeholders(words: Iterable[str]) -> list[str]:
 
 
 def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """The command, and the texts of `-P` and `-V` that stand behind it.
+    """The command, and the texts of `-P` and `-V` that follow it.
 
     What follows `--` is the command. Only words at its end that set a parameter which the command refers to, as in
     `bench --size {size} -Vsize=[1,2]`, are ours: nobody else could mean them.
@@ -117,12 +117,13 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
     for name in placeholders(words):
         if name not in known:
             own = [one for one in known if not config.is_shipped(one)]
+            own += [one for one in config.declarations if name.partition(".")[0] in config.namespaces and one != name]
             own += [found[2] for word in words if (found := _OPTION.fullmatch(word)) is not None]
             hint = did_you_mean(name, own) or f"write -V{name}=[1,2,4] or -P{name}=VALUE"
             raise ConfigError(
                 f"nothing gives {{{name}}} a value",
                 where=f"-- {' '.join(words)}",
-                hint=f"{hint}; {{{{{name}}}}} stands for the characters themselves",
+                hint=f"{hint}; {{{{{name}}}}} is the literal text {{{name}}}",
             )
 
 

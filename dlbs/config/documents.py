@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError
-from dlbs.jsonio import JsonError, load_json
+from dlbs.files import read_source
+from dlbs.jsonio import MAX_DEPTH, JsonError, load_json
 
 __all__ = ["Document", "load"]
 
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str]) -> Document:
     """
     name = str(path)
     try:
-        source = Path(path).read_text(encoding="utf-8")
+        source = read_source(path, "strict")
     except FileNotFoundError:
         raise ConfigError("no such file", where=name, hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -96,6 +96,7 @@ def _load_yaml(name: str, source: str) -> Document:
     document = Document(name, None)
     loader = loader_class(source)
     try:
+        _check_depth(source, loader_class)
         node = loader.get_single_node()
         if node is not None:
             # Aliases are expanded when read: without a bound, nine lines can stand for a billion values.
@@ -114,6 +115,21 @@ def _load_yaml(name: str, source: str) -> Document:
     return document
 
 
+def _check_depth(source: str, loader_class: Any) -> None:
+    """Raise a RecursionError for what is nested deeply: libyaml builds its nodes by recursion, and a stack that overflows in C ends the process."""
+    import yaml
+
+    if source.count("[") + source.count("{") <= MAX_DEPTH and not _DEEP_BLOCK.search(source):
+        return
+    depth = 0
+    for event in yaml.parse(source, Loader=loader_class):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise RecursionError
+
+
+_DEEP_BLOCK = re.compile(rf"^[ \-?:]{{{MAX_DEPTH // 2 - 1},}}", re.MULTILINE)  # two levels may begin in one column
+_MAX_NUMBER = 3_000  # hexadecimal digits; Python prints no whole number of more than 4,300 decimal ones
 _DATA = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
 
 
@@ -125,6 +141,9 @@ def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list
         where = f"{document.path}:{node.start_mark.line + 1}"
         shown = repr(node.value) if node.id == "scalar" else node.tag
         raise ConfigError(f"{shown} is nothing that JSON has", where=where, hint="write a text in quotes, or a list")
+    if node.tag.endswith(":int") and len(node.value) > _MAX_NUMBER:
+        where = f"{document.path}:{node.start_mark.line + 1}"
+        raise ConfigError(f"a number of {len(node.value):,} digits", where=where, hint="write a text in quotes")
     if node.id == "mapping":
         seen = set()
         for key, value in node.value:

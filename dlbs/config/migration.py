@@ -155,7 +155,7 @@ NAMES = (
     ),
     Former(
         "pytorch.distributed_*",
-        why="torchrun gives each process its rank and finds the others: set exp.num_nodes, and run with --executor slurm",
+        why="torchrun gives each process its rank and finds the others: see --nodes, exp.node_rank and exp.rendezvous",
     ),
     Former(
         "sys.plan_builder.method",

@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 from pathlib import Path
 
-from dlbs.files import dlbs_root
+from dlbs.files import dlbs_root, read_source
 
 __all__ = ["known_models", "registered_in"]
 
@@ -23,7 +23,7 @@ def known_models() -> dict[str, str]:
 def registered_in(path: Path) -> dict[str, str]:
     """The models that a file registers, with the first lines of their docstrings; none if it is not there or not Python."""
     try:
-        body = ast.parse(path.read_text(encoding="utf-8", errors="replace")).body
+        body = ast.parse(read_source(path)).body
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     models: dict[str, str] = {}

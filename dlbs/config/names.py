@@ -51,7 +51,7 @@ _WORDS = {
     "model_name": "exp.model",
     "name": "exp.model",
     "network": "exp.model",
-    "nodes": "exp.num_nodes",
+    "nodes": "exp.nodes",
     "num_epochs": "train.epochs",
     "num_iterations": "exp.num_batches",
     "num_iters": "exp.num_batches",

@@ -54,10 +54,12 @@ class Site:
         directory: Where experiments run and relative paths begin.
         may_run: Whether programs that the plan names may be asked. Only where the plan is going to be run anyway: looking at a
             stranger's plan must not start anything.
+        nodes: Hosts that may be contacted though the plan is only looked at, because the user has typed them.
     """
 
     directory: Path
     may_run: bool = False
+    nodes: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def write_tasks(file: Path, tasks: Iterable[Task]) -> None:
     Raises:
         ConfigError: The file cannot be written.
     """
-    with write_atomically(file) as stream:
+    with write_atomically(file, follow=False) as stream:
         for task in tasks:
             entry = {"log": str(task.log), "replaces": task.replaces, "experiment": task.experiment}
             stream.write(json.dumps(entry) + "\n")

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,26 @@ from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.monitor import Monitor
 
-__all__ = ["LOG_VARIABLE", "Job"]
+__all__ = ["LOG_VARIABLE", "Elsewhere", "Job"]
 
 # In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
 LOG_VARIABLE = "DLBS_LOG"
 _LOOK_AGAIN = 0.1  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """How a job runs on other machines.
+
+    Attributes:
+        command: Starts the process that looks after it.
+        environment: Of that process.
+        order: What its standard input begins with. That stays open as long as this process lives, however it ends.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    order: str
 
 
 class Job:
@@ -37,6 +53,7 @@ class Job:
         launcher: What runs.
         grant: What it occupies; it is bound to its processors.
         grace: Seconds that it has to end by itself when it is asked to.
+        elsewhere: Runs it on other machines; None runs the launcher here.
 
     Attributes:
         neighbours: exp.id of each experiment that ran at the same time.
@@ -45,13 +62,14 @@ class Job:
         LaunchError: The files cannot be written, what is there is not ours, or bash cannot be started.
     """
 
-    def __init__(self, launcher: Launcher, grant: Grant, *, grace: float) -> None:
+    def __init__(self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Elsewhere | None = None) -> None:
         self.launcher, self.grant, self.grace = launcher, grant, grace
         self.neighbours: list[str] = []
         self.part = Path(f"{launcher.log}.part")
         self._container = container_name(launcher.experiment, launcher.log)
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
         self._status = self._message = ""
+        self._here = elsewhere is None
         self._kill_at = 0.0
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
@@ -64,17 +82,20 @@ class Job:
         try:
             with _bound_to(grant.cpus):
                 self._process = subprocess.Popen(
-                    ["bash", str(launcher.script)],
-                    stdin=subprocess.DEVNULL,
+                    elsewhere.command if elsewhere else ["bash", str(launcher.script)],
+                    stdin=subprocess.PIPE if elsewhere else subprocess.DEVNULL,
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    env={**os.environ, LOG_VARIABLE: str(launcher.log)},
+                    env={**(elsewhere.environment if elsewhere else os.environ), LOG_VARIABLE: str(launcher.log)},
                 )
+            if elsewhere and self._process.stdin is not None:
+                self._process.stdin.write(elsewhere.order.encode())
+                self._process.stdin.flush()  # and it stays open
         except OSError as error:
             os.close(self._log)
             raise _cannot_run(error, launcher) from None
-        self._monitor = Monitor.of(launcher.experiment, self._process.pid, self._container)
+        self._monitor = Monitor.of(launcher.experiment, self._process.pid, self._container) if self._here else None
 
     def moments(self) -> Iterator[float]:
         """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
@@ -98,6 +119,9 @@ class Job:
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
         if self._container and (self._status or self._process.returncode):
             remove_container(self.launcher.experiment, self._container)
         return self._finish(now - self.start)
@@ -148,9 +172,10 @@ class Job:
             ending.update(self.launcher.experiment)  # it was ended before it could say what it is
         if self._monitor is not None:
             ending.update(self._monitor.results())
-        ending.update(selected_facts(self.launcher.experiment))
-        if machine_warnings():
-            ending["exp.machine_warnings"] = list(machine_warnings())
+        if self._here:
+            ending.update(selected_facts(self.launcher.experiment))
+            if machine_warnings():
+                ending["exp.machine_warnings"] = list(machine_warnings())
         if self.neighbours:
             ending["exp.neighbours"] = self.neighbours
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}

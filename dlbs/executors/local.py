@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlbs.executors.base import Executor, Outcome
+from dlbs.executors.base import Check, Executor, Outcome
 from dlbs.executors.job import Job
 from dlbs.executors.local_checks import LOCAL_CHECKS
 from dlbs.executors.slots import Grant, Slots
@@ -29,7 +29,7 @@ class LocalExecutor(Executor):
         grace: Seconds that an experiment has to end by itself when it is asked to.
     """
 
-    checks = LOCAL_CHECKS
+    checks: Sequence[Check] = LOCAL_CHECKS
 
     def __init__(
         self, directory: Path, jobs: int | None = None, *, slots: Slots | None = None, grace: float = _GRACE

@@ -51,11 +51,21 @@ def _slots(experiment: Experiment, site: Site) -> Problem | None:
 
 def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     nodes = experiment.get("exp.num_nodes", 1)
+    if experiment.get("exp.nodes"):
+        return Problem("exp.nodes names hosts, but experiments run on this machine", "use --executor ssh, or --nodes")
     if nodes == 1:
         return None
-    return Problem(
-        f"exp.num_nodes is {nodes}, but experiments run on this machine", "set exp.num_nodes=1, or use --executor slurm"
-    )
+    if not experiment.get("exp.rendezvous"):
+        hint = (
+            "use --nodes, --executor slurm or, by hand, the same command on each with exp.rendezvous and exp.node_rank"
+        )
+        return Problem(f"exp.num_nodes is {nodes}, but experiments run on this machine", hint)
+    rank = experiment.get("exp.node_rank", 0)
+    if rank >= nodes:
+        return Problem(f"exp.node_rank is {rank} of {nodes} nodes", f"they are numbered from 0 to {nodes - 1}")
+    if experiment.get("exp.docker"):
+        return Problem("containers do not reach over several nodes", "-Pexp.docker=false")
+    return None
 
 
 def _docker(experiment: Experiment, site: Site) -> Problem | None:
@@ -99,7 +109,7 @@ _DOCKER = ("exp.docker", "exp.docker_launcher", "exp.gpus")
 LOCAL_CHECKS = (
     Check(("exp.gpus",), _gpus),
     Check(("exp.gpus", "runtime.cpus", "runtime.memory"), _slots),
-    Check(("exp.num_nodes",), _nodes),
+    Check(("exp.num_nodes", "exp.nodes", "exp.rendezvous", "exp.node_rank", "exp.docker"), _nodes),
     Check(_DOCKER, _docker),
     Check((*_DOCKER, "exp.framework", "exp.docker_image", "pytorch.docker_image"), _image),
 )

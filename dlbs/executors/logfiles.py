@@ -12,7 +12,7 @@ from dlbs.files import create_file, open_regular, write_bytes
 from dlbs.launch.script import Launcher
 from dlbs.logs import KEY_LINE, STATUSES, last_values, parameter_line
 
-__all__ = ["check_replaceable", "create_part", "finish_log", "write_log", "write_script"]
+__all__ = ["check_replaceable", "create_part", "finish_log", "keep_attempt", "write_log", "write_script"]
 
 _HEAD = 4096
 _MARK = b"written by dlbs"  # in launchers made from our templates
@@ -60,6 +60,22 @@ def finish_log(log: Path) -> None:
     """
     check_replaceable(log)
     os.replace(f"{log}.part", log)
+
+
+def keep_attempt(log: Path, attempt: int) -> None:
+    """Keep the log of a failed attempt as `<log>.attemptN`; fine if there is no log.
+
+    Raises:
+        LaunchError: There is something that is not ours, or it cannot be renamed.
+    """
+    kept = Path(f"{log}.attempt{attempt}")
+    check_replaceable(kept)
+    try:
+        os.replace(log, kept)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LaunchError(f"cannot be written: {error.strerror}", where=str(kept)) from None
 
 
 def write_script(launcher: Launcher) -> None:

@@ -18,6 +18,7 @@ ENTRY_POINTS = "dlbs.executors"
 EXECUTORS = {
     "local": "dlbs.executors.local:LocalExecutor",
     "slurm": "dlbs.executors.slurm:SlurmExecutor",
+    "ssh": "dlbs.executors.ssh:SshExecutor",
 }
 
 

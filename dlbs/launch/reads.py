@@ -63,7 +63,7 @@ def template_reads(path: Path) -> Reads:
             continue
         seen.add(one)
         try:
-            if not one.is_file() or os.access(one, os.X_OK):
+            if not os.path.isfile(one) or os.access(one, os.X_OK):
                 return Reads(everything=True)
             tree = jinja2.Environment().parse(one.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError):

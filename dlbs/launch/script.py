@@ -1,24 +1,20 @@
-"""From a resolved experiment to the shell script that runs it.
-
-Launchers are Jinja2 templates. Whatever a template prints is quoted for the shell unless a filter of ours did so already, so a
-value cannot become code by a forgotten filter; and they are rendered in a sandbox, since a plan may name a stranger's template.
-"""
+"""From a resolved experiment to the shell script that runs it."""
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dlbs.errors import LaunchError, did_you_mean
-from dlbs.experiment import Experiment
+from dlbs.experiment import Experiment, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.container import container_name
+from dlbs.launch.quoting import Code, Words
+from dlbs.launch.rendering import VARIABLE, namespaces, render
 from dlbs.logs import parameter_line
 from dlbs.machine.devices import cuda_name
 from dlbs.machine.resources import gpu_ids, memory_size
@@ -30,7 +26,6 @@ __all__ = ["Launcher", "environment", "launcher_path", "make_launcher"]
 # a batch without, 345 ms with them.
 _MALLOC_KEEP = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 _OUTCOME = frozenset({"exp.status", "exp.status_msg"})  # are not known before the end; a log says each once
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +43,6 @@ class Launcher:
     log: Path
     script: Path
     source: str
-
-
-class _Shell(str):
-    """Text that is shell code already."""
-
-
-class _Namespace:
-    """`exp.model` in a template, for parameters whose names have dots in them."""
-
-    def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
-        self._values = values
-        self._prefix = prefix
-
-    def __getattr__(self, name: str) -> Any:
-        full = f"{self._prefix}.{name}"
-        if full in self._values:
-            return self._values[full]
-        if not name.startswith("_") and any(known.startswith(full + ".") for known in self._values):
-            return _Namespace(self._values, full)
-        raise AttributeError(full)
 
 
 def launcher_path(experiment: Experiment) -> Path:
@@ -88,16 +63,14 @@ def make_launcher(experiment: Experiment, directory: Path | None = None) -> Laun
         LaunchError: The launcher is missing or malformed, or uses a parameter that the experiment lacks.
     """
     directory = Path.cwd() if directory is None else directory
-    log = directory / str(experiment["exp.log_file"])
+    log = log_path(experiment, directory)
     source = _render(experiment, directory)
     return Launcher(experiment, log, Path(f"{log}.sh"), source)
 
 
 def _render(experiment: Experiment, directory: Path) -> str:
-    import jinja2
-
     path = launcher_path(experiment)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, it takes names that no file can have
         raise LaunchError(
             f"no launcher {path} for framework {experiment.get('exp.framework')!r}",
             hint=f"set {experiment.get('exp.framework')}.launcher to a template or an executable",
@@ -106,34 +79,24 @@ def _render(experiment: Experiment, directory: Path) -> str:
     variables = environment(experiment)
     extended = {name: code for name, value in variables if (code := _extension(name, value))}
     context = {
-        **{root: _Namespace(experiment, root) for root in {name.split(".")[0] for name in experiment if "." in name}},
-        **{name: value for name, value in experiment.items() if "." not in name},
+        **namespaces(experiment),
         "parameters": experiment,
-        "parameter_lines": _Shell(
-            "\n".join(parameter_line(name, experiment[name]) for name in experiment if name not in _OUTCOME)
+        "parameter_lines": "\n".join(
+            parameter_line(name, experiment[name]) for name in experiment if name not in _OUTCOME
         ),
         "environment": [(name, value) for name, value in variables if name not in extended],
         "extended": list(extended.items()),
-        "extend": "".join(f"export {_variable(name)}={code}; " for name, code in extended.items()),
+        "extend": "".join(f"export {name}={code}; " for name, code in extended.items()),
         "docker_gpus": _docker_gpus(experiment),
-        "container": container_name(experiment, directory / str(experiment["exp.log_file"])),
+        "container": container_name(experiment, log_path(experiment, directory)),
         "user": f"{os.getuid()}:{os.getgid()}",
         "memory": memory_size(text(experiment.get("runtime.memory"))),
         "directory": str(directory),
         "launcher": str(path.resolve()),
-        "options": list(_options(experiment)) if executable else [],
+        "options": Words(list(_options(experiment))) if executable else [],
     }
-    try:
-        template = _template(str(dlbs_root() / "scripts" / "launchers" / "executable.sh" if executable else path))
-        return str(template.render(context))
-    except jinja2.TemplateSyntaxError as error:
-        raise LaunchError(f"malformed template: {error.message}", where=f"{path}:{error.lineno}") from None
-    except jinja2.UndefinedError as error:
-        raise _missing(str(error), experiment, str(path)) from None
-    except jinja2.TemplateError as error:
-        raise LaunchError(f"cannot be rendered: {error}", where=str(path)) from None
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise LaunchError(f"cannot be rendered: {type(error).__name__}: {error}", where=str(path)) from None
+    template = dlbs_root() / "scripts" / "launchers" / "executable.sh" if executable else path
+    return render(template, context, lambda name: _missing(name, experiment, str(path)))
 
 
 def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
@@ -148,6 +111,9 @@ def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
         hint = did_you_mean(name, experiment) or "set it with -P, or declare it in a configuration"
         return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     framework = text(experiment.get("exp.framework"))
+    if framework in owners:
+        hint = "dlbs build writes plans that have it; or set it with -P"
+        return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     set_it = f"set {name}, or " if one else ""
     return LaunchError(
         f"uses '{name if one else f'{name}.*'}', of the framework {' and '.join(owners)}, in an experiment of the framework {framework}",
@@ -156,68 +122,12 @@ def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
     )
 
 
-@lru_cache(maxsize=64)
-def _template(path: str) -> Any:
-    import jinja2
-    from jinja2.sandbox import SandboxedEnvironment
-
-    class Undefined(jinja2.StrictUndefined):
-        @property
-        def _undefined_message(self) -> str:
-            """The full name of the parameter that was looked for, or why the sandbox refuses it."""
-            if self._undefined_hint:
-                return str(self._undefined_hint)
-            owner = self._undefined_obj
-            name = str(self._undefined_name)
-            return f"{owner._prefix}.{name}" if isinstance(owner, _Namespace) else name
-
-    directories = [str(Path(path).parent), str(dlbs_root() / "scripts" / "launchers")]
-    made = SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(directories),
-        undefined=Undefined,
-        finalize=_quoted,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters.update(sh=_quoted, words=_words, variable=_variable, arguments=_arguments)
-    return made.get_template(Path(path).name)
-
-
-def _quoted(value: Any) -> str:
-    """One shell word, whatever the value has in it."""
-    if isinstance(value, _Shell):
-        return value
-    word = str(value) if type(value).__name__ == "Undefined" else text(value)  # str() of it raises, with the name
-    if "\0" in word:
-        raise LaunchError("a NUL character cannot be handed to a program", hint="remove it from the parameter's value")
-    return _Shell(shlex.quote(word))
-
-
-def _words(values: Any) -> str:
-    """A list as shell words, one for each element that is not empty."""
-    items = shlex.split(values) if isinstance(values, str) else values
-    return _Shell(" ".join(_quoted(item) for item in items if text(item) != ""))
-
-
-def _arguments(options: Mapping[str, Any]) -> list[str]:
-    """Options of a program as `--name=value`; those that are empty are left out."""
-    return [f"--{name}={text(value)}" for name, value in options.items() if value not in (None, "", [], {})]
-
-
-def _variable(name: Any) -> str:
-    if not _VARIABLE.fullmatch(str(name)):
-        raise LaunchError(f"{name!r} is not the name of an environment variable")
-    return _Shell(name)
-
-
-def _options(experiment: Experiment) -> Iterator[str]:
+def _options(experiment: Experiment) -> Iterator[Any]:
     """`--exp_model alexnet` for each parameter, for launchers that are programs."""
     for name, value in experiment.items():
         yield f"--{name.replace('.', '_')}"
-        # Programs append results to the file that exp.log_file names, so it is the one that is being written. An empty word would be
-        # dropped from a list of words; programs need it to stay in step.
-        yield _Shell('"$log"') if name == "exp.log_file" else _quoted(value)
+        # Programs append results to the file that exp.log_file names, so it is the one that is being written.
+        yield Code('"$log"') if name == "exp.log_file" else value
 
 
 def _docker_gpus(experiment: Experiment) -> list[str]:
@@ -254,14 +164,14 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
 def _extension(name: str, value: str) -> str:
     """Shell code for `/x:$NAME`, `$NAME:/x` or `/x:$NAME:/y`: the value around the one that the variable NAME has; empty for others."""
     parts = value.split(":")
-    if parts.count(f"${name}") != 1 or len(parts) == 1 or not _VARIABLE.fullmatch(name):
+    if parts.count(f"${name}") != 1 or len(parts) == 1 or not VARIABLE.fullmatch(name):
         return ""
     at = parts.index(f"${name}")
     before, after = [":".join(around) for around in (parts[:at], parts[at + 1 :])]
     if not before:
-        return _Shell(f'"${{{name}:+${name}:}}"{shlex.quote(after)}')
+        return Code(f'"${{{name}:+${name}:}}"{shlex.quote(after)}')
     behind = shlex.quote(f":{after}") if after else ""
-    return _Shell(f'{shlex.quote(before)}"${{{name}:+:${name}}}"{behind}')
+    return Code(f'{shlex.quote(before)}"${{{name}:+:${name}}}"{behind}')
 
 
 def _assignments(name: str, given: Any) -> Iterator[tuple[str, str]]:
@@ -277,7 +187,7 @@ def _assignments(name: str, given: Any) -> Iterator[tuple[str, str]]:
         if word in {"export", ";"}:
             continue
         variable, equals, value = word.partition("=")
-        if not equals or not _VARIABLE.fullmatch(variable):
+        if not equals or not VARIABLE.fullmatch(variable):
             raise LaunchError(
                 f"{name} has {word!r}, which sets no variable", hint="write export NAME=value, or a JSON object"
             )

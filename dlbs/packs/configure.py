@@ -90,7 +90,7 @@ def configure(
         with problems:
             check_placeholders(config, words)
         for word in misplaced_options(config, words):
-            _log.warning("%s is an argument of the command; options of dlbs stand before --", word)
+            _log.warning("%s is passed to the command; options of dlbs go before --", word)
     with problems:
         check_typed_names(config, plan)
     problems.raise_all()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean
 from dlbs.packs.definition import Pack
 from dlbs.packs.docker import DockerContainer
-from dlbs.packs.jsonlines import read_jsonl_file, write_jsonl_file
+from dlbs.packs.jsonlines import read_output_file, write_jsonl_file
 
 __all__ = ["ContainerModel", "Model", "devices_to_test", "load_model"]
 
@@ -108,12 +108,15 @@ class ContainerModel(Model):
                 timeout=self.timeout,
             )
             try:
-                outputs = read_jsonl_file(Path(backend.host_dir) / "output.jsonl")
+                outputs = read_output_file(Path(backend.host_dir) / "output.jsonl", len(inputs))
             except LogError as error:
-                raise LaunchError(f"{self.image} wrote no output: {error.what}") from None
+                raise LaunchError(
+                    f"{self.image} wrote no output that can be used: output.jsonl: {error.what}"
+                ) from None
         if len(outputs) != len(inputs):
+            wrote = "more" if len(outputs) > len(inputs) else str(len(outputs))
             raise LaunchError(
-                f"{self.image} got {len(inputs)} lines and wrote {len(outputs)}",
+                f"{self.image} got {len(inputs)} lines and wrote {wrote}",
                 hint="its program must write one for each",
             )
         return [line["output"] if isinstance(line, dict) and "output" in line else line for line in outputs]

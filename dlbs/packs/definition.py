@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbs.config.documents import Document, load
 from dlbs.errors import ConfigError, did_you_mean, suggestion
+from dlbs.files import read_source
 
 __all__ = [
     "FILES",
@@ -33,6 +34,8 @@ _KEYS = (
 _PLANS = ("per_gpu", "njobs")
 _MOST_ANCESTORS = 20
 _MOST_JOBS = 10_000
+_LARGEST = 1e15
+_LONGEST_NAME = 255  # bytes of a file's name
 _COMPONENT = re.compile(r"\w[\w.-]*")
 
 
@@ -172,7 +175,7 @@ def _kind(directory: Path) -> str | None:
 def _has(path: Path, pattern: str) -> bool:
     """Whether a line of a file fits."""
     try:
-        return re.search(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
+        return re.search(pattern, read_source(path), re.MULTILINE) is not None
     except OSError:
         return False
 
@@ -211,6 +214,9 @@ def read_definitions(path: Path) -> Iterator[Pack]:
             raise ConfigError(f"enabled must be true or false, not {enabled!r}", where=document.where(name, "enabled"))
         if enabled:
             directory = path.parent / str(merged.get("definition", "."))
+            if "\0" in str(directory) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in directory.parts):
+                where = document.where(name, "definition")
+                raise ConfigError("definition is no path that there can be", where=where, hint="name a directory")
             if directory.is_file():  # the original suite points at benchfile.py
                 directory = directory.parent
             yield _made(str(name), directory, merged, document.where(name), document)
@@ -268,6 +274,13 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
             raise ConfigError(f"{key} must be {expected}, not {value!r}", where=place)
         return value
 
+    def number(key: str, default: float, expected: str) -> float:
+        value = checked(key, (int, float), default, expected)
+        if not 0 <= value <= _LARGEST:  # NaN is not either
+            place = document.where(name, key) if document is not None else where
+            raise ConfigError(f"{key} must be {expected}, not {str(value)[:40]}", where=place)
+        return float(value)
+
     check_component(name, "the name of a pack", where)
     group = str(checked("install_group", (str,), name, "a word"))
     check_component(group, "an install group", where)
@@ -297,9 +310,9 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
         install_variant=variant,
         argv=checked("argv", (dict, list), {}, "a mapping or a list"),
         plan=plan,
-        weight=float(checked("weight", (int, float), 1.0, "a number")),
+        weight=number("weight", 1.0, "a number from 0"),
         tags=tuple(map(str, [tags] if isinstance(tags, str) else tags)),
-        max_duration=float(checked("max_duration", (int, float), 0.0, "seconds")),
+        max_duration=number("max_duration", 0.0, "seconds"),
         voir=_voir_options(checked("voir", (dict,), {}, "a mapping")),
         description=str(checked("description", (str,), "", "a text")),
         image=str(

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import IO
 
 from dlbs.errors import LaunchError
 from dlbs.text import printable
@@ -16,6 +18,7 @@ from dlbs.text import printable
 __all__ = ["DockerContainer", "DockerContainerError"]
 
 _LAST_LINES = 20
+_MOST_PRINTED = 1 << 20  # bytes of what a container prints that are kept
 
 
 class DockerContainerError(LaunchError):
@@ -57,7 +60,7 @@ class DockerContainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._remove()
-        shutil.rmtree(self.host_dir, ignore_errors=True)
+        _delete(self.host_dir)
 
     def run_command(
         self,
@@ -68,7 +71,7 @@ class DockerContainer:
         environment: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Run a shell command in a new container, and return what it printed.
+        """Run a shell command in a new container, and return what it printed: the last MiB of that, if it is more.
 
         Args:
             command: For `/bin/sh -c`; several are joined by ` && `.
@@ -85,27 +88,18 @@ class DockerContainer:
             raise LaunchError("the container is not open", hint="with DockerContainer(image) as backend: ...")
         flags = ["--rm", "--name", self._name, "--user", f"{os.getuid()}:{os.getgid()}"]
         flags += ["--volume", f"{self.host_dir}:{self.container_dir}"]
+        flags += ["--log-driver", "none"]  # else the daemon keeps all that it prints on the host's disk
         flags += ["--gpus", "all"] if cuda else []
         flags += ["--network", "none"] if network_disabled else []
         for name, value in (environment or {}).items():
             flags += ["--env", f"{name}={value}"]
         words = [self._docker, "run", *flags, "--entrypoint", "/bin/sh", self.image, "-c", command]
+        printed = bytearray()
         try:
-            done = subprocess.run(
-                words,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            code = _run(words, printed, timeout)
+        except subprocess.TimeoutExpired:
             self._remove()
-            printed = (
-                error.stdout if isinstance(error.stdout, str) else (error.stdout or b"").decode("utf-8", "replace")
-            )
-            raise DockerContainerError(f"{self.image}: no end after {timeout:g} s{_ending(printed)}") from None
+            raise DockerContainerError(f"{self.image}: no end after {timeout:g} s{_ending(_text(printed))}") from None
         except OSError as error:
             raise LaunchError(
                 f"cannot be started: {error.strerror}", where=self._docker, hint="install docker"
@@ -113,12 +107,49 @@ class DockerContainer:
         except BaseException:  # such as Ctrl-C: the container must not live on
             self._remove()
             raise
-        if done.returncode != 0:
-            raise DockerContainerError(f"{self.image}: exit code {done.returncode}{_ending(done.stdout)}")
-        return done.stdout
+        if code != 0:
+            raise DockerContainerError(f"{self.image}: exit code {code}{_ending(_text(printed))}")
+        return _text(printed)
 
     def _remove(self) -> None:
         subprocess.run([self._docker, "rm", "--force", self._name], capture_output=True, check=False)
+
+
+def _run(words: Sequence[str], printed: bytearray, timeout: float | None) -> int:
+    """Run a command and return its exit code; `printed` gets the end of what it prints, while it runs."""
+
+    def read(stream: IO[bytes]) -> None:
+        while block := os.read(stream.fileno(), 1 << 16):
+            printed.extend(block)
+            del printed[:-_MOST_PRINTED]
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None  # it is a pipe
+        reader = threading.Thread(target=read, args=[process.stdout], daemon=True)
+        reader.start()
+        try:
+            return process.wait(timeout)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            reader.join()
+
+
+def _text(printed: bytearray) -> str:
+    return printed.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def _delete(directory: str) -> None:
+    """Remove a directory that a container has written to, whatever it has made there. No link is followed."""
+    try:
+        shutil.rmtree(directory)
+    except (OSError, RecursionError):
+        # Directories without permissions, or thousands of them inside each other, which Python's function gives up on.
+        subprocess.run(["chmod", "-R", "u+rwX", "--", directory], capture_output=True, check=False)
+        subprocess.run(["rm", "-rf", "--", directory], capture_output=True, check=False)
+        if os.path.lexists(directory):
+            raise LaunchError("cannot be removed", where=directory, hint="remove it by hand") from None
 
 
 def _ending(printed: str) -> str:

@@ -268,7 +268,7 @@ def _read(note: Path) -> dict[str, Any]:
 
 def _write(note: Path, content: dict[str, Any]) -> None:
     note.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(note) as stream:
+    with write_atomically(note, follow=False) as stream:
         json.dump(content, stream, indent=1)
 
 

@@ -13,6 +13,7 @@ from dlbs.config.config import Config, Extension, values_of
 from dlbs.config.models import registered_in
 from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
+from dlbs.files import read_source
 from dlbs.packs import definition
 from dlbs.packs.definition import Pack, find_pack, find_packs
 from dlbs.packs.places import Places
@@ -144,7 +145,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         # A flag without a value is there or not: null and true give it alone, false leaves it out.
         if value is None or isinstance(value, bool):
             parameters[name] = value is not False
-            words.append(f"$({str(option)!r} if ${{{name}}} else '')$")
+            words.append(f"$({str(option)!r} if ${{{name}}} else None)$")
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words
@@ -193,7 +194,7 @@ def uses_voir(directory: Path) -> bool:
     if (directory / "voirfile.py").is_file():
         return True
     try:
-        source = (directory / "main.py").read_text(encoding="utf-8", errors="replace")
+        source = read_source(directory / "main.py")
     except OSError:
         return False
     return re.search(r"^\s*(import|from)\s+voir\b", source, re.MULTILINE) is not None
@@ -202,7 +203,7 @@ def uses_voir(directory: Path) -> bool:
 def starts_itself(directory: Path) -> bool:
     """Whether benchfile.py defines how the pack runs; seen from its text, since looking at a plan runs nothing."""
     try:
-        tree = ast.parse((directory / "benchfile.py").read_text(encoding="utf-8", errors="replace"))
+        tree = ast.parse(read_source(directory / "benchfile.py"))
     except (OSError, SyntaxError, ValueError):
         return False
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]

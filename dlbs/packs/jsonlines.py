@@ -6,43 +6,80 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dlbs.errors import LogError
-from dlbs.files import write_atomically
+from dlbs.files import open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["iterate_jsonl_files", "read_jsonl_file", "write_jsonl_file"]
+__all__ = ["iterate_jsonl_files", "read_jsonl_file", "read_output_file", "write_jsonl_file"]
+
+_LONGEST_LINE = 64 << 20  # bytes
+_LARGEST_OUTPUT = 512 << 20  # bytes that a container may write for a batch
 
 
 def iterate_jsonl_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Any]:
-    """The values in files, line after line; empty lines are passed over.
+    """The values in files that the user names, line after line; empty lines are passed over.
 
     Raises:
-        LogError: A file cannot be read, or a line is no JSON.
+        LogError: A file cannot be read, a line is no JSON, or longer than 64 MiB.
     """
     for path in paths:
         try:
-            with Path(path).open(encoding="utf-8") as stream:
-                for number, line in enumerate(stream, start=1):
-                    if not line.strip():
-                        continue
-                    try:
-                        yield load_json(line)
-                    except JsonError:
-                        raise LogError(f"not JSON: {line.strip()[:80]!r}", where=f"{path}:{number}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise LogError(f"cannot be read: {reason}", where=str(path)) from None
+            with Path(path).open("rb") as stream:
+                yield from _values(stream, path)
+        except OSError as error:
+            raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def read_jsonl_file(path: str | os.PathLike[str]) -> list[Any]:
-    """All values in a file.
+    """All values in a file that the user names.
 
     Raises:
-        LogError: It cannot be read, or a line is no JSON.
+        LogError: As `iterate_jsonl_files`.
     """
     return list(iterate_jsonl_files([path]))
+
+
+def read_output_file(path: str | os.PathLike[str], expected: int) -> list[Any]:
+    """The values in a file that a container wrote: a regular file, not a link to another one, and no more of it than is expected.
+
+    Args:
+        path: The file.
+        expected: How many values it should have.
+
+    Returns:
+        Its values, at most `expected` + 1 of them.
+
+    Raises:
+        LogError: It is missing, not a regular file, larger than 512 MiB, or a line is no JSON or longer than 64 MiB.
+    """
+    values: list[Any] = []
+    try:
+        with open_regular(path) as stream:
+            if os.fstat(stream.fileno()).st_size > _LARGEST_OUTPUT:
+                raise LogError(f"is larger than {_LARGEST_OUTPUT:,} bytes", where=str(path))
+            for value in _values(stream, path):
+                values.append(value)
+                if len(values) > expected:
+                    break
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return values
+
+
+def _values(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[Any]:
+    number = 0
+    while line := stream.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise LogError(f"a line is longer than {_LONGEST_LINE:,} bytes", where=f"{path}:{number}")
+        if line.strip():
+            try:
+                yield load_json(line)
+            except JsonError as error:
+                start = line[:80].decode("utf-8", "replace").strip()
+                raise LogError(f"not JSON ({error.what}): {start!r}", where=f"{path}:{number}") from None
 
 
 def write_jsonl_file(path: str | os.PathLike[str], values: Iterable[Any]) -> int:

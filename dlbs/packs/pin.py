@@ -72,7 +72,7 @@ def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell:
         head = f"{_PIN_HEAD} --variant {variant}` from requirements.in; install group {group}.\n"
         for pack in members:
             target = pack.directory / f"requirements.{variant}.txt"
-            with write_atomically(target) as stream:
+            with write_atomically(target, follow=False) as stream:
                 stream.write(head + options + "\n".join(lines) + "\n")
             tell(f"{pack.name}: {len(lines)} packages → {target}")
 

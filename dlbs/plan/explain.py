@@ -72,29 +72,24 @@ def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> It
 
 
 def describe(config: Config, name: str) -> list[str]:
-    """What somebody asks about: parameters, or else a model or a framework of that name.
+    """What somebody asks about: a parameter, a model or a framework of that name, or else the parameters that it fits as a pattern or word.
 
     Raises:
         ConfigError: There is nothing of that name.
     """
+    from dlbs.config.models import known_models
+
+    models, launchers = known_models(), _launchers(config)
+    if name in models and name not in config.declarations:
+        return [f"{name} is a model: {models[name]}", f"  dlbs run -Pexp.model={name}; dlbs help --models lists all"]
+    if name in launchers:
+        return describe_framework(config, name)
     try:
         return describe_parameters(config, name)
     except ConfigError as error:
-        from dlbs.config.models import known_models
-
-        models, launchers = known_models(), _launchers(config)
-        if name in models:
-            return [
-                f"{name} is a model: {models[name]}",
-                f"  dlbs run -Pexp.model={name}; dlbs help --models lists all",
-            ]
-        if name in launchers:
-            return describe_framework(config, name)
-        hint = did_you_mean(name, [*config.declarations, *models, *launchers])
-        others = "dlbs help --models and --frameworks list those"
-        raise ConfigError(
-            f"no parameter, model or framework {name!r}", hint=f"{hint} {others}" if hint else f"{error.hint}; {others}"
-        ) from None
+        close = did_you_mean(name, [*config.declarations, *models, *launchers])
+        hint = f"{close or error.hint}; dlbs help --models and --frameworks list those"
+        raise ConfigError(f"no parameter, model or framework {name!r}", hint=hint) from None
 
 
 def describe_parameters(config: Config, pattern: str) -> list[str]:

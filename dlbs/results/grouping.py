@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from dlbs.config.declarations import Parameter
+from dlbs.experiment import TITLES, describe, usual_names
 from dlbs.results.read.onelog import Record
-from dlbs.text import text
 
 __all__ = [
     "FIRST",
-    "describe",
+    "common_label",
     "distinguishing_names",
     "groups",
     "hashable",
     "identity_names",
+    "in_order",
     "label_of",
     "ordered_keys",
     "title_name",
-    "usual_names",
+    "varying",
 ]
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # found out by a run, and decisive
 
-_TITLES = ("exp.model", "command.line", "exp.framework")  # what is run, in the words that say most
 _LAST = frozenset({"command.argv"})  # put together from others
-
-# Parameters that need no name: `training`, `float16`, `batch 16`.
-_SPOKEN = {
-    **dict.fromkeys(("exp.model", "command.line", "command.argv", *FIRST[:4]), ""),
-    "exp.replica_batch": "batch ",
-}
 
 _PER_RUN = frozenset(
     {"exp.repeat", "exp.start_time", "exp.end_time", "exp.exit_code", "exp.seconds", "exp.flags", "exp.weight"}
@@ -73,7 +67,7 @@ def identity_names(records: Sequence[Record], declarations: Mapping[str, Paramet
     """Parameters that identify an experiment, those first that readers look for first.
 
     After them come names with few values before those with many: a text that is put together from others, such as a command line, has at least as
-    many values as each of them.
+    many values as each of them. Parameters that are computed from others unless somebody sets them come later still.
     """
     values: dict[str, set[Any]] = {}
     for record in records:
@@ -86,9 +80,25 @@ def identity_names(records: Sequence[Record], declarations: Mapping[str, Paramet
         return own and not found_out and name not in _PER_RUN and name not in FIRST + _FACTS
 
     others = sorted(
-        filter(counts, values), key=lambda name: (name in _LAST, name not in declarations, len(values[name]), name)
+        filter(counts, values),
+        key=lambda name: (
+            name in _LAST,
+            name not in declarations,
+            _is_computed(name, declarations),
+            len(values[name]),
+            name,
+        ),
     )
     return [*FIRST, *_FACTS, *others]
+
+
+def _is_computed(name: str, declarations: Mapping[str, Parameter]) -> bool:
+    """Whether the shipped value of a parameter refers to others."""
+    if name in _LAST:
+        return True
+    default = declarations[name].default if name in declarations else None
+    words = default if isinstance(default, str) else json.dumps(default)
+    return "${" in words
 
 
 def distinguishing_names(
@@ -98,7 +108,10 @@ def distinguishing_names(
     given: Sequence[str] = (),
     without: Iterable[str] = (),
 ) -> list[str]:
-    """Parameters that distinguish experiments which agree in the given ones, as few as needed.
+    """Parameters that distinguish experiments which agree in the given ones, as few as needed, in the configuration's order.
+
+    Labels hold them: parameters that do not differ are left out, and so are those that follow from others. Of declared parameters that were varied
+    together, all are held: to name one of them alone would mislead.
 
     Args:
         records: All experiments.
@@ -107,31 +120,76 @@ def distinguishing_names(
         without: Names that are to be left out, because they are to be aggregated over.
     """
     left_out = {*given, *without}
-    ids = [0] * len(records)
+    before = [0] * len(records)
     for name in given:
-        ids = _refine(ids, records, name)
-    chosen = []
-    for name in identity_names(records, declarations):
-        if name in left_out:
-            continue
+        before = _refine(before, records, name)
+    ids, chosen = before, []
+    candidates = [name for name in identity_names(records, declarations) if name not in left_out]
+    for name in candidates:
         # An experiment that failed early never found out the facts.
-        values: dict[int, Any] = {}
-        splits = False
-        for group, record in zip(ids, records, strict=True):
-            if name in _FACTS and not record.get(name):
-                continue
-            value = hashable(record.get(name))
-            if values.setdefault(group, value) != value:
-                splits = True
-                break
-        if splits:
+        if _splits(ids, records, name, skip_absent=name in _FACTS):
             chosen.append(name)
             ids = _refine(ids, records, name)
     # Readers look for the phase and the type first, even where other parameters distinguish the experiments already.
-    always = [
-        name for name in FIRST if name not in left_out and len({hashable(record.get(name)) for record in records}) > 1
+    chosen += [name for name in FIRST if name in candidates and len({hashable(one.get(name)) for one in records}) > 1]
+    chosen += [
+        name
+        for name in candidates
+        if name in declarations
+        and name not in (*FIRST, *_FACTS)
+        and not _is_computed(name, declarations)
+        and _splits(before, records, name, skip_absent=True)
     ]
-    return [*always, *(name for name in chosen if name not in always)]
+    return in_order(records, chosen)
+
+
+def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:
+    """Names in the order of the configuration, which is that of the lines in a log; the number of the repeat last."""
+    missing, found = set(names), []
+    for record in records:
+        if not missing:
+            break
+        if here := [name for name in record if name in missing]:
+            found += here
+            missing.difference_update(here)
+    return sorted([*found, *sorted(missing)], key=lambda name: name == "exp.repeat")
+
+
+def label_of(record: Record, names: Sequence[str]) -> str:
+    """An experiment by the parameters that distinguish it; by the usual ones if none does."""
+    return describe(record, names, whole=True) or "all experiments"
+
+
+def common_label(records: Sequence[Record], *, without: Collection[str] = ()) -> str:
+    """The usual parameters that all experiments have in common, in words: `training, float32, cpu`; empty if there are none.
+
+    Args:
+        records: The experiments, at least one.
+        without: Parameters that are shown elsewhere.
+    """
+    common = [
+        name
+        for name in usual_names(records[0])
+        if name not in without and len({hashable(record.get(name)) for record in records}) == 1
+    ]
+    return describe(records[0], common, whole=True) if common else ""
+
+
+def varying(records: Sequence[Record], names: Iterable[str]) -> list[str]:
+    """Those of some parameters that do not have one value in all experiments, in the configuration's order."""
+    return in_order(records, [name for name in names if len({hashable(record.get(name)) for record in records}) > 1])
+
+
+def _splits(ids: Sequence[int], records: Sequence[Record], name: str, *, skip_absent: bool) -> bool:
+    """Whether experiments of one group differ in a parameter."""
+    values: dict[int, Any] = {}
+    for group, record in zip(ids, records, strict=True):
+        if skip_absent and record.get(name) in (None, ""):
+            continue
+        value = hashable(record.get(name))
+        if values.setdefault(group, value) != value:
+            return True
+    return False
 
 
 def _refine(ids: list[int], records: Sequence[Record], name: str) -> list[int]:
@@ -144,36 +202,5 @@ def _refine(ids: list[int], records: Sequence[Record], name: str) -> list[int]:
 
 def title_name(records: Iterable[Record]) -> str:
     """The parameter that says what is run: the model, or the command, or the framework, whichever of them experiments have; may be empty."""
-    found = {name for record in records for name in _TITLES if record.get(name) not in (None, "")}
-    return next((name for name in _TITLES if name in found), "")
-
-
-def label_of(record: Record, names: Iterable[str]) -> str:
-    """An experiment by the parameters that distinguish it; without any, by its command."""
-    return describe(record, names) or text(record.get("command.line")) or "all experiments"
-
-
-def usual_names(record: Record) -> list[str]:
-    """The parameters by which readers know an experiment, as far as it has them."""
-    title = [name] if (name := title_name([record])) else []
-    return [*title, *(name for name in ("exp.phase", "exp.dtype", "exp.replica_batch") if name in record)]
-
-
-def describe(record: Record, names: Iterable[str], *, short: bool = True) -> str:
-    """The values of some parameters in words: `training, float32, exp.seed=2`.
-
-    Args:
-        record: An experiment.
-        names: The parameters.
-        short: Leave out the names of parameters whose values speak for themselves.
-    """
-    words = []
-    for name in names:
-        value = text(record.get(name)) or "none"
-        if name in _SPOKEN and record.get(name) in (None, ""):
-            continue  # a program without a model or a batch says nothing of them
-        if short and name in _SPOKEN:
-            words.append(_SPOKEN[name] + value)
-        else:
-            words.append(f"{name}={value}")
-    return ", ".join(words)
+    found = {name for record in records for name in TITLES if record.get(name) not in (None, "")}
+    return next((name for name in TITLES if name in found), "")

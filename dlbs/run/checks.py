@@ -129,12 +129,16 @@ def _command(experiment: Experiment, site: Site) -> Problem | None:
     """Whether there is a command, and its program on this machine; in a container only that knows."""
     command = [text(word) for word in experiment.get("command.argv") or []]
     if not command or not command[0]:
-        return Problem("there is no command", "write it behind --, or set command.argv")
+        return Problem("there is no command", "write it after --, or set command.argv")
     warmup = text(experiment.get("exp.num_warmup_batches"))
     if not warmup.isdigit():
         return Problem(f"exp.num_warmup_batches is {warmup}, but a command needs a number", "give a number of runs")
     if experiment.get("exp.docker"):
-        return None if experiment.get("exp.docker_image") else Problem("in which image?", "set exp.docker_image")
+        return (
+            None
+            if experiment.get("exp.docker_image")
+            else Problem("a command in a container needs an image", "set exp.docker_image")
+        )
     for words, where in ((command, ""), *((experiment.get(name), name) for name in _HELPERS)):
         if words and shutil.which(program := text(words[0]), path=_search_path(experiment)) is None:
             hint = "a shell's own commands and pipes need a shell: -- bash -c 'COMMAND'"

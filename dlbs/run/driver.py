@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlbs.errors import DlbsError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
-from dlbs.executors.logfiles import write_log
+from dlbs.executors.logfiles import keep_attempt, write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
@@ -286,9 +284,12 @@ class _Run:
         attempt = int(experiment.get("exp.attempt") or 1)
         retried = outcome.status in {"failure", "timeout"} and attempt <= self.policies.retries
         if retried and self._reason_to_stop() is None:
-            log = log_path(experiment, self.directory)
-            with contextlib.suppress(OSError):  # it left no log; the outcome says why
-                os.replace(log, f"{log}.attempt{attempt}")
+            try:
+                keep_attempt(log_path(experiment, self.directory), attempt)
+            except DlbsError as error:  # another attempt would lose the log of this one
+                outcome = replace(outcome, message=f"{outcome.message}; not tried again: {error}")
+                self._note(experiment, outcome)
+                return
             self.observer.again(experiment, outcome, attempt)
             later = time.monotonic() + self.policies.pause(attempt)
             self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))

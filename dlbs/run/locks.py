@@ -21,14 +21,14 @@ from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
 from dlbs.logs import first_values
+from dlbs.run.planfile import PLAN_NAME
 
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["LOCK_NAME", "PLAN_NAME", "end_orphans", "locked", "owned_logs", "owner"]
+__all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner"]
 
 LOCK_NAME = ".dlbs.lock"
-PLAN_NAME = ".dlbs.plan"  # the list of logs beside it
 _ATTEMPTS = 5
 _LONGEST = 65_536  # of a lock file
 

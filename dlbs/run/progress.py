@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dlbs.doubts import doubts_of
-from dlbs.errors import DlbsError
+from dlbs.errors import DlbsError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
-from dlbs.files import write_atomically
-from dlbs.logs import KEY_LINE
+from dlbs.files import open_regular, write_atomically
+from dlbs.logs import KEY_LINE, batch_time
 from dlbs.text import duration, printable, short_number, text
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Progress:
         verbose: bool = False,
         names: Sequence[str] = (),
     ) -> None:
-        self.file = None if file is None else Path(file)
+        self.file = None if file is None else Path(os.path.realpath(file) if os.path.islink(file) else file)
         self.quiet, self.verbose, self.names = quiet, verbose, names
         self.counts: Counter[str] = Counter()
         self.doubtful = 0
@@ -235,7 +235,7 @@ class Progress:
             "pid": os.getpid(),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        with write_atomically(self.file) as stream:
+        with write_atomically(self.file, follow=False) as stream:  # a pipe would make experiments wait for its reader
             json.dump(state, stream, indent=1)
             stream.write("\n")
 
@@ -243,11 +243,11 @@ class Progress:
 def last_line(log: Path) -> str:
     """The last whole line that an experiment under way has printed, without the values for programs."""
     try:
-        with open(f"{log}.part", "rb") as stream:
+        with open_regular(f"{log}.part") as stream:
             start = max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES)
             stream.seek(start)
-            lines = re.split(r"[\r\n]", stream.read().decode("utf-8", "replace"))
-    except OSError:
+            lines = re.split(r"[\r\n]", stream.read(_LAST_BYTES).decode("utf-8", "replace"))
+    except (OSError, LogError):
         return ""
     # What stands before the first line end may be the rest of a line, and what stands after the last is still being written.
     whole = (line.strip() for line in reversed(lines[start > 0 : -1]))
@@ -256,10 +256,12 @@ def last_line(log: Path) -> str:
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     words = f"{outcome.status} in {duration(outcome.seconds)}"
-    throughput = outcome.results.get("results.throughput")
+    accuracy, throughput = (outcome.results.get(f"results.{name}") for name in ("accuracy_top1", "throughput"))
+    if outcome.status == "ok" and isinstance(accuracy, (int, float)):
+        words += f", accuracy {accuracy:.2f} %"
     if outcome.status == "ok" and isinstance(throughput, (int, float)):
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
-    elif outcome.status == "ok" and isinstance(time := outcome.results.get("results.time"), (int, float)):
+    elif outcome.status == "ok" and (time := batch_time(outcome.results)) is not None:
         words += f", {_time_words(time, outcome.results.get('results.time_std'))}"
     if outcome.status == "ok" and (doubts := doubts_of(outcome.results)):
         words += f" ⚠ {', '.join(doubts)}"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dlbs.doubts import doubts_of
 from dlbs.errors import LogError, did_you_mean
-from dlbs.experiment import Experiment, describe
-from dlbs.files import open_regular, write_atomically
-from dlbs.jsonio import load_json
+from dlbs.experiment import Experiment, describe, log_path
 from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.differences import Differences
-from dlbs.run.locks import LOCK_NAME, PLAN_NAME, owner
+from dlbs.run.locks import owner
+from dlbs.run.planfile import read_plan_file, write_plan_file
 from dlbs.text import text
 
 __all__ = ["Manifest", "State", "label", "read_states"]
@@ -44,14 +41,12 @@ class Manifest:
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
-            log = Path(str(experiment["exp.log_file"])).absolute()
+            log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
             self._logs.append(str(log))
 
     def write(self) -> None:
-        """Leave a list of the logs in each of their directories, so that `dlbs status` knows what is still to do.
-
-        Its first line holds the names of the parameters that differ.
+        """Leave a plan file in each log directory: `dlbs status` knows from it what is still to do, and results are read in its order.
 
         Raises:
             ConfigError: It cannot be written.
@@ -61,9 +56,7 @@ class Manifest:
             path = Path(log)
             by_directory.setdefault(path.parent, []).append(path.name)
         for directory, names in by_directory.items():
-            with write_atomically(directory / PLAN_NAME) as stream:
-                stream.write(json.dumps(self.differences.names) + "\n")
-                stream.writelines(json.dumps(name) + "\n" for name in names)
+            write_plan_file(directory, self.differences.names, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +78,7 @@ class State:
 
 
 def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[State]:
-    """The states of all experiments whose logs are, or will be, in a directory.
+    """The states of all experiments whose logs are, or will be, in a directory: in the plan's order, after those that are not in the plan.
 
     Args:
         directory: Of the logs.
@@ -104,7 +97,7 @@ def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[
         raise LogError("is no directory", where=str(directory), hint="give the directory of a plan's logs") from None
     except OSError as error:
         raise LogError(f"cannot be read: {error.strerror}", where=str(directory)) from None
-    planned = _planned(directory / PLAN_NAME)
+    planned = read_plan_file(directory).logs
     found = {name for name in names if name.endswith(".log")} | {
         name.removesuffix(".part") for name in names if name.endswith(".part")
     }
@@ -113,7 +106,7 @@ def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[
     dead = "interrupted" if owned is not None else "unknown"
     return [
         _state(directory / name, names, "running" if held or name in waited_for else dead, name in waited_for)
-        for name in sorted(found | set(planned))
+        for name in (*sorted(found.difference(planned)), *planned)
     ]
 
 
@@ -134,7 +127,10 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
         return State(log, "queued")
     if log.name not in names:
         return State(log, "to do")
-    ending = last_values(log)
+    try:
+        ending = last_values(log)
+    except LogError as error:  # one that is no file must not hide the others
+        return State(log, "interrupted", error.what)
     status = ending.get("exp.status")
     if status not in STATUSES:
         return State(log, "interrupted", "the log does not say how it ended")
@@ -145,33 +141,11 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
 def label(log: Path) -> str:
     """An experiment whose log is there, or being written, by the parameters that tell it from the others of its plan; else empty.
 
-    Raises:
-        LogError: The log cannot be read.
+    Empty too where it cannot be read: its state says why.
     """
-    values = first_values(log) or first_values(f"{log}.part")
-    return describe(values, _differing(log.parent / PLAN_NAME)) if values else ""
-
-
-def _differing(path: Path) -> tuple[str, ...]:
-    """The names in the first line of a list of logs; none if there is no such list."""
-    names = next(_lines(path), None)
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
-
-
-def _planned(path: Path) -> Iterator[str]:
-    for name in _lines(path):
-        if isinstance(name, str) and name == Path(name).name and name not in {LOCK_NAME, PLAN_NAME}:
-            yield name
-
-
-def _lines(path: Path) -> Iterator[Any]:
-    """The lines of a list of logs, each a JSON value, None where it is not; none if there is no such list, or a link or a pipe."""
     try:
-        with open_regular(path) as stream:
-            for line in stream:
-                try:
-                    yield load_json(line)
-                except ValueError:
-                    yield None
-    except (OSError, LogError):
-        return
+        values = first_values(log) or first_values(f"{log}.part")
+        differing = read_plan_file(log.parent).differing
+    except LogError:
+        return ""
+    return describe(values, differing) if values else ""

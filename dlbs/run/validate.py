@@ -11,7 +11,7 @@ from typing import Any
 from dlbs.errors import ConfigError, DlbsError, did_you_mean
 from dlbs.executors.base import Check, Executor, Problem, Site
 from dlbs.executors.logfiles import check_replaceable
-from dlbs.experiment import Experiment, describe
+from dlbs.experiment import Experiment, describe, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.script import launcher_path, make_launcher
 from dlbs.run.checks import checks_of
@@ -48,12 +48,18 @@ class Validator:
         directory: Where experiments run and relative paths begin; the current directory by default.
         may_run: Whether programs that the plan names may be asked (an interpreter for torch). Only where the plan is going to
             be run anyway: looking at a stranger's plan must not start anything.
+        nodes: Hosts that may be contacted all the same.
     """
 
     def __init__(
-        self, executor: Executor | None = None, *, directory: Path | None = None, may_run: bool = False
+        self,
+        executor: Executor | None = None,
+        *,
+        directory: Path | None = None,
+        may_run: bool = False,
+        nodes: Iterable[str] = (),
     ) -> None:
-        self.site = Site(Path.cwd() if directory is None else directory, may_run)
+        self.site = Site(Path.cwd() if directory is None else directory, may_run, frozenset(nodes))
         self.count = 0
         self._checks = _executor_checks(executor)
         self._problems: dict[Any, PlanProblem] = {}
@@ -72,8 +78,7 @@ class Validator:
     def check(self, experiment: Experiment) -> None:
         """Check one resolved experiment."""
         self.count += 1
-        self._check_log_file(experiment)
-        if experiment.get("exp.status") == "inactive":
+        if not self._check_log_file(experiment) or experiment.get("exp.status") == "inactive":
             return
         for check in (_LAUNCHER, *self._checks, *checks_of(experiment)):
             self._make(check, experiment)
@@ -108,11 +113,13 @@ class Validator:
     def _add(self, experiment: Experiment, problem: Problem, key: Any) -> None:
         self._problems[key] = PlanProblem(problem, f"experiment {self.count} ({describe(experiment)})")
 
-    def _check_log_file(self, experiment: Experiment) -> None:
-        log = os.path.normpath(self.site.directory / text(experiment.get("exp.log_file")))
-        if not experiment.get("exp.log_file"):
-            self._add(experiment, Problem("exp.log_file is empty", "set exp.log_file"), ("log", self.count))
-            return
+    def _check_log_file(self, experiment: Experiment) -> bool:
+        """Find problems of the log; False if the experiment names none."""
+        try:
+            log = os.path.normpath(log_path(experiment, self.site.directory))
+        except DlbsError as error:
+            self._add(experiment, Problem(error.what, error.hint), ("log", self.count))
+            return False
         first = self._logs.setdefault(log, self.count)
         if first != self.count:
             what = f"writes to the same log file as experiment {first}: {log}"
@@ -123,6 +130,7 @@ class Validator:
                 check_replaceable(Path(log))
             except DlbsError as error:
                 self._add(experiment, Problem(f"{error.where}: {error.what}", error.hint), ("log", log))
+        return True
 
 
 def _executor_checks(executor: Executor | None) -> tuple[Check, ...]:
@@ -138,7 +146,7 @@ def _launcher(experiment: Experiment, site: Site) -> Problem | None:
         make_launcher(experiment, site.directory)
     except DlbsError as error:
         hint = error.hint
-        if not launcher_path(experiment).is_file():
+        if not os.path.isfile(launcher_path(experiment)):
             frameworks = [path.stem for path in (dlbs_root() / "scripts" / "launchers").glob("*.sh")]
             hint = did_you_mean(text(experiment.get("exp.framework")), frameworks) or hint
         return Problem(f"{error.where}: {error.what}" if error.where else error.what, hint)

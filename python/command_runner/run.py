@@ -187,7 +187,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cleanup", type=shlex.split, default=[])
     words = list(arguments)
     if "--" not in words or not words[words.index("--") + 1 :]:
-        parser.error("no command behind --")
+        parser.error("no command after --")
     at = words.index("--")
     options = parser.parse_args(words[:at])
     options.command = words[at + 1 :]

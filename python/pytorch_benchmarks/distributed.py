@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from pytorch_benchmarks.devices import select_device
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.network import endpoint, interface_to
 from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = [
@@ -58,14 +60,32 @@ def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequ
     """Become torchrun with a process for each replica, unless there is one replica or this is one of its processes.
 
     Args:
-        options: Tell how many replicas there are.
+        options: Replicas, nodes, and where the nodes meet.
         program: The file that runs, with its `arguments`.
+
+    Raises:
+        UsageError: There are several nodes, and it is not clear which one this is or where they meet.
     """
-    if replicas(options) == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ or (replicas(options) == 1 and options.num_nodes == 1):
         return
-    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={replicas(options)}"]
+    meeting = ["--standalone"] if options.num_nodes == 1 else _meeting(options)
+    runner = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={replicas(options)}"]
     sys.stdout.flush()
     os.execv(sys.executable, [*runner, os.path.abspath(program), *arguments])
+
+
+def _meeting(options: CommonOptions) -> list[str]:
+    """Arguments of torchrun with which several nodes find each other. The ranks are fixed: rank 0 reports, on the node that asked for it."""
+    where = endpoint(options.rendezvous)
+    if where is None:
+        raise UsageError(f"--rendezvous {options.rendezvous!r}: {options.num_nodes} nodes meet at HOST:PORT of node 0")
+    if options.node_rank >= options.num_nodes:
+        raise UsageError(f"--node_rank {options.node_rank}: nodes are numbered from 0 to {options.num_nodes - 1}")
+    interface = interface_to(where[0])
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    nodes = [f"--nnodes={options.num_nodes}", f"--node-rank={options.node_rank}"]
+    return [*nodes, f"--master-addr={where[0]}", f"--master-port={where[1]}"]
 
 
 @contextmanager

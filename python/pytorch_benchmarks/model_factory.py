@@ -15,6 +15,7 @@ from typing import Any
 
 from pytorch_benchmarks import models
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import BUILDERS, Builder, register_model
 
@@ -60,7 +61,9 @@ def load_architecture(file: str | os.PathLike[str]) -> list[str]:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise UsageError(f"--architecture: {file} cannot be imported: {type(error).__name__}: {error}") from error
+            raise UsageError(
+                f"--architecture: {file} cannot be imported: {type(error).__name__}: {reason(error)}"
+            ) from error
         _LOADED[name] = sorted(set(BUILDERS) - before)
     if not _LOADED[name]:
         raise UsageError(f"--architecture: {file} registers no model: decorate a builder with @register_model")

@@ -6,9 +6,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pickle import UnpicklingError
 from typing import NoReturn, Protocol
 
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.log import Log
 
 __all__ = ["check_writable", "end", "run"]
@@ -86,14 +88,18 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130, log)
     except Exception as error:
-        traceback.print_exc(file=sys.stdout)
+        if options.debug or not isinstance(error, UnpicklingError):  # torch's advice in it is not ours
+            traceback.print_exc(file=sys.stdout)
         explained = _explain(error, options)
         return _fail(str(explained), explained.exit_code, log)
     return 0
 
 
 def _fail(message: str, exit_code: int, log: Log) -> int:
-    line = " ".join(message.split())
+    # What a file holds may stand in a message, and must not reach the terminal as an escape sequence.
+    line = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())
+    )
     log.failure(line)
     print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
@@ -102,6 +108,8 @@ def _fail(message: str, exit_code: int, log: Log) -> int:
 def _explain(error: Exception, options: Asked) -> BenchmarkError:
     """Turn what a framework raises into what a user can act on."""
     text = str(error)
+    if isinstance(error, UnpicklingError):
+        return BenchmarkError(f"a file cannot be read as tensors: {reason(error)}")
     if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.files import open_regular
+from pytorch_benchmarks.load_errors import ADVICE, first_line, reason
 
-__all__ = ["read", "save"]
+__all__ = ["is_tensors_by_name", "read", "save"]
+
+_MOST_COPIES = 4  # bytes of all tensors for each byte of the file: views of one storage may overlap, a little
+_MAX_DEPTH = 50  # levels of dictionaries and lists
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -32,22 +39,103 @@ def save(content: Mapping[str, Any], path: Path) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-        raise UsageError(f"cannot write {path}: {_first_line(error)}") from None
+        raise UsageError(f"cannot write {path}: {first_line(error)}") from None
 
 
 def read(path: Path, device: torch.device) -> Any:
-    """Read what `torch.save` wrote: tensors and plain data. Code in the file is not run.
+    """Read what `torch.save` wrote: tensors, in dictionaries and lists, and plain data. Code in the file is not run.
+
+    Nothing larger than the file is allocated: sizes that the file declares are compared with what is in it first.
 
     Raises:
         UsageError: There is no such file, it is torn, or it holds something else.
     """
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            mapped = stream.read(4) == b"PK\x03\x04"
+        if mapped:
+            _check_archive(path, size)
+        # Mapped, every tensor is a part of the file, so what is declared to be larger than the file cannot be made.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        return _Copy(device, _MOST_COPIES * size).of(content)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
     except Exception as error:  # whatever comes to the mind of a reader of bytes that mean nothing
-        raise UsageError(f"{path} cannot be read as tensors: {_first_line(error)}") from None
+        raise UsageError(f"{path} cannot be read as tensors: {reason(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _check_archive(path: Path, size: int) -> None:
+    """Refuse what torch.save does not write: compressed entries, which may be much larger than the file, and programs.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: It is such a file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError(f"it is a TorchScript program, not a file of tensors; {ADVICE}")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is compressed, which torch.save does not do")
+    if sum(entry.file_size for entry in entries) > size:
+        raise ValueError("its entries are larger than the file")
+
+
+def is_tensors_by_name(content: Any) -> bool:
+    """Whether something is what `state_dict` gives: a dictionary of tensors."""
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+
+
+class _Copy:
+    """Copies content to a device, if its tensors are ordinary ones and together not larger than they may be.
+
+    Args:
+        device: Where tensors go.
+        limit: Bytes of all tensors.
+    """
+
+    def __init__(self, device: torch.device, limit: int) -> None:
+        self.device, self.limit = device, limit
+        self._known: dict[Any, Any] = {}  # what was copied before: a small file can refer to one list a billion times
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """A copy of a value, its containers and tensors.
+
+        Raises:
+            ValueError: There is something that does not belong into a file of tensors.
+        """
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        if id(value) not in self._known:
+            if isinstance(value, dict):
+                copied: Any = {self.of(key, depth + 1): self.of(item, depth + 1) for key, item in value.items()}
+            else:
+                copied = [self.of(item, depth + 1) for item in value]
+                copied = tuple(copied) if isinstance(value, tuple) else copied
+            self._known[id(value)] = copied
+        return self._known[id(value)]
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
+            kind = "quantized" if tensor.is_quantized else f"of the layout {tensor.layout} on {tensor.device}"
+            raise ValueError(f"it holds a tensor that is {kind}; only dense tensors are supported")
+        view = (
+            tensor.untyped_storage().data_ptr(),
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+            tensor.dtype,
+        )
+        if view not in self._known:
+            self.limit -= tensor.numel() * tensor.itemsize
+            if self.limit < 0:
+                raise ValueError("its tensors are larger than the file")
+            self._known[view] = tensor.detach().to(self.device, copy=True)
+        found: Tensor = self._known[view]
+        return found

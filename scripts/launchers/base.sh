@@ -26,7 +26,7 @@ code=$?
 # How it ended.
 printf '\n__exp.end_time__= "%(%Y-%m-%dT%H:%M:%S%z)T"\n' -1
 printf '__exp.exit_code__= %d\n' "$code"
-if [ -n "${DLBS_LOG:-}" ]; then
+if [ -n "${DLBS_LOG:-}${DLBS_NODE:-}" ]; then
     : # dlbs run, which knows more, writes the status
 elif [ "$code" -eq 0 ]; then
     echo '__exp.status__= "ok"'

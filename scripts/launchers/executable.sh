@@ -5,5 +5,5 @@ log=/dev/stdout
 if [ -n "${DLBS_LOG:-}" ]; then log=$DLBS_LOG.part; fi
 {% endblock %}
 {% block benchmark %}
-{{ runtime.launcher | words }} {{ launcher }} {{ options | words }}
+{{ runtime.launcher | words }} {{ launcher }} {{ options }}
 {% endblock %}

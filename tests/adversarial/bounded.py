@@ -9,12 +9,62 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["serve"]
+__all__ = ["Ask", "ask_and_expect", "children", "serve"]
+
+Ask = Callable[[Any], dict[str, Any]]  # gives a case to a child and returns its answer
+
+
+@contextmanager
+def children(program: str, seconds: int = 20, mib: int = 700) -> Iterator[Ask]:
+    """Start a program that calls `serve`; each question is answered by a child of its own.
+
+    Args:
+        program: Its source.
+        seconds: Of CPU time that a child may take.
+        mib: Of memory that it may ask for, beside what the program has.
+    """
+    # Not measured by coverage: its tracer takes a lock, and the exception of a backstop may come while it is held.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    root = str(Path(__file__).parents[2])
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}:{root}/python"}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        stdin, stdout = server.stdin, server.stdout
+
+        def ask(given: Any) -> dict[str, Any]:
+            stdin.write(json.dumps({"input": given, "seconds": seconds, "mib": mib}) + "\n")
+            stdin.flush()
+            answer: dict[str, Any] = json.loads(stdout.readline())
+            return answer
+
+        yield ask
+        stdin.close()
+
+
+def ask_and_expect(ask: Ask, given: Any, expected: Any) -> None:
+    """Compare an answer with what a table says: a text is part of the error, anything else is the value; None is either of them."""
+    answer = ask(given)
+    if expected is None:
+        assert answer["kind"] in {"ok", "refused"}, answer
+    elif isinstance(expected, str):
+        assert answer["kind"] == "refused", answer
+        assert expected in answer["error"], answer
+    else:
+        assert answer["kind"] == "ok", answer
+        assert answer["output"] == expected, answer
+    assert "weights_only" not in str(answer)
 
 
 def serve(work: Callable[[Any], Any]) -> None:
@@ -55,4 +105,5 @@ def _answer(work: Callable[[Any], Any], given: Any) -> dict[str, Any]:
         return {"kind": "ok", "output": work(given)}
     except BaseException as error:  # the test says which kinds it expects
         kinds = [kind.__name__ for kind in type(error).__mro__]
-        return {"kind": "refused" if "DlbsError" in kinds else kinds[0], "error": str(error)[:500]}
+        refused = "DlbsError" in kinds or "BenchmarkError" in kinds
+        return {"kind": "refused" if refused else kinds[0], "error": str(error)[:500]}

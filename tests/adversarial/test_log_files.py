@@ -69,6 +69,10 @@ STRANGERS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     (f"{OURS}.sh", pipe, "not a regular file"),
     (f"{OURS}.sh", directory, "not a regular file"),
     (f"{OURS}.sh", text, "not a launcher of dlbs"),
+    (".dlbs.plan", link, "not a regular file"),
+    (".dlbs.plan", dangling_link, "not a regular file"),
+    (".dlbs.plan", pipe, "not a regular file"),
+    (".dlbs.plan", directory, "cannot be written"),
     (".dlbs.lock", link, "symbolic link"),
     (".dlbs.lock", dangling_link, "symbolic link"),
     (".dlbs.lock", pipe, "not a regular file"),
@@ -131,6 +135,45 @@ def test_only_the_experiment_whose_log_is_not_ours_fails(dlbs: RunDlbs, tmp_path
     assert not (tmp_path / "logs" / "1.log.sh").exists()
 
 
+@pytest.mark.parametrize("put", [link, dangling_link, pipe, directory, text, binary], ids=lambda put: put.__name__)
+def test_the_log_of_an_attempt_replaces_only_logs(dlbs: RunDlbs, tmp_path: Path, put: Callable[[Path], None]) -> None:
+    (tmp_path / "logs").mkdir()
+    put(tmp_path / "logs" / f"{OURS}.attempt1")
+    before = snapshot(tmp_path)
+    done = dlbs("run", *DUMMY, "-Pdummy.exit_code=1", f"-Pexp.log_file=logs/{OURS}", "--retries", "1")
+    assert done.returncode == 1
+    assert "not tried again" in done.stderr
+    after = snapshot(tmp_path)
+    assert {path: after.get(path) for path in before} == before
+    assert values(tmp_path / "logs" / OURS)["exp.status"] == "failure"
+
+
+def test_the_log_of_an_attempt_replaces_the_one_of_an_earlier_run(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flags = ("-Pdummy.exit_code=1", f"-Pexp.log_file=logs/{OURS}", "--retries", "1", "-Pexp.rerun=onfail")
+    for _ in range(2):
+        assert dlbs("run", *DUMMY, *flags).returncode == 1
+    assert values(tmp_path / "logs" / f"{OURS}.attempt1")["exp.status"] == "failure"
+
+
+def test_a_link_to_a_directory_of_logs_is_the_users_own(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "logs").symlink_to("elsewhere")
+    dlbs("run", *DUMMY, check=True)
+    assert len(logs(tmp_path)) == 1
+    assert (tmp_path / "logs").is_symlink()
+    assert dlbs("status", "logs").returncode == 0
+
+
+@pytest.mark.parametrize("target", ["logs", "missing/logs", "/dev/null"])
+def test_a_link_that_leads_to_no_directory_is_an_error(dlbs: RunDlbs, tmp_path: Path, target: str) -> None:
+    (tmp_path / "logs").symlink_to(target)
+    done = dlbs("run", *DUMMY)
+    assert done.returncode == 2
+    assert "logs cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
 def test_a_file_that_appears_while_the_experiment_runs_is_not_replaced(dlbs: RunDlbs, tmp_path: Path) -> None:
     flag = launcher(tmp_path, f"printf %s {PRECIOUS.split()[0]} > logs/{OURS}")
     done = dlbs("run", *DUMMY, flag, f"-Pexp.log_file=logs/{OURS}")
@@ -185,3 +228,12 @@ def test_a_run_that_runs_nothing_leaves_what_an_earlier_one_left(dlbs: RunDlbs, 
     before = {path.name for path in (tmp_path / "logs").iterdir()}
     assert dlbs("run", *DUMMY, "--progress-file", "missing/p.json").returncode == 2
     assert {path.name for path in (tmp_path / "logs").iterdir()} == before
+
+
+def test_status_names_a_log_that_is_a_pipe_and_shows_the_others(dlbs: RunDlbs, tmp_path: Path) -> None:
+    dlbs("run", *DUMMY, check=True)
+    os.mkfifo(tmp_path / "logs" / "other.log")
+    done = dlbs("status", "logs")
+    assert done.returncode == 1  # as for every plan that is not done
+    assert "1 interrupted, 1 ok" in done.stdout
+    assert "is not a regular file" in done.stdout

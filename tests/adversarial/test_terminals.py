@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import termios
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -156,6 +160,98 @@ def test_a_progress_file_that_cannot_be_begun_is_an_error_before_anything_runs(t
     assert done.returncode == 2
     assert "missing/p.json: cannot be written" in done.stderr
     assert not (tmp_path / "logs").exists()
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe that takes nothing more."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    os.set_blocking(writing, True)
+    return reading, writing
+
+
+def stopped_terminal() -> tuple[int, int]:
+    """A terminal whose user has typed Ctrl-S."""
+    reading, writing = os.openpty()
+    termios.tcflow(writing, termios.TCOOFF)
+    return reading, writing
+
+
+@pytest.mark.parametrize("stopped", [full_pipe, stopped_terminal], ids=lambda one: one.__name__)
+def test_a_reader_that_has_stopped_stops_no_plan(tmp_path: Path, stopped: Callable[[], tuple[int, int]]) -> None:
+    reading, writing = stopped()
+    command = [*shlex.split(RUN), "-v", "-Vexp.seed=[1,2,3]", "--progress-file", "p.json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=writing, timeout=PATIENCE, check=False)
+    os.close(writing)
+    os.close(reading)
+    assert done.returncode == 0
+    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 3
+    assert json.loads((tmp_path / "p.json").read_text())["left"] == 0
+
+
+def test_a_reader_that_goes_on_misses_nothing(tmp_path: Path) -> None:
+    reading, writing = full_pipe()
+    body = "touch begun; while [ ! -e go ]; do sleep 0.05; done"
+    command = [*shlex.split(RUN), "-v", "-Vexp.seed=[1,2,3]", launcher(tmp_path, body)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=writing)
+    os.close(writing)
+    wait_until(lambda: (tmp_path / "begun").exists())
+    (tmp_path / "go").touch()
+    with os.fdopen(reading, "rb") as stream:
+        printed = stream.read().decode()
+    assert process.wait(PATIENCE) == 0
+    assert printed.count(": begins") == 3
+    assert "3 experiments: 3 ok" in printed
+
+
+# Files that the user names for what is written, which are no regular files: what comes of them.
+OUTPUTS = {
+    "a device": ("build --plan /dev/null", 0),
+    "standard output": ("build --plan /dev/stdout", 0),
+    "a pipe that is read": ("build --plan >(cat >read.json)", 0),
+    "a full device": ("build --plan /dev/full", 2),
+    "a pipe that nobody reads": ("build --plan pipe", 2),
+    "a directory": ("build --plan directory", 2),
+    "a link": ("build --plan link.json", 0),
+    "a dangling link": ("build --plan dangling.json", 0),
+    "a link to itself": ("build --plan loop.json", 2),
+    "a table in a device": ("report logs -o /dev/null", 0),
+    "a page in a device": ("report logs --html /dev/null", 0),
+    "results in a device": ("parse logs -o /dev/null", 2),
+    "a page under a file": ("report logs --html plain/x.html", 2),
+    "a table under a file": ("report logs -o plain/x.csv", 2),
+    "results under a file": ("parse logs -o plain/x.json", 2),
+    "a plot under a file": ("plot logs -o plain/x.svg", 2),
+    "a page under a missing directory": ("report logs --html missing/x.html", None),
+    "a progress file in a pipe": (f"run {shlex.join(DUMMY)} --progress-file pipe", 2),
+    "a progress file in a device": (f"run {shlex.join(DUMMY)} --progress-file /dev/null", 2),
+}
+
+
+@pytest.mark.parametrize(("verb", "code"), OUTPUTS.values(), ids=OUTPUTS)
+def test_a_file_to_write_that_is_no_regular_file(measured: Path, tmp_path: Path, verb: str, code: int | None) -> None:
+    shutil.copytree(measured / "logs", tmp_path / "logs")
+    (tmp_path / "directory").mkdir()
+    for name in ("plain", "target.json"):
+        (tmp_path / name).write_text("precious")
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in (("link", "target"), ("dangling", "new"), ("loop", "loop")):
+        (tmp_path / f"{name}.json").symlink_to(f"{target}.json")
+    before = {name: os.stat(name).st_rdev for name in ("/dev/null", "/dev/full")}
+    kinds = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    done = shell(f"{PROGRAM} {verb}", tmp_path)
+    assert code is None or done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "unforeseen" not in done.stderr
+    assert {name: os.stat(name).st_rdev for name in before} == before
+    assert {name: (tmp_path / name).lstat().st_mode for name in kinds} == kinds
+    assert (tmp_path / "plain").read_text() == "precious"
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 DEFECTS = {

@@ -34,6 +34,7 @@ def test_help_lists_the_verbs(dlbs: RunDlbs) -> None:
     assert dlbs("help").stdout.split() == done.stdout.split()
 
 
+@pytest.mark.integration
 def test_help_and_build_import_nothing_heavy() -> None:
     heavy = {"torch", "pandas", "numpy", "matplotlib", "docker", "rich", "jinja2"}
     for arguments, allowed in ((["--help"], {"yaml"}), (["build"], {"yaml"})):
@@ -52,6 +53,7 @@ print('IMPORTED', found)
         assert "IMPORTED []" in done.stdout, (arguments, allowed, done.stdout[-200:])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("program", ["experimenter.py", "logparser.py", "report.py", "plotter.py"])
 def test_programs_start_as_files_from_anywhere(tmp_path: Path, program: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -158,6 +160,7 @@ def test_completion_knows_verbs_and_parameters(dlbs: RunDlbs) -> None:
     assert "exp.model=" in complete("dlbs run -P exp.mo", 3)
 
 
+@pytest.mark.integration
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m dlbs build -Vexp.seed='{list(range(3000))}' | head -1",
@@ -172,6 +175,7 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.integration
 def test_missing_packages_are_named() -> None:
     program = "import sys; sys.modules['click'] = None; import runpy; runpy.run_path('dlbs/experimenter.py', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -231,7 +235,7 @@ def test_an_unknown_option_gets_one_hint(dlbs: RunDlbs, option: str, said: str, 
 
 
 def test_a_command_without_dashes_is_told_where_it_stands(dlbs: RunDlbs) -> None:
-    assert "a command to benchmark stands behind --: dlbs run -- COMMAND" in dlbs("run", "sleep", "1").stderr
+    assert "to benchmark a command, write dlbs run -- COMMAND ARG..." in dlbs("run", "sleep", "1").stderr
 
 
 def test_all_problems_of_a_configuration_are_reported_at_once(dlbs: RunDlbs, tmp_path: Path) -> None:

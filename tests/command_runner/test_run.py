@@ -142,4 +142,4 @@ def test_the_command_cleans_up_when_it_is_ended(tmp_path: Path) -> None:
 def test_a_command_without_words_is_refused(tmp_path: Path) -> None:
     done = subprocess.run([*RUNNER, "--"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no command behind --" in done.stderr
+    assert "no command after --" in done.stderr

@@ -1,4 +1,4 @@
-"""A command behind `--`: which words are its own, what stands for parameters, and what is refused."""
+"""A command after `--`: which words are its own, what stands for parameters, and what is refused."""
 
 from __future__ import annotations
 
@@ -104,18 +104,19 @@ def test_an_option_of_ours_that_the_command_gets_is_pointed_out(caplog: pytest.L
     (found,) = resolved("bench", "-x", "-Pexp.num_batches=3")
     assert found["command.argv"][-1] == "-Pexp.num_batches=3"
     assert found["exp.num_batches"] == 10
-    assert "-Pexp.num_batches=3 is an argument of the command; options of dlbs stand before --" in caplog.text
+    assert "-Pexp.num_batches=3 is passed to the command; options of dlbs go before --" in caplog.text
 
 
 def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> None:
     said = refused("bench", "--size", "{size}")
     assert said.startswith("-- bench --size {size}: nothing gives {size} a value (write -Vsize=[1,2,4] or -Psize=VALUE")
-    assert "{{size}} stands for the characters themselves" in said
+    assert "{{size}} is the literal text {size}" in said
 
 
 def test_a_misspelt_placeholder_gets_the_right_name() -> None:
     assert "did you mean 'size'?" in refused("bench", "{siez}", variables={"size": [1]})
     assert "did you mean 'size'?" in refused("bench", "{siez}", "-Vsize=[1]")
+    assert "did you mean 'exp.num_batches' or" in refused("bench", "{exp.num_batchs}")
 
 
 def test_a_default_of_another_framework_is_no_value() -> None:

@@ -16,7 +16,7 @@ import pytest
 from dlbs.executors.registry import load_executor
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 NAMES = ["local", "tests.executors.nohup_executor:NohupExecutor", "slurm"]
 
@@ -106,23 +106,34 @@ def test_what_failed_is_tried_again_and_keeps_the_log_of_each_attempt(executor: 
 
 @pytest.mark.integration
 def test_after_a_failure_nothing_more_is_begun(executor: Executor, tmp_path: Path) -> None:
-    flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; test {{ exp.seed }} -ne 0 && sleep 3")
-    done = executor.run(flag, f"-Vexp.seed={list(range(9))}", "--jobs", "1", "--fail-fast")
-    assert done.returncode == 1
-    assert "stopped: 1 experiment failed" in done.stderr
+    flag = launcher(
+        tmp_path,
+        "echo {{ exp.seed }} >> ran; test {{ exp.seed }} -ne 0 || exit 1; while test ! -e go; do sleep 0.1; done",
+    )
+    process = executor.start(flag, f"-Vexp.seed={list(range(9))}", "--jobs", "1", "--fail-fast")
+    wait_until((tmp_path / "ran").exists)
+    wait_until(lambda: not executor.pending())
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "stopped: 1 experiment failed" in told
     ran = (tmp_path / "ran").read_text().split()
-    assert len(ran) < 9  # a cluster begins the next ones before the failure is known here
+    assert len(ran) <= 2  # a cluster begins the next one before the failure is known here
     assert len(ran) == 1 or executor.name == "slurm"
-    assert f"{9 - len(ran)} left" in done.stderr
+    assert f"{9 - len(ran)} left" in told
     assert executor.statuses() == Counter({"failure": 1, "ok": len(ran) - 1}) + Counter()
 
 
 @pytest.mark.integration
 def test_larger_batches_than_one_that_did_not_fit_are_skipped(executor: Executor, tmp_path: Path) -> None:
-    flag = launcher(tmp_path, "sleep 1; (exit 3)")
+    body = "touch begun; while test {{ exp.replica_batch }} -ne 2 -a ! -e go; do sleep 0.1; done; (exit 3)"
     batches = [2**power for power in range(1, 9)]
-    done = executor.run(flag, f"-Vexp.replica_batch={batches}", "--jobs", "1")
-    assert done.returncode == 1, done.stderr
+    process = executor.start(launcher(tmp_path, body), f"-Vexp.replica_batch={batches}", "--jobs", "1")
+    wait_until((tmp_path / "begun").exists)
+    wait_until(lambda: not executor.pending())
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, told
     found = {values(log)["exp.replica_batch"]: values(log) for log in logs(tmp_path)}
     assert len(found) == 8
     assert found[2]["exp.status"] == "failure"
@@ -133,11 +144,14 @@ def test_larger_batches_than_one_that_did_not_fit_are_skipped(executor: Executor
 
 @pytest.mark.integration
 def test_the_deadline_ends_what_runs_and_the_same_command_goes_on(executor: Executor, tmp_path: Path) -> None:
-    flag = launcher(tmp_path, "test -e go || sleep 300")
+    flag = launcher(tmp_path, "touch begun; while test ! -e go; do sleep 0.1; done")
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
-    done = executor.run(*grid, "--deadline", "6s")
-    assert done.returncode == 1
-    assert "stopped: the deadline has come" in done.stderr
+    for seconds in (4, 20, 100, 500):  # as long as this machine needs to begin an experiment
+        done = executor.run(*grid, "--deadline", f"{seconds}s")
+        assert done.returncode == 1
+        assert "stopped: the deadline has come" in done.stderr
+        if (tmp_path / "begun").exists():
+            break
     assert "2 left" in done.stderr
     assert set(executor.statuses()) <= {"cancelled"}
     (tmp_path / "go").touch()
@@ -151,12 +165,12 @@ def test_the_deadline_ends_what_runs_and_the_same_command_goes_on(executor: Exec
 def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
     executor: Executor, tmp_path: Path, number: signal.Signals
 ) -> None:
-    flag = launcher(tmp_path, "test -e go || sleep 300")
+    flag = launcher(tmp_path, "while test ! -e go; do sleep 0.1; done")
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
     process = executor.start(*grid)
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, told
     assert "2 left" in told
     assert "the same command runs what is left" in told
@@ -170,24 +184,26 @@ def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
 @pytest.mark.integration
 def test_sigusr1_lets_what_runs_finish_and_begins_nothing_more(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "while test ! -e go; do sleep 0.1; done")
-    process = executor.start(flag, "-Vexp.seed=[1,2,3]", "--jobs", "1", "-Pexp.timeout=100")
+    process = executor.start(flag, "-Vexp.seed=[1,2,3]", "--jobs", "1", f"-Pexp.timeout={PATIENCE}")
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     process.send_signal(signal.SIGUSR1)
     wait_until(lambda: not executor.pending())
     (tmp_path / "go").touch()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert "1 ok, 2 left" in told
 
 
 @pytest.mark.integration
 def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Executor, tmp_path: Path) -> None:
-    flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; test {{ exp.seed }} -ne 2 -o -e go || sleep 3")
+    body = "echo {{ exp.seed }} >> ran; while test {{ exp.seed }} -eq 2 -a ! -e go; do sleep 0.1; done"
+    flag = launcher(tmp_path, body)
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
     process = executor.start(*grid)
     wait_until(lambda: logs(tmp_path) and list(tmp_path.glob("logs/*.part")))
     process.kill()
-    process.communicate()
+    process.wait()
+    (tmp_path / "go").touch()
     before = {log: log.stat().st_ino for log in logs(tmp_path)}
     done = executor.run(*grid)
     assert done.returncode == 0, done.stderr
@@ -201,7 +217,7 @@ def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Ex
 @pytest.mark.integration
 def test_detached_experiments_are_watched_again_by_the_same_command(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; while test ! -e go; do sleep 0.1; done")
-    grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "3", "-Pexp.timeout=100")
+    grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "3", f"-Pexp.timeout={PATIENCE}")
     done = executor.run(*grid, "--detach")
     if not executor.outlives_dlbs:
         assert done.returncode == 2
@@ -217,7 +233,7 @@ def test_detached_experiments_are_watched_again_by_the_same_command(executor: Ex
     process = executor.start(*grid, "--progress-file", "progress.json")
     wait_until(lambda: (tmp_path / "progress.json").exists() and len(progress(tmp_path)["current"]) == 3)
     (tmp_path / "go").touch()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert "3 ok" in told
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]

@@ -15,6 +15,7 @@ from tests.experiments import DUMMY, launcher, logs, values
 from tests.waiting import wait_until
 
 
+@pytest.mark.integration
 def test_the_launcher_alone_reproduces_the_run(dlbs: RunDlbs, tmp_path: Path) -> None:
     dlbs("run", *DUMMY, check=True)
     (log,) = logs(tmp_path)

@@ -9,11 +9,14 @@ import pytest
 
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
+from tests.waiting import PATIENCE
+
+# An experiment that ends when so many have begun.
+MEET = "touch here{{{{ exp.seed }}}}; while test $(ls here* | wc -l) -lt {}; do sleep 0.05; done"
 
 
 def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None:
-    meet = "touch here{{ exp.seed }}; while test $(ls here* | wc -l) -lt 4; do sleep 0.05; done"
-    flags = (launcher(tmp_path, meet), "-Vexp.seed=[1,2,3,4]", "-Pexp.timeout=60", "--jobs", "4")
+    flags = (launcher(tmp_path, MEET.format(4)), "-Vexp.seed=[1,2,3,4]", f"-Pexp.timeout={PATIENCE}", "--jobs", "4")
     done = dlbs("run", *DUMMY, *flags)
     assert done.returncode == 0, done.stderr
     found = [values(log) for log in logs(tmp_path)]
@@ -26,7 +29,8 @@ def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None
 
 @pytest.mark.integration
 def test_gpus_are_given_to_one_experiment_at_a_time(dlbs: RunDlbs, tmp_path: Path) -> None:
-    body = 'echo "$CUDA_VISIBLE_DEVICES" >> got; mkdir "gpu$CUDA_VISIBLE_DEVICES" || exit 9; sleep 0.3; rmdir "gpu$CUDA_VISIBLE_DEVICES"'
+    pairs = MEET.format("{{ exp.seed + exp.seed % 2 }}")  # the first with the second, the third with the fourth, ...
+    body = f'echo "$CUDA_VISIBLE_DEVICES" >> got; mkdir "gpu$CUDA_VISIBLE_DEVICES" || exit 9; {pairs}; rmdir "gpu$CUDA_VISIBLE_DEVICES"'
     flags = (*DUMMY[:2], "-Pexp.gpus=any:1", launcher(tmp_path, body), "-Vexp.seed=[1,2,3,4,5,6]")
     done = dlbs("run", *flags, "--jobs", "6", CUDA_VISIBLE_DEVICES="2,5")
     assert done.returncode == 0, done.stderr
@@ -42,8 +46,10 @@ def test_gpus_are_given_to_one_experiment_at_a_time(dlbs: RunDlbs, tmp_path: Pat
 
 def test_processors_are_bound_and_shared_with_nobody(dlbs: RunDlbs, tmp_path: Path) -> None:
     count = len(os.sched_getaffinity(0))
-    body = "taskset -cp $$; sleep 0.2"
-    done = dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pruntime.cpus=1", f"-Vexp.seed={list(range(4))}", "-j", "4")
+    body = f"taskset -cp $$; {MEET.format(min(4, count))}"
+    done = dlbs(
+        "run", *DUMMY, launcher(tmp_path, body), "-Pruntime.cpus=1", f"-Vexp.seed={list(range(1, 5))}", "-j", "4"
+    )
     assert done.returncode == 0, done.stderr
     got = [values(log)["exp.cpus"] for log in logs(tmp_path)]
     for log in logs(tmp_path):

@@ -36,6 +36,7 @@ def test_one_line_registers_an_executor(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert executor_name(NohupExecutor(tmp_path)) == "nohup"
 
 
+@pytest.mark.integration
 def test_another_package_registers_an_executor_by_an_entry_point(dlbs: RunDlbs, tmp_path: Path) -> None:
     package = tmp_path / "site" / "nohup_runs-1.0.dist-info"
     package.mkdir(parents=True)
@@ -100,6 +101,7 @@ def test_the_example_works_when_the_manual_is_followed(dlbs: RunDlbs, tmp_path: 
     assert "1 ok" in after.stdout
 
 
+@pytest.mark.integration
 def test_listing_executors_imports_none() -> None:
     program = "import sys, dlbs.executors.registry; print([name for name in sys.modules if name.startswith('dlbs.')])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

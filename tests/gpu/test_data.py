@@ -65,6 +65,7 @@ def sums(taken: Iterator[tuple[Tensor, Tensor]], count: int = BATCHES) -> list[t
     return [(float(x.double().sum()), float(y.sum())) for x, y in itertools.islice(taken, count)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("loader", ["threads", "processes"])
 @pytest.mark.parametrize("layout", ["--channels_last=false", "--channels_last=true"])
 def test_batches_are_those_of_the_cpu(

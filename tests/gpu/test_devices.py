@@ -20,10 +20,12 @@ from pytorch_benchmarks.options.benchmark import parse_benchmark_options
 from pytorch_benchmarks.precision import choose_precision
 from tests.conftest import ROOT
 from tests.gpu.work import matrix_chain
+from tests.waiting import PATIENCE
 
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
 
 
+@pytest.mark.integration
 def test_a_wrong_index_is_said_and_nothing_runs_on_the_cpu_instead(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--model=deep_mnist", "--device=gpu"],
@@ -31,7 +33,7 @@ def test_a_wrong_index_is_said_and_nothing_runs_on_the_cpu_instead(tmp_path: Pat
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "no such GPU" in done.stderr

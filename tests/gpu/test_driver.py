@@ -85,6 +85,7 @@ def test_the_peak_is_that_of_the_title(machine: str, peak: float | None) -> None
     assert peak_tflops(recording(machine)["title"], "bfloat16") == peak
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("machine", "devices"),
     [

@@ -61,6 +61,7 @@ def outputs(model: Model, batch: Any, dtype: torch.dtype) -> list[Tensor]:
     return [leaf.double().cpu() for leaf in tree_leaves(inference_step(model)((inputs, None)))]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_it_infers_what_it_infers_on_a_cpu_and_learns(place: torch.device, name: str, figures: dict[str, Any]) -> None:
     set_backends(parse_benchmark_options(["--model=m", "--cudnn_benchmark=false"]), tf32=False)

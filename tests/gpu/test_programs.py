@@ -19,6 +19,7 @@ import torch
 from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
 from tests.gpu.work import logged
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +55,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def finished(process: subprocess.Popen[str], seconds: float = 110) -> tuple[int, dict[str, Any], str]:
+def finished(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[int, dict[str, Any], str]:
     """Exit code, log values and stderr."""
     out, errors = process.communicate(timeout=seconds)
     return process.returncode, dict(pair for pair in map(parse_line, out.splitlines()) if pair), errors
@@ -78,12 +79,7 @@ def free_memory(device: torch.device) -> int:
 
 def memory_is_back(device: torch.device, before: int) -> bool:
     """Whether so much is free again; the driver may take a second to clear it."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        if free_memory(device) >= before - 64 * MB:
-            return True
-        time.sleep(0.2)
-    return False
+    return wait_until(lambda: free_memory(device) >= before - 64 * MB, "the return of the memory")
 
 
 @contextmanager
@@ -150,7 +146,7 @@ def test_a_replica_that_fails_says_why_even_if_it_is_not_the_first(tmp_path: Pat
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     values = dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
@@ -196,7 +192,7 @@ def test_an_interrupted_program_says_so(device: torch.device, start: Start) -> N
     process = start(*ENDLESS, on(device))
     wait_until_it_measures(process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "error: interrupted" in errors
     assert "Traceback" not in errors
@@ -211,7 +207,7 @@ def test_a_program_that_is_stopped_gives_its_memory_back(
     wait_until_it_measures(process)
     assert free_memory(cuda) < before - 64 * MB
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert memory_is_back(cuda, before)
 
@@ -228,13 +224,14 @@ def test_a_run_that_is_interrupted_frees_the_gpu(cuda: torch.device, tmp_path: P
         text=True,
     )
     part = tmp_path / "logs/one.log.part"
-    end = time.monotonic() + 90
-    while not (part.exists() and "results.start_time" in part.read_text()):
-        assert time.monotonic() < end, "it never began to measure"
+
+    def measures() -> bool:
         assert run.poll() is None, run.communicate()[0]
-        time.sleep(0.2)
+        return part.exists() and "results.start_time" in part.read_text()
+
+    wait_until(measures, "the beginning of its batches")
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    run.communicate(timeout=PATIENCE)
     assert logged(tmp_path / "logs/one.log")["exp.status"] == "cancelled"
     assert memory_is_back(cuda, before)
 
@@ -277,7 +274,9 @@ def test_results_are_those_of_the_device_that_was_asked_for(device: torch.device
 def test_a_replica_alone_communicates_by_nccl(cuda: torch.device, tmp_path: Path) -> None:
     """As one of one: what torchrun, NCCL and the choice of the device have to do with each other."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", str(PROGRAM)]
-    done = subprocess.run([*command, *SMALL, "--device=gpu"], cwd=tmp_path, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(
+        [*command, *SMALL, "--device=gpu"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     assert "guessing device" not in done.stderr.lower(), done.stderr
 

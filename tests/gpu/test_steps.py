@@ -169,6 +169,7 @@ def test_precisions_of_gpus(cuda: torch.device, dtype: str, amp: bool, tolerance
     assert close(output_in(cuda, dtype, amp), expected, tolerance)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_training_under_autocast_learns(device: torch.device, dtype: torch.dtype) -> None:
     model, batches = small_model("deep_mnist", device)

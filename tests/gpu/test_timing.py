@@ -126,6 +126,7 @@ def test_a_starving_device_is_seen_when_it_is_waited_for_at_the_end(cuda: torch.
     assert statistics.fmean(timing.data_waits) >= 0.018
 
 
+@pytest.mark.integration
 def test_a_minimum_of_time_is_filled(device: torch.device) -> None:
     timing = time_batches(
         matrix_chain(device, products=2),

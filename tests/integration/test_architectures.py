@@ -132,6 +132,7 @@ def checkout(tmp_path: Path) -> Path:
     for file in (
         "__init__.py",
         "conftest.py",
+        "forked.py",
         "services.py",
         "waiting.py",
         "pytorch_benchmarks/__init__.py",

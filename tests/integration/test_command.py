@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import RunDlbs
 from tests.experiments import logs, values
 from tests.services import BASE_IMAGE
+from tests.slurm_cluster import Cluster
 
 pytestmark = pytest.mark.integration
 
@@ -60,12 +61,21 @@ def test_a_sweep_as_in_the_manual(dlbs: RunDlbs, tmp_path: Path) -> None:
     compared = json.loads(dlbs("compare", "logs", "--by", "size", "--format", "json", check=True).stdout)
     assert {one["metric"] for one in compared["comparisons"]} == {"results.time"}
     assert [one["value"] for one in compared["comparisons"]] == [2, 4]
-    for text in (dlbs("report", "logs", "--scores", check=True).stdout, dlbs("status", check=True).stdout):
+    assert "changes too" not in dlbs("compare", "logs", "--by", "size", check=True).stdout
+    dlbs("report", "logs", "--html", "page.html", check=True)
+    page = (tmp_path / "page.html").read_text()
+    assert "Time of commands" in page
+    assert "batch time" not in page
+    scores = dlbs("report", "logs", "--scores", check=True).stdout
+    assert "perf of a benchmark that logs no throughput is runs per second" in scores
+    for text in (scores, dlbs("status", check=True).stdout):
         assert not {"alexnet", "float32", "training"} & set(text.replace(",", " ").split())
     for kind in ("bars", "series"):
         given = str(logs(tmp_path)[0]) if kind == "series" else "logs"
         dlbs("plot", given, "--type", kind, "-o", f"{kind}.png", check=True)
         assert (tmp_path / f"{kind}.png").stat().st_size > 1000
+    log = str(logs(tmp_path)[0].relative_to(tmp_path))
+    assert "1 experiment: 1 ok" in dlbs("rerun", log, check=True).stderr
     again = dlbs("run", *flags, "--", "python3", "bench.py", "--size", "{size}", "-Vsize=[1,2,4]", check=True)
     assert "9 finished before" in again.stderr
 
@@ -168,3 +178,21 @@ def test_a_command_runs_in_the_image_that_is_named(dlbs: RunDlbs, tmp_path: Path
     assert done.returncode == 0, text
     assert "\nin a container\n/.dockerenv\n[]\n" in text
     assert len(values(log)["results.time_data"]) == 2
+
+
+def test_commands_run_side_by_side_on_cpus_of_their_own(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flags = ("-Pexp.num_batches=2", "-Pruntime.cpus=1", "--jobs", "2")
+    show = "import os; print('__exp.given__=', sorted(os.sched_getaffinity(0)))"
+    dlbs("run", *flags, "--", "python3", "-c", show, "{n}", "-Vn=[1,2,3]", check=True)
+    found = [values(log) for log in logs(tmp_path)]
+    assert len(found) == 3
+    for one in found:
+        assert [str(cpu) for cpu in one["exp.given"]] == [one["exp.cpus"]]
+
+
+@pytest.mark.needs("Slurm")
+def test_commands_run_on_a_cluster(cluster: Cluster, dlbs: RunDlbs, tmp_path: Path) -> None:
+    arguments = ("--executor", "slurm", "-Pexp.num_batches=2", "--", "echo", "{n}", "-Vn=[1,2]")
+    done = dlbs("run", *arguments, check=True, **cluster.environment)
+    assert "2 experiments: 2 ok" in done.stderr
+    assert [one["command.argv"][1] for one in map(values, logs(tmp_path))] == [1, 2]

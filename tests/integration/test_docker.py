@@ -248,22 +248,25 @@ def test_a_failure_inside_is_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "docker pull dlbs/nothing:here" in missing.stderr
 
 
+COUNT = 16  # of experiments; more than `--jobs`, and more than files come before a kill
+
+
 def test_kill_9_at_thirty_random_moments(tmp_path: Path) -> None:
     """What a killed run left is gone when the next one has ended, and every experiment ran to its end once."""
     flag = launcher(tmp_path, "sleep 0.1; echo last line")
-    grid = (*DUMMY, flag, f"-Vexp.seed={list(range(24))}", "--jobs", "4", "-q", "--no-validation")
+    grid = (*DUMMY, flag, f"-Vexp.seed={list(range(COUNT))}", "--jobs", "4", "-q", "--no-validation")
     chance = random.Random(3)
     kills = 0
     while kills < 30:
         process = start(tmp_path, *grid)
         kills += kill_at_a_random_moment(process, tmp_path / "logs", chance)
-        if len(logs(tmp_path)) == 24:
+        if len(logs(tmp_path)) == COUNT:
             for log in logs(tmp_path):
                 log.unlink()
     process = start(tmp_path, *grid)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
-    assert len(logs(tmp_path)) == 24
+    assert len(logs(tmp_path)) == COUNT
     for log in logs(tmp_path):
         assert log.read_text().count("last line\n") == 1
         assert values(log)["exp.status"] == "ok"

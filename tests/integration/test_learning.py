@@ -40,9 +40,11 @@ ONE_SIZE = {"alexnet", "alexnet_owt", "overfeat", "unet", "vgg11", "vgg13", "vgg
 SIDE = 96  # the least that inception networks take is 75
 
 
-def losses(model: Model, steps: int, precision: Precision | None = None, side: int | None = None) -> list[float]:
+def losses(
+    model: Model, steps: int, precision: Precision | None = None, *, side: int | None = None, batch: int = 2
+) -> list[float]:
     generator = torch.Generator().manual_seed(0)
-    inputs, targets = model.inputs(2, generator), model.targets(2, generator)
+    inputs, targets = model.inputs(batch, generator), model.targets(batch, generator)
     if side is not None:
         inputs = torch.nn.functional.interpolate(inputs, size=(side, side))
     step = training_step(model, model, precision)
@@ -53,7 +55,10 @@ def losses(model: Model, steps: int, precision: Precision | None = None, side: i
 def test_the_loss_falls_on_a_fixed_batch(name: str) -> None:
     torch.manual_seed(0)
     model = without_noise(get_model(name, **SMALLER.get(name, {})))
-    found = losses(model, 4, side=SIDE if len(model.input_shape) == 3 and name not in ONE_SIZE else None)
+    if name in ONE_SIZE:  # those without batch normalization, which needs more than one image
+        found = losses(model, 3, batch=1)
+    else:
+        found = losses(model, 3, side=SIDE if len(model.input_shape) == 3 else None)
     assert found[-1] < found[0]
 
 
@@ -78,9 +83,9 @@ def test_the_same_seed_gives_the_same_losses() -> None:
 
 
 def test_one_batch_can_be_trained_on_for_long() -> None:
-    """A benchmark repeats its batch; with a larger learning rate this one's loss is not finite after a hundred steps."""
+    """A benchmark repeats its batch; with ten times the learning rate this one's loss is not finite after 24 steps."""
     torch.manual_seed(0)
-    assert torch.isfinite(torch.tensor(losses(get_model("alexnet"), 120)[-1]))
+    assert torch.isfinite(torch.tensor(losses(get_model("alexnet"), 40)[-1]))
 
 
 PARALLEL = """

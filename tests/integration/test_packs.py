@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import dlbs_environment
+from tests.forked import ForkServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -20,30 +19,28 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(forked_dlbs: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a pack made from the template, installed and prepared."""
     directory = tmp_path_factory.mktemp("packs")
-    done = run_in(directory)("pack", "new", "ornatebench", "--template", "benchmark")
+    done = run_in(forked_dlbs, directory)("pack", "new", "ornatebench", "--template", "benchmark")
     assert done.returncode == 0, done.stderr
     for verb in ("install", "prepare"):
-        done = run_in(directory)("pack", verb, "ornatebench")
+        done = run_in(forked_dlbs, directory)("pack", verb, "ornatebench")
         assert done.returncode == 0, done.stderr
     return directory
 
 
-def run_in(directory: Path) -> Run:
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "dlbs", *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "DLBS_BASE": str(directory / "base"), **environment},
-        )  # fmt: skip
+def run_in(forked_dlbs: ForkServer, directory: Path) -> Run:
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = dlbs_environment(DLBS_BASE=str(directory / "base"), **more)
+        return forked_dlbs.run("-m", "dlbs", *arguments, directory=directory, environment=environment, timeout=PATIENCE)
 
     return run
 
 
 @pytest.fixture
-def dlbs(workplace: Path) -> Run:
-    return run_in(workplace)
+def dlbs(forked_dlbs: ForkServer, workplace: Path) -> Run:
+    return run_in(forked_dlbs, workplace)
 
 
 PACK = ("-Pexp.framework=pack", "-Pexp.docker=false", "-Pvoir.interval=5", "-Pvoir.skip=1", "-Pvoir.stop=4")
@@ -65,7 +62,9 @@ def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, w
         assert 10.0 <= record["results.time"] < 10_000  # milliseconds: neither seconds nor microseconds
         assert 0 < record["results.loss"] < 1
     assert small["results.throughput"] < 8 * 100
-    assert large["results.throughput"] > 2 * small["results.throughput"]
+    for record in (small, large):
+        rates, batch = record["results.throughput_data"], record["exp.replica_batch"]
+        assert record["results.time_data"] == pytest.approx([1000 * batch / rate for rate in rates])
     assert "batch 32" in dlbs("report", "logs/sweep").stdout
 
 

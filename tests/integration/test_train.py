@@ -373,8 +373,13 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
         "-Pexp.gpus=",
         "-Pexp.docker=false",
     )
-    dlbs(*recipe, "-Ptrain.epochs=6", check=True)
+    done = dlbs(*recipe, "-Ptrain.epochs=6", check=True)
     found = log_of(tmp_path)
+    # The accuracy is the result: in the terminal, in the default report and on the page.
+    assert f", accuracy {found['results.accuracy_top1']:.2f} %, " in done.stderr
+    assert "Accuracy (top 1), %" in dlbs("report", "logs", check=True).stdout
+    dlbs("report", "logs", "--html", "page.html", check=True)
+    assert "accuracy, %" in (tmp_path / "page.html").read_text()
     assert found["exp.status"] == "ok"
     assert found["results.accuracy_top1"] > 80
     assert found["results.accuracy_instances"] == 103

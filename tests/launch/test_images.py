@@ -10,6 +10,8 @@ import pytest
 from dlbs.errors import LaunchError
 from dlbs.launch.images import build_image, inspect_image, list_images, pull_image, push_image, tag_image
 
+pytestmark = pytest.mark.integration  # starts shells
+
 ANSWER = [
     {"Id": "sha256:aa", "RepoTags": ["dlbs/b:1", "dlbs/a:1"], "Size": 5, "Created": "2026-01-02T03:04:05Z"},
     {"Id": "bb", "RepoTags": None, "Size": 6, "Created": "2026-01-02T03:04:05Z"},

@@ -128,6 +128,7 @@ def test_noise_of_given_times() -> None:
     assert noise.variation == pytest.approx(0.385, abs=0.001)
 
 
+@pytest.mark.integration
 def test_the_work_is_timed_on_this_machine() -> None:
     seen: list[tuple[int, int]] = []
     noise = measure_noise(0, lambda number, runs: seen.append((number, runs)))
@@ -136,6 +137,7 @@ def test_the_work_is_timed_on_this_machine() -> None:
     assert noise.variation >= 0
 
 
+@pytest.mark.integration
 def test_the_verb_prints_findings_and_what_can_be_detected(dlbs: RunDlbs) -> None:
     done = dlbs("check-machine", "--seconds", "0.1")
     assert done.returncode == 0, done.stderr
@@ -152,6 +154,7 @@ def test_strict_and_json(dlbs: RunDlbs) -> None:
     assert "noise" not in document
 
 
+@pytest.mark.integration
 def test_the_log_of_a_run_has_the_warnings_about_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlbs.executors.job.machine_warnings", lambda: ("governor: powersave",))
     monkeypatch.chdir(tmp_path)

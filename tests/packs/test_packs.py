@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,7 +177,7 @@ mine:
 def test_a_pack_becomes_ordinary_parameters(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_pack(tmp_path / "packs" / "mine", ARGV)
     (one,) = experiments(dlbs, "-Pexp.framework=pack", "-Pexp.pack=mine")
-    assert one["pack.argv"] == ["--batch-size", 8, "--name", "a b", "--verbose", "", "--lr", 0.1]
+    assert one["pack.argv"] == ["--batch-size", 8, "--name", "a b", "--verbose", None, "--lr", 0.1]
     assert (one["exp.model"], one["exp.weight"], one["exp.timeout"], one["exp.replica_batch"]) == ("mine", 3.0, 50.0, 8)
 
 
@@ -286,7 +287,7 @@ def test_a_plain_script_runs_like_any_experiment(dlbs: RunDlbs, tmp_path: Path) 
     assert sorted(record["results.throughput"] for record in records) == [10, 20]
     log = next((tmp_path / "logs").glob("*.log")).read_text()
     assert f"{tmp_path / 'packs' / 'plain'} plain" in log
-    assert "batch 2" in dlbs("report", "logs").stdout
+    assert re.search(r"2 +│ --batch-size 2 │ 20.00", dlbs("report", "logs").stdout)
 
 
 def test_a_pack_that_is_not_installed_is_found_before_the_run(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -401,6 +402,7 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: st
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.integration
 def test_list_imports_nothing_heavy(tmp_path: Path) -> None:
     write_pack(tmp_path / "packs" / "plain")
     code = (

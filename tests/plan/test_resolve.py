@@ -69,6 +69,7 @@ def test_parameter_order_does_not_matter(experiment: Experiment, source: random.
     assert same({name: shuffled[name] for name in experiment}, resolved)
 
 
+@pytest.mark.integration
 @settings(max_examples=200)
 @given(
     experiments(), st.lists(st.dictionaries(st.sampled_from(["n0", "n1", "n2"]), constants, max_size=2), max_size=12)

@@ -66,6 +66,7 @@ def test_the_manual_names_everything_that_is_registered(verb: str, flag: str, na
     assert set(names) <= set(row.split("`")[1].partition(" ")[2].split("\\|")), row
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("verb", ["plot", "report", "compare", "bisect", "parse", "db", "serve"])
 def test_help_imports_nothing_heavy(verb: str) -> None:
     code = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, logs, values
 
@@ -36,6 +38,7 @@ def test_results_appended_to_the_file_that_exp_log_file_names_arrive(dlbs: RunDl
     assert found["exp.log_file"] == f"logs/{log.name}"
 
 
+@pytest.mark.integration
 def test_by_hand_they_are_printed(dlbs: RunDlbs, tmp_path: Path) -> None:
     program = tmp_path / "bench"
     program.write_text(APPENDS)

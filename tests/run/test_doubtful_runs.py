@@ -32,7 +32,7 @@ def test_progress_status_and_the_end_of_a_run_say_it(dlbs: RunDlbs, tmp_path: Pa
     shown = dlbs("status", check=True).stdout
     assert "2 experiments: 2 ok" in shown
     assert "doubtful: 1 of 2 ok (CPU contention 1, drift 1)" in shown
-    assert ".log  batch 4: CPU contention, drift" in shown
+    assert "doubtful     batch 4: CPU contention, drift\n" in shown
     experiments = json.loads(dlbs("status", "--json", check=True).stdout)["experiments"]
     assert sorted(one["doubts"] for one in experiments) == [[], ["CPU contention", "drift"]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, start
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.integration
@@ -17,7 +17,7 @@ def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new
     dlbs: RunDlbs, tmp_path: Path
 ) -> None:
     """Also what has left the process group, and is nobody's child any more."""
-    body = "echo $$ > first; (setsid sh -c 'echo $$ > second; while :; do sleep 0.1; echo from the first; done' &); sleep 60"
+    body = "echo $$ > first; (setsid sh -c 'echo $$ > second; while :; do sleep 0.1; echo from the first; done' &); sleep 100000"
     flag = launcher(tmp_path, body)
     process = start(tmp_path, flag)
     wait_until(lambda: (tmp_path / "second").exists() and (tmp_path / "second").read_text())
@@ -35,19 +35,24 @@ def test_what_a_killed_run_left_running_is_ended_and_does_not_write_into_the_new
 
 @pytest.mark.integration
 def test_a_second_run_over_the_same_logs_is_refused_or_waits(dlbs: RunDlbs, tmp_path: Path) -> None:
-    process = start(tmp_path, "-Pdummy.seconds=3")
+    held = launcher(tmp_path, "while test ! -e go; do sleep 0.1; done")
+    process = start(tmp_path, held)
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
-    refused = dlbs("run", *DUMMY, "-Pdummy.seconds=3")
+    refused = dlbs("run", *DUMMY, held)
     assert refused.returncode == 2
     assert f"process {process.pid}" in refused.stderr
     assert "--wait" in refused.stderr
     assert process.poll() is None
     elsewhere = dlbs("run", *DUMMY, "-Pexp.log_dir=others")
     assert elsewhere.returncode == 0
-    waited = dlbs("run", *DUMMY, "-Pdummy.seconds=3", "--wait")
+    waiting = start(tmp_path, held, "--wait")
+    lock = str(tmp_path / "logs" / ".dlbs.lock")
+    wait_until(lambda: lock in [file.path for file in psutil.Process(waiting.pid).open_files()], "a run that waits")
+    (tmp_path / "go").touch()
+    _, told = waiting.communicate(timeout=PATIENCE)
     assert process.wait() == 0
-    assert waited.returncode == 0
-    assert "1 finished before" in waited.stderr
+    assert waiting.returncode == 0
+    assert "1 finished before" in told
 
 
 def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dlbs.run.progress import last_line
+from dlbs.executors.base import Outcome
+from dlbs.run.progress import Progress, last_line
 from tests.conftest import ROOT, RunDlbs
-from tests.experiments import DUMMY, start
-from tests.waiting import wait_until
+from tests.experiments import DUMMY, launcher, start
+from tests.waiting import PATIENCE, wait_until
 
 
 def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -25,6 +26,7 @@ def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert (state["total"], state["done"], state["failed"], state["left"], state["running"]) == (2, 2, 1, 0, False)
 
 
+@pytest.mark.integration
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     master, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -45,7 +47,7 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
             break
         shown += piece
     os.close(master)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(PATIENCE) == 0
     text = shown.decode()
     assert "dummy.seconds=0.2" in text
     assert "1/2" in text
@@ -84,6 +86,14 @@ def test_labels_hold_what_differs(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "[4/4] batch 4, runtime.malloc=system: ok" in done.stderr
 
 
+def test_the_accuracy_of_a_training_stands_before_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    results = {"results.accuracy_top1": 71.2345, "results.throughput": 812.25, "results.unit": "images"}
+    with Progress() as progress:
+        progress.begin(1)
+        progress.ended({"exp.model": "resnet18", "exp.log_file": "a.log"}, Outcome("ok", "", 65.0, results))
+    assert "[1/1] resnet18: ok in 1 min 5 s, accuracy 71.23 %, 812.2 images/s\n" in capsys.readouterr().err
+
+
 def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:
     done = dlbs("run", *DUMMY, check=True)
     assert "[1/1] alexnet, training, float32, cpu, batch 16: ok" in done.stderr
@@ -92,7 +102,7 @@ def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:
 
 @pytest.mark.integration
 def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
-    process = start(tmp_path, "-Pdummy.seconds=3")
+    process = start(tmp_path, launcher(tmp_path, "while test ! -e go; do sleep 0.1; done"))
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     own = psutil.Process(process.pid)
     before = own.cpu_times()
@@ -101,4 +111,5 @@ def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
     after = own.cpu_times()
     assert after.user + after.system - before.user - before.system < 0.05
     assert own.num_ctx_switches().voluntary - switches.voluntary < 10
-    assert process.wait(timeout=30) == 0
+    (tmp_path / "go").touch()
+    assert process.wait(PATIENCE) == 0

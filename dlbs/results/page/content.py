@@ -9,16 +9,17 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
 from dlbs.logs import STATUSES
-from dlbs.results.page.experiments import experiment_table
+from dlbs.results.page.experiments import experiment_table, label_names
 from dlbs.results.page.failures import failures_of
 from dlbs.results.page.figures import figures_of
 from dlbs.results.page.machines import machines_of
 from dlbs.results.page.tiles import tiles_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
-from dlbs.results.tables.pivot import regular_tables
+from dlbs.results.tables.regular import regular_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
+from dlbs.text import counted
 
 __all__ = ["page_content"]
 
@@ -42,6 +43,7 @@ def page_content(
     counts = Counter(map(status_of, records))
     return {
         "running": None,
+        "problems": [],
         "planned": 0,
         "done": 0,
         "owner": None,
@@ -54,7 +56,7 @@ def page_content(
         "repeat": "dlbs rerun repeats an experiment and replaces its log; bash LOG.sh runs its launcher alone and prints the log.",
         "tables": tables,
         "plots": figures_of(records, declarations),
-        "failures": failures_of(records, frozenset(logs)),
+        "failures": failures_of(records, frozenset(logs), label_names(records, declarations)),
         "machines": machines_of(records),
     }
 
@@ -82,4 +84,4 @@ def _notes(records: Sequence[Record]) -> list[str]:
     counts: Counter[str] = Counter()
     for record in records:
         counts.update(doubts_of(record))
-    return [f"{count} experiment{'s' if count != 1 else ''}: {line}" for line, count in counts.most_common(10)]
+    return [f"{counted(count, 'experiment')}: {line}" for line, count in counts.most_common(10)]

@@ -6,7 +6,9 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 
-from dlbs.results.grouping import describe, usual_names
+from dlbs.errors import LogError
+from dlbs.experiment import describe
+from dlbs.files import open_regular
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.text import text
@@ -18,12 +20,15 @@ _TAIL_LINES, _TAIL_BYTES = 30, 16_384
 _MOST_FAILURES = 200
 
 
-def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[dict[str, str]]:
+def failures_of(
+    records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """What the page shows of each failed experiment.
 
     Args:
         records: The experiments.
         readable: Logs whose ends may be shown.
+        names: Parameters that tell experiments apart.
     """
     failures: list[dict[str, str]] = []
     for record in records:
@@ -34,7 +39,7 @@ def failures_of(records: Sequence[Record], readable: Collection[str]) -> list[di
         failures.append(
             {
                 "status": status,
-                "name": describe(record, usual_names(record)) or log,
+                "name": describe(record, names, whole=True) or log,
                 "message": text(record.get("exp.status_msg")),
                 "command": rerun_command(record),
                 "tail": _tail_of(log)
@@ -54,10 +59,12 @@ def rerun_command(record: Record) -> str:
 def _tail_of(log: str) -> str:
     """The last lines of ordinary output in a log, at most 30."""
     try:
-        with open(log, "rb") as stream:
+        with open_regular(log, follow_links=True) as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
-            lines = stream.read().decode("utf-8", "replace").splitlines()
+            lines = stream.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
     except OSError as error:
         return f"The log cannot be read: {error.strerror}"
+    except LogError as error:
+        return f"The log {error.what}"
     output = [line for line in lines if not line.startswith("__")]
     return "\n".join(output[-_TAIL_LINES:]) or "The experiment printed nothing."

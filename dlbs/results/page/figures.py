@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.results.grouping import groups
+from dlbs.results.grouping import distinguishing_names, groups
 from dlbs.results.plots.figure import draw, svg
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
@@ -23,8 +23,11 @@ def figures_of(records: Sequence[Record], declarations: Mapping[str, Parameter])
     wanted = []
     if len({number(record, "exp.replica_batch") for record in fine}) > 1:
         wanted.append(("throughput", "Throughput against batch size"))
-    if len({text(record.get("exp.model")) for record in fine}) > 1:
-        wanted.append(("bars", "Throughput by model"))
+    several_models = len({text(record.get("exp.model")) for record in fine}) > 1
+    if several_models or (not wanted and distinguishing_names(fine, declarations, without=["exp.effective_batch"])):
+        wanted.append(("bars", "Throughput"))
+    if not fine and len({text(record.get("command.argv")) for record in records if record.get("command.line")}) > 1:
+        wanted.append(("bars", "Time of commands"))
     for kind in ("weak", "strong"):
         fixed = "exp.replica_batch" if kind == "weak" else "exp.effective_batch"
         sets = groups(fine, ["exp.model", fixed]).values()

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.files import write_atomically
+from dlbs.files import make_parent, write_atomically
 from dlbs.results.page.content import page_content
 from dlbs.results.read.onelog import Record
 from dlbs.text import printable, text
+from dlbs.version import __version__
 
 __all__ = ["content_html", "page_html", "write_page"]
 
@@ -36,7 +37,7 @@ def write_page(
         ConfigError: The file cannot be written.
     """
     page = page_html(records, declarations, logs=logs)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with write_atomically(path) as stream:
         stream.write(page)
 
@@ -64,6 +65,7 @@ def page_html(
         .get_template("report.html")
         .render(
             title=_title(records),
+            version=__version__,
             made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             style=style,
             script=script,

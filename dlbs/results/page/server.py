@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlbs.errors import DlbsError
+from dlbs.results.page.connections import Limits, Listener, server_config
 from dlbs.results.page.live import LiveResults
+from dlbs.text import printable
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-__all__ = ["HOST", "application"]
+__all__ = ["HOST", "application", "serve"]
 
 HOST = "127.0.0.1"
 
+Tell = Callable[[Exception], None]
 
-def application(directory: Path, port: int) -> Starlette:
+
+def serve(directory: Path, listener: Listener, tell: Tell, limits: Limits) -> None:
+    """Serve the page of a log directory until the process is interrupted.
+
+    Args:
+        directory: The log directory.
+        listener: Where requests come from.
+        tell: Takes errors that nobody foresaw, each kind once.
+        limits: Of clients.
+    """
+    import uvicorn
+
+    port = listener.getsockname()[1]
+    try:
+        uvicorn.Server(server_config(application(directory, port, tell), limits)).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn passes it on after it has ended in order
+        return
+
+
+def application(directory: Path, port: int, tell: Tell) -> Starlette:
     """The web application: `/` is the page, `/content` what changes in it. Nothing can be written, and no other file can be asked for.
 
     Requests for another host name are refused, so that no site can reach it by pointing its own name here (DNS rebinding), and so are those that
@@ -59,6 +83,23 @@ def application(directory: Path, port: int) -> Starlette:
                 answer = PlainTextResponse("nothing can be written here\n", 405, {"Allow": "GET, HEAD"})
             await (answer or self.app)(scope, receive, send)
 
+    told: set[str] = set()
+
+    def guarded(make: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            try:
+                return make(request)
+            except DlbsError as error:
+                message = str(error)
+            except Exception as error:
+                message = f"an unforeseen error, a defect of dlbs: {type(error).__name__}; the terminal of dlbs serve says more"
+                if message not in told:  # pages ask every few seconds
+                    told.add(message)
+                    tell(error)
+            return PlainTextResponse(f"{printable(message)}\n", 500, headers)
+
+        return answer
+
     def page(request: Request) -> Response:
         return HTMLResponse(results.page(), headers=headers)
 
@@ -72,4 +113,4 @@ def application(directory: Path, port: int) -> Starlette:
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
         Middleware(OnlySameOrigin),
     ]
-    return Starlette(routes=[Route("/", page), Route("/content", content)], middleware=middleware)
+    return Starlette(routes=[Route("/", guarded(page)), Route("/content", guarded(content))], middleware=middleware)

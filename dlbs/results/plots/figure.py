@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.extras import require
+from dlbs.files import make_parent, write_bytes
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options, Results
 from dlbs.results.plots.style import SETTINGS, label
@@ -53,20 +53,14 @@ def save(figure: Figure, path: str) -> None:
     """Write a figure to a `.png` or `.svg` file, at once or not at all.
 
     Raises:
-        LogError: Another kind of file is asked for, or it cannot be written.
+        LogError: Another kind of file is asked for.
+        ConfigError: It cannot be written.
     """
     target = Path(path)
     if target.suffix not in {".png", ".svg"}:
         raise LogError("unknown kind of image", where=path, hint="name it .png or .svg")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(_rendered(figure, target.suffix[1:]))
-        os.replace(beside, target)
-    except OSError as error:
-        raise LogError(f"cannot be written: {error.strerror or error}", where=path) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    make_parent(target)
+    write_bytes(target, _rendered(figure, target.suffix[1:]), follow=True)
 
 
 def svg(figure: Figure) -> str:

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe, distinguishing_names
-from dlbs.results.plots.style import MOST_LINES, in_order, label, left_out, legend, plain_ticks, style
+from dlbs.results.grouping import distinguishing_names, label_of, varying
+from dlbs.results.plots.style import MOST_LINES, add_title, in_order, label, left_out, legend, plain_ticks, style
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import short_number
@@ -37,6 +37,7 @@ def roofline(figure: Figure, results: Results) -> None:
     names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
     intensities = []
     sets = in_order(drawn, ["exp.model", *names])
+    shown = varying(drawn, ["exp.model", *names])
     if len(sets) > MOST_LINES:
         raise LogError(f"{len(sets)} points are too many for one plot", hint="choose some with --filter_query")
     for index, group in enumerate(sets):
@@ -44,7 +45,7 @@ def roofline(figure: Figure, results: Results) -> None:
         ys = [_of(record, "results.flops") / 1e9 for record in group]
         intensities += xs
         points = {**style(index), "linestyle": ""}
-        axes.plot(xs, ys, label=label(describe(group[0], ["exp.model", *names])), **points)
+        axes.plot(xs, ys, label=label(label_of(group[0], shown)), **points)
     peaks = [_of(record, "results.flops") / share / 1e9 for record in drawn if (share := number(record, "results.mfu"))]
     peak = 1e3 * results.options.peak_tflops if results.options.peak_tflops else max(peaks, default=None)
     bandwidth = results.options.peak_bandwidth
@@ -73,6 +74,7 @@ def roofline(figure: Figure, results: Results) -> None:
     axes.set_xlabel("operations for each byte that kernels read or write, FLOP/byte")
     axes.set_ylabel("achieved, GFLOP/s")
     left_out(axes, results.records, drawn)
+    add_title(axes, drawn)
     legend(figure, axes)
 
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
+from dlbs.results.grouping import common_label
 from dlbs.results.plots.style import label, legend, style
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
@@ -33,6 +34,8 @@ def _draw(figure: Figure, results: Results, kind: str) -> None:
     counts = sorted({devices(record) for record in results.records})
     axes = figure.subplots()
     index = 0
+    rows = [labels for table in tables for labels in table.rows]
+    differs = [len({labels[at] for labels in rows}) > 1 for at in range(2)]
     for table in tables:
         for labels, cells in zip(table.rows, table.cells, strict=True):
             points = [
@@ -43,7 +46,8 @@ def _draw(figure: Figure, results: Results, kind: str) -> None:
             if points:
                 xs, ys = zip(*points, strict=True)
                 group = table.title.partition("(")[2].rstrip(")") if len(tables) > 1 else ""
-                name = ", ".join(filter(None, [labels[0], f"{table.names[1]} {labels[1]}", group]))
+                words = [labels[0] if differs[0] else "", f"{table.names[1]} {labels[1]}" if differs[1] else "", group]
+                name = ", ".join(filter(None, words)) or labels[0]
                 axes.plot(xs, ys, label=label(name), **style(index))
                 index += 1
     if index == 0:
@@ -58,7 +62,11 @@ def _draw(figure: Figure, results: Results, kind: str) -> None:
     axes.minorticks_off()
     axes.set_xlabel("GPUs (on CPUs: replicas)")
     axes.set_ylabel("speed-up over the fewest")
-    axes.set_title(f"{kind} scaling: {'replica' if kind == 'weak' else 'effective'} batch fixed")
+    fixed = f"{kind} scaling: {'replica' if kind == 'weak' else 'effective'} batch fixed"
+    without = ["exp.replica_batch"] if kind == "strong" else []
+    axes.set_title(
+        label(", ".join(filter(None, [fixed, common_label(results.records, without=without)]))), fontsize="medium"
+    )
     legend(figure, axes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe, usual_names
+from dlbs.experiment import describe
 from dlbs.results.plots.style import COLOURS, label, set_scale
 from dlbs.results.statistics.series import series_of
 from dlbs.results.statistics.steady import smoothed
@@ -42,7 +42,7 @@ def series(figure: Figure, results: Results) -> None:
             [-value for value in _reversed_sums(found.warmup)] if watched else list(range(1 - len(found.warmup), 1))
         )
         axes.plot(before, found.warmup, ".", markersize=4, color=COLOURS[7], label="warm-up")
-    if steady > 0:
+    if steady > 0 and found.is_conclusive:
         axes.axvline(xs[min(steady, len(xs) - 1)], color=COLOURS[1], linestyle="--", label="steady from here")
     outliers = [xs[outlier.batch - 1] for outlier in found.outliers]
     axes.plot(
@@ -59,7 +59,7 @@ def series(figure: Figure, results: Results) -> None:
         row[0].set_ylabel(label(name).replace(", ", ",\n"), fontsize="small")
         row[0].set_ylim(bottom=0)
     rows[-1][0].set_xlabel("s since the first timed batch" if watched else "timed batch")
-    axes.set_title(label(describe(results.records[0], usual_names(results.records[0]))))
+    axes.set_title(label(describe(results.records[0])))
     axes.legend(fontsize="small")
 
 

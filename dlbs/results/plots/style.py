@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
+from dlbs.errors import LogError, did_you_mean
 from dlbs.extras import require
-from dlbs.results.grouping import groups, ordered_keys
+from dlbs.results.grouping import common_label, groups, ordered_keys
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
+from dlbs.results.tables.cells import statistic
+from dlbs.results.tables.table import Cell
 from dlbs.text import printable, text
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "MOST_LINES", "SETTINGS", "axis_label", "in_order", "label", "left_out", "legend", "plain_ticks", "set_scale", "style",
+    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "in_order", "label", "left_out", "legend", "plain_ticks", "set_scale", "style",
     "with_value",
 ]  # fmt: skip
 
@@ -40,6 +42,7 @@ SETTINGS = {
     "text.parse_math": False,  # a dollar in a stranger's name is a dollar
 }
 MOST_LINES = 24
+_LONG_LABEL = 24  # characters; beside the axes it would take their room
 
 
 def label(words: str) -> str:
@@ -67,6 +70,22 @@ def axis_label(key: str, records: Sequence[Record]) -> str:
     return label(f"{key}, {unit}" if unit else key)
 
 
+def add_title(
+    axes: Axes, records: Sequence[Record], *, varying: Collection[str] = (), cells: Sequence[Cell] = ()
+) -> None:
+    """What all experiments of a plot have in common, and what its numbers are; its legend and axes say what differs.
+
+    Args:
+        axes: Of the plot.
+        records: Those that are drawn.
+        varying: Parameters that an axis shows.
+        cells: What is drawn.
+    """
+    lines = filter(None, [common_label(records, without=varying), statistic("median", cells)])
+    if words := "\n".join(map(label, lines)):
+        axes.set_title(words, fontsize="medium")
+
+
 def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> None:
     positive = [value for value in values if value > 0]
     wide = bool(positive) and max(positive) / min(positive) > 30
@@ -85,18 +104,23 @@ def plain_ticks(axis: Any) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    count = len(axes.get_legend_handles_labels()[0])
-    if count > 1:
-        if count <= 6:
-            axes.legend(fontsize="small")
-        else:
-            figure.legend(loc="outside right upper", fontsize="x-small")
+    """A legend beside the axes, where it covers no data; below them if its labels are long."""
+    labels = axes.get_legend_handles_labels()[1]
+    if len(labels) < 2:
+        return
+    size = "small" if len(labels) <= 6 else "x-small"
+    if max(map(len, labels)) > _LONG_LABEL:
+        figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + 0.22 * len(labels))
+        figure.legend(loc="outside lower left", fontsize=size)
+    else:
+        figure.legend(loc="outside right upper", fontsize=size)
 
 
 def with_value(records: Sequence[Record], key: str) -> list[Record]:
     good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
     if not good:
-        raise LogError(f"no experiment that ended well has {key}", hint="dlbs parse LOG shows the keys of a log")
+        hint = did_you_mean(key, set().union(*records)) or "dlbs parse LOG shows the keys of a log"
+        raise LogError(f"no experiment that ended well has {key}", hint=hint)
     return good
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
-from dlbs.results.grouping import describe, distinguishing_names
+from dlbs.results.grouping import distinguishing_names, label_of, varying
 from dlbs.results.plots.style import (
     MOST_LINES,
+    add_title,
     axis_label,
     in_order,
     label,
@@ -24,6 +25,7 @@ from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.pivot import custom_tables
+from dlbs.results.tables.table import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +43,7 @@ def throughput(figure: Figure, results: Results) -> None:
     key = results.options.value or usual_metric(results.records)
     drawn = with_value(results.records, key)
     axes = figure.subplots()
-    _draw_lines(axes, drawn, results.declarations, key)
+    cells = _draw_lines(axes, drawn, results.declarations, key)
     axes.set_xscale("log", base=2)
     ticks = sorted({int(batch) for record in drawn if (batch := number(record, _BATCH))})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -52,12 +54,15 @@ def throughput(figure: Figure, results: Results) -> None:
         axes, [value for record in drawn if (value := number(record, key)) is not None], results.options.log_scale
     )
     left_out(axes, results.records, drawn)
+    add_title(axes, drawn, varying=[_BATCH], cells=cells)
     legend(figure, axes)
 
 
-def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, Parameter], key: str) -> None:
-    """One line for each model and group: medians, with the interval of each as an error bar."""
+def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, Parameter], key: str) -> list[Cell]:
+    """One line for each model and group: medians, with the interval of each as an error bar; returns what was drawn."""
+    found: list[Cell] = []
     names = distinguishing_names(drawn, declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"])
+    shown = varying(drawn, ["exp.model", *names])
     lines = in_order(drawn, ["exp.model", *names])
     if len(lines) > MOST_LINES:
         raise LogError(f"{len(lines)} lines are too many for one plot", hint="choose some with --filter_query")
@@ -70,13 +75,15 @@ def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, 
         ]
         if not points:
             continue
+        found += [cell for row in table.cells for cell in row]
         xs, ys = [point[0] for point in points], [point[1] for point in points]
         below = [y - low if low is not None else 0.0 for _, y, low, _ in points]
         above = [high - y if high is not None else 0.0 for _, y, _, high in points]
         axes.errorbar(
             xs, ys, yerr=[below, above], capsize=3 if any(below) or any(above) else 0,
-            label=label(describe(line[0], ["exp.model", *names])), **style(index),
+            label=label(label_of(line[0], shown)), **style(index),
         )  # fmt: skip
+    return found
 
 
 def _is_number(words: str) -> bool:

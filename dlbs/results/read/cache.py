@@ -17,7 +17,7 @@ from pathlib import Path
 __all__ = ["Cache", "cache_directory"]
 
 # The blobs are those of `logfiles.pack`; the number is raised when that changes. Other versions have other files.
-_FORMAT = f"dlbs 2 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
+_FORMAT = f"dlbs 3 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
 _SETTLED = 2.0  # s: a file that changed later than that may change again without another modification time
 _WORTHWHILE = 1 << 20  # bytes of logs from which a cache is kept
 _LARGEST = 1 << 30  # bytes of all caches together; the one that was not used for longest goes first

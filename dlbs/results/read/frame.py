@@ -10,7 +10,7 @@ from dlbs.arguments import with_arguments
 from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.query import compile_query
+from dlbs.results.read.query import check_keys, compile_query
 from dlbs.results.read.records import load_records, status_of
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
         of several kinds. What a log lacks is missing (`pd.NA`, NaN). `exp.status` is always there.
 
     Raises:
-        LogError: A path finds nothing, a results file is malformed, or pandas is not installed.
+        LogError: A path finds nothing, a results file is malformed, the query has a key that no experiment has, or pandas is not installed.
     """
     pandas = require("pandas", "reports")
     records = load_records([paths] if isinstance(paths, str) else paths)
     for record in records:
         record["exp.status"] = status_of(record)
     if query is not None:
-        records = list(filter(_test(query), records))
+        records = list(filter(_test(query, set().union(*records)), records))
     names = dict.fromkeys(name for record in records for name in record)
     frame: pd.DataFrame = pandas.DataFrame(
         {name: _column(name, [record.get(name) for record in records]) for name in names}
@@ -61,9 +61,9 @@ def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
             `${results.time} < 10`; or a function of a row as a dictionary, in which what is missing is left out.
 
     Raises:
-        LogError: The query is malformed.
+        LogError: The query is malformed, or has a key that no experiment has.
     """
-    fits = _test(query)
+    fits = _test(query, frame.columns)
     return frame[[fits(row) for row in records_of(frame)]].copy()
 
 
@@ -77,10 +77,10 @@ def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> 
         values: Column → value, or a function of a row as a dictionary that returns it. New columns are missing in other rows.
 
     Raises:
-        LogError: The query is malformed.
+        LogError: The query is malformed, or has a key that no experiment has.
     """
     pandas = require("pandas", "reports")
-    fits = _test(query)
+    fits = _test(query, frame.columns)
     rows = list(records_of(frame))
     chosen = [fits(row) for row in rows]
     made = frame.copy()
@@ -93,7 +93,7 @@ def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> 
     return made
 
 
-def _test(query: Query) -> Callable[[Record], bool]:
+def _test(query: Query, known: Iterable[str]) -> Callable[[Record], bool]:
     if callable(query):
         return query
     if isinstance(query, Mapping):
@@ -101,7 +101,9 @@ def _test(query: Query) -> Callable[[Record], bool]:
             query = json.dumps(dict(query))
         except TypeError as error:
             raise LogError(f"the query cannot be written as JSON: {error}") from None
-    return compile_query(query)
+    compiled = compile_query(query)
+    check_keys(compiled.names, set(known), "query")
+    return compiled
 
 
 def records_of(frame: pd.DataFrame) -> Iterable[Record]:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import marshal
 import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
-from typing import IO
+from pathlib import Path
 
 from dlbs.errors import LogError
 from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
+from dlbs.results.read.streams import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
+from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
 __all__ = ["find_logs", "read_logs"]
 
-_LOG_ENDINGS = (".log", ".log.gz", ".log.part")
-_ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 _TOGETHER = 200  # logs that a process gets at once
+_LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
 _WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
 
 
 def find_logs(paths: Iterable[str]) -> dict[str, str]:
-    """Log files behind files, directories (recursively) and glob patterns, each once, in a stable order.
+    """Log files behind files, directories (recursively) and glob patterns, each once.
+
+    Those in one directory are in the order of its plan; those that its plan does not have come before, in the order in which they were written.
+    Names hold a hash, so their order says nothing.
 
     Returns:
         Log file → the directory through which it was found.
@@ -36,27 +39,60 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = sorted(
+            inside = _in_plan_order(
                 os.path.join(directory, name)
                 for directory, _, names in os.walk(path)
                 for name in names
-                if name.endswith(_LOG_ENDINGS) or name.endswith(_ARCHIVE_ENDINGS)
+                if name.endswith((*LOG_ENDINGS, *ARCHIVE_ENDINGS))
             )
             if not inside:
                 raise LogError(
-                    "no log files in this directory", where=path, hint=f"they end in {', '.join(_LOG_ENDINGS)}"
+                    "no log files in this directory", where=path, hint=f"they end in {', '.join(LOG_ENDINGS)}"
                 )
             for log in inside:
                 found.setdefault(log, path)
         elif os.path.exists(path):
             found.setdefault(path, os.path.dirname(path) or ".")
         else:
-            matches = sorted(glob.glob(path, recursive=True))
+            matches = _in_plan_order(glob.glob(path, recursive=True))
             if not matches:
                 raise LogError("no such file", where=path, hint="give log files, directories or glob patterns")
             for log, directory in find_logs(matches).items():
                 found.setdefault(log, directory)
     return found
+
+
+def _in_plan_order(paths: Iterable[str]) -> list[str]:
+    by_directory: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        by_directory.setdefault(os.path.dirname(path), []).append(path)
+    found = []
+    for directory in sorted(by_directory):
+        try:
+            position = _positions(read_plan_file(Path(directory)))
+        except LogError:  # `dlbs status` says what is wrong with it; here it would only have given an order
+            position = {}
+        unplanned = [path for path in by_directory[directory] if _stem(path) not in position]
+        planned = [path for path in by_directory[directory] if _stem(path) in position]
+        found += sorted(unplanned, key=_modified)
+        found += sorted(planned, key=lambda path: position[_stem(path)])
+    return found
+
+
+def _positions(plan: PlanFile) -> dict[str, int]:
+    return {name: at for at, name in enumerate(plan.logs)}
+
+
+def _stem(path: str) -> str:
+    """The name of a log, whether it is compressed or unfinished."""
+    return os.path.basename(path).removesuffix(".gz").removesuffix(".part")
+
+
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0  # a log that is gone is reported where it is read
 
 
 def read_logs(
@@ -76,9 +112,10 @@ def read_logs(
     from dlbs.results.read.cache import Cache
 
     reading = reading if reading is not None else Reading()
+    paths = list(paths)
     logs = find_logs(paths)
     cache = Cache(logs if cached else {})
-    fresh = _read_files([log for log in logs if log not in cache], jobs, packed=cached)
+    fresh = _read_files([log for log in logs if log not in cache], jobs, frozenset(paths), packed=cached)
     for log in logs:
         packed = cache.get(log)
         if packed is None:
@@ -114,10 +151,12 @@ def unpack(packed: bytes) -> Read:
     return records, [Finding(*finding) for finding in findings]
 
 
-def _read_files(logs: list[str], jobs: int, *, packed: bool) -> Iterator[Read | bytes]:
+def _read_files(logs: list[str], jobs: int, named: frozenset[str], *, packed: bool) -> Iterator[Read | bytes]:
+    """Read logs; `named` are the paths that the user gave, which may be links."""
     if jobs == 1 or len(logs) < 2 or sum(map(_size, logs)) < _WORTHWHILE:
         for log in logs:
-            yield pack(read_file(log)) if packed else read_file(log)
+            read = read_file(log, follow_links=log in named)
+            yield pack(read) if packed else read
         return
     from concurrent.futures import ProcessPoolExecutor
 
@@ -125,12 +164,12 @@ def _read_files(logs: list[str], jobs: int, *, packed: bool) -> Iterator[Read | 
     together = max(1, min(_TOGETHER, len(logs) // (4 * jobs)))
     batches = [logs[start : start + together] for start in range(0, len(logs), together)]
     with ProcessPoolExecutor(max_workers=jobs) as pool:
-        for reads in pool.map(_read_batch, batches):
+        for reads in pool.map(_read_batch, [[(log, log in named) for log in batch] for batch in batches]):
             yield from reads
 
 
-def _read_batch(logs: list[str]) -> list[bytes]:
-    return [pack(read_file(log)) for log in logs]
+def _read_batch(logs: list[tuple[str, bool]]) -> list[bytes]:
+    return [pack(read_file(log, follow_links=follow)) for log, follow in logs]
 
 
 def _size(path: str) -> int:
@@ -140,35 +179,32 @@ def _size(path: str) -> int:
         return 0
 
 
-def read_file(path: str) -> Read:
+def read_file(path: str, *, follow_links: bool = False) -> Read:
     """The records in a file, one for each log in it, and what was noticed."""
     records: list[Record] = []
     findings: list[Finding] = []
     try:
-        for name, stream in _streams(path):
+        plans: dict[str, dict[str, int]] = {}
+        for name, stream in log_streams(path, follow_links=follow_links):
+            member = name.removeprefix(f"{path}:")
+            if os.path.basename(member) == PLAN_NAME:
+                plans[os.path.dirname(member)] = _positions(parse_plan_file(stream.read(_LONGEST_PLAN)))
+                continue
             record = read_log(name, stream, findings)
             if record:
                 records.append(record)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        if plans:  # an archive
+            records.sort(key=lambda record: _place(plans, record["exp.log_file"].removeprefix(f"{path}:")))
+    except LogError as error:
+        findings.append(Finding("unreadable", path, error.what))
+    # Python's reader of archives calls itself for each header of a header, and trusts numbers in them.
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        findings.append(Finding("unreadable", path, reason))
+        findings.append(Finding("unreadable", path, " ".join(reason.split())[:200] or type(error).__name__))
     return records, findings
 
 
-def _streams(path: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The logs in a file: itself, or those in an archive. Nothing is unpacked to disk."""
-    if path.endswith(_ARCHIVE_ENDINGS):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if not member.isfile() or not member.name.endswith(_LOG_ENDINGS):
-                    continue
-                packed = archive.extractfile(member)
-                if packed is not None:
-                    name = f"{path}:{member.name}"
-                    yield name, gzip.open(packed) if member.name.endswith(".gz") else packed  # type: ignore[misc]
-    elif path.endswith(".gz"):
-        with gzip.open(path) as compressed:
-            yield path, compressed  # type: ignore[misc]
-    else:
-        with open(path, "rb", buffering=0) as plain:
-            yield path, plain
+def _place(plans: dict[str, dict[str, int]], name: str) -> tuple[str, int]:
+    """Where a log of an archive belongs: beside those of its directory, by its position in their plan."""
+    directory = os.path.dirname(name)
+    return directory, plans.get(directory, {}).get(_stem(name), -1)

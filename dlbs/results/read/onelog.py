@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import io
-import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import orjson
 
 from dlbs.errors import LogError
-from dlbs.logs import parse_line
+from dlbs.logs import batch_time, parse_line
 from dlbs.results.read.findings import LONGEST, Finding
 
 __all__ = ["Record", "read_log"]
@@ -64,9 +62,10 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
             "exp.status_msg": "not a log of this DLBS, and no positive results.throughput in it",
         }
     findings += noticed
-    if "results.time" not in record:
-        _add_time(record)
-    record["exp.log_file"] = name  # where it lies now, not where it was written
+    if "results.time" not in record and (time := batch_time(record)) is not None:
+        record["results.time"] = time
+    # Where it lies now, not where it was written. A name that is not UTF-8 could not be written into a table.
+    record["exp.log_file"] = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return record
 
 
@@ -74,18 +73,6 @@ def _has_result(record: Record) -> bool:
     """Whether it has a positive throughput or, if none is there, time: the original judged by one or the other."""
     result = record.get("results.throughput", record.get("results.time"))
     return isinstance(result, (int, float)) and not isinstance(result, bool) and result > 0
-
-
-def _add_time(record: Record) -> None:
-    """The batch time of a program that logs its batches only: `results.time` is defined as their mean."""
-    times = record.get("results.time_data")
-    if isinstance(times, list) and times and all(type(time) in (int, float) for time in times):
-        try:
-            mean = math.fsum(times) / len(times)
-        except OverflowError:  # no computer takes so long; the list stays as it is
-            return
-        if math.isfinite(mean):
-            record["results.time"] = mean
 
 
 _END = b"\n"
@@ -100,9 +87,10 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     Ordinary output is never gathered: of a long line that is no value only a mark is kept, so memory stays bounded.
     """
     block = stream.read(_FIRST_BLOCK)
+    read: Callable[[int], bytes] = stream.read
     if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what some shells make of `>`
-        stream = io.BytesIO((block + stream.read()).decode("utf-16", "replace").encode())
-        block = stream.read(_FIRST_BLOCK)
+        read = _utf8_of_utf16(block, stream)
+        block = read(_FIRST_BLOCK)
     block = block.removeprefix(codecs.BOM_UTF8)
     carried = b""  # the beginning of a line whose end has not been read yet
     while block:
@@ -116,9 +104,25 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
             carried = carried and _DROPPED if not carried.startswith(_TOO_LONG) else carried
         elif len(carried) > _LONGEST:
             carried = _TOO_LONG
-        block = stream.read(_BLOCK)
+        block = read(_BLOCK)
     if carried:
         yield carried
+
+
+def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
+    """Reads blocks of about a size as UTF-8 from a stream of UTF-16 that begins with a block."""
+    decoder = codecs.getincrementaldecoder("utf-16")("replace")
+
+    def read(size: int) -> bytes:
+        nonlocal block
+        while block:
+            decoded = decoder.decode(block)
+            block = stream.read(size)
+            if decoded:
+                return decoded.encode("utf-8", "replace")
+        return decoder.decode(b"", final=True).encode("utf-8", "replace")
+
+    return read
 
 
 def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:

@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
-from dlbs.errors import DlbsError, ExpressionError, LogError
+from dlbs.errors import DlbsError, ExpressionError, LogError, did_you_mean
 from dlbs.jsonio import JsonError, load_json
 from dlbs.language.conditions import condition_test
 from dlbs.language.template import escape
 from dlbs.plan.resolve import Processor
 from dlbs.results.read.onelog import Record
 
-__all__ = ["compile_query"]
+__all__ = ["FLAG", "Query", "check_keys", "compile_query"]
 
+FLAG = "--filter_query"
 _RESULT = "query.result"
 
 
-def compile_query(query: str) -> Callable[[Record], bool]:
-    """Return a function that tells whether a record fits.
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A function that tells whether a record fits.
+
+    Attributes:
+        names: The keys that it looks at.
+        fits: The test.
+    """
+
+    names: tuple[str, ...]
+    fits: Callable[[Record], bool]
+
+    def __call__(self, record: Record) -> bool:
+        return self.fits(record)
+
+
+def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) -> None:
+    """Refuse keys that no experiment has, unless some experiments could have them: a slip would be an empty answer without a word.
+
+    Args:
+        names: Keys that somebody asks for.
+        known: All keys of the experiments; without any, nothing is refused.
+        where: Who asks for them, for the error.
+
+    Raises:
+        LogError: A key is neither in an experiment, nor a parameter, nor a result that programs of ours log.
+    """
+    missing = [name for name in names if name not in known] if known else []
+    if not missing:
+        return
+    from dlbs.config.load import load_config
+    from dlbs.results.keys import UNITS
+
+    ours = {*load_config().declarations, *UNITS}
+    for name in missing:
+        if name not in ours:
+            hint = did_you_mean(name, {*known, *ours}) or "dlbs parse LOG shows the keys of a log"
+            raise LogError(f"no experiment has {name!r}", where=where, hint=hint)
+
+
+def compile_query(query: str) -> Query:
+    """Compile a query.
 
     Args:
         query: A JSON object of conditions, all of which must hold: a number or boolean (equal), a list (any of), a text
@@ -32,31 +74,29 @@ def compile_query(query: str) -> Callable[[Record], bool]:
     return _expression(query)
 
 
-def _conditions(query: str) -> Callable[[Record], bool]:
+def _conditions(query: str) -> Query:
     try:
         given = load_json(query)
-        tests = {name: condition_test(name, expected, "--filter_query") for name, expected in given.items()}
+        tests = {name: condition_test(name, expected, FLAG) for name, expected in given.items()}
     except JsonError as error:
-        raise LogError(f"{query!r} is not JSON: {error}", where="--filter_query") from None
+        raise LogError(f"{query!r} is not JSON: {error}", where=FLAG) from None
     except DlbsError as error:
-        raise LogError(error.what, where="--filter_query", hint=error.hint) from None
+        raise LogError(error.what, where=FLAG, hint=error.hint) from None
 
     def fits(record: Record) -> bool:
         return all(name in record and test(record[name]) is not None for name, test in tests.items())
 
-    return fits
+    return Query(tuple(tests), fits)
 
 
-def _expression(query: str) -> Callable[[Record], bool]:
+def _expression(query: str) -> Query:
     processor = Processor(environ={})
     try:
         template = processor.tracer.template(f"$({query})$")
     except ExpressionError as error:
-        raise LogError(error.what, where="--filter_query", hint=error.hint) from None
+        raise LogError(error.what, where=FLAG, hint=error.hint) from None
     if template is None or not template.references:
-        raise LogError(
-            f"{query!r} refers to no parameter", where="--filter_query", hint="write ${exp.model} == 'alexnet'"
-        )
+        raise LogError(f"{query!r} refers to no parameter", where=FLAG, hint="write ${exp.model} == 'alexnet'")
     names = [reference.raw for reference in template.references]
 
     def fits(record: Record) -> bool:
@@ -66,6 +106,6 @@ def _expression(query: str) -> Callable[[Record], bool]:
         try:
             return bool(processor.resolve({**experiment, _RESULT: f"$({query})$"})[_RESULT])
         except DlbsError as error:
-            raise LogError(error.what, where="--filter_query", hint=error.hint) from None
+            raise LogError(error.what, where=FLAG, hint=error.hint) from None
 
-    return fits
+    return Query(tuple(names), fits)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import itertools
 import json
 import math
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 from dlbs.errors import LogError
-from dlbs.files import write_atomically
+from dlbs.files import make_parent, open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import STATUSES
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
+from dlbs.results.read.streams import unpacked
+from dlbs.version import __version__
 
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
@@ -54,7 +55,7 @@ def number(record: Record, key: str) -> float | None:
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
-    """Write records as JSON (`{"data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
+    """Write records as JSON (`{"dlbs_version": ..., "data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
 
     JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns. After an error there
     is no file, and standard output ends where it was.
@@ -76,7 +77,7 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
         raise LogError("unknown format", where=path, hint="name the file .json, .json.gz, .csv or .csv.gz")
     if kind.endswith(".csv") and failed is not None:
         raise LogError("CSV has no room for a second list", where=path, hint="write .json, or keep failed experiments")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     with write_atomically(path) as out:
         if kind.endswith(".csv"):
             _write_csv(out, list(records))
@@ -87,7 +88,7 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
 def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record] | None) -> None:
     rest = iter(records)
     first = list(itertools.islice(rest, 1))  # an error before it leaves nothing behind
-    stream.write('{"data": [')
+    stream.write(f'{{"dlbs_version": {json.dumps(__version__)}, "data": [')
     _write_list(stream, itertools.chain(first, rest))
     if failed is not None:
         stream.write('], "failed": [')
@@ -152,8 +153,8 @@ def load_records(
 
 @contextmanager
 def _opened(path: str) -> Iterator[IO[str]]:
-    with open(path, "rb") as raw:
-        binary: Any = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+    with open_regular(path, follow_links=True) as raw:
+        binary: Any = io.BufferedReader(unpacked(raw, os.fstat(raw.fileno()).st_size)) if path.endswith(".gz") else raw
         yield io.TextIOWrapper(binary, encoding="utf-8", newline="")
 
 
@@ -174,6 +175,8 @@ def _load_results(path: str, kind: str) -> list[Record]:
         raise LogError(f"cannot be read: {error}", where=path) from None
     except JsonError as error:
         raise LogError(f"not JSON: {error.what}", where=f"{path}:{error.line}") from None
+    except MemoryError:
+        raise LogError("is too large for the memory of this machine", where=path) from None
     lists = [document.get("data"), document.get("failed", [])] if isinstance(document, dict) else [document]
     records = [record for items in lists if isinstance(items, list) for record in items if isinstance(record, dict)]
     if not all(isinstance(items, list) for items in lists) or len(records) != sum(map(len, lists)):

@@ -81,7 +81,7 @@ class Search:
 
     def write(self) -> None:
         """Keep what is known."""
-        with write_atomically(self.directory / _STATE) as stream:
+        with write_atomically(self.directory / _STATE, follow=False) as stream:
             json.dump(
                 {"settings": self.settings, "candidates": [asdict(one) for one in self.candidates]}, stream, indent=1
             )

@@ -14,9 +14,9 @@ from dlbs.results.statistics.student import student_quantile, welch_freedom
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RESAMPLES", "mean_interval", "widened"]
+__all__ = ["mean_interval"]
 
-RESAMPLES = 4000
+_RESAMPLES = 4000
 
 
 def mean_interval(
@@ -29,7 +29,7 @@ def mean_interval(
     """
     ratio = statistics.fmean(numerator) / statistics.fmean(denominator)
     logs = [_resampled(values, seed) for seed, values in enumerate((numerator, denominator))]
-    return ratio, widened(ratio, logs, [len(numerator) - 1, len(denominator) - 1], confidence)
+    return ratio, _widened(ratio, logs, [len(numerator) - 1, len(denominator) - 1], confidence)
 
 
 def _resampled(values: Sequence[float], seed: int) -> NDArray[Any]:
@@ -39,7 +39,7 @@ def _resampled(values: Sequence[float], seed: int) -> NDArray[Any]:
     drawn = require("scipy.stats", "reports").bootstrap(
         (np.array(values),),
         np.mean,
-        n_resamples=RESAMPLES,
+        n_resamples=_RESAMPLES,
         method="percentile",
         rng=np.random.default_rng((seed, count)),
     )
@@ -48,7 +48,7 @@ def _resampled(values: Sequence[float], seed: int) -> NDArray[Any]:
     return logs
 
 
-def widened(ratio: float, logs: Sequence[NDArray[Any]], freedoms: Sequence[float], confidence: float) -> Interval:
+def _widened(ratio: float, logs: Sequence[NDArray[Any]], freedoms: Sequence[float], confidence: float) -> Interval:
     """The interval of a ratio from resampled logarithms of both sides.
 
     The spread is widened as Student's distribution is wider than the normal one, with Welch's degrees of freedom: bootstraps of few values are too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of, warnings_of
-from dlbs.results.grouping import groups, label_of, ordered_keys
+from dlbs.results.grouping import groups, label_of, ordered_keys, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
@@ -97,6 +98,7 @@ def compare(
     match: Sequence[str] = (),
     ignore: Sequence[str] = (),
     sides: tuple[str, str] = ("A", "B"),
+    labels: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare two sets of experiments.
 
@@ -117,6 +119,7 @@ def compare(
         match: Match by these parameters alone.
         ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
         sides: How readers know the two sides.
+        labels: Parameters that labels hold; None for those that experiments are matched by and that vary.
 
     Raises:
         LogError: There is no such estimator, or numpy or scipy is not installed.
@@ -127,10 +130,11 @@ def compare(
     keys = ordered_keys({**found_in[1], **found_in[0]}, names)
     each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
     compared = {name: (one, other) for name, (one, other) in differing.items()}
+    shown = varying([*a, *b], names) if labels is None else labels
     made = Comparison(metric, threshold, each, estimator, sides, differences=compared)
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
-        label = label_of((*found[0], *found[1])[0], names)
+        label = label_of((*found[0], *found[1])[0], shown)
         made.matches.append(_matched(made, label, *found, trust=trust_single_runs))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made
@@ -167,7 +171,7 @@ def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
 def _reasons(doubtful: Sequence[Record]) -> str:
     """What the warnings say, the most frequent first; only the beginning of each, which says what and not what to do."""
     counts = Counter(kind for record in doubtful for kind in doubts_of(record))
-    shown = [line for line, _ in counts.most_common(2)]
+    shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
     return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
 
 
@@ -213,14 +217,20 @@ def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: b
         return ("new" if not a else "missing"), []
     statuses = [", ".join(sorted(set(map(status_of, side)))) for side in (a, b)]
     why = [f"{statuses[0]} → {statuses[1]}"]
+    messages = [
+        next((text(one["exp.status_msg"]) for one in side if status_of(one) != "ok" and one.get("exp.status_msg")), "")
+        for side in (a, b)
+    ]
+    why += filter(None, dict.fromkeys(messages))
     if no_a and no_b:
         return "failed", why
-    if no_a:
-        return "fixed", why
-    message = next((text(record["exp.status_msg"]) for record in b if record.get("exp.status_msg")), "")
-    return "broken", [*why, *([message] if message else [])]
+    return ("fixed" if no_a else "broken"), why
 
 
 def _value(sample: Sample, comparison: Comparison) -> float:
+    if comparison.metric == THROUGHPUT and comparison.estimator == "rank":
+        return statistics.median(
+            1 / value for value in sample.values
+        )  # for an even number, not the inverse of the median time
     value = STATISTICS[comparison.estimator](sample)
     return 1 / value if comparison.metric == THROUGHPUT else value

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import distinguishing_names, hashable, identity_names
+from dlbs.results.grouping import distinguishing_names, hashable, identity_names, varying
 from dlbs.results.read.onelog import Record
 
 __all__ = ["differences", "matching_names"]
@@ -35,9 +35,7 @@ def matching_names(
 
     Looking within sides leaves out texts that are put together from the compared parameter and others, such as command lines.
     """
-    given = [
-        name for name in _USUAL if name not in left_out and any(name in record for side in sides for record in side)
-    ]
+    given = varying([record for side in sides for record in side], [name for name in _USUAL if name not in left_out])
     names = dict.fromkeys(given)
     for side in sides:
         names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))

@@ -16,7 +16,7 @@ from dlbs.results.read.records import number as number_of
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.compare import Comparison, Match
 from dlbs.results.statistics.ratio import STATISTICS, Estimate
-from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
+from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
 from dlbs.results.statistics.sequential import can_tell, first_look, needed_runs, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
 from dlbs.results.statistics.within import ComparisonBy, compare_by
@@ -35,7 +35,7 @@ class Question:
     Attributes:
         by: The parameter whose values are compared.
         baseline: The value that others are compared with, or its text; None for the first of the plan.
-        metric: Key of the quantity.
+        metric: Key of the quantity; None for the throughput, or the time where no experiment logs a throughput.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of all verdicts together, however many rounds and pairs there are.
         ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
@@ -44,7 +44,7 @@ class Question:
 
     by: str
     baseline: Any = None
-    metric: str = THROUGHPUT
+    metric: str | None = None
     threshold: float = 0.03
     confidence: float = 0.95
     ignore: Sequence[str] = ()
@@ -104,6 +104,9 @@ class Pairs:
 
     A pair that is decided keeps its verdict and is not looked at again.
 
+    Attributes:
+        metric: Key of the quantity that is compared.
+
     Args:
         plan: The resolved experiments, one repeat of each.
         declarations: Say which parameters identify an experiment.
@@ -115,6 +118,7 @@ class Pairs:
 
     def __init__(self, plan: Sequence[Experiment], declarations: Mapping[str, Parameter], question: Question) -> None:
         self.question = question
+        self.metric = question.metric or THROUGHPUT
         numbers = {id(experiment): number for number, experiment in enumerate(plan)}
         # The plan has the same parameters as its logs, so experiments are matched as `compare --by` will match the logs.
         self._frame = compare_by(
@@ -122,7 +126,7 @@ class Pairs:
             declarations,
             by=question.by,
             baseline=question.baseline,
-            metric=question.metric,
+            metric=question.metric or THROUGHPUT,
             ignore=question.ignore,
         )
         self.pairs = [
@@ -172,6 +176,9 @@ class Pairs:
         Args:
             records: Number of an experiment → the record of its run.
         """
+        if self.question.metric is None:
+            before = (record for runs in self._runs.values() for record in runs.records)
+            self.metric = usual_metric([*before, *records.values()])
         for number, record in records.items():
             runs = self._runs[number]
             runs.records.append(record)
@@ -200,7 +207,7 @@ class Pairs:
         """
         frame, question = self._frame, self.question
         comparisons = [
-            Comparison(question.metric, question.threshold, question.confidence, "rank", one.sides, [], one.differences)
+            Comparison(self.metric, question.threshold, question.confidence, "rank", one.sides, [], one.differences)
             for one in frame.comparisons
         ]
         for at, pair in enumerate(self.pairs):
@@ -218,12 +225,12 @@ class Pairs:
         return tuple(record for number in numbers for record in self._runs[number].records[:rounds])
 
     def _has_value(self, record: Record) -> bool:
-        value = number_of(record, self.question.metric)
-        return has_value(record, self.question.metric) and value is not None and value > 0
+        value = number_of(record, self.metric)
+        return has_value(record, self.metric) and value is not None and value > 0
 
     def _sample(self, side: Iterable[int], rounds: int | None) -> tuple[Sample | None, list[Record]]:
         """The runs of one side that count, and the doubtful ones that do not."""
-        metric = self.question.metric
+        metric = self.metric
         records = [record for record in self._records(side, rounds) if self._has_value(record)]
         if self.question.trust_doubtful:
             return sample_of(records, metric), []
@@ -240,11 +247,11 @@ class Pairs:
         if one is not None and other is not None:
             question = self.question
             # A throughput is the inverse of a time for each instance.
-            above, below = (one, other) if question.metric == THROUGHPUT else (other, one)
+            above, below = (one, other) if self.metric == THROUGHPUT else (other, one)
             pair.estimate = Estimate(
                 *repeated_interval(above.values, below.values, self.error, question.confidence), "runs"
             )
-            pair.verdict = verdict_of(question.metric, pair.estimate.interval, question.threshold)
+            pair.verdict = verdict_of(self.metric, pair.estimate.interval, question.threshold)
         if pair.verdict == INCONCLUSIVE:
             self._give_up(pair)
 
@@ -258,7 +265,7 @@ class Pairs:
                 if runs.failures < (1 if skipped else MOST_FAILURES):
                     continue
                 status = status_of(last)
-                what = f"has no {self.question.metric}" if status == "ok" else status
+                what = f"has no {self.metric}" if status == "ok" else status
                 times = "" if skipped else f" {counted(runs.failures, 'time')} in a row"
                 message = text(last.get("exp.status_msg"))
                 pair.given_up = f"given up: {name} {what}{times}" + (f": {message}" if message else "")
@@ -287,4 +294,4 @@ class Pairs:
 
     def _value(self, sample: Sample) -> float:
         value = STATISTICS["rank"](sample)
-        return 1 / value if self.question.metric == THROUGHPUT else value
+        return 1 / value if self.metric == THROUGHPUT else value

@@ -14,7 +14,9 @@ from dlbs.results.statistics.outliers import Outlier, outliers
 from dlbs.results.statistics.steady import steady_from
 from dlbs.text import short_number
 
-__all__ = ["Series", "series_of"]
+__all__ = ["FEWEST_BATCHES", "Series", "series_of"]
+
+FEWEST_BATCHES = 20  # from which a series tells its warm-up, its steady part and its outliers apart
 
 _DRIFT = 0.03  # of a clock
 _WARMING = 5.0  # degrees Celsius
@@ -55,6 +57,11 @@ class Series:
     outliers: list[Outlier]
     monitor: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether there are enough batches to find the steady part and outliers."""
+        return len(self.warmup) + len(self.times) >= FEWEST_BATCHES
 
     @property
     def ends(self) -> list[float]:
@@ -112,7 +119,7 @@ def _warnings(record: Record, series: Series) -> list[str]:
     warnings = []
     total, warmup = len(series.warmup) + len(series.times), len(series.warmup)
     known = warmup if series.warmup else int(number(record, "results.warmup_batches") or 0)
-    if series.steady > warmup:
+    if series.is_conclusive and series.steady > warmup:
         late = series.steady - warmup
         if series.steady >= total // 2:
             warnings.append("batch times never came to rest: run more batches, and look for what else runs")

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean, suggestion
-from dlbs.results.grouping import groups, hashable, label_of, ordered_keys
+from dlbs.results.grouping import groups, hashable, label_of, ordered_keys, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.compare import Comparison, Match, compare
 from dlbs.results.statistics.matching import differences, matching_names
@@ -86,7 +86,7 @@ def compare_by(
         records: All experiments. Those that do not have the parameter are left out.
         declarations: Say which parameters identify an experiment.
         by: The parameter.
-        baseline: The value that others are compared with, or its text; None for the one whose experiments began first.
+        baseline: The value that others are compared with, or its text; None for the first one in the plan.
         metric: Key of the quantity.
         threshold: Share by which a ratio may differ from 1 and count as the same.
         confidence: Of an interval.
@@ -114,10 +114,13 @@ def compare_by(
         raise _nothing_in_common(by, names, found)
     pairs = sum(len(found[0].keys() | other.keys()) for other in found[1:])
     each = 1 - (1 - confidence) / pairs if simultaneous else confidence
-    everything = groups([record for side in given for record in side], names)
+    compared = [record for side in given for record in side]
+    everything, shown = groups(compared, names), varying(compared, names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
-    made.experiments = [label_of(everything[key][0], names) for key in ordered_keys(everything, names)]
-    made.differences = {name: values for name, values in differing.items() if name != by}
+    made.experiments = [label_of(everything[key][0], shown) for key in ordered_keys(everything, names)]
+    # The words of one command change with the parameter in them, which says nothing new.
+    composed = {"command.argv"} if len({record.get("command.line") for record in records}) == 1 else set()
+    made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
     for side in given[1:]:
         made.values.append(side[0][by])
         made.comparisons.append(
@@ -132,6 +135,7 @@ def compare_by(
                 trust_single_runs=trust_single_runs,
                 match=names,
                 ignore=[*ignore, *made.differences],
+                labels=shown,
                 sides=(_label(by, made.baseline), _label(by, side[0][by])),
             )
         )
@@ -175,13 +179,6 @@ def _sides(records: Sequence[Record], by: str) -> dict[Any, list[Record]]:
             where=where,
             hint="name a parameter that was varied, or choose some experiments with --filter-query",
         )
-    # Names of log files hold a hash, so their order says nothing. Sorting is stable: without times, values stay as they occur.
-    starts = {
-        value: [text(one["exp.start_time"]) for one in side if one.get("exp.start_time")]
-        for value, side in sides.items()
-    }
-    if all(starts.values()):
-        return {value: sides[value] for value in sorted(sides, key=lambda value: min(starts[value]))}
     return sides
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
+from dlbs.files import make_parent, open_regular
 from dlbs.jsonio import load_json
 from dlbs.results.read.onelog import Record
+from dlbs.results.read.query import Query, check_keys
 from dlbs.results.read.records import number, status_of
 from dlbs.text import text
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Added", "Store"]
 
+_SQLITE = b"SQLite format 3\0"  # how each file begins
+_LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads
 _TOGETHER = 500  # experiments that one statement adds
 _NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another experiment
 
@@ -59,12 +64,13 @@ class Store:
         require("alembic", "store")
         self._sql = sqlalchemy
         if "://" not in url:
-            if not create and not Path(url).is_file():
-                raise LogError("no such store", where=url, hint=f"dlbs db add --db {url} LOGS makes one")
-            Path(url).absolute().parent.mkdir(parents=True, exist_ok=True)
+            _check_file(Path(url), create)
+            make_parent(Path(url).absolute())
             url = f"sqlite:///{url}"
         try:
             self._engine = sqlalchemy.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                sqlalchemy.event.listen(self._engine, "connect", _distrust)
             self._where = self._engine.url.render_as_string(hide_password=True)
         except sqlalchemy.exc.ArgumentError:
             raise LogError(
@@ -95,6 +101,7 @@ class Store:
         from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
         from alembic.script import ScriptDirectory
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
@@ -105,18 +112,40 @@ class Store:
                 # Two that add to a new store at once must not both make its tables.
                 if connection.dialect.name == "postgresql":
                     connection.execute(self._sql.text("SELECT pg_advisory_xact_lock(7446278)"))
+                if connection.dialect.name == "sqlite":
+                    self._check_sqlite(connection)
                 revision = MigrationContext.configure(connection).get_current_revision()
                 if revision is None and not create:
                     raise LogError("no results in this database", where=self._where, hint="dlbs db add puts some there")
                 if revision is not None and revision not in known:
                     raise LogError(
-                        f"made by a newer version of dlbs (revision {revision})", where=self._where, hint="update dlbs"
+                        f"made by a newer version of dlbs (revision {str(revision)[:40]}), or by another program",
+                        where=self._where,
+                        hint="update dlbs",
                     )
                 if revision != head:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
-        except self._sql.exc.SQLAlchemyError as error:
+        except (self._sql.exc.SQLAlchemyError, CommandError) as error:
             raise self._failed(error) from None
+
+    def _check_sqlite(self, connection: Connection) -> None:
+        """Refuse a file of another program, and what would compute something while it is read: views, triggers, virtual tables.
+
+        Raises:
+            LogError: It is such a file.
+        """
+        found = connection.execute(self._sql.text("SELECT type, name, sql FROM sqlite_master LIMIT 1000")).all()
+        tables = {name for kind, name, _ in found if kind == "table"}
+        if tables and "alembic_version" not in tables:
+            raise LogError(
+                "the database of another program, which is left alone", where=self._where, hint="choose another --db"
+            )
+        for kind, name, code in found:
+            if kind not in {"table", "index"} or "VIRTUAL" in str(code).upper().split("(")[0].split():
+                raise LogError(
+                    f"the database has a {kind} that dlbs did not make: {str(name)[:80]!r}", where=self._where
+                )
 
     def _failed(self, error: Exception) -> LogError:
         lines = str(getattr(error, "orig", None) or error).strip().splitlines()
@@ -192,20 +221,25 @@ class Store:
         if rows:
             connection.execute(self._sql.insert(self._tags), rows)
 
-    def records(self, tests: Sequence[Callable[[Record], bool]] = (), *, exp_id: str | None = None) -> list[Record]:
-        """Experiments in the order in which they ran, with `db.added` and `db.tags`.
+    def records(self, tests: Sequence[Query] = (), *, exp_id: str | None = None) -> list[Record]:
+        """Experiments in the order in which they were added, which of one set of logs is the plan's; runs of one experiment in that in which they ran.
+
+        Each has `db.added` and `db.tags`.
 
         Args:
-            tests: Queries; an experiment is taken if it fits any of them, or if there are none.
+            tests: Queries; an experiment is taken if it fits any of them, or if there are none. What they ask for is checked.
             exp_id: Only runs of this experiment.
 
         Raises:
-            LogError: The database refuses.
+            LogError: The database refuses, or a query has a key that no experiment has.
         """
+        known: dict[str, None] = {}
         table = self._experiments
-        asked = self._sql.select(table.c.id, table.c.added, table.c.data).order_by(table.c.started, table.c.id)
-        if exp_id is not None:
-            asked = asked.where(table.c.exp_id == exp_id)
+        asked = self._sql.select(table.c.id, table.c.added, table.c.data)
+        if exp_id is None:
+            asked = asked.order_by(table.c.id)
+        else:
+            asked = asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)
         found = []
         try:
             with self._engine.connect() as connection:
@@ -213,14 +247,58 @@ class Store:
                 for one, tag in connection.execute(self._sql.select(self._tags.c.experiment, self._tags.c.tag)):
                     tags.setdefault(one, []).append(tag)
                 for one, added, data in connection.execution_options(yield_per=1000).execute(asked):
-                    record = load_json(data)
+                    record = _record(data)
                     record["db.added"] = added.isoformat(timespec="seconds")
                     record["db.tags"] = sorted(tags.get(one, []))
+                    known.update(dict.fromkeys(record))
                     if not tests or any(fits(record) for fits in tests):
                         found.append(record)
         except self._sql.exc.SQLAlchemyError as error:
             raise self._failed(error) from None
+        except (AttributeError, TypeError, ValueError) as error:
+            # SQLite keeps any value in any column, so any of them can be something else than what was written.
+            reason = " ".join(str(error).split())[:120]
+            raise LogError(
+                f"experiment {len(found) + 1} in it is damaged: {reason}",
+                where=self._where,
+                hint="restore a copy of it",
+            ) from None
+        for query in tests:
+            check_keys(query.names, known, "query")
         return found
+
+
+def _check_file(path: Path, create: bool) -> None:
+    """Raise a LogError if a database cannot be at a path: something else is there, or nothing and it is not to be made."""
+    if path.exists() and not path.is_file():
+        raise LogError("is not a regular file", where=str(path), hint="choose another --db")
+    if path.exists():
+        with open_regular(path, follow_links=True) as stream:
+            head = stream.read(len(_SQLITE))
+        if head and head != _SQLITE:  # SQLite takes a file of a few bytes for an empty one, and writes over it
+            raise LogError("file is not a database", where=str(path), hint="choose another --db")
+    elif not create:
+        raise LogError("no such store", where=str(path), hint=f"dlbs db add --db {path} LOGS makes one")
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"cannot be made: {error.strerror}", where=str(path)) from None
+
+
+def _distrust(connection: Any, _: Any) -> None:
+    """Let SQLite run no functions that the schema of a file names, and read no value that is too long."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if hasattr(connection, "setlimit"):  # since Python 3.11
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)  # type: ignore[attr-defined, unused-ignore]
+
+
+def _record(data: Any) -> Record:
+    if not isinstance(data, str):
+        raise TypeError("it is no text")
+    record = load_json(data)
+    if not isinstance(record, dict):
+        raise TypeError("it is no object")
+    return record
 
 
 def _digest(record: Record) -> str:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from dlbs.results.keys import better_of
-from dlbs.results.read.records import status_of
 from dlbs.results.statistics.compare import Comparison, Match
 from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, VERDICTS, is_speed
 from dlbs.results.statistics.within import ComparisonBy
-from dlbs.results.tables.comparison import STATISTIC_NAMES, as_document, run_count, summary, tone_of
-from dlbs.results.tables.table import Cell, Table
-from dlbs.text import text
+from dlbs.results.tables.cells import quantity
+from dlbs.results.tables.comparison import (
+    STATISTIC_NAMES,
+    as_document,
+    gathered,
+    run_count,
+    summary,
+    tone_of,
+    value_cell,
+)
+from dlbs.results.tables.table import DOUBTFUL, Cell, Table
+from dlbs.text import counted, text
 
 __all__ = ["comparison_by_table", "document_by", "sentences", "summary_by"]
 
@@ -32,7 +40,9 @@ def comparison_by_table(made: ComparisonBy) -> Table:
     """A row for each experiment and value: the quantity, its ratio to the baseline with its interval, the verdict. The notes end with the summary."""
     one = made.comparisons[0]
     base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
-    title = f"{one.metric} by {made.name}, {statistic} of runs; ratio to {base} with {level} interval, threshold {100 * one.threshold:g} %"
+    records = [record for match in one.matches for record in (*match.a, *match.b)]
+    of = quantity(one.metric, records)
+    title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} interval, threshold {100 * one.threshold:g} %"
     table = Table(
         title, ["experiment", made.name.rpartition(".")[2]], [], [statistic, f"over {base}", "runs", "verdict"], []
     )
@@ -41,23 +51,16 @@ def comparison_by_table(made: ComparisonBy) -> Table:
         _, _, first = found[0]
         if first.a:
             table.rows.append([experiment, text(made.baseline) or "none"])
-            table.cells.append([_value(first, 0), Cell("1"), _runs(first, 0), Cell("baseline")])
+            table.cells.append([value_cell(first, 0), Cell("1"), _runs(first, 0), Cell("baseline")])
         for value, _, match in found:
             verdict = Cell(match.verdict, tone=tone_of(match.verdict))
             table.rows.append([experiment, text(value) or "none"])
-            table.cells.append([_value(match, 1), _ratio(match.estimate), _runs(match, 1), verdict])
-        table.formulas += _notes(experiment, found)
+            table.cells.append([value_cell(match, 1), _ratio(match.estimate), _runs(match, 1), verdict])
+    if any(cell.doubtful for row in table.cells for cell in row):
+        table.legend.append(f"{DOUBTFUL}: doubtful runs are in it; the notes say why")
     table.legend += _legend(made)
-    table.formulas += sentences(made)
+    table.formulas += [*gathered(_notes(made), made.experiments), *sentences(made)]
     return table
-
-
-def _value(match: Match, side: int) -> Cell:
-    value, records = match.values[side], (match.a, match.b)[side]
-    runs = match.used[side]
-    if value is not None:
-        return Cell(value, runs=runs)
-    return Cell(", ".join(sorted(set(map(status_of, records)))) or "-")
 
 
 def _ratio(estimate: Estimate | None) -> Cell:
@@ -73,17 +76,20 @@ def _runs(match: Match, side: int) -> Cell:
     return Cell(run_count((match.a, match.b)[side], match.doubtful[side]))
 
 
-def _notes(experiment: str, found: Sequence[tuple[Any, Comparison, Match]]) -> list[str]:
-    """Notes about one experiment; those about the baseline, which all its matches have, once."""
-    lists = [match.notes for _, _, match in found]
-    common = [note for note in lists[0] if all(note in notes for notes in lists)]
-    own = [
-        f"{experiment}, {comparison.sides[1]}: {note}"
-        for _, comparison, match in found
-        for note in match.notes
-        if note not in common
-    ]
-    return [*(f"{experiment}: {note}" for note in common), *own]
+def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
+    """What a note is about, and the note; those about the baseline, which all matches of an experiment have, once."""
+    several = len(made.experiments) > 1
+    for experiment in made.experiments:
+        found = made.matches_of(experiment)
+        lists = [match.notes for _, _, match in found]
+        common = [note for note in lists[0] if all(note in notes for notes in lists)]
+        for note in common:
+            yield (experiment if several else ""), note
+        for _, comparison, match in found:
+            subject = f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1]
+            for note in match.notes:
+                if note not in common:
+                    yield subject, note
 
 
 def _legend(made: ComparisonBy) -> list[str]:
@@ -105,7 +111,7 @@ def _legend(made: ComparisonBy) -> list[str]:
         lines.append(f"{name} changes too: {', '.join(text(value) or 'none' for value in values)}")
     if made.left_out:
         lines.append(
-            f"{made.left_out} experiment{'s have' if made.left_out > 1 else ' has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
+            f"{counted(made.left_out, 'experiment')} {'have' if made.left_out > 1 else 'has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
         )
     if any(match.estimate and match.estimate.interval for match in matches):
         lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % interval")

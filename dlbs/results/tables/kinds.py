@@ -7,7 +7,7 @@ from dlbs.results.registry import Registry
 __all__ = ["KINDS"]
 
 KINDS: Registry = {
-    "regular": ("dlbs.results.tables.pivot:regular_tables", "models against replica batches"),
+    "regular": ("dlbs.results.tables.regular:regular_tables", "what was varied against replica batches"),
     "weak": ("dlbs.results.tables.scaling:weak_scaling", "scaling over devices with the replica batch fixed"),
     "strong": ("dlbs.results.tables.scaling:strong_scaling", "scaling over devices with the effective batch fixed"),
 }

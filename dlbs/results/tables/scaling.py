@@ -9,7 +9,8 @@ from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import distinguishing_names, groups
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
-from dlbs.results.tables.pivot import cells_of, pivot, quantity, shared_values
+from dlbs.results.tables.cells import cells_of, quantity
+from dlbs.results.tables.pivot import add_notes, group_title, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number
 
@@ -54,15 +55,20 @@ def scaling_tables(
     split = distinguishing_names(records, declarations, given=[*rows, DEVICES], without=follows)
     tables = []
     for group in groups(records, split).values():
-        shared = shared_values(group[0], split, [*rows, *follows])
+        shared = group_title(group[0], split)
         throughput, time = (
-            pivot(f"{quantity(key, group)}, {kind} scaling{shared}", group, rows, [DEVICES], cells_of(key))
+            pivot(
+                f"{quantity(key, group)}, {kind} scaling{shared}", group, rows, [DEVICES], cells_of(key), sort_rows=True
+            )
             for key in ("results.throughput", "results.time")
         )
         counts = sorted({record[DEVICES] for record in group})
         speedup, efficiency = _speedup(throughput, counts, kind, shared)
         made = [throughput, time, speedup, efficiency]
-        for table in made:
+        for table in (throughput, time):
+            table.title = with_statistic(table.title, "median", table)
+        add_notes(throughput, group, [*rows, DEVICES, *follows], ["results.throughput"])
+        for table in (time, speedup, efficiency):
             table.add_legend()
         if len(counts) == 1:
             speedup.legend.append(f"all experiments used {_devices(counts[0])}: there is nothing to compare")

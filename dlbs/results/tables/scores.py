@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import describe, distinguishing_names, groups, ordered_keys, title_name
+from dlbs.doubts import doubts_of
+from dlbs.results.grouping import distinguishing_names, groups, label_of, ordered_keys, title_name, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
-from dlbs.results.tables.scaling import devices
+from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import short_number
+from dlbs.text import counted, short_number, text
 
 __all__ = ["Score", "score_table", "scores", "total_score"]
 
@@ -36,7 +37,7 @@ class Score:
         bench: What was run, in words.
         fail: Runs that failed or ran out of time.
         n: All runs that were not skipped.
-        ngpu: GPUs of a run; replicas on CPUs.
+        ngpu: GPUs of a run; 0 on CPUs.
         perf: Mean throughput of the runs that ended well, instances per second; 0 without any. A program that logs its time and no
             throughput has done one thing in that time.
         sem: Standard error of the mean, as a share of it; None with a single value.
@@ -44,6 +45,8 @@ class Score:
         source: What the deviation is of: `runs` or `batches`.
         peak_memory: Bytes; None if no run measured it.
         weight: Weight in the total.
+        is_from_time: Whether a run logged no throughput, so that `perf` is runs per second.
+        runs: The records that it comes from.
     """
 
     bench: str
@@ -56,6 +59,8 @@ class Score:
     source: str
     peak_memory: float | None
     weight: float
+    is_from_time: bool = False
+    runs: tuple[Record, ...] = ()
 
     @property
     def score(self) -> float:
@@ -65,17 +70,11 @@ class Score:
 
 def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Score]:
     """The score of each benchmark: of the experiments that differ in nothing but `exp.repeat`. Skipped ones do not count."""
-    counted = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
-    names = [title_name(counted) or "exp.model", "exp.replica_batch"]
-    split = distinguishing_names(counted, declarations, given=names, without=["exp.effective_batch"])
-    shown = [names[0], *split]
-    if any(len({record.get("exp.replica_batch") for record in found}) > 1 for found in groups(counted, shown).values()):
-        shown.append("exp.replica_batch")
-    keys = [*names, *split]
-    found = groups(counted, keys)
-    return [
-        _score(describe(found[key][0], shown) or "all experiments", found[key]) for key in ordered_keys(found, keys)
-    ]
+    ran = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
+    names = [title_name(ran) or "exp.model", "exp.replica_batch"]
+    keys = [*names, *distinguishing_names(ran, declarations, given=names, without=["exp.effective_batch"])]
+    found, shown = groups(ran, keys), varying(ran, keys)
+    return [_score(label_of(found[key][0], shown), found[key]) for key in ordered_keys(found, keys)]
 
 
 def _score(bench: str, records: list[Record]) -> Score:
@@ -98,13 +97,15 @@ def _score(bench: str, records: list[Record]) -> Score:
         bench=bench,
         fail=len(records) - len(fine),
         n=len(records),
-        ngpu=max(map(devices, records)),
+        ngpu=int(max(number(record, "exp.num_gpus") or 0 for record in records)),
         perf=perf,
         sem=sem,
         std=std,
         source=source,
         peak_memory=_peak_memory(records),
+        is_from_time=any("results.throughput" not in record for record in fine),
         weight=next((value for record in records if (value := number(record, "exp.weight")) is not None), 1.0),
+        runs=tuple(records),
     )
 
 
@@ -148,7 +149,7 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
             Cell(score.fail),
             Cell(score.n),
             Cell(score.ngpu),
-            Cell(score.perf),
+            _perf(score),
             *(Cell("-") if share is None else Cell(100 * share) for share in (score.sem, score.std)),
             Cell("-") if score.peak_memory is None else Cell(score.peak_memory / _MIB),
             Cell(score.score),
@@ -157,7 +158,7 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
         for score in scored
     ]
     table = Table(
-        "Scores: perf in instances/s (mean of runs), peak_memory in MiB",
+        "Scores; perf: mean throughput of runs, instances/s; peak_memory: MiB",
         ["bench"],
         [[score.bench] for score in scored],
         _COLUMNS,
@@ -174,7 +175,12 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
             table.legend.append(f"score of the others: {short_number(total_score(ran))}")
     if any(score.source == "batches" for score in scored):
         table.legend.append("sem% and std% of a benchmark that ran once are those of its batch times")
+    if any(score.is_from_time for score in scored):
+        table.legend.append("perf of a benchmark that logs no throughput is runs per second: 1,000 / results.time")
     table.add_legend()
+    runs = [record for score in scored for record in score.runs]
+    table.legend += doubt_lines(runs, ["results.throughput"])
+    table.legend += [f"{score.bench}: {reason}" for score in scored for reason in _reasons(score)]
     if explain:
         table.formulas += [line for score in scored for line in _explained(score)]
         weights = " + ".join(f"{score.weight:g}" for score in ran)
@@ -186,11 +192,20 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
     return table
 
 
+def _perf(score: Score) -> Cell:
+    doubtful = sum(bool(doubts_of(record)) for record in score.runs if status_of(record) == "ok")
+    return Cell(score.perf, doubtful=doubtful, tone="doubt" if doubtful else "")
+
+
+def _reasons(score: Score) -> list[str]:
+    """Why runs failed, each reason once."""
+    bad = [record for record in score.runs if status_of(record) != "ok" and record.get("exp.status_msg")]
+    return list(dict.fromkeys(f"{status_of(record)}: {text(record['exp.status_msg'])}" for record in bad))
+
+
 def _explained(score: Score) -> list[str]:
     good = score.n - score.fail
-    lines = [
-        f"{score.bench}: perf = mean throughput of {good} run{'s' if good != 1 else ''} = {short_number(score.perf)}"
-    ]
+    lines = [f"{score.bench}: perf = mean throughput of {counted(good, 'run')} = {short_number(score.perf)}"]
     if score.std is not None and score.sem is not None and score.source == "runs":
         spread = short_number(score.std * score.perf)
         lines.append(f"{score.bench}: std% = 100 · {spread} / {short_number(score.perf)} = {100 * score.std:.3g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 
-from dlbs.results.statistics.series import Series
+from dlbs.results.statistics.series import FEWEST_BATCHES, Series
 from dlbs.results.statistics.steady import smoothed
 from dlbs.text import short_number
 
@@ -21,36 +21,54 @@ def series_lines(series: Series) -> list[str]:
     times = series.times
     settled = series.times[max(0, series.steady - len(series.warmup)) :]
     lines = [
-        f"{len(series.warmup)} warm-up batches, {len(times)} timed: median {short_number(statistics.median(times))} ms, "
+        f"{_batches(len(series.warmup))} of warm-up, {len(times)} timed: median {short_number(statistics.median(times))} ms, "
         f"{short_number(min(times))} to {short_number(max(times))} ms",
         "",
-        *_spark("raw", [*series.warmup, *times], len(series.warmup)),
-        *_spark("smoothed", smoothed([*series.warmup, *times]), len(series.warmup)),
+        *_spark("batch times, ms", [*series.warmup, *times], len(series.warmup)),
+        *_spark("smoothed, ms", smoothed([*series.warmup, *times]), len(series.warmup)),
         "",
+    ]
+    if not series.is_conclusive:
+        return [
+            *lines,
+            f"too few batches to tell warm-up, steady part and outliers apart: {FEWEST_BATCHES} are needed (exp.num_batches)",
+            *_monitor_and_warnings(series),
+        ]
+    lines += [
         f"steady from batch {series.steady + 1} on, warm-up included: {_needed(series)}",
         f"median of the steady part: {short_number(statistics.median(settled))} ms",
     ]
     if series.outliers:
-        lines.append(f"{len(series.outliers)} of {len(times)} batches stand out:")
+        lines.append(
+            f"{len(series.outliers)} of {_batches(len(times))} {'are outliers' if len(series.outliers) > 1 else 'is an outlier'}:"
+        )
         worst = sorted(series.outliers, key=lambda outlier: -abs(outlier.times_median - 1))[:_MOST_OUTLIERS]
         lines += [
             f"  batch {outlier.batch}: {short_number(outlier.time)} ms, {outlier.times_median:.2f} of the median around it"
             for outlier in sorted(worst, key=lambda outlier: outlier.batch)
         ]
         if len(series.outliers) > _MOST_OUTLIERS:
-            lines.append(f"  and {len(series.outliers) - _MOST_OUTLIERS} more that stand out less")
+            lines.append(f"  and {len(series.outliers) - _MOST_OUTLIERS} more that differ less")
     else:
-        lines.append("no batch stands out")
+        lines.append("no outliers")
+    return [*lines, *_monitor_and_warnings(series)]
+
+
+def _monitor_and_warnings(series: Series) -> list[str]:
+    lines = []
     for name, (_, values) in series.monitor.items():
         lines += ["", *_spark(name, values, 0)]
-    lines += [f"warning: {warning}" for warning in series.warnings]
-    return lines
+    return [*lines, *(f"warning: {warning}" for warning in series.warnings)]
+
+
+def _batches(count: int) -> str:
+    return f"{count:,} batch{'' if count == 1 else 'es'}"
 
 
 def _needed(series: Series) -> str:
     if series.steady == 0:
         return "no warm-up was needed" if series.warmup else "the timed batches needed no further warm-up"
-    return f"{series.steady} warm-up batch{'es were' if series.steady > 1 else ' was'} really needed"
+    return f"{_batches(series.steady)} of warm-up {'were' if series.steady > 1 else 'was'} needed"
 
 
 def _spark(name: str, values: list[float], warmup: int) -> list[str]:

@@ -76,6 +76,7 @@ class Table:
         cells: A list of cells for each row.
         legend: What marks mean.
         formulas: How numbers were computed, and other notes about single rows.
+        is_divisible: Each column stands for itself: where there is no room for all, they may be shown one below the other.
     """
 
     title: str
@@ -85,6 +86,7 @@ class Table:
     cells: list[list[Cell]]
     legend: list[str] = field(default_factory=list)
     formulas: list[str] = field(default_factory=list)
+    is_divisible: bool = False
 
     @property
     def header(self) -> list[str]:

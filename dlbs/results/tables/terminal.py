@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlbs.results.tables.table import Table
-from dlbs.text import printable
+from dlbs.text import indented, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-__all__ = ["fitted", "print_table"]
+__all__ = ["divided", "fitted", "print_table"]
 
 _COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
 
@@ -20,12 +21,17 @@ _COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
 def print_table(table: Table, console: Console) -> None:
     """Print a table and the notes below it.
 
-    Whatever the width of the console, no text is cut off: columns that are the same in all rows become a note, and cells are folded after that.
+    Whatever the width of the console, no text is cut off. Columns that are the same in all rows become a note; parameters lose their namespaces; columns
+    that stand for themselves are shown one below the other; cells are folded after that.
     """
+    from rich.text import Text
+
     shown = fitted(table, console.width)
-    console.print(_drawn(shown, fold=_width(shown) > console.width))
+    console.print(Text(printable(shown.title), style="bold"))  # rich would fold the title of a narrow table
+    for part in divided(shown, console.width):
+        console.print(_drawn(part, fold=_width(part) > console.width))
     for line in (*shown.legend, *shown.formulas):
-        console.print(f"  {printable(line)}")
+        console.print(indented(printable(line), console.width))
     console.print()
 
 
@@ -36,7 +42,43 @@ def fitted(table: Table, width: int) -> Table:
         if _width(shown) <= width:
             break
         shown = _without_constant(shown, name)
+    for narrower in (_without_namespaces, _with_short_headers):
+        if _width(shown) > width:
+            shown = narrower(shown)
     return shown
+
+
+def divided(table: Table, width: int) -> list[Table]:
+    """The table with as many of its columns as there is room for, one below the other; as it is if its columns do not stand for themselves."""
+    if not table.is_divisible or _width(table) <= width:
+        return [table]
+    parts = []
+    at = 0
+    while at < len(table.columns):
+        end = at + 1
+        while end < len(table.columns) and _width(_columns(table, at, end + 1)) <= width:
+            end += 1
+        parts.append(_columns(table, at, end))
+        at = end
+    return parts
+
+
+def _columns(table: Table, begin: int, end: int) -> Table:
+    return replace(table, columns=table.columns[begin:end], cells=[row[begin:end] for row in table.cells])
+
+
+def _without_namespaces(table: Table) -> Table:
+    """`malloc` for `runtime.malloc` in the header, where no other column is called like that."""
+    short = [name.rpartition(".")[2] if name.count(".") == 1 else name for name in table.names]
+    others = Counter([*short, *table.columns])
+    return replace(
+        table, names=[word if others[word] == 1 else name for word, name in zip(short, table.names, strict=True)]
+    )
+
+
+def _with_short_headers(table: Table) -> Table:
+    """Headers in as many lines as they have parts, the unit below the name."""
+    return replace(table, columns=[name.replace(", ", ",\n") for name in table.columns])
 
 
 def _without_constant(table: Table, name: str) -> Table:
@@ -64,7 +106,10 @@ def _width(table: Table) -> int:
     from rich.cells import cell_len
 
     rows = [table.header, *table.texts()]
-    widths = [max(cell_len(printable(row[column])) for row in rows) for column in range(len(table.header))]
+    widths = [
+        max(cell_len(line) for row in rows for line in printable(row[column]).split("\n"))
+        for column in range(len(table.header))
+    ]
     return sum(widths) + 3 * len(widths) + 1
 
 
@@ -72,7 +117,7 @@ def _drawn(table: Table, *, fold: bool) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(printable(table.title)), title_justify="left", title_style="bold")
+    drawn = RichTable()
     for number, name in enumerate(table.header):
         drawn.add_column(
             Text(printable(name)),

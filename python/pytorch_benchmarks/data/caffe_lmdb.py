@@ -14,6 +14,8 @@ from torch import Tensor
 from pytorch_benchmarks.data.crops import Crop, Uniform, place
 from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.datum import DatumParser
+from pytorch_benchmarks.data.decode import MAX_PIXELS
+from pytorch_benchmarks.data.lmdb_file import read_keys
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 
 __all__ = ["CaffeLmdb"]
@@ -21,26 +23,41 @@ __all__ = ["CaffeLmdb"]
 _OPENING = threading.Lock()
 
 
+def _lmdb() -> Any:
+    try:
+        import lmdb
+    except ImportError:
+        raise UsageError("reading LMDB needs the package lmdb: pip install lmdb") from None
+    return lmdb
+
+
 class CaffeLmdb(Dataset):
     """An LMDB of Datum records.
 
     Args:
-        directory: Holds data.mdb.
+        directory: Holds data.mdb. It is checked once, now: it must not change while it is read.
+        max_pixels: Height times width that an encoded image may have at most.
+
+    Raises:
+        UsageError: It is missing, empty, incomplete or damaged.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> None:
         self.directory = os.fspath(directory)
         if not os.path.isdir(self.directory):
             raise UsageError(f"data directory {self.directory} does not exist")
-        if not os.path.isfile(os.path.join(self.directory, "data.mdb")):
+        file = os.path.join(self.directory, "data.mdb")
+        if not os.path.lexists(file):
             raise UsageError(
                 f"{self.directory} holds no LMDB (data.mdb): for directories of images use --data_backend image_folder"
             )
         self._process = 0
-        self._parse = DatumParser()
-        with self._open() as environment, environment.begin() as transaction:
-            # Keys alone: reading the values of a large database takes minutes.
-            self._keys = list(transaction.cursor().iternext(keys=True, values=False))
+        self._parse = DatumParser(max_pixels)
+        try:
+            self._keys = read_keys(file)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise UsageError(f"the LMDB {self.directory} cannot be opened: {reason}") from None
         if not self._keys:
             raise UsageError(f"the LMDB {self.directory} is empty")
         with warnings.catch_warnings():
@@ -49,10 +66,7 @@ class CaffeLmdb(Dataset):
             torch.from_numpy(np.frombuffer(b"x", np.uint8))
 
     def _open(self) -> Any:
-        try:
-            import lmdb
-        except ImportError:
-            raise UsageError("reading LMDB needs the package lmdb: pip install lmdb") from None
+        lmdb = _lmdb()
         try:
             return lmdb.open(self.directory, readonly=True, lock=False, readahead=False, max_readers=1024)
         except lmdb.Error as error:
@@ -75,7 +89,10 @@ class CaffeLmdb(Dataset):
 
     def record(self, index: int) -> memoryview:
         """The serialised Datum number `index`, where it lies in the database."""
-        return memoryview(self._transaction().get(self._keys[index]))
+        found = self._transaction().get(self._keys[index])
+        if found is None:
+            raise ValueError("the database does not find it: it is damaged")
+        return memoryview(found)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -86,12 +103,17 @@ class CaffeLmdb(Dataset):
         return 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"directory": self.directory, "_keys": self._keys, "_process": 0, "_parse": DatumParser()}
+        return {
+            "directory": self.directory,
+            "_keys": self._keys,
+            "_process": 0,
+            "_parse": DatumParser(self._parse.max_pixels),
+        }
 
     def read_into(self, index: int, target: Tensor, crop: Crop, uniform: Uniform) -> int:
         try:
             pixels, label = self._parse(self.record(index))
-        except ValueError as error:
+        except (ValueError, _lmdb().Error) as error:
             raise BenchmarkError(f"cannot read record {self._keys[index]!r} of {self.directory}: {error}") from None
         if pixels.dtype != np.uint8:
             pixels = pixels.clip(0, 255).astype(np.uint8)

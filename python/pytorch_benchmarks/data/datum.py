@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pytorch_benchmarks.data.image_folder import decode_image
+from pytorch_benchmarks.data.decode import MAX_PIXELS, decode_image
 
 __all__ = ["Datum", "DatumParser", "parse_datum"]
 
 _MOST_LABELS = 100_000
+_LONGEST_LABEL = 64  # bytes behind the pixels that are remembered
 
 
 class Datum(NamedTuple):
@@ -37,7 +38,7 @@ class _Fields:
     encoded: bool = False
     start: int = -1
     size: int = 0
-    floats: list[np.ndarray] = field(default_factory=list)
+    floats: bytearray = field(default_factory=bytearray)
 
 
 class _Layout(NamedTuple):
@@ -55,22 +56,26 @@ class DatumParser:
 
     They all have the same shape, as a rule: a record that begins like the last one is not walked again, and what follows its pixels,
     its label, has been seen before. That takes a third of the time. Several threads may use one parser.
+
+    Args:
+        max_pixels: Height times width that an encoded image may have at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
         self._last: _Layout | None = None
 
     def __call__(self, record: memoryview) -> Datum:
         """Like `parse_datum`."""
         last = self._last
-        if last is not None and record[: last.start] == last.head:
+        if last is not None and 0 <= len(record) - last.end <= _LONGEST_LABEL and record[: last.start] == last.head:
             label = last.labels.get(bytes(record[last.end :]))
             if label is not None:
                 return Datum(
                     np.frombuffer(record, np.uint8, last.end - last.start, last.start).reshape(last.shape), label
                 )
         fields = _walk(record)
-        datum = _datum(record, fields)
+        datum = _datum(record, fields, self.max_pixels)
         if fields.start > 0 and not fields.encoded and datum.pixels.dtype == np.uint8:
             self._remember(record, fields, last)
         return datum
@@ -84,30 +89,30 @@ class DatumParser:
             if (before.channels, before.height, before.width) != shape:
                 return  # only what stands in front of the pixels may tell their shape
             last = self._last = _Layout(head, start, end, shape, {})
-        if len(last.labels) < _MOST_LABELS:
+        if len(last.labels) < _MOST_LABELS and len(record) - end <= _LONGEST_LABEL:
             last.labels[bytes(record[end:])] = fields.label
 
 
-def parse_datum(record: memoryview | bytes) -> Datum:
+def parse_datum(record: memoryview | bytes, max_pixels: int = MAX_PIXELS) -> Datum:
     """Parse a serialised Datum; raw pixels stay where they are.
 
     Raises:
-        ValueError: It is torn, or its pixels do not fit its shape.
+        ValueError: It is torn, its pixels do not fit its shape, or the image in it cannot be decoded.
     """
     record = memoryview(record)
-    return _datum(record, _walk(record))
+    return _datum(record, _walk(record), max_pixels)
 
 
-def _datum(record: memoryview, fields: _Fields) -> Datum:
+def _datum(record: memoryview, fields: _Fields, max_pixels: int) -> Datum:
     data = record[fields.start : fields.start + fields.size] if fields.start >= 0 else None
     if fields.encoded:
         if data is None:
             raise ValueError("encoded, but without data")
-        return Datum(decode_image(bytes(data)).transpose(2, 0, 1), fields.label)
+        return Datum(decode_image(bytes(data), max_pixels).transpose(2, 0, 1), fields.label)
     if data is not None and len(data):
         pixels = np.frombuffer(data, np.uint8)
     else:
-        pixels = np.concatenate(fields.floats) if fields.floats else np.empty(0, np.float32)
+        pixels = np.frombuffer(fields.floats, "<f4")
     channels, height, width = fields.channels, fields.height, fields.width
     if pixels.size == 0 or pixels.size != channels * height * width:
         raise ValueError(f"{pixels.size} values do not fit {channels} x {height} x {width}")
@@ -142,11 +147,13 @@ def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
             if number == 4:
                 fields.start, fields.size = position, size
             elif number == 6:
-                fields.floats.append(np.frombuffer(record[position : position + size], "<f4"))
+                if size % 4:
+                    raise ValueError("torn record")
+                fields.floats += record[position : position + size]
             position += size
         elif wire == 5 and position + 4 <= end:
             if number == 6:
-                fields.floats.append(np.frombuffer(record[position : position + 4], "<f4"))
+                fields.floats += record[position : position + 4]
             position += 4
         elif wire == 1 and position + 8 <= end:
             position += 8

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pytorch_benchmarks.data.crops import Crop, Uniform, place
 from pytorch_benchmarks.data.dataset import Dataset
+from pytorch_benchmarks.data.decode import MAX_PIXELS, check_pixels, decode_image, decoder_name, read_image
 from pytorch_benchmarks.data.jpeg import decode_rows, find_frame, simplejpeg_version
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 
-__all__ = ["EXTENSIONS", "ImageFolder", "decode_image", "decoder_name", "find_images"]
+__all__ = ["EXTENSIONS", "ImageFolder", "find_images"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -24,14 +25,14 @@ def find_images(directory: str | os.PathLike[str]) -> tuple[list[str], list[tupl
 
     Every directory directly inside `directory` is a class, links and hidden ones included; classes are numbered in the order of
     their sorted names. Images are all files below it, at any depth and through links, whose names end in one of `EXTENSIONS` in
-    any case; sorted by directory, then by name.
+    any case; sorted by directory, then by name. A directory that links lead to more than once is read once in each class.
 
     Raises:
-        UsageError: No such directory, no classes in it, or a class without images.
+        UsageError: No such directory, no classes in it, a class without images, or a directory that cannot be read.
     """
     root = Path(directory)
     try:
-        classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        classes = sorted(entry.name for entry in os.scandir(root) if _is_directory(entry))
     except FileNotFoundError:
         raise UsageError(f"data directory {directory} does not exist") from None
     except NotADirectoryError:
@@ -46,7 +47,7 @@ def find_images(directory: str | os.PathLike[str]) -> tuple[list[str], list[tupl
     images: list[tuple[str, int]] = []
     for number, name in enumerate(classes):
         before = len(images)
-        for place_, _, files in sorted(os.walk(root / name, followlinks=True)):
+        for place_, files in sorted(_directories(str(root / name))):
             images += [
                 (os.path.join(place_, file), number) for file in sorted(files) if file.lower().endswith(EXTENSIONS)
             ]
@@ -55,17 +56,48 @@ def find_images(directory: str | os.PathLike[str]) -> tuple[list[str], list[tupl
     return classes, images
 
 
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _directories(top: str) -> Iterator[tuple[str, list[str]]]:
+    """Each directory below one and the names of its files, through links, but none twice: links may lead back to where they are."""
+    waiting = [top]
+    known: set[tuple[int, int]] = set()
+    while waiting:
+        directory = waiting.pop()
+        inside: list[str] = []
+        files: list[str] = []
+        try:
+            status = os.stat(directory)
+            if (status.st_dev, status.st_ino) in known:
+                continue
+            known.add((status.st_dev, status.st_ino))
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    (inside if _is_directory(entry) else files).append(entry.name)
+        except OSError as error:
+            raise UsageError(f"data directory {directory} cannot be read: {error.strerror}") from None
+        waiting += (os.path.join(directory, name) for name in sorted(inside, reverse=True))
+        yield directory, files
+
+
 class ImageFolder(Dataset):
     """Images in one directory per class.
 
     Args:
         directory: Holds the class directories.
+        max_pixels: Height times width that an image may have at most.
     """
 
     channels_last = True
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> None:
         self.classes, self.images = find_images(directory)
+        self.max_pixels = max_pixels
         self._partial = simplejpeg_version() is not None
 
     def __len__(self) -> int:
@@ -79,12 +111,13 @@ class ImageFolder(Dataset):
         path, label = self.images[index]
         size = (target.shape[1], target.shape[2])
         try:
-            data = _read(path)
+            data = read_image(path, self.max_pixels)
             frame = find_frame(data) if self._partial else None
             if frame is None:
-                image = decode_image(data)
+                image = decode_image(data, self.max_pixels)
                 box = crop.box(image.shape[0], image.shape[1], size, uniform)
             else:
+                check_pixels(frame.height, frame.width, self.max_pixels)
                 box = crop.box(frame.height, frame.width, size, uniform)
                 image = decode_rows(data, frame, box.top + box.height)
         except (OSError, ValueError) as error:
@@ -96,55 +129,3 @@ class ImageFolder(Dataset):
 
     def describe(self) -> dict[str, object]:
         return {**super().describe(), "data_decoder": decoder_name()}
-
-
-def _read(path: str) -> bytearray:
-    with open(path, "rb", buffering=0) as stream:
-        data = bytearray(os.fstat(stream.fileno()).st_size)
-        if stream.readinto(data) == len(data):
-            return data
-    return bytearray(Path(path).read_bytes())  # it changed its size just now, or is no regular file
-
-
-def decoder_name() -> str:
-    """What decodes JPEG files: simplejpeg (libjpeg-turbo) if it is installed, else Pillow."""
-    version = simplejpeg_version()
-    return "pillow" if version is None else f"simplejpeg {version}".strip()
-
-
-def decode_image(data: bytes | bytearray) -> np.ndarray:
-    """Decode a compressed image into RGB, uint8, shape (height, width, 3).
-
-    Grey is spread over three channels, transparency is dropped, CMYK and palettes are converted, 16 bits are scaled to 8. An EXIF
-    rotation is not applied: neither does ImageFolder.
-
-    Raises:
-        ValueError: It is no image that can be decoded, or is torn.
-    """
-    if data[:3] == b"\xff\xd8\xff":
-        try:
-            import simplejpeg
-        except ImportError:
-            return _decode_with_pillow(data)
-        try:
-            return simplejpeg.decode_jpeg(data, colorspace="RGB")
-        except ValueError:
-            # Four-colour files and a few oddities; what is really torn, Pillow refuses too.
-            return _decode_with_pillow(data)
-    return _decode_with_pillow(data)
-
-
-def _decode_with_pillow(data: bytes | bytearray) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.mode.startswith("I"):  # 16 bits of grey: convert() would clip them, not scale them
-                grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.array(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise ValueError("not an image, or of an unknown kind") from None
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None

@@ -79,5 +79,8 @@ def decode_rows(data: bytearray, frame: Frame, rows: int) -> np.ndarray:
     data[frame.offset] = enough >> 8
     data[frame.offset + 1] = enough & 0xFF
     # Not strict: the rest of the file looks to the decoder like rubbish at the end.
-    decoded: np.ndarray = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)
+    try:
+        decoded: np.ndarray = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)
+    except KeyError:  # where the header is torn
+        raise ValueError("its header cannot be read") from None
     return decoded

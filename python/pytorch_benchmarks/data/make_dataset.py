@@ -130,11 +130,12 @@ def pictures_of_folder(directory: Path, height: int, width: int) -> Iterator[Lab
     import torch
 
     from pytorch_benchmarks.data.crops import resize
-    from pytorch_benchmarks.data.image_folder import decode_image, find_images
+    from pytorch_benchmarks.data.decode import decode_image, read_image
+    from pytorch_benchmarks.data.image_folder import find_images
 
     for path, label in find_images(directory)[1]:
         try:
-            image = decode_image(Path(path).read_bytes())
+            image = decode_image(read_image(path))
         except (OSError, ValueError) as error:
             raise BenchmarkError(f"cannot read the image {path}: {error}") from None
         pixels = torch.from_numpy(image).permute(2, 0, 1)

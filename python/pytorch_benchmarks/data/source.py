@@ -12,6 +12,7 @@ from torch import Tensor
 from pytorch_benchmarks.data.consumer import Consumer
 from pytorch_benchmarks.data.crops import Crop
 from pytorch_benchmarks.data.dataset import Dataset
+from pytorch_benchmarks.data.decode import MAX_PIXELS
 from pytorch_benchmarks.data.loader import processes, threads
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import Normalise, on_gpu
@@ -52,7 +53,7 @@ def open_source(
     if options.data != "auto":
         raise UsageError(f"--data {options.data} and --data_dir exclude each other: leave one out")
     shape = picture_shape(model)
-    dataset = open_dataset(options.data_dir, options.data_backend)
+    dataset = open_dataset(options.data_dir, options.data_backend, options.max_image_pixels)
     order = Order(len(dataset), options.batch_size, options.data_shuffle, options.seed, world.rank, world.size)
     crop = Crop(crop_kind(options, evaluate=options.forward_only))
     layout = memory_layout(options.channels_last)
@@ -68,12 +69,13 @@ def open_source(
     return Source(batches, options.data_backend, facts)
 
 
-def open_dataset(directory: str, backend: str) -> Dataset:
+def open_dataset(directory: str, backend: str, max_pixels: int = MAX_PIXELS) -> Dataset:
     """A data set.
 
     Args:
         directory: Of its images, or of its database.
         backend: `image_folder` or `caffe_lmdb`.
+        max_pixels: Height times width that an image may have at most.
 
     Raises:
         UsageError: It is missing, empty, or of the other backend.
@@ -81,10 +83,10 @@ def open_dataset(directory: str, backend: str) -> Dataset:
     if backend == "image_folder":
         from pytorch_benchmarks.data.image_folder import ImageFolder
 
-        return ImageFolder(directory)
+        return ImageFolder(directory, max_pixels)
     from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
 
-    return CaffeLmdb(directory)
+    return CaffeLmdb(directory, max_pixels)
 
 
 def loaded(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,9 +96,9 @@ class Transforms:
 
 
 def _read(path: str | os.PathLike[str]) -> np.ndarray:
-    from pytorch_benchmarks.data.image_folder import decode_image
+    from pytorch_benchmarks.data.decode import decode_image, read_image
 
     try:
-        return decode_image(Path(path).read_bytes())
+        return decode_image(read_image(path))
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"cannot read the image {path}: {error}") from None

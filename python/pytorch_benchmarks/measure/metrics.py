@@ -6,11 +6,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from pytorch_benchmarks.measure.bootstrap import mean_interval
+from pytorch_benchmarks.measure.confidence import mean_interval
+from pytorch_benchmarks.measure.drift import STEADY_WITHIN, drift
 
-__all__ = ["drift", "percentile", "time_metrics"]
-
-STEADY_WITHIN = 0.03
+__all__ = ["percentile", "time_metrics"]
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
@@ -19,14 +18,6 @@ def percentile(ordered: Sequence[float], fraction: float) -> float:
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
-
-
-def drift(seconds: Sequence[float]) -> float | None:
-    """By how much the last third of batches is slower than the first, by their medians: 0.03 is 3 %. None for fewer than six."""
-    third = len(seconds) // 3
-    if third < 2:
-        return None
-    return statistics.median(seconds[-third:]) / statistics.median(seconds[:third]) - 1
 
 
 def time_metrics(seconds: Sequence[float], instances: int, total: float | None = None) -> dict[str, object]:

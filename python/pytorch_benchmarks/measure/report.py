@@ -8,7 +8,8 @@ from statistics import fmean
 
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import COMPETING_FROM, CompetingLoad
-from pytorch_benchmarks.measure.metrics import STEADY_WITHIN, time_metrics
+from pytorch_benchmarks.measure.drift import drift_warning
+from pytorch_benchmarks.measure.metrics import time_metrics
 from pytorch_benchmarks.measure.timing import Timing
 
 __all__ = ["log_batches", "log_competing_load", "log_summary", "timestamp"]
@@ -70,12 +71,8 @@ def log_batches(
         log("results.time_device", 1000.0 * fmean(timing.device))
     log.many(extra or {})
     log.many(time_metrics(times, instances, total if sync == "end" else None))
-    drift = log.values["results.drift"]
-    if drift is not None and abs(drift) > STEADY_WITHIN:
-        log.warn(
-            f"drift: batch times {100 * drift:+.0f} % from the first third to the last; warm up longer "
-            "(--num_warmup_batches auto), or rerun on an idle machine with fixed clocks"
-        )
+    if warning := drift_warning(times):
+        log.warn(warning)
 
 
 def log_summary(log: Log, *, model: str, phase: str, batch: int, dtype: str, unit: str) -> None:

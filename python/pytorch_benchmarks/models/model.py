@@ -80,6 +80,11 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
         for name, value in own.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
+    misfits += [
+        f"{name} has the type {tensors[name].dtype} instead of {value.dtype}"
+        for name, value in own.items()
+        if name in tensors and _kind(tensors[name]) != _kind(value)
+    ]
     if missing:
         misfits.append(f"{len(missing)} of {len(own)} are missing ({', '.join(missing[:2])}, …)")
     if unknown:
@@ -87,3 +92,8 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     if not misfits:
         module.load_state_dict(tensors)
     return "; ".join(misfits[:3])
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    """What copying one tensor into another must not change silently: real numbers, complex ones, or whole ones."""
+    return tensor.is_floating_point(), tensor.is_complex()

@@ -20,9 +20,12 @@ from torch import Tensor
 
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.tensor_files import read, save
+from pytorch_benchmarks.files import open_regular, read_regular
+from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
 __all__ = ["Weights", "find_weights", "list_weights", "read_weights", "weights_directory", "write_weights"]
+
+_LARGEST_ENTRY = 64 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Weights:
         found = read(self.file, torch.device("cpu"))
         if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):  # a checkpoint of train.py
             found = found.get("ema") or found["model"]
-        if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        if not is_tensors_by_name(found):
             raise UsageError(f"--weights: {self.file} does not hold the tensors of a model by name")
         return dict(found)
 
@@ -119,10 +122,13 @@ def read_weights(path: Path) -> Weights:
         UsageError: It is missing, or no entry.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = json.loads(read_regular(path, _LARGEST_ENTRY))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--weights: {path} cannot be read: {error}") from None
     try:
+        metrics = dict(data["metrics"])
+        if not all(type(value) in (int, float) for value in metrics.values()):
+            raise ValueError(f"metrics must be numbers, not {metrics}"[:200])
         transforms = data["transforms"]
         return Weights(
             str(data["model"]),
@@ -131,17 +137,17 @@ def read_weights(path: Path) -> Weights:
             dict(data["model_opts"]),
             Transforms.of(transforms) if transforms else None,
             tuple(map(str, data["categories"])),
-            dict(data["metrics"]),
+            metrics,
             dict(data["training"]),
         )
     except KeyError as error:
         raise UsageError(f"--weights: {path} is no entry of weights: it lacks {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"--weights: {path} is no entry of weights: {error}") from None
 
 
 def _beside(name: str) -> str:
-    if Path(name).name != name:
+    if Path(name).name != name or not name.isprintable():
         raise ValueError(f"file must be the name of a file beside it, not {name!r}")
     return name
 
@@ -175,7 +181,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], entry: Weights) -> 
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

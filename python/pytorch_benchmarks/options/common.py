@@ -41,6 +41,9 @@ class CommonOptions:
     num_replicas: int = option(
         0, "Processes, one model replica each; 0 is one for each GPU, or one on the CPU.", whole(0)
     )
+    num_nodes: int = option(1, "Machines that take part; the program is started on each.", whole(1))
+    node_rank: int = option(0, "Which of the machines this is, from 0; the first one reports.", whole(0))
+    rendezvous: str = option("", "Where the machines meet: an address of node 0, and a free port.", metavar="HOST:PORT")
     device: str = option(
         "auto",
         "Device that computes; gpu is whichever kind PyTorch finds (CUDA, ROCm, XPU, MPS), auto is that or else the CPU.",
@@ -74,6 +77,11 @@ class CommonOptions:
         "auto",
         "Which part of an image becomes the model's input; auto crops at random for training and takes the center for inference.",
         choices=("auto", *CROPS),
+    )
+    max_image_pixels: int = option(
+        100_000_000,
+        "Most pixels, height times width, that an image may have: larger ones are errors, because a small file can claim any size.",
+        whole(1),
     )
     num_threads: int = option(
         0, "Threads that compute on the CPU; 0 is PyTorch's own choice, one for each core.", whole(0)

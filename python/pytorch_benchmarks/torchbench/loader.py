@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError, UsageError
+from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.torchbench import model as model_module
 from pytorch_benchmarks.torchbench import tasks
 
@@ -55,7 +56,7 @@ def load_class(directory: Path) -> type:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise UsageError(f"{directory.name} cannot be imported: {type(error).__name__}: {error}") from error
+            raise UsageError(f"{directory.name} cannot be imported: {type(error).__name__}: {reason(error)}") from error
     found = getattr(module, "Model", None)
     if not inspect.isclass(found):
         raise UsageError(f"{directory / '__init__.py'} defines no class Model")

@@ -19,7 +19,6 @@ from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.tensor_files import read
 from pytorch_benchmarks.training.evaluation import evaluate
 from pytorch_benchmarks.training.mixing import Mixing
 from pytorch_benchmarks.training.optimizers import build_optimizer
@@ -199,5 +198,4 @@ class Trainer:
         if self.setup.world.size > 1:
             torch.distributed.barrier()  # until the first process has written it
         if self.state.best:
-            content = read(self.best, self.setup.device)
-            self.state.evaluated.load_state_dict(content["ema"] or content["model"])
+            self.state.take_weights(self.best, self.setup.device)

@@ -98,8 +98,10 @@ def open_pictures(options: TrainingOptions) -> Pictures:
                     f"--data_dir {options.data_dir}: there is no {place}; it must hold train and val, or name --val_dir"
                 )
     if options.test_only:
-        return Pictures(None, open_dataset(val, options.data_backend))
-    pictures = Pictures(open_dataset(train, options.data_backend), open_dataset(val, options.data_backend))
+        return Pictures(None, open_dataset(val, options.data_backend, options.max_image_pixels))
+    pictures = Pictures(
+        *(open_dataset(place, options.data_backend, options.max_image_pixels) for place in (train, val))
+    )
     differing = sorted(set(getattr(pictures.train, "classes", ())) ^ set(pictures.categories))
     if differing:
         raise UsageError(f"classes of {train} and {val} differ: {differing[0]!r} is in one of them only")

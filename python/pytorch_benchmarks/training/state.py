@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.options.training import TrainingOptions
-from pytorch_benchmarks.tensor_files import read, save
+from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
-__all__ = ["State", "average_of"]
+__all__ = ["State", "average_of", "read_checkpoint"]
 
 # What may differ when training goes on; with other values of all other options it would be another training.
 _MAY_DIFFER = {
     "architecture", "compile", "crop_pct", "cudnn_benchmark", "cudnn_fastest", "data_dir", "data_loader", "debug", "deterministic",
-    "device", "epochs", "json", "num_gpus", "num_loader_threads", "num_replicas", "num_threads", "channels_last", "output_dir",
+    "device", "epochs", "json", "max_image_pixels", "num_gpus", "num_loader_threads", "num_replicas", "num_threads", "channels_last", "output_dir",
     "resume", "test_batch_size", "test_only", "val_batch_size", "val_dir", "weights",
 }  # fmt: skip
-_KEPT = {"model", "ema", "ema_updates", "optimizer", "scaler", "epoch", "best", "history", "options", "replicas"}
+# What a checkpoint holds, and of which types.
+_KEPT: dict[str, tuple[type, ...]] = {
+    "model": (dict,), "ema": (dict, NoneType), "ema_updates": (int,), "optimizer": (dict,), "scaler": (dict, NoneType),
+    "epoch": (int,), "best": (dict,), "history": (dict,), "options": (dict,), "replicas": (int,),
+}  # fmt: skip
+_PLAIN = (str, int, float, NoneType, dict, list, tuple)  # what options are
 
 
 def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
@@ -88,9 +95,7 @@ class State:
         Raises:
             UsageError: It cannot be read, or is of another training.
         """
-        content = read(path, device)
-        if not isinstance(content, dict) or not content.keys() >= _KEPT:
-            raise UsageError(f"--resume: {path} is no checkpoint of train.py")
+        content = read_checkpoint(path, device)
         before = content["options"]
         other = [
             f"{name} was {before.get(name)}, now {value}"
@@ -100,12 +105,81 @@ class State:
         if other:
             differences = ", ".join(other[:3])
             raise UsageError(f"--resume: {path} is of another training: {differences}; choose another --output_dir")
-        self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(content["scaler"])
+        _take(self.model, content["model"], path)
+        try:
+            _check_optimizer(self.optimizer, content["optimizer"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            if self.scaler is not None:
+                self.scaler.load_state_dict(content["scaler"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UsageError(f"{path} is damaged: the state of the optimizer does not fit: {reason}") from None
         if self.average is not None:
-            self.average.module.load_state_dict(content["ema"])
+            _take(self.average.module, content["ema"], path)
             self.average.n_averaged.fill_(content["ema_updates"])
         self.epoch, self.best, self.history = content["epoch"], content["best"], content["history"]
         return int(content["replicas"])
+
+    def take_weights(self, path: Path, device: torch.device) -> None:
+        """Take the weights of a checkpoint into the model whose accuracy counts.
+
+        Raises:
+            UsageError: It cannot be read, or does not fit.
+        """
+        content = read_checkpoint(path, device)
+        _take(self.evaluated, content["ema"] or content["model"], path)
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """The content of a checkpoint, each part of it of the type that it must have.
+
+    Raises:
+        UsageError: It cannot be read, or is no checkpoint.
+    """
+    content = read(path, device)
+    if not isinstance(content, dict) or not content.keys() >= _KEPT.keys():
+        raise UsageError(f"{path} is no checkpoint of train.py")
+    for name, kinds in _KEPT.items():
+        if type(content[name]) not in kinds:
+            raise UsageError(f"{path} is damaged: {name} is of the type {type(content[name]).__name__}")
+    numbers = [content["best"], *content["history"].values()]
+    if (
+        content["epoch"] < 0
+        or content["replicas"] < 1
+        or not 0 <= content["ema_updates"] < 1 << 62
+        or not all(type(values) is list and len(values) == content["epoch"] for values in numbers[1:])
+        or not all(isinstance(value, _PLAIN) for value in content["options"].values())
+        or not all(type(value) in (int, float) for value in content["best"].values())
+        or not all(type(value) in (int, float) for values in numbers[1:] for value in values)
+    ):
+        raise UsageError(f"{path} is damaged: its epochs, accuracies, options or replicas are not what train.py writes")
+    return content
+
+
+def _take(module: nn.Module, tensors: Any, path: Path) -> None:
+    if not is_tensors_by_name(tensors):
+        raise UsageError(f"{path} is damaged: its weights are no tensors by name")
+    misfits = load_tensors(module, tensors)
+    if misfits:
+        raise UsageError(f"{path} does not fit the model: {misfits}")
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Raise a ValueError where `load_state_dict` would take what fails, or counts for something else, in the first step."""
+    own = optimizer.state_dict()
+    for before, now in zip(state["param_groups"], own["param_groups"], strict=True):
+        wrong = [name for name, value in now.items() if not isinstance(before[name], _alike(value))]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is of another type")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, kept in state["state"].items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor):
+                if value.dim() and value.shape != parameters[number].shape:
+                    raise ValueError(f"{name} has the shape {tuple(value.shape)}, not that of its weights")
+            elif type(value) not in (int, float, NoneType):
+                raise ValueError(f"{name} is of the type {type(value).__name__}")
+
+
+def _alike(value: Any) -> tuple[type, ...]:
+    return (int, float) if type(value) in (int, float) else (type(value),)

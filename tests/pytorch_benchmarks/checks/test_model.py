@@ -33,6 +33,7 @@ def test_scripted_models_give_what_they_give_otherwise(name: str) -> None:
     assert CHECKS["script"](Subject(name, SMALLER.get(name, {}))) == "the same output"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["deep_mnist", "sensor_net"])
 def test_our_models_pass_the_list_for_new_ones(name: str) -> None:
     found = {title: status for title, status, _ in check_model(Subject(name, SMALLER.get(name, {})))}

@@ -23,6 +23,7 @@ def findings(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, 
     return code, {one["check"]: (one["status"], one["message"]) for one in said}
 
 
+@pytest.mark.integration
 def test_a_model_that_behaves_passes_all_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = findings(write_model(tmp_path / "behaves"), capsys)
     assert code == 0, found
@@ -60,6 +61,7 @@ def test_each_check_finds_what_it_is_for(
             torch.__dict__.pop(name_outside, None)
 
 
+@pytest.mark.integration
 def test_what_is_not_supported_is_skipped_and_nothing_at_all_is_a_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.image_folder import ImageFolder, decode_image, find_images
+from pytorch_benchmarks.data.decode import decode_image
+from pytorch_benchmarks.data.image_folder import ImageFolder, find_images
 from pytorch_benchmarks.data.make_dataset import make_folder, picture
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pytorch_benchmarks.data.image_folder import decode_image
+from pytorch_benchmarks.data.decode import decode_image
 from pytorch_benchmarks.data.jpeg import decode_rows, find_frame
 
 

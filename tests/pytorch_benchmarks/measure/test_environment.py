@@ -24,6 +24,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts["memory"] > 1 << 28
 
 
+@pytest.mark.integration
 def test_the_revision_is_read_without_git(tmp_path: Path) -> None:
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q", "-b", "main"], check=True)

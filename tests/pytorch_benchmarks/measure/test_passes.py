@@ -38,6 +38,7 @@ def test_operations_are_those_of_the_matrix_products() -> None:
     assert count_work(training_step(model, model), batch, model).flops == training
 
 
+@pytest.mark.integration
 def test_attention_and_recurrent_layers_are_counted() -> None:
     generator = torch.Generator()
     for name, options, least in (("sensor_net", {}, 24 * 2 * 7232 * 512 * 0.6), ("vit_b_16", {}, 2 * 17.5e9)):

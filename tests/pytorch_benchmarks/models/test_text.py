@@ -9,6 +9,7 @@ from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.phases.generation import Generation
 
 
+@pytest.mark.integration
 def test_a_decoder_does_not_see_what_comes_later() -> None:
     torch.manual_seed(0)
     model = get_model("gpt2_small", sequence_length=8).eval()
@@ -21,6 +22,7 @@ def test_a_decoder_does_not_see_what_comes_later() -> None:
     assert not torch.allclose(before[5], after[5])
 
 
+@pytest.mark.integration
 def test_an_encoder_sees_what_comes_later() -> None:
     torch.manual_seed(0)
     model = get_model("bert_base", sequence_length=8).eval()

@@ -28,6 +28,7 @@ RECIPES = sorted(path.name for path in (ROOT / "config" / "recipes").glob("*.yam
 # Options that are no parameters: of a single run by hand, and those that the launcher of packs sets.
 BY_HAND = {"json", "debug", "val_dir", "test_only"}
 OF_PACKS = {"pack", "pack_args", "own_batch", "jit"}
+OF_NODES = {"num_nodes", "node_rank", "rendezvous"}  # set by the launcher if there are several
 # What a run by DLBS decides itself: checkpoints lie beside the log, and a plan that is run again resumes its trainings.
 OWN_DEFAULTS = {"train.output_dir", "train.resume"}
 
@@ -61,7 +62,7 @@ def arguments_of(framework: str, *flags: str) -> dict[str, Any]:
     ("framework", "kind"), [("pytorch", BenchmarkOptions), ("train", TrainingOptions)], ids=["benchmarks", "train"]
 )
 def test_every_option_is_set_by_an_experiment_and_no_other(framework: str, kind: type[CommonOptions]) -> None:
-    options = {one.name for one, _ in options_of(kind)} - BY_HAND - OF_PACKS
+    options = {one.name for one, _ in options_of(kind)} - BY_HAND - OF_PACKS - OF_NODES
     assert set(arguments_of(framework)) == options
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from dlbs.config.load import load_config
 from dlbs.results.page.page import page_html
+from dlbs.version import __version__
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
 
@@ -87,6 +90,14 @@ def test_machines_and_doubts_are_told() -> None:
     assert "2 different values" in page
 
 
+def test_the_accuracy_of_a_training_and_the_version_are_told() -> None:
+    page = page_html([make_record(results__accuracy_top1=71.2345)], load_config().declarations)
+    assert '<button type="button">accuracy, %</button>' in page
+    assert "71.23" in page
+    assert f"dlbs {__version__}" in page
+
+
+@pytest.mark.integration
 def test_many_experiments_make_a_page_of_bearable_size() -> None:
     records = [make_record(f"m{n % 50}", 2 ** (n % 5), repeat=n // 250, batches=2) for n in range(2500)]
     page = page_html(records, load_config().declarations)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import LogError
+from dlbs.errors import ConfigError, LogError
 from dlbs.results.plots.figure import draw, save, svg
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options
@@ -136,7 +136,7 @@ def test_files(tmp_path: Path) -> None:
     assert re.search(r"<svg[^>]*viewBox", (tmp_path / "a.svg").read_text())
     with pytest.raises(LogError, match="unknown kind of image"):
         save(figure, str(tmp_path / "a.pdf"))
-    with pytest.raises(LogError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         save(figure, "/proc/nope/a.png")
 
 

@@ -66,6 +66,15 @@ def test_queries_may_be_mappings_and_functions(logs: Path) -> None:
         package.filter_results(frame, {"exp.model": "("})
 
 
+def test_a_misspelt_key_is_an_error_and_no_empty_frame(logs: Path) -> None:
+    for query in ({"exp.modle": "a"}, "${exp.modle} == 'a'"):
+        with pytest.raises(LogError, match=r"no experiment has 'exp\.modle'.*did you mean 'exp\.model'"):
+            package.load_results(str(logs), query)
+    with pytest.raises(LogError, match="no experiment has"):
+        package.filter_results(package.load_results(str(logs)), {"exp.modle": "a"})
+    assert len(package.load_results(str(logs), {"exp.model": "nobody"})) == 0
+
+
 def test_set_values_changes_the_rows_that_fit_and_leaves_the_frame_alone(logs: Path) -> None:
     frame = package.load_results([str(logs)])
     made = package.set_values(
@@ -87,6 +96,7 @@ def test_large_numbers_and_mixed_values_survive(tmp_path: Path) -> None:
     assert frame["exp.start_time"].tolist()[0] == "yesterday"
 
 
+@pytest.mark.integration
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:
     code = "import sys, dlbs, dlbs.experimenter; print({'pandas', 'numpy', 'matplotlib', 'sqlalchemy', 'torch', 'starlette'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

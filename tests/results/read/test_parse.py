@@ -19,6 +19,7 @@ from dlbs.results.read.logfiles import read_logs as stream_logs
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.query import compile_query
 from dlbs.results.read.records import load_records, status_of
+from dlbs.version import __version__
 from tests.conftest import RunDlbs
 
 
@@ -249,6 +250,42 @@ def test_bad_input(dlbs: RunDlbs, three: Path, arguments: list[str], said: str) 
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(three.glob("r.*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--filter_query", '{"exp.modle": "alexnet"}'], "--filter_query: no experiment has 'exp.modle'"),
+        (["--filter_query", "${exp.modle} == 'alexnet'"], "--filter_query: no experiment has 'exp.modle'"),
+        (["--filter_params", "exp.modle"], "--filter_params: no experiment has 'exp.modle'"),
+        (["--output_params", "exp.modle,results.time"], "--output_params: no experiment has 'exp.modle'"),
+    ],
+)
+def test_a_key_that_nothing_has_is_an_error_with_a_suggestion(
+    dlbs: RunDlbs, three: Path, arguments: list[str], said: str
+) -> None:
+    done = dlbs("parse", "logs", "-o", "r.json", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "did you mean 'exp.model'" in done.stderr
+    assert not (three / "r.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--filter_query", '{"results.accuracy_top1": 5}'],
+        ["--filter_params", "runtime.malloc"],
+        ["-Pmy.name=${exp.model}", "--output_params", "my.name"],
+    ],
+)
+def test_a_key_that_experiments_could_have_is_none(dlbs: RunDlbs, three: Path, arguments: list[str]) -> None:
+    assert dlbs("parse", "logs", "-o", "r.json", *arguments).returncode == 0
+
+
+def test_results_files_have_the_version(dlbs: RunDlbs, three: Path) -> None:
+    dlbs("parse", "logs", "-o", "r.json", "--output_params", "exp.model", check=True)
+    assert json.loads((three / "r.json").read_text())["dlbs_version"] == __version__
 
 
 def test_queries_never_paste_values() -> None:

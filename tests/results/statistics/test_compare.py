@@ -17,7 +17,7 @@ from dlbs.results.statistics.compare import compare as compare_with
 from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.tables.comparison import comparison_table, summary
-from dlbs.results.tables.pivot import regular_tables
+from dlbs.results.tables.regular import regular_tables
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -118,7 +118,7 @@ def test_the_values_are_the_statistic_of_the_estimator() -> None:
 def test_the_table_shows_what_dlbs_report_shows() -> None:
     """The same runs have the same number in both: the median."""
     a = [*repeats(4), *repeats(1, time=20.0)]
-    (reported, _) = regular_tables(a, load_config().declarations)
+    (reported,) = regular_tables(a, load_config().declarations)
     assert reported.texts()[0][1].split(" ")[0] == comparison_table(compare(a, a)).texts()[0][1]
 
 
@@ -164,7 +164,7 @@ def test_what_differs_between_all_of_a_and_all_of_b_is_what_is_compared() -> Non
 
 def test_other_settings_are_not_mixed() -> None:
     a = [make_record(my__option=option, time=10 * option, repeat=n) for option in (1, 2) for n in (1, 2, 3)]
-    assert verdicts(a, a) == {"alexnet, batch 16, my.option=1": "same", "alexnet, batch 16, my.option=2": "same"}
+    assert verdicts(a, a) == {"my.option=1": "same", "my.option=2": "same"}
 
 
 def test_changes_of_status() -> None:
@@ -237,8 +237,8 @@ def test_table_and_summary() -> None:
     comparison = compare([*repeats(), *repeats(model="gone")], repeats(time=12.0))
     table = comparison_table(comparison)
     assert [(row[0], row[-1]) for row in table.texts()] == [
-        ("alexnet, batch 16", "slower"),
-        ("gone, batch 16", "missing"),
+        ("alexnet", "slower"),
+        ("gone", "missing"),
     ]
     assert any(line.startswith("missing:") for line in table.legend)
     assert summary(comparison).startswith("2 experiments: 1 slower, 1 missing")

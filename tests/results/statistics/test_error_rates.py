@@ -7,6 +7,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.results.statistics.simulation import COLUMNS, NOISES, ROUNDS, RUNS, rates
 
+pytestmark = pytest.mark.integration  # seconds of simulation
+
 FALSE_AT_0, FALSE_AT_3, _, _, FOUND_10 = range(len(COLUMNS))
 
 # Means of ten runs stand for all: their bootstrap takes a hundred times as long as ranks.

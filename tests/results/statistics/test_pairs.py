@@ -83,11 +83,11 @@ def test_groups_are_pairs_of_their_own_and_more_pairs_need_more_runs() -> None:
     experiments = plan("system", "keep", models=("resnet18", "vgg16"))
     pairs = pairs_of(experiments, baseline="keep")
     assert [(pair.label, pair.names) for pair in pairs.pairs] == [
-        ("resnet18, batch 8", ("keep", "system")),
-        ("vgg16, batch 8", ("keep", "system")),
+        ("resnet18", ("keep", "system")),
+        ("vgg16", ("keep", "system")),
     ]
     assert pairs.first_round > pairs_of(plan("system", "keep")).first_round
-    assert pair_line(pairs, pairs.pairs[1]).startswith("vgg16, batch 8: system vs keep: no ratio, open")
+    assert pair_line(pairs, pairs.pairs[1]).startswith("vgg16: system vs keep: no ratio, open")
 
 
 def test_doubtful_runs_do_not_count_unless_they_are_trusted() -> None:
@@ -211,7 +211,7 @@ def test_experiments_without_a_counterpart_do_not_run() -> None:
     experiments = [*plan("system", "keep"), *plan("keep", models=("vgg16",))]
     pairs = pairs_of(experiments)
     assert pairs.wanted() == [0, 1]
-    assert pairs.alone == ["vgg16, batch 8"]
+    assert pairs.alone == ["vgg16"]
 
 
 def test_notes_stand_in_the_comparison() -> None:

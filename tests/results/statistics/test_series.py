@@ -11,6 +11,7 @@ import pytest
 
 from dlbs.results.statistics.series import Series, series_of
 from dlbs.results.statistics.steady import smoothed, steady_from
+from dlbs.results.tables.series import series_lines
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record, write_log
 
@@ -75,6 +76,16 @@ def test_too_short_a_warm_up_is_warned_of_with_what_would_do() -> None:
     assert f"-Pexp.num_warmup_batches={made.steady}" in made.warnings[0]
 
 
+def test_few_batches_settle_nothing() -> None:
+    made = series([10.0, 10.0, 11.0, 10.0, 10.0], [30.0])
+    assert not made.is_conclusive
+    assert made.warnings == []
+    lines = series_lines(made)
+    assert lines[0].startswith("1 batch of warm-up, 5 timed: median 10.00 ms")
+    assert "too few batches to tell warm-up, steady part and outliers apart: 20 are needed (exp.num_batches)" in lines
+    assert not any("steady from" in line or "was needed" in line for line in lines)
+
+
 def test_enough_warm_up_is_no_warning() -> None:
     made = series(steady(100), [30.0, 20.0, 12.0, *steady(7)])
     assert 1 <= made.steady <= 4
@@ -122,7 +133,7 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_log(tmp_path / "a.log", {**make_record(), "results.time_data": times, "results.time_warmup_data": [30.0] * 5})
     done = dlbs("report", "--series", "a.log")
     assert done.returncode == 0, done.stderr
-    assert "5 warm-up batches, 110 timed" in done.stdout
+    assert "5 batches of warm-up, 110 timed" in done.stdout
     assert "batch 61: 40.00 ms" in done.stdout
     assert "warning: the warm-up was too short" in done.stdout
     document = json.loads(dlbs("report", "--series", "a.log", "--format", "json").stdout)

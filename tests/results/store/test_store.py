@@ -113,7 +113,7 @@ def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "slower" in done.stdout
     assert "alexnet" in dlbs("report", "--db", "results.db", check=True).stdout
-    assert "of up to 4 runs" in dlbs("report", "--db", "results.db", '{"db.tags": "v2"}', check=True).stdout
+    assert "median of 4 runs" in dlbs("report", "--db", "results.db", '{"db.tags": "v2"}', check=True).stdout
     shown = dlbs("db", "query", "--history", "alexnet-16-1-1", "--format", "csv", check=True).stdout
     assert len({line.split(",")[1] for line in shown.splitlines()[1:]}) == 1
     assert (

@@ -12,7 +12,8 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.tables.formats import FORMATS, write_tables
-from dlbs.results.tables.pivot import custom_tables, regular_tables
+from dlbs.results.tables.pivot import custom_tables
+from dlbs.results.tables.regular import regular_tables
 from dlbs.results.tables.scaling import scaling_tables
 from dlbs.results.tables.table import Table
 from tests.conftest import RunDlbs
@@ -41,7 +42,7 @@ def test_models_against_batches() -> None:
     assert time.texts() == [["alexnet", "5.000", "8.000"], ["vgg16", "20.00", "1,234"]]
     assert "instances/s" in throughput.title
     assert "ms" in time.title
-    assert throughput.legend == []
+    assert throughput.legend == ["all runs: training"]
 
 
 def test_cells_without_a_number_say_why() -> None:
@@ -57,21 +58,65 @@ def test_cells_without_a_number_say_why() -> None:
         ["b", "timeout", "-", "unfinished"],
         ["c", "no-result", "-", "-"],
     ]
-    assert [line.split(":")[0] for line in table.legend] == ["-", "failure", "timeout", "unfinished", "no-result"]
+    assert [line.split(":")[0] for line in table.legend] == [
+        "-",
+        "failure",
+        "timeout",
+        "unfinished",
+        "no-result",
+        "all runs",
+    ]
 
 
 def test_repeats_are_one_cell_the_median() -> None:
-    table = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))[1]
-    assert table.texts() == [["alexnet", "11.00 [10.00, 30.00 at 75 %]"]]
+    (table,) = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))
+    assert table.title == "Results; median of 3 runs with 75 % interval"
+    assert table.texts() == [["alexnet", "90.91 [33.33, 100.0 at 75 %]", "11.00 [10.00, 30.00 at 75 %]"]]
     assert table.legend == [
-        "cells are medians of up to 3 runs, with the interval that holds the true median at 95 %, or at the lower level that stands in it"
+        "[low, high]: holds the true median at 95 %, or at the lower level that stands in it",
+        "all runs: training, batch 1",
     ]
 
 
 def test_an_interval_without_a_level_holds_95_percent() -> None:
-    table = tables(*(record(time=10.0 + n, exp__repeat=n) for n in range(6)))[1]
-    assert table.texts() == [["alexnet", "12.50 [10.00, 15.00]"]]
-    assert table.legend == ["cells are medians of up to 6 runs, with the interval that holds the true median at 95 %"]
+    (table,) = tables(*(record(time=10.0 + n, exp__repeat=n) for n in range(6)))
+    assert table.title == "Results; median of 6 runs with 95 % interval"
+    assert table.texts()[0][2] == "12.50 [10.00, 15.00]"
+    assert table.legend[0] == "[low, high]: holds the true median at 95 %"
+
+
+def test_a_single_run_has_the_interval_of_its_batches() -> None:
+    (table,) = tables(record(time=10.0, results__throughput_ci95=[80.0, 125.0]))
+    assert table.title == "Results; 1 run with 95 % interval"
+    assert table.texts() == [["alexnet", "100.0 [80.00, 125.0]", "10.00 [8.000, 12.50]"]]
+    assert table.legend[0] == "[low, high] 1 run: 95 % interval of its batches, which ignores how runs differ"
+
+
+@pytest.mark.parametrize("bounds", [None, [], [1.0], [None, None], ["a", "b"], [0, 5], [5, 1], [1, float("inf")], 7])
+def test_an_interval_of_another_form_is_none(bounds: Any) -> None:
+    (table,) = tables(record(results__throughput_ci95=bounds))
+    assert table.texts() == [["alexnet", "100.0", "10.00"]]
+
+
+def test_the_accuracy_of_a_training_stands_first() -> None:
+    trained = record(time=20.0, results__accuracy_top1=71.2345, my__lr=0.1)
+    (table,) = tables(trained, record(my__lr=0.2, status="failure", time=None, exp__status_msg="the loss is nan"))
+    assert table.header == ["my.lr", "Accuracy (top 1), %", "Throughput, instances/s", "Batch time, ms"]
+    assert table.texts() == [["0.1", "71.23", "50.00", "20.00"], ["0.2", "failure", "failure", "failure"]]
+    assert "failure: the loss is nan (my.lr=0.2)" in table.legend
+
+
+def test_reasons_of_failures_stand_below_the_first_table_each_once() -> None:
+    failed = [
+        record(batch=batch, status="failure", time=None, exp__status_msg="out of memory") for batch in (4, 8, 16, 32)
+    ]
+    late = record(batch=64, status="timeout", time=None, exp__status_msg="longer than 10 s")
+    first, second = tables(record(batch=2), *failed, late)
+    assert "failure: out of memory (batch 4; batch 8; batch 16; and 1 more)" in first.legend
+    assert "timeout: longer than 10 s (batch 64)" in first.legend
+    assert not any("out of memory" in line for line in second.legend)
+    many = tables(*(record(batch=n, status="failure", time=None, exp__status_msg=f"no {n}") for n in range(1, 15)))[0]
+    assert "and 4 other reasons" in many.legend
 
 
 def test_doubtful_runs_are_marked() -> None:
@@ -81,45 +126,57 @@ def test_doubtful_runs_are_marked() -> None:
         record(batch=4, results__warnings=busy), record(batch=8, time=None, status="failure", results__warnings=busy),
     )  # fmt: skip
     assert table.texts() == [["alexnet", "100.0", "200.0 ⚠", "400.0 ⚠", "failure"]]
-    assert table.legend[-1] == "⚠: 2 of 3 runs doubtful: CPU contention 2, drift 1"
+    assert "⚠: 2 of 3 runs doubtful: CPU contention 2, drift 1" in table.legend
     assert [cell.tone for cell in table.cells[0]] == ["", "doubt", "doubt", ""]
 
 
-def test_what_else_differs_makes_tables_of_its_own() -> None:
-    made = tables(record(exp__phase="training"), record(exp__phase="inference"), record("b", exp__phase="inference"))
-    assert [table.title for table in made[::2]] == [
+def test_what_else_differs_makes_rows() -> None:
+    (table,) = tables(
+        record(exp__phase="training"), record("b", exp__phase="inference"), record(exp__phase="inference")
+    )
+    assert table.header[:2] == ["model", "exp.phase"]
+    assert table.rows == [["alexnet", "training"], ["b", "inference"], ["alexnet", "inference"]]
+    (table,) = tables(record(my__option=2, time=20), record(my__option=1))
+    assert table.texts() == [["2", "50.00", "20.00"], ["1", "100.0", "10.00"]]
+
+
+def test_what_differs_besides_rows_of_one_s_own_makes_tables() -> None:
+    records = [record(exp__phase="training"), record(exp__phase="inference")]
+    made = custom_tables(records, load_config().declarations, ["exp.model"], [], ["results.throughput"])
+    assert [table.title for table in made] == [
         "Throughput, instances/s (training)",
         "Throughput, instances/s (inference)",
     ]
-    made = tables(record(my__option=1), record(my__option=2, time=20))
-    assert ["my.option=1" in made[0].title, "my.option=2" in made[2].title] == [True, True]
-    assert made[0].texts() == [["alexnet", "100.0"]]
-    assert made[2].texts() == [["alexnet", "50.00"]]
 
 
 def test_frameworks_that_ran_the_same_model_are_rows_of_one_table() -> None:
-    ran = [record(exp__framework=name, exp__framework_version=name) for name in ("pytorch", "jax")]
-    table, _ = tables(*ran)
-    assert table.header == ["model", "framework", "batch 1"]
-    assert table.texts() == [["alexnet", "pytorch", "100.0"], ["alexnet", "jax", "100.0"]]
+    table, _ = tables(*(record(batch=batch, exp__framework=name) for name in ("pytorch", "jax") for batch in (1, 2)))
+    assert table.header == ["framework", "batch 1", "batch 2"]
+    assert table.texts() == [["pytorch", "100.0", "200.0"], ["jax", "100.0", "200.0"]]
 
 
 def test_versions_are_not_mixed() -> None:
-    made = tables(record(exp__framework_version="2.6"), record(exp__framework_version="2.7"))
-    assert len(made) == 4
+    (table,) = tables(record(exp__framework_version="2.6"), record(exp__framework_version="2.7"))
+    assert table.rows == [["2.6"], ["2.7"]]
 
 
 def test_what_does_not_say_what_an_experiment_is_does_not_split() -> None:
-    made = tables(
+    (table,) = tables(
         record(exp__log_file="a", exp__id="1", results__time_std=1, exp__start_time="x", exp__seconds=1.0),
         record(exp__log_file="b", exp__id="2", results__time_std=2, exp__start_time="y", exp__seconds=2.0),
     )
-    assert len(made) == 2
+    assert len(table.rows) == 1
 
 
 def test_a_parameter_that_goes_with_the_model_does_not_split() -> None:
-    made = tables(record("a", my__weights="w1"), record("b", my__weights="w2"))
-    assert len(made) == 2
+    (table,) = tables(record("a", my__weights="w1"), record("b", my__weights="w2"))
+    assert table.rows == [["a"], ["b"]]
+
+
+def test_batch_sizes_that_go_with_the_model_are_rows() -> None:
+    (table,) = tables(record("a", 512), record("b", 64))
+    assert table.header[:2] == ["model", "batch"]
+    assert table.rows == [["a", "512"], ["b", "64"]]
 
 
 def own_script(**more: Any) -> dict[str, Any]:
@@ -135,14 +192,19 @@ def test_what_an_experiment_does_not_have_is_blank() -> None:
     (table,) = tables({"results.throughput": 500.0})
     assert (table.title, table.texts()) == ("Throughput, instances/s", [["500.0"]])
     without_batch = {"exp.model": "b", "exp.phase": "training", "exp.status": "ok", "results.throughput": 5.0}
-    table, _ = tables(record(batch=2), without_batch)
-    assert table.texts() == [["alexnet", "-", "200.0"], ["b", "5.000", "-"]]
-    assert table.header == ["model", "batch -", "batch 2"]
+    (table,) = tables(record(batch=2), without_batch)
+    assert [row[:3] for row in table.texts()] == [["alexnet", "2", "200.0"], ["b", "", "5.000"]]
+    assert table.header[:2] == ["model", "batch"]
+    table, _ = tables(record(batch=2), record(batch=4), without_batch)
+    assert table.texts() == [["alexnet", "-", "200.0", "400.0"], ["b", "5.000", "-", "-"]]
+    assert table.header == ["model", "batch -", "batch 2", "batch 4"]
 
 
-def test_a_batch_time_that_nothing_logs_has_no_table() -> None:
-    made = tables(record(), own_script())
-    assert [table.title.partition(",")[0] for table in made] == ["Throughput", "Batch time", "Throughput"]
+def test_a_batch_time_that_nothing_logs_is_not_shown() -> None:
+    (table,) = tables(own_script(), own_script(my__option=1))
+    assert table.title == "Throughput, instances/s"
+    (table,) = tables(record(), own_script())
+    assert table.columns == ["Throughput, instances/s", "Batch time, ms"]
 
 
 def test_the_batch_time_of_logged_batches_is_their_mean(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -260,8 +322,8 @@ def test_aggregates(aggregate: str, expected: float) -> None:
 
 def test_a_cell_some_of_whose_runs_failed_is_marked() -> None:
     table = tables(record(exp__repeat=1), record(exp__repeat=2, status="failure", time=None))[0]
-    assert table.texts() == [["alexnet", "100.0*"]]
-    assert table.legend == ["*: some runs of this cell have no value"]
+    assert table.texts() == [["alexnet", "100.0*", "10.00*"]]
+    assert "*: some runs of this cell have no value" in table.legend
 
 
 HOSTILE = "a|b<script>alert(1)</script>\\input{x}%_$\x1b[31m"
@@ -280,13 +342,13 @@ def test_every_format_holds_all_cells_and_escapes(form: str) -> None:
         assert r"\_" in words
     if form == "csv":
         rows = list(csv.DictReader(words.splitlines()))
-        assert len(rows) == 8
-        assert {row["status"] for row in rows} == {"ok", "missing", "failure"}
+        assert len(rows) == 4
+        assert {row["status"] for row in rows} == {"ok", "failure"}
     if form == "json":
         assert json.loads(words)[0]["cells"][0][0]["value"] == 125.0
     if form == "markdown":
         body = [line for line in words.splitlines() if line.startswith("|")]
-        assert {line.replace("\\|", "").count("|") for line in body} == {4}
+        assert {line.replace("\\|", "").count("|") for line in body} == {5}
 
 
 def test_spreadsheets_see_no_formulas() -> None:

@@ -27,7 +27,8 @@ def runs(model: str, *throughputs: float | None, **more: Any) -> Records:
 
 def test_a_benchmark_that_ran_three_times_and_failed_once() -> None:
     (score,) = of(runs("a", 90.0, 100.0, 110.0, None))
-    assert (score.bench, score.n, score.fail, score.ngpu, score.weight) == ("a", 4, 1, 1, 1.0)
+    assert (score.n, score.fail, score.ngpu, score.weight) == (4, 1, 1, 1.0)
+    assert score.bench == "a, training, float32, gpu, batch 16"
     assert score.perf == pytest.approx(100)
     assert score.std == pytest.approx(0.1)
     assert score.sem == pytest.approx(0.1 / math.sqrt(3))
@@ -62,6 +63,18 @@ def test_skipped_experiments_do_not_count() -> None:
     assert score.n == 1
 
 
+def test_a_cpu_is_no_gpu_and_failures_and_doubts_are_explained() -> None:
+    made = [
+        make_record("a", exp__num_gpus=0, results__warnings=["drift: +7 %"]),
+        make_record("b", exp__num_gpus=0, status="failure"),
+    ]
+    table = score_table(of(made))
+    assert [row[3] for row in table.texts()] == ["0", "0"]
+    assert table.texts()[0][4].endswith(" ⚠")
+    assert "⚠: 1 of 1 run doubtful: drift 1" in table.legend
+    assert "b: failure: exit code 1" in table.legend
+
+
 def test_formulas_with_their_numbers() -> None:
     table = score_table(of([*runs("a", 90.0, 110.0), *runs("b", 25.0)]), explain=True)
     assert "a: perf = mean throughput of 2 runs = 100.0" in table.formulas
@@ -71,6 +84,6 @@ def test_formulas_with_their_numbers() -> None:
 
 def test_batches_and_types_are_benchmarks_of_their_own() -> None:
     assert [score.bench for score in of([make_record(batch=batch) for batch in (16, 2)])] == [
-        "alexnet, batch 2",
-        "alexnet, batch 16",
+        "batch 2",
+        "batch 16",
     ]

@@ -20,9 +20,10 @@ from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.listing import listing_table
 from dlbs.results.tables.scores import score_table, scores
 from dlbs.results.tables.table import Cell, Table
-from dlbs.results.tables.terminal import fitted, print_table
-from tests.conftest import ROOT
+from dlbs.results.tables.terminal import divided, fitted, print_table
+from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_record
+from tests.waiting import PATIENCE
 
 
 def shown(table: Table, width: int) -> str:
@@ -57,6 +58,62 @@ def test_a_single_row_keeps_its_columns() -> None:
     assert fitted(one, 20).header == one.header
 
 
+def wide_table() -> Table:
+    """Three columns that stand for themselves, of 20 characters each."""
+    return Table(
+        "Title",
+        ["my.name"],
+        [["one"], ["two"]],
+        list("abc"),
+        [[Cell(letter * 20)] * 3 for letter in "xy"],
+        is_divisible=True,
+    )
+
+
+def test_columns_that_stand_for_themselves_are_shown_below_each_other() -> None:
+    assert [part.columns for part in divided(wide_table(), 80)] == [["a", "b", "c"]]
+    assert [part.columns for part in divided(wide_table(), 60)] == [["a", "b"], ["c"]]
+    assert [part.columns for part in divided(wide_table(), 10)] == [["a"], ["b"], ["c"]]
+    printed = shown(wide_table(), 60)
+    assert printed.count("one") == printed.count("two") == 2
+    assert printed.count("x" * 20) == 3
+    assert printed.count("Title") == 1
+
+
+def test_namespaces_go_before_anything_is_folded_unless_two_columns_would_be_called_the_same() -> None:
+    table = Table(
+        "",
+        ["exp.dtype", "runtime.malloc", "x.name", "y.name"],
+        [list("abcd"), list("efgh")],
+        ["value"],
+        [[Cell("1")], [Cell("2")]],
+    )
+    assert fitted(table, 80) == table
+    assert fitted(table, 40).names == ["dtype", "malloc", "x.name", "y.name"]
+
+
+def test_the_title_of_a_narrow_table_is_not_folded() -> None:
+    assert "A title that is longer than the table below it" in shown(
+        Table("A title that is longer than the table below it", ["a"], [["b"]], ["c"], [[Cell("d")]]), 80
+    )
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("", 200), ("60", 60)])
+def test_pipes_are_as_wide_as_needed_or_as_columns_says(
+    dlbs: RunDlbs, tmp_path: Path, columns: str, widest: int
+) -> None:
+    swept = [
+        make_record(f"{'m' * 30}{n}", batch, results__throughput_ci95=[1.0, 2.0])
+        for n in "12"
+        for batch in (1, 2, 4, 8)
+    ]
+    write_records(str(tmp_path / "r.json"), swept)
+    said = dlbs("report", "r.json", COLUMNS=columns, check=True).stdout
+    lines = [line for line in said.splitlines() if line.startswith("│")]
+    assert max(map(len, lines)) <= widest
+    assert (max(map(len, lines)) > 80) == (not columns)
+
+
 def records() -> list[dict[str, object]]:
     models = ["a_model_with_a_rather_long_name_that_ends_in_1", "a_model_with_a_rather_long_name_that_ends_in_2"]
     return [make_record(model, 2**10, repeat=n, exp__env__host="h" * 40) for model in models for n in (1, 2, 3)]
@@ -75,18 +132,15 @@ def tables() -> dict[str, Table]:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_text_is_cut_off_at_any_width(name: str, width: int) -> None:
     table = tables()[name]
-    kept = fitted(table, width)
-    printed = shown(table, width)
-    body = printed.partition("┡")[2].partition("└")[0]
-    assert max(map(len, body.splitlines())) <= width
-    # Read the cells column by column: folded parts stand below each other.
-    rows: list[list[str]] = []
-    for line in body.splitlines()[1:]:
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        rows.append(cells)
-    for column in range(len(kept.header)):
-        read = "".join(row[column] for row in rows).replace(" ", "")
-        assert read == "".join(row[column] for row in kept.texts()).replace(" ", "")
+    parts = divided(fitted(table, width), width)
+    bodies = [block.partition("└")[0] for block in shown(table, width).split("┡")[1:]]
+    for part, body in zip(parts, bodies, strict=True):
+        assert max(map(len, body.splitlines())) <= width
+        # Read the cells column by column: folded parts stand below each other.
+        rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in body.splitlines()[1:]]
+        for column in range(len(part.header)):
+            read = "".join(row[column] for row in rows).replace(" ", "")
+            assert read == "".join(row[column] for row in part.texts()).replace(" ", "")
 
 
 def run_in_terminal(arguments: list[str], directory: Path, **environment: str) -> str:
@@ -112,10 +166,11 @@ def run_in_terminal(arguments: list[str], directory: Path, **environment: str) -
             break
         said += block
     os.close(master)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     return said.decode()
 
 
+@pytest.mark.integration
 def test_verdicts_have_colours_where_these_are_allowed(tmp_path: Path) -> None:
     for name, time in (("a.json", 10.0), ("b.json", 20.0)):
         write_records(str(tmp_path / name), [make_record(time=time, repeat=n) for n in (1, 2, 3)])
@@ -133,6 +188,7 @@ def test_verdicts_have_colours_where_these_are_allowed(tmp_path: Path) -> None:
     assert "\x1b" not in piped.stdout
 
 
+@pytest.mark.integration
 def test_db_query_tells_rows_apart_in_80_columns(tmp_path: Path) -> None:
     with Store(str(tmp_path / "results.db")) as store:
         store.add(records())

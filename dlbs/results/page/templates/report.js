@@ -1,6 +1,7 @@
 "use strict";
 // Sorting and filtering of the table of experiments, and, in the live view, looking for news. Nothing here makes HTML of values.
-const view = { column: -1, descending: false, words: "", status: "" };
+// The sorted column is known by its title: while a plan runs, more parameters turn out to differ, and columns move.
+const view = { title: "", descending: false, words: "", status: "" };
 
 const keyOf = (row, column) => {
   const cell = row.cells[column];
@@ -16,17 +17,20 @@ const compare = (a, b) => {
 
 function sortRows() {
   const table = document.getElementById("results");
-  if (!table || view.column < 0) return;
+  if (!table) return;
+  const titles = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const column = titles.indexOf(view.title);
+  if (column < 0) return;
   const sign = view.descending ? -1 : 1;
   const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => [keyOf(row, view.column), row]);
+  const rows = [...body.rows].map((row) => [keyOf(row, column), row]);
   rows.sort((x, y) => {
     const words = (typeof x[0] !== "number") - (typeof y[0] !== "number");
     return words || sign * compare(x[0], y[0]);
   });
   body.append(...rows.map((pair) => pair[1]));
   [...table.tHead.rows[0].cells].forEach((cell, index) => {
-    cell.setAttribute("aria-sort", index !== view.column ? "none" : view.descending ? "descending" : "ascending");
+    cell.setAttribute("aria-sort", index !== column ? "none" : view.descending ? "descending" : "ascending");
   });
 }
 
@@ -36,7 +40,7 @@ function filterRows() {
   const words = view.words.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
   for (const row of table.tBodies[0].rows) {
-    const text = row.textContent.toLowerCase();
+    const text = `${row.textContent} ${row.dataset.words}`.toLowerCase();
     const fits = words.every((word) => text.includes(word)) && (!view.status || row.dataset.status === view.status);
     row.hidden = !fits;
     shown += fits;
@@ -47,10 +51,10 @@ function filterRows() {
 function connect() {
   const table = document.getElementById("results");
   if (!table) return;
-  [...table.tHead.rows[0].cells].forEach((cell, index) => {
+  [...table.tHead.rows[0].cells].forEach((cell) => {
     cell.querySelector("button").addEventListener("click", () => {
-      view.descending = view.column === index ? !view.descending : cell.classList.contains("number");
-      view.column = index;
+      view.descending = view.title === cell.textContent ? !view.descending : cell.classList.contains("number");
+      view.title = cell.textContent;
       sortRows();
     });
   });
@@ -85,6 +89,8 @@ async function lookForNews(path, known) {
         words.setSelectionRange(words.value.length, words.value.length);
       }
       document.getElementById("made").textContent = `live, ${new Date().toLocaleTimeString()}`;
+    } else if (answer.status >= 500) {
+      document.getElementById("made").textContent = (await answer.text()).trim();
     }
   } catch (error) {
     document.getElementById("made").textContent = "the server does not answer";

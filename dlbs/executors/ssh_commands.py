@@ -1,0 +1,191 @@
+"""What is said to nodes by ssh: the command that reaches one, what it is asked beforehand, and how it runs a launcher.
+
+Nothing but bash is assumed on a node. What it runs comes through the standard input of ssh, so that no word passes the user's login shell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dlbs.errors import LaunchError
+
+__all__ = ["GRACE", "Facts", "ask", "ssh_command", "watched"]
+
+GRACE = 5  # seconds that a launcher has to end by itself on a node when it is asked to
+_PATIENCE = 60.0  # seconds in which a node has to answer
+_CONNECT = 10  # seconds
+
+# A shell function that runs a launcher, and ends all that it started when the connection is gone: standard input ends, or a line comes no
+# more. It asks the process group, so that torchrun ends its workers; what is left after that, in sessions of its own, is found by a
+# variable of its environment (on Linux).
+_WATCH = """\
+dlbs_watch() {
+    local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
+    trap : HUP INT PIPE TERM
+    set -m
+    DLBS_NODE=$token bash /dev/fd/3 3<<<"$source" </dev/null 2>&1 &
+    group=$!
+    { while IFS= read -r -t "$patience" _; do :; done; } <&0 >/dev/null 2>&1 &
+    reader=$!
+    set +m
+    wait -n "$group" "$reader"
+    code=$?
+    if kill -0 "$group" 2>/dev/null; then code=143; fi
+    exec 2>/dev/null
+    kill -TERM -- "-$group"
+    for ((left = 5 * grace; left > 0; left--)); do
+        kill -0 -- "-$group" || break
+        sleep 0.2
+    done
+    kill -KILL -- "-$group"
+    for number in $(grep -slz "^DLBS_NODE=$token\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'); do kill -KILL "$number"; done
+    kill "$reader"
+    printf '%s:%d\\n' "$token" "$code"
+    exit "$code"
+}
+"""
+
+# What a node says about itself: one JSON line. Versions are read from metadata, since importing torch takes seconds.
+_ASK = """\
+import hashlib, importlib.metadata, json, pathlib, platform, sys
+try:
+    torch = importlib.metadata.version("torch")
+except importlib.metadata.PackageNotFoundError:
+    torch = ""
+digest = hashlib.sha256()
+files = sorted(pathlib.Path(sys.argv[1], "pytorch_benchmarks").rglob("*.py"))
+for file in files:
+    digest.update(file.read_bytes())
+print(json.dumps({"python": platform.python_version(), "torch": torch, "program": digest.hexdigest()[:12] if files else ""}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a node said about itself.
+
+    Attributes:
+        address: Under which ssh reached it.
+        name: As it calls itself.
+        python, torch: Versions; empty if it was not asked.
+        program: Digest of its pytorch_benchmarks.
+    """
+
+    address: str
+    name: str
+    python: str = ""
+    torch: str = ""
+    program: str = ""
+
+
+def ssh_command(host: str, patience: float) -> list[str]:
+    """The command that runs bash on a node. `DLBS_SSH`, like `GIT_SSH_COMMAND`, takes the place of `ssh`.
+
+    Args:
+        host: As ssh knows it.
+        patience: Seconds without a sign of life after which the node counts as lost.
+
+    Raises:
+        LaunchError: This is no host, or DLBS_SSH is malformed.
+    """
+    if not host or host.startswith("-") or not host.isprintable() or " " in host:
+        raise LaunchError(f"{host!r} is no host", where="exp.nodes")
+    try:
+        program = shlex.split(os.environ.get("DLBS_SSH", "")) or ["ssh"]
+    except ValueError as error:
+        raise LaunchError(f"is malformed: {error}", where="DLBS_SSH") from None
+    # No shared connection (ControlPath): it would live on by itself, and keep ours from noticing that the node is lost. What a user's
+    # configuration adds to logins (a command, forwarded ports) is left out.
+    settings = {
+        "BatchMode": "yes",
+        "ConnectTimeout": _CONNECT,
+        "ServerAliveInterval": max(1, int(patience / 3)),
+        "ServerAliveCountMax": 3,
+        "ControlPath": "none",
+        "RemoteCommand": "none",
+        "ClearAllForwardings": "yes",
+    }
+    words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    return [*program, "-T", "-a", "-x", *words, "--", host, "exec bash -s"]
+
+
+def watched(source: str, token: str, patience: float) -> str:
+    """Shell code that runs a launcher on a node, and prints `TOKEN:CODE` when nothing of it is left.
+
+    Lines have to follow, each within `patience` seconds of the one before; else it ends.
+    """
+    return f"{_WATCH}dlbs_watch {GRACE} {patience:g} {token} {shlex.quote(source)}\n"
+
+
+@lru_cache(maxsize=1024)  # of answers only: what fails is asked again
+def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts:
+    """Ask a node for its address and name and, with the interpreter `python`, for versions.
+
+    Args:
+        host: As ssh knows it.
+        directory: Has to be there.
+        python: An interpreter, by its name or path; none is started without.
+        package: Directory with pytorch_benchmarks.
+
+    Raises:
+        LaunchError: It cannot be reached, or lacks the directory, the interpreter, or the program.
+    """
+    script = [
+        f"cd -- {shlex.quote(directory)} 2>/dev/null || {{ echo 'dlbs: no directory'; exit; }}",
+        'echo "dlbs: $SSH_CONNECTION"; echo "dlbs: $(uname -n)"',
+    ]
+    if python:
+        script.append(f"{shlex.join([python, '-c', _ASK, package])} || echo 'dlbs: no python'")
+    command = ssh_command(host, _PATIENCE)
+    try:
+        asked = subprocess.run(
+            command, input="\n".join([*script, ""]), capture_output=True, text=True, errors="replace", timeout=_PATIENCE,
+            check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise LaunchError(
+            f"{command[0]} cannot be started: {error.strerror}", hint="install the OpenSSH client"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise LaunchError(f"node {host} did not answer within {_PATIENCE:.0f} s") from None
+    return _facts(host, directory, python, package, asked)
+
+
+def _facts(host: str, directory: str, python: str, package: str, asked: subprocess.CompletedProcess[str]) -> Facts:
+    said = asked.stderr.strip().splitlines()
+    last = said[-1].strip() if said else ""
+    lines = re.findall(r"^dlbs: (.*)$", asked.stdout, re.MULTILINE)
+    if lines == ["no directory"]:
+        hint = "share the directory between the nodes, or copy it to the same path"
+        raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
+    if asked.returncode or len(lines) < 2:
+        raise LaunchError(
+            f"node {host} cannot be reached: {last or f'exit code {asked.returncode}'}", hint=_hint(host, last)
+        )
+    facts = Facts((lines[0].split() + [""] * 3)[2], lines[1])
+    if not python:
+        return facts
+    if lines[2:]:
+        hint = "set runtime.python to an interpreter that is there on all nodes"
+        raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
+    found = json.loads(asked.stdout.strip().splitlines()[-1])
+    if not found["torch"]:
+        raise LaunchError(f"node {host}: {python} has no torch", hint=f"{python} -m pip install torch, there")
+    if not found["program"]:
+        hint = "share the directory, copy it, or set pytorch.bench_path"
+        raise LaunchError(f"node {host} has no {package}/pytorch_benchmarks", hint=hint)
+    return Facts(facts.address, facts.name, **found)
+
+
+def _hint(host: str, said: str) -> str:
+    if "Host key verification" in said:
+        return f"log in once by hand, so that its key is known: ssh {host}"
+    if "Permission denied" in said:
+        return "its user's authorized_keys needs your key; keys with a passphrase need ssh-agent"
+    return f"try: ssh {host} true"

@@ -1,0 +1,224 @@
+"""One experiment on several nodes: a launcher on each by ssh, the output of all of them, and one end for all.
+
+    python -m dlbs.executors.ssh_session
+
+reads what to run from standard input, one JSON line (`Order`), and prints what the nodes print: the first one's lines as they are, those of the
+others as `[HOST] ...`, so that only the first one reports. A node that fails or is lost ends the others. So does the end of standard
+input, which `dlbs run` holds open: it comes whatever ends that, `kill -9` too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+
+from dlbs.errors import LaunchError
+from dlbs.executors.ssh_commands import GRACE, ssh_command, watched
+from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
+from dlbs.logs import parameter_line, parse_line
+
+__all__ = ["Order", "main"]
+
+_SETTLE = 3.0  # seconds in which the others may fail too, so that all reasons are said
+_LONGEST_END = GRACE + 3.0  # seconds until connections that do not end are cut
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a session runs.
+
+    Attributes:
+        hosts: As ssh knows them; the first one reports.
+        launchers: Their text, one for each host.
+        patience: Seconds without a sign of life after which a node counts as lost.
+    """
+
+    hosts: list[str]
+    launchers: list[str]
+    patience: float
+
+    def line(self) -> str:
+        """As the session reads it."""
+        return json.dumps(asdict(self)) + "\n"
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node and what is known of it.
+
+    Attributes:
+        code: Exit code of its launcher; None while that is not known.
+        begun: Whether its launcher has printed the parameters, which are in the log once.
+        lost: Why its connection ended before its launcher did; empty if it did not.
+        said: The reason that its program gave for a failure.
+    """
+
+    host: str
+    prefix: bytes
+    token: str = field(default_factory=lambda: f"dlbs-{secrets.token_hex(8)}")
+    process: asyncio.subprocess.Process | None = None
+    code: int | None = None
+    begun: bool = False
+    lost: str = ""
+    said: str = ""
+
+    @property
+    def well(self) -> bool:
+        return self.code == OK
+
+    def reason(self) -> str:
+        return f"node {self.host}: {self.lost or self.said or f'exit code {self.code}'}"
+
+    def close(self) -> None:
+        """Let it know that it is to end: no more signs of life."""
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+class _Session:
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.nodes = [_Node(host, f"[{host}] ".encode() if rank else b"") for rank, host in enumerate(order.hosts)]
+        self.told_to_end = asyncio.Event()
+
+    async def run(self, standard_input: asyncio.StreamReader) -> int:
+        """Run to the end of all nodes, and return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self.told_to_end.set)
+        aside = [asyncio.create_task(work) for work in (self._until_closed(standard_input), self._signs_of_life())]
+        stop = asyncio.create_task(self.told_to_end.wait())
+        running = {
+            asyncio.create_task(self._follow(node, launcher)): node
+            for node, launcher in zip(self.nodes, self.order.launchers, strict=True)
+        }
+        failed: list[_Node] = []
+        while running and not failed and not stop.done():
+            await asyncio.wait([*running, stop], return_when=asyncio.FIRST_COMPLETED)
+            failed = _ended(running)
+        if failed and running and not any(node.lost for node in failed):
+            await asyncio.wait(running, timeout=_SETTLE)
+            failed += _ended(running)
+        for node in running.values():
+            node.close()
+        if running:
+            _, late = await asyncio.wait(running, timeout=_LONGEST_END)
+            for cut in late:
+                process = running[cut].process
+                if process is not None:
+                    with suppress(ProcessLookupError):
+                        process.kill()
+            await asyncio.wait(running)
+        for task in [*aside, stop]:
+            task.cancel()
+        return self._exit_code(failed)
+
+    def _exit_code(self, failed: list[_Node]) -> int:
+        if self.told_to_end.is_set():
+            return SIGNALLED + signal.SIGTERM
+        if not failed:
+            return OK
+        codes = {node.code for node in failed}
+        _print(f"{parameter_line('exp.status_msg', '; '.join(node.reason() for node in failed))}\n".encode())
+        return SKIPPED if codes == {SKIPPED} else next((code for code in codes if code and code != SKIPPED), 1)
+
+    async def _until_closed(self, standard_input: asyncio.StreamReader) -> None:
+        while await standard_input.read(4096):
+            continue
+        self.told_to_end.set()
+
+    async def _signs_of_life(self) -> None:
+        while True:
+            await asyncio.sleep(self.order.patience / 3)
+            for node in self.nodes:
+                if node.process is not None and node.process.stdin is not None and not node.process.stdin.is_closing():
+                    node.process.stdin.write(b"\n")
+
+    async def _follow(self, node: _Node, launcher: str) -> None:
+        """Run a launcher on a node, and pass on what it prints."""
+        try:
+            # A session of its own: what ends this one's group must not cut the connection before the node has cleared up.
+            node.process = process = await asyncio.create_subprocess_exec(
+                *ssh_command(node.host, self.order.patience),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )  # fmt: skip
+        except (OSError, LaunchError) as error:
+            node.lost = str(error)
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(watched(launcher, node.token, self.order.patience).encode("utf-8", "surrogateescape"))
+        last, _ = await asyncio.gather(self._complaints(node, process.stderr), self._output(node, process.stdout))
+        code = await process.wait()
+        if node.code is None:
+            what = "connection lost" if code in {255, -signal.SIGKILL} else f"ssh ended with exit code {code}"
+            node.lost = f"{what}{f' ({last})' if last else ''}"
+
+    async def _output(self, node: _Node, stream: asyncio.StreamReader) -> None:
+        rest = b""
+        while data := await stream.read(65536):
+            *lines, rest = (rest + data).split(b"\n")
+            self._pass_on(node, lines)
+        self._pass_on(node, [rest] if rest else [])
+
+    def _pass_on(self, node: _Node, lines: Iterable[bytes]) -> None:
+        shown = []
+        for line in lines:
+            before, token, code = line.rpartition(f"{node.token}:".encode())
+            if token and code.isdigit():
+                node.code = int(code)
+                if not before:
+                    continue
+                line = before
+            found = parse_line(line.decode("utf-8", "replace"))
+            if found and found[0] == "exp.status_msg" and node.begun:
+                node.said = str(found[1])
+            node.begun |= found is not None and found[0] == "exp.start_time"
+            if node.prefix and found and not node.begun:
+                continue
+            shown.append(node.prefix + line + b"\n")
+        _print(b"".join(shown))
+
+    async def _complaints(self, node: _Node, stream: asyncio.StreamReader) -> str:
+        """Pass on what ssh says itself; the last line of it."""
+        last = ""
+        while data := await stream.readline():
+            last = data.decode("utf-8", "replace").strip()
+            _print(f"[{node.host}] ssh: {last}\n".encode())
+        return last
+
+
+def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:
+    """Take out those that have ended, and return the ones of them that failed."""
+    ended = [running.pop(task) for task in list(running) if task.done()]
+    return [node for node in ended if not node.well]
+
+
+def _print(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+async def _run() -> int:
+    reader = asyncio.StreamReader(limit=1 << 30)  # of the line that is the order
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    line = await reader.readline()
+    return await _Session(Order(**json.loads(line))).run(reader) if line else 1
+
+
+def main() -> int:
+    """Run the order that standard input has, and return the exit code."""
+    return asyncio.run(_run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

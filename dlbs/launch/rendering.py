@@ -1,0 +1,192 @@
+"""Templates of launchers: rendered by Jinja2 in a sandbox, since a plan may name a stranger's template.
+
+Rendering prints a mark in the place of each value. Only the finished script says in which context a value stands, whatever blocks, loops and
+included templates it came through; it is quoted then.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dlbs.errors import LaunchError
+from dlbs.experiment import Experiment
+from dlbs.files import dlbs_root
+from dlbs.launch.contexts import MARK
+from dlbs.launch.quoting import Name, Words, written
+from dlbs.text import text
+
+__all__ = ["VARIABLE", "namespaces", "render"]
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Namespace:
+    """`exp.model` in a template, for parameters whose names have dots in them."""
+
+    def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
+        self._values = values
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        full = f"{self._prefix}.{name}"
+        if full in self._values:
+            return self._values[full]
+        if not name.startswith("_") and any(known.startswith(full + ".") for known in self._values):
+            return _Namespace(self._values, full)
+        raise AttributeError(full)
+
+
+class _Printed:
+    """What one rendering prints: values, and where its template prints each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: list[Any] = []
+        self.places: list[tuple[Any, int]] = []  # the template and the line of its Python code
+        self.key = str(secrets.randbelow(10**18))  # no value can have a mark of ours; digits pass through most filters
+        self._marks = re.compile(f"{MARK}{self.key}\\.([0-9]+){MARK}")
+
+    def print(self, value: Any) -> str:
+        """The mark for a value. It is called by the Python code that Jinja2 makes of a template."""
+        if type(value).__name__ == "Undefined":
+            str(value)  # raises, with the name
+        frame = sys._getframe(2)
+        self.places.append((frame.f_globals.get("__jinja_template__"), frame.f_lineno))
+        self.values.append(value)
+        return f"{MARK}{self.key}.{len(self.values) - 1}{MARK}"
+
+    def script(self, printed: str) -> str:
+        """The finished script."""
+        parts = self._marks.split(printed)
+        pieces, numbers = parts[::2], [int(number) for number in parts[1::2]]
+        if any(MARK in piece for piece in pieces):
+            hint = "values are quoted after filters, so a filter must not change what a block, or a macro of another file, printed"
+            raise LaunchError(f"U+{ord(MARK):X} or a damaged value is in the script", where=str(self.path), hint=hint)
+        return written(pieces, [self._whole(self.values[n]) for n in numbers], lambda n: self.where(numbers[n]))
+
+    def _whole(self, value: Any) -> Any:
+        """A value; what a macro or `{% set %}...{% endset %}` printed is a value that has marks in it."""
+        if isinstance(value, Words):
+            return Words([self._whole(item) for item in value.items])
+        if isinstance(value, str):
+            return self.script(value) if self.key in value else value
+        return self.script(text(value)) if self.key in text(value) else value
+
+    def where(self, number: int) -> str:
+        template, line = self.places[number]
+        if template is None:
+            return str(self.path)
+        return f"{template.filename or self.path}:{template.get_corresponding_lineno(line)}"
+
+
+_printed: ContextVar[_Printed] = ContextVar("printed")
+
+
+def render(path: Path, context: Mapping[str, Any], missing: Callable[[str], LaunchError]) -> str:
+    """The script of a template.
+
+    Args:
+        path: The template.
+        context: Its names, besides the parameters by their namespaces.
+        missing: Makes the error for a name that it uses and does not have.
+
+    Raises:
+        LaunchError: It is malformed, uses what there is not, or prints a value where none may stand.
+    """
+    import jinja2
+
+    where = str(path)
+    printed = _Printed(path)
+    token = _printed.set(printed)
+    try:
+        return printed.script(str(_environment(where).get_template(path.name).render(context)))
+    except LaunchError as error:
+        raise LaunchError(error.what, where=error.where or where, hint=error.hint) from None
+    except jinja2.TemplateSyntaxError as error:
+        raise LaunchError(f"malformed template: {error.message}", where=f"{path}:{error.lineno}") from None
+    except jinja2.UndefinedError as error:
+        raise missing(str(error)) from None
+    except jinja2.TemplateNotFound as error:
+        raise LaunchError(f"uses the template {error}, which there is not", where=where) from None
+    except jinja2.TemplateError as error:
+        raise LaunchError(f"cannot be rendered: {error}", where=where) from None
+    except RecursionError:
+        hint = "a template must not include or extend itself"
+        raise LaunchError("cannot be rendered: nested too deeply", where=where, hint=hint) from None
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
+        raise LaunchError(f"cannot be rendered: {type(error).__name__}: {error}", where=where) from None
+    finally:
+        _printed.reset(token)
+
+
+def namespaces(experiment: Experiment) -> dict[str, Any]:
+    """What a template calls the parameters: `exp` for all that begin with `exp.`, and those without a dot."""
+    return {
+        **{root: _Namespace(experiment, root) for root in {name.split(".")[0] for name in experiment if "." in name}},
+        **{name: value for name, value in experiment.items() if "." not in name},
+    }
+
+
+@lru_cache(maxsize=64)
+def _environment(path: str) -> Any:
+    """It keeps the templates that it has compiled, as long as their files do not change."""
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Undefined(jinja2.StrictUndefined):
+        @property
+        def _undefined_message(self) -> str:
+            """The full name of the parameter that was looked for, or why the sandbox refuses it."""
+            if self._undefined_hint:
+                return str(self._undefined_hint)
+            owner = self._undefined_obj
+            name = str(self._undefined_name)
+            return f"{owner._prefix}.{name}" if isinstance(owner, _Namespace) else name
+
+    @jinja2.pass_context  # so that Jinja2 does not call it while it compiles a template, for constants
+    def finalize(context: Any, value: Any) -> str:
+        return _printed.get().print(value)
+
+    directories = [str(Path(path).parent), str(dlbs_root() / "scripts" / "launchers")]
+    made = SandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(directories),
+        undefined=Undefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(sh=_as_it_is, words=_words, variable=_variable, arguments=_arguments)
+    return made
+
+
+def _as_it_is(value: Any) -> Any:
+    """`| sh` says visibly what happens to every value."""
+    return value
+
+
+def _words(values: Any) -> Words:
+    """A list as shell words, one for each element but null, empty texts too; a text is split as a shell does it."""
+    if isinstance(values, Words):
+        return values
+    items = shlex.split(values) if isinstance(values, str) else values or ()
+    return Words([item for item in items if item is not None])
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    """Options of a program as `--name=value`; those that are empty are left out."""
+    return [f"--{name}={text(value)}" for name, value in options.items() if value not in (None, "", [], {})]
+
+
+def _variable(name: Any) -> Name:
+    if not VARIABLE.fullmatch(str(name)):
+        raise LaunchError(f"{name!r} is not the name of an environment variable")
+    return Name(name)

@@ -1,0 +1,157 @@
+"""From the runs of one experiment to a cell of a table, and the lines below a table that explain its cells."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dlbs.doubts import doubt_words, doubts_of
+from dlbs.results.grouping import label_of, varying
+from dlbs.results.keys import unit_of
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.results.registry import registered
+from dlbs.results.statistics.intervals import Interval, median_interval
+from dlbs.results.tables.aggregates import AGGREGATES
+from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
+from dlbs.text import counted, text
+
+__all__ = ["cells_of", "doubt_lines", "interval_lines", "quantity", "reason_lines", "statistic"]
+
+_NAMES = {
+    "results.throughput": "Throughput",
+    "results.time": "Batch time",
+    "results.accuracy_top1": "Accuracy (top 1)",
+    "results.accuracy_top5": "Accuracy (top 5)",
+}
+_MOST_REASONS, _MOST_LABELS = 10, 3
+
+
+def quantity(key: str, records: Sequence[Record]) -> str:
+    """A key in words, with its unit: `Throughput, images/s`."""
+    unit = unit_of(key)
+    if key == "results.throughput":
+        instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
+        unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
+    name = _NAMES.get(key, key)
+    if key == "results.time" and any(record.get("command.line") for record in records):
+        name = "Time"  # of a run of the command
+    return f"{name}, {unit}" if unit else name
+
+
+def cells_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], Cell]:
+    """A function from runs to the cell of a quantity."""
+    return lambda records: _cell(records, key, aggregate)
+
+
+def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
+    if not records:
+        return Cell(None, "missing")
+    fine = [record for record in records if status_of(record) == "ok"]
+    valued = [record for record in fine if number(record, key) is not None]
+    if valued:
+        values = [value for record in valued if (value := number(record, key)) is not None]
+        value = registered(AGGREGATES, aggregate, "aggregate")(values)
+        lost = len(records) - len(values)
+        if math.isnan(value):
+            return Cell(None, "no-result", runs=len(values), lost=lost)
+        interval = None
+        if aggregate == "median":
+            interval = median_interval(values) if len(values) > 1 else _interval_of_batches(valued[0], key)
+        low, high, level = (interval.low, interval.high, interval.confidence) if interval else (None, None, None)
+        doubtful = sum(bool(doubts_of(record)) for record in valued)
+        return Cell(float(value), "ok", low, high, level, len(values), lost, doubtful, "doubt" if doubtful else "")
+    # Texts, such as the title of a device; a number of an experiment that failed is no result.
+    values_of = [record.get(key) for record in (fine if key.startswith("results.") else fine or records)]
+    words = list(dict.fromkeys(text(value) for value in values_of if value not in (None, "") and not _is_figure(value)))
+    if words:
+        return Cell(", ".join(words), runs=len(words), lost=len(records) - len(fine))
+    bad = [status for status in map(status_of, records) if status != "ok"]
+    return Cell(None, bad[0] if bad else "no-result", lost=len(records))
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _interval_of_batches(record: Record, key: str) -> Interval | None:
+    """The interval that a single run logged of its throughput, or what it means for the mean time of its batches."""
+    bounds, throughput = record.get("results.throughput_ci95"), number(record, "results.throughput")
+    if key not in {"results.throughput", "results.time"} or not isinstance(bounds, list) or len(bounds) != 2:
+        return None
+    low, high = (float(bound) if _is_figure(bound) else math.nan for bound in bounds)
+    if throughput is None or not 0 < low <= high < math.inf:
+        return None
+    if key == "results.throughput":
+        return Interval(low, high, USUAL)
+    time = number(record, "results.time") or 0.0
+    return Interval(time * throughput / high, time * throughput / low, USUAL)
+
+
+def statistic(aggregate: str, cells: Sequence[Cell]) -> str:
+    """What the numbers of a table are, for its title: `median of 5 runs with 95 % interval`; empty if they are plain values of single runs."""
+    figures = [cell for cell in cells if isinstance(cell.value, float)]
+    runs = {cell.runs for cell in figures}
+    levels = {cell.confidence for cell in figures if cell.confidence is not None}
+    if not figures or (runs == {1} and not levels):
+        return ""
+    most = counted(max(runs), "run")
+    words = most if runs == {1} else f"{aggregate} of {most if len(runs) == 1 else f'up to {most}'}"
+    if not levels:
+        return words
+    named = levels.copy() if len(levels) == 1 else set()
+    if min(levels) >= USUAL:
+        named = {USUAL}
+    return f"{words} with {f'{100 * named.pop():.0f} % ' if named else ''}interval"
+
+
+def interval_lines(cells: Sequence[Cell]) -> list[str]:
+    """What the intervals in cells mean."""
+    with_interval = [cell for cell in cells if cell.low is not None]
+    lines = []
+    levels = [cell.confidence for cell in with_interval if cell.runs > 1 and cell.confidence is not None]
+    if levels:
+        lower = ", or at the lower level that stands in it" if min(levels) < USUAL else ""
+        lines.append(f"[low, high]: holds the true median at {100 * USUAL:.0f} %{lower}")
+    if any(cell.runs == 1 for cell in with_interval):
+        run = "of a single run" if levels else "1 run"
+        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % interval of its batches, which ignores how runs differ")
+    return lines
+
+
+def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
+    """What the mark of doubtful runs means in a table of some records."""
+    used = [
+        record
+        for record in records
+        if status_of(record) == "ok" and any(number(record, key) is not None for key in keys)
+    ]
+    kinds = [found for record in used if (found := doubts_of(record))]
+    if not kinds:
+        return []
+    words = doubt_words(Counter(kind for found in kinds for kind in found))
+    return [f"{DOUBTFUL}: {len(kinds)} of {counted(len(used), 'run')} doubtful: {words}"]
+
+
+def reason_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    """Why experiments did not end well, each reason once with the experiments that it concerns.
+
+    Args:
+        records: All experiments of a table.
+        names: Parameters that tell them apart.
+    """
+    shown = varying(records, names)
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for record in records:
+        status, message = status_of(record), text(record.get("exp.status_msg"))
+        if status != "ok" and message:
+            found.setdefault((status, message), {})[label_of(record, shown)] = None
+    lines = []
+    for (status, message), labels in found.items():
+        more = f"; and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
+        lines.append(f"{status}: {message} ({'; '.join(list(labels)[:_MOST_LABELS])}{more})")
+    if len(lines) > _MOST_REASONS:
+        lines[_MOST_REASONS:] = [f"and {counted(len(lines) - _MOST_REASONS, 'other reason')}"]
+    return lines

@@ -1,0 +1,76 @@
+"""What `dlbs report` shows unless something else is asked for: what was varied in the rows, batch sizes or quantities in the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from dlbs.config.declarations import Parameter
+from dlbs.results.grouping import distinguishing_names, groups, hashable, title_name
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.tables.cells import cells_of, quantity
+from dlbs.results.tables.pivot import add_notes, custom_tables, header, shown_value, with_statistic
+from dlbs.results.tables.table import Table
+
+__all__ = ["regular_tables", "usual_axes", "usual_values"]
+
+_BATCH = "exp.replica_batch"
+_COMPUTED = ("exp.effective_batch",)  # follows from the replica batch and the devices
+
+
+def regular_tables(
+    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
+) -> list[Table]:
+    """What was varied against batch sizes, a table for each quantity; one table of all quantities where batch sizes do not vary.
+
+    Runs that differ in nothing but `exp.repeat` are one cell: the median. All other differences are rows or columns, so that a cell never mixes
+    experiments.
+
+    Args:
+        records: Experiments, failed ones too.
+        declarations: Say which parameters identify an experiment.
+        explain: Has no effect: medians need no formulas.
+    """
+    records = list(records)
+    rows, columns = usual_axes(records, declarations)
+    values = usual_values(records)
+    if columns or len(values) == 1:
+        return custom_tables(records, declarations, rows, columns, values, without=_COMPUTED)
+    return [_of_quantities(records, rows, values)]
+
+
+def usual_values(records: Sequence[Record]) -> list[str]:
+    """The quantities that are shown: those that programs log, accuracy first, where something was trained to one."""
+    keys = ("results.accuracy_top1", "results.throughput", "results.time")
+    return [key for key in keys if any(number(one, key) is not None for one in records)] or ["results.throughput"]
+
+
+def usual_axes(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> tuple[list[str], list[str]]:
+    """The parameters that label rows and columns unless others are asked for.
+
+    Everything that varies is a row. Batch sizes are columns if some row has several; where they go with other parameters, columns would be nearly
+    empty. Where nothing varies, the row is the model, or the command or the framework of a program that has none.
+    """
+    rows = distinguishing_names(records, declarations, without=_COMPUTED)
+    others = [name for name in rows if name != _BATCH]
+    columns = []
+    if any(len({hashable(one.get(_BATCH)) for one in group}) > 1 for group in groups(records, others).values()):
+        rows, columns = others, [_BATCH]
+    usual = title_name(records)
+    return rows or ([usual] if usual else []), columns
+
+
+def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Sequence[str]) -> Table:
+    """A table with a column for each quantity."""
+    found = groups(records, rows)
+    table = Table(
+        "Results",
+        [header(name) for name in rows],
+        [[shown_value(group[0], name) for name in rows] for group in found.values()],
+        [quantity(key, records) for key in values],
+        [[cells_of(key)(group) for key in values] for group in found.values()],
+        is_divisible=True,
+    )
+    table.title = with_statistic("Results", "median", table)
+    add_notes(table, records, rows, values)
+    return table

@@ -1,0 +1,141 @@
+"""Command lines of dlbs in child processes with limits: `python -m tests.adversarial.commands` runs each that it reads.
+
+The processes are forked from one that has imported what they need, so that a hostile command line costs what dlbs does, not a start of Python.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tests.adversarial.bounded import serve
+from tests.conftest import ROOT
+
+__all__ = ["SECONDS", "Commands", "Done"]
+
+SECONDS, MIB = 20, 1500  # of CPU time, and of memory beyond what the imports take; nothing needs a tenth of either
+
+
+class Done:
+    """What came of a command line: exit code, output, errors, CPU seconds, the processes it started, the files it opened for writing."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.seconds: float = answer["seconds"]
+        self.kind: str = answer["kind"]
+        self.processes: list[list[str]] = []
+        self.written: list[str] = []
+        if self.kind == "ok":
+            self.code, self.output, self.errors, self.processes, self.written = answer["output"]
+        else:
+            self.code, self.output, self.errors = -1, "", answer["error"]
+
+    def is_clear_error(self) -> bool:
+        """Whether it is one error with exit code 2, which dlbs foresaw."""
+        return self.code == 2 and "error: " in self.errors.lower() and not self.is_crash()
+
+    def is_crash(self) -> bool:
+        return self.kind != "ok" or "Traceback" in self.errors or "unforeseen" in self.errors
+
+    def __repr__(self) -> str:
+        return f"{self.kind} {self.code} in {self.seconds:.2f} s: {self.errors[-1500:]}"
+
+
+class Commands:
+    """The process that runs them; a context."""
+
+    def __init__(self) -> None:
+        # Not measured by coverage: its tracer takes a lock, and the exception of a limit may come while it is held.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.adversarial.commands"],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+
+    def __enter__(self) -> Commands:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stdin, _ = self._streams()
+        stdin.close()
+        self._process.wait()
+
+    def run(self, directory: Path, *argv: str, **environment: str) -> Done:
+        """Run `dlbs ARGV` in a directory."""
+        stdin, stdout = self._streams()
+        given = {"argv": argv, "directory": str(directory), "environment": environment}
+        stdin.write(json.dumps({"input": given, "seconds": SECONDS, "mib": MIB}) + "\n")
+        stdin.flush()
+        return Done(json.loads(stdout.readline()))
+
+    def _streams(self) -> tuple[IO[str], IO[str]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
+
+
+# Events of the interpreter (PEP 578) that start a process, and where in their arguments the command is.
+_STARTS = {"subprocess.Popen": 1, "os.exec": 1, "os.posix_spawn": 1, "os.system": 0, "os.spawn": 2, "pty.spawn": 0}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _run(given: dict[str, Any]) -> tuple[int, str, str, list[list[str]], list[str]]:
+    """In the child: the command line, with its streams in files, and what the interpreter tells of processes and files."""
+    from dlbs.cli.main import main
+
+    processes: list[list[str]] = []
+    written: list[str] = []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _STARTS:
+            command = arguments[_STARTS[event]]
+            processes.append(
+                [os.fsdecode(word) for word in ([command] if isinstance(command, (str, bytes)) else command)]
+            )
+        elif event == "open" and not isinstance(arguments[0], int) and arguments[2] & _WRITES:
+            written.append(os.path.realpath(os.fsdecode(arguments[0])))
+
+    sys.addaudithook(note)
+
+    os.chdir(given["directory"])
+    os.environ.update(given["environment"])
+    streams = [os.memfd_create(name) for name in ("output", "errors")]
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream, number)
+    sys.argv = ["dlbs", *given["argv"]]
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    sys.stderr.flush()
+    contents = [os.pread(stream, 1 << 20, 0).decode("utf-8", "replace") for stream in streams]
+    return code, contents[0], contents[1], processes, written
+
+
+if __name__ == "__main__":
+    for module in (
+        "dlbs.cli.compare",
+        "dlbs.cli.parse",
+        "dlbs.cli.plan",
+        "dlbs.cli.report",
+        "dlbs.cli.run",
+        "jinja2.sandbox",
+        "psutil",
+        "re2",
+        "yaml",
+    ):
+        importlib.import_module(module)
+    serve(_run)

@@ -1,0 +1,510 @@
+r"""Values in launchers: every context of a shell script × hostile values, run by a real bash.
+
+A context is a line: what a template says, and what becomes of a value in it. A value is a line. Each context runs with all values in one
+child process with limits; a value must arrive as one unchanged word, or be refused by an error that names the template's line, and nothing of
+it may run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.errors import LaunchError
+from dlbs.jsonio import load_json
+from dlbs.launch.script import make_launcher
+from dlbs.logs import parse_line
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.integration
+
+SECONDS, MIB = 20, 500  # of CPU time and memory, for all values of a context together
+
+VALUES: dict[str, str] = {
+    "plain": "alexnet",
+    "empty": "",
+    "number": "42",
+    "negative number": "-7",
+    "octal number": "010",
+    "float": "1.5",
+    "blanks": "  two  words  ",
+    "tab": "\ta\tb\t",
+    "newline": "a\nb",
+    "newlines around": "\n\na\n\n",
+    "only a newline": "\n",
+    "carriage return": "a\r\nb\r",
+    "newline and command": "a\ntouch pwned\n",
+    "newline, tab and command": "a\n\ttouch pwned\n\tEOF\n",
+    "single quote": "'",
+    "single quotes": "'; touch pwned; '",
+    "double quote": '"',
+    "double quotes": '"; touch pwned; "',
+    "both quotes": "'\"'\"; touch pwned #'\"",
+    "ANSI-C quote": "$'\\'; touch pwned; '",
+    "command substitution": "$(touch pwned)",
+    "backticks": "`touch pwned`",
+    "escaped backticks": "\\`touch pwned\\`",
+    "escaped substitution": "\\$(touch pwned)",
+    "begins like a substitution": "(touch pwned)",
+    "closes a substitution": "); touch pwned; (",
+    "closes an expansion": "}; touch pwned; {",
+    "expansion": "${HOME}",
+    "expansion with a command": "${x:-$(touch pwned)}",
+    "variable": "$HOME",
+    "variable's name": "HOME",
+    "arithmetic": "$((1+1))",
+    "array subscript": "a[$(touch pwned)]",
+    "assignment of a subscript": "a[$(touch pwned)]=1",
+    "closes arithmetic": ")); touch pwned; ((",
+    "assignment": "LD_PRELOAD=./evil.so",
+    "appending assignment": "PATH+=:.",
+    "reserved word": "time",
+    "reserved word that opens": "if",
+    "brace": "{",
+    "negation": "!",
+    "double brackets": "[[",
+    "unary operator": "-f",
+    "binary operator": "-eq",
+    "option": "--help",
+    "end of options": "--",
+    "semicolon": "; touch pwned",
+    "ampersand": "& touch pwned &",
+    "pipe": "| touch pwned",
+    "or": "|| touch pwned",
+    "redirection": "> pwned",
+    "descriptor": "2",
+    "here-document": "<<EOF",
+    "comment": "# touch pwned",
+    "history": "!!",
+    "tilde": "~",
+    "tilde of a user": "~root/x",
+    "name of a user": "root",
+    "star": "*",
+    "glob": "/*/*/*",
+    "brackets": "[a-z]*",
+    "brace expansion": "{a,b}",
+    "part of a brace expansion": "b,c",
+    "range of a brace expansion": "1..3",
+    "extended glob": "@(a|b)",
+    "backslash": "\\",
+    "backslashes": "\\\\\\",
+    "backslash at the end": "a\\",
+    "backslash and newline": "a\\\nb",
+    "backslash and quote": "\\'; touch pwned; \\'",
+    "backslash and double quote": '\\"; touch pwned; \\"',
+    "terminator": "EOF",
+    "terminator alone": "a\nEOF\ntouch pwned\n",
+    "terminator first": "EOF\ntouch pwned",
+    "terminator in two parts": "E\\\nOF\ntouch pwned\n",
+    "terminator with tabs": "\n\t\tEOF\ntouch pwned\n",
+    "terminator of base.sh": "\nEND_OF_PARAMETERS\ntouch pwned\n",
+    "terminators that come instead": "\nEOF\nEND_OF_TEXT_1\nEND_OF_TEXT_2\ntouch pwned",
+    "format": "%s%n%999999d",
+    "template": "{{ exp.model }} {% raw %}",
+    "reference": "${exp.model}",
+    "mark of a value": "\U000f00000.0\U000f0000",
+    "accents": "é日本 \u2028 \u00a0",
+    "emoji": "👩\u200d🔬",
+    "right to left": "\u202egnp.exe",
+    "escape sequence": "\x1b[2J\x07",
+    "control characters": "\x01\x02\x7f",
+    "surrogate escape": "\udcff",
+    "long": "x" * 100_000,
+    "long with quotes": "'$(touch pwned)" * 6_600,
+    "many lines": "a\n" * 20_000,
+    "NUL": "a\0b",
+    "NUL and command": "\0; touch pwned",
+}
+
+UNCHANGED = "unchanged"  # arrives as it is
+LINES = "lines"  # the same, with the line end of a here-document
+NOTHING = "nothing"  # prints nothing
+REFUSED = "refused"  # is an error, whatever the value
+NUMBERS = "numbers"  # arrives if it is a whole number; others are errors
+FOLDED = "folded"  # as UNCHANGED; values that have a backslash at the end of a line are errors
+IN_TEXT = "in text"  # arrives within the text around it, which is not run
+TABS = "tabs"  # as LINES; values that have lines beginning with tabs are errors
+
+OUT = "printf %s "
+
+CONTEXTS: dict[str, tuple[str, str]] = {
+    "bare word": (OUT + "{{ my.x }}", UNCHANGED),
+    "with the filter": (OUT + "{{ my.x | sh }}", UNCHANGED),
+    "of a list": (OUT + "{{ [my.x] | words }}", UNCHANGED),
+    "by its full name": (OUT + "{{ parameters['my.x'] }}", UNCHANGED),
+    "concatenated": (OUT + "{{ my.x ~ '' }}", UNCHANGED),
+    "in a loop": ("{% for x in [my.x] %}\n" + OUT + "{{ x }}\n{% endfor %}", UNCHANGED),
+    "in a condition": ("{% if true %}" + OUT + "{{ my.x }}{% endif %}", UNCHANGED),
+    "after a long script": ("echo 'a b' \"$HOME\" >/dev/null\n" * 50 + OUT + "{{ my.x }}", UNCHANGED),
+    "beside text": ("x=a{{ my.x }}b; x=${x#a}; printf %s \"${x%b}\"", UNCHANGED),
+    "twice": ("x={{ my.x }}{{ my.x }}; " + OUT + "{% raw %}\"${x:0:${#x}/2}\"{% endraw %}", UNCHANGED),
+    "first word of a command": (
+        "{ A=1 {{ my.x }} >/dev/null; } 2>/dev/null; [ -z \"${LD_PRELOAD+set}\" ] && " + OUT + "{{ my.x }}",
+        UNCHANGED,
+    ),
+    "assigned": ("x={{ my.x }}; " + OUT + '"$x"', UNCHANGED),
+    "exported": ("export x={{ my.x }}; " + OUT + '"$x"', UNCHANGED),
+    "array": ("a=(1 {{ my.x }}); " + OUT + '"${a[1]}"', UNCHANGED),
+    "array over lines": ("a=(\n  # first\n  {{ my.x }}\n); " + OUT + '"${a[0]}"', UNCHANGED),
+    "function": ('f() { case "$1" in *) printf %s "$1";; esac; }; f {{ my.x }}', UNCHANGED),
+    "loop of the shell": ("for x in {{ my.x }}; do " + OUT + '"$x"; done', UNCHANGED),
+    "case": ("case {{ my.x }} in *) " + OUT + "{{ my.x }};; esac", UNCHANGED),
+    "pattern of case": ("x={{ my.x }}; case $x in {{ my.x }}) " + OUT + '"$x";; esac', UNCHANGED),
+    "test": ("if [[ {{ my.x }} == {{ my.x }} ]]; then " + OUT + "{{ my.x }}; fi", UNCHANGED),
+    "quoted in a test": ('if [[ "{{ my.x }}" == \'{{ my.x }}\' ]]; then ' + OUT + "{{ my.x }}; fi", UNCHANGED),
+    "subshell": ("(" + OUT + "{{ my.x }})", UNCHANGED),
+    "two subshells": ("( (" + OUT + "{{ my.x }}) )", UNCHANGED),
+    "two subshells, side by side": ("((" + OUT + "{{ my.x }}) | cat)", REFUSED),
+    "substitution that begins with a subshell": (OUT + "$((" + OUT + "{{ my.x }}) | cat)", REFUSED),
+    "group": ("{ " + OUT + "{{ my.x }}; }", UNCHANGED),
+    "continued line": (OUT + "\\\n    {{ my.x }} \\\n    2>/dev/null", UNCHANGED),
+    "before a redirection": (OUT + "{{ my.x }}>&1", UNCHANGED),
+    "behind a variable": ('A=; ' + OUT + "$A{{ my.x }}", UNCHANGED),
+    "behind a variable in quotes": ('A=; ' + OUT + '"$A{{ my.x }}"', UNCHANGED),
+    "behind a variable in braces": ('A=; ' + OUT + '"${A}{{ my.x }}"', UNCHANGED),
+    "behind a tilde": ("x=a~{{ my.x }}; " + OUT + '"${x#a\\~}"', UNCHANGED),
+    "in braces": ("x=(a{,{{ my.x }}}); x=${x[1]}; " + OUT + '"${x#a}"', UNCHANGED),
+    "single quotes": (OUT + "'{{ my.x }}'", UNCHANGED),
+    "double quotes": (OUT + '"{{ my.x }}"', UNCHANGED),
+    "ANSI-C quotes": (OUT + "$'{{ my.x }}'", UNCHANGED),
+    "quotes beside quotes": ("x='a'\"b\"'{{ my.x }}'\"\"; " + OUT + '"${x#ab}"', UNCHANGED),
+    "behind an escaped dollar": ('x="\\${{ my.x }}"; ' + OUT + '"${x#?}"', UNCHANGED),
+    "list in double quotes": (OUT + '"{{ [my.x] | words }}"', UNCHANGED),
+    "substitution": (': $(printf %s {{ my.x }} >&3)', UNCHANGED),
+    "substitution in quotes": (': "$(printf %s {{ my.x }} >&3)"', UNCHANGED),
+    "quotes in a substitution in quotes": (': "$(printf %s "{{ my.x }}" >&3)"', UNCHANGED),
+    "quotes in two substitutions": (': "$(: "$(printf %s \'{{ my.x }}\' >&3)")"', UNCHANGED),
+    "case in a substitution": (': "$(case a in a) printf %s {{ my.x }} >&3;; (b) ;; esac)"', UNCHANGED),
+    "comment in a substitution": (": $( # it's a ) comment\nprintf %s {{ my.x }} >&3)", UNCHANGED),
+    "substitution in an expansion": (': "${y:-$(printf %s "{{ my.x }}" >&3)}"', UNCHANGED),
+    "process substitution": ("cat <(printf %s {{ my.x }})", UNCHANGED),
+    "here-string": ("cat <<< {{ my.x }}", LINES),
+    "here-string in quotes": ('cat <<< "{{ my.x }}"', LINES),
+    "here-document": ("cat <<EOF\n{{ my.x }}\nEOF", LINES),
+    "here-document, quoted": ("cat <<'EOF'\n{{ my.x }}\nEOF", LINES),
+    "here-document, double quotes": ('cat <<"EOF"\n{{ my.x }}\nEOF', LINES),
+    "here-document, backslash": ("cat <<\\EOF\n{{ my.x }}\nEOF", LINES),
+    "here-document, tabs": ("cat <<-EOF\n\t{{ my.x }}\n\tEOF", TABS),
+    "here-document, tabs, quoted": ("cat <<-'EOF'\n\t{{ my.x }}\n\tEOF", TABS),
+    "here-document among others": ("cat >/dev/null <<A; cat <<EOF\nA{{ my.x }}\nA\n{{ my.x }}\nEOF", LINES),
+    "here-document in a substitution": ('printf %s "$(cat <<EOF >&3\n{{ my.x }}\nEOF\n)"', LINES),
+    "substitution in a here-document": ("cat <<EOF >/dev/null\n$(printf %s {{ my.x }} >&3)\nEOF", FOLDED),
+    "single quotes there": ("cat <<EOF >/dev/null\n$(printf %s '{{ my.x }}' >&3)\nEOF", FOLDED),
+    "double quotes there": ('cat <<EOF >/dev/null\n$(printf %s "{{ my.x }}" >&3)\nEOF', UNCHANGED),
+    "here-document there": ("cat <<EOF >/dev/null\n$(cat <<A >&3\n{{ my.x }}\nA\n)\nEOF", LINES),
+    "substitution in a quoted here-document": ("cat <<'EOF'\n$(printf %s '{{ my.x }}')\nEOF", IN_TEXT),
+    "quotes in a here-document": ("cat <<EOF\n{{ my.x }}\nEOF\n: \"it's\"", LINES),
+    "behind a here-document": ("cat >/dev/null <<EOF\nit's $(echo) \"\nEOF\n" + OUT + "{{ my.x }}", UNCHANGED),
+    "comment": ("# {{ my.x }}", NOTHING),
+    "comment behind a command": ("true # '{{ my.x }}", NOTHING),
+    "no comment": ("x=a#{{ my.x }}; " + OUT + '"${x#a#}"', UNCHANGED),
+    "captured": ("{% set line %}printf %s {{ my.x }}{% endset %}\nbash -c {{ line }}", UNCHANGED),
+    "captured in quotes": ('{% set line %}printf %s "{{ my.x }}"{% endset %}\nbash -c "{{ line }}"', UNCHANGED),
+    "macro": ("{% macro line(x) %}printf %s {{ x }}{% endmacro %}\nbash -c {{ line(my.x) }}", UNCHANGED),
+    "arithmetic": (OUT + "$(({{ my.x }}))", NUMBERS),
+    "old arithmetic": (OUT + "$[{{ my.x }}]", NUMBERS),
+    "arithmetic in quotes": (OUT + '"$(( ({{ my.x }}) + 0 ))"', NUMBERS),
+    "arithmetic command": ("(( x = {{ my.x }} )); " + OUT + '"$x"', NUMBERS),
+    "arithmetic loop": ("for ((i={{ my.x }}; i=={{ my.x }}; i++)); do " + OUT + '"$i"; done', NUMBERS),
+    "comparison": ("[[ {{ my.x }} -lt 1000 ]] && " + OUT + "{{ my.x }}", NUMBERS),
+    "comparison in quotes": ("[[ 1000 -gt \"{{ my.x }}\" ]] && " + OUT + "{{ my.x }}", NUMBERS),
+    "subscript": ("a[{{ my.x }}*0]={{ my.x }}; " + OUT + '"${a[0]}"', NUMBERS),
+    "expansion": (OUT + "${y:-{{ my.x }}}", REFUSED),
+    "expansion in quotes": (OUT + '"${y:-{{ my.x }}}"', REFUSED),
+    "quotes in an expansion": (OUT + '"${y:-"{{ my.x }}"}"', REFUSED),
+    "name of a variable": (OUT + "{% raw %}${{% endraw %}{{ my.x }}}", REFUSED),
+    "behind a dollar": (OUT + "${{ my.x }}", REFUSED),
+    "behind a dollar in quotes": (OUT + '"${{ my.x }}"', REFUSED),
+    "behind a dollar in a here-document": ("cat <<EOF\n${{ my.x }}\nEOF", REFUSED),
+    "behind a backslash": (OUT + "\\{{ my.x }}", REFUSED),
+    "behind a backslash in quotes": (OUT + '"\\{{ my.x }}"', REFUSED),
+    "behind a backslash in a here-document": ("cat <<EOF\n\\{{ my.x }}\nEOF", REFUSED),
+    "backticks": (OUT + "`printf %s {{ my.x }}`", REFUSED),
+    "backticks in quotes": (OUT + '"`printf %s \'{{ my.x }}\'`"', REFUSED),
+    "backticks in a here-document": ("cat <<EOF\n`echo {{ my.x }}`\nEOF", REFUSED),
+    "terminator": ("cat <<{{ my.x }}\nx\n{{ my.x }}", REFUSED),
+    "open quotes": (OUT + "'{{ my.x }}", REFUSED),
+    "open double quotes": (OUT + '"{{ my.x }}', REFUSED),
+    "open substitution": (OUT + "$(echo {{ my.x }}", REFUSED),
+    "open here-document": ("cat <<EOF\n{{ my.x }}\n", REFUSED),
+}  # fmt: skip
+
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
+
+
+@pytest.fixture(scope="module")
+def dummy() -> dict[str, Any]:
+    return experiment("dummy")
+
+
+def experiment(framework: str, *flags: str) -> dict[str, Any]:
+    config = load_config(parameters=[f"exp.framework={framework}", "exp.docker=false", "exp.gpus=", *flags])
+    return processor_for(config).resolve(next(build(config)))
+
+
+def expected(kind: str, value: str) -> str | None:
+    """What is printed; None if the value is refused."""
+    if "\0" in value and kind != NOTHING:
+        return None
+    if kind == REFUSED or (kind == NUMBERS and not NUMBER.fullmatch(value)):
+        return None
+    if kind == TABS and re.search("^\t", value, re.MULTILINE):
+        return None
+    if kind == FOLDED and "\\\n" in value:
+        return None
+    if kind == IN_TEXT:
+        return f"$(printf %s '{value}')\n"
+    return {NOTHING: "", LINES: f"{value}\n", TABS: f"{value}\n"}.get(kind, value)
+
+
+def run_all(directory: Path) -> None:
+    """Run each `NUMBER.sh` of a directory by a bash of its own, in a child with limits; its output is in `NUMBER.out`."""
+    body = f"""
+    ulimit -t {SECONDS}
+    ulimit -v {MIB << 10}
+    for script in scripts/*.sh; do
+        name=${{script##*/}}
+        bash "$script" >"outputs/${{name%.sh}}.out" 2>"errors/${{name%.sh}}.err" </dev/null
+    done
+    """
+    subprocess.run(["bash", "-c", body], cwd=directory, check=False, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(("template", "kind"), CONTEXTS.values(), ids=CONTEXTS)
+def test_values_in_a_context(tmp_path: Path, dummy: dict[str, Any], template: str, kind: str) -> None:
+    path = tmp_path / "own.sh"
+    path.write_text(f"exec 3>&1\n{template}\n")
+    for name in ("scripts", "outputs", "errors"):
+        (tmp_path / name).mkdir()
+    before = sorted(one.name for one in tmp_path.iterdir())
+    wanted: dict[str, tuple[str, str]] = {}
+    for number, (name, value) in enumerate(VALUES.items()):
+        output = expected(kind, value)
+        one = {**dummy, "dummy.launcher": str(path), "my.x": value}
+        if output is None:
+            with pytest.raises(LaunchError) as refused:
+                make_launcher(one, tmp_path)
+            assert re.match(rf"{re.escape(str(path))}:\d+$", refused.value.where), name
+            assert refused.value.hint, name
+            continue
+        source = make_launcher(one, tmp_path).source
+        (tmp_path / "scripts" / f"{number}.sh").write_bytes(source.encode("utf-8", "surrogateescape"))
+        wanted[str(number)] = (name, output)
+    run_all(tmp_path)
+    for number, (name, output) in wanted.items():
+        printed = (tmp_path / "outputs" / f"{number}.out").read_bytes()
+        said = (tmp_path / "errors" / f"{number}.err").read_text(errors="replace")
+        assert (printed, said) == (output.encode("utf-8", "surrogateescape"), ""), name
+    assert sorted(one.name for one in tmp_path.iterdir()) == before  # nothing of a value ran
+
+
+# Notes what it was called with, and in which environment, as a line of JSON for each call.
+SHOWS = f"""#!{sys.executable} -S
+import json, os, sys
+with open("calls", "a") as calls:
+    print(json.dumps([sys.argv[1:], dict(os.environ)]), file=calls)
+"""
+
+# What one program can get: every value as an argument of its own, or all of them in one.
+LIST = [value for value in VALUES.values() if "\0" not in value and len(value) < 20_000]
+JOINED = "".join(value for value in LIST if len(value) < 1000)
+VARIABLES = {f"V{number}": value for number, value in enumerate(LIST) if value}
+
+# A launcher of ours: the framework, the parameters that have the values, and the arguments and variables that the program gets.
+LAUNCHERS: dict[str, tuple[str, dict[str, Any], list[str], dict[str, str]]] = {
+    "an executable": (
+        "dummy",
+        {f"my.x{number}": value for number, value in enumerate(LIST)},
+        [word for number, value in enumerate(LIST) for word in (f"--my_x{number}", value)],
+        {},
+    ),
+    "arguments": ("pytorch", {"pytorch.args": LIST}, LIST, {}),
+    "options": (
+        "pytorch",
+        {"pytorch.options": VARIABLES},
+        [f"--{name}={value}" for name, value in VARIABLES.items()],
+        {},
+    ),
+    "runtime.launcher": ("pytorch", {"runtime.launcher": ["env", f"JOINED={JOINED}"]}, [], {"JOINED": JOINED}),
+    "variables": ("pytorch", {"pytorch.env": VARIABLES}, [], VARIABLES),
+    "variables as directives": ("pytorch", {"pytorch.env": f"export JOINED={shlex.quote(JOINED)}"}, [], {}),
+    "runtime.env": ("pytorch", {f"runtime.env.{name}": value for name, value in VARIABLES.items()}, [], VARIABLES),
+    "search paths": (
+        "pytorch",
+        {"pytorch.host_python_path": JOINED, "pytorch.host_libpath": JOINED, "pytorch.bench_path": "/b"},
+        [],
+        {"PYTHONPATH": f"/b:{JOINED}", "LD_LIBRARY_PATH": JOINED},
+    ),
+    "train.py": ("train", {"train.args": LIST}, LIST, {}),
+    "docker": ("docker", {"exp.docker_args": LIST}, LIST, {}),
+    "docker: image": ("docker", {"exp.docker_image": JOINED}, [JOINED], {}),
+    "docker: program": ("docker", {"pytorch.args": LIST}, LIST, {}),
+    "docker: variables": (
+        "docker",
+        {"pytorch.env": VARIABLES},
+        [word for name, value in VARIABLES.items() for word in ("--env", f"{name}={value}")],
+        {},
+    ),
+    "docker: limits": (
+        "docker",
+        {"exp.cpus": JOINED},
+        ["--cpuset-cpus", JOINED],
+        {},
+    ),
+    "several nodes": ("pytorch", {"pytorch.args": LIST, "exp.num_nodes": 2}, LIST, {}),
+    "pack": ("pack", {"pack.argv": LIST}, LIST, {}),
+    "pack: options of voir": (
+        "pack",
+        {"pack.uses_voir": True, "pack.voir_options": ["stop"], "voir.stop": JOINED},
+        ["--option", f"stop={JOINED}"],
+        {},
+    ),
+}
+
+
+def shown(name: str, directory: Path, given: dict[str, Any]) -> subprocess.CompletedProcess[bytes]:
+    """Run a launcher of ours with a program that notes what it gets in `calls`."""
+    program = directory / "shows"
+    program.write_text(SHOWS)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    base = {**experiment("pytorch" if name in {"docker", "pack"} else name), "runtime.python": str(program)}
+    if name == "dummy":
+        base["dummy.launcher"] = str(program)
+    elif name == "docker":
+        base |= {"exp.docker": True, "exp.docker_launcher": str(program)}
+    elif name == "pack":
+        base |= {
+            "exp.framework": "pack",
+            "pack.kind": "benchmark",
+            "pack.start": False,
+            "pack.uses_voir": False,
+            "pack.has_voirfile": True,
+            "pack.batch": "",
+            "pack.argv": [],
+            "pack.voir_options": [],
+            "pack.dir": str(directory),
+            "pack.python": str(program),
+            "pack.runner": "/runner",
+        }
+    (directory / "srun").write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    (directory / "scontrol").write_text("#!/bin/sh\necho localhost\n")
+    for one in ("srun", "scontrol"):
+        (directory / one).chmod(0o755)
+    source = make_launcher({**base, **given}, directory).source
+    (directory / "run.sh").write_bytes(source.encode("utf-8", "surrogateescape"))
+    command = f"ulimit -t {SECONDS}; ulimit -v {MIB << 10}; exec bash run.sh"
+    environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "SLURM_JOB_ID": "1"}
+    environment |= {"SLURM_JOB_NODELIST": "localhost", "PYTHONPATH": "", "LD_LIBRARY_PATH": ""}
+    return subprocess.run(
+        ["bash", "-c", command], cwd=directory, capture_output=True, timeout=PATIENCE, check=False, env=environment
+    )
+
+
+@pytest.mark.parametrize(("name", "given", "arguments", "variables"), LAUNCHERS.values(), ids=LAUNCHERS)
+def test_values_through_a_launcher_of_ours(
+    tmp_path: Path, name: str, given: dict[str, Any], arguments: list[str], variables: dict[str, str]
+) -> None:
+    done = shown(name, tmp_path, given)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+    argv, environment = json.loads((tmp_path / "calls").read_text().splitlines()[-1])
+    starts = [start for start in range(len(argv) + 1) if argv[start : start + len(arguments)] == arguments]
+    assert starts, argv
+    assert {name: environment.get(name) for name in variables} == variables
+    lines = map(parse_line, done.stdout.decode().splitlines())
+    logged = dict(pair for pair in lines if pair is not None)
+    assert {key: logged[key] for key in given} == load_json(json.dumps(given))
+    made = {"shows", "srun", "scontrol", "run.sh", "calls"}
+    assert {one.name for one in tmp_path.iterdir()} == made
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pytorch.args": ["a\0b"]},
+        {"pytorch.options": {"x": "a\0b"}},
+        {"runtime.launcher": ["a\0b"]},
+        {"pytorch.env": {"V": "a\0b"}},
+        {"runtime.env.V": "a\0b"},
+        {"pytorch.host_python_path": "a\0b"},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_a_nul_character_is_an_error(tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(LaunchError, match="NUL"):
+        shown("pytorch", tmp_path, given)
+
+
+# Names that no experiment should have: even so the log's parameters cannot be left.
+NAMES = [
+    "a\nEND_OF_PARAMETERS\ntouch pwned\n",
+    "END_OF_PARAMETERS",
+    "a\nEND_OF_PARAMETERS",
+    "'; touch pwned; '",
+    "$(touch pwned)",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_parameters_cannot_leave_their_here_document(tmp_path: Path, dummy: dict[str, Any], name: str) -> None:
+    source = make_launcher({**dummy, name: 1}, tmp_path).source
+    done = subprocess.run(["bash", "-c", source], cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"__{name}__= 1\n" in done.stdout.decode()
+    assert list(tmp_path.iterdir()) == []
+
+
+# Templates that are malformed in ways of their own, and what the error says.
+TEMPLATES = {
+    '{% include "own.sh" %}': "must not include or extend itself",
+    '{% extends "own.sh" %}': "must not include or extend itself",
+    '{% include "missing.sh" %}': "missing.sh",
+    '{% include "/etc/passwd" %}': "/etc/passwd",
+    '{% include "../../../../../../etc/passwd" %}': "etc/passwd",
+    "{% for %}": "malformed template",
+    "{{ my.nothing }}": "my.nothing",
+    "{{ my.x.__class__ }}": "unsafe",
+    "{{ ''.__class__.__mro__ }}": "unsafe",
+    "{{ cycler.__init__.__globals__ }}": "unsafe",
+    "{{ 1 / 0 }}": "ZeroDivisionError",
+    "{{ range(10**9) | list }}": "cannot be rendered",
+    "{{ my.x | nothing }}": "malformed template",
+    "{{ my.x | words }}": "No closing quotation",
+    "$(" * 100 + "{{ my.x }}": "nested more than",
+    "$((" * 100 + "{{ my.x }}": "nested more than",
+    '"$(' * 100 + "{{ my.x }}": "nested more than",
+    "${x:-" * 100 + "{{ my.x }}": "nested more than",
+    "a[" * 5_000 + "{{ my.x }}": "",
+    "(" * 5_000 + "{{ my.x }}" + ")" * 5_000: "arithmetic",
+    "'" * 10_001 + "{{ my.x }}": "not closed",
+    "{% filter upper %}{{ my.x }}{% endfilter %}": "",
+    "{% filter truncate(20, True) %}{{ my.x }}{{ my.x }}{% endfilter %}": "damaged",
+    "\U000f0000 {{ my.x }}": "U+F0000",
+}
+
+
+@pytest.mark.parametrize(("template", "message"), TEMPLATES.items(), ids=[name[:40] for name in TEMPLATES])
+def test_a_template_that_cannot_be_rendered_is_one_clear_error(
+    tmp_path: Path, dummy: dict[str, Any], template: str, message: str
+) -> None:
+    path = tmp_path / "own.sh"
+    path.write_text(template)
+    one = {**dummy, "dummy.launcher": str(path), "my.x": "a'b"}
+    if not message:
+        make_launcher(one, tmp_path)
+        return
+    with pytest.raises(LaunchError) as caught:
+        make_launcher(one, tmp_path)
+    assert message in str(caught.value)
+    assert str(path) in caught.value.where

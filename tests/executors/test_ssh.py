@@ -1,0 +1,121 @@
+"""What is found out about experiments on several machines without reaching any; tests/integration/test_ssh.py reaches some."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.errors import LaunchError
+from dlbs.executors.base import Executor
+from dlbs.executors.local import LocalExecutor
+from dlbs.executors.ssh import SshExecutor
+from dlbs.executors.ssh_commands import ssh_command, watched
+from dlbs.executors.ssh_session import Order
+from dlbs.experiment import Experiment
+from dlbs.launch.script import make_launcher
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
+from dlbs.run.validate import Validator
+
+
+def experiment(*parameters: str) -> Experiment:
+    config = load_config(parameters=["exp.docker=false", "exp.gpus=", "exp.model=deep_mnist", *parameters])
+    (found,) = processor_for(config).resolve_all(build(config))
+    return found
+
+
+def problems(executor: type[Executor], directory: Path, *parameters: str) -> str:
+    """Those of a plan that is only looked at, so that no host is contacted."""
+    validator = Validator(executor(directory), directory=directory)
+    validator.check(experiment(*parameters))
+    return "\n".join(map(str, validator.problems))
+
+
+@pytest.mark.parametrize("hosts", ["a,b", "a, b", '["a","b"]'])
+def test_hosts_give_the_number_of_nodes(hosts: str) -> None:
+    found = experiment(f"exp.nodes={hosts}")
+    assert found["exp.num_nodes"] == found["exp.num_replicas"] == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ([], "exp.nodes names no hosts"),
+        (["exp.nodes=a,a"], "names a host twice: a, a"),
+        (["exp.nodes=a,b", "exp.num_nodes=3"], "exp.num_nodes is 3, and exp.nodes names 2"),
+        (["exp.nodes=a,b", "exp.docker=true"], "containers are not started on other machines"),
+        (["exp.nodes=a,b", "exp.gpus=any:2"], "name them: -Pexp.gpus=0,1"),
+        (["exp.nodes=a,b", "monitor.interval=1"], "monitor.interval is set"),
+        (["exp.nodes=a,b", "runtime.cpus=2"], "taskset"),
+    ],
+)
+def test_problem(tmp_path: Path, parameters: list[str], said: str) -> None:
+    assert said in problems(SshExecutor, tmp_path, *parameters)
+
+
+def test_looking_at_a_plan_contacts_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLBS_SSH", "/nowhere/ssh")
+    assert problems(SshExecutor, tmp_path, "exp.nodes=a,b") == ""
+
+
+@pytest.mark.integration  # asks docker for an image
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        (["exp.nodes=a,b"], "use --executor ssh, or --nodes"),
+        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.node_rank=2"], "numbered from 0 to 1"),
+        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.docker=true"], "containers do not reach"),
+        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.node_rank=1"], ""),
+    ],
+)
+def test_by_hand(tmp_path: Path, parameters: list[str], said: str) -> None:
+    found = problems(LocalExecutor, tmp_path, *parameters)
+    assert said in found if said else not found
+
+
+def test_nodes_differ_in_the_rank_alone_and_in_their_log() -> None:
+    common = ("exp.num_nodes=2", "exp.rendezvous=a:29500")
+    first, second = (experiment(*common, f"exp.node_rank={rank}") for rank in (0, 1))
+    assert first["exp.id"] == second["exp.id"]
+    assert second["exp.log_file"] == first["exp.log_file"].replace("logs/", "logs/node1/") + ".node1"
+    assert "--num_nodes=2 --node_rank=1 --rendezvous=a:29500" in make_launcher(second).source
+    assert "--num_nodes" not in make_launcher(experiment()).source
+    assert "srun" not in make_launcher(experiment("exp.nodes=a,b")).source
+    assert "srun" in make_launcher(experiment("exp.num_nodes=2")).source
+
+
+def test_a_host_cannot_be_an_option_of_ssh() -> None:
+    with pytest.raises(LaunchError, match="is no host"):
+        ssh_command("-oProxyCommand=touch x", 30)
+    assert ssh_command("me@host", 30)[-3:] == ["--", "me@host", "exec bash -s"]
+
+
+def test_each_experiment_has_its_nodes_to_itself(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="its nodes to itself"):
+        SshExecutor(tmp_path, 2).prepare()
+
+
+def test_an_order_is_one_line() -> None:
+    order = Order(["a"], ["line\nline"], 30.0)
+    assert order.line().count("\n") == 1
+    assert Order(**json.loads(order.line())) == order
+
+
+@pytest.mark.integration
+def test_a_node_says_the_exit_code_and_leaves_nothing(tmp_path: Path) -> None:
+    """The shell code of a node without ssh: quotes, dollars and line ends of the launcher arrive; a session of its own ends too."""
+    source = f"setsid sleep 1000 & echo $! > {tmp_path}/number; echo \"it's\" '$HOME'; echo to stderr >&2; exit 7"
+    node = subprocess.Popen(["bash", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert node.stdin is not None
+    assert node.stdout is not None
+    node.stdin.write(watched(source, "mark", 1000))
+    node.stdin.flush()
+    assert node.stdout.read() == "it's $HOME\nto stderr\nmark:7\n"
+    assert node.wait() == 7
+    number = int((tmp_path / "number").read_text())
+    stat = Path(f"/proc/{number}/stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"

@@ -1,0 +1,117 @@
+"""Labels hold the parameters that differ, and leave out those that do not: in tables, comparisons, plots and on the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dlbs.config.load import load_config
+from dlbs.results.grouping import common_label, distinguishing_names, label_of
+from dlbs.results.page.page import page_html
+from dlbs.results.plots.figure import draw
+from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.within import compare_by
+from dlbs.results.tables.listing import listing_table
+from dlbs.results.tables.regular import regular_tables
+from dlbs.results.tables.scores import scores
+from tests.made_logs import make_record
+
+Records = list[dict[str, Any]]
+DECLARATIONS = load_config().declarations
+SETTINGS = [
+    ("system", "1"),
+    ("system", "0"),
+    ("keep", "1"),
+    ("keep", "0"),
+]  # neither in the order of the alphabet nor of numbers
+LABELS = [f"runtime.malloc={malloc}, runtime.cpus={cpus}" for malloc, cpus in SETTINGS]
+
+
+def sweep(**more: Any) -> Records:
+    """Four settings of one model, three times each."""
+    return [
+        {**make_record("deep_mnist", repeat=repeat, seed=malloc + cpus, **more), "runtime.malloc": malloc, "runtime.cpus": cpus}
+        for malloc, cpus in SETTINGS
+        for repeat in (1, 2, 3)
+    ]  # fmt: skip
+
+
+def labels(records: Records) -> list[str]:
+    names = distinguishing_names(records, DECLARATIONS)
+    return list(dict.fromkeys(label_of(record, names) for record in records))
+
+
+def test_what_varies_is_named_in_the_plan_s_order_and_nothing_else() -> None:
+    assert labels(sweep()) == LABELS
+    assert labels(sweep()[:6]) == ["runtime.cpus=1", "runtime.cpus=0"]
+    assert common_label(sweep()) == "deep_mnist, training, float32, gpu, batch 16"
+
+
+def test_a_single_experiment_has_the_usual_label() -> None:
+    assert labels(sweep()[:3]) == ["deep_mnist, training, float32, gpu, batch 16"]
+
+
+def test_declared_parameters_that_vary_together_are_all_named() -> None:
+    records = [
+        {**make_record(), "runtime.malloc": malloc, "runtime.cpus": cpus} for malloc, cpus in (SETTINGS[0], SETTINGS[3])
+    ]
+    assert labels(records) == [LABELS[0], LABELS[3]]
+
+
+def test_what_is_computed_from_others_is_not_named() -> None:
+    records = [make_record(batch=batch, my__command=f"run --batch {batch}") for batch in (2, 4)]
+    assert labels(records) == ["batch 2", "batch 4"]
+
+
+def test_long_values_stay_whole() -> None:
+    same = "x" * 100
+    records = [make_record(exp__model_opts=same + end) for end in "12"]
+    assert len(set(labels(records))) == 2
+
+
+def test_report_makes_swept_parameters_rows_in_the_plan_s_order() -> None:
+    (table,) = regular_tables(sweep(), DECLARATIONS)
+    assert table.header == ["runtime.malloc", "runtime.cpus", "Throughput, images/s", "Batch time, ms"]
+    assert table.rows == [list(setting) for setting in SETTINGS]
+    assert table.legend[-1] == "all runs: deep_mnist, training, float32, gpu, batch 16"
+
+
+def test_batch_sizes_are_columns_if_they_vary() -> None:
+    records = [*sweep(), *[{**one, "exp.replica_batch": 4, "exp.effective_batch": 4} for one in sweep()]]
+    throughput, time = regular_tables(records, DECLARATIONS)
+    assert throughput.header == ["runtime.malloc", "runtime.cpus", "batch 4", "batch 16"]
+    assert throughput.rows == time.rows == [list(setting) for setting in SETTINGS]
+    assert throughput.title.startswith("Throughput, images/s; median of 3 runs")
+
+
+def test_scores_comparisons_and_plots_have_the_same_labels() -> None:
+    assert [score.bench for score in scores(sweep(), DECLARATIONS)] == LABELS
+    assert sorted(match.label for match in compare(sweep(), sweep(), DECLARATIONS).matches) == sorted(LABELS)
+    assert compare_by(sweep(), DECLARATIONS, by="runtime.malloc").experiments == ["runtime.cpus=1", "runtime.cpus=0"]
+    axes = draw("bars", sweep(), DECLARATIONS).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == LABELS
+    assert axes.get_title() == "deep_mnist, training, float32, gpu, batch 16\nmedian of 3 runs with 75 % interval"
+    lines = draw("throughput", sweep(), DECLARATIONS).axes[0].get_legend_handles_labels()[1]
+    assert lines == LABELS
+
+
+def test_the_page_has_columns_for_what_varies() -> None:
+    page = page_html(sweep(), DECLARATIONS)
+    for title in ("runtime.malloc", "runtime.cpus", "repeat"):
+        assert f'<button type="button">{title}</button>' in page
+    assert '<button type="button">model</button>' not in page
+
+
+def test_a_list_of_experiments_has_columns_for_what_varies() -> None:
+    table = listing_table(sweep(), (), DECLARATIONS)
+    assert table.names == ["runtime.malloc", "runtime.cpus", "exp.repeat"]
+    assert "model" not in table.header
+
+
+@pytest.mark.parametrize("kind", ["bars", "throughput", "weak"])
+def test_a_legend_covers_no_data(kind: str) -> None:
+    figure = draw(kind, [*sweep(), *[{**one, "exp.model": "other"} for one in sweep()]], DECLARATIONS)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())

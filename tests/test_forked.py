@@ -1,0 +1,87 @@
+"""Forked programs are like programs that are started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.forked import ForkServer
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.integration
+
+SHOW = """
+import os, sys
+print(__name__, sys.argv[1:], os.getcwd(), os.environ.get("WORD"), "PATH" in os.environ, sys.path[0])
+print("é\\r\\nerror", file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    made = ForkServer(("json", "no_such_module.*"), tmp_path_factory.mktemp("server"), dict(os.environ))
+    yield made
+    made.close()
+
+
+def program(directory: Path, code: str) -> str:
+    path = directory / "program.py"
+    path.write_text(code)
+    return str(path)
+
+
+@pytest.mark.parametrize("more", [{}, {"PYTHONHASHSEED": "1"}], ids=["forked", "started"])
+def test_arguments_directory_environment_and_output(server: ForkServer, tmp_path: Path, more: dict[str, str]) -> None:
+    file = program(tmp_path, SHOW)
+    arguments = [file, "one", "two words"]
+    environment = {"WORD": "w", **{name: value for name, value in os.environ.items() if name != "PATH"}, **more}
+    found = server.run(*arguments, directory=tmp_path, environment=environment, timeout=PATIENCE)
+    started = subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, started.stdout, started.stderr)
+    assert "__main__" in found.stdout
+
+
+def test_a_module_finds_what_is_in_its_directory(server: ForkServer, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import json, sys\nsys.exit(json.loads(sys.argv[1]))\n")
+    done = server.run("-m", "mine", "7", directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)
+    assert done.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "said"),
+    [
+        ("raise ValueError('why')", 1, "ValueError: why"),
+        ("import os; os._exit(5)", 5, ""),
+        ("import os; os.kill(os.getpid(), 9)", -9, ""),
+        ("import sys; sys.exit('wrong')", 1, "wrong"),
+    ],
+)
+def test_its_end(server: ForkServer, tmp_path: Path, code: str, expected: int, said: str) -> None:
+    file = program(tmp_path, code)
+    done = server.run(file, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)
+    assert done.returncode == expected
+    assert said in done.stderr
+    with pytest.raises(subprocess.CalledProcessError):
+        server.run(file, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE, check=True)
+
+
+def test_one_that_hangs_is_killed_and_the_next_one_runs(server: ForkServer, tmp_path: Path) -> None:
+    file = program(tmp_path, "import time; time.sleep(100_000)")
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.run(file, directory=tmp_path, environment=dict(os.environ), timeout=0.5)
+    file = program(tmp_path, "print('next')")
+    done = server.run(file, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "next\n")
+
+
+def test_more_output_than_a_pipe_holds(server: ForkServer, tmp_path: Path) -> None:
+    file = program(tmp_path, "import sys\nfor s in sys.stderr, sys.stdout: s.write('x' * 500_000)")
+    done = server.run(file, "y" * 100_000, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)
+    assert (len(done.stdout), len(done.stderr)) == (500_000, 500_000)
