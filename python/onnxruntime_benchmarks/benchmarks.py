@@ -66,10 +66,11 @@ def _benchmark(options: OnnxOptions, log: Log) -> None:
     except ModuleNotFoundError:
         raise UsageError("ONNX Runtime is not installed: pip install 'dlbs[onnxruntime]'") from None
     from onnxruntime_benchmarks.cache import cached_model
-    from onnxruntime_benchmarks.session import described, open_session, random_inputs, running
+    from onnxruntime_benchmarks.session import check_provider, described, open_session, random_inputs, running
     from pytorch_benchmarks.host import cpu_title, nvidia_title
     from pytorch_benchmarks.measure.single import Subject, benchmark
 
+    check_provider(options.provider)
     arrived = perf_counter()
     file = Path(options.model_file) if options.model_file else cached_model(options)
     begin = perf_counter()

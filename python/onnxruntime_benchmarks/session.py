@@ -15,7 +15,7 @@ from onnxruntime_benchmarks.description import Description
 from onnxruntime_benchmarks.options import OnnxOptions
 from pytorch_benchmarks.errors import UsageError
 
-__all__ = ["Running", "described", "open_session", "random_inputs", "running"]
+__all__ = ["Running", "check_provider", "described", "open_session", "random_inputs", "running"]
 
 _LEVELS = {
     "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -50,18 +50,27 @@ class Running:
     outputs: Callable[[], list[Any]]
 
 
+def check_provider(name: str) -> None:
+    """Refuse a provider that this ONNX Runtime does not have, before a model is exported for it.
+
+    Raises:
+        UsageError: It does not have it.
+    """
+    there = onnxruntime.get_available_providers()
+    if _NAMES[name] not in there:
+        raise UsageError(
+            f"--provider {name}: this ONNX Runtime has {', '.join(there)}; "
+            "install onnxruntime-gpu in the place of onnxruntime, or use --provider cpu"
+        )
+
+
 def open_session(file: Path, options: OnnxOptions) -> onnxruntime.InferenceSession:
     """Read a model and let ONNX Runtime optimise it.
 
     Raises:
-        UsageError: The provider cannot be had here, or the file is no model that it runs.
+        UsageError: The file is no model that it runs.
     """
-    provider, there = _NAMES[options.provider], onnxruntime.get_available_providers()
-    if provider not in there:
-        raise UsageError(
-            f"--provider {options.provider}: this ONNX Runtime has {', '.join(there)}; "
-            "install onnxruntime-gpu in the place of onnxruntime, or use --provider cpu"
-        )
+    provider = _NAMES[options.provider]
     if options.provider == "cuda":
         onnxruntime.preload_dlls()  # CUDA and cuDNN may have come from PyPI
     settings = onnxruntime.SessionOptions()

@@ -43,9 +43,21 @@ def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
 
 
-def test_onnxruntime_exports_once_and_reports_as_pytorch_does(tmp_path: Path) -> None:
-    flags = ("--model=deep_mnist", "--num_threads=1", "--graph_optimization_level=basic", *FEW)
-    first, again = bench("onnxruntime", tmp_path, *flags), bench("onnxruntime", tmp_path, *flags)
+FLAGS = ("--model=deep_mnist", "--num_threads=1", "--graph_optimization_level=basic", *FEW)
+
+
+@pytest.fixture(scope="module")
+def exporting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The directory and the output of a first run, which exports the model; its cache is `cache` in it."""
+    directory = tmp_path_factory.mktemp("exporting")
+    return directory, bench("onnxruntime", directory, *FLAGS)
+
+
+def test_onnxruntime_exports_once_and_reports_as_pytorch_does(
+    exporting: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    directory, first = exporting
+    again = bench("onnxruntime", directory, *FLAGS)
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert "exporting deep_mnist to" in first.stdout
     assert "exporting" not in again.stdout
@@ -138,16 +150,20 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, framework: st
     assert words in done.stderr
 
 
-def test_one_plan_and_one_table_compare_three_frameworks(dlbs: RunDlbs, tmp_path: Path) -> None:
-    flags = ["exp.docker=false", "exp.gpus=", "exp.model=deep_mnist", "exp.num_batches=4", "exp.replica_batch=2"]
-    parameters = [f"-P{flag}" for flag in [*flags, f"onnxruntime.cache_dir={tmp_path / 'cache'}"]]
-    done = dlbs("run", *parameters, "-Vexp.framework=[pytorch,onnxruntime,jax]", "-Vexp.phase=[inference,training]")
+def test_one_plan_and_one_table_compare_three_frameworks(
+    exporting: tuple[Path, subprocess.CompletedProcess[str]], dlbs: RunDlbs
+) -> None:
+    flags = [
+        "exp.docker=false",
+        "exp.gpus=",
+        "exp.model=deep_mnist",
+        "exp.num_batches=4",
+        "exp.replica_batch=2",
+        "exp.phase=inference",
+    ]
+    parameters = [f"-P{flag}" for flag in [*flags, f"onnxruntime.cache_dir={exporting[0] / 'cache' / 'dlbs' / 'onnx'}"]]
+    done = dlbs("run", *parameters, "-Vexp.framework=[pytorch,onnxruntime,jax]")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 ok, 1 skipped" in done.stdout + done.stderr
-    tables = json.loads(dlbs("report", "logs", "--format", "json", check=True).stdout)
-    inference = [table for table in tables if "inference" in table["title"]]
-    assert [table["title"].split(",")[0] for table in inference] == ["Throughput", "Batch time"]
-    for table in inference:
-        assert {tuple(row) for row in table["rows"]} == {
-            ("deep_mnist", name) for name in ("pytorch", "onnxruntime", "jax")
-        }
+    assert "3 ok" in done.stdout + done.stderr
+    (table,) = json.loads(dlbs("report", "logs", "--format", "json", check=True).stdout)
+    assert {row[0] for row in table["rows"]} == {"pytorch", "onnxruntime", "jax"}

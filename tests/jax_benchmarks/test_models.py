@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from jax_benchmarks.models import gpt2
 from jax_benchmarks.models.model import MODELS, Model, get_model, initial
 from jax_benchmarks.steps import Inference, Training
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.model_factory import get_model as torch_model
+from pytorch_benchmarks.models import gpt2 as torch_gpt2
 from pytorch_benchmarks.models.model import Model as TorchModel
 from pytorch_benchmarks.phases.training import training_step
 
@@ -24,6 +27,17 @@ OPTIONS: dict[str, dict[str, Any]] = {"resnet18": {"num_classes": 10}, "gpt2_sma
 @pytest.fixture(autouse=True)
 def _exact() -> None:
     jax.config.update("jax_platforms", "cpu")
+
+
+@pytest.fixture
+def _two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPT-2 with two blocks instead of twelve equal ones, which take XLA six times as long to compile."""
+    monkeypatch.setattr(gpt2, "_DEPTH", 2)
+    monkeypatch.setattr(torch_gpt2, "GPT2", partial(_shallow, torch_gpt2.GPT2))
+
+
+def _shallow(kind: type[torch_gpt2.GPT2], title: str, **options: Any) -> torch_gpt2.GPT2:
+    return kind(title, **{**options, "depth": 2})
 
 
 def converted(model: TorchModel) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -55,6 +69,7 @@ def test_parameters_are_those_of_pytorch(name: str) -> None:
     assert (mine.title, mine.unit, mine.num_classes) == (model.title, model.unit, model.num_classes)
 
 
+@pytest.mark.usefixtures("_two_blocks")
 @pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_outputs_are_those_of_pytorch(name: str) -> None:
@@ -66,6 +81,7 @@ def test_outputs_are_those_of_pytorch(name: str) -> None:
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.usefixtures("_two_blocks")
 @pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_two_training_steps_are_those_of_pytorch(name: str) -> None:
