@@ -117,7 +117,6 @@ NAMES = (
     Former("exp.data_store", own=True),
     Former("exp.use_tensor_core", why=_TENSOR_CORES, values={"true": {}, "false": None}),
     Former("exp.enable_tensor_core", why=_TENSOR_CORES, values={"true": {}, "false": None}),
-    Former("exp.dtype", why="none of the shipped frameworks computes with it", values={"int8": None}),
     Former("exp.cuda", own=True, why="the benchmark logs the version as exp.env.cuda"),
     Former("exp.cudnn", own=True, why="the benchmark logs the version as exp.env.cudnn"),
     Former("exp.node_nic", own=True),

@@ -197,6 +197,8 @@ def test_every_shipped_parameter_is_declared_and_described() -> None:
         assert config.declarations[name].type != "any" or name in {
             "command.env",
             "dummy.env",
+            "jax.env",
+            "onnxruntime.env",
             "pytorch.env",
             "pack.env",
             "train.env",

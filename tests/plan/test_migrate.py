@@ -115,7 +115,6 @@ def test_what_means_the_same_is_written_anew(old: dict[str, Any], new: dict[str,
 @pytest.mark.parametrize(
     ("old", "said"),
     [
-        ({"exp.dtype": "int8"}, "int8 has no equivalent"),
         ({"exp.use_tensor_core": False}, "false has no equivalent"),
         ({"pytorch.distributed_rank": 0}, "torchrun"),
         ({"exp.framework_family": "caffe"}, "exp.framework alone"),
