@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
+from tests.forked import ForkServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -43,6 +46,28 @@ def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
 
 
+@pytest.fixture(scope="module")
+def of_pytorch(forked_torch: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Results of PyTorch for deep_mnist on the CPU, with `--forward_only` true or false; measured once each."""
+    program = str(ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py")
+
+    @functools.cache
+    def measured(forward_only: str) -> dict[str, Any]:
+        flags = ("--model=deep_mnist", "--device=cpu", f"--forward_only={forward_only}", "--passes=memory", *FEW)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = forked_torch.run(
+            program,
+            *flags,
+            directory=tmp_path_factory.mktemp("pytorch"),
+            environment=environment,
+            timeout=PATIENCE,
+            check=True,
+        )
+        return results(done)
+
+    return measured
+
+
 FLAGS = ("--model=deep_mnist", "--num_threads=1", "--graph_optimization_level=basic", *FEW)
 
 
@@ -54,7 +79,7 @@ def exporting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
 
 
 def test_onnxruntime_exports_once_and_reports_as_pytorch_does(
-    exporting: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+    exporting: tuple[Path, subprocess.CompletedProcess[str]], of_pytorch: Callable[[str], dict[str, Any]]
 ) -> None:
     directory, first = exporting
     again = bench("onnxruntime", directory, *FLAGS)
@@ -65,7 +90,7 @@ def test_onnxruntime_exports_once_and_reports_as_pytorch_does(
     assert len(found["results.time_data"]) == 4
     assert found["results.graph_optimization_level"] == "basic"
     assert found["results.provider"] == "CPUExecutionProvider"
-    pytorch = results(bench("pytorch", tmp_path, "--model=deep_mnist", "--forward_only=true", "--passes=memory", *FEW))
+    pytorch = of_pytorch("true")
     for key in ("exp.model_title", "exp.data", "results.unit", "results.model_parameters"):
         assert found[key] == pytorch[key]
     assert pytorch.keys() - found.keys() <= OF_PYTORCH
@@ -92,7 +117,9 @@ def test_any_onnx_file_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("forward_only", ["true", "false"])
-def test_jax_reports_as_pytorch_does(tmp_path: Path, forward_only: str) -> None:
+def test_jax_reports_as_pytorch_does(
+    tmp_path: Path, of_pytorch: Callable[[str], dict[str, Any]], forward_only: str
+) -> None:
     flags = ("--model=deep_mnist", f"--forward_only={forward_only}", "--device=cpu", *FEW)
     done = bench("jax", tmp_path, *flags, "--num_threads=1")
     assert done.returncode == 0, done.stderr
@@ -100,7 +127,7 @@ def test_jax_reports_as_pytorch_does(tmp_path: Path, forward_only: str) -> None:
     assert found["results.time_compile"] > 0
     assert found["exp.env.cpu_affinity"].isdigit()
     assert ("results.loss" in found) == (forward_only == "false")
-    pytorch = results(bench("pytorch", tmp_path, *flags, "--passes=memory"))
+    pytorch = of_pytorch(forward_only)
     for key in ("exp.model_title", "exp.data", "results.unit", "results.model_parameters"):
         assert found[key] == pytorch[key]
     assert pytorch.keys() - found.keys() <= OF_PYTORCH
@@ -160,6 +187,7 @@ def test_one_plan_and_one_table_compare_three_frameworks(
         "exp.num_batches=4",
         "exp.replica_batch=2",
         "exp.phase=inference",
+        "pytorch.passes=memory",
     ]
     parameters = [f"-P{flag}" for flag in [*flags, f"onnxruntime.cache_dir={exporting[0] / 'cache' / 'dlbs' / 'onnx'}"]]
     done = dlbs("run", *parameters, "-Vexp.framework=[pytorch,onnxruntime,jax]")

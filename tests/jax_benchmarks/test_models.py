@@ -18,6 +18,7 @@ from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.model_factory import get_model as torch_model
 from pytorch_benchmarks.models import gpt2 as torch_gpt2
 from pytorch_benchmarks.models.model import Model as TorchModel
+from pytorch_benchmarks.models.resnet import ResNet
 from pytorch_benchmarks.phases.training import training_step
 
 # Small inputs, so that the tests are quick.
@@ -30,10 +31,13 @@ def _exact() -> None:
 
 
 @pytest.fixture
-def _two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPT-2 with two blocks instead of twelve equal ones, which take XLA six times as long to compile."""
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPT-2 with two blocks instead of twelve equal ones, which take XLA six times as long to compile, and a thousand words; small images."""
     monkeypatch.setattr(gpt2, "_DEPTH", 2)
+    monkeypatch.setattr(gpt2, "_VOCABULARY", 1000)
+    monkeypatch.setattr(torch_gpt2.GPT2, "vocabulary", 1000)
     monkeypatch.setattr(torch_gpt2, "GPT2", partial(_shallow, torch_gpt2.GPT2))
+    monkeypatch.setattr(ResNet, "input_shape", (3, 64, 64))
 
 
 def _shallow(kind: type[torch_gpt2.GPT2], title: str, **options: Any) -> torch_gpt2.GPT2:
@@ -69,7 +73,7 @@ def test_parameters_are_those_of_pytorch(name: str) -> None:
     assert (mine.title, mine.unit, mine.num_classes) == (model.title, model.unit, model.num_classes)
 
 
-@pytest.mark.usefixtures("_two_blocks")
+@pytest.mark.usefixtures("_small")
 @pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_outputs_are_those_of_pytorch(name: str) -> None:
@@ -81,7 +85,7 @@ def test_outputs_are_those_of_pytorch(name: str) -> None:
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.usefixtures("_two_blocks")
+@pytest.mark.usefixtures("_small")
 @pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_two_training_steps_are_those_of_pytorch(name: str) -> None:
@@ -99,7 +103,9 @@ def test_two_training_steps_are_those_of_pytorch(name: str) -> None:
 
 @pytest.mark.integration
 def test_weights_in_bfloat16_stay_so() -> None:
-    model = get_model("deep_mnist")
+    model = Model(
+        "tiny", "images", (3,), 4, {"weight": (4, 3)}, lambda own, buffers, x, _: (x @ own["weight"].T, buffers)
+    )
     batch = model.batch(2, 1, jnp.bfloat16)
     training = Training(model, *initial(model, 1, jnp.bfloat16), batch)
     assert np.isfinite(float(training(batch)))

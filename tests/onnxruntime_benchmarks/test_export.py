@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,8 @@ from onnxruntime_benchmarks.export import ExportOptions, export
 from onnxruntime_benchmarks.options import OnnxOptions
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.models import gpt2
+from pytorch_benchmarks.models import gpt2, llama
+from pytorch_benchmarks.models.resnet import ResNet
 
 pytestmark = pytest.mark.integration
 
@@ -30,14 +35,35 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("gpt2_small", {"sequence_length": 8}, "float32"),
     ("dlrm_small", {}, "float32"),
 ]
+Exported = Callable[..., tuple[Path, ExportOptions, Description]]
+
 # By how much outputs may differ, of the largest: float32 by the order of sums, float16 has 11 bits, int8 quantises each factor to 8.
 WITHIN = {"float32": 1e-5, "float16": 5e-3, "int8": 0.1}
 
 
 @pytest.fixture(autouse=True)
-def _two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPT-2 with two blocks instead of twelve equal ones, which take six times as long to export."""
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPT-2 with two blocks instead of twelve equal ones, which take six times as long to export, and a thousand words; small images."""
+    monkeypatch.setattr(gpt2.GPT2, "vocabulary", 1000)
     monkeypatch.setattr(gpt2, "GPT2", partial(_shallow, gpt2.GPT2))
+    monkeypatch.setattr(ResNet, "input_shape", (3, 64, 64))
+    tiny = llama.Size(100, width=64, depth=1, heads=1, key_heads=1, hidden=64, theta=10_000.0, tied=True)
+    monkeypatch.setattr(llama, "_SMOLLM2_135M", tiny)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Exports a model with a batch of 3, alone in a directory; each one once."""
+
+    @functools.cache
+    def made(name: str, model_opts: str, dtype: str) -> tuple[Path, ExportOptions, Description]:
+        file = tmp_path_factory.mktemp("exported") / "model.onnx"
+        options = ExportOptions(
+            model=name, model_opts=json.loads(model_opts), batch_size=3, dtype=dtype, seed=5, out=str(file)
+        )
+        return file, options, export(options)
+
+    return lambda name, model_opts, dtype: made(name, json.dumps(model_opts), dtype)
 
 
 def _shallow(kind: type[gpt2.GPT2], title: str, **options: Any) -> gpt2.GPT2:
@@ -65,29 +91,26 @@ def both(file: Path, options: ExportOptions) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize(("name", "model_opts", "dtype"), CASES, ids=[f"{name}-{dtype}" for name, _, dtype in CASES])
 def test_outputs_and_parameter_counts_are_those_of_pytorch(
-    tmp_path: Path, name: str, model_opts: dict[str, Any], dtype: str
+    exported: Exported, name: str, model_opts: dict[str, Any], dtype: str
 ) -> None:
-    options = ExportOptions(
-        model=name, model_opts=model_opts, batch_size=3, dtype=dtype, seed=5, out=str(tmp_path / "model.onnx")
-    )
-    described = export(options)
+    file, options, described = exported(name, model_opts, dtype)
     assert described.parameters == get_model(name, **model_opts).num_parameters()
-    found, expected = both(tmp_path / "model.onnx", options)
+    found, expected = both(file, options)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= WITHIN[dtype] * np.abs(expected).max()
-    assert os.listdir(tmp_path) == ["model.onnx"]
+    assert os.listdir(file.parent) == ["model.onnx"]
     if dtype == "int8":
-        size = (tmp_path / "model.onnx").stat().st_size
+        size = file.stat().st_size
         assert size == pytest.approx(described.parameters, rel=0.1)  # a byte for each weight
 
 
-def test_a_graph_has_the_parameters_of_the_model(tmp_path: Path) -> None:
+def test_a_graph_has_the_parameters_of_the_model(exported: Exported, tmp_path: Path) -> None:
     import onnx
 
     from onnxruntime_benchmarks.session import described, open_session
 
     name, file = "deep_mnist", tmp_path / "mine.onnx"
-    export(ExportOptions(model=name, batch_size=2, out=str(file)))
+    shutil.copy(exported(name, {}, "float32")[0], file)
     session = open_session(file, OnnxOptions(model="mine"))
     assert described(session, file, "mine").title == get_model(name).title
 
@@ -98,16 +121,15 @@ def test_a_graph_has_the_parameters_of_the_model(tmp_path: Path) -> None:
     assert found == Description("mine", parameters=get_model(name).num_parameters())
 
 
-def test_random_tokens_stay_within_the_vocabulary(tmp_path: Path) -> None:
+def test_random_tokens_stay_within_the_vocabulary(exported: Exported) -> None:
     from onnxruntime_benchmarks.session import described, open_session, random_inputs
 
-    file = tmp_path / "model.onnx"
-    export(ExportOptions(model="text_cnn", batch_size=4, out=str(file)))
+    file, _, _ = exported("text_cnn", {}, "float16")
     session = open_session(file, OnnxOptions(model="text_cnn"))
-    (tokens,) = random_inputs(session, 4, 1, dict(described(session, file, "").bounds)).values()
-    assert tokens.shape == (4, 56)
+    (tokens,) = random_inputs(session, 3, 1, dict(described(session, file, "").bounds)).values()
+    assert tokens.shape == (3, 56)
     assert 10_000 < tokens.max() < 18_765
-    with pytest.raises(UsageError, match="the model is for batches of 4: use --batch_size 4"):
+    with pytest.raises(UsageError, match="the model is for batches of 3: use --batch_size 3"):
         random_inputs(session, 5, 1, {})
 
 
