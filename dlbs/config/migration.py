@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = [
     "EXPRESSIONS",
@@ -47,6 +47,20 @@ class Former:
     omit: bool = False
     own: bool = False
     reference: str = ""
+
+    def has(self, value: Any) -> bool:
+        """Whether a value means something else here, or nothing."""
+        return self._word(value) in self.values
+
+    def meaning(self, value: Any) -> Mapping[str, Any] | None:
+        """The parameters to set for a value that `has` knows; None if nothing here means it."""
+        return self.values[self._word(value)]
+
+    def _word(self, value: Any) -> str:
+        """The text of a value; a boolean was written in many ways (`t`, `on`, 1)."""
+        word = text(value)
+        meant = truth(value) if {"true", "false"} <= self.values.keys() and word not in self.values else None
+        return word if meant is None else text(meant)
 
     @property
     def hint(self) -> str:
@@ -117,7 +131,6 @@ NAMES = (
     Former("exp.data_store", own=True),
     Former("exp.use_tensor_core", why=_TENSOR_CORES, values={"true": {}, "false": None}),
     Former("exp.enable_tensor_core", why=_TENSOR_CORES, values={"true": {}, "false": None}),
-    Former("exp.dtype", why="none of the shipped frameworks computes with it", values={"int8": None}),
     Former("exp.cuda", own=True, why="the benchmark logs the version as exp.env.cuda"),
     Former("exp.cudnn", own=True, why="the benchmark logs the version as exp.env.cudnn"),
     Former("exp.node_nic", own=True),
@@ -267,9 +280,9 @@ def value_hint(name: str, value: Any) -> str:
         return f"{name}={','.join(words)} is {name}={','.join(filter(None, new))} here" + (
             f"; {row.why}" if row.why else ""
         )
-    if text(value) not in row.values:
+    if not row.has(value):
         return ""
-    meant = row.values[text(value)]
+    meant = row.meaning(value)
     if meant is None:
         return row.why
     settings = " ".join(f"{new}={text(becomes)}" for new, becomes in meant.items())

@@ -11,20 +11,42 @@ import sys
 import traceback
 from collections.abc import Callable
 from pickle import UnpicklingError
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
 __all__ = ["check_writable", "end", "run"]
 
-# How PyTorch, CUDA, cuBLAS and cuDNN say that memory is not enough; the allocator of PyTorch has an exception of its own.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+# How PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime say that memory is not enough; the allocator of PyTorch has an exception of its own.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "RESOURCE_EXHAUSTED",
+    "Failed to allocate memory",
+)
 
 
-def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
+class Asked(Protocol):
+    """The options that every program has."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def json(self) -> str: ...
+    @property
+    def debug(self) -> bool: ...
+
+
+def run(work: Callable[[], None], options: Asked, log: Log) -> int:
     """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 70 unforeseen, 77 skipped,
     130 interrupted.
 
@@ -61,7 +83,7 @@ def check_writable(flag: str, path: str, *, may_be_made: bool = False) -> None:
         raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
 
 
-def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
+def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     try:
         check_writable("--json", options.json)
         work()
@@ -88,12 +110,13 @@ def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
     return 0
 
 
-def _print_theirs(error: BaseException | None, options: CommonOptions) -> bool:
+def _print_theirs(error: BaseException | None, options: Asked) -> bool:
     """Print the part of a traceback that is of a model from outside; False if there is none."""
     if error is None or isinstance(error, UnpicklingError):  # torch's advice in it is not ours
         return False
+    architecture = getattr(options, "architecture", "")
     places = [
-        options.architecture and os.path.dirname(os.path.abspath(options.architecture)),
+        architecture and os.path.dirname(os.path.abspath(architecture)),
         getattr(options, "pack", ""),
     ]
     homes = tuple(os.path.join(os.path.realpath(place), "") for place in places if place)
@@ -115,12 +138,10 @@ def _fail(message: str, exit_code: int, log: Log) -> int:
     return exit_code
 
 
-def _explain(error: Exception, options: CommonOptions) -> BenchmarkError | None:
-    """Turn what torch or the system raises into what a user can act on; None of what nobody foresaw."""
+def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
+    """Turn what a framework or the system raises into what a user can act on; None of what nobody foresaw."""
     text = str(error)
     if isinstance(error, UnpicklingError):
-        from pytorch_benchmarks.tensor_files import reason
-
         return BenchmarkError(f"a file cannot be read as tensors: {reason(error)}")
     if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
         return OutOfMemoryError(
@@ -133,7 +154,8 @@ def _explain(error: Exception, options: CommonOptions) -> BenchmarkError | None:
             f"which computes what it must in float32 ({text})"
         )
     if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
-        return BenchmarkError(f"--compile {options.compile}: {text.splitlines()[0] if text else type(error).__name__}")
+        reason_given = text.splitlines()[0] if text else type(error).__name__
+        return BenchmarkError(f"--compile {getattr(options, 'compile', '')}: {reason_given}")
     if isinstance(error, OSError) and error.filename is not None:  # a disk that is full, or a file that went away
         return BenchmarkError(f"{error.filename}: {error.strerror}")
     return None

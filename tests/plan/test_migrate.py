@@ -112,10 +112,28 @@ def test_what_means_the_same_is_written_anew(old: dict[str, Any], new: dict[str,
     assert parameters(**old) == (new, [])
 
 
+def test_where_synthetic_data_lie_moves_from_every_place_of_a_configuration() -> None:
+    extension = {"condition": {"exp.data": "synthetic/pinned"}, "cases": [{"exp.data": "synthetic/pageable"}]}
+    document, _, left = rewritten(
+        {
+            "parameters": {"exp.framework": "pytorch", "exp.data": "synthetic/pinned", "my.title": "on ${exp.data}"},
+            "variables": {"exp.data": ["synthetic/pinned", "synthetic/device"]},
+            "extensions": [extension],
+        }
+    )
+    assert left == []
+    assert document == {
+        "parameters": {"exp.framework": "pytorch", "pytorch.data": "synthetic/pinned", "my.title": "on ${exp.data}"},
+        "variables": {"pytorch.data": ["synthetic/pinned", "synthetic/device"]},
+        "extensions": [
+            {"condition": {"pytorch.data": "synthetic/pinned"}, "cases": [{"pytorch.data": "synthetic/pageable"}]}
+        ],
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "said"),
     [
-        ({"exp.dtype": "int8"}, "int8 has no equivalent"),
         ({"exp.use_tensor_core": False}, "false has no equivalent"),
         ({"pytorch.distributed_rank": 0}, "torchrun"),
         ({"exp.framework_family": "caffe"}, "exp.framework alone"),
@@ -128,6 +146,7 @@ def test_what_means_the_same_is_written_anew(old: dict[str, Any], new: dict[str,
             {"exp.framework": "x", "x.launcher": "./x.sh", "exp.data_dir": "/x"},
             "each framework has a directory of its own",
         ),
+        ({"exp.framework": "jax", "exp.data": "synthetic/pinned"}, "synthetic/pinned has no equivalent"),
     ],
 )
 def test_what_has_no_equivalent_stays_as_it_was_and_is_named(old: dict[str, Any], said: str) -> None:
