@@ -16,11 +16,13 @@ from torch import Tensor
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.files import open_regular
 
-__all__ = ["is_tensors_by_name", "read", "reason", "save"]
+__all__ = ["is_tensors_by_name", "read", "reason", "save", "without_advice"]
 
 _MOST_COPIES = 4  # bytes of all tensors for each byte of the file: views of one storage may overlap, a little
 _MAX_DEPTH = 50  # levels of dictionaries and lists
 _ADVICE = "save model.state_dict() with torch.save"
+# How torch begins its advice to load with `weights_only=False`, which would run code that is in the file.
+_ADVISES = re.compile(r"Weights only load failed|`weights_only` (argument )?(in|set to)|weights_only=False")
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -143,17 +145,29 @@ class _Copy:
         return found
 
 
-def reason(error: Exception) -> str:
-    """Why a file cannot be read, in one line. torch advises to load with `weights_only=False`, which would run code that is in the file."""
-    found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    if found:
-        return f"it holds an object of {found[1]}, which is not loaded because it could run code; {_ADVICE}"
-    line = _first_line(error)
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in line:
+def reason(error: BaseException) -> str:
+    """Why something cannot be read or imported, in one line, without torch's advice to run code that is in a file."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) or _ADVISES.search(text):
+        found = re.search(r"GLOBAL (\S+)", text)
+        if found:
+            return f"it holds an object of {found[1]}, which is not loaded because it could run code; {_ADVICE}"
         return f"it is damaged, or holds more than tensors and plain data; {_ADVICE}"
-    return line
+    return _first_line(error)
 
 
-def _first_line(error: Exception) -> str:
+def without_advice(text: str, error: BaseException) -> str:
+    """A text about an error, such as its traceback, without torch's advice in it or in what caused it."""
+    one: BaseException | None = error
+    seen: set[int] = set()
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        if _ADVISES.search(str(one)):
+            text = text.replace(str(one), reason(one))
+        one = one.__cause__ or one.__context__
+    return text
+
+
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
