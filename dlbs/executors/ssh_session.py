@@ -28,6 +28,8 @@ from dlbs.unforeseen import guarded
 __all__ = ["Order", "main"]
 
 _SETTLE = 3.0  # seconds in which the others may fail too, so that all reasons are said
+_LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
+_LONGEST_REASON = 1000  # characters
 _LONGEST_END = GRACE + 3.0  # seconds until connections that do not end are cut
 
 
@@ -168,6 +170,8 @@ class _Session:
         rest = b""
         while data := await stream.read(65536):
             *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
             self._pass_on(node, lines)
         self._pass_on(node, [rest] if rest else [])
 
@@ -175,7 +179,7 @@ class _Session:
         shown = []
         for line in lines:
             before, token, code = line.rpartition(f"{node.token}:".encode())
-            if token and code.isdigit():
+            if token and code.isdigit() and len(code) <= 3:
                 node.code = int(code)
                 if not before:
                     continue
@@ -191,11 +195,19 @@ class _Session:
 
     async def _complaints(self, node: _Node, stream: asyncio.StreamReader) -> str:
         """Pass on what ssh says itself; the last line of it."""
-        last = ""
-        while data := await stream.readline():
-            last = data.decode("utf-8", "replace").strip()
-            _print(f"[{node.host}] ssh: {last}\n".encode())
-        return last
+        last, rest = "", b""
+        while data := await stream.read(65536):
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                last = self._complain(node, line)
+        return self._complain(node, rest) if rest else last
+
+    def _complain(self, node: _Node, line: bytes) -> str:
+        said = line.decode("utf-8", "replace").strip()
+        _print(f"[{node.host}] ssh: {said}\n".encode())
+        return said[:_LONGEST_REASON]
 
 
 def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:

@@ -153,6 +153,8 @@ class Names:
         return f"${{{found['condition'] or ''}{new or name}{group and '_'}{group}}}"
 
     def _expression(self, expression: str) -> str:
+        if not expression.endswith(")$"):
+            return expression
         for row in EXPRESSIONS:
             if row.becomes is not None:
                 expression = re.sub(row.pattern, row.becomes, expression)
@@ -176,7 +178,9 @@ def _is_for_pytorch(settings: Mapping[str, Any] | None) -> bool:
 
 
 _REFERENCE = re.compile(r"\$\{(?P<condition>__condition\.)?(?P<name>[^${}()]+)\}")
-_EXPRESSION = re.compile(r"\$\(.*?\)\$", re.DOTALL)
+_EXPRESSION = re.compile(
+    r"\$\(.*?(?:\)\$|\Z)", re.DOTALL
+)  # to the end where none closes, so that a thousand openings are one
 
 
 def _reason(row: Former, is_set: bool) -> str:

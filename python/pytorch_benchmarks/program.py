@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import NoReturn, Protocol
 
-from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
-from pytorch_benchmarks.load_errors import reason
+from pytorch_benchmarks.errors import BenchmarkError, LostReplicaError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.load_errors import reason, without_advice
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
 __all__ = ["check_writable", "end", "run"]
@@ -29,6 +30,10 @@ _NO_MEMORY = (
     "RESOURCE_EXHAUSTED",
     "Failed to allocate memory",
 )
+
+# How torch.distributed and its backends say that another process has gone.
+_CONNECTIONS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_LOST = ("gloo/transport/", "Connection closed by peer", "Connection reset by peer")
 
 
 class Asked(Protocol):
@@ -101,18 +106,21 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
         explained = _explain(error, options)
         if options.debug:
             traceback.print_exc(file=sys.stdout)
-        elif not isinstance(explained, OutOfMemoryError) and _print_theirs(error, options) and explained is None:
-            text = str(error)
-            explained = BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
+        elif (
+            not isinstance(explained, (LostReplicaError, OutOfMemoryError))
+            and _print_theirs(error, options)
+            and explained is None
+        ):
+            explained = BenchmarkError(f"{type(error).__name__}: {reason(error) if str(error) else 'no message'}")
         if explained is None:
             return _fail(keep(error), UNFORESEEN, log)
-        return _fail(str(explained), explained.exit_code, log)
+        return _fail(str(explained), explained.exit_code, log, is_lost=isinstance(explained, LostReplicaError))
     return 0
 
 
 def _print_theirs(error: BaseException | None, options: Asked) -> bool:
     """Print the part of a traceback that is of a model from outside; False if there is none."""
-    if error is None or isinstance(error, UnpicklingError):  # torch's advice in it is not ours
+    if error is None:
         return False
     architecture = getattr(options, "architecture", "")
     places = [
@@ -124,17 +132,20 @@ def _print_theirs(error: BaseException | None, options: Asked) -> bool:
     while where is not None and not os.path.realpath(where.tb_frame.f_code.co_filename).startswith(homes):
         where = where.tb_next
     if where is not None:
-        traceback.print_exception(type(error), error, where, file=sys.stdout)
+        lines = traceback.format_exception(type(error), error, where)
+        print(without_advice("".join(lines), error), end="")
     return where is not None
 
 
-def _fail(message: str, exit_code: int, log: Log) -> int:
+def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> int:
     # What a file holds may stand in a message, and must not reach the terminal as an escape sequence.
     line = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())
     )
-    log.failure(line)
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    is_printed = leave_reason(line, exit_code, is_lost=is_lost)  # of several replicas, one error
+    log.failure(line, is_printed=is_printed)
+    if not is_printed:
+        print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
 
 
@@ -147,6 +158,11 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"
+        )
+    is_replica = "TORCHELASTIC_RUN_ID" in os.environ
+    if is_replica and (type(error).__name__ in _CONNECTIONS or any(words in text for words in _LOST)):
+        return LostReplicaError(
+            f"the connection to another replica was lost: {text.splitlines()[0] if text else 'no message'}"
         )
     if "not implemented for" in text:
         return UsageError(

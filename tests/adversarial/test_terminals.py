@@ -121,8 +121,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("[0\n", "")
 
 
-def test_build_streams_a_plan_that_no_memory_could_hold(tmp_path: Path) -> None:
-    done = shell(f"{PROGRAM} build {GRID} | head -c 100000 | wc -c", tmp_path)
+# What makes a plan that no memory could hold.
+CASES = [{"cases": [{f"my.x{number}": value} for value in range(10)]} for number in range(12)]
+LARGE_PLANS = {
+    "a grid": GRID,
+    "a grid, resolved": f"--resolve {GRID}",
+    "cases that multiply": "--config cases.json",
+    "cases that multiply, resolved": "--resolve --config cases.json",
+    "repeats": "-Pexp.repeats=1000000000000",
+}
+
+
+@pytest.mark.parametrize("flags", LARGE_PLANS.values(), ids=LARGE_PLANS)
+def test_build_streams_a_plan_that_no_memory_could_hold(tmp_path: Path, flags: str) -> None:
+    (tmp_path / "cases.json").write_text(json.dumps({"parameters": {"exp.framework": "dummy"}, "extensions": CASES}))
+    done = shell(f"ulimit -v 1500000; {PROGRAM} build {flags} | head -c 100000 | wc -c", tmp_path)
     assert (done.stdout.strip(), done.stderr) == ("100000", "")
 
 

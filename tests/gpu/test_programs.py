@@ -151,7 +151,7 @@ def test_pinned_memory_that_the_host_lacks_is_out_of_memory_too() -> None:
 
 
 def test_a_replica_that_fails_says_why_even_if_it_is_not_the_first(tmp_path: Path) -> None:
-    """torchrun ends the others at once, with exit code 1 whatever theirs was: the reason is all that a launcher has."""
+    """Under a torchrun of the user's own, which ends the others at once, with exit code 1 whatever theirs was: the reason is all that a launcher has."""
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--model=deep_mnist", "--weights=nowhere.pt", "--device=cpu"],
         env={**os.environ, "RANK": "1"},

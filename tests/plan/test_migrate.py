@@ -279,7 +279,7 @@ def test_notes_of_a_plan_are_told_once() -> None:
         ('{"extensions": {}, "parameters": {"a": 1}, "variables": "x"}', "variables must be a mapping"),
         ('{"extensions": [3]}', "extensions must be a list of mappings"),
         ('{"extensions": [{"condition": 3}]}', "condition of an extension must be a mapping"),
-        ('{"extensions": [{"cases": 3}]}', "a case of an extension must be a mapping"),
+        ('{"extensions": [{"cases": 3}]}', "cases of an extension must be a list of mappings"),
     ],
 )
 def test_what_is_no_document_of_the_original_is_an_error(source: str, said: str) -> None:
