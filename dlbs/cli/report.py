@@ -48,7 +48,7 @@ __all__ = ["report_command"]
 )
 @names_option("--over", "Aggregate over these parameters too, instead of making tables for each of their values.")
 @click.option("--scores", is_flag=True, help="One score for each benchmark, and their weighted geometric mean.")
-@click.option("--explain", is_flag=True, help="Print formulas with their numbers.")
+@click.option("--explain", is_flag=True, help="Say how each number was computed.")
 @click.option(
     "--summary", is_flag=True, help="The distinct values of each parameter, or of the keys that --values names."
 )
@@ -164,6 +164,7 @@ def _tables(
             values or usual_values(records),
             aggregate=aggregate,
             without=["exp.effective_batch", *over],
+            explain=explain,
         )
     made: list[Table] = registered(KINDS, kind, "kind of table")(records, declarations, explain=explain)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ SETTINGS = {
     "text.parse_math": False,  # a dollar in a stranger's name is a dollar
 }
 MOST_LINES = 24
+_FEW_TICKS = 4  # the greatest over the least value of a logarithmic axis all of whose ticks have labels
 _LONG_LABEL = 24  # characters; beside the axes it would take their room
 
 
@@ -105,10 +107,24 @@ def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> No
 
 
 def plain_ticks(axis: Any) -> None:
-    """Numbers as `0.5` and `2,000` at the powers of ten: matplotlib's own are formulas, which are switched off here."""
+    """Numbers as `0.5` and `2,000`: matplotlib's own are formulas, which are switched off here.
+
+    A logarithmic axis has them at the powers of ten, and between these where it shows one power at most.
+    """
     ticker = require("matplotlib.ticker", "reports")
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_minor_formatter(
+        ticker.FuncFormatter(lambda value, _: _between_powers(value, *sorted(axis.get_view_interval())))
+    )
+
+
+def _between_powers(value: float, low: float, high: float) -> str:
+    """The label of a tick between two powers of ten; empty where there are enough others."""
+    if low <= 0 or math.floor(math.log10(high)) > math.ceil(math.log10(low)):
+        return ""
+    digit = value / 10 ** math.floor(math.log10(value))
+    is_round = any(math.isclose(digit, one) for one in (2, 3, 5, 7))
+    return f"{value:,.10g}" if high / low <= _FEW_TICKS or is_round else ""
 
 
 def legend(figure: Figure) -> None:

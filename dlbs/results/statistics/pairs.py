@@ -16,6 +16,7 @@ from dlbs.results.read.records import number as number_of
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.compare import Comparison, Match
 from dlbs.results.statistics.ratio import STATISTICS, Estimate
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
 from dlbs.results.statistics.sequential import can_tell, first_look, needed_runs, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
@@ -124,10 +125,9 @@ class Pairs:
         self._frame = compare_by(
             plan,
             declarations,
+            Rules(question.metric or THROUGHPUT, ignore=question.ignore),
             by=question.by,
             baseline=question.baseline,
-            metric=question.metric or THROUGHPUT,
-            ignore=question.ignore,
         )
         self.pairs = [
             Pair(

@@ -92,6 +92,28 @@ def test_a_roofline_has_its_roof_where_it_is_known() -> None:
     assert any("peak: 20.00 TFLOP/s" in text.get_text() for text in axes.texts)
 
 
+@pytest.mark.parametrize("spread", [1.0001, 1.02, 1.5, 3.0, 6.0, 9.0, 20.0, 95.0, 5000.0])
+@pytest.mark.parametrize("least", [0.0123, 1.0, 2.1, 960.0])
+def test_a_roofline_has_numbers_on_both_axes_whatever_it_spans(spread: float, least: float) -> None:
+    points = [
+        make_record(
+            name, 8, results__flops=1e9 * value, results__flops_per_batch=1e6 * value, results__bytes_per_batch=1e6
+        )
+        for name, value in (("a", least), ("b", least * spread))
+    ]
+    figure = drawn("roofline", points)
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        low, high = sorted(axis.get_view_interval())
+        words = [
+            tick.label1.get_text()
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+            if low <= tick.get_loc() <= high and tick.label1.get_text()
+        ]
+        assert 2 <= len(words) <= 12, (words, low, high)
+        assert not any("$" in word for word in words)
+
+
 def test_experiments_without_a_value_are_counted() -> None:
     (axes,) = drawn("throughput", [*sweep(), make_record("c", status="failure")]).axes
     assert any("1 of 19 experiments have no value" in text.get_text() for text in axes.texts)

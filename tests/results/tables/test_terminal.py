@@ -15,6 +15,7 @@ from rich.console import Console
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.within import compare_by
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_table
@@ -131,7 +132,7 @@ def test_verdict_and_ratio_are_always_shown_and_the_verdict_is_never_folded(widt
     table = (
         comparison_by_table(compare_by([*before, *after], declarations, by="runtime.malloc"))
         if inside
-        else comparison_table(compare(before, after, declarations, threshold=0.0))
+        else comparison_table(compare(before, after, declarations, Rules(threshold=0.0)))
     )
     assert set(table.answers) <= set(fitted(table, width).header)
     words = "same" if inside else "inconclusive"
