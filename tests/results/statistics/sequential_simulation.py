@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ranks import rank_interval
-from dlbs.results.statistics.sequential import repeated_interval
+from dlbs.results.statistics.sequential import Rounds, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
 
 __all__ = ["CASES", "LOOKS", "NOISES", "outcomes", "table"]
@@ -38,17 +39,53 @@ def _two_modes(source: random.Random) -> float:
     return source.gauss(100, 0.1) * (1.05 if source.random() < 0.5 else 1.0)
 
 
-NOISES: dict[str, Callable[[random.Random], float]] = {
-    "quiet": _quiet,
-    "skewed": _skewed,
-    "disturbed": _disturbed,
-    "two modes": _two_modes,
+Noise = Callable[[random.Random], Iterator[tuple[float, float]]]
+
+
+def _independent(run: Callable[[random.Random], float]) -> Noise:
+    def rounds(source: random.Random) -> Iterator[tuple[float, float]]:
+        while True:
+            yield run(source), run(source)
+
+    return rounds
+
+
+def _slow_changes(source: random.Random) -> Iterator[tuple[float, float]]:
+    """As a machine whose clock and temperature change: 5 % between rounds, with a correlation of 0.9 from one to the next, and 1 % between runs."""
+    level = source.gauss(0, 0.05)
+    while True:
+        yield 100 * math.exp(level) * source.gauss(1, 0.01), 100 * math.exp(level) * source.gauss(1, 0.01)
+        level = 0.9 * level + source.gauss(0, 0.05 * math.sqrt(1 - 0.9**2))
+
+
+def _load(source: random.Random) -> Iterator[tuple[float, float]]:
+    """As beside a load that comes and goes: it takes 40 % for four rounds on average, then not for six; runs differ by 2 %."""
+    is_on = source.random() < 0.4
+    while True:
+        factor = 140 if is_on else 100
+        yield factor * source.gauss(1, 0.02), factor * source.gauss(1, 0.02)
+        if source.random() < (0.25 if is_on else 0.17):
+            is_on = not is_on
+
+
+# The two runs of each round.
+NOISES: dict[str, Noise] = {
+    "quiet": _independent(_quiet),
+    "skewed": _independent(_skewed),
+    "disturbed": _independent(_disturbed),
+    "two modes": _independent(_two_modes),
+    "slow changes": _slow_changes,
+    "load that comes and goes": _load,
 }
 
 Look = Callable[[list[float], list[float]], Interval | None]
 
 
 def _sequential(a: list[float], b: list[float]) -> Interval | None:
+    return repeated_interval(a, b, 0.05, 0.95, Rounds(a, b))[1]
+
+
+def _all_runs(a: list[float], b: list[float]) -> Interval | None:
     return repeated_interval(a, b, 0.05, 0.95)[1]
 
 
@@ -57,7 +94,7 @@ def _repeated_95(a: list[float], b: list[float]) -> Interval | None:
     return rank_interval(a, b)[1] if len(a) >= 5 else None
 
 
-LOOKS: dict[str, Look] = {"sequential": _sequential, "95 % at each look": _repeated_95}
+LOOKS: dict[str, Look] = {"sequential": _sequential, "all runs alone": _all_runs, "95 % at each look": _repeated_95}
 
 
 @cache
@@ -69,9 +106,9 @@ def outcomes(noise: str, look: str, sequences: int, rounds: int) -> tuple[dict[s
         a: list[float] = []
         b: list[float] = []
         left = set(range(len(CASES)))
-        for number in range(1, rounds + 1):
-            a.append(NOISES[noise](source))
-            b.append(NOISES[noise](source))
+        for number, (one, other) in zip(range(1, rounds + 1), NOISES[noise](source), strict=False):
+            a.append(one)
+            b.append(other)
             interval = LOOKS[look](a, b) if left else None
             if interval is None:
                 continue

@@ -32,7 +32,16 @@ def test_large_differences_take_few_rounds() -> None:
     assert len(found[0.0, 0.03]["same"]) == SEQUENCES
 
 
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("noise", ["slow changes", "load that comes and goes"])
+def test_what_changes_from_round_to_round_hides_a_difference_from_all_runs_and_not_from_rounds(noise: str) -> None:
+    at = CASES.index((0.05, 0.03))
+    of_rounds, of_runs = (
+        outcomes(noise, look, SEQUENCES, ROUNDS)[at].get("slower", []) for look in ("sequential", "all runs alone")
+    )
+    assert len(of_rounds) > 2 * len(of_runs)
+
+
+@pytest.mark.parametrize("noise", ["quiet", "skewed", "disturbed", "two modes"])
 def test_looking_at_the_usual_interval_after_each_round_would_break_the_promise(noise: str) -> None:
     found = outcomes(noise, "95 % at each look", SEQUENCES, ROUNDS)[CASES.index((0.0, 0.0))]
     assert sum(map(len, found.values())) > 0.1 * SEQUENCES
