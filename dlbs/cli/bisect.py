@@ -70,8 +70,10 @@ def bisect_command(
 
     \b
     Examples:
-      dlbs bisect --good v1.0 --bad main -- dlbs run --config plan.yaml -Pexp.log_dir={logs}
-      dlbs bisect --list versions.txt --good 2.11 --bad 2.13 -- ./measure.sh {item} {logs}
+      dlbs bisect --good v1.0 --bad main -- dlbs run --config plan.yaml \\
+        -Pexp.log_dir={logs}
+      dlbs bisect --list versions.txt --good 2.11 --bad 2.13 \\
+        -- ./measure.sh {item} {logs}
     """
     from dlbs.results.statistics.bisect import Search, search
 

@@ -79,7 +79,8 @@ def report_command(
       dlbs report results.json --type regular
       dlbs report logs --filter_query '{"exp.phase": "inference"}'
       dlbs report logs --type strong --explain
-      dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch --values results.time_p99 --format markdown
+      dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch \\
+        --values results.time_p99 --format markdown
       dlbs report logs --scores
       dlbs report logs --summary
       dlbs report logs --html report.html

@@ -13,10 +13,14 @@ from functools import cache
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ranks import rank_interval
+from dlbs.results.statistics.samples import THROUGHPUT, sample_of
 from dlbs.results.statistics.sequential import Rounds, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
+from tests.results.statistics.real_runs import configurations, pool
 
-__all__ = ["CASES", "LOOKS", "NOISES", "outcomes", "table"]
+__all__ = ["CASES", "DRAWS", "LOOKS", "NOISES", "outcomes", "real_outcomes", "real_table", "table"]
+
+DRAWS = 200  # for each configuration of real runs
 
 # Slowdown of B, threshold.
 CASES = ((0.0, 0.0), (0.0, 0.03), (0.03, 0.0), (0.05, 0.0), (0.10, 0.0), (0.05, 0.03), (0.10, 0.03))
@@ -123,6 +127,67 @@ def outcomes(noise: str, look: str, sequences: int, rounds: int) -> tuple[dict[s
     return found
 
 
+@cache
+def real_outcomes(configuration: str, look: str, *, in_order: bool) -> tuple[dict[str, int], ...]:
+    """For each of `CASES`: verdict → how many of `DRAWS` sequences of real runs of the same code came to it.
+
+    Args:
+        configuration: One of `real_runs.configurations()`, at rest; doubtful runs are trusted.
+        look: A key of `LOOKS`.
+        in_order: Two runs that followed each other are a round, and chance decides which is of which side; else runs are dealt at random.
+    """
+    sample = sample_of(pool(configuration, "at rest"), THROUGHPUT)
+    assert sample is not None
+    source = random.Random(configuration)
+    found: tuple[dict[str, int], ...] = tuple({} for _ in CASES)
+    for _ in range(DRAWS):
+        runs = list(sample.values)
+        if not in_order:
+            source.shuffle(runs)
+        rounds = [source.sample(runs[at : at + 2], 2) for at in range(0, len(runs) - 1, 2)]
+        left = set(range(len(CASES)))
+        for count in range(1, len(rounds) + 1):
+            interval = LOOKS[look]([one for one, _ in rounds[:count]], [other for _, other in rounds[:count]])
+            if interval is None:
+                continue
+            for case in sorted(left):
+                slowdown, threshold = CASES[case]
+                slower = Interval(interval.low / (1 + slowdown), interval.high / (1 + slowdown), interval.confidence)
+                verdict = verdict_of("results.throughput", slower, threshold)
+                if verdict != INCONCLUSIVE:
+                    found[case][verdict] = found[case].get(verdict, 0) + 1
+                    left.remove(case)
+    return found
+
+
+def real_table() -> list[str]:
+    """Rows of a table in docs/statistics.md."""
+    columns = {
+        "false at 0 %": (0.0, 0.0),
+        "false at 3 %": (0.0, 0.03),
+        "10 % found": (0.10, 0.0),
+        "10 % found at 3 %": (0.10, 0.03),
+    }
+    lines = [f"| runs | order | intervals | {' | '.join(columns)} |", "| --- | --- | --- |" + " ---: |" * len(columns)]
+    for configuration in configurations():
+        for in_order in (False, True):
+            for look, words in (("sequential", "both"), ("all runs alone", "all runs")):
+                found = dict(zip(CASES, real_outcomes(configuration, look, in_order=in_order), strict=True))
+                shares = [
+                    100
+                    * sum(
+                        count
+                        for verdict, count in found[case].items()
+                        if verdict in (("slower",) if case[0] else ("slower", "faster"))
+                    )
+                    / DRAWS
+                    for case in columns.values()
+                ]
+                cells = " | ".join(f"{share:.1f} %" for share in shares)
+                lines.append(f"| {configuration} | {'as they ran' if in_order else 'dealt'} | {words} | {cells} |")
+    return lines
+
+
 def table(look: str, sequences: int, rounds: int) -> list[str]:
     """Rows of a table in docs/statistics.md."""
     names = [f"{100 * slowdown:.0f} % slower, threshold {100 * threshold:.0f} %" for slowdown, threshold in CASES]
@@ -156,3 +221,5 @@ if __name__ == "__main__":
     for look in LOOKS:
         print(f"\n{look}\n")
         print("\n".join(table(look, 400, 50)))
+    print("\nreal runs\n")
+    print("\n".join(real_table()))

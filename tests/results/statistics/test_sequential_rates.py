@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.results.statistics.sequential_simulation import CASES, NOISES, outcomes
+from tests.results.statistics.real_runs import configurations
+from tests.results.statistics.sequential_simulation import CASES, DRAWS, NOISES, outcomes, real_outcomes
 
 pytestmark = pytest.mark.integration
 
@@ -24,6 +25,13 @@ def test_a_real_difference_beyond_the_threshold_is_never_called_the_same(noise: 
     for (slowdown, threshold), found in zip(CASES, outcomes(noise, "sequential", SEQUENCES, ROUNDS), strict=True):
         if slowdown > threshold:
             assert len(found.get("same", [])) <= 0.05 * SEQUENCES
+
+
+@pytest.mark.parametrize("configuration", configurations())
+def test_real_runs_of_the_same_code_become_a_verdict_no_more_often_than_promised(configuration: str) -> None:
+    for (slowdown, _), found in zip(CASES, real_outcomes(configuration, "sequential", in_order=False), strict=True):
+        if not slowdown:
+            assert found.get("slower", 0) + found.get("faster", 0) <= 0.05 * DRAWS
 
 
 def test_large_differences_take_few_rounds() -> None:

@@ -139,6 +139,15 @@ def test_verdict_and_ratio_are_always_shown_and_the_verdict_is_never_folded(widt
     assert sum(line.rstrip("│ ").endswith(words) for line in shown(table, width).splitlines()) == 2
 
 
+def test_labels_lose_namespaces_before_words_are_broken() -> None:
+    made = [[f"batch {batch}, runtime.malloc={malloc}"] for batch in (8, 16) for malloc in ("system", "keep")]
+    table = Table("t", ["experiment"], made, ["value"], [[Cell(letter * 40)] for letter in "abcd"])
+    assert "batch 16, malloc=system" in shown(table, 70)
+    assert "runtime.malloc=keep" in shown(table, 100)
+    table.rows = [["a.seed=1"], ["b.seed=1"], ["a.seed=2"], ["b.seed=2"]]
+    assert "b.seed=1" in shown(table, 50)
+
+
 def records() -> list[dict[str, object]]:
     models = ["a_model_with_a_rather_long_name_that_ends_in_1", "a_model_with_a_rather_long_name_that_ends_in_2"]
     return [make_record(model, 2**10, repeat=n, exp__env__host="h" * 40) for model in models for n in (1, 2, 3)]
