@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LogError
@@ -112,6 +113,23 @@ def test_a_roofline_has_numbers_on_both_axes_whatever_it_spans(spread: float, le
         ]
         assert 2 <= len(words) <= 12, (words, low, high)
         assert not any("$" in word for word in words)
+
+
+@pytest.mark.parametrize("malloc", ["a", "a setting with a rather long name"])
+def test_a_note_on_doubtful_runs_covers_nothing(malloc: str) -> None:
+    runs = [
+        {**make_record("m", batch, seed=n), "runtime.malloc": f"{malloc} {n}", "results.warnings": ["drift: 9 %"]}
+        for batch in (1, 2)
+        for n in range(3)
+    ]
+    figure = drawn("throughput", runs)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    note = figure.findobj(lambda one: isinstance(one, Text) and "doubtful" in one.get_text())[-1]
+    others = [*legend.get_texts(), figure.axes[0].xaxis.label, *figure.axes[0].get_xticklabels()]
+    place = note.get_window_extent()
+    assert place.width > 0
+    assert not [one.get_text() for one in others if place.overlaps(one.get_window_extent())]
 
 
 def test_experiments_without_a_value_are_counted() -> None:
