@@ -28,6 +28,7 @@ from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as _compare
 from dlbs.results.statistics.estimators import ESTIMATORS
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.samples import none_ended_well, usual_metric
 from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.run.events import Callback, Event
@@ -50,7 +51,7 @@ Plan = Config | Iterable[Experiment]
 
 
 class CompareOptions(TypedDict, total=False):
-    """Options of `compare`, whatever is compared."""
+    """Options of `compare`, whatever is compared: the rules of a comparison, for type checkers, which cannot derive them."""
 
     metric: str
     threshold: float
@@ -328,20 +329,12 @@ def compare(
     if known and metric not in known:
         raise LogError(f"no experiment has {metric!r}", where="metric", hint=did_you_mean(metric, known))
     declarations = _load_declarations().declarations
-    options: CompareOptions = {
-        "metric": metric,
-        "threshold": threshold,
-        "confidence": confidence,
-        "simultaneous": simultaneous,
-        "estimator": estimator,
-        "trust_single_runs": trust_single_runs,
-        "trust_doubtful": trust_doubtful,
-        "match": match,
-        "ignore": ignore,
-    }
+    rules = Rules(
+        metric, threshold, confidence, simultaneous, estimator, trust_single_runs, trust_doubtful, match, ignore
+    )
     if by is not None:
-        return compare_by(sides[0], declarations, by=by, baseline=baseline, **options)
-    return _compare(sides[0], sides[1], declarations, **options)
+        return compare_by(sides[0], declarations, rules, by=by, baseline=baseline)
+    return _compare(sides[0], sides[1], declarations, rules)
 
 
 @with_arguments

@@ -16,9 +16,11 @@ __all__ = [
     "HIDDEN",
     "TITLES",
     "Experiment",
+    "as_written",
     "check_name",
     "check_plan_names",
     "describe",
+    "hidden_prefix",
     "log_path",
     "told_names",
     "usual_names",
@@ -37,6 +39,7 @@ _USUAL = ("exp.phase", "exp.dtype", "exp.device_type", "exp.replica_batch")
 _LONGEST_VALUE = 60  # characters
 _LONGEST_WORD = 200  # characters of a model's or framework's name
 HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
+_OWN = re.compile(rf"({re.escape(HIDDEN)})--\w+\.")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
@@ -52,6 +55,17 @@ def check_name(name: object, where: str) -> None:
             where=where,
             hint="names are letters, digits, _ and -, in parts joined by dots, and do not begin with __",
         )
+
+
+def hidden_prefix(where: str) -> str:
+    """How the groups of one extension are called, which must not be mistaken for those of another: `__condition.--plan_yaml_8.`"""
+    own = "".join(letter if letter.isalnum() else "_" for letter in where)
+    return f"{HIDDEN}--{own}."
+
+
+def as_written(words: str) -> str:
+    """A text in which the groups of conditions are called as in the configuration: `${__condition.exp.model_1}`."""
+    return _OWN.sub(r"\1", words)
 
 
 def check_plan_names(names: Iterable[object], where: str) -> None:

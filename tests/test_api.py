@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
+import inspect
 import json
 import pydoc
 import subprocess
@@ -15,7 +17,9 @@ import pytest
 
 import dlbs
 from dlbs import api, until_known
+from dlbs.cli.compare import compare_command
 from dlbs.errors import ConfigError, LaunchError, LogError
+from dlbs.results.statistics.rules import Rules
 from dlbs.run.events import Event
 from tests.conftest import ROOT, RunDlbs
 
@@ -146,6 +150,16 @@ def test_frames_paths_and_records_are_compared_alike() -> None:
     records = [{"exp.status": "ok", "exp.model": "alexnet", "results.throughput": 16000.0}] * 3
     for results in ("logs", ["logs"], frame, frame.to_dict("records"), records):
         assert dlbs.compare(results, results).counts.keys() <= {"same", "inconclusive"}
+
+
+def test_a_comparison_takes_all_rules_with_their_defaults_in_python_and_on_the_command_line() -> None:
+    rules = {field.name: field.default for field in dataclasses.fields(Rules)}
+    given = inspect.signature(dlbs.compare).parameters
+    assert set(given) - set(rules) == {"a", "b", "by", "baseline"}
+    # The quantity is chosen by what was logged.
+    assert {name: given[name].default for name in rules} == {**rules, "metric": None}
+    assert api.CompareOptions.__annotations__.keys() == rules.keys()
+    assert rules.keys() < {parameter.name for parameter in compare_command.params}
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,14 @@ def bisect_command(
 
     COMMAND measures one candidate. {item} in it is the candidate's name and {logs} the directory where it must leave its logs; they are in
     DLBS_BISECT_ITEM and DLBS_BISECT_LOGS too. With commits it runs in a checkout of its own. Exit code 125 skips a candidate. The verdict is that of
-    dlbs compare with the good one; where it is inconclusive, the candidate is measured again. The same command goes on after an interruption.
+    dlbs compare with the good one; where it is inconclusive, the candidate is measured again. After an interruption, run the same command again.
 
     \b
     Examples:
-      dlbs bisect --good v1.0 --bad main -- dlbs run --config plan.yaml -Pexp.log_dir={logs}
-      dlbs bisect --list versions.txt --good 2.11 --bad 2.13 -- ./measure.sh {item} {logs}
+      dlbs bisect --good v1.0 --bad main -- dlbs run --config plan.yaml \\
+        -Pexp.log_dir={logs}
+      dlbs bisect --list versions.txt --good 2.11 --bad 2.13 \\
+        -- ./measure.sh {item} {logs}
     """
     from dlbs.results.statistics.bisect import Search, search
 
@@ -156,6 +158,7 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
     from dlbs.config.load import load_config
     from dlbs.results.statistics.bisect import BAD, GOOD, SKIPPED
     from dlbs.results.statistics.compare import compare
+    from dlbs.results.statistics.rules import Rules
     from dlbs.results.statistics.samples import usual_metric
     from dlbs.results.statistics.verdicts import INCONCLUSIVE
 
@@ -175,12 +178,14 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
         comparison = compare(
             *sides,
             load_config().declarations,
-            metric=state.settings["metric"] or usual_metric([*sides[0], *sides[1]]),
-            threshold=state.settings["threshold"],
-            confidence=state.settings["confidence"],
-            simultaneous=True,
-            trust_single_runs=trust,
-            trust_doubtful=state.settings["trust_doubtful"],
+            Rules(
+                metric=state.settings["metric"] or usual_metric([*sides[0], *sides[1]]),
+                threshold=state.settings["threshold"],
+                confidence=state.settings["confidence"],
+                simultaneous=True,
+                trust_single_runs=trust,
+                trust_doubtful=state.settings["trust_doubtful"],
+            ),
         )
         worst = comparison.regressions or comparison.matches
         ratio = f", ratio {worst[0].estimate.ratio:.3f}" if worst[0].estimate else ""

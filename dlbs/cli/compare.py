@@ -18,6 +18,7 @@ from dlbs.text import printable
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
+    from dlbs.results.statistics.rules import Rules
     from dlbs.results.tables.table import Table
 
 __all__ = ["compare_command", "share"]
@@ -83,17 +84,12 @@ def compare_command(
     metric: str | None,
     threshold: str,
     confidence: str,
-    simultaneous: bool,
-    estimator: str,
-    trust_single_runs: bool,
-    trust_doubtful: bool,
-    match: list[str],
-    ignore: list[str],
     fail_on_regression: bool,
     form: str,
     output_file: str | None,
     db: str | None,
     filter_query: str | None,
+    **options: Any,
 ) -> int:
     """Compare experiments B with experiments A, or values of a parameter: what is faster, slower, inconclusive.
 
@@ -112,6 +108,7 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
+    from dlbs.results.statistics.rules import Rules
     from dlbs.results.statistics.samples import none_ended_well, usual_metric
 
     _check_usage(paths, by, baseline, fail_on_regression)
@@ -126,23 +123,13 @@ def compare_command(
     if metric is None and (failed := none_ended_well(everything)):
         raise LogError(failed, hint="dlbs report says why")
     metric = metric or usual_metric(everything)
-    for flag, names in (("--metric", [metric]), ("--match", match), ("--ignore", ignore)):
+    rules = Rules(metric, share(threshold, "--threshold"), sure, **options)
+    for flag, names in (("--metric", [metric]), ("--match", rules.match), ("--ignore", rules.ignore)):
         for name in names:
             if name not in known:
                 hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
                 raise LogError(f"no experiment has {name!r}", where=flag, hint=hint)
-    options: dict[str, Any] = {
-        "metric": metric,
-        "threshold": share(threshold, "--threshold"),
-        "confidence": sure,
-        "simultaneous": simultaneous,
-        "estimator": estimator,
-        "trust_single_runs": trust_single_runs,
-        "trust_doubtful": trust_doubtful,
-        "match": match,
-        "ignore": ignore,
-    }
-    shown = _compared(sets[0], sets[1], options) if by is None else _compared_by(sets[0], by, baseline, options)
+    shown = _compared(sets[0], sets[1], rules) if by is None else _compared_by(sets[0], by, baseline, rules)
     if form == "json":
         write_text(json.dumps(shown.document, indent=1) + "\n", output_file)
     else:
@@ -174,19 +161,19 @@ class _Shown(NamedTuple):
     regressions: int
 
 
-def _compared(a: list[Record], b: list[Record], options: dict[str, Any]) -> _Shown:
+def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
     from dlbs.config.load import load_config
     from dlbs.results.statistics.compare import compare
     from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
-    made = compare(a, b, load_config().declarations, **options)
+    made = compare(a, b, load_config().declarations, rules)
     return _Shown(as_document(made), comparison_table(made), summary(made), len(made.regressions))
 
 
-def _compared_by(records: list[Record], by: str, baseline: str | None, options: dict[str, Any]) -> _Shown:
+def _compared_by(records: list[Record], by: str, baseline: str | None, rules: Rules) -> _Shown:
     from dlbs.config.load import load_config
     from dlbs.results.statistics.within import compare_by
     from dlbs.results.tables.comparison_by import comparison_by_table, document_by, summary_by
 
-    made = compare_by(records, load_config().declarations, by=by, baseline=baseline, **options)
+    made = compare_by(records, load_config().declarations, rules, by=by, baseline=baseline)
     return _Shown(document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))

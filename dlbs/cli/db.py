@@ -61,7 +61,8 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
     \b
     Examples:
       dlbs db add logs
-      dlbs db add before.json --tag v1.1 --db postgresql+psycopg://bench@db.example.org/results
+      dlbs db add before.json --tag v1.1 \\
+        --db postgresql+psycopg://bench@db.example.org/results
     """
     from dlbs.cli.sources import read_source
     from dlbs.results.store.store import Store
@@ -89,7 +90,8 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     \b
     Examples:
       dlbs db query '{"exp.model": "resnet.*", "db.tags": ".*v1.2.*"}'
-      dlbs db query '${results.throughput} > 1000' --columns exp.model,results.throughput,exp.device_title
+      dlbs db query '${results.throughput} > 1000' \\
+        --columns exp.model,results.throughput,exp.device_title
       dlbs db query --history 0a1b2c3d4e5f6071 --format markdown
     """
     from dlbs.config.load import load_config

@@ -42,7 +42,8 @@ def build_command(
     \b
     Examples:
       dlbs pack build tutorial
-      dlbs pack build tutorial --build-arg BASE=python:3.12-slim --image tutorial:mine
+      dlbs pack build tutorial --build-arg BASE=python:3.12-slim \\
+        --image tutorial:mine
       dlbs pack build tutorial --pull
     """
     from dlbs.packs.images import build_pack, pull_pack
@@ -72,7 +73,8 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
 
     \b
     Examples:
-      dlbs pack publish tutorial --repository registry.example.org/me/tutorial:1.0 --dry-run
+      dlbs pack publish tutorial \\
+        --repository registry.example.org/me/tutorial:1.0 --dry-run
     """
     from dlbs.packs.images import publish_pack
 

@@ -71,10 +71,15 @@ def parse_command(
     \b
     Examples:
       dlbs parse logs --output_file results.json
-      dlbs parse 'logs/*.log' --output_params exp.model,exp.replica_batch,results.time --output_file results.csv
-      dlbs parse logs --filter_query '{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}'
-      dlbs parse logs -Pmy.name='${exp.model} ${exp.dtype}' --output_params my.name,results.time
-      dlbs parse logs --filter_query '${results.time} < 10 and "${exp.phase}" == "inference"'
+      dlbs parse 'logs/*.log' \\
+        --output_params exp.model,exp.replica_batch,results.time \\
+        --output_file results.csv
+      dlbs parse logs \\
+        --filter_query '{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}'
+      dlbs parse logs -Pmy.name='${exp.model} ${exp.dtype}' \\
+        --output_params my.name,results.time
+      dlbs parse logs \\
+        --filter_query '${results.time} < 10 and "${exp.phase}" == "inference"'
     """
     from dlbs.machine.devices import usable_cpus
     from dlbs.results.read.findings import Reading

@@ -43,7 +43,8 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
 
     \b
     Examples:
-      dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4]
+      dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] \\
+        -Vexp.replica_batch=[1,2,4]
       dlbs build --resolve --plan plan.jsonl --config examples/first/plan.yaml
     """
     from dlbs.language.template import escape

@@ -68,12 +68,17 @@ def plot_command(
     \b
     Examples:
       dlbs plot results.json -o throughput.png
-      dlbs plot logs --x exp.num_threads --y results.throughput,results.memory_host --series exp.model -o threads.png
-      dlbs plot logs --x exp.replica_batch --series exp.model --facet exp.dtype --baseline exp.framework=pytorch -o frameworks.png
+      dlbs plot logs --x exp.num_threads \\
+        --y results.throughput,results.memory_host --series exp.model \\
+        -o threads.png
+      dlbs plot logs --x exp.replica_batch --series exp.model --facet exp.dtype \\
+        --baseline exp.framework=pytorch -o frameworks.png
       dlbs plot logs --type bars --value results.time_p99 -o latency.svg
       dlbs plot logs --type strong -o scaling.png
-      dlbs plot logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log --type series -o series.png
-      dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 -o roofline.png
+      dlbs plot logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log \\
+        --type series -o series.png
+      dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 \\
+        -o roofline.png
     """
     from dlbs.config.load import load_config
     from dlbs.results.plots.figure import draw, save

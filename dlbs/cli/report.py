@@ -48,7 +48,7 @@ __all__ = ["report_command"]
 )
 @names_option("--over", "Aggregate over these parameters too, instead of making tables for each of their values.")
 @click.option("--scores", is_flag=True, help="One score for each benchmark, and their weighted geometric mean.")
-@click.option("--explain", is_flag=True, help="Print formulas with their numbers.")
+@click.option("--explain", is_flag=True, help="Say how each number was computed.")
 @click.option(
     "--summary", is_flag=True, help="The distinct values of each parameter, or of the keys that --values names."
 )
@@ -79,7 +79,8 @@ def report_command(
       dlbs report results.json --type regular
       dlbs report logs --filter_query '{"exp.phase": "inference"}'
       dlbs report logs --type strong --explain
-      dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch --values results.time_p99 --format markdown
+      dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch \\
+        --values results.time_p99 --format markdown
       dlbs report logs --scores
       dlbs report logs --summary
       dlbs report logs --html report.html
@@ -164,6 +165,7 @@ def _tables(
             values or usual_values(records),
             aggregate=aggregate,
             without=["exp.effective_batch", *over],
+            explain=explain,
         )
     made: list[Table] = registered(KINDS, kind, "kind of table")(records, declarations, explain=explain)
     return made

@@ -65,7 +65,7 @@ __all__ = ["run_command", "run_experiments"]
 @executor_option("What runs experiments: this machine, a Slurm cluster, other machines, or a class of yours.")
 @nodes_option
 @click.option(
-    "--detach", is_flag=True, help="On a cluster: return when all is submitted; the same command watches it again."
+    "--detach", is_flag=True, help="On a cluster: return when all is submitted; run the same command again to watch it."
 )
 @click.option("--wait", is_flag=True, help="If another run writes to the same logs, wait for its end.")
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
@@ -100,20 +100,24 @@ def run_command(
     After -- comes any command: it is warmed up, then run and timed ten times at least, for three seconds at least. {name} in it is the
     value of a parameter, and `__key__= value` lines that it prints are results.
 
-    Experiments whose log is complete are not run again (exp.rerun changes that), so the same command goes on after an
-    interruption. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.
+    Experiments whose log is complete are not run again (exp.rerun changes that): after an interruption,
+    run the same command again. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.
 
     \b
     Examples:
       dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
-      dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4] -Vexp.phase=[training,inference]
+      dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4] \\
+        -Vexp.phase=[training,inference]
       dlbs run --config examples/first/plan.yaml
       dlbs run --plan plan.json -Pexp.rerun=onfail
-      dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 --order round-robin --retries 1 --deadline 2h
+      dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 \\
+        --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
       dlbs run --nodes host1,host2 -Pexp.gpus=0,1 -Pexp.docker=false
-      dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc --threshold 3% --budget 2h
-      dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py --size {size} -Vsize=[1,2,4]
+      dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc \\
+        --threshold 3% --budget 2h
+      dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py \\
+        --size {size} -Vsize=[1,2,4]
     """
     from dlbs.plan.pipeline import resolved_plan, unlabelled_names
     from dlbs.run.policies import Policies, parse_deadline
@@ -129,7 +133,7 @@ def run_command(
             progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
             return run_until_known(
                 config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
-                progress=progress, begin=_tell_of_bare_metal, conclude=_conclude,
+                progress=progress, begin=_tell_where, conclude=_conclude,
             )  # fmt: skip
         simulated = {"exp.status": "simulate"} if dry_run else {}
         experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
@@ -137,8 +141,8 @@ def run_command(
         # The plan's own order is that of results and `dlbs status`, whatever runs first.
         planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
         manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
-        if validate and plan is None and manifest.on_bare_metal:
-            _tell_of_bare_metal(config)
+        if plan is None and not dry_run:
+            _tell_where(config, manifest)
         progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
         return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
 
@@ -205,19 +209,24 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         if summary.all_skipped:
             click.echo("nothing was measured: everything was skipped", err=True)
         if summary.left:
-            does = "watches them, dlbs status shows them" if detached else "runs what is left"
-            click.echo(f"the same command {does}", err=True)
+            what = "watch them; dlbs status shows them" if detached else "run what is left"
+            click.echo(f"run the same command again to {what}", err=True)
 
 
-def _tell_of_bare_metal(config: Config) -> None:
-    """Say that docker is not used, unless somebody decided so."""
+def _tell_where(config: Config, manifest: Manifest) -> None:
+    """Say whether experiments run in containers, unless somebody decided so."""
     from dlbs.config.command import FRAMEWORK as COMMAND
     from dlbs.config.config import values_of
 
     setting = config.settings.get("exp.docker")
     frameworks = values_of(config, "exp.framework")
-    if setting is not None and config.is_shipped("exp.docker") and frameworks != [COMMAND]:
+    if setting is None or not config.is_shipped("exp.docker") or frameworks == [COMMAND]:
+        return
+    if manifest.on_bare_metal:
         click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
+    if manifest.images:
+        images = ", ".join(manifest.images)
+        click.echo(printable(f"docker daemon here: running in containers of {images} (exp.docker=true)"), err=True)
 
 
 def _show(launcher: Launcher) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dlbs.inquiry import Known
     from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
+    from dlbs.run.status import Manifest
 
 __all__ = ["Asked", "run_until_known", "until_known_options"]
 
@@ -111,7 +112,7 @@ def run_until_known(
     validate: bool,
     wait: bool,
     progress: Progress,
-    begin: Callable[[Config], None],
+    begin: Callable[[Config, Manifest], None],
     conclude: Callable[..., None],
 ) -> int:
     """Run rounds of the plan until all is known, print the comparison, and return the exit code.
@@ -126,7 +127,7 @@ def run_until_known(
         validate: Look for problems first.
         wait: Wait for another run that writes to the same logs.
         progress: What a user sees.
-        begin: Says where experiments run that are not in containers.
+        begin: Says whether experiments run in containers.
         conclude: Says what became of the experiments.
     """
     from dlbs.cli.compare import share
@@ -145,8 +146,8 @@ def run_until_known(
         config, question, plan=plan, budget=budget, max_repeats=asked.max_repeats, seed=seed, tell=progress.say
     )
     manifest = inquiry.look_through(executor, validate=validate)
-    if validate and plan is None and manifest.on_bare_metal:
-        begin(config)
+    if plan is None:
+        begin(config, manifest)
     progress.names = manifest.differences.names
     pairs = inquiry.pairs
     first = f"{counted(len(pairs.pairs), 'pair')}, {counted(len(pairs.wanted()), 'experiment')} a round; no verdict before round {pairs.first_round}"

@@ -10,6 +10,7 @@ from dlbs.errors import DlbsError
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.executors.slots import Slots
 from dlbs.experiment import Experiment
+from dlbs.launch.container import image_of
 from dlbs.machine.devices import docker_available, gpu_count, visible_gpus
 from dlbs.machine.resources import Request, gpu_ids
 from dlbs.text import text
@@ -90,8 +91,7 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
     command = text(experiment.get("exp.docker_launcher")) or "docker"
     if not experiment.get("exp.docker") or _docker(experiment, site) is not None:
         return None
-    framework = text(experiment.get("exp.framework"))
-    image = text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
+    framework, image = text(experiment.get("exp.framework")), image_of(experiment)
     if not image:
         return Problem("no docker image is given", f"set exp.docker_image or {framework}.docker_image")
     if command != "docker" and not site.may_run:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dlbs.experiment import Experiment
 from dlbs.text import text
 
-__all__ = ["container_name", "remove_container", "stop_container"]
+__all__ = ["container_name", "image_of", "remove_container", "stop_container"]
 
 _PATIENCE = 60.0  # seconds that a docker daemon has to answer
 
@@ -25,6 +25,12 @@ def container_name(experiment: Experiment, log: Path) -> str:
     place = hashlib.blake2b(str(log.absolute()).encode(), digest_size=4).hexdigest()
     identity = re.sub("[^A-Za-z0-9_.-]", "-", text(experiment.get("exp.id")))[:64]
     return f"dlbs-{identity}-{place}"
+
+
+def image_of(experiment: Experiment) -> str:
+    """The image that an experiment runs in: its own, else that of its framework; empty if neither is given."""
+    framework = text(experiment.get("exp.framework"))
+    return text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
 
 
 def _docker(experiment: Experiment) -> str:

@@ -10,7 +10,7 @@ from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import describe_doubts
 from dlbs.errors import ConfigError, did_you_mean
-from dlbs.experiment import Experiment
+from dlbs.experiment import Experiment, as_written
 from dlbs.files import dlbs_root
 from dlbs.language.patterns import compiled
 from dlbs.plan.build import build
@@ -20,6 +20,9 @@ from dlbs.plan.trace import IDENTITY, Trace
 __all__ = [
     "describe", "describe_framework", "describe_frameworks", "describe_models", "describe_parameters", "explanation",
 ]  # fmt: skip
+
+
+_WIDTH = 79  # characters of a line of text
 
 
 def explanation(config: Config, name: str) -> list[str]:
@@ -42,7 +45,7 @@ def explanation(config: Config, name: str) -> list[str]:
     lines = [f"{name} = {json.dumps(trace.values[name])}"]
     parameter = config.declarations.get(name)
     if parameter is not None and parameter.desc:
-        lines += textwrap.wrap(parameter.desc, 100, initial_indent="  ", subsequent_indent="  ")
+        lines += textwrap.wrap(parameter.desc, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     lines += _tree(config, experiment, trace, name)
     return lines
 
@@ -64,7 +67,7 @@ def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> It
         if name.startswith("__"):
             yield f"{indent}{json.dumps(value)}  (what a condition matched)"
             continue
-        written = "" if raw == value else f"  from {json.dumps(raw)}"
+        written = "" if raw == value else f"  from {as_written(json.dumps(raw))}"
         yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {config.origin(name) or 'an extension'})"
         if name not in shown:
             shown.add(name)
@@ -122,7 +125,7 @@ def describe_parameters(config: Config, pattern: str) -> list[str]:
 
 def _description(config: Config, parameter: Parameter) -> Iterator[str]:
     yield parameter.name
-    yield from textwrap.wrap(parameter.desc or "No description.", 100, initial_indent="  ", subsequent_indent="  ")
+    yield from textwrap.wrap(parameter.desc or "No description.", _WIDTH, initial_indent="  ", subsequent_indent="  ")
     yield f"  type: {parameter.type}"
     if parameter.domain is not None:
         yield f"  one of: {', '.join(json.dumps(value) for value in parameter.domain)}"

@@ -11,7 +11,7 @@ from typing import Any
 from dlbs.config.config import Config, Extension
 from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError
-from dlbs.experiment import HIDDEN, Experiment
+from dlbs.experiment import HIDDEN, Experiment, hidden_prefix
 from dlbs.language.conditions import condition_test
 from dlbs.language.parser import has_references
 from dlbs.language.template import escape
@@ -99,8 +99,7 @@ class _Matcher:
         self.tracer = tracer
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        own = "".join(letter if letter.isalnum() else "_" for letter in extension.where)
-        self.prefix = f"{HIDDEN}{own}."  # of the hidden parameters that hold its groups
+        self.prefix = hidden_prefix(extension.where)  # of the hidden parameters that hold its groups
         self.remembered: dict[str, Additions] = {}
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:

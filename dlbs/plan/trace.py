@@ -11,7 +11,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
-from dlbs.experiment import Experiment
+from dlbs.experiment import Experiment, as_written
 from dlbs.jsonio import JsonError, load_json
 from dlbs.language.expressions import NAMESPACE
 from dlbs.language.meter import METER
@@ -142,7 +142,8 @@ class Tracer:
                 needed = next(path[name], None)
             except DlbsError as error:
                 kind = type(error) if isinstance(error, (ExpressionError, ResolveError)) else ResolveError
-                raise kind(error.what, where=error.where or " → ".join(path), hint=error.hint) from None
+                what, hint = as_written(error.what), as_written(error.hint)
+                raise kind(what, where=error.where or " → ".join(path), hint=hint) from None
             if needed is None:
                 del path[name]
             elif needed in path:

@@ -11,6 +11,7 @@ from statistics import fmean
 from dlbs.doubts import kind_of, warnings_of
 from dlbs.errors import LogError, did_you_mean
 from dlbs.experiment import Experiment, describe, log_path
+from dlbs.launch.container import image_of
 from dlbs.logs import STATUSES, finite, first_values, last_values, start_time
 from dlbs.run.differences import Differences
 from dlbs.run.locks import owner
@@ -29,6 +30,7 @@ class Manifest:
         count: Experiments.
         directories: Absolute log directories of those that are to run.
         on_bare_metal: Whether some run outside containers.
+        images: Those of the containers that the others run in, in the plan's order.
         differences: Between the experiments.
     """
 
@@ -36,6 +38,7 @@ class Manifest:
     count: int = 0
     directories: set[Path] = field(default_factory=set)
     on_bare_metal: bool = False
+    images: dict[str, None] = field(default_factory=dict)
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
@@ -43,6 +46,8 @@ class Manifest:
         self.count += 1
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
+        if experiment.get("exp.docker"):
+            self.images[image_of(experiment)] = None
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
             log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), flush=True)
         interrupted = False
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
     finally:
         made = report(interrupted)
         journal.note(seconds=round(time.time() - began, 1))

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -259,6 +261,24 @@ def test_all_problems_of_a_configuration_are_reported_at_once(dlbs: RunDlbs, tmp
             assert f"\n  {place}" in done.stderr, place
     done = dlbs("validate", "-Pmine=1", "-Pyours=2")
     assert done.stderr.count("nothing uses the parameter") == 2
+
+
+def help_pages(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
+    """The help of a command and of all below it, for a terminal of 80 columns."""
+    context = click.Context(command, info_name=path, terminal_width=80, max_content_width=80)
+    yield path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from help_pages(inner, f"{path} {name}")
+
+
+def test_help_fits_into_80_columns() -> None:
+    pages = dict(help_pages(cli, "dlbs"))
+    assert "dlbs db query" in pages
+    for path, words in pages.items():
+        assert [line for line in words.splitlines() if len(line) > 80] == [], path
 
 
 def test_critical_is_a_log_level(dlbs: RunDlbs) -> None:

@@ -76,6 +76,17 @@ def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def test_containers_are_said_unless_somebody_asked_for_them(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flags = (launcher(tmp_path, "true"), *(flag for flag in DUMMY if not flag.startswith("-Pexp.docker=")))
+    said = f"docker daemon here: running in containers of {BASE_IMAGE} (exp.docker=true)\n"
+    first = dlbs("run", *flags, check=True).stderr
+    assert first.startswith(said)
+    assert first.index(said) < first.index("[1/1]")
+    assert said not in dlbs("run", *flags, "-Pexp.docker=true", "-Pexp.rerun=always", check=True).stderr
+    known = dlbs("run", *flags, "-Vexp.seed=[1,2]", "--until-known", "--by", "exp.seed", "--max-repeats", "1")
+    assert known.stderr.startswith(said)
+
+
 @pytest.fixture(scope="module")
 def pytorch_image() -> str:
     """The image of docker/pytorch/cpu, built by `dlbs images build`."""

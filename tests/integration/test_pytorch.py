@@ -53,4 +53,5 @@ def test_a_failure_has_its_reason_in_table_and_log(dlbs: RunDlbs, tmp_path: Path
     assert "float16" in done.stderr
     (log,) = tmp_path.glob("logs/*.log")
     assert "Traceback" not in log.read_text()
-    assert "failure: the experiment failed" in dlbs("report", "logs").stdout
+    assert "failure: " in (said := dlbs("report", "logs").stdout)
+    assert "float16" in said.partition("failure: ")[2]

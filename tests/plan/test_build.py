@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.language.template import escape
 from dlbs.plan.build import build
+from dlbs.plan.explain import describe, explanation
 from dlbs.plan.files import read_plan, write_plan
 from dlbs.plan.pipeline import processor_for
 
@@ -300,6 +302,40 @@ def test_group_0_is_all_that_matched(tmp_path: Path) -> None:
     made = config(tmp_path, parameters={"my.a": "resnet", "my.n": 8}, extensions=[extension])
     (resolved,) = processor_for(made).resolve_all(build(made))
     assert (resolved["my.all"], resolved["my.number"]) == ("resnet+e", "8")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            "$(${__condition.my.a_1} * 2)$",
+            "${__condition.my.a_1} is the text 'x', which cannot be multiplied (write int(${__condition.my.a_1})",
+        ),
+        ("$(int('${__condition.my.a_1}'))$", "failed"),
+        ("${__condition.my.a_1}${my.nothing}", "my.nothing"),
+    ],
+)
+def test_an_error_calls_a_group_as_it_was_written(tmp_path: Path, value: str, said: str) -> None:
+    extension = {"condition": {"my.a": "(.).*"}, "parameters": {"my.b": value}}
+    made = config(tmp_path, parameters={"my.a": "x"}, extensions=[extension])
+    with pytest.raises(DlbsError) as raised:
+        list(processor_for(made).resolve_all(build(made)))
+    assert said in str(raised.value)
+    assert not set(re.findall(r"__condition\.[\w.-]+", str(raised.value))) - {"__condition.my.a_1"}
+
+
+def test_explain_calls_a_group_as_it_was_written(tmp_path: Path) -> None:
+    extension = {"condition": {"my.a": "(.).*"}, "parameters": {"my.b": "${__condition.my.a_1}"}}
+    made = config(tmp_path, parameters={"my.a": "x"}, extensions=[extension])
+    lines = explanation(made, "my.b")
+    assert any('my.b = "x"  from "${__condition.my.a_1}"' in line for line in lines)
+
+
+def test_descriptions_fit_into_80_columns() -> None:
+    for lines in (explanation(load_config(), "exp.docker"), describe(load_config(), "exp.docker")):
+        shown = [line for line in lines if line.strip() in load_config().declarations["exp.docker"].desc]
+        assert len(shown) > 1
+        assert max(map(len, shown)) < 80
 
 
 @pytest.mark.parametrize("hostile", ["$(1+1)$", "${HOME}", "${__identity__}", "\\$(1)$", "$<my.a>"])

@@ -11,6 +11,7 @@ from dlbs.results.grouping import common_label, distinguishing_names, label_of
 from dlbs.results.page.page import page_html
 from dlbs.results.plots.figure import draw
 from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.within import compare_by
 from dlbs.results.tables.listing import listing_table
 from dlbs.results.tables.regular import regular_tables
@@ -129,7 +130,7 @@ def test_the_label_of_a_comparison_holds_only_what_both_sides_have_in_common() -
     assert [match.label for match in inside.comparisons[0].matches] == inside.experiments
     between = compare(small, large, DECLARATIONS)
     assert [match.label for match in between.matches] == ["deep_mnist, training, float32, gpu"]
-    matched = compare([*small, *large], [*small, *large], DECLARATIONS, match=["exp.model"])
+    matched = compare([*small, *large], [*small, *large], DECLARATIONS, Rules(match=["exp.model"]))
     assert [match.label for match in matched.matches] == ["deep_mnist, training, float32, gpu"]
 
 

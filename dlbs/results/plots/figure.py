@@ -14,7 +14,7 @@ from dlbs.extras import require
 from dlbs.files import make_parent, write_bytes
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options, Results
-from dlbs.results.plots.style import SETTINGS, label
+from dlbs.results.plots.style import SETTINGS, label, note_doubts
 from dlbs.results.read.onelog import Record
 from dlbs.results.registry import registered
 from dlbs.results.statistics.samples import usual_metric
@@ -48,8 +48,7 @@ def draw(
         figure: Figure = figure_module.Figure(figsize=(8, 4.8), layout="constrained")
         function(figure, Results(list(records), declarations, options))
         if doubts := doubt_lines(records, [options.value or usual_metric(records), *options.y]):
-            # At the lower edge, where no plot of ours has words.
-            figure.supxlabel(label(", ".join(doubts)), fontsize="small", color="#a33", x=0.01, ha="left")
+            note_doubts(figure, ", ".join(doubts))
         if options.title is not None:
             if figure.get_suptitle():
                 figure.suptitle(label(options.title))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "check_some_ended_well", "has_wide_range", "in_order", "label", "left_out", "legend", "note_left_out",
+    "COLOURS", "MOST_LINES", "SETTINGS", "add_title", "axis_label", "check_some_ended_well", "has_wide_range", "in_order", "label", "left_out", "legend", "note_doubts", "note_left_out",
     "plain_ticks", "set_scale", "style", "with_value",
 ]  # fmt: skip
 
 
 # Colours that stay apart for all common kinds of colour blindness (Okabe and Ito 2008); markers and dashes tell the same a second time.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
+_DOUBT = "#aa3333"
 _MARKERS = "os^Dvx+*"
 _DASHES = ("-", "--", "-.", ":")
 SETTINGS = {
@@ -43,6 +45,7 @@ SETTINGS = {
     "text.parse_math": False,  # a dollar in a stranger's name is a dollar
 }
 MOST_LINES = 24
+_FEW_TICKS = 4  # the greatest over the least value of a logarithmic axis all of whose ticks have labels
 _LONG_LABEL = 24  # characters; beside the axes it would take their room
 
 
@@ -105,23 +108,56 @@ def set_scale(axes: Axes, values: Iterable[float], log_scale: bool | None) -> No
 
 
 def plain_ticks(axis: Any) -> None:
-    """Numbers as `0.5` and `2,000` at the powers of ten: matplotlib's own are formulas, which are switched off here."""
+    """Numbers as `0.5` and `2,000`: matplotlib's own are formulas, which are switched off here.
+
+    A logarithmic axis has them at the powers of ten, and between these where it shows one power at most.
+    """
     ticker = require("matplotlib.ticker", "reports")
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_minor_formatter(
+        ticker.FuncFormatter(lambda value, _: _between_powers(value, *sorted(axis.get_view_interval())))
+    )
+
+
+def _between_powers(value: float, low: float, high: float) -> str:
+    """The label of a tick between two powers of ten; empty where there are enough others."""
+    if low <= 0 or math.floor(math.log10(high)) > math.ceil(math.log10(low)):
+        return ""
+    digit = value / 10 ** math.floor(math.log10(value))
+    is_round = any(math.isclose(digit, one) for one in (2, 3, 5, 7))
+    return f"{value:,.10g}" if high / low <= _FEW_TICKS or is_round else ""
 
 
 def legend(figure: Figure) -> None:
     """A legend of all axes beside them, where it covers no data; below them if its labels are long."""
-    labels = [words for axes in figure.axes for words in axes.get_legend_handles_labels()[1]]
+    labels = _labels(figure)
     if len(labels) < 2:
         return
     size = "small" if len(labels) <= 6 else "x-small"
-    if max(map(len, labels)) > _LONG_LABEL:
+    if _are_long(labels):
         figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + 0.22 * len(labels))
         figure.legend(loc="outside lower left", fontsize=size)
     else:
         figure.legend(loc="outside right upper", fontsize=size)
+
+
+def _labels(figure: Figure) -> list[str]:
+    return [words for axes in figure.axes for words in axes.get_legend_handles_labels()[1]]
+
+
+def _are_long(labels: Sequence[str]) -> bool:
+    return max(map(len, labels)) > _LONG_LABEL
+
+
+def note_doubts(figure: Figure, words: str) -> None:
+    """Say below a finished figure that results in it are doubtful: above the legend if that is below the axes, else at the lower edge."""
+    if figure.legends and _are_long(_labels(figure)):
+        (below,) = figure.legends
+        below.set_title(label(words), prop=require("matplotlib.font_manager", "reports").FontProperties(size="small"))
+        below.get_title().set_color(_DOUBT)
+        below.set_alignment("left")
+    else:
+        figure.supxlabel(label(words), fontsize="small", color=_DOUBT, x=0.01, ha="left")
 
 
 def check_some_ended_well(records: Sequence[Record]) -> None:

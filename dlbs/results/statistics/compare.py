@@ -16,6 +16,7 @@ from dlbs.results.read.records import status_of
 from dlbs.results.statistics.estimators import FEWEST_RUNS
 from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
+from dlbs.results.statistics.rules import DEFAULT_RULES, Rules
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, REGRESSIONS, VERDICTS, needed_repeats, verdict_of
 from dlbs.text import counted, text
@@ -88,16 +89,8 @@ def compare(
     a: Sequence[Record],
     b: Sequence[Record],
     declarations: Mapping[str, Parameter],
+    rules: Rules = DEFAULT_RULES,
     *,
-    metric: str = THROUGHPUT,
-    threshold: float = 0.03,
-    confidence: float = 0.95,
-    simultaneous: bool = False,
-    estimator: str = "rank",
-    trust_single_runs: bool = False,
-    trust_doubtful: bool = False,
-    match: Sequence[str] = (),
-    ignore: Sequence[str] = (),
     sides: tuple[str, str] = ("A", "B"),
     labels: Mapping[tuple[Any, ...], str] | None = None,
 ) -> Comparison:
@@ -112,15 +105,7 @@ def compare(
         a: The experiments that others are compared with.
         b: The others.
         declarations: Say which parameters identify an experiment.
-        metric: Key of the quantity.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        confidence: Of an interval.
-        simultaneous: Make the intervals so wide that all of them together have this confidence (Bonferroni).
-        estimator: A key of `ESTIMATORS`.
-        trust_single_runs: Give verdicts on fewer than three runs, from the batches within them.
-        trust_doubtful: Give verdicts on doubtful runs where too few others remain.
-        match: Match by these parameters alone.
-        ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
+        rules: The quantity, when a difference counts, which runs are trusted, and what is matched.
         sides: How readers know the two sides.
         labels: Values of the parameters that experiments are matched by → label; None for labels of those that vary.
 
@@ -128,17 +113,19 @@ def compare(
         LogError: There is no such estimator, or numpy or scipy is not installed.
     """
     differing = differences((a, b), declarations)
-    names = list(match) or matching_names((a, b), declarations, {*differing, *ignore})
+    names = list(rules.match) or matching_names((a, b), declarations, {*differing, *rules.ignore})
     found_in = groups(a, names), groups(b, names)
     keys = ordered_keys({**found_in[1], **found_in[0]}, names)
-    each = 1 - (1 - confidence) / max(1, len(keys)) if simultaneous else confidence
     compared = {name: (one, other) for name, (one, other) in differing.items()}
     if labels is None:
         labels = labels_of([*a, *b], names)
-    made = Comparison(metric, threshold, each, estimator, sides, differences=compared)
+    made = Comparison(
+        rules.metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared
+    )
+    trust = rules.trust_single_runs, rules.trust_doubtful
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
-        made.matches.append(_matched(made, labels[key], *found, trust=(trust_single_runs, trust_doubtful)))
+        made.matches.append(_matched(made, labels[key], *found, trust=trust))
     made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
     return made
 

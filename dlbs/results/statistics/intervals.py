@@ -10,6 +10,7 @@ __all__ = ["METHODS", "Interval", "median_interval"]
 
 # How the interval of a ratio of runs is made, in words.
 METHODS = {
+    "signed ranks": "bounds of Wilcoxon's signed-rank test",
     "ranks": "bounds of the Mann-Whitney test",
     "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot hold the confidence",
     "bootstrap": "bootstrap over runs",

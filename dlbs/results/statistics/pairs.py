@@ -16,8 +16,9 @@ from dlbs.results.read.records import number as number_of
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.compare import Comparison, Match
 from dlbs.results.statistics.ratio import STATISTICS, Estimate
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
-from dlbs.results.statistics.sequential import can_tell, first_look, needed_runs, repeated_interval
+from dlbs.results.statistics.sequential import Rounds, can_tell, first_look, needed_runs, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
 from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.text import counted, text
@@ -124,10 +125,9 @@ class Pairs:
         self._frame = compare_by(
             plan,
             declarations,
+            Rules(question.metric or THROUGHPUT, ignore=question.ignore),
             by=question.by,
             baseline=question.baseline,
-            metric=question.metric or THROUGHPUT,
-            ignore=question.ignore,
         )
         self.pairs = [
             Pair(
@@ -156,7 +156,10 @@ class Pairs:
         """The round before which there can be no verdict."""
         sizes = {(len(pair.sides[0]), len(pair.sides[1])) for pair in self.pairs}
         repeat = 1
-        while not any(can_tell(repeat * first, repeat * second, self.error) for first, second in sizes):
+        while not any(
+            can_tell(repeat * first, repeat * second, self.error, repeat if first == second else None)
+            for first, second in sizes
+        ):
             repeat += 1
         return repeat
 
@@ -192,7 +195,7 @@ class Pairs:
             return None
         runs = 2 * pair.used[0] * pair.used[1] / sum(pair.used)
         if pair.estimate.interval is None:
-            needed: int | None = first_look(self.error)
+            needed: int | None = first_look(self.error, in_rounds=_has_equal_sides(pair))
         else:
             estimate, interval = pair.estimate, pair.estimate.interval
             needed = needed_runs(estimate.ratio, interval, self.question.threshold, runs, self.error)
@@ -248,12 +251,35 @@ class Pairs:
             question = self.question
             # A throughput is the inverse of a time for each instance.
             above, below = (one, other) if self.metric == THROUGHPUT else (other, one)
+            rounds = self._rounds(pair) if _has_equal_sides(pair) else None
             pair.estimate = Estimate(
-                *repeated_interval(above.values, below.values, self.error, question.confidence), "runs"
+                *repeated_interval(above.values, below.values, self.error, question.confidence, rounds), "runs"
             )
             pair.verdict = verdict_of(self.metric, pair.estimate.interval, question.threshold)
         if pair.verdict == INCONCLUSIVE:
             self._give_up(pair)
+
+    def _rounds(self, pair: Pair) -> Rounds:
+        """The runs of both sides in those rounds in which all of them count: the mean, where a side has several."""
+        above, below = pair.sides if self.metric == THROUGHPUT else pair.sides[::-1]
+        kept: list[tuple[float, float]] = []
+        for at in range(pair.rounds):
+            samples = [
+                sample_of([record for record in self._of_round(side, at) if self._counts(record)], self.metric)
+                for side in (above, below)
+            ]
+            values = [
+                _mean(one) for one, side in zip(samples, (above, below), strict=True) if one and one.runs == len(side)
+            ]
+            if len(values) == 2:
+                kept.append((values[0], values[1]))
+        return Rounds([one for one, _ in kept], [other for _, other in kept])
+
+    def _of_round(self, side: Iterable[int], at: int) -> list[Record]:
+        return [self._runs[number].records[at] for number in side]
+
+    def _counts(self, record: Record) -> bool:
+        return self._has_value(record) and (self.question.trust_doubtful or not warnings_of(record))
 
     def _give_up(self, pair: Pair) -> None:
         """Close a pair of which an experiment fails again and again, or is skipped: it will be the next time."""
@@ -295,3 +321,13 @@ class Pairs:
     def _value(self, sample: Sample) -> float:
         value = STATISTICS["rank"](sample)
         return 1 / value if self.metric == THROUGHPUT else value
+
+
+def _has_equal_sides(pair: Pair) -> bool:
+    """Whether a round has as many runs of both sides, so that only the side tells them apart."""
+    return len(pair.sides[0]) == len(pair.sides[1])
+
+
+def _mean(sample: Sample) -> float:
+    """The geometric mean of the runs of a round."""
+    return math.exp(math.fsum(map(math.log, sample.values)) / sample.runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlbs.config.declarations import Parameter
@@ -12,7 +12,7 @@ from dlbs.results.grouping import groups, hashable, ordered_keys
 from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.compare import Comparison, Match, compare, labels_of
 from dlbs.results.statistics.matching import differences, matching_names
-from dlbs.results.statistics.samples import THROUGHPUT
+from dlbs.results.statistics.rules import DEFAULT_RULES, Rules
 from dlbs.text import text, truth
 
 __all__ = ["MOST_VALUES", "ComparisonBy", "compare_by"]
@@ -65,18 +65,10 @@ class ComparisonBy:
 def compare_by(
     records: Sequence[Record],
     declarations: Mapping[str, Parameter],
+    rules: Rules = DEFAULT_RULES,
     *,
     by: str,
     baseline: Any = None,
-    metric: str = THROUGHPUT,
-    threshold: float = 0.03,
-    confidence: float = 0.95,
-    simultaneous: bool = False,
-    estimator: str = "rank",
-    trust_single_runs: bool = False,
-    trust_doubtful: bool = False,
-    match: Sequence[str] = (),
-    ignore: Sequence[str] = (),
 ) -> ComparisonBy:
     """Compare the values of one parameter within one set of experiments.
 
@@ -86,22 +78,14 @@ def compare_by(
     Args:
         records: All experiments. Those that do not have the parameter are left out.
         declarations: Say which parameters identify an experiment.
+        rules: As for `compare`; simultaneous intervals are those of all values and groups.
         by: The parameter.
         baseline: The value that others are compared with, or its text; None for the first one in the plan.
-        metric: Key of the quantity.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        confidence: Of an interval.
-        simultaneous: Make the intervals of all values and groups so wide that all of them together have this confidence (Bonferroni).
-        estimator: A key of `ESTIMATORS`.
-        trust_single_runs: Give verdicts on fewer than three runs.
-        trust_doubtful: Give verdicts on doubtful runs.
-        match: Match by these parameters alone.
-        ignore: Parameters that do not distinguish experiments.
 
     Raises:
         LogError: The parameter is unknown, has one value or too many, the baseline is none of them, or no two experiments differ in it alone.
     """
-    if by in (*match, *ignore):
+    if by in (*rules.match, *rules.ignore):
         raise LogError(
             "is compared, and cannot be matched by or ignored", where=f"--by {by}", hint="leave it out there"
         )
@@ -110,12 +94,11 @@ def compare_by(
     sides = {first: sides[first], **sides}  # the baseline first, the others as they were
     given = list(sides.values())
     differing = differences(given, declarations)
-    names = list(match) or matching_names(given, declarations, {by, *differing, *ignore})
+    names = list(rules.match) or matching_names(given, declarations, {by, *differing, *rules.ignore})
     found = [groups(side, names) for side in given]
     if not any(found[0].keys() & other.keys() for other in found[1:]):
         raise _nothing_in_common(by, names, found)
     pairs = sum(len(found[0].keys() | other.keys()) for other in found[1:])
-    each = 1 - (1 - confidence) / pairs if simultaneous else confidence
     compared = [record for side in given for record in side]
     labels = labels_of(compared, names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
@@ -123,6 +106,13 @@ def compare_by(
     # The words of one command change with the parameter in them, which says nothing new.
     composed = {"command.argv"} if len({record.get("command.line") for record in records}) == 1 else set()
     made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
+    each = replace(
+        rules,
+        confidence=rules.each(pairs),
+        simultaneous=False,
+        match=names,
+        ignore=[*rules.ignore, *made.differences],
+    )
     for side in given[1:]:
         made.values.append(side[0][by])
         made.comparisons.append(
@@ -130,14 +120,7 @@ def compare_by(
                 given[0],
                 side,
                 declarations,
-                metric=metric,
-                threshold=threshold,
-                confidence=each,
-                estimator=estimator,
-                trust_single_runs=trust_single_runs,
-                trust_doubtful=trust_doubtful,
-                match=names,
-                ignore=[*ignore, *made.differences],
+                each,
                 labels=labels,
                 sides=(_label(by, made.baseline), _label(by, side[0][by])),
             )

@@ -17,9 +17,9 @@ from dlbs.results.registry import registered
 from dlbs.results.statistics.intervals import Interval, median_interval
 from dlbs.results.tables.aggregates import AGGREGATES
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
-from dlbs.text import counted, text
+from dlbs.text import counted, short_number, text
 
-__all__ = ["cells_of", "doubt_lines", "interval_lines", "quantity", "reason_lines", "statistic"]
+__all__ = ["cells_of", "doubt_lines", "formulas_of", "interval_lines", "quantity", "reason_lines", "statistic"]
 
 _NAMES = {
     "results.throughput": "Throughput",
@@ -71,6 +71,31 @@ def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
         return Cell(", ".join(words), runs=len(words), lost=len(records) - len(fine))
     bad = [status for status in map(status_of, records) if status != "ok"]
     return Cell(None, bad[0] if bad else "no-result", lost=len(records))
+
+
+def formulas_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], str]:
+    """A function from runs to how `cells_of` computes their cell: `median of 10.00, 11.00, 30.00 = 11.00; ...`; empty if there is no number."""
+    return lambda records: _formula(records, key, aggregate)
+
+
+def _formula(records: list[Record], key: str, aggregate: str) -> str:
+    cell = _cell(records, key, aggregate)
+    if not isinstance(cell.value, float):
+        return ""
+    valued = [(value, one) for one in records if status_of(one) == "ok" and (value := number(one, key)) is not None]
+    ordered = sorted(valued, key=lambda pair: pair[0])
+    words = ", ".join(short_number(value) + (f" {DOUBTFUL}" if doubts_of(one) else "") for value, one in ordered)
+    formula = f"{aggregate} of {words} = {short_number(cell.value)}" if cell.runs > 1 else f"{words}, a single run"
+    if cell.low is None or cell.high is None or cell.confidence is None:
+        return formula
+    bounds = f"[{short_number(cell.low)}, {short_number(cell.high)}]"
+    level = f"{100 * cell.confidence:.3g} %"
+    if cell.runs == 1:
+        return f"{formula}; {bounds}: {level} interval of its batches"
+    depth = [value for value, _ in ordered].index(cell.low)
+    which = "least and greatest" if not depth else f"number {depth + 1} from either end"
+    sides = " + ".join(f"{math.comb(cell.runs, at)}" for at in range(depth + 1))
+    return f"{formula}; {bounds}: {which} of {cell.runs}, 1 - 2 · ({sides}) / 2^{cell.runs} = {level}"
 
 
 def _is_figure(value: Any) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
 
 _MOST_NAMED = 3  # experiments in a note
 BATCHES_ONLY = f"fewer than {FEWEST_RUNS} runs: ratio and interval of batches within runs, which ignore how runs differ"
+_OF_ROUNDS = "median of the means of the ratios of two rounds (Hodges-Lehmann)"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 
@@ -96,11 +97,19 @@ def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match
             found.setdefault(interval.method if interval else "", []).append(label)
     if not found:
         return []
-    ratio = f"{column}: {ESTIMATORS[estimator][1]}"
     used = [method for method in METHODS if method in found]
+    ratios = {method: _OF_ROUNDS if method == "signed ranks" else ESTIMATORS[estimator][1] for method in found}
     if len(used) == 1:
-        return [f"{ratio}; interval: {METHODS[used[0]]}"]
-    return [ratio, *(f"interval of {named(found[method])}: {METHODS[method]}" for method in used)]
+        return [f"{column}: {ratios[used[0]]}; interval: {METHODS[used[0]]}"]
+    if len(set(ratios.values())) == 1:
+        return [
+            f"{column}: {ESTIMATORS[estimator][1]}",
+            *(f"interval of {named(found[method])}: {METHODS[method]}" for method in used),
+        ]
+    return [
+        f"{column}, {named(labels)}: {ratios[method]}" + (f"; interval: {METHODS[method]}" if method else "")
+        for method, labels in found.items()
+    ]
 
 
 def named(labels: Sequence[str]) -> str:

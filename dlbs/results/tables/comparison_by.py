@@ -78,10 +78,13 @@ def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
         for note in common:
             yield (experiment if several else ""), note
         for _, comparison, match in found:
-            subject = f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1]
+            value = comparison.sides[1]
             for note in match.notes:
-                if note not in common:
-                    yield subject, note
+                if note in common:
+                    continue
+                about = [experiment] if several else []
+                # A note about the runs of one side names the side itself.
+                yield ", ".join(about if note.startswith(f"{value}: ") else [*about, value]), note
 
 
 def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:

@@ -10,6 +10,7 @@ from dlbs.results.read.onelog import Record
 from dlbs.results.tables.cells import (
     cells_of,
     doubt_lines,
+    formulas_of,
     interval_lines,
     quantity,
     reason_lines,
@@ -30,6 +31,7 @@ def custom_tables(
     *,
     aggregate: str = "median",
     without: Sequence[str] = (),
+    explain: bool = False,
 ) -> list[Table]:
     """Tables of some quantities over the values of parameters.
 
@@ -41,6 +43,7 @@ def custom_tables(
         values: Keys of the quantities; each makes a table for each group of experiments that differ otherwise.
         aggregate: What becomes of several values in a cell; a key of `AGGREGATES`.
         without: Parameters whose values are aggregated over, instead of making tables of their own.
+        explain: Add how each cell was computed.
     """
     records = list(records)
     shown = [*rows, *columns]
@@ -49,7 +52,8 @@ def custom_tables(
     for group in groups(records, split).values():
         for at, key in enumerate(values):
             title = f"{quantity(key, group)}{group_title(group[0], split)}"
-            table = pivot(title, group, rows, columns, cells_of(key, aggregate))
+            formula = formulas_of(key, aggregate) if explain else None
+            table = pivot(title, group, rows, columns, cells_of(key, aggregate), formula=formula)
             table.title = with_statistic(title, aggregate, table)
             # Why experiments failed stands below the first table of a group.
             add_notes(table, group, shown, [key], reasons=at == 0)
@@ -98,6 +102,7 @@ def pivot(
     cell: Callable[[list[Record]], Cell],
     *,
     sort_rows: bool = False,
+    formula: Callable[[list[Record]], str] | None = None,
 ) -> Table:
     """One table. Rows stand in the order of the records, which is the plan's; columns too, but numbers are sorted.
 
@@ -108,12 +113,13 @@ def pivot(
         columns: Parameters whose values label the columns.
         cell: Makes a cell of the experiments in it.
         sort_rows: Sort numbers in the labels of rows too.
+        formula: Says how a cell was computed, if that is to be explained.
     """
     by_row, by_column = groups(records, rows), groups(records, columns)
     row_order = ordered_keys(by_row, rows) if sort_rows else list(by_row)
     column_order = ordered_keys(by_column, columns)
     both = groups(records, [*rows, *columns])
-    return Table(
+    table = Table(
         title,
         [header(name) for name in rows],
         [[shown_value(by_row[key][0], name) for name in rows] for key in row_order],
@@ -124,6 +130,12 @@ def pivot(
         [[cell(both.get((*row, *column), [])) for column in column_order] for row in row_order],
         is_divisible=True,
     )
+    if formula is not None:
+        for row, labels in zip(row_order, table.rows, strict=True):
+            for column, label in zip(column_order, table.columns, strict=True):
+                if words := formula(both.get((*row, *column), [])):
+                    table.formulas.append(f"{', '.join([*labels, *([label] if columns else [])])}: {words}")
+    return table
 
 
 def shown_value(record: Record, name: str) -> str:

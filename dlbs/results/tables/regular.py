@@ -9,7 +9,7 @@ from dlbs.results.grouping import distinguishing_names, groups, hashable, title_
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.statistics.samples import none_ended_well
-from dlbs.results.tables.cells import cells_of, quantity
+from dlbs.results.tables.cells import cells_of, formulas_of, quantity
 from dlbs.results.tables.pivot import add_notes, custom_tables, header, shown_value, with_statistic
 from dlbs.results.tables.table import Table
 
@@ -30,18 +30,18 @@ def regular_tables(
     Args:
         records: Experiments, failed ones too.
         declarations: Say which parameters identify an experiment.
-        explain: Has no effect: medians need no formulas.
+        explain: Add how each cell was computed.
     """
     records = list(records)
     rows, columns = usual_axes(records, declarations)
     values = usual_values(records)
     if columns or len(values) == 1:
-        tables = custom_tables(records, declarations, rows, columns, values, without=_COMPUTED)
+        tables = custom_tables(records, declarations, rows, columns, values, without=_COMPUTED, explain=explain)
         if failed := none_ended_well(records):
             for table in tables:
                 table.title = failed.capitalize() + table.title.removeprefix(quantity(values[0], records))
         return tables
-    return [_of_quantities(records, rows, values)]
+    return [_of_quantities(records, rows, values, explain)]
 
 
 def usual_values(records: Sequence[Record]) -> list[str]:
@@ -74,7 +74,7 @@ def usual_axes(
     return rows or ([usual] if usual else []), columns
 
 
-def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Sequence[str]) -> Table:
+def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Sequence[str], explain: bool) -> Table:
     """A table with a column for each quantity."""
     found = groups(records, rows)
     table = Table(
@@ -87,4 +87,9 @@ def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Seque
     )
     table.title = with_statistic("Results", "median", table)
     add_notes(table, records, rows, values)
+    if explain:
+        for group, labels in zip(found.values(), table.rows, strict=True):
+            for key, column in zip(values, table.columns, strict=True):
+                if words := formulas_of(key)(group):
+                    table.formulas.append(f"{', '.join([*labels, column])}: {words}")
     return table

@@ -9,7 +9,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import distinguishing_names, groups
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
-from dlbs.results.tables.cells import cells_of, quantity
+from dlbs.results.tables.cells import cells_of, formulas_of, quantity
 from dlbs.results.tables.pivot import add_notes, group_title, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number
@@ -58,7 +58,13 @@ def scaling_tables(
         shared = group_title(group[0], split)
         throughput, time = (
             pivot(
-                f"{quantity(key, group)}, {kind} scaling{shared}", group, rows, [DEVICES], cells_of(key), sort_rows=True
+                f"{quantity(key, group)}, {kind} scaling{shared}",
+                group,
+                rows,
+                [DEVICES],
+                cells_of(key),
+                sort_rows=True,
+                formula=formulas_of(key) if explain else None,
             )
             for key in ("results.throughput", "results.time")
         )

@@ -52,11 +52,10 @@ MISSING = "-"
 DOUBTFUL = "⚠"
 USUAL = 0.95  # confidence of intervals that do not say another one
 
+# Of statuses that need an explanation; why experiments failed or were skipped is said by their reasons.
 _LEGEND = {
     "missing": "not in the plan, or no log",
-    "failure": "the experiment failed",
     "timeout": "the experiment was ended by exp.timeout",
-    "skipped": "the experiment was skipped",
     "cancelled": "the run was stopped",
     "unfinished": "still running, or interrupted",
     "no-result": "the experiment ended well, but logged no such value",

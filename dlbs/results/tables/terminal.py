@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["divided", "fitted", "print_table", "unfolded"]
 
 _LEAST_FOLDED = 8  # characters of a column that is folded
+_NAMESPACE = re.compile(r"(?<![\w.])\w+\.(?=\w+=)")  # `runtime.` of `runtime.malloc=keep`
 _COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
 
 
@@ -81,12 +83,14 @@ def _columns(table: Table, begin: int, end: int) -> Table:
 
 
 def _without_namespaces(table: Table) -> Table:
-    """`malloc` for `runtime.malloc` in the header, where no other column is called like that."""
+    """`malloc` for `runtime.malloc` in the header, where no other column is called like that, and in labels, where they still tell rows apart."""
     short = [name.rpartition(".")[2] if name.count(".") == 1 else name for name in table.names]
     others = Counter([*short, *table.columns])
-    return replace(
-        table, names=[word if others[word] == 1 else name for word, name in zip(short, table.names, strict=True)]
-    )
+    names = [word if others[word] == 1 else name for word, name in zip(short, table.names, strict=True)]
+    rows = [[_NAMESPACE.sub("", label) for label in labels] for labels in table.rows]
+    if len(set(map(tuple, rows))) < len(set(map(tuple, table.rows))):
+        rows = table.rows
+    return replace(table, names=names, rows=rows)
 
 
 def _with_short_headers(table: Table) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LogError
@@ -90,6 +91,45 @@ def test_a_roofline_has_its_roof_where_it_is_known() -> None:
     assert "memory: 100.0 GB/s" in axes.get_legend_handles_labels()[1]
     (axes,) = drawn("roofline", sweep(), peak_tflops=20.0).axes
     assert any("peak: 20.00 TFLOP/s" in text.get_text() for text in axes.texts)
+
+
+@pytest.mark.parametrize("spread", [1.0001, 1.02, 1.5, 3.0, 6.0, 9.0, 20.0, 95.0, 5000.0])
+@pytest.mark.parametrize("least", [0.0123, 1.0, 2.1, 960.0])
+def test_a_roofline_has_numbers_on_both_axes_whatever_it_spans(spread: float, least: float) -> None:
+    points = [
+        make_record(
+            name, 8, results__flops=1e9 * value, results__flops_per_batch=1e6 * value, results__bytes_per_batch=1e6
+        )
+        for name, value in (("a", least), ("b", least * spread))
+    ]
+    figure = drawn("roofline", points)
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        low, high = sorted(axis.get_view_interval())
+        words = [
+            tick.label1.get_text()
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+            if low <= tick.get_loc() <= high and tick.label1.get_text()
+        ]
+        assert 2 <= len(words) <= 12, (words, low, high)
+        assert not any("$" in word for word in words)
+
+
+@pytest.mark.parametrize("malloc", ["a", "a setting with a rather long name"])
+def test_a_note_on_doubtful_runs_covers_nothing(malloc: str) -> None:
+    runs = [
+        {**make_record("m", batch, seed=n), "runtime.malloc": f"{malloc} {n}", "results.warnings": ["drift: 9 %"]}
+        for batch in (1, 2)
+        for n in range(3)
+    ]
+    figure = drawn("throughput", runs)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    note = figure.findobj(lambda one: isinstance(one, Text) and "doubtful" in one.get_text())[-1]
+    others = [*legend.get_texts(), figure.axes[0].xaxis.label, *figure.axes[0].get_xticklabels()]
+    place = note.get_window_extent()
+    assert place.width > 0
+    assert not [one.get_text() for one in others if place.overlaps(one.get_window_extent())]
 
 
 def test_experiments_without_a_value_are_counted() -> None:

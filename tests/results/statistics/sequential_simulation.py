@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ranks import rank_interval
-from dlbs.results.statistics.sequential import repeated_interval
+from dlbs.results.statistics.samples import THROUGHPUT, sample_of
+from dlbs.results.statistics.sequential import Rounds, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
+from tests.results.statistics.real_runs import configurations, pool
 
-__all__ = ["CASES", "LOOKS", "NOISES", "outcomes", "table"]
+__all__ = ["CASES", "DRAWS", "LOOKS", "NOISES", "outcomes", "real_outcomes", "real_table", "table"]
+
+DRAWS = 200  # for each configuration of real runs
 
 # Slowdown of B, threshold.
 CASES = ((0.0, 0.0), (0.0, 0.03), (0.03, 0.0), (0.05, 0.0), (0.10, 0.0), (0.05, 0.03), (0.10, 0.03))
@@ -38,17 +43,53 @@ def _two_modes(source: random.Random) -> float:
     return source.gauss(100, 0.1) * (1.05 if source.random() < 0.5 else 1.0)
 
 
-NOISES: dict[str, Callable[[random.Random], float]] = {
-    "quiet": _quiet,
-    "skewed": _skewed,
-    "disturbed": _disturbed,
-    "two modes": _two_modes,
+Noise = Callable[[random.Random], Iterator[tuple[float, float]]]
+
+
+def _independent(run: Callable[[random.Random], float]) -> Noise:
+    def rounds(source: random.Random) -> Iterator[tuple[float, float]]:
+        while True:
+            yield run(source), run(source)
+
+    return rounds
+
+
+def _slow_changes(source: random.Random) -> Iterator[tuple[float, float]]:
+    """As a machine whose clock and temperature change: 5 % between rounds, with a correlation of 0.9 from one to the next, and 1 % between runs."""
+    level = source.gauss(0, 0.05)
+    while True:
+        yield 100 * math.exp(level) * source.gauss(1, 0.01), 100 * math.exp(level) * source.gauss(1, 0.01)
+        level = 0.9 * level + source.gauss(0, 0.05 * math.sqrt(1 - 0.9**2))
+
+
+def _load(source: random.Random) -> Iterator[tuple[float, float]]:
+    """As beside a load that comes and goes: it takes 40 % for four rounds on average, then not for six; runs differ by 2 %."""
+    is_on = source.random() < 0.4
+    while True:
+        factor = 140 if is_on else 100
+        yield factor * source.gauss(1, 0.02), factor * source.gauss(1, 0.02)
+        if source.random() < (0.25 if is_on else 0.17):
+            is_on = not is_on
+
+
+# The two runs of each round.
+NOISES: dict[str, Noise] = {
+    "quiet": _independent(_quiet),
+    "skewed": _independent(_skewed),
+    "disturbed": _independent(_disturbed),
+    "two modes": _independent(_two_modes),
+    "slow changes": _slow_changes,
+    "load that comes and goes": _load,
 }
 
 Look = Callable[[list[float], list[float]], Interval | None]
 
 
 def _sequential(a: list[float], b: list[float]) -> Interval | None:
+    return repeated_interval(a, b, 0.05, 0.95, Rounds(a, b))[1]
+
+
+def _all_runs(a: list[float], b: list[float]) -> Interval | None:
     return repeated_interval(a, b, 0.05, 0.95)[1]
 
 
@@ -57,7 +98,7 @@ def _repeated_95(a: list[float], b: list[float]) -> Interval | None:
     return rank_interval(a, b)[1] if len(a) >= 5 else None
 
 
-LOOKS: dict[str, Look] = {"sequential": _sequential, "95 % at each look": _repeated_95}
+LOOKS: dict[str, Look] = {"sequential": _sequential, "all runs alone": _all_runs, "95 % at each look": _repeated_95}
 
 
 @cache
@@ -69,9 +110,9 @@ def outcomes(noise: str, look: str, sequences: int, rounds: int) -> tuple[dict[s
         a: list[float] = []
         b: list[float] = []
         left = set(range(len(CASES)))
-        for number in range(1, rounds + 1):
-            a.append(NOISES[noise](source))
-            b.append(NOISES[noise](source))
+        for number, (one, other) in zip(range(1, rounds + 1), NOISES[noise](source), strict=False):
+            a.append(one)
+            b.append(other)
             interval = LOOKS[look](a, b) if left else None
             if interval is None:
                 continue
@@ -84,6 +125,67 @@ def outcomes(noise: str, look: str, sequences: int, rounds: int) -> tuple[dict[s
                     found[case].setdefault(verdict, []).append(number)
                     left.remove(case)
     return found
+
+
+@cache
+def real_outcomes(configuration: str, look: str, *, in_order: bool) -> tuple[dict[str, int], ...]:
+    """For each of `CASES`: verdict → how many of `DRAWS` sequences of real runs of the same code came to it.
+
+    Args:
+        configuration: One of `real_runs.configurations()`, at rest; doubtful runs are trusted.
+        look: A key of `LOOKS`.
+        in_order: Two runs that followed each other are a round, and chance decides which is of which side; else runs are dealt at random.
+    """
+    sample = sample_of(pool(configuration, "at rest"), THROUGHPUT)
+    assert sample is not None
+    source = random.Random(configuration)
+    found: tuple[dict[str, int], ...] = tuple({} for _ in CASES)
+    for _ in range(DRAWS):
+        runs = list(sample.values)
+        if not in_order:
+            source.shuffle(runs)
+        rounds = [source.sample(runs[at : at + 2], 2) for at in range(0, len(runs) - 1, 2)]
+        left = set(range(len(CASES)))
+        for count in range(1, len(rounds) + 1):
+            interval = LOOKS[look]([one for one, _ in rounds[:count]], [other for _, other in rounds[:count]])
+            if interval is None:
+                continue
+            for case in sorted(left):
+                slowdown, threshold = CASES[case]
+                slower = Interval(interval.low / (1 + slowdown), interval.high / (1 + slowdown), interval.confidence)
+                verdict = verdict_of("results.throughput", slower, threshold)
+                if verdict != INCONCLUSIVE:
+                    found[case][verdict] = found[case].get(verdict, 0) + 1
+                    left.remove(case)
+    return found
+
+
+def real_table() -> list[str]:
+    """Rows of a table in docs/statistics.md."""
+    columns = {
+        "false at 0 %": (0.0, 0.0),
+        "false at 3 %": (0.0, 0.03),
+        "10 % found": (0.10, 0.0),
+        "10 % found at 3 %": (0.10, 0.03),
+    }
+    lines = [f"| runs | order | intervals | {' | '.join(columns)} |", "| --- | --- | --- |" + " ---: |" * len(columns)]
+    for configuration in configurations():
+        for in_order in (False, True):
+            for look, words in (("sequential", "both"), ("all runs alone", "all runs")):
+                found = dict(zip(CASES, real_outcomes(configuration, look, in_order=in_order), strict=True))
+                shares = [
+                    100
+                    * sum(
+                        count
+                        for verdict, count in found[case].items()
+                        if verdict in (("slower",) if case[0] else ("slower", "faster"))
+                    )
+                    / DRAWS
+                    for case in columns.values()
+                ]
+                cells = " | ".join(f"{share:.1f} %" for share in shares)
+                lines.append(f"| {configuration} | {'as they ran' if in_order else 'dealt'} | {words} | {cells} |")
+    return lines
 
 
 def table(look: str, sequences: int, rounds: int) -> list[str]:
@@ -119,3 +221,5 @@ if __name__ == "__main__":
     for look in LOOKS:
         print(f"\n{look}\n")
         print("\n".join(table(look, 400, 50)))
+    print("\nreal runs\n")
+    print("\n".join(real_table()))

@@ -18,6 +18,7 @@ from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
 from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.ratio import Estimate
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.tables.comparison import comparison_table, summary
 from dlbs.results.tables.regular import regular_tables
 from tests.conftest import RunDlbs
@@ -27,7 +28,7 @@ Records = list[dict[str, Any]]
 
 
 def compare(a: Records, b: Records, **options: Any) -> Comparison:
-    return compare_with(a, b, _declarations(), **options)
+    return compare_with(a, b, _declarations(), Rules(**options))
 
 
 @functools.cache

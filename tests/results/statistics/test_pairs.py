@@ -67,6 +67,53 @@ def test_a_pair_is_decided_by_the_first_round_that_can_tell_and_then_needs_no_mo
     assert pair_line(pairs, pair).endswith(" times faster, decided after 5 rounds")
 
 
+def changing_machine(experiment: dict[str, Any], repeat: int) -> dict[str, Any]:
+    """A machine whose speed changes by a half from round to round, on which `keep` is faster by 15 %."""
+    run = throughput(experiment, repeat, 1.15 if experiment["runtime.malloc"] == "keep" else 1.0)
+    return {**run, "results.throughput": run["results.throughput"] * (1.5 if repeat % 3 else 1.0)}
+
+
+def test_a_machine_that_changes_from_round_to_round_does_not_hide_a_difference() -> None:
+    experiments = plan("system", "keep")
+    pairs = pairs_of(experiments)
+    add_rounds(pairs, experiments, 20, changing_machine)
+    (pair,) = pairs.pairs
+    assert (pair.verdict, pair.rounds) == ("faster", 10)
+    legend = comparison_by_table(pairs.comparison()).legend
+    assert (
+        "over system: median of the means of the ratios of two rounds (Hodges-Lehmann); interval: bounds of Wilcoxon's signed-rank test"
+        in legend
+    )
+
+
+def test_a_round_with_a_doubtful_run_is_not_looked_at_as_a_round() -> None:
+    def run(experiment: dict[str, Any], repeat: int) -> dict[str, Any]:
+        doubtful = repeat % 2 == 0 and experiment["runtime.malloc"] == "keep"
+        return changing_machine(experiment, repeat) | ({"results.warnings": ["drift: 9 %"]} if doubtful else {})
+
+    experiments = plan("system", "keep")
+    pairs = pairs_of(experiments)
+    add_rounds(pairs, experiments, 30, run)
+    (pair,) = pairs.pairs
+    assert (pair.verdict, pair.rounds, pair.used, pair.doubtful) == ("faster", 19, (19, 10), (0, 9))
+
+
+def test_sides_with_several_experiments_are_compared_by_rounds_if_they_have_equally_many() -> None:
+    for seeds, method in (((1, 2), "signed ranks"), ((1, 2, 3), "ranks")):
+        experiments = [
+            {**one, "exp.seed": seed}
+            for one in plan("system", "keep")
+            for seed in (seeds if one["runtime.malloc"] == "keep" else (1, 2))
+        ]
+        pairs = pairs_of(experiments, ignore=["exp.seed"])
+        add_rounds(pairs, experiments, 10, changing_machine)
+        (pair,) = pairs.pairs
+        assert pair.sides == ((0, 1), tuple(range(2, 2 + len(seeds))))
+        assert pair.estimate is not None
+        assert pair.estimate.interval is not None
+        assert pair.estimate.interval.method == method
+
+
 def test_the_baseline_runs_on_while_any_of_its_pairs_is_open() -> None:
     experiments = plan("system", "keep", "tcmalloc")
     pairs = pairs_of(experiments)

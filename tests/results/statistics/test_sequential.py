@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
@@ -12,7 +13,8 @@ from scipy.special import ndtr, ndtri
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ranks import rank_interval
-from dlbs.results.statistics.sequential import first_look, look_level, needed_runs, repeated_interval
+from dlbs.results.statistics.sequential import Rounds, first_look, look_level, needed_runs, repeated_interval
+from dlbs.results.statistics.signed_ranks import is_enough, signed_rank_interval
 
 
 def _ever_crosses(error: float, most: int, points: int = 121) -> float:
@@ -50,13 +52,17 @@ def test_later_looks_have_smaller_errors_and_pairs_share_theirs() -> None:
     assert look_level(10, 0.025) < look_level(10, 0.05)
 
 
-@pytest.mark.parametrize(("pairs", "runs"), [(1, 5), (2, 6), (10, 7)])
-def test_the_first_verdict_needs_runs_that_cannot_lie_apart_by_chance(pairs: int, runs: int) -> None:
+@pytest.mark.parametrize(
+    ("pairs", "runs", "in_rounds"),
+    [(1, 5, True), (2, 6, True), (10, 8, True), (1, 5, False), (2, 6, False), (10, 7, False)],
+)
+def test_the_first_verdict_needs_runs_that_cannot_lie_apart_by_chance(pairs: int, runs: int, in_rounds: bool) -> None:
     error = 0.05 / pairs
-    assert first_look(error) == runs
+    assert first_look(error, in_rounds=in_rounds) == runs
     slow, fast = [2.0 + at / 100 for at in range(runs)], [1.0 + at / 100 for at in range(runs)]
-    assert repeated_interval(slow[:-1], fast[:-1], error, 0.95)[1] is None
-    interval = repeated_interval(slow, fast, error, 0.95)[1]
+    rounds = [Rounds(slow[:count], fast[:count]) if in_rounds else None for count in (runs - 1, runs)]
+    assert repeated_interval(slow[:-1], fast[:-1], error, 0.95, rounds[0])[1] is None
+    interval = repeated_interval(slow, fast, error, 0.95, rounds[1])[1]
     assert interval is not None
     assert interval.low > 1
 
@@ -81,6 +87,53 @@ def test_exchanging_the_sides_inverts_the_interval() -> None:
     assert inverted is not None
     assert inverse == pytest.approx(1 / ratio)
     assert (inverted.low, inverted.high) == pytest.approx((1 / interval.high, 1 / interval.low))
+
+
+def test_what_both_sides_of_a_round_have_in_common_cancels_out() -> None:
+    source = random.Random(3)
+    machine = [source.uniform(1, 2) for _ in range(12)]
+    a, b = ([side * speed * source.gauss(1, 0.01) for speed in machine] for side in (1.05, 1.0))
+    apart, together = (repeated_interval(a, b, 0.05, 0.95, rounds) for rounds in (None, Rounds(a, b)))
+    assert apart[1] is not None
+    assert apart[1].low < 1 < apart[1].high
+    assert apart[1].method == "ranks"
+    assert together[1] is not None
+    assert 1.03 < together[1].low < together[0] < together[1].high < 1.08
+    assert together[1].method == "signed ranks"
+
+
+def test_without_changes_between_rounds_the_interval_is_nearly_that_of_all_runs() -> None:
+    source = random.Random(4)
+    a, b = ([source.gauss(100, 2) for _ in range(12)] for _ in range(2))
+    _, apart = repeated_interval(a, b, 0.05, 0.95)
+    _, together = repeated_interval(a, b, 0.05, 0.95, Rounds(a, b))
+    assert apart is not None
+    assert together is not None
+    assert math.log(together.high / together.low) < 1.3 * math.log(apart.high / apart.low)
+
+
+def test_rounds_in_which_a_side_has_no_value_are_no_rounds() -> None:
+    a, b = [2.0 + at / 100 for at in range(9)], [1.0 + at / 100 for at in range(9)]
+    assert repeated_interval(a, b, 0.05, 0.95, Rounds(a[:3], b[:3]))[1] == repeated_interval(a, b, 0.0275, 0.95)[1]
+
+
+@pytest.mark.parametrize("rounds", [5, 8, 11])
+@pytest.mark.parametrize("confidence", [0.7, 0.9, 0.95])
+def test_an_interval_of_rounds_holds_its_confidence_exactly(rounds: int, confidence: float) -> None:
+    source = random.Random(rounds)
+    sizes = [source.expovariate(1) for _ in range(rounds)]
+    held, found = 0, None
+    for signs in itertools.product((-1, 1), repeat=rounds):  # each as probable as the others if there is no difference
+        found = signed_rank_interval(
+            [math.exp(sign * size) for sign, size in zip(signs, sizes, strict=True)], [1.0] * rounds, confidence
+        )
+        if found is None:
+            break
+        held += found[1].low <= 1 <= found[1].high
+    assert (found is None) == (not is_enough(rounds, 1 - confidence))
+    if found is not None:
+        assert held / 2**rounds == pytest.approx(found[1].confidence)
+        assert found[1].confidence >= confidence
 
 
 def test_no_spread_is_no_error() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.results.statistics.sequential_simulation import CASES, NOISES, outcomes
+from tests.results.statistics.real_runs import configurations
+from tests.results.statistics.sequential_simulation import CASES, DRAWS, NOISES, outcomes, real_outcomes
 
 pytestmark = pytest.mark.integration
 
@@ -26,13 +27,29 @@ def test_a_real_difference_beyond_the_threshold_is_never_called_the_same(noise: 
             assert len(found.get("same", [])) <= 0.05 * SEQUENCES
 
 
+@pytest.mark.parametrize("configuration", configurations())
+def test_real_runs_of_the_same_code_become_a_verdict_no_more_often_than_promised(configuration: str) -> None:
+    for (slowdown, _), found in zip(CASES, real_outcomes(configuration, "sequential", in_order=False), strict=True):
+        if not slowdown:
+            assert found.get("slower", 0) + found.get("faster", 0) <= 0.05 * DRAWS
+
+
 def test_large_differences_take_few_rounds() -> None:
     found = dict(zip(CASES, outcomes("quiet", "sequential", SEQUENCES, ROUNDS), strict=True))
     assert found[0.10, 0.03] == {"slower": [5] * SEQUENCES}
     assert len(found[0.0, 0.03]["same"]) == SEQUENCES
 
 
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("noise", ["slow changes", "load that comes and goes"])
+def test_what_changes_from_round_to_round_hides_a_difference_from_all_runs_and_not_from_rounds(noise: str) -> None:
+    at = CASES.index((0.05, 0.03))
+    of_rounds, of_runs = (
+        outcomes(noise, look, SEQUENCES, ROUNDS)[at].get("slower", []) for look in ("sequential", "all runs alone")
+    )
+    assert len(of_rounds) > 2 * len(of_runs)
+
+
+@pytest.mark.parametrize("noise", ["quiet", "skewed", "disturbed", "two modes"])
 def test_looking_at_the_usual_interval_after_each_round_would_break_the_promise(noise: str) -> None:
     found = outcomes(noise, "95 % at each look", SEQUENCES, ROUNDS)[CASES.index((0.0, 0.0))]
     assert sum(map(len, found.values())) > 0.1 * SEQUENCES

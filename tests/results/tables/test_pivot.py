@@ -60,7 +60,6 @@ def test_cells_without_a_number_say_why() -> None:
     ]
     assert [line.split(":")[0] for line in table.legend] == [
         "-",
-        "failure",
         "timeout",
         "unfinished",
         "no-result",
@@ -217,13 +216,47 @@ def test_the_batch_time_of_logged_batches_is_their_mean(dlbs: RunDlbs, tmp_path:
 
 
 def test_report_prints_them(dlbs: RunDlbs, tmp_path: Path) -> None:
-    write_records(str(tmp_path / "r.json"), [record(batch=4, time=8), record("x\x1b[31m", 4, None, "failure")])
+    write_records(
+        str(tmp_path / "r.json"),
+        [record(batch=4, time=8), record("x\x1b[31m", 4, None, "failure", exp__status_msg="exit code 9")],
+    )
     done = dlbs("report", "r.json", "--type", "regular")
     assert done.returncode == 0, done.stderr
     assert "batch 4" in done.stdout
     assert "500.0" in done.stdout
-    assert "failure: the experiment failed" in done.stdout
+    assert "failure: exit code 9" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_a_status_that_explains_itself_has_no_legend() -> None:
+    for status in ("failure", "skipped"):
+        (table,) = tables(record(), record("b", 1, None, status))
+        assert table.texts()[1] == ["b", status, status]
+        assert not [line for line in table.legend if line.startswith(status)]
+
+
+def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) -> None:
+    runs = [record(batch=2, time=2000 / rate, exp__repeat=n) for n, rate in enumerate((10, 30, 11))]
+    runs[1]["results.warnings"] = ["drift: +9 %"]
+    single = record(batch=4, time=100, results__throughput_ci95=[39.0, 41.0])
+    write_records(str(tmp_path / "r.json"), [*runs, single, record("b", 2, None, "failure")])
+    said = dlbs("report", "r.json", "--explain", check=True).stdout
+    assert (
+        "alexnet, batch 2: median of 10.00, 11.00, 30.00 ⚠ = 11.00; [10.00, 30.00]: least and greatest of 3, 1 - 2 · (1) / 2^3 = 75 %"
+        in said
+    )
+    assert "alexnet, batch 4: 40.00, a single run; [39.00, 41.00]: 95 % interval of its batches" in said
+    assert "b, batch 2:" not in said
+    said = dlbs("report", "r.json", "--values", "results.throughput", "--aggregate", "max", "--explain").stdout
+    assert "alexnet, batch 2: max of 10.00, 11.00, 30.00 ⚠ = 30.00\n" in said
+    assert "median of 10.00" not in dlbs("report", "r.json").stdout
+
+
+def test_explained_intervals_name_their_order_statistics() -> None:
+    values = [record(time=1000 / rate, exp__repeat=rate) for rate in range(101, 110)]
+    (formula, _) = regular_tables(values, load_config().declarations, explain=True)[0].formulas
+    assert formula.endswith("[102.0, 108.0]: number 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
+    assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 
 
 def test_report_of_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:

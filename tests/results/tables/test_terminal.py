@@ -15,6 +15,7 @@ from rich.console import Console
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.within import compare_by
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_table
@@ -131,11 +132,20 @@ def test_verdict_and_ratio_are_always_shown_and_the_verdict_is_never_folded(widt
     table = (
         comparison_by_table(compare_by([*before, *after], declarations, by="runtime.malloc"))
         if inside
-        else comparison_table(compare(before, after, declarations, threshold=0.0))
+        else comparison_table(compare(before, after, declarations, Rules(threshold=0.0)))
     )
     assert set(table.answers) <= set(fitted(table, width).header)
     words = "same" if inside else "inconclusive"
     assert sum(line.rstrip("│ ").endswith(words) for line in shown(table, width).splitlines()) == 2
+
+
+def test_labels_lose_namespaces_before_words_are_broken() -> None:
+    made = [[f"batch {batch}, runtime.malloc={malloc}"] for batch in (8, 16) for malloc in ("system", "keep")]
+    table = Table("t", ["experiment"], made, ["value"], [[Cell(letter * 40)] for letter in "abcd"])
+    assert "batch 16, malloc=system" in shown(table, 70)
+    assert "runtime.malloc=keep" in shown(table, 100)
+    table.rows = [["a.seed=1"], ["b.seed=1"], ["a.seed=2"], ["b.seed=2"]]
+    assert "b.seed=1" in shown(table, 50)
 
 
 def records() -> list[dict[str, object]]:
