@@ -11,6 +11,10 @@ _ONE_FILE = "leave it out: one file may hold everything"
 
 # Verb → option → what to write. Options are written with dashes or underscores, as everywhere.
 FORMER_OPTIONS = {
+    "help": {
+        "--params": "write the name alone: dlbs help NAME, or a regular expression",
+        "--text": "write the word alone: dlbs help WORD",
+    },
     "parse": {
         "--keys": "write --output-params KEY,KEY",
         "--log-dir": "write the directory alone: dlbs parse DIRECTORY",
@@ -21,7 +25,7 @@ FORMER_OPTIONS = {
     },
     "report": {
         "--summary-file": "write the file alone: dlbs report FILE",
-        "--target-variable": "write --values KEY, or leave it out: times, throughput, speed-up and efficiency are all there",
+        "--target-variable": "leave it out: --type prints times, throughput, speed-up and efficiency; --values KEY has others",
         "--query": "write --filter-query",
         "--report": "write --type regular, weak or strong",
         "--log-dir": "write the directory alone: dlbs report --series DIRECTORY",

@@ -165,8 +165,12 @@ NAMES = (
     Former("runtime.bind_proc", why=_LAUNCHER),
     Former("runtime.limit_resources", why=_LAUNCHER),
     Former(
-        "pytorch.data_loader_only", why="exp.phase=ingestion", values={"true": {"exp.phase": "ingestion"}, "false": {}}
+        "pytorch.data_loader_only",
+        why="exp.phase=ingestion asks for it",
+        values={"true": {"exp.phase": "ingestion"}, "false": {}},
     ),
+    Former("pytorch.distributed_rank", "exp.node_rank", "each node starts the same command with its own number"),
+    Former("pytorch.distributed_rendezvous", "exp.rendezvous", "the address of node 0, as HOST:PORT"),
     Former(
         "pytorch.distributed_*",
         why="torchrun gives each process its rank and finds the others: see --nodes, exp.node_rank and exp.rendezvous",
@@ -177,7 +181,12 @@ NAMES = (
         why="the product of the variables is the only method",
     ),
     # Of the original's first versions
-    Former("exp.framework_id", values={"${exp.framework}": {}}, reference="exp.framework", why="exp.framework"),
+    Former(
+        "exp.framework_id",
+        values={"${exp.framework}": {}},
+        reference="exp.framework",
+        why="exp.framework has the same meaning",
+    ),
     Former("exp.device_batch", "exp.replica_batch"),
     Former("exp.bench_iters", "exp.num_batches"),
     Former("exp.warmup_iters", "exp.num_warmup_batches"),
@@ -187,8 +196,12 @@ NAMES = (
         why="exp.docker says whether a container is used",
         values={"docker": {"exp.docker": True}, "host": {"exp.docker": False}},
     ),
-    Former("exp.simulation", why="exp.status=simulate", values={"true": {"exp.status": "simulate"}, "false": {}}),
-    Former("exp.force_rerun", why="exp.rerun=always", values=_RERUN),
+    Former(
+        "exp.simulation",
+        why="exp.status=simulate asks for it",
+        values={"true": {"exp.status": "simulate"}, "false": {}},
+    ),
+    Former("exp.force_rerun", why="exp.rerun=always asks for it", values=_RERUN),
     Former("exp.bench_root", own=True),
     Former("exp.docker.launcher", "exp.docker_launcher", values={"nvidia-docker": {"exp.docker_launcher": "docker"}}),
     Former("exp.docker.image", "exp.docker_image"),

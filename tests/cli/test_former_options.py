@@ -33,7 +33,8 @@ def test_a_former_option_is_none_of_ours_and_what_it_leads_to_is_one(verb: str, 
     ("arguments", "said"),
     [
         (["report", "--summary_file", "r.json", "--type", "weak"], "write the file alone: dlbs report FILE"),
-        (["report", "r.json", "--target-variable=results.time"], "write --values KEY"),
+        (["report", "r.json", "--target-variable=results.time"], "leave it out: --type prints times"),
+        (["help", "--params", "exp.gpus"], "write the name alone: dlbs help NAME"),
         (["plot", "r.json", "--xparam", "exp.num_gpus", "-o", "x.png"], "write --x KEY"),
         (["parse", "logs", "--keys", "exp.model"], "write --output-params KEY,KEY"),
     ],
@@ -43,6 +44,16 @@ def test_the_error_says_what_to_write(dlbs: RunDlbs, arguments: list[str], said:
     assert done.returncode == 2
     assert said in " ".join(done.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "").split())
     assert "Did you mean" not in done.stderr
+
+
+def test_filters_of_series_are_answered_by_names(dlbs: RunDlbs) -> None:
+    done = dlbs("plot", "r.json", "--x", "exp.num_gpus", "--series", '[{"exp.model": "resnet50"}]', "-o", "x.png")
+    assert done.returncode == 2
+    assert "--series: takes names of parameters (write --series exp.model" in done.stderr
+
+
+def test_a_path_that_the_shell_did_not_expand_says_so(dlbs: RunDlbs) -> None:
+    assert "quotes kept the shell from expanding it" in dlbs("parse", "${HOME}/logs/*.log").stderr
 
 
 def test_an_option_of_nobody_is_answered_as_ever(dlbs: RunDlbs) -> None:

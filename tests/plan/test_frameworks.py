@@ -295,7 +295,7 @@ def test_a_launcher_that_uses_a_model_that_nobody_set_says_what_to_do(tmp_path: 
     (experiment,) = processor_for(config).resolve_all(build(config))
     with pytest.raises(
         LaunchError,
-        match=r"uses 'exp\.model', of the framework models.*\(set exp\.model, or write 'frameworks: \{own: \[models\]\}'",
+        match=r"uses 'exp\.model', of frameworks with models, in.*\(set exp\.model, or write 'frameworks: \{own: \[models\]\}'",
     ):
         make_launcher(experiment, tmp_path)
 

@@ -95,6 +95,14 @@ def test_what_is_rewritten_once_stays_as_it_is() -> None:
         ({"exp.data": "synthetic/pinned"}, {"pytorch.data": "synthetic/pinned"}),
         ({"pytorch.data_loader_only": True}, {"exp.phase": "ingestion"}),
         ({"exp.use_tensor_core": True}, {}),
+        (
+            {
+                "pytorch.distributed_rank": 1,
+                "pytorch.distributed_rendezvous": "h:1",
+                "my.x": "${pytorch.distributed_rank}",
+            },
+            {"exp.node_rank": 1, "exp.rendezvous": "h:1", "my.x": "${exp.node_rank}"},
+        ),
         ({"exp.framework_family": "${exp.framework}"}, {}),
         ({"exp.sys_info": "cpuinfo,meminfo,lscpu"}, {"exp.sys_info": "cpu,memory"}),
         ({"exp.env": "docker", "exp.device_batch": 4}, {"exp.docker": True, "exp.replica_batch": 4}),
@@ -135,11 +143,11 @@ def test_where_synthetic_data_lie_moves_from_every_place_of_a_configuration() ->
     ("old", "said"),
     [
         ({"exp.use_tensor_core": False}, "false has no equivalent"),
-        ({"pytorch.distributed_rank": 0}, "torchrun"),
+        ({"pytorch.distributed_backend": "nccl"}, "torchrun"),
         ({"exp.framework_family": "caffe"}, "exp.framework alone"),
         ({"exp.singularity": True}, "containers are docker's"),
         ({"my.x": "$(f'{1}')$"}, "without the f"),
-        ({"my.x": "${pytorch.distributed_rank}"}, "refers to pytorch.distributed_rank"),
+        ({"my.x": "${pytorch.distributed_backend}"}, "refers to pytorch.distributed_backend"),
         ({"my.x": "$('a' if '${exp.docker}' == 'True' else 'b')$"}, "compare the value"),
         ({"exp.framework": "tensorflow"}, "tensorflow does not come with DLBS"),
         (
