@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from dlbs.errors import LaunchError
+from dlbs.errors import LaunchError, LogError
 from dlbs.executors.ssh_commands import GRACE, ssh_command, watched
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
 from dlbs.logs import parameter_line, parse_line
@@ -102,7 +102,7 @@ class _Session:
             asyncio.create_task(self._follow(node, launcher)): node
             for node, launcher in zip(self.nodes, self.order.launchers, strict=True)
         }
-        failed: list[_Node] = []
+        following, failed = list(running), list[_Node]()
         while running and not failed and not stop.done():
             await asyncio.wait([*running, stop], return_when=asyncio.FIRST_COMPLETED)
             failed = _ended(running)
@@ -121,6 +121,8 @@ class _Session:
             await asyncio.wait(running)
         for task in [*aside, stop]:
             task.cancel()
+        for one in following:
+            one.result()  # raises what nobody foresaw
         return self._exit_code(failed)
 
     def _exit_code(self, failed: list[_Node]) -> int:
@@ -184,7 +186,10 @@ class _Session:
                 if not before:
                     continue
                 line = before
-            found = parse_line(line.decode("utf-8", "replace"))
+            try:
+                found = parse_line(line.decode("utf-8", "replace"))
+            except LogError:  # it is passed on as it is, and whoever reads the log says what is wrong with it
+                found = None
             if found and found[0] == "exp.status_msg" and node.begun:
                 node.said = str(found[1])
             node.begun |= found is not None and found[0] == "exp.start_time"

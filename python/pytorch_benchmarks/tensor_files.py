@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,9 @@ def read(path: Path, device: torch.device) -> Any:
         if mapped:
             _check_archive(path, size)
         # Mapped, every tensor is a part of the file, so what is declared to be larger than the file cannot be made.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of a strange file; it is an error of ours if it is one
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         return _Copy(device, _MOST_COPIES * size).of(content)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None

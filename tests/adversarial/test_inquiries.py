@@ -9,12 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.adversarial.commands import SECONDS, Commands
 from tests.conftest import ROOT
 from tests.experiments import DUMMY, launcher, logs, values
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 # Words of a command: in the plan each word is what it was, or the command line is one error.
 WORDS: list[list[str]] = [
@@ -215,7 +216,8 @@ def test_a_command_that_is_run(tmp_path: Path, command: str, code: int) -> None:
     assert b"Traceback" not in said
     assert b"unforeseen" not in said
     if (tmp_path / "pids").exists():
-        assert not [pid for pid in (tmp_path / "pids").read_text().split() if Path(f"/proc/{pid}/stat").exists()]
+        pids = list(map(int, (tmp_path / "pids").read_text().split()))
+        wait_until(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids))
 
 
 def test_results_of_a_command_do_not_change_what_the_experiment_is(tmp_path: Path) -> None:

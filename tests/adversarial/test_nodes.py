@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.adversarial.commands import SECONDS, Commands
-from tests.experiments import DUMMY, values
+from tests.experiments import DUMMY
 
 # Texts of `--nodes` and exp.nodes; none of them reaches a shell or an option of ssh.
 HOSTS = [
@@ -32,7 +33,7 @@ HOSTS = [
     "a\u200bb",
     "a,a",
     "x" * 100_000,
-    ",".join(f"h{number}" for number in range(2_000)),
+    ",".join(f"h{number}" for number in range(200)),
     "${exp.model}",
     "$([i for i in range(10**9)])$",
     "{exp.model}",
@@ -177,4 +178,4 @@ def test_what_a_node_prints(commands: Commands, tmp_path: Path, answer: str) -> 
     said = (tmp_path / "logs" / "x.log").read_text(errors="replace")
     assert "Traceback" not in said
     assert "unforeseen" not in said
-    assert values(tmp_path / "logs" / "x.log")["exp.status"] in {"ok", "failure"}
+    assert re.search('^__exp.status__= "(ok|failure)"$', said, re.MULTILINE)

@@ -32,6 +32,7 @@ from tests.waiting import PATIENCE
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
+import warnings
 import torch
 from pathlib import Path
 from pytorch_benchmarks.errors import BenchmarkError
@@ -65,6 +66,7 @@ def checkpoint(path):
     STATE.take_weights(Path(path), torch.device("cpu"))
     return STATE.epoch
 
+warnings.simplefilter("error")  # what torch says of strange files does not reach our users either
 step()  # torch imports much when it is first used, which each child would do again
 STATE.optimizer.load_state_dict(STATE.optimizer.state_dict())
 serve(lambda given: weights(given["weights"]) if "weights" in given else checkpoint(given["checkpoint"]))
