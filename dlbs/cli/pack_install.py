@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import click
 
@@ -94,13 +95,13 @@ def shell_command(name: str, command: tuple[str, ...]) -> int:
       dlbs pack shell ornatebench
       dlbs pack shell ornatebench voir --dash main.py
     """
+    from dlbs.packs.environments import python_of
     from dlbs.packs.places import Places
 
     pack, places = find_pack(name), Places.of()
-    if not places.python(pack).exists():
-        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {name}")
-    path = f"{places.python(pack).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(places.environment(pack))}
+    python = Path(python_of(pack))
+    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(python.parents[1])}
     if not command:
         tell(f"{pack.name}: exit leaves its environment")
     words = list(command[1:] if command[:1] == ("--",) else command) or [os.environ.get("SHELL", "/bin/sh")]

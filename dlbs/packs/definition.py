@@ -29,7 +29,7 @@ FILES = ("pack.yaml", "dev.yaml")  # what the YAML file of a pack may be called,
 KINDS = ("benchmark", "model", "architecture", "container")
 _KEYS = (
     "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
-    "description", "enabled", "image", "build_args", "network", "command",
+    "description", "enabled", "image", "build_args", "network", "command", "model",
 )  # fmt: skip
 _PLANS = ("per_gpu", "njobs")
 _MOST_ANCESTORS = 20
@@ -61,6 +61,7 @@ class Pack:
         build_args: Containers: arguments of `docker build`.
         network: Containers: whether the program may use the network.
         command: Containers: how the program starts.
+        model: Containers: which model of several in model.py.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Pack:
     build_args: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     command: str = "python3 run.py"
+    model: str = ""
 
     @property
     def shares_torch(self) -> bool:
@@ -161,12 +163,12 @@ def _read(entry: Path) -> list[Pack]:
 
 def _kind(directory: Path) -> str | None:
     """What a directory's files make it; None if it is no pack."""
+    if _has(directory / "__init__.py", r"^class Model\b"):
+        return "model"  # also with a Dockerfile, which the original code of some models has
+    if _has(directory / "architecture.py", r"^@register_model\(|^ +implements *="):
+        return "architecture"
     if (directory / "Dockerfile").is_file():
         return "container"
-    if _has(directory / "__init__.py", r"^class Model\b"):
-        return "model"
-    if _has(directory / "architecture.py", r"^@register_model\("):
-        return "architecture"
     if (directory / "main.py").is_file() or (directory / "benchfile.py").is_file():
         return "benchmark"
     return None
@@ -323,6 +325,7 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
         build_args={str(key): str(value) for key, value in checked("build_args", (dict,), {}, "a mapping").items()},
         network=bool(checked("network", (bool,), False, "true or false")),
         command=str(checked("command", (str,), "python3 run.py", "a command")),
+        model=str(checked("model", (str,), "", "the name of a model in model.py")),
     )
 
 
