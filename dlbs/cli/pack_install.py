@@ -11,6 +11,7 @@ import click
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import LaunchError
+from dlbs.files import dlbs_root
 from dlbs.packs.definition import find_pack
 
 __all__ = ["install_command", "pin_command", "prepare_command", "shell_command"]
@@ -102,6 +103,9 @@ def shell_command(name: str, command: tuple[str, ...]) -> int:
     python = Path(python_of(pack))
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(python.parents[1])}
+    if pack.shares_torch:  # so that its own __main__ block and its checks can be run
+        paths = [str(dlbs_root() / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
     if not command:
         tell(f"{pack.name}: exit leaves its environment")
     words = list(command[1:] if command[:1] == ("--",) else command) or [os.environ.get("SHELL", "/bin/sh")]
