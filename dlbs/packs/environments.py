@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError, LaunchError
-from dlbs.files import write_atomically
+from dlbs.files import dlbs_root, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack
 from dlbs.packs.extend import constant_argv, needs_environment, uses_voir
@@ -210,9 +210,10 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if pack.shares_torch:
         script = pack.directory / "install.py"
+        installer = dlbs_root() / "python" / "pytorch_benchmarks" / "torchbench" / "install.py"
         if script.is_file():
             run_command(
-                [str(places.python(pack)), "install.py"],
+                [str(places.python(pack)), str(installer), str(pack.directory)],
                 f"{pack.name}: install.py",
                 directory=pack.directory,
                 pack=pack,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["ROOT", "provide_torchbench"]
+__all__ = ["ROOT", "provide_for_installing", "provide_torchbench"]
 
 ROOT = "torchbenchmark"  # the package that such models import from, absolutely or relatively
 
@@ -28,6 +28,13 @@ _MODULES = {  # what models import → which of our modules has it
     "util.framework.huggingface.model_factory": f"{_OURS}.frameworks.huggingface",
     "util.framework.timm.model_factory": f"{_OURS}.frameworks.timm",
     "util.framework.vision.model_factory": f"{_OURS}.frameworks.vision",
+}
+_INSTALLING = {  # what install.py of models imports, of which only the names are needed
+    "utils",
+    "utils.python_utils",
+    "utils.s3_utils",
+    f"{ROOT}.util.framework.gnn",
+    f"{ROOT}.util.framework.huggingface.patch_hf",
 }
 _PACKAGES = {"", "models", "canary_models", "util", "util.framework"}
 _PACKAGES |= {name.rpartition(".")[0] for name in _MODULES if name.endswith(".model_factory")}
@@ -49,6 +56,13 @@ class _Facade(Loader):
         module.__doc__ = ours.__doc__
         for name in ours.__all__:
             setattr(module, name, getattr(ours, name))
+
+
+class _InstallingFinder(MetaPathFinder):
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in _INSTALLING:
+            return None
+        return ModuleSpec(name, _Facade(f"{_OURS}.installing"), is_package=True)
 
 
 class _Finder(MetaPathFinder):
@@ -81,6 +95,16 @@ def provide_torchbench(directory: Path) -> None:
         sys.meta_path.append(_FINDER)
     package: Any = importlib.import_module(ROOT)
     package.REPO_PATH, package.DATA_PATH = map(str, _paths(directory))
+
+
+def provide_for_installing(directory: Path) -> None:
+    """Make what install.py of models imports importable: parts of the suite, and its package `utils`.
+
+    Args:
+        directory: Of the model.
+    """
+    sys.meta_path.insert(0, _InstallingFinder())
+    provide_torchbench(directory)
 
 
 def _paths(directory: Path) -> tuple[Path, Path]:
