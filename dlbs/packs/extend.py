@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
 from dlbs.files import read_source
 from dlbs.packs import definition
+from dlbs.packs.arguments import filled_argv
 from dlbs.packs.batch_sizes import default_batch_sizes
 from dlbs.packs.definition import Pack, find_pack, find_packs
 from dlbs.packs.places import Places
@@ -50,6 +52,9 @@ def add_packs(config: Config) -> None:
     extensions = []
     for name in names:
         pack = find_pack(name)
+        if pack.num_machines > 1:
+            raise ConfigError(f"{pack.name} runs on {pack.num_machines} machines; packs run on one", where=pack.where)
+        pack = replace(pack, argv=filled_argv(pack, places))
         config.packs[name] = _BUILDS_ON.get(pack.kind, ())
         parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
         check_names(config, parameters, pack.where)
@@ -74,7 +79,8 @@ def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> list[str]:
 
 def parameters_of(pack: Pack) -> dict[str, Any]:
     """The parameters that a pack sets where nobody else does."""
-    return _parameters(pack, Places.of(), set())
+    places = Places.of()
+    return _parameters(replace(pack, argv=filled_argv(pack, places)), places, set())
 
 
 def _named(config: Config) -> list[str]:

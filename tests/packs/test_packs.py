@@ -107,7 +107,7 @@ def test_packs_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest
         ("x: {plan: {method: njobs, n: 1e9}}", "plan.n must be a number from 1"),
         ("x: {enabled: 'no'}", "enabled must be true or false, not 'no'"),
         ("x: {inherits: [a]}", "inherits must be the name of one definition"),
-        ("include: [a.yaml]\nx: {}", "collections cannot include others"),
+        ("include: [a.yaml]\nx: {}", "a.yaml: no such file"),
         ("1: {}", "key 1 is not a text"),
         ("x: {argv: {--day: 2026-01-02}}", "'2026-01-02' is nothing that JSON has"),
         ("..: {}", "'..' is not the name of a pack"),
@@ -120,7 +120,6 @@ def test_packs_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest
         ("x: {definition: nowhere}", "has no main.py"),
         ("x: 1", "must be a mapping"),
         ("[1]", "must hold a mapping of packs"),
-        ("x: {}\ny: {}", "defines 2 packs"),
         ("'a b': {}", "not the name of a pack"),
         ("x: {", "not YAML"),
     ],
@@ -492,3 +491,99 @@ def test_the_tutorial_is_the_template_of_containers(dlbs: RunDlbs, tmp_path: Pat
     made = files(tmp_path / "packs" / "tutorial", "packs")
     assert made == files(ROOT / "examples" / "packs" / "tutorial", "examples/packs")
     assert "Dockerfile" in made
+
+
+SUITE = """
+_defaults:
+  max_duration: 600
+  num_machines: 1
+  voir: {options: {stop: 60, interval: 1s}}
+  validation: {usage: {gpu_load_threshold: 0.5}}
+_one:
+  inherits: _defaults
+  definition: ../benchmarks/one
+  group: ones
+  plan: {method: per_gpu}
+  argv:
+    --data: "{milabench_data}/FakeImageNet"
+    --num-workers: "auto({n_worker}, 8)"
+    "train.batch=32": true
+plain:
+  inherits: _one
+  voir: {options: {stop: 30}}
+two-machines:
+  inherits: _one
+  num_machines: 2
+  plan: {method: njobs, n: 1}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """A folder with collections, as milabench has them."""
+    write_pack(tmp_path / "benchmarks" / "one")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "base.yaml").write_text(SUITE)
+    return tmp_path / "config"
+
+
+def test_a_collection_of_the_suite_loads(suite: Path) -> None:
+    packs = find_packs([suite / "base.yaml"])
+    assert list(packs) == ["plain", "two-machines"]
+    plain = packs["plain"]
+    assert plain.directory == suite.parent / "benchmarks" / "one"
+    assert plain.voir == {"stop": 30, "interval": "1s"}
+    assert plain.max_duration == 600
+
+
+def test_a_collection_includes_others_and_changes_their_entries(suite: Path) -> None:
+    (suite / "standard.yaml").write_text(
+        "include: [base.yaml]\nplain: {weight: 3, argv: {--lr: 1}}\ntwo-machines: {enabled: false}\n"
+    )
+    packs = find_packs([suite / "standard.yaml"])
+    assert list(packs) == ["plain"]
+    assert packs["plain"].weight == 3
+    assert packs["plain"].argv["--lr"] == 1
+    assert packs["plain"].argv["--data"] == "{milabench_data}/FakeImageNet"
+    assert packs["plain"].where == f"{suite / 'standard.yaml'}:2"
+    (suite / "again.yaml").write_text("include: [again.yaml]\n")
+    with pytest.raises(ConfigError, match=r"again.yaml includes itself"):
+        find_packs([suite / "again.yaml"])
+
+
+def test_a_matrix_makes_an_entry_of_each_combination(suite: Path) -> None:
+    (suite / "matrix.yaml").write_text(
+        "include: [base.yaml]\nplain: {enabled: false}\n_one: {weight: 2}\n"
+        "many:\n  matrix: {w: [2, 4], loader: [a, b]}\n"
+        "  job: {name: 'one-w{w}-{loader}', inherits: _one, argv: {--loader: '{loader}', --workers: '{w}'}}\n"
+    )
+    packs = find_packs([suite / "matrix.yaml"])
+    assert list(packs) == ["two-machines", "one-w2-a", "one-w2-b", "one-w4-a", "one-w4-b"]
+    made = packs["one-w4-b"]
+    assert (made.argv["--loader"], made.argv["--workers"], made.weight) == ("b", "4", 2)
+    assert made.directory == suite.parent / "benchmarks" / "one"
+
+
+def test_names_in_braces_in_arguments_have_values(suite: Path, dlbs: RunDlbs, tmp_path: Path) -> None:
+    path = {"DLBS_PACK_PATH": str(suite / "base.yaml"), "DLBS_DATA_DIR": str(tmp_path / "data")}
+    (one, *_) = experiments(dlbs, "-Pexp.framework=pack", "-Pexp.pack=plain", **path)
+    assert one["pack.argv"] == ["--data", f"{tmp_path}/data/FakeImageNet", "--num-workers", "8", "train.batch=32"]
+
+
+def test_a_pack_of_several_machines_is_refused_where_it_is_run(suite: Path, dlbs: RunDlbs) -> None:
+    path = {"DLBS_PACK_PATH": str(suite / "base.yaml")}
+    done = dlbs("build", "-Pexp.framework=pack", "-Pexp.pack=two-machines", **path)
+    assert done.returncode == 2
+    assert "two-machines runs on 2 machines; packs run on one" in done.stderr
+
+
+def test_a_packs_own_file_may_define_several_variants(tmp_path: Path) -> None:
+    write_pack(tmp_path / "packs" / "two", "small: {argv: {--size: 1}}\nlarge: {argv: {--size: 2}}\n")
+    assert list(find_packs([tmp_path / "packs"])) == ["small", "large"]
+    with pytest.raises(ConfigError, match="several packs in this directory: small, large"):
+        find_pack(str(tmp_path / "packs" / "two"))
+
+
+def test_entries_that_only_describe_others_are_passed_over(suite: Path) -> None:
+    (suite / "system.yaml").write_text("include: [base.yaml]\nonly-words: {weight: 1}\n")
+    assert "only-words" not in find_packs([suite / "system.yaml"])

@@ -142,14 +142,20 @@ def expected_output(subject: Subject) -> dict[str, Any]:
 
 
 def describe_outputs(outputs: Any) -> dict[str, Any]:
-    """Shape, mean, standard deviation and first values of each output."""
+    """Shape, mean, standard deviation and some values of each output, from its first to its last."""
     leaves = [leaf.float().cpu() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     return {
         "shapes": [list(leaf.shape) for leaf in leaves],
         "means": [float(leaf.mean()) for leaf in leaves],
         "deviations": [float(leaf.std()) for leaf in leaves],
-        "first": [leaf.flatten()[:5].tolist() for leaf in leaves],
+        "values": [_spread(leaf.flatten()).tolist() for leaf in leaves],
     }
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Ten of many values, evenly spread: the first ones of a text, say, do not depend on what follows."""
+    places = torch.linspace(0, len(values) - 1, min(10, len(values))).round().long()
+    return values[places]
 
 
 def compare_outputs(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
@@ -157,7 +163,7 @@ def compare_outputs(found: Mapping[str, Any], expected: Mapping[str, Any]) -> st
     if found["shapes"] != expected["shapes"]:
         return f"the shapes are {found['shapes']} instead of {expected['shapes']}"
     scale = max(map(abs, expected["deviations"]))
-    for key in ("means", "deviations", "first"):
+    for key in ("means", "deviations", "values"):
         for one, other in zip(_flat(found[key]), _flat(expected[key]), strict=True):
             if not math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3 * scale):
                 return f"{key} differ: {one:.6g} instead of {other:.6g}"
