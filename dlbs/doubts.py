@@ -79,6 +79,15 @@ KINDS: dict[str, Kind] = {
         "",
         "check the images, the precision and the weights",
     ),
+    "memory not measured": Kind(
+        "the pass that measures memory failed; times are not concerned", "", "leave it out (pytorch.passes)"
+    ),
+    "operations not counted": Kind(
+        "the pass that counts operations failed; times are not concerned", "", "leave it out (pytorch.passes)"
+    ),
+    "profile not written": Kind(
+        "the pass that writes a profile failed; times are not concerned", "", "leave it out (pytorch.profile)"
+    ),
     "effective batch changed": Kind(
         "a training was continued with another number of replicas", "", "continue it with as many replicas as before"
     ),

@@ -128,7 +128,9 @@ def told_names(experiment: Experiment, names: Sequence[str]) -> list[str]:
 def usual_names(experiment: Experiment) -> list[str]:
     """The parameters by which readers know an experiment, as far as it has them: what is run, then how."""
     title = [name for name in TITLES if _has(experiment, name)][:1]
-    return [*title, *(name for name in _USUAL if _has(experiment, name))]
+    # The size of a batch that a model chooses itself is known when it has run.
+    unknown = {"exp.replica_batch"} if experiment.get("pack.own_batch") is True else set()
+    return [*title, *(name for name in _USUAL if _has(experiment, name) and name not in unknown)]
 
 
 def _has(experiment: Experiment, name: str) -> bool:

@@ -24,7 +24,17 @@ ROOMS = [
     "python/pytorch_benchmarks",
     *(
         f"python/pytorch_benchmarks/{name}"
-        for name in ("options", "data", "models", "phases", "measure", "training", "torchbench", "checks")
+        for name in (
+            "options",
+            "data",
+            "models",
+            "phases",
+            "measure",
+            "training",
+            "torchbench",
+            "torchbench/frameworks",
+            "checks",
+        )
     ),
     "python/pack_runner",
     "python/command_runner",

@@ -28,6 +28,7 @@ _HERE = "dlbs.cli.pack"
         "list": (f"{_HERE}:list_command", "List the packs that are found."),
         "show": (f"{_HERE}:show_command", "Show what a pack is."),
         "check": (f"{_HERE}:check_command", "Find what would fail about packs."),
+        "import": ("dlbs.cli.pack_import:import_command", "Find out which TorchBench models run here, and add them."),
         "install": ("dlbs.cli.pack_install:install_command", "Make the environments of packs."),
         "prepare": ("dlbs.cli.pack_install:prepare_command", "Download and make what packs need."),
         "pin": ("dlbs.cli.pack_install:pin_command", "Write exact versions of what packs need."),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from dlbs.cli.images import build_arguments, docker_option
@@ -11,6 +9,7 @@ from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.packs.definition import find_pack
+from dlbs.text import counted
 
 __all__ = ["build_command", "predict_command", "publish_command"]
 
@@ -92,11 +91,14 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
 )
 @click.option("--device", type=int, default=-1, show_default=True, help="Number of the GPU; -1 is the CPU.")
 @click.option("--image", default="", metavar="IMAGE", help="Another image than the pack's own.")
+@click.option("--model", default="", metavar="NAME", help="Which model of several that the pack's model.py registers.")
 @common_options
 def predict_command(
-    name: str, input_files: tuple[str, ...], output: str, batch_size: int | None, device: int, image: str
+    name: str, input_files: tuple[str, ...], output: str, batch_size: int | None, device: int, image: str, model: str
 ) -> None:
     """Let a container pack predict for JSON lines; the outputs are in the order of the inputs.
+
+    A model that gives one result for all inputs, such as metrics, writes one line.
 
     \b
     Examples:
@@ -104,20 +106,14 @@ def predict_command(
     """
     from dlbs.packs.container_model import load_model
     from dlbs.packs.jsonlines import iterate_jsonl_files, write_jsonl_file
+    from dlbs.packs.predictions import predict_lines
 
     pack = find_pack(name)
     if pack.kind != "container":
         raise LaunchError(
             f"{pack.name} is a {pack.kind}", where=pack.where, hint="containers predict; see dlbs pack list"
         )
-    model = load_model(pack, image=image, device=device)
+    predictor = load_model(pack, name=model, image=image, device=device)
     inputs = list(iterate_jsonl_files(input_files))
-    size = batch_size or max(1, len(inputs))
-
-    def outputs() -> Iterator[object]:
-        for start in range(0, len(inputs), size):
-            for value in model.predict_batch(inputs[start : start + size]):
-                yield value if isinstance(value, dict) else {"output": value}
-
-    count = write_jsonl_file(output, outputs())
-    tell(f"{count} outputs → {output}")
+    count = write_jsonl_file(output, predict_lines(predictor, inputs, batch_size))
+    tell(f"{counted(count, 'output')} for {counted(len(inputs), 'input')} → {output}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import click
 
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import LaunchError
+from dlbs.files import dlbs_root
 from dlbs.packs.definition import find_pack
 
 __all__ = ["install_command", "pin_command", "prepare_command", "shell_command"]
@@ -94,13 +96,16 @@ def shell_command(name: str, command: tuple[str, ...]) -> int:
       dlbs pack shell ornatebench
       dlbs pack shell ornatebench voir --dash main.py
     """
+    from dlbs.packs.environments import python_of
     from dlbs.packs.places import Places
 
     pack, places = find_pack(name), Places.of()
-    if not places.python(pack).exists():
-        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {name}")
-    path = f"{places.python(pack).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(places.environment(pack))}
+    python = Path(python_of(pack))
+    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(python.parents[1])}
+    if pack.shares_torch:  # so that its own __main__ block and its checks can be run
+        paths = [str(dlbs_root() / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
     if not command:
         tell(f"{pack.name}: exit leaves its environment")
     words = list(command[1:] if command[:1] == ("--",) else command) or [os.environ.get("SHELL", "/bin/sh")]

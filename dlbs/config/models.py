@@ -28,6 +28,8 @@ def registered_in(path: Path) -> dict[str, str]:
         return {}
     models: dict[str, str] = {}
     for node in body:
+        if isinstance(node, ast.ClassDef):  # as models for the original DLBS say their names
+            models.update(dict.fromkeys(_implements(node), (ast.get_docstring(node) or "").partition("\n")[0]))
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "register_model":
@@ -36,3 +38,14 @@ def registered_in(path: Path) -> dict[str, str]:
                         if isinstance(argument, ast.Constant):
                             models[str(argument.value)] = lines[0] if lines else ""
     return models
+
+
+def _implements(model: ast.ClassDef) -> list[str]:
+    """The values of a class's attribute `implements`: one name, or a list of names."""
+    for node in model.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(name, ast.Name) and name.id == "implements" for name in node.targets
+        ):
+            values = node.value.elts if isinstance(node.value, (ast.List, ast.Tuple)) else [node.value]
+            return [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+    return []

@@ -8,18 +8,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from dlbs.config.models import registered_in
-from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
 from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack
-from dlbs.packs.environments import UNPINNED
-from dlbs.packs.extend import needs_environment, starts_itself, uses_voir
+from dlbs.packs.environments import UNPINNED, is_installed, python_of
+from dlbs.packs.extend import constant_argv, needs_environment, starts_itself, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["Finding", "check_architecture_pack", "check_model_pack", "check_pack", "check_registered_model"]
+__all__ = [
+    "Finding",
+    "check_architecture_pack",
+    "check_model_pack",
+    "check_pack",
+    "check_registered_model",
+    "findings_of",
+]
 
 Finding = tuple[bool, str]  # whether it is fine, and what was looked at
 
@@ -41,7 +46,7 @@ def check_registered_model(name: str, device: str) -> Iterator[Finding]:
         device: Where it runs.
     """
     command = [sys.executable, "-m", "pytorch_benchmarks.checks.model", name, "--device", device]
-    yield from _said(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
+    yield from findings_of(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
 def check_architecture_pack(pack: Pack, device: str) -> Iterator[Finding]:
@@ -55,7 +60,7 @@ def check_architecture_pack(pack: Pack, device: str) -> Iterator[Finding]:
         options = json.dumps(pack.argv) if isinstance(pack.argv, dict) else "{}"
         module = ["-m", "pytorch_benchmarks.checks.model", name, "--architecture", str(file), "--options", options]
         module += ["--device", device]
-        yield from _said([_python(pack), *module], _environment(pack))
+        yield from findings_of([python_of(pack), *module], _environment(pack))
 
 
 def check_model_pack(pack: Pack, device: str) -> Iterator[Finding]:
@@ -68,35 +73,30 @@ def check_model_pack(pack: Pack, device: str) -> Iterator[Finding]:
     Raises:
         LaunchError: It is not installed, or its interpreter cannot be started.
     """
-    command = [_python(pack), "-m", "pytorch_benchmarks.checks.torchbench", str(pack.directory), "--device", device]
-    yield from _said(command, _environment(pack))
-
-
-def _python(pack: Pack) -> str:
-    python = str(Places.of().python(pack)) if needs_environment(pack.directory) else sys.executable
-    if not Path(python).exists():
-        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
-    return python
+    command = [python_of(pack), "-m", "pytorch_benchmarks.checks.torchbench", str(pack.directory), "--device", device]
+    command += ["--pack_args", json.dumps(constant_argv(pack))]
+    yield from findings_of(command, _environment(pack))
 
 
 def _environment(pack: Pack) -> dict[str, str]:
     return {**os.environ, **Places.of().variables(pack), "PYTHONPATH": str(dlbs_root() / "python")}
 
 
-def _said(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:
-    """What a program of checks says, a JSON line for each thing that it looked at."""
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+def findings_of(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:
+    """What a program of checks says, a JSON line for each thing that it looked at, as soon as it says it."""
     looked = 0
-    for line in done.stdout.splitlines():
-        try:
-            said = load_json(line)
-            status, words = said["status"], f"{said['check']}: {said['message']}"
-        except (ValueError, KeyError, TypeError):
-            continue  # what the model itself prints
-        looked += 1
-        yield status != "failed", words if status != "skipped" else f"{words} (skipped)"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                said = load_json(line)
+                status, words = said["status"], f"{said['check']}: {said['message']}"
+            except (ValueError, KeyError, TypeError):
+                continue  # what the model itself prints
+            looked += 1
+            yield status != "failed", words if status != "skipped" else f"{words} (skipped)"
     if not looked:
-        yield False, f"the checks ended with exit code {done.returncode} and said nothing"
+        yield False, f"the checks ended with exit code {process.returncode} and said nothing"
 
 
 def _check_container(pack: Pack) -> Iterator[Finding]:
@@ -117,8 +117,6 @@ def _check_benchmark(pack: Pack) -> Iterator[Finding]:
             yield False, f"{name}: line {getattr(error, 'lineno', '?')}: {getattr(error, 'msg', error)}"
         else:
             yield True, f"{name} is Python"
-    has_readme = any((pack.directory / name).is_file() for name in ("README.md", "Readme.md", "README.rst"))
-    yield has_readme, "README.md says what is measured" if has_readme else "there is no README.md"
     unpinned = pack.directory / "requirements.in"
     if pack.install_variant == UNPINNED:
         yield True, "requirements: unpinned" if unpinned.is_file() else "requirements: none"
@@ -140,9 +138,8 @@ def _check_benchmark(pack: Pack) -> Iterator[Finding]:
         )
         tells = "results." in source or starts_itself(pack.directory)
         yield tells, "prints results" if tells else "main.py neither uses voir nor prints __results.throughput__="
-    installed = Places.of().python(pack).exists()
-    yield (
-        True,
-        f"environment {Places.of().environment(pack)}: "
-        + ("installed" if installed else f"not there yet (dlbs pack install {pack.name})"),
-    )
+    if not needs_environment(pack):
+        yield True, "it needs no environment of its own"
+        return
+    how = "installed" if is_installed(pack) else f"not installed (dlbs pack install {pack.name})"
+    yield True, f"environment {Places.of().environment(pack)}: {how}"

@@ -63,8 +63,17 @@ class Model(ABC):
         """The outputs for several inputs, in their order."""
 
     def predict(self, *arguments: Any, **instance: Any) -> Any:
-        """The output for one input, given by its fields."""
-        return self.predict_batch([instance])[0]
+        """The output for one input, given by its fields or as one mapping.
+
+        Raises:
+            TypeError: Values are given without the names of their fields, which only the model knows.
+        """
+        if arguments and (instance or len(arguments) > 1 or not isinstance(arguments[0], Mapping)):
+            given = ", ".join(repr(value)[:40] for value in arguments)
+            raise TypeError(
+                f"predict takes the fields of an input by name, predict(text=...), or one mapping; not {given}"
+            )
+        return self.predict_batch([dict(arguments[0]) if arguments else instance])[0]
 
 
 class ContainerModel(Model):
@@ -122,44 +131,58 @@ class ContainerModel(Model):
         return [line["output"] if isinstance(line, dict) and "output" in line else line for line in outputs]
 
 
-def load_model(pack: Pack, *, image: str = "", device: int = -1, docker: str = "docker") -> Model:
-    """The model of a container pack: the class that its `model.py` registers, or the plain one. This runs model.py.
+def load_model(pack: Pack, *, name: str = "", image: str = "", device: int = -1, docker: str = "docker") -> Model:
+    """The model of a container pack: a class that its `model.py` registers, or the plain one. This runs model.py.
 
     A class of the pack's own gets those of `image`, `device` and `docker` that its constructor has.
 
     Args:
         pack: A container pack.
+        name: Under which it is registered, if there are several; by default what the pack says.
         image: Another image than the pack's own.
         device: Number of the GPU; -1 is the CPU.
         docker: The docker command.
 
     Raises:
         LaunchError: model.py fails, or registers nothing.
+        ConfigError: There is no model of that name, or there are several and none is chosen.
     """
+    name = name or pack.model
     path = pack.directory / "model.py"
     if not path.is_file():
+        if name:
+            raise ConfigError(f"{pack.name} has no model.py, so there is no model {name!r}", where=pack.where)
         return ContainerModel(
             image or pack.image, device=device, command=pack.command, network=pack.network, docker=docker
         )
     before = set(Model._registered)
-    name = f"dlbs_pack_{pack.name}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    module_name = f"dlbs_pack_{pack.name}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
-    found = [
-        model for registered, model in Model._registered.items() if registered not in before or model.__module__ == name
-    ]
+    found = {
+        registered: model
+        for registered, model in Model._registered.items()
+        if registered not in before or model.__module__ == module_name
+    }
     if not found:
         raise LaunchError("registers no model", where=str(path), hint='@Model.register("NAME") on a subclass of Model')
+    if name and name not in found:
+        hint = did_you_mean(name, found) or f"there are {', '.join(found)}"
+        raise ConfigError(f"registers no model {name!r}", where=str(path), hint=hint)
+    if not name and len(found) > 1:
+        hint = "choose one: --model NAME, -Ppack.model=NAME, or `model` in pack.yaml"
+        raise ConfigError(f"registers several models: {', '.join(found)}", where=str(path), hint=hint)
+    made = found[name] if name else next(iter(found.values()))
     options = {"image": image or pack.image, "device": device, "docker": docker}
-    known = inspect.signature(found[-1]).parameters
-    return found[-1](**{name: value for name, value in options.items() if name in known})
+    known = inspect.signature(made).parameters
+    return made(**{option: value for option, value in options.items() if option in known})
 
 
 def devices_to_test(environ: Mapping[str, str] = os.environ) -> list[int]:

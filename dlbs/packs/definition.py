@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlbs.config.documents import Document, load
-from dlbs.errors import ConfigError, did_you_mean, suggestion
+from dlbs.errors import ConfigError, did_you_mean
 from dlbs.files import read_source
+from dlbs.packs.collection import entries_of
 from dlbs.text import truth
 
 __all__ = [
@@ -28,12 +28,7 @@ __all__ = [
 
 FILES = ("pack.yaml", "dev.yaml")  # what the YAML file of a pack may be called, the first one that is there
 KINDS = ("benchmark", "model", "architecture", "container")
-_KEYS = (
-    "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
-    "description", "enabled", "image", "build_args", "network", "command",
-)  # fmt: skip
 _PLANS = ("per_gpu", "njobs")
-_MOST_ANCESTORS = 20
 _MOST_JOBS = 10_000
 _LARGEST = 1e15
 _LONGEST_NAME = 255  # bytes of a file's name
@@ -62,6 +57,8 @@ class Pack:
         build_args: Containers: arguments of `docker build`.
         network: Containers: whether the program may use the network.
         command: Containers: how the program starts.
+        model: Containers: which model of several in model.py.
+        num_machines: On which it runs; only those of one machine can be run here.
     """
 
     name: str
@@ -81,6 +78,8 @@ class Pack:
     build_args: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     command: str = "python3 run.py"
+    model: str = ""
+    num_machines: int = 1
 
     @property
     def shares_torch(self) -> bool:
@@ -132,8 +131,13 @@ def find_pack(name: str, places: Iterable[Path] | None = None) -> Pack:
         made = [pack for entry in _entries(Path(name)) for pack in _read(entry)]
         if len(made) == 1:
             return made[0]
-        problem = "no pack in this directory" if not made else "several packs in this directory"
-        raise ConfigError(problem, where=name, hint="dlbs pack new NAME --template benchmark makes one")
+        if made:
+            names = ", ".join(pack.name for pack in made)
+            hint = f"DLBS_PACK_PATH={name}, and the name of one"
+            raise ConfigError(f"several packs in this directory: {names}", where=name, hint=hint)
+        raise ConfigError(
+            "no pack in this directory", where=name, hint="dlbs pack new NAME --template benchmark makes one"
+        )
     problems: list[ConfigError] = []
     packs = find_packs(places, problems=problems)
     if name not in packs:
@@ -157,17 +161,17 @@ def _entries(place: Path) -> list[Path]:
 
 
 def _read(entry: Path) -> list[Pack]:
-    return [_of_directory(entry)] if entry.is_dir() else list(read_definitions(entry))
+    return _of_directory(entry) if entry.is_dir() else list(read_definitions(entry))
 
 
 def _kind(directory: Path) -> str | None:
     """What a directory's files make it; None if it is no pack."""
+    if _has(directory / "__init__.py", r"^class Model\b"):
+        return "model"  # also with a Dockerfile, which the original code of some models has
+    if _has(directory / "architecture.py", r"^@register_model\(|^ +implements *="):
+        return "architecture"
     if (directory / "Dockerfile").is_file():
         return "container"
-    if _has(directory / "__init__.py", r"^class Model\b"):
-        return "model"
-    if _has(directory / "architecture.py", r"^@register_model\("):
-        return "architecture"
     if (directory / "main.py").is_file() or (directory / "benchfile.py").is_file():
         return "benchmark"
     return None
@@ -181,78 +185,32 @@ def _has(path: Path, pattern: str) -> bool:
         return False
 
 
-def _of_directory(directory: Path) -> Pack:
+def _of_directory(directory: Path) -> list[Pack]:
+    """The packs that its own file defines; without one, the pack that its files make it."""
     for name in FILES:
-        if (directory / name).is_file():
-            packs = list(read_definitions(directory / name))
-            if len(packs) != 1:
-                raise ConfigError(
-                    f"defines {len(packs)} packs", where=str(directory / name), hint="a pack's own file defines one"
-                )
-            return packs[0]
-    return _made(directory.resolve().name, directory, {}, str(directory))
+        if (directory / name).is_file() and (packs := list(read_definitions(directory / name))):
+            return packs
+    return [_made(directory.resolve().name, directory, {}, str(directory))]
 
 
 def read_definitions(path: Path) -> Iterator[Pack]:
     """The packs that a YAML file defines: one key for each; those that begin with `_` are there to inherit from.
 
+    An entry that names no directory, and lies beside none of its own, only changes or describes others.
+
     Raises:
         ConfigError: The file is malformed, a key or a type is wrong, or what is inherited from does not exist.
     """
-    document = load(path)
-    data = document.data
-    if not isinstance(data, dict):
-        raise ConfigError("must hold a mapping of packs", where=document.path)
-    for name in data:
-        if str(name).startswith("_"):
+    for entry in entries_of(path):
+        directory = entry.base / str(entry.values.get("definition", "."))
+        where = entry.places.get("definition", entry.where)
+        if "\0" in str(directory) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in directory.parts):
+            raise ConfigError("definition is no path that there can be", where=where, hint="name a directory")
+        if directory.is_file():  # the original suite points at benchfile.py
+            directory = directory.parent
+        if "definition" not in entry.values and path.name not in FILES and _kind(directory) is None:
             continue
-        if name == "include":
-            hint = "name each file in DLBS_PACK_PATH, joined by colons"
-            raise ConfigError("collections cannot include others", where=document.where(name), hint=hint)
-        merged = _inherited(document, str(name))
-        if _boolean(merged, "enabled", True, document.where(name, "enabled")):
-            directory = path.parent / str(merged.get("definition", "."))
-            if "\0" in str(directory) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in directory.parts):
-                where = document.where(name, "definition")
-                raise ConfigError("definition is no path that there can be", where=where, hint="name a directory")
-            if directory.is_file():  # the original suite points at benchfile.py
-                directory = directory.parent
-            yield _made(str(name), directory, merged, document.where(name), document)
-
-
-def _inherited(document: Document, name: str) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    chain = [name]
-    current: str | None = name
-    while current is not None:
-        given = document.data.get(current)
-        if current == "_defaults" and given is None:
-            break  # what every pack has anyway
-        if not isinstance(given, dict):
-            what = (
-                "must be a mapping"
-                if current in document.data
-                else f"{chain[-2]!r} inherits from {current!r}, which is not there"
-            )
-            raise ConfigError(what, where=document.where(chain[-2] if len(chain) > 1 else name))
-        for key, value in given.items():
-            if key not in _KEYS:
-                where = document.where(current, key)
-                raise ConfigError(f"unknown key {key!r} of a pack", where=where, hint=suggestion(str(key), _KEYS))
-            if key == "argv" and isinstance(value, dict) and isinstance(merged.get("argv"), dict):
-                merged["argv"] = {**value, **merged["argv"]}
-            else:
-                merged.setdefault(key, value)
-        parent = given.get("inherits")
-        if parent is not None and not isinstance(parent, str):
-            where = document.where(current, "inherits")
-            raise ConfigError(f"inherits must be the name of one definition, not {parent!r}", where=where)
-        current = parent
-        if current is not None:
-            chain.append(current)
-        if len(chain) > _MOST_ANCESTORS:
-            raise ConfigError(f"inherits from itself: {' → '.join(chain[:4])} …", where=document.where(name))
-    return merged
+        yield _made(entry.name, directory, entry.values, entry.where, entry.places)
 
 
 def _boolean(given: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
@@ -270,20 +228,22 @@ def check_component(word: str, what: str, where: str) -> None:
         raise ConfigError(f"{word!r} is not {what}", where=where, hint=hint)
 
 
-def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, document: Document | None = None) -> Pack:
+def _made(
+    name: str, directory: Path, given: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None
+) -> Pack:
     def checked(key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
         value = given.get(key, default)
         if value is None:
             return default
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            place = document.where(name, key) if document is not None else where
+            place = (places or {}).get(key, where)
             raise ConfigError(f"{key} must be {expected}, not {value!r}", where=place)
         return value
 
     def number(key: str, default: float, expected: str) -> float:
         value = checked(key, (int, float), default, expected)
         if not 0 <= value <= _LARGEST:  # NaN is not either
-            place = document.where(name, key) if document is not None else where
+            place = (places or {}).get(key, where)
             raise ConfigError(f"{key} must be {expected}, not {str(value)[:40]}", where=place)
         return float(value)
 
@@ -327,8 +287,10 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
             )
         ),
         build_args={str(key): str(value) for key, value in checked("build_args", (dict,), {}, "a mapping").items()},
-        network=_boolean(given, "network", False, document.where(name, "network") if document is not None else where),
+        network=_boolean(given, "network", False, (places or {}).get("network", where)),
         command=str(checked("command", (str,), "python3 run.py", "a command")),
+        num_machines=int(number("num_machines", 1, "a number of machines")),
+        model=str(checked("model", (str,), "", "the name of a model in model.py")),
     )
 
 

@@ -13,13 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError, LaunchError
-from dlbs.files import write_atomically
+from dlbs.files import dlbs_root, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack
-from dlbs.packs.extend import needs_environment, uses_voir
+from dlbs.packs.extend import constant_argv, needs_environment, uses_voir
 from dlbs.packs.places import Places
 
-__all__ = ["UNPINNED", "Tell", "install", "prepare", "requirements", "run_command"]
+__all__ = [
+    "UNPINNED",
+    "Tell",
+    "install",
+    "is_half_installed",
+    "is_installed",
+    "prepare",
+    "python_of",
+    "requirements",
+    "run_command",
+]
 
 Tell = Callable[[str], None]
 
@@ -70,7 +80,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
     for pack in packs:
         if pack.kind == "container":
             tell(f"{pack.name}: a container, which dlbs pack build makes")
-        elif pack.shares_torch and not needs_environment(pack.directory):
+        elif not needs_environment(pack):
             tell(f"{pack.name}: it needs nothing of its own")
         else:
             grouped.setdefault(pack.install_group, []).append(pack)
@@ -108,6 +118,35 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
             _install_one(pack, files[pack.name], places, tell)
         _write(note, {"packs": wanted, "python": sys.version})
         tell(f"{group}: installed {', '.join(pack.name for pack in members)}")
+
+
+def is_installed(pack: Pack) -> bool:
+    """Whether the environment that a pack needs is there and complete: whatever failed half-way is not."""
+    if not needs_environment(pack):
+        return True
+    places = Places.of()
+    return pack.name in _read(places.note(pack, "install")).get("packs", {}) and places.python(pack).exists()
+
+
+def is_half_installed(python: str) -> bool:
+    """Whether an interpreter is that of an environment of packs into which something could not be installed."""
+    environment = Path(python).parent.parent
+    places = Places.of()
+    return (
+        environment.parent == places.base / "venv"
+        and not (places.base / "state" / f"{environment.name}.install.json").is_file()
+    )
+
+
+def python_of(pack: Pack) -> str:
+    """The interpreter of a pack: that of its environment, or this one if it needs none.
+
+    Raises:
+        LaunchError: It is not installed.
+    """
+    if not is_installed(pack):
+        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
+    return str(Places.of().python(pack)) if needs_environment(pack) else sys.executable
 
 
 def _check_ours(environment: Path) -> None:
@@ -171,9 +210,10 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if pack.shares_torch:
         script = pack.directory / "install.py"
+        installer = dlbs_root() / "python" / "pytorch_benchmarks" / "torchbench" / "install.py"
         if script.is_file():
             run_command(
-                [str(places.python(pack)), "install.py"],
+                [str(places.python(pack)), str(installer), str(pack.directory)],
                 f"{pack.name}: install.py",
                 directory=pack.directory,
                 pack=pack,
@@ -223,10 +263,8 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
             assert own is not None
             own.prepare()
         else:
-            if not places.python(pack).exists():
-                raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
             run_command(
-                [str(places.python(pack)), "prepare.py", *_constant_argv(pack)],
+                [python_of(pack), "prepare.py", *_prepare_argv(pack)],
                 f"{pack.name}: prepare.py",
                 directory=pack.directory,
                 pack=pack,
@@ -236,17 +274,9 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
         tell(f"{pack.name}: prepared")
 
 
-def _constant_argv(pack: Pack) -> list[str]:
-    """The arguments of the main script, as far as they are constant: the preparing script gets the same ones."""
-    if isinstance(pack.argv, list):
-        words = [str(word) for word in pack.argv]
-    else:
-        words = []
-        for option, value in pack.argv.items():
-            if value is None or value is True:
-                words.append(str(option))
-            elif value is not False:
-                words += [str(option), str(value)]
+def _prepare_argv(pack: Pack) -> list[str]:
+    """The arguments of the main script, if they are constant: the preparing script gets the same ones."""
+    words = constant_argv(pack)
     return words if not any("${" in word or "$(" in word for word in words) else []
 
 

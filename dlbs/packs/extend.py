@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
 from dlbs.files import read_source
 from dlbs.packs import definition
+from dlbs.packs.arguments import filled_argv
+from dlbs.packs.batch_sizes import default_batch_sizes
 from dlbs.packs.definition import Pack, find_pack, find_packs
 from dlbs.packs.places import Places
 
 __all__ = [
     "add_packs",
     "chosen_packs",
+    "constant_argv",
     "needs_environment",
     "option_name",
     "parameters_of",
@@ -48,10 +52,13 @@ def add_packs(config: Config) -> None:
     extensions = []
     for name in names:
         pack = find_pack(name)
+        if pack.num_machines > 1:
+            raise ConfigError(f"{pack.name} runs on {pack.num_machines} machines; packs run on one", where=pack.where)
+        pack = replace(pack, argv=filled_argv(pack, places))
         config.packs[name] = _BUILDS_ON.get(pack.kind, ())
         parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
         check_names(config, parameters, pack.where)
-        cases = [] if "exp.gpus" in given or "exp.job" in given else _cases(pack)
+        cases = [] if "exp.job" in given else _cases(pack, given)
         extensions.append(
             Extension({"exp.framework": "pack", "exp.pack": re.escape(name)}, parameters, cases, pack.where)
         )
@@ -72,7 +79,8 @@ def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> list[str]:
 
 def parameters_of(pack: Pack) -> dict[str, Any]:
     """The parameters that a pack sets where nobody else does."""
-    return _parameters(pack, Places.of(), set())
+    places = Places.of()
+    return _parameters(replace(pack, argv=filled_argv(pack, places)), places, set())
 
 
 def _named(config: Config) -> list[str]:
@@ -110,13 +118,10 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
     }
     if pack.shares_torch:
         parameters["exp.docker_image"] = "${pytorch.docker_image}"
-        if not needs_environment(pack.directory):
-            parameters["pack.python"] = "${runtime.python}"
+    if not needs_environment(pack):
+        parameters["pack.python"] = "${runtime.python}"
     if pack.kind == "model":
-        words = pack.argv if isinstance(pack.argv, list) else [word for pair in pack.argv.items() for word in pair]
-        parameters["pack.argv"] = [_text(word) for word in words]
-        parameters["pack.own_batch"] = "exp.replica_batch" not in given
-        return parameters
+        return {**parameters, **_model(pack, given)}
     if pack.kind == "architecture":
         return {**parameters, **_architecture(pack)}
     if pack.kind == "benchmark":  # it has an environment; an image must be given
@@ -125,6 +130,8 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         parameters.update(
             {
                 "exp.docker": True,
+                "exp.phase": "inference",
+                "pack.model": pack.model,
                 "exp.docker_image": pack.image,
                 "exp.replica_batch": 16,
                 "exp.num_batches": 10,
@@ -153,6 +160,25 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
     return parameters
 
 
+def _model(pack: Pack, given: set[str]) -> dict[str, Any]:
+    """The parameters of a model pack. The batch sizes of its source are those of the plan, so that names and tables have them."""
+    parameters: dict[str, Any] = {"pack.argv": constant_argv(pack), "pack.own_batch": False}
+    if "exp.replica_batch" in given:
+        return parameters
+    sizes = default_batch_sizes(pack.directory)
+    if sizes:
+        training, inference = (sizes.get(phase, 0) for phase in ("training", "inference"))
+        parameters["exp.replica_batch"] = (
+            f"$({training or inference} if '${{exp.phase}}' == 'training' else {inference or training})$"
+        )
+        parameters["pack.own_batch"] = (
+            False if training and inference else f"$('${{exp.phase}}' != '{'training' if training else 'inference'}')$"
+        )
+    else:
+        parameters["pack.own_batch"] = True
+    return parameters
+
+
 def _architecture(pack: Pack) -> dict[str, Any]:
     """The parameters of an architecture pack: a model beside those of pytorch_benchmarks, measured as they are.
 
@@ -165,7 +191,7 @@ def _architecture(pack: Pack) -> dict[str, Any]:
         raise ConfigError("argv of an architecture must be a mapping of its builder's options", where=pack.where)
     # It runs as a model of pytorch_benchmarks does: only the file that registers it comes from elsewhere.
     parameters: dict[str, Any] = {"pack.launcher": "${pytorch.launcher}", "pytorch.architecture": str(file)}
-    if needs_environment(pack.directory):
+    if needs_environment(pack):
         parameters["runtime.python"] = "$('${pack.python}' if not ${exp.docker} else 'python3')$"
     parameters["exp.model"] = pack.name if pack.name in models or not models else next(iter(models))
     if pack.argv:
@@ -210,17 +236,43 @@ def starts_itself(directory: Path) -> bool:
     return any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body)
 
 
-def needs_environment(directory: Path) -> bool:
-    """Whether a model has dependencies of its own."""
-    return any((directory / name).is_file() for name in ("requirements.txt", "install.py"))
+def needs_environment(pack: Pack) -> bool:
+    """Whether a pack has dependencies of its own: files or a group that name them, or voir, which is not a part of dlbs."""
+    directory = pack.directory
+    if pack.shares_torch:
+        return any((directory / name).is_file() for name in ("requirements.txt", "install.py"))
+    if pack.kind == "container":
+        return False
+    return (
+        pack.install_group != pack.name
+        or any(directory.glob("requirements*.in"))
+        or any(directory.glob("requirements*.txt"))
+        or (directory / "benchfile.py").is_file()
+        or uses_voir(directory)
+    )
 
 
-def _cases(pack: Pack) -> list[dict[str, Any]]:
-    """One experiment for each GPU, or several that run as they are."""
+def constant_argv(pack: Pack) -> list[str]:
+    """The arguments as words: a flag without a value, null or true, stands alone, and one that is false is left out."""
+    if isinstance(pack.argv, list):
+        return [_text(word) for word in pack.argv]
+    words: list[str] = []
+    for option, value in pack.argv.items():
+        if value is None or value is True:
+            words.append(str(option))
+        elif value is not False:
+            words += [str(option), _text(value)]
+    return words
+
+
+def _cases(pack: Pack, given: set[str]) -> list[dict[str, Any]]:
+    """One experiment for each GPU, unless the user chose some, or several that run as they are."""
     from dlbs.machine.devices import visible_gpus
 
     method = pack.plan.get("method")
     if method == "per_gpu":
+        if "exp.gpus" in given:
+            return []
         return [{"exp.gpus": str(gpu), "exp.job": number} for number, gpu in enumerate(visible_gpus())]
     if method == "njobs" and pack.plan.get("n", 1) > 1:
         return [{"exp.job": number} for number in range(pack.plan["n"])]

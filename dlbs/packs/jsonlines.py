@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from dlbs.errors import LogError
+from dlbs.errors import ConfigError, LogError
 from dlbs.files import open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 
@@ -86,11 +86,15 @@ def write_jsonl_file(path: str | os.PathLike[str], values: Iterable[Any]) -> int
     """Write values, one a line, and return how many there were. The file appears when it is complete.
 
     Raises:
-        ConfigError: It cannot be written.
+        ConfigError: It cannot be written, or a value is nothing that JSON has.
     """
     count = 0
     with write_atomically(path) as stream:
         for value in values:
-            stream.write(json.dumps(value) + "\n")
             count += 1
+            try:
+                line = json.dumps(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ConfigError(f"value {count} cannot be written as JSON: {error}", where=str(path)) from None
+            stream.write(line + "\n")
     return count

@@ -17,6 +17,7 @@ from dlbs.logs import parameter_line
 from dlbs.packs.container_model import load_model
 from dlbs.packs.definition import Pack, find_pack
 from dlbs.packs.jsonlines import read_jsonl_file
+from dlbs.packs.predictions import one_for_each
 from dlbs.text import printable
 from dlbs.unforeseen import guarded
 
@@ -40,15 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace, pack: Pack) -> None:
     inputs = _inputs(pack, options.inputs)
-    model = load_model(pack, image=options.image, device=options.device, docker=options.docker)
+    model = load_model(pack, name=options.model, image=options.image, device=options.device, docker=options.docker)
     endless = itertools.cycle(inputs)
     times: list[float] = []
     first = 0.0
     for number in range(options.warmup + options.batches):
         batch = list(itertools.islice(endless, options.batch))
         begin = time.perf_counter()
-        model.predict_batch(batch)
+        outputs = model.predict_batch(batch)
         seconds = time.perf_counter() - begin
+        one_for_each(outputs, batch)
         first = first or seconds
         if number >= options.warmup:
             times.append(1000 * seconds)
@@ -81,6 +83,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("directory")
     parser.add_argument("--image", required=True)
     parser.add_argument("--inputs", default="")
+    parser.add_argument("--model", default="")
     parser.add_argument("--device", type=int, default=-1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--batches", type=int, default=10)

@@ -15,6 +15,7 @@ from dlbs.errors import did_you_mean
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.experiment import Experiment
 from dlbs.launch.script import environment
+from dlbs.packs.environments import is_half_installed
 from dlbs.text import text
 
 __all__ = ["FRAMEWORK_CHECKS", "PACK_CHECKS", "checks_of"]
@@ -119,9 +120,9 @@ def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
     """Whether its environment is there, if it does not run with the Python of an image."""
     if experiment.get("exp.docker") or _pack_directory(experiment, site) is not None:
         return None
-    if experiment.get("pack.start") or Path(text(experiment.get("pack.python"))).exists():
+    name, python = text(experiment.get("exp.pack")), text(experiment.get("pack.python"))
+    if experiment.get("pack.start") or (shutil.which(python) and not is_half_installed(python)):
         return None
-    name = text(experiment.get("exp.pack"))
     return Problem(f"{name} is not installed", f"dlbs pack install {name}")
 
 

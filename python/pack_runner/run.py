@@ -1,131 +1,35 @@
-"""Run the main script of a pack, under voir if it uses it, and turn what voir tells of it into log lines.
+"""Run the main script of a pack, under voir if it uses it, and turn what voir reports of it into log lines.
 
     python run.py [--voir] [--voirfile FILE] [--option NAME=VALUE]... [--batch N] -- main.py ARGUMENTS...
+    python run.py --command -- PROGRAM ARGUMENTS...
 
 It runs in the pack's environment, also inside containers, so it needs nothing but the standard library.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # started as a file, from any directory
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import json
-import math
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import IO, Any
+import threading
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["Events", "main"]
+from pack_runner.events import Events, read_events
+from pack_runner.script import Script
+from pack_runner.unforeseen import guarded
 
-_MIB = 1 << 20
-_MOST_LOSSES = 1000
+__all__ = ["main"]
 
-
-class Events:
-    """What a script told while it ran.
-
-    Args:
-        batch: Instances in a batch, to work out the time of one; 0 if that is not known.
-    """
-
-    def __init__(self, batch: int = 0) -> None:
-        self.batch = batch
-        self.rates: dict[str, list[float]] = {}
-        self.units = ""
-        self.losses: list[float] = []
-        self.gpus: dict[str, dict[str, list[float]]] = {}
-        self.errors: list[str] = []
-
-    def take(self, event: Any) -> None:
-        """Look at one event; what it is not about is passed over."""
-        if not isinstance(event, dict):
-            return
-        task = str(event.get("task", ""))
-        rate = _number(event.get("rate"))
-        if rate is not None and rate > 0:
-            self.rates.setdefault(task, []).append(rate)
-            self.units = str(event.get("units", self.units))
-        loss = _number(event.get("loss"))
-        if loss is not None:
-            self.losses.append(loss)
-        gpus = event.get("gpudata")
-        if isinstance(gpus, dict):
-            for name, values in gpus.items():
-                if isinstance(values, dict):
-                    self._take_gpu(str(name), values)
-        kind, data = event.get("$event"), event.get("$data")
-        if kind in {"error", "overseer_error"} and isinstance(data, dict) and data.get("type") != "StopProgram":
-            self.errors.append(f"{data.get('type')}: {_without_advice(str(data.get('message')))}")
-
-    def _take_gpu(self, name: str, values: dict[str, Any]) -> None:
-        memory = values.get("memory")
-        found = {
-            "mem": _number(memory[0]) if isinstance(memory, list) and memory else None,
-            "util": _number(values.get("load")),
-            "power": _number(values.get("power")),
-            "temp": _number(values.get("temperature")),
-        }
-        series = self.gpus.setdefault(name, {})
-        for key, value in found.items():
-            if value is not None:
-                series.setdefault(key, []).append(value * {"mem": _MIB, "util": 100}.get(key, 1))
-
-    def results(self) -> dict[str, Any]:
-        """Log values; docs/log-format.md says what each means. Training counts first, then the task with most measurements."""
-        found: dict[str, Any] = {}
-        if self.rates:
-            task = "train" if "train" in self.rates else max(self.rates, key=lambda name: len(self.rates[name]))
-            rates = self.rates[task]
-            mean = statistics.fmean(rates)
-            found["results.throughput"] = mean
-            found["results.throughput_data"] = rates
-            found["results.throughput_std"] = statistics.stdev(rates) if len(rates) > 1 else None
-            found["results.unit"] = self.units.removesuffix("/s") or "items"
-            found["results.task"] = task
-            if self.batch:
-                times = [1000 * self.batch / rate for rate in rates]
-                found["results.time"] = statistics.fmean(times)
-                found["results.time_std"] = statistics.stdev(times) if len(times) > 1 else None
-                found["results.time_data"] = times
-        if self.losses:
-            found["results.loss"] = self.losses[-1]
-            found["results.loss_data"] = self.losses[-_MOST_LOSSES:]
-        names = sorted(self.gpus, key=lambda name: (len(name), name))
-        for key in ("mem", "util", "power", "temp"):
-            rows = [self.gpus[name].get(key, []) for name in names]
-            if any(rows):
-                found[f"results.use.gpu_{key}"] = rows
-        if "results.use.gpu_mem" in found:
-            found["results.use.gpu_mem_peak"] = [max(row, default=0.0) for row in found["results.use.gpu_mem"]]
-        return found
-
-
-def _without_advice(message: str) -> str:
-    """torch advises to load files with `weights_only=False`, which would run code that is in them."""
-    return "a file cannot be read as tensors" if "Weights only load failed" in message else message
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of 400 digits
-        return None
-    return number if math.isfinite(number) else None
-
-
-def read_events(stream: IO[str]) -> Iterator[Any]:
-    """Events, one JSON object a line; a line that is none is passed over, as when the program was killed while it wrote."""
-    for line in stream:
-        try:
-            yield json.loads(line)
-        except (ValueError, RecursionError):  # the latter of thousands of brackets
-            continue
+_NOTHING = "nothing was measured: {} printed no result; print lines such as __results.throughput__= 123.4, or wrap the loop in voir.iterate"
+_NO_RATE = "no rate was measured: is the loop wrapped in voir.iterate(..., report_batch=True), and long enough?"
 
 
 def print_lines(values: dict[str, Any]) -> None:
@@ -136,11 +40,29 @@ def print_lines(values: dict[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the script; return its exit code."""
+    """Run the script; return its exit code, or 1 if it measured nothing."""
     options = _parse(arguments)
     script = options.script[1:] if options.script[:1] == ["--"] else options.script
-    if not options.voir:
-        return subprocess.run([sys.executable, *script], check=False).returncode
+    if options.voir:
+        code, problem = _run_under_voir(script, options)
+    else:
+        code, problem = _run(script, "the command") if options.command else _run([sys.executable, *script], script[0])
+    if problem:
+        print_lines({"exp.status_msg": " ".join(problem.split())})
+    return code
+
+
+def _run(command: Sequence[str], name: str) -> tuple[int, str]:
+    """Exit code, and what is wrong; a script that reported nothing has failed, whatever it says."""
+    script = Script(command)
+    code = script.wait()
+    if code == 0 and not script.has_result:
+        return 1, _NOTHING.format(name)
+    return code, ""
+
+
+def _run_under_voir(words: Sequence[str], options: argparse.Namespace) -> tuple[int, str]:
+    """Exit code, and what is wrong."""
     events = Events(options.batch)
     environment = dict(os.environ)
     if options.voirfile:
@@ -153,25 +75,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flags = ["--config", str(config)]
         read, write = os.pipe()
         environment["DATA_FD"] = str(write)
-        with subprocess.Popen(
-            [sys.executable, "-m", "voir", *flags, *script], env=environment, pass_fds=[write]
-        ) as process:
-            os.close(write)
-            with os.fdopen(read, encoding="utf-8", errors="replace") as stream:
-                for event in read_events(stream):
-                    events.take(event)
-            code = process.wait()
+        script = Script([sys.executable, "-m", "voir", *flags, *words], environment, [write])
+        os.close(write)
+        ending: threading.Thread | None = None
+        with os.fdopen(read, encoding="utf-8", errors="replace") as stream:
+            for event in read_events(stream):
+                events.take(event)
+                if events.stopped and ending is None:
+                    ending = threading.Thread(target=script.end)
+                    ending.start()
+        code = script.wait()
+        if ending is not None:
+            ending.join()
     print_lines(events.results())
+    if events.stopped and events.rates:  # that it was ended is as it should be
+        return 0, ""
     problem = next(iter(events.errors), "")
     if code == 0 and not events.rates:
-        problem = (
-            problem
-            or "no rate was measured: is the loop wrapped in voir.iterate(..., report_batch=True), and long enough?"
-        )
-        code = 1
-    if problem:
-        print_lines({"exp.status_msg": " ".join(problem.split())})
-    return code
+        return 1, problem or _NO_RATE
+    return code, problem
 
 
 def _option(given: str) -> tuple[str, Any]:
@@ -188,6 +110,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--voirfile", default="", help="voirfile to use instead of those beside the script")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the voirfile")
     parser.add_argument("--batch", type=int, default=0, metavar="N", help="instances in a batch")
+    parser.add_argument("--command", action="store_true", help="what follows is a whole command, not a Python script")
     parser.add_argument("script", nargs=argparse.REMAINDER, help="-- main.py and its arguments")
     options = parser.parse_args(arguments)
     if not options.script:
@@ -196,7 +119,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from pack_runner.unforeseen import guarded
-
     sys.exit(guarded(main))

@@ -10,7 +10,9 @@ import importlib.util
 import os
 import pkgutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pytorch_benchmarks import models
@@ -33,9 +35,28 @@ _LOADED: dict[str, list[str]] = {}  # module of an architecture → its models
 
 
 def _load() -> dict[str, Builder]:
-    for module in pkgutil.iter_modules(models.__path__):
-        importlib.import_module(f"{models.__name__}.{module.name}")
+    for found in pkgutil.iter_modules(models.__path__):
+        _register_former(importlib.import_module(f"{models.__name__}.{found.name}"))
     return BUILDERS
+
+
+def _register_former(module: ModuleType) -> None:
+    """Register the models of a module that are written for the original DLBS: classes with an attribute `implements`."""
+    for model in list(vars(module).values()):
+        if isinstance(model, type) and issubclass(model, Model) and model.__module__ == module.__name__:
+            implements = getattr(model, "implements", ())
+            for name in [implements] if isinstance(implements, str) else implements:
+                if getattr(BUILDERS.get(name), "former", None) is not model:
+                    register_model(name)(_former_builder(model, name))
+
+
+def _former_builder(model: type[Model], name: str) -> Builder:
+    def build(**options: Any) -> Model:
+        return model({"model": name, **options})
+
+    build.__doc__, build.__module__, build.__name__ = model.__doc__, model.__module__, model.__name__
+    build.former = model  # type: ignore[attr-defined]
+    return build
 
 
 def load_architecture(file: str | os.PathLike[str]) -> list[str]:
@@ -64,6 +85,11 @@ def load_architecture(file: str | os.PathLike[str]) -> list[str]:
             raise UsageError(
                 f"--architecture: {file} cannot be imported: {type(error).__name__}: {reason(error)}"
             ) from error
+        try:
+            _register_former(module)
+        except ValueError as error:
+            del sys.modules[name]
+            raise UsageError(f"--architecture: {file}: {error}") from None
         _LOADED[name] = sorted(set(BUILDERS) - before)
     if not _LOADED[name]:
         raise UsageError(f"--architecture: {file} registers no model: decorate a builder with @register_model")
@@ -129,8 +155,34 @@ def builder_of(name: str) -> Builder:
     return builders[name]
 
 
-class ModelFactory:
-    """The registry under the name that the original DLBS gave it."""
+class _Factory(type):
+    @property
+    def models(cls) -> Mapping[str, Builder]:
+        """All models by their names."""
+        return dict(_load())
 
-    models = staticmethod(list_models)
-    get_model = staticmethod(get_model)
+
+class ModelFactory(metaclass=_Factory):
+    """The registry as code for the original DLBS uses it: `ModelFactory.models`, `ModelFactory.get_model({"model": "alexnet"})`."""
+
+    @staticmethod
+    def get_model(params: Mapping[str, Any] | str, **options: Any) -> Model:
+        """Build a model.
+
+        Args:
+            params: Its name, or a mapping with `model` and options of its builder.
+            options: Further options.
+
+        Raises:
+            UnknownModelError: The message names the closest models.
+            UsageError: The mapping names no model.
+        """
+        if isinstance(params, str):
+            return get_model(params, **options)
+        if "model" not in params:
+            raise UsageError(f"the model's parameters have no key 'model', only {', '.join(params) or 'nothing'}")
+        given = {name: value for name, value in params.items() if name != "model"}
+        if not hasattr(builder_of(params["model"]), "former"):
+            # Models of this version are the same in every phase and type; who runs them chooses these.
+            given = {name: value for name, value in given.items() if name not in {"name", "phase", "dtype"}}
+        return get_model(params["model"], **{**given, **options})

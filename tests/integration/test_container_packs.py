@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,70 @@ def test_files_are_shared_and_belong_to_the_caller(image: str) -> None:
         assert out.stat().st_uid == os.getuid()
         directory = backend.host_dir
     assert not Path(directory).exists()
+
+
+AS_ROOT = "RUN mkdir -p /root/.cache && echo weights > /root/.cache/weights && chmod 700 /root\n"
+AS_APP = (
+    "RUN useradd --uid 4321 --create-home app\nUSER app\n"
+    "RUN mkdir -p /home/app/.cache && echo weights > /home/app/.cache/weights && chmod 700 /home/app\n"
+)
+ASKING = """
+import json, os, sys
+from pathlib import Path
+from dlbs.packs.docker import DockerContainer
+
+if len(sys.argv) > 3:  # the interpreter itself may be in a directory that only root can read, so it changes its user when it runs
+    import subprocess, tempfile, threading, uuid
+    os.setgroups([])
+    os.setgid(int(sys.argv[4]))
+    os.setuid(int(sys.argv[3]))
+with DockerContainer(sys.argv[1]) as backend:
+    shared = Path(backend.host_dir)
+    (shared / "in").write_text("5")
+    printed = backend.run_command(
+        "cat ~/.cache/weights $HOME/.cache/weights /shared/in"
+        " && mkdir /shared/deep && cp /shared/in /shared/deep/out && chmod 700 /shared/deep" + sys.argv[2]
+    )
+    made = [shared / "deep", shared / "deep" / "out"]
+    print(json.dumps([printed, made[1].read_text(), sorted({path.stat().st_uid for path in made}), os.getuid()]))
+print(shared.parent.exists())
+"""
+
+
+@pytest.fixture(scope="module")
+def images_with_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An image whose program is root, and one where it is somebody else; each keeps weights that only that user can read."""
+    made = {}
+    for name, lines in (("root", AS_ROOT), ("app", AS_APP)):
+        directory = tmp_path_factory.mktemp(name)
+        (directory / "Dockerfile").write_text(f"FROM {BASE_IMAGE}\n{lines}")
+        made[name] = f"dlbs-test/home-{name}:{directory.name}"
+        subprocess.run(["docker", "build", "-q", "-t", made[name], str(directory)], check=True, capture_output=True)
+    yield made
+    subprocess.run(["docker", "image", "rm", *made.values()], capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("last", ["", " && exec true"], ids=["command", "exec"])
+@pytest.mark.parametrize("user", ["root", "app"])
+@pytest.mark.parametrize("caller", ["this user", "another user"])
+def test_a_container_finds_what_its_image_keeps_and_its_files_are_the_callers(
+    images_with_homes: dict[str, str], user: str, caller: str, last: str
+) -> None:
+    """Also for a caller who is another user than any of the image's, and whom the engine listens to all the same."""
+    become: list[str] = []
+    if caller == "another user":
+        if os.getuid() != 0:
+            pytest.skip("only root can become another user")
+        become = ["65534", str(os.stat("/var/run/docker.sock").st_gid)]
+    done = subprocess.run(
+        [sys.executable, "-c", ASKING, images_with_homes[user], last, *become], cwd="/",
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told, gone = done.stdout.splitlines()
+    uid = int(become[0]) if become else os.getuid()
+    assert json.loads(told) == ["weights\nweights\n5", "5", [uid], uid]
+    assert gone == "False"
 
 
 def test_a_failure_has_the_last_lines_of_the_container(image: str) -> None:

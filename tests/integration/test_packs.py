@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import dlbs_environment
 from tests.forked import ForkServer
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -149,6 +149,45 @@ def test_a_script_without_a_rate_is_a_failure_with_the_reason(dlbs: Run, workpla
     assert "no rate was measured" in record["exp.status_msg"]
 
 
+def test_a_script_that_asks_to_be_ended_keeps_its_rates(dlbs: Run, workplace: Path) -> None:
+    """As voirfiles do that leave the end of the script to whoever started it, for the script has children."""
+    pack = workplace / "stopping"
+    pack.mkdir(exist_ok=True)
+    (pack / "main.py").write_text(
+        "import subprocess, sys, time, voir\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(10000)'])\n"
+        "print('child', child.pid, flush=True)\n"
+        "for i in voir.iterate('train', range(10**9), report_batch=True, batch_size=4):\n    time.sleep(0.01)\n"
+    )
+    (pack / "voirfile.py").write_text(
+        "from voir.instruments import early_stop, log, rate\n"
+        "def instrument_main(overseer):\n"
+        "    yield overseer.phases.init\n"
+        "    overseer.require(log('value', 'progress', 'rate', 'units', context='task'))\n"
+        "    overseer.require(early_stop(n=3, key='rate', signal='stop'))\n"
+        "    yield overseer.phases.load_script\n"
+        "    overseer.require(rate(interval=5, skip=1, sync=None))\n"
+    )
+    python = f"-Ppack.python={workplace / 'base/venv/ornatebench/bin/python'}"
+    done = dlbs(
+        "run",
+        "-Pexp.framework=pack",
+        "-Pexp.docker=false",
+        "-Pexp.pack=./stopping",
+        python,
+        "-Pexp.log_dir=logs/stopping",
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = records(dlbs, "logs/stopping")
+    assert record["exp.status"] == "ok"
+    assert len(record["results.throughput_data"]) >= 3
+    log = next((workplace / "logs" / "stopping").glob("*.log")).read_text()
+    child = re.search(r"^child (\d+)", log, re.MULTILINE)
+    assert child is not None
+    state = Path(f"/proc/{child[1]}/stat")  # of a process that nobody has waited for yet it is Z
+    wait_until(lambda: not state.exists() or " Z " in state.read_text(), "the end of the child")
+
+
 def test_a_script_that_fails_is_a_failure_with_its_error(dlbs: Run, workplace: Path) -> None:
     pack = workplace / "failing"
     pack.mkdir(exist_ok=True)
@@ -224,6 +263,12 @@ def test_a_model_is_installed_without_touching_torch(dlbs: Run, workplace: Path)
     done = dlbs("pack", "install", "mymodel")
     assert done.returncode == 0, done.stderr
     assert dlbs("pack", "check", "mymodel").returncode == 0
+    done = dlbs("pack", "shell", "mymodel", "python", "-m", "pytorch_benchmarks.torchbench", ".")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith(("train", "eval"))] == [
+        "train",
+        "eval",
+    ]
     done = dlbs(
         "run",
         "-Pexp.framework=pack",

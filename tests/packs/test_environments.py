@@ -13,7 +13,7 @@ from tests.packs.test_packs import write_pack
 @pytest.mark.parametrize("flags", [(), ("--force",)])
 @pytest.mark.parametrize("kind", ["directory", "link", "file"])
 def test_what_dlbs_did_not_make_is_left_alone(dlbs: RunDlbs, tmp_path: Path, kind: str, flags: tuple[str, ...]) -> None:
-    write_pack(tmp_path / "packs" / "mine")
+    (write_pack(tmp_path / "packs" / "mine") / "requirements.in").write_text("six\n")
     place, thesis = tmp_path / "base" / "venv" / "mine", tmp_path / "elsewhere" / "thesis.tex"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
@@ -66,7 +66,7 @@ def test_pinned_requirements_of_somebody_else_are_left_alone(dlbs: RunDlbs, tmp_
 
 @pytest.mark.integration
 def test_an_environment_of_ours_is_made_anew(dlbs: RunDlbs, tmp_path: Path) -> None:
-    write_pack(tmp_path / "packs" / "mine")
+    (write_pack(tmp_path / "packs" / "mine") / "requirements.in").touch()
     base, place = {"DLBS_BASE": str(tmp_path / "base")}, tmp_path / "base" / "venv" / "mine"
     assert dlbs("pack", "install", "mine", **base).returncode == 0
     assert (place / "bin" / "python").exists()
@@ -76,3 +76,21 @@ def test_an_environment_of_ours_is_made_anew(dlbs: RunDlbs, tmp_path: Path) -> N
     assert dlbs("pack", "install", "mine", "--force", **base).returncode == 0
     assert not (place / "old").exists()
     assert (place / "bin" / "python").exists()
+
+
+@pytest.mark.integration
+def test_a_failed_install_is_not_listed_as_installed(dlbs: RunDlbs, tmp_path: Path) -> None:
+    pack = write_pack(tmp_path / "packs" / "mine")
+    (pack / "requirements.in").write_text("./no-such-directory\n")
+    base = {"DLBS_BASE": str(tmp_path / "base")}
+    assert dlbs("pack", "install", "mine", **base).returncode == 2
+    assert (tmp_path / "base" / "venv" / "mine" / "bin" / "python").exists()
+    assert "mine: not installed (dlbs pack install mine)" in dlbs("pack", "check", "mine", **base).stdout
+    assert "mine is not installed" in dlbs("pack", "shell", "mine", "true", **base).stderr
+    done = dlbs("run", "-Pexp.framework=pack", "-Pexp.pack=mine", "-Pexp.docker=false", **base)
+    assert done.returncode == 2
+    assert "mine is not installed (dlbs pack install mine)" in done.stderr
+    (pack / "requirements.in").write_text("")
+    assert dlbs("pack", "install", "mine", **base).returncode == 0
+    assert "venv/mine: installed" in dlbs("pack", "check", "mine", **base).stdout
+    assert dlbs("pack", "shell", "mine", "true", **base).returncode == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
+from dlbs.config.models import registered_in
+from dlbs.packs.definition import find_pack
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
-from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, register_model
+from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, load_architecture, register_model
 from pytorch_benchmarks.models.model import Model
 
 
@@ -48,9 +51,57 @@ def test_a_provider_that_does_not_import_is_one_line() -> None:
 
 def test_the_factory_of_the_reference() -> None:
     assert ModelFactory.get_model("deep_mnist").title == "DeepMNIST"
-    assert ModelFactory.models() == list_models()
+    assert sorted(ModelFactory.models.keys()) == list_models()
 
 
 def test_two_models_cannot_have_one_name() -> None:
     with pytest.raises(ValueError, match="two models"):
         register_model("deep_mnist")(Model)
+
+
+FORMER = """
+import torch.nn as nn
+from pytorch_benchmarks.models.model import Model
+
+class Perceptron(Model):
+    implements = ["perceptron_former", "perceptron_older"]
+
+    def __init__(self, params):
+        Model.check_parameters(
+            params,
+            {"name": "Perceptron", "input_shape": (12), "num_classes": 5, "phase": "training", "dtype": "float32"},
+        )
+        Model.__init__(self, params)
+        self.model = nn.Sequential(nn.Linear(self.input_shape[0], 8), nn.ReLU(), nn.Linear(8, self.num_classes))
+
+    def forward(self, x):
+        return self.model(x)
+"""
+
+
+def test_a_model_for_the_original_dlbs_is_an_architecture(tmp_path: Path) -> None:
+    file = tmp_path / "architecture.py"
+    file.write_text(FORMER)
+    assert load_architecture(file) == ["perceptron_former", "perceptron_older"]
+    assert load_architecture(file) == ["perceptron_former", "perceptron_older"]
+    model = ModelFactory.get_model({"model": "perceptron_former", "num_classes": 3, "phase": "inference"})
+    assert (model.title, model.input_shape, model.num_classes) == ("Perceptron", (12,), 3)
+    assert (model.phase, model.dtype) == ("inference", "float32")
+    generator = torch.Generator()
+    assert model.loss(model(model.inputs(4, generator)), model.targets(4, generator)).dim() == 0
+    assert get_model("perceptron_older").num_classes == 5
+    assert ModelFactory.models["perceptron_former"]().title == "Perceptron"
+    assert registered_in(file) == {"perceptron_former": "", "perceptron_older": ""}
+    assert find_pack(str(tmp_path)).kind == "architecture"
+
+
+def test_code_for_the_original_dlbs_builds_our_models() -> None:
+    model = ModelFactory.get_model({"model": "deep_mnist", "phase": "training", "dtype": "float32", "num_classes": 7})
+    assert model.num_classes == 7
+    with pytest.raises(UsageError, match="have no key 'model', only phase"):
+        ModelFactory.get_model({"phase": "training"})
+
+
+def test_a_former_model_without_its_parameters_is_told_what_it_lacks() -> None:
+    with pytest.raises(ValueError, match="lack input_shape, num_classes, dtype"):
+        Model({"name": "x", "phase": "training"})

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,17 +221,28 @@ def recipe(subject: Subject) -> str:
     """The command that trains it is written down."""
     if not subject.recipe.is_file():
         raise NotPossibleError(f"there is no {_short(subject.recipe)} that trains it")
-    if subject.name not in subject.recipe.read_text(encoding="utf-8"):
-        raise CheckError(f"{_short(subject.recipe)} is not for it")
+    models = _models_of(subject.recipe.read_text(encoding="utf-8"))
+    if subject.name not in models:
+        raise CheckError(f"{_short(subject.recipe)} trains {', '.join(models) or 'no model'} (exp.model)")
     return _short(subject.recipe)
+
+
+def _models_of(recipe: str) -> list[str]:
+    """The values of exp.model in a configuration: one, or a list in a line or in lines. Containers have no reader of YAML."""
+    found: list[str] = []
+    for given in re.finditer(r"^ *[\"']?exp\.model[\"']? *:([^\n]*)\n?((?: *- [^\n]*\n?)*)", recipe, re.MULTILINE):
+        values = re.sub(r"(^|\s)#.*", "", "\n".join(given.groups()), flags=re.MULTILINE)
+        found += re.findall(r"[\w.:-]*\w[\w.:-]*", values)
+    return found
 
 
 def trained(subject: Subject) -> str:
     """Weights of it are at hand, they fit, and their accuracy was measured."""
     found = list_weights(subject.name)
     if subject.home is not None:
-        for path in sorted((subject.home / "weights").glob("*.json")):
-            found[str(path)] = read_weights(path)
+        beside = {str(path): read_weights(path) for path in sorted((subject.home / "weights").glob("*.json"))}
+        # A pack may have several models, each with weights of its own.
+        found |= {name: entry for name, entry in beside.items() if entry.model == subject.name}
     if not found:
         raise NotPossibleError("no trained weights here: train.py writes them with their entry (docs/training.md)")
     said = []
@@ -240,7 +251,7 @@ def trained(subject: Subject) -> str:
         if misfits:
             raise CheckError(f"{name} does not fit: {misfits}")
         if "accuracy_top1" not in entry.metrics or entry.transforms is None:
-            raise CheckError(f"{name} does not say how accurate it is, or what pictures go through")
+            raise CheckError(f"{name} does not say how accurate it is, or what images go through")
         said.append(f"{Path(name).stem}: {entry.metrics['accuracy_top1']:.2f} %")
     return ", ".join(said)
 
@@ -263,24 +274,23 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
 }
 
 
-def check_model(subject: Subject) -> list[tuple[str, str, str]]:
-    """What was looked at, whether it is `ok`, `failed` or `skipped`, and in what words.
+def check_model(subject: Subject) -> Iterator[tuple[str, str, str]]:
+    """What was looked at, whether it is `ok`, `failed` or `skipped`, and in what words, each as soon as it is known.
 
     Raises:
         UnknownModelError: There is no such model.
     """
     builder_of(subject.name)
-    found = []
     for title, check in CHECKS.items():
         try:
-            found.append((title, "ok", check(subject)))
+            found = ("ok", check(subject))
         except CheckError as error:
-            found.append((title, "failed", str(error)))
+            found = ("failed", str(error))
         except NotPossibleError as error:
-            found.append((title, "skipped", str(error)))
+            found = ("skipped", str(error))
         except Exception as error:
-            found.append((title, "failed", problem(error)))
-    return found
+            found = ("failed", problem(error))
+        yield title, *found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -292,16 +302,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--architecture", type=Path, metavar="FILE", help="Python file that registers it")
     parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
+    failed = False
     try:
         if options.architecture:
             load_architecture(options.architecture)
         home = options.architecture.resolve().parent if options.architecture else None
-        found = check_model(Subject(options.name, options.options, home, options.device))
+        for title, status, words in check_model(Subject(options.name, options.options, home, options.device)):
+            print_finding(title, status, words)
+            failed |= status == "failed"
     except BenchmarkError as error:
-        found = [("registered", "failed", str(error))]
-    for title, status, words in found:
-        print_finding(title, status, words)
-    return int(any(status == "failed" for _, status, _ in found))
+        print_finding("registered", "failed", str(error))
+        return 1
+    return int(failed)
 
 
 if __name__ == "__main__":

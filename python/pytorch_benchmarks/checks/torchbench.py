@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import socket
 import sys
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from pytorch_benchmarks.checks.finding import CheckError, print_finding, problem
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError
-from pytorch_benchmarks.torchbench.loader import load_class, make, module_of, phase_of
+from pytorch_benchmarks.torchbench.batches import phase_of
+from pytorch_benchmarks.torchbench.loader import load_class, make, module_of
 from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["CHECKS", "Subject", "main", "settings"]
@@ -34,15 +36,16 @@ class Subject:
         found: Its class.
         device: Where it is to run.
         settings: Those of torch before the model was imported.
+        words: Its `extra_args`.
     """
 
-    def __init__(self, found: type, device: str, settings: dict[str, Any]) -> None:
-        self.found, self.device, self.settings = found, device, settings
+    def __init__(self, found: type, device: str, settings: dict[str, Any], words: Sequence[str] = ()) -> None:
+        self.found, self.device, self.settings, self.words = found, device, settings, list(words)
 
     def make(self, test: str, **options: Any) -> Any:
         """A new one, made from the same random numbers each time."""
         torch.manual_seed(_SEED)
-        return make(self.found, test, self.device, None, **options)
+        return make(self.found, test, self.device, None, self.words, **options)
 
     def supported(self) -> Iterator[tuple[str, Any]]:
         """A new one for each phase that it supports."""
@@ -215,28 +218,34 @@ def script_equals_eager(subject: Subject) -> str:
 
 def needs_no_network(subject: Subject) -> str:
     """It runs without asking anything of other machines."""
-    asked: list[str] = []
-
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in {"socket.connect", "socket.getaddrinfo"} and _refusing and not _is_local(event, arguments):
-            asked.append(str(arguments[-1] if event == "socket.connect" else arguments[0]))
-            raise OSError("there is no network in this check")
-
-    sys.addaudithook(refuse)
+    if not _asked_hooks:
+        sys.addaudithook(_refuse)
+        _asked_hooks.append(_refuse)
+    _asked.clear()
     _refusing.append(True)
     try:
         for test, made in subject.supported():
             phase_of(made, test)()
     except OSError as error:
-        raise CheckError(f"it needs the network: {asked[0] if asked else error}") from None
+        if not _asked:  # a file that is missing, or a disk that is full
+            raise CheckError(f"{type(error).__name__}: {error}") from None
+        raise CheckError(f"it needs the network: {_asked[0]}") from None
     finally:
         _refusing.clear()
-    if asked:
-        raise CheckError(f"it asked for {asked[0]}")
+    if _asked:
+        raise CheckError(f"it asked for {_asked[0]}")
     return "no connection was asked for"
 
 
 _refusing: list[bool] = []
+_asked: list[str] = []
+_asked_hooks: list[Any] = []  # an audit hook can be added, and never removed
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in {"socket.connect", "socket.getaddrinfo"} and _refusing and not _is_local(event, arguments):
+        _asked.append(str(arguments[-1] if event == "socket.connect" else arguments[0]))
+        raise OSError("there is no network in this check")
 
 
 def _is_local(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -304,11 +313,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pack_args", type=json.loads, default=[], metavar="JSON", help="arguments of the model")
     parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
     try:
         before = settings()
-        subject = Subject(load_class(options.directory), options.device, before)
+        subject = Subject(load_class(options.directory), options.device, before, options.pack_args)
     except BenchmarkError as error:
         print_finding("import", "failed", str(error))
         return 1

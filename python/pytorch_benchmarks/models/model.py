@@ -6,7 +6,7 @@ code says so, is the `nn.Module` inside a model (one that another package built)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -35,6 +35,32 @@ class Model(nn.Module):
     input_shape: tuple[int, ...] = ()
     unit: str = "images"
     num_classes: int = 1000
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        """Start a model.
+
+        Args:
+            params: Of models that are written for the original DLBS: `name`, `input_shape`, `num_classes`, `phase`, `dtype`.
+
+        Raises:
+            ValueError: One of these is missing.
+        """
+        super().__init__()
+        if params is None:
+            return
+        missing = [name for name in ("name", "input_shape", "num_classes", "phase", "dtype") if name not in params]
+        if missing:
+            raise ValueError(f"the model's parameters lack {', '.join(missing)}: Model.check_parameters gives defaults")
+        shape = params["input_shape"]
+        self.name = self.title = params["name"]
+        self.input_shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        self.num_classes, self.phase, self.dtype = params["num_classes"], params["phase"], params["dtype"]
+
+    @staticmethod
+    def check_parameters(params: MutableMapping[str, Any], default_params: Mapping[str, Any]) -> None:
+        """Add defaults to the parameters of a model that is written for the original DLBS."""
+        for name, value in default_params.items():
+            params.setdefault(name, value)
 
     def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
         """Random inputs, float32, shape (batch_size, *input_shape), values like normalised images (mean 0, deviation 1).

@@ -8,22 +8,16 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.errors import BenchmarkError, SkippedError, UsageError
+from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.load_errors import reason
-from pytorch_benchmarks.torchbench import model as model_module
-from pytorch_benchmarks.torchbench import tasks
+from pytorch_benchmarks.torchbench.provided import ROOT, provide_torchbench
 
-__all__ = ["Phase", "instances", "load_class", "make", "module_of", "phase_of"]
-
-_TORCHBENCH = "torchbenchmark"  # the package that such models import from, absolutely or relatively
-
-Phase = Callable[[], Any]
+__all__ = ["instances", "load_class", "make", "module_of"]
 
 
 def load_class(directory: Path) -> type:
@@ -37,8 +31,8 @@ def load_class(directory: Path) -> type:
         raise UsageError(f"{directory} is no model: it has no __init__.py")
     if not directory.name.isidentifier():
         raise UsageError(f"{directory.name!r} cannot be imported: call the directory with letters, digits and _")
-    _provide_torchbench()
-    name = f"{_TORCHBENCH}.models.{directory.name}"
+    provide_torchbench(directory)
+    name = f"{ROOT}.models.{directory.name}"
     spec = importlib.util.spec_from_file_location(
         name, directory / "__init__.py", submodule_search_locations=[str(directory)]
     )
@@ -63,23 +57,6 @@ def load_class(directory: Path) -> type:
     return found
 
 
-def _provide_torchbench() -> None:
-    """Make `torchbenchmark` importable, as far as models need it, unless it is installed."""
-    if _TORCHBENCH in sys.modules or importlib.util.find_spec(_TORCHBENCH) is not None:
-        return
-    for name in (_TORCHBENCH, f"{_TORCHBENCH}.util", f"{_TORCHBENCH}.models"):
-        package = ModuleType(name, "What models written for TorchBench import; provided by pytorch_benchmarks.")
-        package.__path__ = []
-        sys.modules[name] = package
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, package)
-    for name, module in ((f"{_TORCHBENCH}.util.model", model_module), (f"{_TORCHBENCH}.tasks", tasks)):
-        sys.modules[name] = module
-        parent, _, child = name.rpartition(".")
-        setattr(sys.modules[parent], child, module)
-
-
 def make(
     found: type,
     test: str,
@@ -93,8 +70,10 @@ def make(
 
     Raises:
         SkippedError: It does not support this.
+        UsageError: It does not know one of the arguments.
     """
-    parameters = inspect.signature(found).parameters
+    # Of the constructor, not of the class: the metaclass of TorchBench takes anything.
+    parameters = inspect.signature(found.__init__).parameters  # type: ignore[misc]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     wanted: dict[str, Any] = {
         "test": test,
@@ -105,6 +84,10 @@ def make(
     }
     if not takes_any or "test" in parameters:
         wanted = {name: value for name, value in wanted.items() if name in parameters or (takes_any and name != "jit")}
+    if extra_args and "extra_args" not in wanted:
+        raise UsageError(
+            f"the model takes no arguments, so {' '.join(extra_args)} would be ignored: take them out of argv"
+        )
     try:
         made = found(**wanted)
         if jit and "jit" not in parameters:
@@ -120,20 +103,6 @@ def _require(made: Any, name: str) -> Callable[[], Any]:
     method = getattr(made, name, None)
     if method is None:
         raise NotImplementedError(name)
-    return method
-
-
-def phase_of(made: Any, test: str) -> Phase:
-    """What runs one batch: `train` or `eval`; those of the first form take a number of turns.
-
-    Raises:
-        BenchmarkError: The model has no such method.
-    """
-    method = getattr(made, test, None)
-    if method is None:
-        raise BenchmarkError(f"the class Model has no method {test}")
-    if "niter" in inspect.signature(method).parameters:
-        return lambda: method(niter=1)
     return method
 
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.torchbench.arguments import TEST_STAGE, Decorations, parse_extra_args
+from pytorch_benchmarks.torchbench.batches import one_batch
+from pytorch_benchmarks.torchbench.metadata import default_batch, read_metadata, refusal
 
 __all__ = ["BenchmarkModel"]
 
+Context = Callable[[], AbstractContextManager[Any]]
 
-class BenchmarkModel:
+
+class _DecoratedWhenMade(type):
+    """Applies what the arguments ask for when the whole constructor has run, since only then there is a network."""
+
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        made = super().__call__(*arguments, **options)
+        made.__post__init__()
+        return made
+
+
+class BenchmarkModel(metaclass=_DecoratedWhenMade):
     """A model with its data, that can train on and evaluate one batch.
 
     Subclasses are constructed as `Model(test, device, batch_size, extra_args)`, or as `Model(device, jit)` in TorchBench's first form. What a model
@@ -21,7 +42,9 @@ class BenchmarkModel:
         test: `train` or `eval`.
         device: `cpu`, `cuda`, …
         batch_size: Instances in a batch.
-        extra_args: Words that the model understands.
+        extra_args: Words that are for this model alone; its constructor takes out those that it understands.
+        metadata: What `metadata.yaml` beside the model says; empty without it.
+        dargs: What the words that every model understands ask for.
     """
 
     DEFAULT_TRAIN_BSIZE: ClassVar[int | None] = None
@@ -34,15 +57,73 @@ class BenchmarkModel:
     extra_args: list[str]
 
     def __init__(
-        self, test: str = "eval", device: str = "cpu", batch_size: int | None = None, extra_args: list[str] | None = None, **_: Any
+        self, test: str | None = None, device: str = "cpu", batch_size: int | None = None, extra_args: list[str] | None = None, **_: Any
     ) -> None:  # fmt: skip
-        self.test = test
+        self.metadata = read_metadata(Path(inspect.getfile(type(self))).parent)
+        self.name = type(self).__module__.rpartition(".")[2]
+        self.test = test or "eval"
         self.device = device
-        self.extra_args = list(extra_args or [])
-        usual = self.DEFAULT_TRAIN_BSIZE if test == "train" else self.DEFAULT_EVAL_BSIZE
-        if batch_size and usual and batch_size != usual and not self.ALLOW_CUSTOMIZE_BSIZE:
+        if test is not None and (reason := refusal(self.metadata, test, device)):
+            raise NotImplementedError(reason)
+        self.dargs, self.extra_args = parse_extra_args(extra_args or [], precision=self._usual_precision())
+        self.batch_size = self._batch(test, batch_size)
+        self.opt: Any = None
+        self.run_contexts: list[Context] = []
+        self.forward_contexts: list[Context] = []
+        self.backward_contexts: list[Context] = []
+        self.optimizer_contexts: list[Context] = []
+
+    def _usual_precision(self) -> str:
+        if torch.device(self.device).type != "cuda":
+            return "fp32"
+        return str(getattr(self, f"DEFAULT_{self.test.upper()}_CUDA_PRECISION", "fp32"))
+
+    def _batch(self, test: str | None, wanted: int | None) -> int | None:
+        usual = self.DEFAULT_TRAIN_BSIZE if self.test == "train" else self.DEFAULT_EVAL_BSIZE
+        if wanted and usual and wanted != usual and not self.ALLOW_CUSTOMIZE_BSIZE:
             raise NotImplementedError(f"the batch size cannot be other than {usual}")
-        self.batch_size = batch_size or usual
+        size = wanted or (default_batch(self.metadata, self.device) if self.test == "eval" else 0) or usual
+        if not size and test is not None:
+            raise NotImplementedError(f"the model has no default batch size for {test}")
+        return size
+
+    def __post__init__(self) -> None:
+        """Apply what the arguments ask for, and refuse those that nobody has taken.
+
+        Raises:
+            UsageError: A word was taken neither by this class nor by the model.
+            NotImplementedError: The model does not support what a word asks for.
+        """
+        if not hasattr(self, "dargs"):
+            return  # a subclass that does not call this constructor
+        if self.extra_args:
+            raise UsageError(
+                f"the model does not know the arguments {' '.join(self.extra_args)}: take them out of argv"
+                " (a model takes those of its own out of self.extra_args)"
+            )
+        wanted: Decorations = self.dargs
+        if wanted.channels_last:
+            self.enable_channels_last()
+        self._set_precision(wanted.precision)
+        if wanted.jit:
+            self.jit_callback()
+        if wanted.compiler:
+            self.set_module(torch.compile(self.get_module()[0], backend=wanted.compiler))
+
+    def _set_precision(self, precision: str) -> None:
+        kind = torch.device(self.device).type
+        if precision == "tf32":
+            if kind != "cuda":
+                raise NotImplementedError(f"tf32 is a precision of CUDA devices, not of {kind}")
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        elif precision == "fp16":
+            self.enable_fp16()
+        elif precision == "bf16":
+            self.enable_bf16()
+        elif precision == "amp":
+            self.enable_amp()
+        elif precision in {"amp_fp16", "amp_bf16"}:
+            self._autocast(torch.float16 if precision == "amp_fp16" else torch.bfloat16)
 
     def get_module(self) -> tuple[nn.Module, Any]:
         """The network, and inputs for one call of it.
@@ -51,6 +132,16 @@ class BenchmarkModel:
             NotImplementedError: The model has none.
         """
         raise NotImplementedError("get_module")
+
+    def set_module(self, module: Any) -> None:
+        """Put another network in the place of this one.
+
+        Raises:
+            NotImplementedError: The network is not the attribute `model`.
+        """
+        if not isinstance(getattr(self, "model", None), nn.Module):
+            raise NotImplementedError("the network cannot be replaced: it is not the attribute `model`")
+        self.model = module
 
     def train(self) -> Any:
         """Train on one batch.
@@ -68,6 +159,14 @@ class BenchmarkModel:
         """
         raise NotImplementedError("eval")
 
+    def invoke(self) -> Any:
+        """Train on one batch, in stages if the model has them, or evaluate one."""
+        return one_batch(self, self.test)
+
+    def eval_in_nograd(self) -> bool:
+        """Whether `eval` runs without gradients. Models that train something while they are evaluated override this."""
+        return True
+
     def set_train(self) -> None:
         """Bring the network into training mode. Models with several networks override this."""
         self._set_mode(True)
@@ -79,6 +178,16 @@ class BenchmarkModel:
     def _set_mode(self, training: bool) -> None:
         module, _ = self.get_module()
         module.train(training)
+
+    def add_context(self, make: Context, stage: TEST_STAGE = TEST_STAGE.ALL) -> None:
+        """Run batches, or one stage of training, inside the context that a function makes."""
+        of_stage = {
+            TEST_STAGE.ALL: self.run_contexts,
+            TEST_STAGE.FORWARD: self.forward_contexts,
+            TEST_STAGE.BACKWARD: self.backward_contexts,
+            TEST_STAGE.OPTIMIZER: self.optimizer_contexts,
+        }
+        of_stage[stage].append(make)
 
     def jit_callback(self) -> None:
         """Replace the network by its script.
@@ -93,13 +202,60 @@ class BenchmarkModel:
             warnings.simplefilter("ignore", DeprecationWarning)  # torch says that scripts are a thing of the past
             self.model = torch.jit.script(module)
 
-    def enable_amp(self) -> None:
-        """Compute in lower precision where that is safe.
+    def enable_channels_last(self) -> None:
+        """Lay the weights and inputs of the network out with the channels last.
 
         Raises:
-            NotImplementedError: The model cannot.
+            NotImplementedError: The model's inputs cannot be converted.
         """
-        raise NotImplementedError("amp")
+        network, _ = self.get_module()
+        self.set_module(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        self._convert_inputs(
+            lambda tensor: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+        )
+
+    def enable_fp16(self) -> None:
+        """Keep the network and its inputs as float16.
+
+        Raises:
+            NotImplementedError: On a CPU, in training, or if the model's inputs cannot be converted.
+        """
+        if torch.device(self.device).type == "cpu" or self.test == "train":
+            raise NotImplementedError("fp16 is for inference on a GPU")
+        self._convert(torch.float16)
+
+    def enable_bf16(self) -> None:
+        """Keep the network and its inputs as bfloat16.
+
+        Raises:
+            NotImplementedError: The model's inputs cannot be converted.
+        """
+        self._convert(torch.bfloat16)
+
+    def enable_amp(self) -> None:
+        """Compute in lower precision where that is safe: float16 on GPUs, bfloat16 on CPUs."""
+        self._autocast(torch.bfloat16 if torch.device(self.device).type == "cpu" else torch.float16)
+
+    def _autocast(self, dtype: torch.dtype) -> None:
+        kind = torch.device(self.device).type
+        for stage in (TEST_STAGE.ALL, TEST_STAGE.FORWARD):
+            self.add_context(lambda: torch.autocast(kind, dtype), stage)
+
+    def _convert(self, dtype: torch.dtype) -> None:
+        network, _ = self.get_module()
+        self.set_module(network.to(dtype))
+        self._convert_inputs(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+        inputs = [leaf for leaf in tree_leaves(self.get_module()[1]) if isinstance(leaf, Tensor)]
+        if any(tensor.is_floating_point() and tensor.dtype != dtype for tensor in inputs):
+            raise NotImplementedError(f"the inputs of this model cannot be converted to {dtype}")
+
+    def _convert_inputs(self, convert: Callable[[Tensor], Tensor]) -> None:
+        def one(value: Any) -> Any:
+            return convert(value) if isinstance(value, Tensor) else value
+
+        for name in ("example_inputs", "inputs"):
+            if name in vars(self):
+                setattr(self, name, tree_map(one, getattr(self, name)))
 
     def get_optimizer(self) -> Any:
         """The optimiser, for models that call it `optimizer` or `opt`."""
@@ -107,3 +263,12 @@ class BenchmarkModel:
         if found is None:
             raise NotImplementedError("get_optimizer")
         return found
+
+    def set_optimizer(self, optimizer: Any) -> None:
+        """Put another optimiser in the place of this one.
+
+        Raises:
+            NotImplementedError: The model has none that is called `optimizer` or `opt`.
+        """
+        self.get_optimizer()
+        setattr(self, "optimizer" if getattr(self, "optimizer", None) is not None else "opt", optimizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["AUDIO", "COMPUTER_VISION", "NLP", "OTHER", "RECOMMENDATION", "REINFORCEMENT_LEARNING", "SPEECH"]
+__all__ = ["AUDIO", "COMPUTER_VISION", "GNN", "NLP", "OTHER", "RECOMMENDATION", "REINFORCEMENT_LEARNING", "SPEECH"]
 
 
 class COMPUTER_VISION(Enum):  # noqa: N801
@@ -51,6 +51,12 @@ class AUDIO(Enum):
     """Sound."""
 
     MUSIC_SOURCE_SEPARATION = "music source separation"
+
+
+class GNN(Enum):
+    """Graphs."""
+
+    CLASSIFICATION = "classification"
 
 
 class OTHER(Enum):

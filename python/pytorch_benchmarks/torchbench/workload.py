@@ -19,7 +19,8 @@ from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
 from pytorch_benchmarks.phases.workload import Workload
 from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of, phase_of
+from pytorch_benchmarks.torchbench.batches import phase_of
+from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of
 
 __all__ = ["pack_workload"]
 
@@ -53,7 +54,7 @@ def pack_workload(options: BenchmarkOptions, device: torch.device, precision: Pr
     made = make(
         found,
         test,
-        str(device),
+        _called(device),
         None if options.own_batch else options.batch_size,
         list(options.pack_args),
         jit=options.jit,
@@ -65,10 +66,21 @@ def pack_workload(options: BenchmarkOptions, device: torch.device, precision: Pr
         if network is not None and hasattr(made, name):
             getattr(made, name)()
     step = _step(phase_of(made, test), test, precision)
+    size = instances(made)
+    if not options.own_batch and size != options.batch_size:
+        raise SkippedError(f"the batch size cannot be chosen, it is {size}: leave out exp.replica_batch")
     count = sum(parameter.numel() for parameter in network[0].parameters()) if network else 0
     model = _PackModel(directory.name, count)
-    source = Source(itertools.repeat((None, None)), "pack")
-    return Workload(phase, model, source, step, step, seconds), instances(made)
+    wanted = getattr(made, "dargs", None)
+    own = getattr(wanted, "precision", "fp32")
+    facts = {} if own == "fp32" else {"precision": f"{own}, by the model"}
+    source = Source(itertools.repeat((None, None)), "pack", facts)
+    return Workload(phase, model, source, step, step, seconds), size
+
+
+def _called(device: torch.device) -> str:
+    """The device as models compare it: `cuda`, without a number where it is the only one that they see."""
+    return device.type if not device.index else str(device)
 
 
 def _step(run: Callable[[], Any], test: str, precision: Precision) -> Callable[[Any], Any]:
@@ -80,8 +92,9 @@ def _step(run: Callable[[], Any], test: str, precision: Precision) -> Callable[[
                 result = run()
         except NotImplementedError as error:
             raise SkippedError(f"{test} is not supported: {error or 'NotImplementedError'}") from None
-        # A loss, if that is what training gives; other results are of no use here.
-        return result.detach() if isinstance(result, Tensor) and result.numel() == 1 else None
+        # A loss, if that is what training gives, alone or first of several; other results are of no use here.
+        first = result[0] if isinstance(result, (tuple, list)) and result else result
+        return first.detach() if isinstance(first, Tensor) and first.numel() == 1 else None
 
     return step
 

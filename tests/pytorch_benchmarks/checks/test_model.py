@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytorch_benchmarks import model_factory
-from pytorch_benchmarks.checks.expected_outputs import Subject
+from pytorch_benchmarks.checks.expected_outputs import Subject, compare_outputs, describe_outputs
 from pytorch_benchmarks.checks.finding import CheckError
 from pytorch_benchmarks.checks.model import CHECKS, check_model
-from pytorch_benchmarks.model_factory import list_models
+from pytorch_benchmarks.data.transforms import Transforms
+from pytorch_benchmarks.model_factory import get_model, list_models
 from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.weights import Weights, write_weights
+from pytorch_benchmarks.tensors import map_tensors
 from tests.pytorch_benchmarks.models.smaller import SMALLER
 
 
@@ -23,6 +28,65 @@ from tests.pytorch_benchmarks.models.smaller import SMALLER
 def test_expected_output(name: str) -> None:
     """What seeded weights give for a seeded batch. `EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/checks/test_model.py -k NAME` accepts what it is now."""
     CHECKS["expected output"](Subject(name, SMALLER.get(name, {})))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [name for name in list_models() if name != "tinyllama_1b"])
+def test_an_expected_output_changes_with_the_input_and_with_every_stage(name: str) -> None:
+    subject = Subject(name, SMALLER.get(name, {}))
+    model = subject.calibrated()
+    inputs, _ = subject.batch(model)
+
+    def described(inputs: Any = inputs) -> dict[str, Any]:
+        with torch.no_grad():
+            return describe_outputs(model(inputs))
+
+    plain = described()
+    assert compare_outputs(described(), plain) == ""
+    blind = [] if compare_outputs(described(map_tensors(torch.zeros_like, inputs)), plain) else ["the input"]
+    for stage, weights in stages(model).items():
+        with torch.no_grad():
+            weights.neg_()
+            blind += [] if compare_outputs(described(), plain) else [stage]
+            weights.neg_()
+    count = Subtracted(-1)
+    with count:
+        described()
+    for number in sorted({0, count.additions // 2, count.additions - 1} - {-1}):
+        with Subtracted(number):
+            blind += [] if count.additions == 0 or compare_outputs(described(), plain) else [f"addition {number}"]
+    assert not blind
+
+
+def stages(model: Model) -> dict[str, torch.Tensor]:
+    """The first matrix of weights in each part of a network; of many parts that repeat, eight from the first to the last."""
+    found: dict[str, torch.Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            found.setdefault(".".join(name.split(".")[:3]), parameter)
+    every = max(1, -(-len(found) // 8))
+    return {name: found[name] for name in [*list(found)[::every], list(found)[-1]]}
+
+
+class Subtracted(TorchDispatchMode):
+    """Turns one of the additions of two signals, as at the end of a residual branch, into a subtraction."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.additions = number, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _ADDITIONS and isinstance(args[1], torch.Tensor) and args[0].shape == args[1].shape:
+            self.additions += 1
+            if self.additions == self.number + 1:
+                func = _ADDITIONS[func]
+        return func(*args, **(kwargs or {}))
+
+
+_ADDITIONS = {
+    torch.ops.aten.add.Tensor: torch.ops.aten.sub.Tensor,
+    torch.ops.aten.add_.Tensor: torch.ops.aten.sub_.Tensor,
+}
 
 
 @pytest.mark.integration
@@ -80,7 +144,7 @@ def broken(**changes: Any) -> type[Model]:
         def __init__(self, *, activation: Any = torch.nn.ReLU) -> None:
             super().__init__()
             self.activation = torch.nn.ReLU()  # whatever was asked for
-            self.layer = torch.nn.Linear(4, 3)
+            self.layer = torch.nn.Linear(4, changes.get("classes", 3))
             self.unused = torch.nn.Linear(1, 1) if "unused" in changes else None
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -107,3 +171,48 @@ def test_the_list_finds_what_is_missing(
     monkeypatch.setitem(model_factory.BUILDERS, "broken", broken(**changes))
     with pytest.raises(CheckError, match=said):
         CHECKS[check](Subject("broken"))
+
+
+def test_weights_of_another_model_beside_it_are_not_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DLBS_WEIGHTS_DIR", str(tmp_path / "none"))
+    (tmp_path / "weights").mkdir()
+    for name in ("small", "larger"):
+        monkeypatch.setitem(model_factory.BUILDERS, name, broken(classes=len(name)))
+        model = get_model(name)
+        entry = Weights(name, Path(f"{name}.pt"), transforms=Transforms((3, 8, 8)), metrics={"accuracy_top1": 50.0})
+        write_weights(tmp_path / "weights" / f"{name}.json", model.state_dict(), entry)
+    for name in ("small", "larger"):
+        assert CHECKS["weights"](Subject(name, home=tmp_path)) == f"{name}: 50.00 %"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "models"),
+    [
+        ("parameters:\n  exp.model: net\n", ["net"]),
+        ("parameters:\n  exp.model: net_large  # not net\n", ["net_large"]),
+        ("# trains net\nparameters:\n  exp.model: 'other'\n  train.name: net\n", ["other"]),
+        ("variables:\n  exp.model: [net, other]\n", ["net", "other"]),
+        (
+            "variables:\n  'exp.model':\n    - net\n    - timm:vit  # the second\n  train.lr: [net]\n",
+            ["net", "timm:vit"],
+        ),
+    ],
+)
+def test_a_recipe_is_for_the_models_that_it_names(tmp_path: Path, recipe: str, models: list[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    subject = Subject("net", home=tmp_path)
+    if "net" in models:
+        assert CHECKS["recipe"](subject) == str(tmp_path / "recipe.yaml")
+    else:
+        with pytest.raises(CheckError, match=rf"trains {', '.join(models)} \(exp.model\)"):
+            CHECKS["recipe"](subject)
+
+
+def test_each_outcome_is_known_before_the_next_check_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    for name in list(CHECKS):
+        monkeypatch.setitem(CHECKS, name, lambda _, name=name: begun.append(name) or "fine")
+    outcomes = check_model(Subject("deep_mnist"))
+    assert next(outcomes) == ("exported", "ok", "fine")
+    assert begun == ["exported"]
+    assert len(list(outcomes)) == len(CHECKS) - 1

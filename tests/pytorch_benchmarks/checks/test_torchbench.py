@@ -41,6 +41,7 @@ def test_a_model_that_behaves_passes_all_checks(tmp_path: Path, capsys: pytest.C
         ("mode", "pass", "\n    def set_eval(self): pass", "pass", "after set_eval()"),
         ("script", "pass", "", "\n        if torch.jit.is_scripting():\n            x = x + 1", "outputs differ"),
         ("network", "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)", "", "pass", "it needs the network"),
+        ("network", "open('/no/such/file')", "", "pass", "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/file'"),
         ("settings", "torch.backends.cudnn.benchmark = True", "", "pass", "it changed cudnn.benchmark"),
         ("train", "pass", "\n    def train(self): raise RuntimeError('broken')", "pass", "RuntimeError: broken"),
         ("eval", "pass", "\n    def eval(self): raise RuntimeError('broken')", "pass", "RuntimeError: broken"),

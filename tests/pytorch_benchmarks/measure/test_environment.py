@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pytorch_benchmarks.host import git_revision
-from pytorch_benchmarks.measure.environment import environment
+from pytorch_benchmarks.measure.environment import environment, malloc_setting
 
 CPU = torch.device("cpu")
 
@@ -36,3 +36,13 @@ def test_the_revision_is_read_without_git(tmp_path: Path) -> None:
     assert git_revision(tmp_path / "file") == head
     subprocess.run([*git, "worktree", "add", "-q", "--detach", str(tmp_path / "tree")], check=True)
     assert git_revision(tmp_path / "tree" / "file") == head
+
+
+def test_whether_the_allocator_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    assert malloc_setting() == "system"
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1073741824")
+    assert malloc_setting() == "system"
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "8589934592")
+    assert malloc_setting() == "keep"

@@ -22,6 +22,7 @@ class Model(BenchmarkModel):
 
     def __init__(self, test, device, batch_size=None, extra_args=[]):
         super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+        self.words, self.extra_args = self.extra_args, []
         torch.manual_seed(7)
         self.model = Network(int(Path(__file__).with_name("size.txt").read_text())).to(device)
         self.example_inputs = (torch.randn(self.batch_size, 5, device=device),)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from pytorch_benchmarks.errors import SkippedError, UsageError
-from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of, phase_of
+from pytorch_benchmarks.torchbench.batches import phase_of
+from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of
 from tests.conftest import ROOT, RunDlbs
 from tests.pytorch_benchmarks.torchbench.made_models import FIRST, write_model
 
@@ -18,7 +23,7 @@ from tests.pytorch_benchmarks.torchbench.made_models import FIRST, write_model
 def test_the_present_form(tmp_path: Path) -> None:
     found = load_class(write_model(tmp_path / "present"))
     made = make(found, "train", "cpu", None, ["--word"])
-    assert (made.test, made.device, made.batch_size, made.extra_args) == ("train", "cpu", 4, ["--word"])
+    assert (made.test, made.device, made.batch_size, made.words) == ("train", "cpu", 4, ["--word"])
     assert float(phase_of(made, "train")()) > 0
     assert phase_of(make(found, "eval", "cpu", 3), "eval")().shape == (3, 1)
     assert instances(make(found, "eval", "cpu", None)) == 8
@@ -109,3 +114,204 @@ def test_options_that_do_not_go_with_packs(tmp_path: Path, flag: str) -> None:
     )
     assert done.returncode == 2
     assert "does not go with --pack" in done.stderr or "needs a CUDA device" in done.stderr
+
+
+STAGED = """
+    def forward(self):
+        return self.model(*self.example_inputs).square().mean()
+    def backward(self, loss):
+        self.order = ["backward"]
+        loss.backward()
+    def optimizer_step(self):
+        self.order.append("step")
+        self.optimizer.step()
+    train = None
+"""
+
+
+def test_staged_training_runs_its_stages_in_their_order_and_gives_the_loss(tmp_path: Path) -> None:
+    made = make(load_class(write_model(tmp_path / "staged", more=STAGED)), "train", "cpu", None)
+    before = made.model.layers[2].bias.detach().clone()
+    assert phase_of(made, "train")().item() > 0
+    assert made.order == ["backward", "step"]
+    assert not torch.equal(made.model.layers[2].bias, before)
+
+
+def test_inference_runs_without_gradients_unless_the_model_wants_them(tmp_path: Path) -> None:
+    plain = "\n    def eval(self): return self.model(*self.example_inputs)"
+    wanting = f"{plain}\n    def eval_in_nograd(self): return False"
+    for more, expected in ((plain, False), (wanting, True)):
+        made = make(load_class(write_model(tmp_path / f"grad_{expected}", more=more)), "eval", "cpu", None)
+        assert phase_of(made, "eval")().requires_grad is expected
+        assert torch.is_grad_enabled()
+
+
+def test_a_model_without_a_default_batch_size_is_not_supported(tmp_path: Path) -> None:
+    found = load_class(write_model(tmp_path / "sizeless", more="\n    DEFAULT_TRAIN_BSIZE = None"))
+    with pytest.raises(SkippedError, match="no default batch size for train"):
+        make(found, "train", "cpu", None)
+    assert make(found, "train", "cpu", 3).batch_size == 3
+
+
+NO_WORDS = "self.extra_args = [word for word in self.words if word != '--own']"
+
+
+@pytest.mark.parametrize(
+    ("words", "check"),
+    [
+        (["--precision", "bf16"], lambda made: made.eval().dtype == torch.bfloat16),
+        (["--precision", "amp"], lambda made: made.invoke().dtype == torch.bfloat16),
+        (["--precision", "amp_fp16"], lambda made: made.invoke().dtype == torch.float16),
+        (["--backend", "jit"], lambda made: isinstance(made.model, torch.jit.ScriptModule)),
+        (["--own"], lambda made: made.invoke().dtype == torch.float32),
+        ([], lambda made: made.invoke().dtype == torch.float32),
+    ],
+)
+def test_arguments_of_a_model_are_applied(tmp_path: Path, words: list[str], check: Callable[[Any], bool]) -> None:
+    found = load_class(write_model(tmp_path / "words", extra=NO_WORDS))
+    assert check(make(found, "eval", "cpu", None, words))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--nonsense"], "does not know the arguments --nonsense"),
+        (["--precision", "fp7"], "invalid choice: 'fp7'"),
+        (["--backend", "fx2trt"], "invalid choice: 'fx2trt'"),
+    ],
+)
+def test_arguments_that_nobody_knows_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make(load_class(write_model(tmp_path / "words", extra=NO_WORDS)), "eval", "cpu", None, words)
+
+
+def test_arguments_of_a_model_that_takes_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the model takes no arguments, so --precision would be ignored"):
+        make(load_class(write_model(tmp_path / "first", FIRST)), "eval", "cpu", None, ["--precision"])
+
+
+def test_a_precision_that_the_device_cannot_do_is_not_supported(tmp_path: Path) -> None:
+    found = load_class(write_model(tmp_path / "words", extra=NO_WORDS))
+    for precision in ("fp16", "tf32"):
+        with pytest.raises(SkippedError, match="not supported"):
+            make(found, "eval", "cpu", None, ["--precision", precision])
+
+
+def test_the_form_of_a_model_is_seen_behind_a_metaclass(tmp_path: Path) -> None:
+    """As that of the suite itself: calling the class takes anything, its constructor does not."""
+    source = """
+class Anything(type):
+    def __call__(cls, *arguments, **options):
+        return super().__call__(*arguments, **options)
+
+class Model(metaclass=Anything):
+    def __init__(self, test, device, batch_size=None, extra_args=[]):
+        self.batch_size = batch_size or 4
+    def eval(self):
+        return self.batch_size
+"""
+    made = make(load_class(write_model(tmp_path / "outside", source)), "eval", "cpu", 5)
+    assert phase_of(made, "eval")() == 5
+
+
+def test_metadata_says_batch_sizes_and_what_is_not_supported(tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "described")
+    (directory / "metadata.yaml").write_text(
+        "devices:\n  cpu:\n    eval_batch_size: 6\nnot_implemented:\n- device: cpu\n  test: train\n- jit: true\n"
+    )
+    found = load_class(directory)
+    assert make(found, "eval", "cpu", None).batch_size == 6
+    assert make(found, "eval", "cpu", 2).batch_size == 2
+    with pytest.raises(SkippedError, match=r"metadata.yaml: not implemented: device cpu, test train"):
+        make(found, "train", "cpu", None)
+
+
+def test_a_model_imports_from_the_suite_what_is_not_installed(tmp_path: Path) -> None:
+    source = """
+import torch
+from torchbenchmark import DATA_PATH, REPO_PATH
+from torchbenchmark.tasks import GNN
+from torchbenchmark.util.distribution import SquashedNormal
+from torchbenchmark.util.env_check import set_random_seed
+from torchbenchmark.util.extra_args import TEST_STAGE
+from ...util.model import BenchmarkModel
+
+class Model(BenchmarkModel):
+    paths = (REPO_PATH, DATA_PATH)
+    def draw(self):
+        set_random_seed()
+        return SquashedNormal(torch.zeros(3), torch.ones(3)).rsample()
+"""
+    suite = tmp_path / "suite" / "torchbenchmark"
+    inside = load_class(write_model(suite / "models" / "inside", source))
+    assert inside.paths == (str(tmp_path / "suite"), str(suite / "data" / ".data"))  # type: ignore[attr-defined]
+    made = inside()
+    assert torch.equal(made.draw(), made.draw())
+    assert made.draw().abs().max() < 1
+
+
+def test_parts_of_the_suite_that_are_not_provided_are_named(tmp_path: Path) -> None:
+    source = "from torchbenchmark.util.framework.detectron2.model_factory import Detectron2Model"
+    with pytest.raises(UsageError, match=r"torchbenchmark.util.framework.detectron2 is not provided"):
+        load_class(write_model(tmp_path / "detecting", source))
+
+
+BERT = """
+from torchbenchmark.tasks import NLP
+from torchbenchmark.util.framework.huggingface.model_factory import CONFIGURATIONS, Configuration, HuggingFaceModel
+
+CONFIGURATIONS["small"] = Configuration(16, 32, "NAMEConfig", NETWORK, SIZES, shorter_on_cpu=4)
+
+class Model(HuggingFaceModel):
+    task = NLP.LANGUAGE_MODELING
+    DEFAULT_TRAIN_BSIZE = 2
+    DEFAULT_EVAL_BSIZE = 1
+
+    def __init__(self, test, device, batch_size=None, extra_args=[]):
+        super().__init__(name="small", test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+"""
+_SMALL_BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "vocab_size": 50,
+}
+_SMALL_T5 = {
+    "decoder_start_token_id": 0,
+    "d_model": 16,
+    "d_ff": 16,
+    "d_kv": 8,
+    "num_layers": 1,
+    "num_heads": 2,
+    "vocab_size": 50,
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "network", "sizes"),
+    [("Bert", "AutoModelForMaskedLM", _SMALL_BERT), ("T5", "AutoModelForSeq2SeqLM", _SMALL_T5)],
+)
+def test_networks_of_transformers(tmp_path: Path, name: str, network: str, sizes: dict[str, int]) -> None:
+    source = BERT.replace("NAME", name).replace("NETWORK", repr(network)).replace("SIZES", repr(sizes))
+    found = load_class(write_model(tmp_path / name.lower(), source))
+    made = make(found, "train", "cpu", None)
+    assert float(phase_of(made, "train")()) > 0
+    assert made.example_inputs["labels"].shape == (2, 16)
+    made = make(found, "eval", "cpu", None)
+    assert phase_of(made, "eval")()[0].shape == (1, 8, 50)
+    network_alone, inputs = module_of(made)  # type: ignore[misc]
+    assert network_alone(*inputs).logits.shape == (1, 8, 50)
+
+
+@pytest.mark.integration
+def test_the_block_for_programs_runs(tmp_path: Path) -> None:
+    main = "\nif __name__ == '__main__':\n    print(Model('eval', 'cpu').eval().shape)\n"
+    directory = write_model(tmp_path / "present")
+    (directory / "__init__.py").write_text((directory / "__init__.py").read_text() + main)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytorch_benchmarks.torchbench", str(directory)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "torch.Size([8, 1])\n"), done.stderr

@@ -240,7 +240,7 @@ def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) 
     runs[1]["results.warnings"] = ["drift: +9 %"]
     single = record(batch=4, time=100, results__throughput_ci95=[39.0, 41.0])
     write_records(str(tmp_path / "r.json"), [*runs, single, record("b", 2, None, "failure")])
-    said = dlbs("report", "r.json", "--explain", check=True).stdout
+    said = dlbs("report", "r.json", "--explain", check=True, COLUMNS="200").stdout
     assert (
         "alexnet, batch 2: median of 10.00, 11.00, 30.00 ⚠ = 11.00; [10.00, 30.00]: least and greatest of 3, 1 - 2 · (1) / 2^3 = 75 %"
         in said

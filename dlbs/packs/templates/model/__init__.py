@@ -47,6 +47,6 @@ class Model(BenchmarkModel):
             return (self.model(self.inputs),)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # dlbs pack shell NAME python -m pytorch_benchmarks.torchbench .
     for test in ("train", "eval"):
         print(test, getattr(Model(test, "cpu"), test)())

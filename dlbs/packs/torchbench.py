@@ -1,0 +1,253 @@
+"""What directories of TorchBench need to run here, seen from their sources: nothing of them is run."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from dlbs.config.documents import load
+from dlbs.errors import ConfigError
+from dlbs.files import dlbs_root, read_source, write_atomically
+from dlbs.packs.definition import Pack, find_pack
+
+__all__ = ["Needs", "model_directories", "needs_of", "write_collection"]
+
+_SUITE = "torchbenchmark"
+_INSTALLING = "utils"  # the package of the suite that scripts which install import
+_WRITTEN = "# Written by dlbs pack import; it writes this file anew.\n"
+_MOST_FILES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """One directory of models.
+
+    Attributes:
+        name: What it is called.
+        directory: Its path.
+        state: ready, packages, data, GPU or not supported: the first thing that stands in its way, from the last of these to the first.
+        reason: In words; empty if it is ready.
+    """
+
+    name: str
+    directory: Path
+    state: str
+    reason: str = ""
+
+
+def model_directories(places: Iterable[Path]) -> list[Path]:
+    """Directories with an `__init__.py`, given themselves or in a folder of them.
+
+    Raises:
+        ConfigError: There are none in a place.
+    """
+    found: list[Path] = []
+    for place in places:
+        if (place / "__init__.py").is_file() and not any(place.glob("*/__init__.py")):
+            found.append(place)
+            continue
+        inner = [
+            path.parent for path in sorted(place.glob("*/__init__.py")) if not path.parent.name.startswith((".", "_"))
+        ]
+        if _defines_model(place / "__init__.py"):
+            inner = [place]
+        if not inner:
+            raise ConfigError("has no directories of models", where=str(place), hint="give the suite's folder models/")
+        found += inner
+    return found
+
+
+def needs_of(directory: Path) -> Needs:
+    """What a directory needs that is not here."""
+    name = directory.resolve().name
+
+    def needs(state: str, reason: str = "") -> Needs:
+        return Needs(name, directory, state, reason)
+
+    if not name.isidentifier():
+        return needs("not supported", "its name cannot be imported")
+    if not _defines_model(directory / "__init__.py"):
+        return needs("not supported", "__init__.py defines no class Model")
+    files = list(_reachable(directory))
+    imports = sorted({name for file in files for name in _imports(file)})
+    missing = [one for one in imports if one.startswith(f"{_SUITE}.util.") and not _is_provided(one)]
+    if missing:
+        return needs("not supported", f"{missing[0]} is a part of the suite that is not provided")
+    if "HuggingFaceAuthMixin" in read_source(directory / "__init__.py"):
+        return needs("not supported", "its weights are given only to those who have asked for them")
+    if reason := _refusal_of_cpus(directory):
+        return needs("GPU", reason)
+    if data := _downloads(directory):
+        return needs("data", ", ".join(data))
+    roots = {one.partition(".")[0] for one in imports} | _roots_of_frameworks(imports)
+    absent = sorted(root for root in roots if root not in {_SUITE, _INSTALLING, name} and not _is_here(root))
+    if absent:
+        return needs("packages", ", ".join(absent))
+    return needs("ready")
+
+
+def write_collection(path: Path, directories: Iterable[Path]) -> list[Pack]:
+    """Write a file that defines packs of directories, so that they are found by name.
+
+    Raises:
+        ConfigError: There is a file that this did not write, or two directories have one name.
+    """
+    if path.is_symlink() or (path.exists() and not read_source(path).startswith(_WRITTEN)):
+        raise ConfigError(
+            "was not written by dlbs pack import, and is left alone", where=str(path), hint="--output FILE"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packs: dict[str, Pack] = {}
+    lines = [_WRITTEN]
+    for directory in directories:
+        pack = find_pack(os.path.join(directory.resolve(), ""))
+        if pack.name in packs:
+            raise ConfigError(f"two packs are called {pack.name!r}", where=str(directory), hint="import one of them")
+        packs[pack.name] = pack
+        lines.append(f"{pack.name}:\n  definition: {_quoted(str(directory.resolve()))}\n  tags: [torchbench]\n")
+    with write_atomically(path) as stream:
+        stream.writelines(lines)
+    return list(packs.values())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _defines_model(path: Path) -> bool:
+    try:
+        return re.search(r"^class Model\b", read_source(path), re.MULTILINE) is not None
+    except OSError:
+        return False
+
+
+def _tree(path: Path) -> ast.Module | None:
+    try:
+        return ast.parse(read_source(path))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _reachable(directory: Path) -> Iterator[Path]:
+    """Files that are run when the directory is imported: its `__init__.py`, and what files import of each other relatively."""
+    known: set[Path] = set()
+    waiting = [directory / "__init__.py"]
+    while waiting and len(known) < _MOST_FILES:
+        file = waiting.pop()
+        if file in known or not file.is_file() or not file.resolve().is_relative_to(directory.resolve()):
+            continue
+        known.add(file)
+        yield file
+        for node in _unconditional(_tree(file)):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = (
+                    file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                    if node.module
+                    else file.parents[node.level - 1]
+                )
+                waiting += [base.with_suffix(".py"), base / "__init__.py"]
+                waiting += [
+                    path
+                    for name in node.names
+                    for path in ((base / f"{name.name}.py"), base / name.name / "__init__.py")
+                ]
+
+
+def _unconditional(tree: ast.Module | None) -> Iterator[ast.stmt]:
+    """Statements that run on import; not those in functions, nor those under `try`, which may fail."""
+    waiting = list(tree.body) if tree is not None else []
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, (ast.ClassDef, ast.With)):
+            waiting += node.body
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """Modules that a file imports absolutely, and parts of the suite that it imports relatively."""
+    for node in _unconditional(_tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+        elif isinstance(node, ast.ImportFrom) and node.level == 3 and file.name == "__init__.py":
+            yield f"{_SUITE}.{node.module}" if node.module else _SUITE
+
+
+@lru_cache(maxsize=1)
+def _provided() -> frozenset[str]:
+    """Modules of the suite that we provide, read from the source of who provides them."""
+    tree = _tree(dlbs_root() / "python" / "pytorch_benchmarks" / "torchbench" / "provided.py")
+    for node in tree.body if tree is not None else ():
+        if (
+            isinstance(node, ast.Assign)
+            and getattr(node.targets[0], "id", "") == "_MODULES"
+            and isinstance(node.value, ast.Dict)
+        ):
+            return frozenset(f"{_SUITE}.{key.value!s}" for key in node.value.keys if isinstance(key, ast.Constant))
+    return frozenset()
+
+
+def _is_provided(name: str) -> bool:
+    return any(one == name or one.startswith(f"{name}.") for one in _provided())
+
+
+def _roots_of_frameworks(imports: Iterable[str]) -> set[str]:
+    """Packages that the parts of the suite which are provided need themselves."""
+    needed = {"vision": "torchvision", "huggingface": "transformers", "timm": "timm", "gnn": "torch_geometric"}
+    return {
+        package
+        for one in imports
+        for kind, package in needed.items()
+        if one.startswith(f"{_SUITE}.util.framework.{kind}")
+    }
+
+
+@cache
+def _is_here(root: str) -> bool:
+    if root in sys.stdlib_module_names:
+        return True
+    try:
+        return importlib.util.find_spec(root) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _refusal_of_cpus(directory: Path) -> str:
+    """Why it cannot run on a CPU in any phase; empty if it may."""
+    path = directory / "metadata.yaml"
+    refused: set[str] = set()
+    if path.is_file():
+        try:
+            data = load(path).data
+        except ConfigError:
+            data = {}
+        for entry in (data.get("not_implemented") or ()) if isinstance(data, dict) else ():
+            if isinstance(entry, dict) and entry.get("device") == "cpu" and not set(entry) - {"device", "test"}:
+                refused |= {str(entry["test"])} if "test" in entry else {"train", "eval"}
+    if refused == {"train", "eval"}:
+        return "metadata.yaml: not implemented on CPUs"
+    source = read_source(directory / "__init__.py")
+    refusing = re.search(
+        r"^ {8}if (?:self\.)?device == ['\"]cpu['\"]:\n\s+raise NotImplementedError", source, re.MULTILINE
+    )
+    return "__init__.py raises NotImplementedError on CPUs" if refusing else ""
+
+
+def _downloads(directory: Path) -> list[str]:
+    """Archives that its install.py fetches from the suite's server."""
+    tree = _tree(directory / "install.py")
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree is not None else []
+    names = []
+    for call in calls:
+        called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if called == "checkout_s3_data" and len(call.args) > 1 and isinstance(call.args[1], ast.Constant):
+            names.append(str(call.args[1].value))
+    return names

@@ -1,0 +1,1 @@
+"""Base classes of TorchBench models whose network comes from another package."""

@@ -1,0 +1,159 @@
+"""TorchBench models whose network is one of Hugging Face's transformers."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from pytorch_benchmarks.torchbench.model import BenchmarkModel
+
+__all__ = ["CONFIGURATIONS", "ArgsToKwargsWrapper", "Configuration", "HuggingFaceAuthMixin", "HuggingFaceModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A network as the suite runs it. Its size is written here, because the suite asks a server for it.
+
+    Attributes:
+        train_length: Tokens of an instance in training.
+        eval_length: Tokens of an instance in inference on a GPU.
+        config: Class of transformers that holds the sizes.
+        network: Class of transformers that makes the network.
+        sizes: What differs from the class's own; from the publication's checkpoint.
+        shorter_on_cpu: How many times shorter instances are in inference on a CPU.
+    """
+
+    train_length: int
+    eval_length: int
+    config: str
+    network: str = "AutoModelForMaskedLM"
+    sizes: dict[str, Any] = field(default_factory=dict)
+    shorter_on_cpu: int = 1
+
+
+_CAUSAL, _PAIRS = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+_BART_BASE = {
+    "encoder_layers": 6, "decoder_layers": 6, "d_model": 768, "encoder_attention_heads": 12, "decoder_attention_heads": 12,
+    "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072,
+}  # fmt: skip
+_ALBERT_BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+_T5: dict[str, Any] = {"decoder_start_token_id": 0}
+_T5_BASE = {**_T5, "d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+_T5_LARGE = {**_T5, "d_model": 1024, "d_ff": 4096, "num_layers": 24, "num_heads": 16}
+_GPT2_LARGE = {"n_embd": 1280, "n_layer": 36, "n_head": 20}
+_BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
+_LONGFORMER = {**_ROBERTA, "max_position_embeddings": 4098, "attention_window": [512] * 12}
+_DISTIL_GPT2 = {"n_layer": 6}
+
+CONFIGURATIONS: dict[str, Configuration] = {
+    "hf_Albert": Configuration(512, 512, "AlbertConfig", sizes=_ALBERT_BASE),
+    "hf_Bart": Configuration(512, 512, "BartConfig", _PAIRS, _BART_BASE),
+    "hf_Bert": Configuration(512, 512, "BertConfig"),
+    "hf_Bert_large": Configuration(512, 512, "BertConfig", sizes=_BERT_LARGE),
+    "hf_BigBird": Configuration(
+        1024, 4096, "BigBirdConfig", sizes={"attention_type": "block_sparse"}, shorter_on_cpu=5
+    ),
+    "hf_DistilBert": Configuration(512, 512, "DistilBertConfig"),
+    "hf_GPT2": Configuration(512, 1024, "GPT2Config", _CAUSAL, shorter_on_cpu=4),
+    "hf_GPT2_large": Configuration(512, 1024, "GPT2Config", _CAUSAL, _GPT2_LARGE, shorter_on_cpu=4),
+    "hf_Longformer": Configuration(1024, 4096, "LongformerConfig", sizes=_LONGFORMER, shorter_on_cpu=8),
+    "hf_Reformer": Configuration(4096, 4096, "ReformerConfig", sizes={"num_buckets": 128}, shorter_on_cpu=2),
+    "hf_Roberta_base": Configuration(512, 512, "RobertaConfig", sizes=_ROBERTA),
+    "hf_T5": Configuration(1024, 2048, "T5Config", _PAIRS, _T5, shorter_on_cpu=4),
+    "hf_T5_base": Configuration(1024, 2048, "T5Config", _PAIRS, _T5_BASE, shorter_on_cpu=4),
+    "hf_T5_large": Configuration(512, 512, "T5Config", _PAIRS, _T5_LARGE, shorter_on_cpu=4),
+    "hf_distil_gpt2": Configuration(512, 1024, "GPT2Config", _CAUSAL, _DISTIL_GPT2, shorter_on_cpu=4),
+}
+
+
+class HuggingFaceAuthMixin:
+    """Of models whose weights only those can download who have asked for them."""
+
+    def __init__(self) -> None:
+        raise NotImplementedError("its weights are given only to those who have asked for them, and need the network")
+
+
+class ArgsToKwargsWrapper(nn.Module):
+    """A network that takes its inputs by position, which tools that trace networks want."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Any:
+        return self.model(input_ids=input_ids, decoder_input_ids=decoder_input_ids)
+
+
+class HuggingFaceModel(BenchmarkModel):
+    """A network of transformers with random weights and tokens.
+
+    Args:
+        name: A key of `CONFIGURATIONS`.
+
+    Raises:
+        NotImplementedError: It is not one of those, or the version of transformers that is here no longer has it.
+    """
+
+    HF_MODEL = True
+    DEFAULT_EVAL_CUDA_PRECISION = "fp16"
+
+    def __init__(
+        self, name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None
+    ) -> None:  # fmt: skip
+        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+        if name not in CONFIGURATIONS:
+            raise NotImplementedError(f"the size of {name} is known to the suite alone, which asks a server for it")
+        self.name = name
+        wanted = CONFIGURATIONS[name]
+        if not hasattr(transformers, wanted.config):
+            raise NotImplementedError(f"transformers {transformers.__version__} has no {wanted.config}")
+        config = getattr(transformers, wanted.config)(**wanted.sizes)
+        self.model: nn.Module = getattr(transformers, wanted.network).from_config(config).to(device)
+        self._has_decoder = wanted.network == _PAIRS
+        self.max_length = wanted.train_length if test == "train" else wanted.eval_length
+        if test == "eval" and torch.device(device).type == "cpu":
+            self.max_length //= wanted.shorter_on_cpu
+        self.vocab_size = config.vocab_size
+        self.example_inputs: dict[str, Tensor] = {"input_ids": self._tokens()}
+        if test == "train":
+            self.example_inputs["labels"] = self._tokens()
+            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        elif self._has_decoder:
+            self.example_inputs["decoder_input_ids"] = self.example_inputs["input_ids"]
+        self.model.train(test == "train")
+        self.amp_context: Any = nullcontext
+
+    def _tokens(self) -> Tensor:
+        return torch.randint(self.vocab_size, (self.batch_size or 1, self.max_length), device=self.device)
+
+    def get_module(self, wrap_model: bool = True) -> tuple[nn.Module, Any]:
+        if not self._has_decoder:
+            return self.model, (self.example_inputs["input_ids"],)
+        second = "labels" if self.test == "train" else "decoder_input_ids"
+        network = ArgsToKwargsWrapper(self.model) if wrap_model else self.model
+        return network, (self.example_inputs["input_ids"], self.example_inputs[second])
+
+    def forward(self) -> Tensor:
+        """The loss of one batch."""
+        with self.amp_context():
+            loss: Tensor = self.model(**self.example_inputs).loss
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of the weights."""
+        loss.backward()
+
+    def optimizer_step(self) -> None:
+        """One step of the optimiser."""
+        self.optimizer.step()
+
+    def eval(self) -> tuple[Any, ...]:
+        with self.amp_context():
+            outputs = self.model(**self.example_inputs)
+        return (outputs.logits,)

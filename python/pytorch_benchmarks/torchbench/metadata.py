@@ -1,0 +1,52 @@
+"""What a TorchBench model's `metadata.yaml` says: batch sizes for devices, and what is not supported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytorch_benchmarks.errors import UsageError
+
+__all__ = ["default_batch", "read_metadata", "refusal"]
+
+
+def read_metadata(directory: Path) -> Mapping[str, Any]:
+    """What `metadata.yaml` in a model's directory says; empty without one.
+
+    Raises:
+        UsageError: It cannot be read, or PyYAML is missing.
+    """
+    path = directory / "metadata.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        import yaml
+    except ImportError:
+        raise UsageError(f"{path} cannot be read without PyYAML: pip install pyyaml") from None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def default_batch(metadata: Mapping[str, Any], device: str) -> int:
+    """The batch size for inference on a device like this one; 0 if nothing is said of it."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+    devices = metadata.get("devices")
+    entry = devices.get(name) if isinstance(devices, dict) else None
+    size = entry.get("eval_batch_size") if isinstance(entry, dict) else None
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def refusal(metadata: Mapping[str, Any], test: str, device: str) -> str:
+    """Why a phase is not supported on a device; empty if it is. Entries about other options, such as jit, are left to the model."""
+    asked = {"test": test, "device": torch.device(device).type}
+    for entry in metadata.get("not_implemented") or ():
+        if isinstance(entry, dict) and entry and all(asked.get(key) == value for key, value in entry.items()):
+            return f"metadata.yaml: not implemented: {', '.join(f'{key} {value}' for key, value in entry.items())}"
+    return ""

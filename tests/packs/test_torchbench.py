@@ -1,0 +1,165 @@
+"""Folders of TorchBench models: what each needs, and installing them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dlbs.errors import ConfigError
+from dlbs.packs.definition import find_packs
+from dlbs.packs.torchbench import model_directories, needs_of, write_collection
+from tests.conftest import RunDlbs
+
+BASE = "from ...util.model import BenchmarkModel\n"
+CLASS = "class Model(BenchmarkModel):\n    DEFAULT_EVAL_BSIZE = 2\n"
+
+
+def write(directory: Path, source: str = "", **files: str) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "__init__.py").write_text(BASE + source + CLASS)
+    for name, text in files.items():
+        path = directory / name.replace("__", "/").replace("_py", ".py").replace("_yaml", ".yaml")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+def state(directory: Path) -> tuple[str, str]:
+    needs = needs_of(directory)
+    return needs.state, needs.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "files", "expected"),
+    [
+        ("import torch\nimport json\n", {}, ("ready", "")),
+        ("from torchbenchmark.util.env_check import set_random_seed\n", {}, ("ready", "")),
+        ("from .net import Net\n", {"net_py": "import no_such_package.part\n"}, ("packages", "no_such_package")),
+        ("from .deep import net\n", {"deep__net_py": "import no_such_package\n"}, ("packages", "no_such_package")),
+        ("try:\n    import no_such_package\nexcept ImportError:\n    pass\n", {}, ("ready", "")),
+        ("def later():\n    import no_such_package\n", {}, ("ready", "")),
+        (
+            "from torchbenchmark.util.framework.gnn.model_factory import BasicGNNModel\n",
+            {},
+            ("packages", "torch_geometric"),
+        ),
+        ("from ...util.framework.gnn.model_factory import BasicGNNModel\n", {}, ("packages", "torch_geometric")),
+        (
+            "from torchbenchmark.util.framework.detectron2.model_factory import Detectron2Model\n",
+            {},
+            (
+                "not supported",
+                "torchbenchmark.util.framework.detectron2.model_factory is a part of the suite that is not provided",
+            ),
+        ),
+        (
+            "",
+            {
+                "install_py": "from utils import s3_utils\ns3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco128.tar.gz')\n"
+            },
+            ("data", "coco128.tar.gz"),
+        ),
+        (
+            "",
+            {"metadata_yaml": "not_implemented:\n- device: cpu\n"},
+            ("GPU", "metadata.yaml: not implemented on CPUs"),
+        ),
+        ("", {"metadata_yaml": "not_implemented:\n- device: cpu\n  test: train\n"}, ("ready", "")),
+    ],
+)
+def test_what_a_directory_needs(tmp_path: Path, source: str, files: dict[str, str], expected: tuple[str, str]) -> None:
+    assert state(write(tmp_path / "model", source, **files)) == expected
+
+
+def test_a_folder_is_imported_and_its_packs_are_found(dlbs: RunDlbs, tmp_path: Path) -> None:
+    models = tmp_path / "suite" / "torchbenchmark" / "models"
+    write(models / "plain")
+    write(models / "wanting", "import no_such_package\n")
+    write(models / "other", "from torchbenchmark.util.framework.diffusers.model_factory import DiffuserModel\n")
+    (models / "notes").mkdir()
+    done = dlbs("pack", "import", "suite/torchbenchmark/models")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["plain", "ready"],
+        ["wanting", "packages"],
+        ["other", "not"],
+    ]
+    assert done.stderr.splitlines()[0] == "3 models: 1 ready, 1 packages, 1 not supported"
+    assert [line.split()[0] for line in dlbs("pack", "list").stdout.splitlines()] == ["plain", "wanting"]
+    assert dlbs("pack", "list", "--select", "torchbench").stdout.count("\n") == 2
+    shown = json.loads(dlbs("pack", "import", "suite/torchbenchmark/models", "--json", "--dry-run").stdout)
+    assert [one["state"] for one in shown] == ["ready", "packages", "not supported"]
+
+
+def test_nothing_of_a_directory_is_run(dlbs: RunDlbs, tmp_path: Path) -> None:
+    trap = "open('trapped', 'w')\nraise SystemExit('ran')\n"
+    write(tmp_path / "models" / "trap", trap, install_py=trap)
+    assert dlbs("pack", "import", "models").returncode == 0
+    assert not list(tmp_path.rglob("trapped"))
+
+
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    directory = write(tmp_path / "models" / "plain")
+    mine = tmp_path / "mine.yaml"
+    write_collection(mine, [directory])
+    write_collection(mine, [directory])  # ours is written anew
+    assert list(find_packs([mine])) == ["plain"]
+    mine.write_text("mine: {}\n")
+    with pytest.raises(ConfigError, match="was not written by dlbs pack import"):
+        write_collection(mine, [directory])
+
+
+def test_a_place_without_models_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no directories of models"):
+        model_directories([tmp_path])
+
+
+@pytest.mark.integration
+def test_install_scripts_of_the_suite_run_with_what_they_import(dlbs: RunDlbs, tmp_path: Path) -> None:
+    script = (
+        "from utils.python_utils import pip_install_requirements\n"
+        "from utils import s3_utils\n"
+        "from torchbenchmark.util.framework.huggingface.patch_hf import cache_model, patch_transformers\n"
+        "if __name__ == '__main__':\n"
+        "    patch_transformers('here', 'model')\n    cache_model('model')\n    pip_install_requirements()\n"
+        "    open('installed', 'w').close()\n"
+    )
+    directory = write(tmp_path / "packs" / "scripted", install_py=script)
+    (directory / "requirements.txt").write_text("./own\n")
+    (directory / "own").mkdir()
+    (directory / "own" / "pyproject.toml").write_text(
+        "[project]\nname = 'own'\nversion = '1'\n[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    (directory / "own" / "backend.py").write_text(BACKEND)
+    base = {"DLBS_BASE": str(tmp_path / "base")}
+    done = dlbs("pack", "install", "scripted", **base)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (directory / "installed").exists()
+    assert dlbs("pack", "shell", "scripted", "python", "-c", "import own_of_scripted", **base).returncode == 0
+
+
+@pytest.mark.integration
+def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: Path) -> None:
+    script = (
+        "from utils import s3_utils\ns3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco128.tar.gz', decompress=True)\n"
+    )
+    write(tmp_path / "packs" / "seeing", install_py=script)
+    done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
+    assert done.returncode == 2
+    assert "the data coco128.tar.gz are not here: download them from the suite's server to " in done.stderr
+    assert "install.py failed with exit code 1" in done.stderr
+
+
+BACKEND = """
+import zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(f"{directory}/own-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("own_of_scripted.py", "")
+        wheel.writestr("own-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n")
+        wheel.writestr("own-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("own-1.dist-info/RECORD", "")
+    return "own-1-py3-none-any.whl"
+"""
