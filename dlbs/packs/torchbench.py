@@ -137,7 +137,8 @@ def _tree(path: Path) -> ast.Module | None:
 
 def _reachable(directory: Path) -> Iterator[Path]:
     """Files that are run when the directory is imported: its `__init__.py`, and what files import of each other relatively."""
-    known, waiting = set(), [directory / "__init__.py"]
+    known: set[Path] = set()
+    waiting = [directory / "__init__.py"]
     while waiting and len(known) < _MOST_FILES:
         file = waiting.pop()
         if file in known or not file.is_file() or not file.resolve().is_relative_to(directory.resolve()):
@@ -190,7 +191,11 @@ def _provided() -> frozenset[str]:
             and getattr(node.targets[0], "id", "") == "_MODULES"
             and isinstance(node.value, ast.Dict)
         ):
-            return frozenset(f"{_SUITE}.{key.value}" for key in node.value.keys if isinstance(key, ast.Constant))
+            return frozenset(
+                f"{_SUITE}.{key.value}"
+                for key in node.value.keys
+                if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            )
     return frozenset()
 
 
