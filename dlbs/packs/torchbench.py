@@ -191,7 +191,11 @@ def _provided() -> frozenset[str]:
             and getattr(node.targets[0], "id", "") == "_MODULES"
             and isinstance(node.value, ast.Dict)
         ):
-            return frozenset(f"{_SUITE}.{key.value!s}" for key in node.value.keys if isinstance(key, ast.Constant))
+            return frozenset(
+                f"{_SUITE}.{key.value}"
+                for key in node.value.keys
+                if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            )
     return frozenset()
 
 
