@@ -121,7 +121,10 @@ def _figure(warning: str) -> str:
 def _size(warning: str) -> float:
     """How bad it is, among warnings of one kind."""
     first, _, of = _figure(warning).replace(",", "").removesuffix(" %").partition(" of ")
-    return abs(float(first)) / float(of or 1) if first else 0.0
+    try:
+        return abs(float(first)) / (float(of or 1) or 1.0)
+    except ValueError:  # there is no figure, or none of ours: `1.2.3 %`
+        return 0.0
 
 
 @dataclass(slots=True)

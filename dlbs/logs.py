@@ -19,6 +19,7 @@ __all__ = [
     "LOG_VARIABLE",
     "STATUSES",
     "batch_time",
+    "finite",
     "first_values",
     "last_values",
     "parameter_line",
@@ -30,6 +31,7 @@ __all__ = [
 LOG_VARIABLE = "DLBS_LOG"
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
+_LARGEST = 1e150
 _HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
 _TAIL = 16_384  # bytes before a log's ending in which the last results are
 _LONGEST_ENDING = 4 << 20  # bytes; the samples of the monitor stand in it
@@ -57,19 +59,21 @@ def parse_line(line: str) -> tuple[str, Any] | None:
         raise LogError(f"the value of {found[1]!r} is not JSON ({error.what}): {found[2].strip()[:80]!r}") from None
 
 
+def finite(value: Any) -> float | None:
+    """A number that can be computed with: its square, and the sum of a million of these, are finite; None of anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= _LARGEST else None  # not even that of a whole number of 400 digits is a float
+
+
 def batch_time(values: Mapping[str, Any]) -> float | None:
     """The time of a batch in ms: `results.time`, which is defined as the mean of `results.time_data` where a program logs only that."""
     if "results.time" in values:
-        time = values["results.time"]
-        return float(time) if isinstance(time, (int, float)) and not isinstance(time, bool) else None
+        return finite(values["results.time"])
     times = values.get("results.time_data")
-    if not isinstance(times, list) or not times or not all(type(time) in (int, float) for time in times):
+    if not isinstance(times, list) or not times or any(finite(time) is None for time in times):
         return None
-    try:
-        mean = math.fsum(times) / len(times)
-    except OverflowError:  # no computer takes so long
-        return None
-    return mean if math.isfinite(mean) else None
+    return math.fsum(times) / len(times)
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:

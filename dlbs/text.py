@@ -18,6 +18,7 @@ __all__ = [
     "printable",
     "short_number",
     "text",
+    "truth",
 ]
 
 
@@ -88,6 +89,18 @@ def formula_escaped(value: str) -> str:
 def formula_unescaped(value: str) -> str:
     """The text that `formula_escaped` was given."""
     return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
+
+
+_TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
+_FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
+
+
+def truth(value: Any) -> bool | None:
+    """The boolean that a value is, in any of the ways in which people write one (true t yes y on 1, false f no n off 0); None if it is none."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if isinstance(value, (str, int)) else ""
+    return True if word in _TRUE else False if word in _FALSE else None
 
 
 def text(value: Any) -> str:

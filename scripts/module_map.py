@@ -28,6 +28,9 @@ ROOMS = [
     ),
     "python/pack_runner",
     "python/command_runner",
+    "python/onnxruntime_benchmarks",
+    "python/jax_benchmarks",
+    "python/jax_benchmarks/models",
 ]
 
 

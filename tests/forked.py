@@ -7,9 +7,9 @@ forked is a process of its own all the same: with its own directory, environment
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
-import importlib.util
 import io
 import json
 import os
@@ -145,14 +145,14 @@ def _serve(connection: socket.socket) -> tuple[list[str], str, dict[str, str], l
 
 
 def _import(name: str) -> None:
+    """Import a module, unless it is or needs one that is not installed: whoever uses it will find that out."""
     package = name.removesuffix(".*")
-    if importlib.util.find_spec(package.partition(".")[0]) is None:
-        return
-    module = importlib.import_module(package)
-    if package != name:
-        for found in pkgutil.walk_packages(module.__path__, f"{package}."):
-            if not found.name.endswith(RUN_BY_IMPORT):
-                importlib.import_module(found.name)
+    with contextlib.suppress(ModuleNotFoundError):
+        module = importlib.import_module(package)
+        if package != name:
+            for found in pkgutil.iter_modules(module.__path__, f"{package}."):
+                if not found.name.endswith(RUN_BY_IMPORT):
+                    _import(f"{found.name}.*" if found.ispkg else found.name)
 
 
 def _become(command: list[str], directory: str, environment: dict[str, str], streams: list[int]) -> None:

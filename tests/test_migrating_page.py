@@ -8,6 +8,7 @@ from typing import Any
 import click
 import pytest
 
+from dlbs.cli.former_options import FORMER_OPTIONS
 from dlbs.cli.main import cli
 from dlbs.config.load import load_config
 from dlbs.config.migration import EXPRESSIONS, NAMES, Former
@@ -48,6 +49,13 @@ def test_every_expression_is_in_the_page(one: Any) -> None:
 def test_the_tables_have_nothing_else() -> None:
     names = re.findall(r"^\| `([\w.*]+)` \|", PAGE.split("## Names and values")[1].split("\n## ")[0], re.MULTILINE)
     assert names == [one.name for one in NAMES]
+
+
+def test_every_option_of_the_table_is_in_the_page() -> None:
+    rows = re.findall(r"^\| `([a-z]+)` \| `(--\w+)` \| (.*) \|$", PAGE, re.MULTILINE)
+    assert {(verb, option.replace("_", "-"), said) for verb, option, said in rows} == {
+        (verb, option, said) for verb, options in FORMER_OPTIONS.items() for option, said in options.items()
+    }
 
 
 def commands() -> list[tuple[str, list[str]]]:

@@ -34,7 +34,7 @@ __all__ = ["measurements"]
 def measurements() -> Iterator[Measurement]:
     """Each loader with more and more workers, as far as there are CPUs."""
     most = len(os.sched_getaffinity(0))
-    workers = sorted({count for count in (1, 2, 4, 8, 12, 16) if count <= most} | {min(most, 16)}, reverse=True)
+    workers = sorted({count for count in (1, 4, 8, 16) if count <= most} | {min(most, 16)}, reverse=True)
     for backend in ("image_folder", "caffe_lmdb"):
         for loader in ("threads", "processes"):
             for count in workers:

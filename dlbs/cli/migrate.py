@@ -13,6 +13,8 @@ from dlbs.text import printable
 
 __all__ = ["migrate_command"]
 
+_LARGEST = 256 << 20  # bytes of a configuration or a plan
+
 
 @click.command("migrate", context_settings=CONTEXT)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -31,7 +33,7 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
       dlbs migrate config.json --output config.new.json
     """
     from dlbs.config.load import load_config
-    from dlbs.files import write_atomically, write_bytes
+    from dlbs.files import read_regular, write_atomically, write_bytes
     from dlbs.plan.migrate import migrate, summary
 
     if output_file is not None and len(files) > 1:
@@ -39,11 +41,11 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
     is_left = False
     for file in files:
         try:
-            original = Path(file).read_bytes()
+            original = read_regular(file, _LARGEST, follow_links=True)
             migration = migrate(original.decode("utf-8-sig"), file)
         except FileNotFoundError:
             raise ConfigError("no such file", where=file, hint="check the path") from None
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise ConfigError(f"cannot be read: {error}", where=file) from None
         is_changed = bool(migration.notes) or output_file is not None
         if is_changed and not dry_run:

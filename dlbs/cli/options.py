@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from dlbs.cli.ending import end_on_signals
+from dlbs.cli.former_options import former_option_hint
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
 from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.executors.registry import EXECUTORS
@@ -287,7 +288,7 @@ def run(command: click.Command, name: str) -> None:
         print("error: interrupted", file=sys.stderr)
         code = INTERRUPTED
     except click.ClickException as error:
-        hint = _parameter_hint(error)
+        hint = former_option_hint(error) or _parameter_hint(error)
         if isinstance(error, click.UsageError) and hint:
             # Of two hints one misleads: what click finds close is left out where we know better.
             what = (

@@ -11,13 +11,11 @@ from typing import Any
 from dlbs.errors import ResolveError
 from dlbs.jsonio import load_json
 from dlbs.language.patterns import compiled
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = ["TYPES", "Parameter"]
 
 TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
-_TRUE = {"true", "t", "yes", "y", "on", "1"}
-_FALSE = {"false", "f", "no", "n", "off", "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +100,10 @@ def _to_float(value: Any) -> float:
 
 
 def _to_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower() if isinstance(value, (str, int)) else ""
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise ValueError(value)
+    meant = truth(value)
+    if meant is None:
+        raise ValueError(value)
+    return meant
 
 
 def _to_list(value: Any) -> list[Any]:

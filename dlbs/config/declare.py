@@ -12,6 +12,7 @@ from dlbs.config.names import check_names
 from dlbs.config.settings import set_parameter
 from dlbs.errors import ConfigError, did_you_mean, suggestion
 from dlbs.experiment import check_name
+from dlbs.text import truth
 
 __all__ = ["add_options", "check_frameworks", "declare", "file_frameworks"]
 
@@ -76,7 +77,8 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
     kind = given.get("type", before.type if before else "any")
     if kind not in TYPES:
         raise ConfigError(f"unknown type {kind!r} of {name}", where=where, hint=suggestion(str(kind), TYPES))
-    if not isinstance(given.get("identity", True), bool):
+    identity = truth(given["identity"]) if "identity" in given else before is None or before.identity
+    if identity is None:
         raise ConfigError(f"identity of {name} must be true or false, not {given['identity']!r}", where=where)
     if not isinstance(given.get("val_regexp", ""), str):
         raise ConfigError(f"val_regexp of {name} must be a text, not {given['val_regexp']!r}", where=where)
@@ -94,7 +96,7 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         desc=" ".join(str(given.get("desc", parameter.desc)).split()),
         domain=tuple(domain) if domain is not None else parameter.domain,
         regexp=given.get("val_regexp", parameter.regexp),
-        identity=given.get("identity", parameter.identity),
+        identity=identity,
         option_in=str(given.get("option_in", parameter.option_in)),
         follows=given.get("follows", parameter.follows),
         default=given["val"] if "val" in given and before is None else parameter.default,

@@ -75,11 +75,26 @@ def _load_json(name: str, source: str) -> Document:
         raise ConfigError(f"not JSON: {error.what}", where=f"{name}:{error.line}") from None
     document = Document(name, data)
     if isinstance(data, dict):
+        lines = _lines_of_keys(source)
         for path in _key_paths(data):
-            found = re.search(re.escape(json.dumps(path[-1], ensure_ascii=False)) + r"\s*:", source)
-            if found:
-                document.lines[path] = source.count("\n", 0, found.start()) + 1
+            if line := lines.get(json.dumps(path[-1], ensure_ascii=False)):
+                document.lines[path] = line
     return document
+
+
+def _lines_of_keys(source: str) -> dict[str, int]:
+    """Each key of a JSON text, as it is written, and the line on which it stands first."""
+    lines: dict[str, int] = {}
+    line, position = 1, 0
+    for found in _KEY.finditer(source):
+        line += source.count("\n", position, found.start())
+        position = found.start()
+        if found[2]:
+            lines.setdefault(found[1], line)
+    return lines
+
+
+_KEY = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?', re.DOTALL)  # values too, or what is in them would be taken for keys
 
 
 def _key_paths(data: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, ...]]:

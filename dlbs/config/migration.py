@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = [
     "EXPRESSIONS",
@@ -47,6 +47,20 @@ class Former:
     omit: bool = False
     own: bool = False
     reference: str = ""
+
+    def has(self, value: Any) -> bool:
+        """Whether a value means something else here, or nothing."""
+        return self._word(value) in self.values
+
+    def meaning(self, value: Any) -> Mapping[str, Any] | None:
+        """The parameters to set for a value that `has` knows; None if nothing here means it."""
+        return self.values[self._word(value)]
+
+    def _word(self, value: Any) -> str:
+        """The text of a value; a boolean was written in many ways (`t`, `on`, 1)."""
+        word = text(value)
+        meant = truth(value) if {"true", "false"} <= self.values.keys() and word not in self.values else None
+        return word if meant is None else text(meant)
 
     @property
     def hint(self) -> str:
@@ -117,7 +131,6 @@ NAMES = (
     Former("exp.data_store", own=True),
     Former("exp.use_tensor_core", why=_TENSOR_CORES, values={"true": {}, "false": None}),
     Former("exp.enable_tensor_core", why=_TENSOR_CORES, values={"true": {}, "false": None}),
-    Former("exp.dtype", why="none of the shipped frameworks computes with it", values={"int8": None}),
     Former("exp.cuda", own=True, why="the benchmark logs the version as exp.env.cuda"),
     Former("exp.cudnn", own=True, why="the benchmark logs the version as exp.env.cudnn"),
     Former("exp.node_nic", own=True),
@@ -152,8 +165,12 @@ NAMES = (
     Former("runtime.bind_proc", why=_LAUNCHER),
     Former("runtime.limit_resources", why=_LAUNCHER),
     Former(
-        "pytorch.data_loader_only", why="exp.phase=ingestion", values={"true": {"exp.phase": "ingestion"}, "false": {}}
+        "pytorch.data_loader_only",
+        why="exp.phase=ingestion asks for it",
+        values={"true": {"exp.phase": "ingestion"}, "false": {}},
     ),
+    Former("pytorch.distributed_rank", "exp.node_rank", "each node starts the same command with its own number"),
+    Former("pytorch.distributed_rendezvous", "exp.rendezvous", "the address of node 0, as HOST:PORT"),
     Former(
         "pytorch.distributed_*",
         why="torchrun gives each process its rank and finds the others: see --nodes, exp.node_rank and exp.rendezvous",
@@ -164,7 +181,12 @@ NAMES = (
         why="the product of the variables is the only method",
     ),
     # Of the original's first versions
-    Former("exp.framework_id", values={"${exp.framework}": {}}, reference="exp.framework", why="exp.framework"),
+    Former(
+        "exp.framework_id",
+        values={"${exp.framework}": {}},
+        reference="exp.framework",
+        why="exp.framework has the same meaning",
+    ),
     Former("exp.device_batch", "exp.replica_batch"),
     Former("exp.bench_iters", "exp.num_batches"),
     Former("exp.warmup_iters", "exp.num_warmup_batches"),
@@ -174,8 +196,12 @@ NAMES = (
         why="exp.docker says whether a container is used",
         values={"docker": {"exp.docker": True}, "host": {"exp.docker": False}},
     ),
-    Former("exp.simulation", why="exp.status=simulate", values={"true": {"exp.status": "simulate"}, "false": {}}),
-    Former("exp.force_rerun", why="exp.rerun=always", values=_RERUN),
+    Former(
+        "exp.simulation",
+        why="exp.status=simulate asks for it",
+        values={"true": {"exp.status": "simulate"}, "false": {}},
+    ),
+    Former("exp.force_rerun", why="exp.rerun=always asks for it", values=_RERUN),
     Former("exp.bench_root", own=True),
     Former("exp.docker.launcher", "exp.docker_launcher", values={"nvidia-docker": {"exp.docker_launcher": "docker"}}),
     Former("exp.docker.image", "exp.docker_image"),
@@ -267,9 +293,9 @@ def value_hint(name: str, value: Any) -> str:
         return f"{name}={','.join(words)} is {name}={','.join(filter(None, new))} here" + (
             f"; {row.why}" if row.why else ""
         )
-    if text(value) not in row.values:
+    if not row.has(value):
         return ""
-    meant = row.values[text(value)]
+    meant = row.meaning(value)
     if meant is None:
         return row.why
     settings = " ".join(f"{new}={text(becomes)}" for new, becomes in meant.items())

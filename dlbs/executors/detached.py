@@ -26,7 +26,7 @@ from dlbs.exit_codes import FAILED, OK
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import write_atomically
 from dlbs.jsonio import load_json
-from dlbs.logs import STATUSES, last_values
+from dlbs.logs import STATUSES, finite, last_values
 from dlbs.text import text
 from dlbs.unforeseen import guarded
 
@@ -66,7 +66,7 @@ class Task:
         return Outcome(
             str(ending["exp.status"]),
             text(ending.get("exp.status_msg")),
-            seconds if isinstance(seconds, (int, float)) else 0.0,
+            finite(seconds) or 0.0,
             {key: value for key, value in ending.items() if key.startswith("results.")},
             code if isinstance(code, int) else None,
         )

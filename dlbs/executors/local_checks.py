@@ -34,9 +34,9 @@ def _gpus(experiment: Experiment, site: Site) -> Problem | None:
         have = f"there are {count}, numbered from 0" if count else "there is none"
         if count and "CUDA_VISIBLE_DEVICES" in os.environ:
             have = f"CUDA_VISIBLE_DEVICES leaves {', '.join(map(str, usable)) or 'none'} of them"
-        return Problem(
-            f"GPU {', '.join(map(str, missing))} does not exist here: {have}", "-Pexp.gpus='' runs on the CPU"
-        )
+        words = "GPU {} does" if len(missing) == 1 else "GPUs {} do"
+        named = words.format(", ".join(map(str, missing)))
+        return Problem(f"{named} not exist here: {have}", "-Pexp.gpus='' runs on the CPU")
     if len(set(ids)) < len(ids):
         return Problem(f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once")
     return None

@@ -5,7 +5,6 @@ Nothing but bash is assumed on a node. What it runs comes through the standard i
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dlbs.errors import LaunchError
+from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["GRACE", "Facts", "ask", "ssh_command", "watched"]
 
@@ -174,13 +174,27 @@ def _facts(host: str, directory: str, python: str, package: str, asked: subproce
     if lines[2:]:
         hint = "set runtime.python to an interpreter that is there on all nodes"
         raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
-    found = json.loads(asked.stdout.strip().splitlines()[-1])
+    found = _versions(asked.stdout)
+    if found is None:
+        hint = f"its shell prints something of its own; see what `ssh {host} true` prints"
+        raise LaunchError(f"node {host} gives no versions of {python}", hint=hint)
     if not found["torch"]:
         raise LaunchError(f"node {host}: {python} has no torch", hint=f"{python} -m pip install torch, there")
     if not found["program"]:
         hint = "share the directory, copy it, or set pytorch.bench_path"
         raise LaunchError(f"node {host} has no {package}/pytorch_benchmarks", hint=hint)
     return Facts(facts.address, facts.name, **found)
+
+
+def _versions(said: str) -> dict[str, str] | None:
+    """What `_ASK` printed, as the last line; None if that is something else."""
+    try:
+        found = load_json(said.strip().rpartition("\n")[2])
+    except JsonError:
+        return None
+    if not isinstance(found, dict) or set(found) != {"python", "torch", "program"}:
+        return None
+    return {name: str(value) for name, value in found.items()}
 
 
 def _hint(host: str, said: str) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from dlbs.errors import LaunchError
+from dlbs.errors import LaunchError, LogError
 from dlbs.executors.ssh_commands import GRACE, ssh_command, watched
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
 from dlbs.logs import parameter_line, parse_line
@@ -28,6 +28,8 @@ from dlbs.unforeseen import guarded
 __all__ = ["Order", "main"]
 
 _SETTLE = 3.0  # seconds in which the others may fail too, so that all reasons are said
+_LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
+_LONGEST_REASON = 1000  # characters
 _LONGEST_END = GRACE + 3.0  # seconds until connections that do not end are cut
 
 
@@ -100,7 +102,7 @@ class _Session:
             asyncio.create_task(self._follow(node, launcher)): node
             for node, launcher in zip(self.nodes, self.order.launchers, strict=True)
         }
-        failed: list[_Node] = []
+        following, failed = list(running), list[_Node]()
         while running and not failed and not stop.done():
             await asyncio.wait([*running, stop], return_when=asyncio.FIRST_COMPLETED)
             failed = _ended(running)
@@ -119,6 +121,8 @@ class _Session:
             await asyncio.wait(running)
         for task in [*aside, stop]:
             task.cancel()
+        for one in following:
+            one.result()  # raises what nobody foresaw
         return self._exit_code(failed)
 
     def _exit_code(self, failed: list[_Node]) -> int:
@@ -168,6 +172,8 @@ class _Session:
         rest = b""
         while data := await stream.read(65536):
             *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
             self._pass_on(node, lines)
         self._pass_on(node, [rest] if rest else [])
 
@@ -175,12 +181,15 @@ class _Session:
         shown = []
         for line in lines:
             before, token, code = line.rpartition(f"{node.token}:".encode())
-            if token and code.isdigit():
+            if token and code.isdigit() and len(code) <= 3:
                 node.code = int(code)
                 if not before:
                     continue
                 line = before
-            found = parse_line(line.decode("utf-8", "replace"))
+            try:
+                found = parse_line(line.decode("utf-8", "replace"))
+            except LogError:  # it is passed on as it is, and whoever reads the log says what is wrong with it
+                found = None
             if found and found[0] == "exp.status_msg" and node.begun:
                 node.said = str(found[1])
             node.begun |= found is not None and found[0] == "exp.start_time"
@@ -191,11 +200,19 @@ class _Session:
 
     async def _complaints(self, node: _Node, stream: asyncio.StreamReader) -> str:
         """Pass on what ssh says itself; the last line of it."""
-        last = ""
-        while data := await stream.readline():
-            last = data.decode("utf-8", "replace").strip()
-            _print(f"[{node.host}] ssh: {last}\n".encode())
-        return last
+        last, rest = "", b""
+        while data := await stream.read(65536):
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                last = self._complain(node, line)
+        return self._complain(node, rest) if rest else last
+
+    def _complain(self, node: _Node, line: bytes) -> str:
+        said = line.decode("utf-8", "replace").strip()
+        _print(f"[{node.host}] ssh: {said}\n".encode())
+        return said[:_LONGEST_REASON]
 
 
 def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:

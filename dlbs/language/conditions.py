@@ -7,7 +7,7 @@ from typing import Any
 
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.language.patterns import compiled
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = ["condition_test"]
 
@@ -17,7 +17,8 @@ def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tupl
 
     Args:
         name: The parameter, for messages.
-        expected: A number or boolean (equal), a list (any of), or a regular expression that must match the whole text.
+        expected: A number or boolean (equal), a list (any of), or a regular expression that must match the whole text. Of a boolean it may
+            be any word for one (`yes`, `off`, 1).
         where: Where the condition stands, for messages.
 
     Raises:
@@ -29,7 +30,11 @@ def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tupl
         except DlbsError as error:
             raise ConfigError(error.what, where=where, hint=error.hint) from None
 
+        meant = truth(expected)
+
         def matches(value: Any) -> tuple[str, ...] | None:
+            if meant is not None and isinstance(value, bool):
+                return (text(value),) if value == meant else None
             found = pattern.fullmatch(text(value))
             return None if found is None else (found.group(), *(group or "" for group in found.groups()))
 
@@ -38,9 +43,13 @@ def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tupl
         allowed = expected if isinstance(expected, list) else [expected]
 
         def equals(value: Any) -> tuple[str, ...] | None:
-            # `exp.gpus: [0, 1]` may be written with numbers while the parameter is a text; true is not 1.
+            # `exp.gpus: [0, 1]` may be written with numbers while the parameter is a text; a number is not true because it is 1.
             for one in allowed:
-                if one == value and isinstance(one, bool) == isinstance(value, bool):
+                if isinstance(value, bool):
+                    if truth(one) == value:
+                        return (text(value),)
+                    continue
+                if one == value and not isinstance(one, bool):
                     return (text(value),)
                 if isinstance(value, str) and not isinstance(one, (list, dict)) and text(one) == value:
                     return (text(value),)

@@ -16,7 +16,7 @@ from dlbs.jsonio import load_json
 from dlbs.language.meter import METER
 from dlbs.language.patterns import Match, Pattern, compiled
 from dlbs.language.prices import OPERATORS, as_text, bounded, check_size, paid, sized
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = ["FUNCTIONS", "METHOD_NAMES", "VOLATILE", "call_method"]
 
@@ -122,6 +122,16 @@ def _device(name: str) -> Callable[[], Any]:
     return _paid(call, 100_000)
 
 
+def _boolean(value: Any) -> bool:
+    meant = truth(value)
+    if meant is None:
+        raise ExpressionError(
+            f"{text(check_size(value))[:80]!r} is neither true nor false",
+            hint="write true, yes, on or 1, or false, no, off or 0",
+        )
+    return meant
+
+
 def _environment_needs_tracer(*_: Any) -> Any:
     raise ExpressionError("env() is not available here")
 
@@ -131,6 +141,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "all": _paid(all),
     "any": _paid(any),
     "bool": bool,
+    "boolean": _paid(_boolean),
     "cpu_count": _paid(_cpu_count, 100),
     "dict": _paid(dict),
     "docker_available": _device("docker_available"),

@@ -142,9 +142,9 @@ def check_typed_names(config: Config, plan: str | os.PathLike[str] | None = None
             reads = _launcher_reads(config, experiment)
             left = {name for name in left if not reads.has(name)}
     problems = Problems()
+    known = [one for one in (*config.declarations, *config.known_names()) if one not in left]
     for name in sorted(left):
-        known = [*config.declarations, *config.known_names()]
-        hint = name_hint(name, [one for one in known if one != name])
+        hint = name_hint(name, known)
         own = "a launcher of your own may read it, or a value refer to it; declare it in a file if it only describes"
         with problems:
             raise ConfigError(f"nothing uses the parameter {name!r}", where=config.typed[name], hint=hint or own)

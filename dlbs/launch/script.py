@@ -115,8 +115,10 @@ def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
         hint = "dlbs build writes plans that have it; or set it with -P"
         return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     set_it = f"set {name}, or " if one else ""
+    # `models` is what frameworks with models have in common, and no framework itself.
+    of = "frameworks with models" if owners == ["models"] else f"the framework {' and '.join(owners)}"
     return LaunchError(
-        f"uses '{name if one else f'{name}.*'}', of the framework {' and '.join(owners)}, in an experiment of the framework {framework}",
+        f"uses '{name if one else f'{name}.*'}', of {of}, in an experiment of the framework {framework}",
         where=where,
         hint=f"{set_it}write 'frameworks: {{{framework}: [{', '.join(owners)}]}}' into a configuration file",
     )

@@ -12,6 +12,7 @@ from typing import Any
 from dlbs.config.documents import Document, load
 from dlbs.errors import ConfigError, did_you_mean, suggestion
 from dlbs.files import read_source
+from dlbs.text import truth
 
 __all__ = [
     "FILES",
@@ -209,10 +210,7 @@ def read_definitions(path: Path) -> Iterator[Pack]:
             hint = "name each file in DLBS_PACK_PATH, joined by colons"
             raise ConfigError("collections cannot include others", where=document.where(name), hint=hint)
         merged = _inherited(document, str(name))
-        enabled = merged.get("enabled", True)
-        if not isinstance(enabled, bool):
-            raise ConfigError(f"enabled must be true or false, not {enabled!r}", where=document.where(name, "enabled"))
-        if enabled:
+        if _boolean(merged, "enabled", True, document.where(name, "enabled")):
             directory = path.parent / str(merged.get("definition", "."))
             if "\0" in str(directory) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in directory.parts):
                 where = document.where(name, "definition")
@@ -255,6 +253,14 @@ def _inherited(document: Document, name: str) -> dict[str, Any]:
         if len(chain) > _MOST_ANCESTORS:
             raise ConfigError(f"inherits from itself: {' → '.join(chain[:4])} …", where=document.where(name))
     return merged
+
+
+def _boolean(given: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
+    value = given.get(key)
+    meant = default if value is None else truth(value)
+    if meant is None:
+        raise ConfigError(f"{key} must be true or false, not {value!r}", where=where)
+    return meant
 
 
 def check_component(word: str, what: str, where: str) -> None:
@@ -321,7 +327,7 @@ def _made(name: str, directory: Path, given: Mapping[str, Any], where: str, docu
             )
         ),
         build_args={str(key): str(value) for key, value in checked("build_args", (dict,), {}, "a mapping").items()},
-        network=bool(checked("network", (bool,), False, "true or false")),
+        network=_boolean(given, "network", False, document.where(name, "network") if document is not None else where),
         command=str(checked("command", (str,), "python3 run.py", "a command")),
     )
 

@@ -145,7 +145,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         # A flag without a value is there or not: null and true give it alone, false leaves it out.
         if value is None or isinstance(value, bool):
             parameters[name] = value is not False
-            words.append(f"$({str(option)!r} if ${{{name}}} else None)$")
+            words.append(f"$({str(option)!r} if boolean(${{{name}}}) else None)$")
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words

@@ -55,13 +55,22 @@ class Extensions:
     def apply(self, point: Experiment) -> Iterator[Made]:
         """The experiments that a point of the grid becomes: each extension in turn over those so far, without those that are excluded.
 
+        They come one at a time, however many cases multiply: in memory are those of one experiment.
+
         Raises:
             ConfigError: A condition is on a value that is not constant.
         """
-        made: list[Made] = [(point, frozenset())]
-        for matcher in self._adding:
-            made = [extended for one in made for extended in self._extend(one, matcher)]
-        return (one for one in made if all(matcher.additions(one) is None for matcher in self._excluding))
+        waiting = [
+            iter([(point, frozenset[str]())])
+        ]  # by extension: what the one before makes of the experiment under way
+        while waiting:
+            one = next(waiting[-1], None)
+            if one is None:
+                waiting.pop()
+            elif len(waiting) <= len(self._adding):
+                waiting.append(self._extend(one, self._adding[len(waiting) - 1]))
+            elif all(matcher.additions(one) is None for matcher in self._excluding):
+                yield one
 
     def _extend(self, one: Made, matcher: _Matcher) -> Iterator[Made]:
         additions = matcher.additions(one)

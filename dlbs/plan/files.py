@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -14,6 +16,10 @@ from dlbs.files import write_atomically
 from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["read_plan", "write_plan"]
+
+# Characters. A compressed file of some MB may unpack to any number of them.
+_LONGEST_LINE = 64 << 20
+_LARGEST_LIST = 1 << 30
 
 
 def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) -> int:
@@ -44,22 +50,28 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
     """Yield the experiments of a plan file; a `.jsonl` file is read as it is consumed.
 
     Raises:
-        ConfigError: The file is missing, not JSON, holds something else than experiments, or a name is malformed.
+        ConfigError: The file is missing, a device, too large, not JSON, holds something else than experiments, or a name is malformed.
     """
     name = str(path)
     checked: set[tuple[str, ...]] = set()
     try:
         with _open(path) as stream:
             if _is_lines(path):
-                for number, line in enumerate(stream, start=1):
+                for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), ""), start=1):
+                    if len(line) > _LONGEST_LINE:
+                        raise ConfigError(f"is longer than {_LONGEST_LINE:,} characters", where=f"{name}:{number}")
                     if line.strip():
                         yield _experiment(_parse(line, f"{name}:{number}"), f"{name}:{number}", checked)
                 return
-            source = stream.read()
+            source = stream.read(_LARGEST_LIST + 1)
     except FileNotFoundError:
         raise ConfigError("no such plan", where=name, hint=f"dlbs build --plan {name} writes one") from None
     except (OSError, UnicodeDecodeError, EOFError) as error:
         raise ConfigError(f"cannot be read: {error}", where=name) from None
+    if len(source) > _LARGEST_LIST:
+        raise ConfigError(
+            f"is longer than {_LARGEST_LIST:,} characters", where=name, hint="write .jsonl, which is read line by line"
+        )
     data = _parse(source, name)
     if not isinstance(data, list):
         raise ConfigError("a plan is a JSON list of experiments", where=name, hint="a configuration goes with --config")
@@ -72,11 +84,17 @@ def _is_lines(path: str | os.PathLike[str]) -> bool:
 
 
 def _open(path: str | os.PathLike[str]) -> IO[str]:
+    """A file, or a pipe such as `<(command)` of a shell; a terminal too."""
+    stream = Path(path).open("rb")
+    mode = os.fstat(stream.fileno()).st_mode
+    if (stat.S_ISCHR(mode) and not stream.isatty()) or stat.S_ISBLK(mode):
+        stream.close()
+        raise OSError("is a device")
     if not str(path).endswith(".gz"):
-        return Path(path).open(encoding="utf-8")
+        return io.TextIOWrapper(stream, encoding="utf-8")
     import gzip
 
-    return gzip.open(path, "rt", encoding="utf-8")
+    return io.TextIOWrapper(gzip.GzipFile(fileobj=stream), encoding="utf-8")
 
 
 def _parse(source: str, where: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,7 +185,7 @@ def _names(data: Mapping[str, Any]) -> list[str]:
 
 def has_launcher(framework: str, parameters: Mapping[str, Any]) -> bool:
     """Whether a framework comes with DLBS, or the document has a launcher for it that is not one of the original's."""
-    if is_template(framework) or (dlbs_root() / "scripts" / "launchers" / f"{framework}.sh").is_file():
+    if is_template(framework) or os.path.isfile(dlbs_root() / "scripts" / "launchers" / f"{framework}.sh"):
         return True
     launcher = text(parameters.get(f"{framework}.launcher"))
     return bool(launcher) and not launcher.startswith("${DLBS_ROOT}/")

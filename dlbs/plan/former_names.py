@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -71,17 +72,21 @@ class Names:
     def row(self, name: str) -> Former | None:
         """What the table has for a name, if it applies to this document."""
         row = former(name)
-        if row is not None and row.new.startswith("pytorch.") and not self.frameworks <= {"pytorch", "train"}:
+        if row is None or self.frameworks <= {"pytorch", "train"}:
+            return row
+        if row.new.startswith("pytorch."):
             return Former(row.name, why=row.why)
-        return row
+        return replace(
+            row, values={value: None if _is_for_pytorch(meant) else meant for value, meant in row.values.items()}
+        )
 
     def parameter(self, name: str, value: Any, where: str) -> dict[str, Any]:
         """The parameters that one becomes."""
         row, place = self.row(name), path_of(where, name)
         if row is None or row.own:
             return {name: self.value(value, place)}
-        if text(value) in row.values:
-            meant = row.values[text(value)]
+        if row.has(value):
+            meant = row.meaning(value)
             if meant is None:
                 self.migration.left(place, f"{text(value)} has no equivalent: {row.why}")
                 return {name: value}
@@ -148,6 +153,8 @@ class Names:
         return f"${{{found['condition'] or ''}{new or name}{group and '_'}{group}}}"
 
     def _expression(self, expression: str) -> str:
+        if not expression.endswith(")$"):
+            return expression
         for row in EXPRESSIONS:
             if row.becomes is not None:
                 expression = re.sub(row.pattern, row.becomes, expression)
@@ -165,8 +172,15 @@ class Names:
                 self.migration.left(place, row.say)
 
 
+def _is_for_pytorch(settings: Mapping[str, Any] | None) -> bool:
+    """Whether it sets a parameter that experiments of other frameworks do not have."""
+    return any(name.startswith("pytorch.") for name in settings or ())
+
+
 _REFERENCE = re.compile(r"\$\{(?P<condition>__condition\.)?(?P<name>[^${}()]+)\}")
-_EXPRESSION = re.compile(r"\$\(.*?\)\$", re.DOTALL)
+_EXPRESSION = re.compile(
+    r"\$\(.*?(?:\)\$|\Z)", re.DOTALL
+)  # to the end where none closes, so that a thousand openings are one
 
 
 def _reason(row: Former, is_set: bool) -> str:

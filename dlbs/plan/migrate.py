@@ -57,7 +57,8 @@ def _check_sections(data: Mapping[str, Any], where: str) -> None:
     for one in extensions:
         mappings += [(f"{key} of an extension", one.get(key)) for key in ("condition", "parameters")]
         cases = one.get("cases") or []
-        mappings += [("a case of an extension", case) for case in (cases if isinstance(cases, list) else [cases])]
+        if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+            raise ConfigError("cases of an extension must be a list of mappings", where=where)
     for name, value in mappings:
         if value is not None and value != [] and not isinstance(value, dict):
             raise ConfigError(f"{name} must be a mapping", where=where)
@@ -78,8 +79,9 @@ def _load(source: str, where: str, migration: Migration) -> Any:
     return data
 
 
-# A string is found too, so that what looks like a comment inside one is none.
-_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|#[^\n]*', re.DOTALL)
+# A string is found too, so that what looks like a comment inside one is none. What is not closed is found as well, or each of a thousand
+# openings would be looked for to the end.
+_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)|#[^\n]*', re.DOTALL)
 
 
 def _without_comment_keys(data: Any, where: str, migration: Migration) -> Any:

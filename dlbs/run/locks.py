@@ -218,9 +218,12 @@ def _content(stream: IO[str] | IO[bytes]) -> dict[str, Any]:
 
 
 def _write(stream: IO[str], content: dict[str, Any]) -> None:
-    stream.truncate(0)
-    json.dump(content, stream)
-    stream.flush()
+    data = json.dumps(content).encode()
+    os.ftruncate(stream.fileno(), 0)
+    while (
+        data
+    ):  # without a buffer: on a full disk it would be written once more, and fail once more, when the file is closed
+        data = data[os.write(stream.fileno(), data) :]
 
 
 def _pid(content: dict[str, Any]) -> int | None:

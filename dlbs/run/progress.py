@@ -24,7 +24,7 @@ from dlbs.errors import DlbsError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import open_regular, write_atomically
-from dlbs.logs import KEY_LINE, batch_time
+from dlbs.logs import KEY_LINE, batch_time, finite
 from dlbs.run.remaining import remaining_seconds
 from dlbs.text import duration, plus_minus, printable, short_number, text
 
@@ -279,10 +279,10 @@ def last_line(log: Path) -> str:
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
     words = f"{outcome.status} in {duration(outcome.seconds)}"
-    accuracy, throughput = (outcome.results.get(f"results.{name}") for name in ("accuracy_top1", "throughput"))
-    if outcome.status == "ok" and isinstance(accuracy, (int, float)):
+    accuracy, throughput = (finite(outcome.results.get(f"results.{name}")) for name in ("accuracy_top1", "throughput"))
+    if outcome.status == "ok" and accuracy is not None:
         words += f", accuracy {accuracy:.2f} %"
-    if outcome.status == "ok" and isinstance(throughput, (int, float)):
+    if outcome.status == "ok" and throughput is not None:
         words += f", {short_number(throughput)} {text(outcome.results.get('results.unit', 'instances'))}/s"
     elif outcome.status == "ok" and (time := batch_time(outcome.results)) is not None:
         words += f", {_time_words(time, outcome.results.get('results.time_std'))}"
@@ -297,5 +297,5 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
 
 def _time_words(time: float, deviation: object) -> str:
     """A mean time with its standard deviation, if that is known: `24.31 ± 0.52 ms`."""
-    spread = f" ± {plus_minus(deviation)}" if isinstance(deviation, (int, float)) else ""
+    spread = "" if (one := finite(deviation)) is None else f" ± {plus_minus(one)}"
     return f"{short_number(time)}{spread} ms"

@@ -12,7 +12,7 @@ from dlbs.doubts import kind_of, warnings_of
 from dlbs.errors import LogError, did_you_mean
 from dlbs.experiment import Experiment, describe, log_path
 from dlbs.launch.container import image_of
-from dlbs.logs import STATUSES, first_values, last_values, start_time
+from dlbs.logs import STATUSES, finite, first_values, last_values, start_time
 from dlbs.run.differences import Differences
 from dlbs.run.locks import owner
 from dlbs.run.planfile import read_plan_file, write_plan_file
@@ -156,7 +156,7 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
         str(status),
         text(ending.get("exp.status_msg")),
         warnings,
-        float(seconds) if isinstance(seconds, (int, float)) and status != "skipped" else None,
+        finite(seconds) if status != "skipped" else None,
     )
 
 

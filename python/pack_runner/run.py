@@ -59,7 +59,7 @@ class Events:
                     self._take_gpu(str(name), values)
         kind, data = event.get("$event"), event.get("$data")
         if kind in {"error", "overseer_error"} and isinstance(data, dict) and data.get("type") != "StopProgram":
-            self.errors.append(f"{data.get('type')}: {data.get('message')}")
+            self.errors.append(f"{data.get('type')}: {_without_advice(str(data.get('message')))}")
 
     def _take_gpu(self, name: str, values: dict[str, Any]) -> None:
         memory = values.get("memory")
@@ -102,6 +102,11 @@ class Events:
         if "results.use.gpu_mem" in found:
             found["results.use.gpu_mem_peak"] = [max(row, default=0.0) for row in found["results.use.gpu_mem"]]
         return found
+
+
+def _without_advice(message: str) -> str:
+    """torch advises to load files with `weights_only=False`, which would run code that is in them."""
+    return "a file cannot be read as tensors" if "Weights only load failed" in message else message
 
 
 def _number(value: Any) -> float | None:

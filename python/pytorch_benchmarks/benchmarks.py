@@ -15,7 +15,6 @@ from pathlib import Path
 if not __package__:  # started as a file, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -61,7 +60,8 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     from pytorch_benchmarks.distributed import largest
     from pytorch_benchmarks.measure.competing_load import CompetingLoad
     from pytorch_benchmarks.measure.energy import Energy
-    from pytorch_benchmarks.measure.results import log_competing_load, log_facts, log_loss, log_passes, log_times
+    from pytorch_benchmarks.measure.report import log_competing_load, timestamp
+    from pytorch_benchmarks.measure.results import log_facts, log_loss, log_passes, log_times
     from pytorch_benchmarks.measure.timing import Schedule, time_batches
     from pytorch_benchmarks.phases.workload import build_workload
     from pytorch_benchmarks.precision import choose_precision, slow_on_this_cpu
@@ -92,7 +92,7 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
 
     competing, energy = CompetingLoad(), Energy.of(device)
     started = perf_counter()
-    log("results.start_time", _timestamp())
+    log("results.start_time", timestamp())
     timing = time_batches(
         workload.step,
         workload.source.batches,
@@ -102,7 +102,7 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
         observers=(competing, energy),
         agree=lambda number: largest(number, world, device),
     )
-    log("results.end_time", _timestamp())
+    log("results.end_time", timestamp())
 
     log("results.time_to_first_batch", 1000.0 * (started - _STARTED + timing.first))
     log_loss(log, workload, timing, world, device)
@@ -110,12 +110,6 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     log.many(energy.metrics(options.batch_size * len(timing.batches)))
     log_times(log, options, workload, timing, world, device)
     log_passes(log, options, workload, device, precision)
-
-
-def _timestamp() -> str:
-    """`%Y-%m-%d:%H:%M:%S:%3N`, as the original DLBS writes it."""
-    now = time.time()
-    return time.strftime("%Y-%m-%d:%H:%M:%S", time.localtime(now)) + f":{int(now % 1 * 1000):03d}"
 
 
 if __name__ == "__main__":

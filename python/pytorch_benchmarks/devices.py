@@ -5,23 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.events import Event
+from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.options.common import CommonOptions
 
-__all__ = ["Event", "device_title", "event_maker", "local_rank", "select_device", "set_backends", "synchronizer"]
-
-
-class Event(Protocol):
-    """A place in the device's stream of work, with the time at which the device got there."""
-
-    def record(self) -> Any: ...
-
-    def elapsed_time(self, end: Any) -> float:
-        """Milliseconds from this event to a later one."""
+__all__ = ["device_title", "event_maker", "local_rank", "select_device", "set_backends", "synchronizer"]
 
 
 def select_device(options: CommonOptions) -> torch.device:
@@ -102,18 +95,6 @@ def device_title(device: torch.device) -> str:
         return cpu_title()
     name = getattr(torch.get_device_module(device), "get_device_name", None)
     return str(name(device)) if name else f"{platform.processor() or platform.machine()} {device.type}"
-
-
-def cpu_title() -> str:
-    """Marketing name of the CPU."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def set_backends(options: CommonOptions, *, tf32: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_benchmarks import torchrun
 from pytorch_benchmarks.devices import select_device
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.network import endpoint, interface_to
@@ -71,7 +72,7 @@ def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequ
     if "TORCHELASTIC_RUN_ID" in os.environ or (replicas(options) == 1 and options.num_nodes == 1):
         return
     meeting = ["--standalone"] if options.num_nodes == 1 else _meeting(options)
-    runner = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={replicas(options)}"]
+    runner = [sys.executable, torchrun.__file__, *meeting, f"--nproc-per-node={replicas(options)}"]
     sys.stdout.flush()
     os.execv(sys.executable, [*runner, os.path.abspath(program), *arguments])
 

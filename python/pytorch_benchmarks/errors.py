@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchmarkError", "OutOfMemoryError", "SkippedError", "UnknownModelError", "UsageError"]
+__all__ = ["BenchmarkError", "LostReplicaError", "OutOfMemoryError", "SkippedError", "UnknownModelError", "UsageError"]
 
 
 class BenchmarkError(Exception):
@@ -25,6 +25,10 @@ class OutOfMemoryError(BenchmarkError):
     """The model and its batch do not fit into memory. Exit code 3, so that a launcher can tell."""
 
     exit_code = 3
+
+
+class LostReplicaError(BenchmarkError):
+    """Another replica has ended, or cannot be reached any more."""
 
 
 class SkippedError(BenchmarkError):

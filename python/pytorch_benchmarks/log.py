@@ -38,10 +38,16 @@ class Log:
         """Whether this is the process that speaks for all."""
         return os.environ.get("RANK", "0") == "0"
 
-    def failure(self, reason: str) -> None:
-        """Say why the program failed; of several processes each may, since the first one need not be the one that knows."""
+    def failure(self, reason: str, *, is_printed: bool = False) -> None:
+        """Say why the program failed; of several processes each may, since the first one need not be the one that knows.
+
+        Args:
+            reason: One line.
+            is_printed: Whether the program that started the processes prints the reason.
+        """
         self.values["exp.status_msg"] = reason
-        print(f"__exp.status_msg__= {json.dumps(reason)}", flush=True)
+        if not is_printed:
+            print(f"__exp.status_msg__= {json.dumps(reason)}", flush=True)
 
     def warn(self, text: str) -> None:
         """Say what makes the numbers doubtful, as `what it is: figures; what to do`; `end` logs the list `results.warnings`."""

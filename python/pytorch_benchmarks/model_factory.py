@@ -15,9 +15,9 @@ from typing import Any
 
 from pytorch_benchmarks import models
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import BUILDERS, Builder, register_model
-from pytorch_benchmarks.tensor_files import reason
 
 __all__ = [
     "ModelFactory",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = ["Precision", "choose_precision", "slow_on_this_cpu"]
@@ -64,12 +64,17 @@ def choose_precision(options: CommonOptions, device: torch.device) -> Precision:
     """The precision that the options ask for.
 
     Raises:
-        UsageError: The device cannot do it; the message says what it can.
+        SkippedError: The device, or PyTorch, cannot do it; the message says what it can. The same plan may run it elsewhere.
+        UsageError: `--amp` with a type that it does not compute in.
     """
     able = _able(device)
     dtype = "float32" if options.dtype == "float" else options.dtype
+    if dtype == "int8":
+        raise SkippedError(
+            f"--dtype int8: models in PyTorch compute with floating-point numbers here; use {', '.join(able)}, or exp.framework=onnxruntime"
+        )
     if dtype not in able:
-        raise UsageError(f"--dtype {dtype}: {device.type} devices like this one can do {', '.join(able)}")
+        raise SkippedError(f"--dtype {dtype}: {device.type} devices like this one can do {', '.join(able)}")
     if options.amp:
         if dtype not in {"float16", "bfloat16"}:
             raise UsageError(f"--amp computes in float16 or bfloat16: give one as --dtype, not {dtype}")

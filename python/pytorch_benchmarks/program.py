@@ -11,20 +11,47 @@ import sys
 import traceback
 from collections.abc import Callable
 from pickle import UnpicklingError
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
-from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.errors import BenchmarkError, LostReplicaError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.load_errors import reason, without_advice
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
 __all__ = ["check_writable", "end", "run"]
 
-# How PyTorch, CUDA, cuBLAS and cuDNN say that memory is not enough; the allocator of PyTorch has an exception of its own.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+# How PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime say that memory is not enough; the allocator of PyTorch has an exception of its own.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "RESOURCE_EXHAUSTED",
+    "Failed to allocate memory",
+)
+
+# How torch.distributed and its backends say that another process has gone.
+_CONNECTIONS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_LOST = ("gloo/transport/", "Connection closed by peer", "Connection reset by peer")
 
 
-def run(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
+class Asked(Protocol):
+    """The options that every program has."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def json(self) -> str: ...
+    @property
+    def debug(self) -> bool: ...
+
+
+def run(work: Callable[[], None], options: Asked, log: Log) -> int:
     """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 70 unforeseen, 77 skipped,
     130 interrupted.
 
@@ -61,7 +88,7 @@ def check_writable(flag: str, path: str, *, may_be_made: bool = False) -> None:
         raise UsageError(f"{flag} {path}: the directory {directory} does not exist or cannot be written to")
 
 
-def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
+def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     try:
         check_writable("--json", options.json)
         work()
@@ -79,21 +106,25 @@ def _guarded(work: Callable[[], None], options: CommonOptions, log: Log) -> int:
         explained = _explain(error, options)
         if options.debug:
             traceback.print_exc(file=sys.stdout)
-        elif not isinstance(explained, OutOfMemoryError) and _print_theirs(error, options) and explained is None:
-            text = str(error)
-            explained = BenchmarkError(f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}")
+        elif (
+            not isinstance(explained, (LostReplicaError, OutOfMemoryError))
+            and _print_theirs(error, options)
+            and explained is None
+        ):
+            explained = BenchmarkError(f"{type(error).__name__}: {reason(error) if str(error) else 'no message'}")
         if explained is None:
             return _fail(keep(error), UNFORESEEN, log)
-        return _fail(str(explained), explained.exit_code, log)
+        return _fail(str(explained), explained.exit_code, log, is_lost=isinstance(explained, LostReplicaError))
     return 0
 
 
-def _print_theirs(error: BaseException | None, options: CommonOptions) -> bool:
+def _print_theirs(error: BaseException | None, options: Asked) -> bool:
     """Print the part of a traceback that is of a model from outside; False if there is none."""
-    if error is None or isinstance(error, UnpicklingError):  # torch's advice in it is not ours
+    if error is None:
         return False
+    architecture = getattr(options, "architecture", "")
     places = [
-        options.architecture and os.path.dirname(os.path.abspath(options.architecture)),
+        architecture and os.path.dirname(os.path.abspath(architecture)),
         getattr(options, "pack", ""),
     ]
     homes = tuple(os.path.join(os.path.realpath(place), "") for place in places if place)
@@ -101,31 +132,37 @@ def _print_theirs(error: BaseException | None, options: CommonOptions) -> bool:
     while where is not None and not os.path.realpath(where.tb_frame.f_code.co_filename).startswith(homes):
         where = where.tb_next
     if where is not None:
-        traceback.print_exception(type(error), error, where, file=sys.stdout)
+        lines = traceback.format_exception(type(error), error, where)
+        print(without_advice("".join(lines), error), end="")
     return where is not None
 
 
-def _fail(message: str, exit_code: int, log: Log) -> int:
+def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> int:
     # What a file holds may stand in a message, and must not reach the terminal as an escape sequence.
     line = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())
     )
-    log.failure(line)
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    is_printed = leave_reason(line, exit_code, is_lost=is_lost)  # of several replicas, one error
+    log.failure(line, is_printed=is_printed)
+    if not is_printed:
+        print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
 
 
-def _explain(error: Exception, options: CommonOptions) -> BenchmarkError | None:
-    """Turn what torch or the system raises into what a user can act on; None of what nobody foresaw."""
+def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
+    """Turn what a framework or the system raises into what a user can act on; None of what nobody foresaw."""
     text = str(error)
     if isinstance(error, UnpicklingError):
-        from pytorch_benchmarks.tensor_files import reason
-
         return BenchmarkError(f"a file cannot be read as tensors: {reason(error)}")
     if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"
+        )
+    is_replica = "TORCHELASTIC_RUN_ID" in os.environ
+    if is_replica and (type(error).__name__ in _CONNECTIONS or any(words in text for words in _LOST)):
+        return LostReplicaError(
+            f"the connection to another replica was lost: {text.splitlines()[0] if text else 'no message'}"
         )
     if "not implemented for" in text:
         return UsageError(
@@ -133,7 +170,8 @@ def _explain(error: Exception, options: CommonOptions) -> BenchmarkError | None:
             f"which computes what it must in float32 ({text})"
         )
     if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
-        return BenchmarkError(f"--compile {options.compile}: {text.splitlines()[0] if text else type(error).__name__}")
+        reason_given = text.splitlines()[0] if text else type(error).__name__
+        return BenchmarkError(f"--compile {getattr(options, 'compile', '')}: {reason_given}")
     if isinstance(error, OSError) and error.filename is not None:  # a disk that is full, or a file that went away
         return BenchmarkError(f"{error.filename}: {error.strerror}")
     return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +14,12 @@ from torch import Tensor
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.files import open_regular
+from pytorch_benchmarks.load_errors import ADVICE, first_line, reason
 
-__all__ = ["is_tensors_by_name", "read", "reason", "save"]
+__all__ = ["is_tensors_by_name", "read", "save"]
 
 _MOST_COPIES = 4  # bytes of all tensors for each byte of the file: views of one storage may overlap, a little
 _MAX_DEPTH = 50  # levels of dictionaries and lists
-_ADVICE = "save model.state_dict() with torch.save"
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -41,7 +40,7 @@ def save(content: Mapping[str, Any], path: Path) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-        raise UsageError(f"cannot write {path}: {_first_line(error)}") from None
+        raise UsageError(f"cannot write {path}: {first_line(error)}") from None
 
 
 def read(path: Path, device: torch.device) -> Any:
@@ -59,7 +58,9 @@ def read(path: Path, device: torch.device) -> Any:
         if mapped:
             _check_archive(path, size)
         # Mapped, every tensor is a part of the file, so what is declared to be larger than the file cannot be made.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of a strange file; it is an error of ours if it is one
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         return _Copy(device, _MOST_COPIES * size).of(content)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
@@ -76,7 +77,7 @@ def _check_archive(path: Path, size: int) -> None:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-        raise ValueError(f"it is a TorchScript program, not a file of tensors; {_ADVICE}")
+        raise ValueError(f"it is a TorchScript program, not a file of tensors; {ADVICE}")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError("it is compressed, which torch.save does not do")
     if sum(entry.file_size for entry in entries) > size:
@@ -141,19 +142,3 @@ class _Copy:
             self._known[view] = tensor.detach().to(self.device, copy=True)
         found: Tensor = self._known[view]
         return found
-
-
-def reason(error: Exception) -> str:
-    """Why a file cannot be read, in one line. torch advises to load with `weights_only=False`, which would run code that is in the file."""
-    found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    if found:
-        return f"it holds an object of {found[1]}, which is not loaded because it could run code; {_ADVICE}"
-    line = _first_line(error)
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in line:
-        return f"it is damaged, or holds more than tensors and plain data; {_ADVICE}"
-    return line
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def _explain(part: Part, journal: Journal, code: int, hanging: bool) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started."""
+    """End the process and all that it started: a benchmark that goes on would share the GPU with all that is measured after it."""
     for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 30.0)):
         try:
             os.killpg(process.pid, number)
@@ -151,3 +152,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
+    end = time.monotonic() + _GRACE
+    while (left := _of_session()) and time.monotonic() < end:
+        for one in left:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _of_session() -> list[int]:
+    """Processes that were started in this session, also those in process groups of their own: they have inherited its mark."""
+    mark = f"{SESSION}={os.getpid()}".encode()
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or belongs to somebody else
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z" and mark in (place / "environ").read_bytes().split(b"\0"):
+                found.append(int(place.name))
+    return found

@@ -15,6 +15,7 @@ from scripts.gpu.journal import FINAL, Case
 __all__ = ["as_markdown", "make_report", "write_report"]
 
 _NOT_RUN = "not run"
+_NAMED = 20  # cases of one reason; report.json has all
 
 
 def make_report(session: Mapping[str, Any], cases: Iterable[Case]) -> dict[str, Any]:
@@ -82,17 +83,15 @@ def _figures(cases: Iterable[Mapping[str, Any]]) -> list[str]:
         if case["values"] and case["outcome"] == "passed":
             tables.setdefault((case["part"], tuple(case["values"])), []).append(case)
     lines: list[str] = []
-    for (part, columns), rows in tables.items():
-        lines += [
-            "",
-            f"## Figures: {part}",
-            "",
-            f"| case | {' | '.join(columns)} |",
-            "| --- |" + " ---: |" * len(columns),
-        ]
-        lines += [
-            f"| {case['name']} | {' | '.join(_number(case['values'][column]) for column in columns)} |" for case in rows
-        ]
+    titles: set[str] = set()
+    for (part, columns), rows in sorted(tables.items(), key=lambda table: table[0][0]):
+        if part not in titles:
+            lines += ["", f"## Figures: {part}"]
+            titles.add(part)
+        lines += ["", f"| case | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+        for case in rows:
+            numbers = " | ".join(_number(case["values"][column]) for column in columns)
+            lines.append(f"| {case['name'].rpartition('::')[2]} | {numbers} |")
     return lines
 
 
@@ -110,5 +109,6 @@ def _by_reason(title: str, cases: list[Mapping[str, Any]]) -> list[str]:
     for case in cases:
         reasons.setdefault(case["reason"], []).append(case["name"])
     for reason, names in reasons.items():
-        lines.append(f"- {reason}: {len(names)} ({', '.join(names)})")
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"- {reason}: {len(names)} ({', '.join(names[:_NAMED])}{more})")
     return lines

@@ -11,6 +11,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import warnings
 import zipfile
@@ -21,12 +23,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pack_runner.run import Events
 
 from tests.adversarial.bounded import Ask, ask_and_expect, children
+from tests.conftest import ROOT
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
+import warnings
 import torch
 from pathlib import Path
 from pytorch_benchmarks.errors import BenchmarkError
@@ -60,6 +66,7 @@ def checkpoint(path):
     STATE.take_weights(Path(path), torch.device("cpu"))
     return STATE.epoch
 
+warnings.simplefilter("error")  # what torch says of strange files does not reach our users either
 step()  # torch imports much when it is first used, which each child would do again
 STATE.optimizer.load_state_dict(STATE.optimizer.state_dict())
 serve(lambda given: weights(given["weights"]) if "weights" in given else checkpoint(given["checkpoint"]))
@@ -530,3 +537,66 @@ def test_checkpoint(
 def test_checkpoint_that_is_torn(ask: Ask, tmp_path: Path, checkpoint: bytes, part: int) -> None:
     (tmp_path / "last.pt").write_bytes(checkpoint[: len(checkpoint) * part // 8])
     ask_and_expect(ask, {"checkpoint": str(tmp_path / "last.pt")}, DAMAGED)
+
+
+# Models from outside that load a file by themselves, and the programs that run them. The file brings code, or is damaged.
+LOADS = "torch.load(Path(__file__).with_name('file.pt'))"
+WRAPPED = (
+    "try:\n            "
+    + LOADS
+    + "\n        except Exception as error:\n            raise RuntimeError(f'no weights: {error}') from error"
+)
+PACK = """import torch
+from pathlib import Path
+from torchbenchmark.util.model import BenchmarkModel
+class Model(BenchmarkModel):
+    def __init__(self, test, device, batch_size=None, extra_args=[]):
+        LOADS
+"""
+ARCHITECTURE = """import torch
+from pathlib import Path
+from pytorch_benchmarks.models.registry import register_model
+@register_model("theirs")
+def theirs(**options):
+    if True:
+        LOADS
+"""
+BROKEN_PACK = "import torch\nfrom pathlib import Path\nLOADS\n"
+THEIRS: dict[str, tuple[str, str, list[str]]] = {
+    "a pack": (PACK, LOADS, ["pytorch_benchmarks.benchmarks", "--pack=theirs", "--device=cpu"]),
+    "a pack that says it in its own words": (PACK, WRAPPED, ["pytorch_benchmarks.benchmarks", "--pack=theirs", "--device=cpu"]),
+    "a pack that loads when it is imported": (BROKEN_PACK, LOADS, ["pytorch_benchmarks.benchmarks", "--pack=theirs", "--device=cpu"]),
+    "a pack that is checked": (PACK, LOADS, ["pytorch_benchmarks.checks.torchbench", "theirs"]),
+    "a network": (ARCHITECTURE, LOADS, ["pytorch_benchmarks.benchmarks", "--model=theirs", "--architecture=theirs/__init__.py", "--device=cpu"]),
+    "a network that is checked": (ARCHITECTURE, WRAPPED, ["pytorch_benchmarks.checks.model", "theirs", "--architecture=theirs/__init__.py"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "loads", "command"), THEIRS.values(), ids=THEIRS)
+@pytest.mark.parametrize("content", [saved(os.system), b"damaged"], ids=["code", "damaged"])
+def test_the_advice_of_torch_is_not_passed_on(
+    tmp_path: Path, content: bytes, source: str, loads: str, command: list[str]
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "__init__.py").write_text(source.replace("LOADS", loads))
+    (tmp_path / "theirs" / "file.pt").write_bytes(content)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )  # fmt: skip
+    assert done.returncode in {1, 2}, done.stderr
+    said = done.stdout + done.stderr
+    assert "could run code" in said or "is damaged" in said
+    for words in ("weights_only", "Weights only load failed", "trust"):
+        assert words not in said
+
+
+def test_the_advice_of_torch_is_not_the_reason_of_a_script() -> None:
+    events = Events()
+    events.take(
+        {
+            "$event": "error",
+            "$data": {"type": "UnpicklingError", "message": "Weights only load failed. (1) In PyTorch 2.6, ..."},
+        }
+    )
+    assert events.errors == ["UnpicklingError: a file cannot be read as tensors"]

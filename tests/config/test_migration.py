@@ -52,7 +52,9 @@ def test_a_name_that_exists_is_in_the_table_for_its_values_only(row: Any) -> Non
         ("monitor.launcher", "the monitor is part of dlbs run"),
         ("monitor.timeseries", "all series are logged"),
         ("runtime.EXPORT_CUDA_CACHE_PATH", "every launcher sets CUDA_VISIBLE_DEVICES"),
-        ("pytorch.distributed_rank", "torchrun gives each process its rank"),
+        ("pytorch.distributed_rank", "pytorch.distributed_rank is exp.node_rank here"),
+        ("pytorch.distributed_rendezvous", "pytorch.distributed_rendezvous is exp.rendezvous here"),
+        ("pytorch.distributed_backend", "torchrun gives each process its rank"),
         ("exp.node_nic", "declare it with a 'desc'"),
     ],
 )
@@ -70,7 +72,6 @@ def test_the_error_of_an_unknown_name_says_what_to_write(name: str, hint: str) -
         ("exp.status=disabled", "exp.status=disabled is exp.status=inactive here"),
         ("exp.rerun=true", "exp.rerun=true is exp.rerun=always here"),
         ("exp.data=synthetic/pinned", "exp.data=synthetic/pinned is pytorch.data=synthetic/pinned here"),
-        ("exp.dtype=int8", "none of the shipped frameworks"),
         ("exp.sys_info=cpuinfo,lscpu,inxi", "exp.sys_info=cpuinfo,lscpu,inxi is exp.sys_info=cpu here"),
     ],
 )

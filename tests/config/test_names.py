@@ -267,3 +267,9 @@ def test_what_is_typed_wins_over_one_of_several_that_vary_together(tmp_path: Pat
 def test_a_parameter_cannot_be_set_and_varied_on_one_command_line() -> None:
     flags = {"parameters": {"exp.model": "a"}, "variables": {"exp.model": ["b"]}}
     assert "-Vexp.model: -Pexp.model sets the same parameter" in failure(**flags)
+
+
+def test_what_nothing_uses_is_no_suggestion_for_another() -> None:
+    said = failure(parameters={"int.value": 1, "list.value": 2})
+    assert said.count("nothing uses the parameter") == 2
+    assert "did you mean" not in said

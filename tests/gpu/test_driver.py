@@ -125,7 +125,7 @@ def watched(machine: str, monkeypatch: pytest.MonkeyPatch, gpus: list[int]) -> d
 def test_the_monitor_watches_the_gpus_of_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     found = watched("h100", monkeypatch, [0])
     samples = len(found["results.use.time"])  # type: ignore[arg-type]
-    assert found["results.use.gpu_power"] == [[70.152] * samples]
+    assert found["results.use.gpu_power"] == [[69.797] * samples]
     assert found["results.use.gpu_util"] == [[97.0] * samples]
     assert found["results.use.gpu_mem_peak"] == [1520809984.0]
     (joules,) = found["results.use.gpu_energy"]  # type: ignore[misc]

@@ -52,15 +52,18 @@ def test_energy_is_power_over_time(cuda: torch.device, gpu: Gpu, figures: dict[s
     sampler = threading.Thread(target=sample)
     energy = Energy(gpu)
     sampler.start()
+    begin = time.perf_counter()
     energy.start()
     batches = work_for(SECONDS, cuda)
     energy.stop()
+    seconds = time.perf_counter() - begin
     over.set()
     sampler.join()
     found = energy.metrics(batches)
-    figures.update({"counter W": found["results.power"], "samples W": statistics.fmean(watts)})
+    figures.update({"counter W": found["results.power"], "samples W": statistics.fmean(watts), "s": seconds})
     assert found["results.power"] == pytest.approx(statistics.fmean(watts), rel=0.15)
-    assert found["results.energy"] == pytest.approx(found["results.power"] * SECONDS, rel=0.05)
+    # NVML takes up to a tenth of a second for each answer, longer while somebody else asks.
+    assert found["results.power"] * SECONDS * 0.98 <= found["results.energy"] <= found["results.power"] * seconds * 1.02
     assert found["results.energy_per_instance"] == pytest.approx(found["results.energy"] / batches)
 
 

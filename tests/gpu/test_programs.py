@@ -18,6 +18,7 @@ import torch
 
 from dlbs.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
+from tests.forked import ForkServer
 from tests.gpu.work import logged
 from tests.waiting import PATIENCE, wait_until
 
@@ -28,6 +29,7 @@ MB = 1 << 20
 SMALL = ("--model=deep_mnist", "--batch_size=4", "--num_batches=5", "--num_warmup_batches=1")
 ENDLESS = ("--model=deep_mnist", "--batch_size=4", "--min_time=600")
 Start = Callable[..., "subprocess.Popen[str]"]
+Finish = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture
@@ -55,10 +57,20 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def finished(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[int, dict[str, Any], str]:
-    """Exit code, log values and stderr."""
-    out, errors = process.communicate(timeout=seconds)
-    return process.returncode, dict(pair for pair in map(parse_line, out.splitlines()) if pair), errors
+@pytest.fixture
+def finish(forked_torch: ForkServer, tmp_path: Path) -> Finish:
+    """Run benchmarks.py to its end: exit code, log values and stderr."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
+        done = forked_torch.run(str(PROGRAM), *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE)
+        return done.returncode, values_of(done.stdout), done.stderr
+
+    return run
+
+
+def values_of(output: str) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, output.splitlines()) if pair)
 
 
 def wait_until_it_measures(process: subprocess.Popen[str]) -> None:
@@ -112,9 +124,9 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("phase", TOO_LARGE)
-def test_out_of_memory_is_one_line_and_exit_code_3(cuda: torch.device, start: Start, phase: str) -> None:
+def test_out_of_memory_is_one_line_and_exit_code_3(cuda: torch.device, finish: Finish, phase: str) -> None:
     with only_free(cuda, 2560 * MB):
-        code, values, errors = finished(start(*TOO_LARGE[phase], "--num_batches=2", "--device=gpu"))
+        code, values, errors = finish(*TOO_LARGE[phase], "--num_batches=2", "--device=gpu")
     assert code == 3, errors
     assert "out of memory" in values["exp.status_msg"]
     assert "--batch_size" in errors
@@ -139,7 +151,7 @@ def test_pinned_memory_that_the_host_lacks_is_out_of_memory_too() -> None:
 
 
 def test_a_replica_that_fails_says_why_even_if_it_is_not_the_first(tmp_path: Path) -> None:
-    """torchrun ends the others at once, with exit code 1 whatever theirs was: the reason is all that a launcher has."""
+    """Under a torchrun of the user's own, which ends the others at once, with exit code 1 whatever theirs was: the reason is all that a launcher has."""
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--model=deep_mnist", "--weights=nowhere.pt", "--device=cpu"],
         env={**os.environ, "RANK": "1"},
@@ -149,7 +161,7 @@ def test_a_replica_that_fails_says_why_even_if_it_is_not_the_first(tmp_path: Pat
         timeout=PATIENCE,
     )
     assert done.returncode == 2
-    values = dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
+    values = values_of(done.stdout)
     assert list(values) == ["exp.status_msg"]
     assert "nowhere.pt" in values["exp.status_msg"]
 
@@ -172,9 +184,9 @@ def test_the_launcher_skips_larger_batches_than_one_that_did_not_fit(
 def test_two_processes_share_a_gpu(cuda: torch.device, start: Start) -> None:
     both = [start(*SMALL, on(cuda)) for _ in range(2)]
     for process in both:
-        code, values, errors = finished(process)
-        assert code == 0, errors
-        assert values["results.throughput"] > 0
+        out, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        assert values_of(out)["results.throughput"] > 0
 
 
 def test_experiments_on_one_gpu_wait_for_each_other(cuda: torch.device, dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -262,8 +274,10 @@ def test_a_plan_on_the_gpu_has_what_a_reader_of_its_log_wants(
         assert values["results.use.gpu_energy"][0] > 0.5 * values["results.energy"]  # its start and end besides
 
 
-def test_results_are_those_of_the_device_that_was_asked_for(device: torch.device, start: Start, tmp_path: Path) -> None:
-    code, _, errors = finished(start(*SMALL, on(device), "--json=results.json"))
+def test_results_are_those_of_the_device_that_was_asked_for(
+    device: torch.device, finish: Finish, tmp_path: Path
+) -> None:
+    code, _, errors = finish(*SMALL, on(device), "--json=results.json")
     assert code == 0, errors
     values = json.loads((tmp_path / "results.json").read_text())
     assert ("results.time_device" in values) == (device.type == "cuda")
@@ -281,9 +295,9 @@ def test_a_replica_alone_communicates_by_nccl(cuda: torch.device, tmp_path: Path
     assert "guessing device" not in done.stderr.lower(), done.stderr
 
 
-def test_two_replicas_train_on_two_gpus(cuda: torch.device, start: Start) -> None:
+def test_two_replicas_train_on_two_gpus(cuda: torch.device, finish: Finish) -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
-    code, values, errors = finished(start(*SMALL, "--device=gpu", "--num_gpus=2"))
+    code, values, errors = finish(*SMALL, "--device=gpu", "--num_gpus=2")
     assert code == 0, errors
     assert values["results.throughput"] > 0

@@ -90,6 +90,17 @@ def test_a_case_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.integration
+def test_what_a_case_started_ends_with_its_part(tmp_path: Path) -> None:
+    """In a process group of its own, too: it would share the GPU with the parts that follow."""
+    command = [sys.executable, "-c", "import time; time.sleep(100_000)"]
+    start = f"import subprocess; print(subprocess.Popen({command}, start_new_session=True).pid, file=open('pid', 'w'))"
+    found = run(tmp_path, {"a": start.replace("'pid'", repr(str(tmp_path / "pid")))})
+    assert outcomes(found) == {"a": "passed"}
+    left = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.integration
 def test_what_the_time_is_too_short_for_is_not_run_and_comes_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,12 +175,13 @@ def test_the_report_for_people() -> None:
         Case("tests", "c", "skipped", reason="needs two GPUs"),
         Case("tests", "d", "skipped", reason="needs two GPUs"),
         Case("figures", "e", "passed", values={"images/s": 2500.25, "ratio": 1.01}),
+        Case("figures", "tests/gpu/test_x.py::test_y[z]", "passed", values={"ms": 1.0}),
         Case("figures", "f", "planned"),
     ]
     text = as_markdown(make_report(REPORT, cases))
     for line in (
         "# Session on a GPU: NVIDIA H200",
-        "- outcome: 1 failed, 1 not run, 2 passed, 2 skipped",
+        "- outcome: 1 failed, 1 not run, 3 passed, 2 skipped",
         "- took: 100 s in all, of 540 s a session (interrupted)",
         "- installed from wheels: lmdb",
         "- missing: orjson: no wheel of it",
@@ -177,6 +189,7 @@ def test_the_report_for_people() -> None:
         "### b: failed",
         "assert 1 == 2",
         "| e | 2,500.2 | 1.010 |",
+        "| test_y[z] | 1.000 |",
         "- needs two GPUs: 2 (c, d)",
         "- the time was over, or the session was interrupted: 1 (f)",
     ):

@@ -105,7 +105,9 @@ def test_only_experiments_whose_values_refer_to_something_have_it() -> None:
 
 
 def test_a_framework_that_is_no_constant_keeps_everything() -> None:
-    assert family("exp.framework=${exp.project}") == {"command", "dummy", "pack", "pytorch", "train", "voir"}
+    assert family("exp.framework=${exp.project}") == {
+        *("command", "dummy", "jax", "onnxruntime", "pack", "pytorch", "train", "voir")
+    }
 
 
 def test_a_condition_on_a_parameter_of_another_framework_does_not_hold() -> None:
@@ -292,7 +294,8 @@ def test_a_launcher_that_uses_a_model_that_nobody_set_says_what_to_do(tmp_path: 
     config = own(tmp_path, "frameworks: {}\n", launcher, ("exp.docker=false", "exp.gpus="))
     (experiment,) = processor_for(config).resolve_all(build(config))
     with pytest.raises(
-        LaunchError, match=r"uses 'exp\.model', of the framework dummy and pytorch.*\(set exp\.model, or write"
+        LaunchError,
+        match=r"uses 'exp\.model', of frameworks with models, in.*\(set exp\.model, or write 'frameworks: \{own: \[models\]\}'",
     ):
         make_launcher(experiment, tmp_path)
 

@@ -95,6 +95,14 @@ def test_what_is_rewritten_once_stays_as_it_is() -> None:
         ({"exp.data": "synthetic/pinned"}, {"pytorch.data": "synthetic/pinned"}),
         ({"pytorch.data_loader_only": True}, {"exp.phase": "ingestion"}),
         ({"exp.use_tensor_core": True}, {}),
+        (
+            {
+                "pytorch.distributed_rank": 1,
+                "pytorch.distributed_rendezvous": "h:1",
+                "my.x": "${pytorch.distributed_rank}",
+            },
+            {"exp.node_rank": 1, "exp.rendezvous": "h:1", "my.x": "${exp.node_rank}"},
+        ),
         ({"exp.framework_family": "${exp.framework}"}, {}),
         ({"exp.sys_info": "cpuinfo,meminfo,lscpu"}, {"exp.sys_info": "cpu,memory"}),
         ({"exp.env": "docker", "exp.device_batch": 4}, {"exp.docker": True, "exp.replica_batch": 4}),
@@ -112,22 +120,41 @@ def test_what_means_the_same_is_written_anew(old: dict[str, Any], new: dict[str,
     assert parameters(**old) == (new, [])
 
 
+def test_where_synthetic_data_lie_moves_from_every_place_of_a_configuration() -> None:
+    extension = {"condition": {"exp.data": "synthetic/pinned"}, "cases": [{"exp.data": "synthetic/pageable"}]}
+    document, _, left = rewritten(
+        {
+            "parameters": {"exp.framework": "pytorch", "exp.data": "synthetic/pinned", "my.title": "on ${exp.data}"},
+            "variables": {"exp.data": ["synthetic/pinned", "synthetic/device"]},
+            "extensions": [extension],
+        }
+    )
+    assert left == []
+    assert document == {
+        "parameters": {"exp.framework": "pytorch", "pytorch.data": "synthetic/pinned", "my.title": "on ${exp.data}"},
+        "variables": {"pytorch.data": ["synthetic/pinned", "synthetic/device"]},
+        "extensions": [
+            {"condition": {"pytorch.data": "synthetic/pinned"}, "cases": [{"pytorch.data": "synthetic/pageable"}]}
+        ],
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "said"),
     [
-        ({"exp.dtype": "int8"}, "int8 has no equivalent"),
         ({"exp.use_tensor_core": False}, "false has no equivalent"),
-        ({"pytorch.distributed_rank": 0}, "torchrun"),
+        ({"pytorch.distributed_backend": "nccl"}, "torchrun"),
         ({"exp.framework_family": "caffe"}, "exp.framework alone"),
         ({"exp.singularity": True}, "containers are docker's"),
         ({"my.x": "$(f'{1}')$"}, "without the f"),
-        ({"my.x": "${pytorch.distributed_rank}"}, "refers to pytorch.distributed_rank"),
+        ({"my.x": "${pytorch.distributed_backend}"}, "refers to pytorch.distributed_backend"),
         ({"my.x": "$('a' if '${exp.docker}' == 'True' else 'b')$"}, "compare the value"),
         ({"exp.framework": "tensorflow"}, "tensorflow does not come with DLBS"),
         (
             {"exp.framework": "x", "x.launcher": "./x.sh", "exp.data_dir": "/x"},
             "each framework has a directory of its own",
         ),
+        ({"exp.framework": "jax", "exp.data": "synthetic/pinned"}, "synthetic/pinned has no equivalent"),
     ],
 )
 def test_what_has_no_equivalent_stays_as_it_was_and_is_named(old: dict[str, Any], said: str) -> None:
@@ -260,7 +287,7 @@ def test_notes_of_a_plan_are_told_once() -> None:
         ('{"extensions": {}, "parameters": {"a": 1}, "variables": "x"}', "variables must be a mapping"),
         ('{"extensions": [3]}', "extensions must be a list of mappings"),
         ('{"extensions": [{"condition": 3}]}', "condition of an extension must be a mapping"),
-        ('{"extensions": [{"cases": 3}]}', "a case of an extension must be a mapping"),
+        ('{"extensions": [{"cases": 3}]}', "cases of an extension must be a list of mappings"),
     ],
 )
 def test_what_is_no_document_of_the_original_is_an_error(source: str, said: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.options.benchmark import parse_benchmark_options
 from pytorch_benchmarks.precision import choose_precision
 
@@ -13,14 +13,15 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "kind", "said"),
     [
-        (["--dtype=tf32"], "cpu devices like this one can do float32, float16, bfloat16"),
-        (["--amp", "--dtype=float32"], "--amp computes in float16 or bfloat16"),
+        (["--dtype=tf32"], SkippedError, "cpu devices like this one can do float32, float16, bfloat16"),
+        (["--dtype=int8"], SkippedError, "use float32, float16, bfloat16, or exp.framework=onnxruntime"),
+        (["--amp", "--dtype=float32"], UsageError, "--amp computes in float16 or bfloat16"),
     ],
 )
-def test_what_the_device_cannot_do(arguments: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_what_the_device_cannot_do(arguments: list[str], kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
         choose_precision(parse_benchmark_options(["--model=deep_mnist", *arguments]), CPU)
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "python" / "pytorch_benchmarks"
 
 # A module imports from its own row and from those above it. A name stands for a module, or for all modules of a room.
 ROWS = (
-    {"errors", "files", "log", "network", "tensors", "tensor_files", "unforeseen"},
+    {"errors", "events", "files", "host", "load_errors", "log", "network", "tensors", "tensor_files", "unforeseen"},
     {"options"},
     {"devices", "precision", "distributed", "program"},
     {"data"},

@@ -34,6 +34,7 @@ CASES = [
     (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh"]),
     (["pytorch.data_dir=/nope"], ["data directory /nope does not exist"]),
     (["exp.gpus=97"], ["GPU 97 does not exist here"]),
+    (["exp.gpus=97,98"], ["GPUs 97, 98 do not exist here"]),
     (["exp.gpus=0:,1"], ["no list of GPUs"]),
     (["exp.num_nodes=2"], ["exp.num_nodes is 2"]),
     (["exp.gpus=0:1"], ["puts a replica on one GPU"]),

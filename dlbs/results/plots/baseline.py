@@ -11,7 +11,7 @@ from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.table import Cell
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = ["Baseline"]
 
@@ -53,7 +53,7 @@ class Baseline:
 
     def has(self, record: Record) -> bool:
         """Whether an experiment belongs to the baseline."""
-        return all(record.get(name) is not None and text(record[name]) == value for name, value in self.values.items())
+        return all(_is(record.get(name), value) for name, value in self.values.items())
 
     def match_by(self, names: Sequence[str]) -> None:
         """Match experiments with the baseline by these parameters; those of the baseline itself do not count."""
@@ -83,3 +83,10 @@ class Baseline:
             low, high = (cell.low or 0.0) / (base.high or 1.0), (cell.high or 0.0) / (base.low or 1.0)
             confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
         return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs))
+
+
+def _is(value: Any, words: str) -> bool:
+    """Whether a value is what somebody wrote; booleans have many words."""
+    if isinstance(value, bool):
+        return truth(words) == value
+    return value is not None and text(value) == words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +79,7 @@ def svg(figure: Figure) -> str:
 def _rendered(figure: Figure, form: str) -> bytes:
     matplotlib = require("matplotlib", "reports")
     out = io.BytesIO()
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that no font has, and labels that leave no room: the file shows them
         figure.savefig(out, format=form, metadata={"Date": None} if form == "svg" else None)
     return out.getvalue()

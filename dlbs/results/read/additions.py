@@ -62,9 +62,11 @@ def _values(flag: str) -> dict[str, Any]:
         try:
             found: dict[str, Any] = load_json(flag)
         except JsonError as error:
-            raise LogError(f"{flag!r} is not JSON: {error.what}", where="-P") from None
+            raise LogError(f"{flag[:200]!r} is not JSON: {error.what}", where="-P") from None
         return found
     name, equals, value = flag.partition("=")
     if not equals or not name.strip():
-        raise LogError(f"{flag!r} is not name=value", where="-P", hint="write -Pmy.name='${exp.model} ${exp.dtype}'")
+        raise LogError(
+            f"{flag[:200]!r} is not name=value", where="-P", hint="write -Pmy.name='${exp.model} ${exp.dtype}'"
+        )
     return {name.strip(): parse_value(value)}

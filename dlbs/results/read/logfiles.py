@@ -56,10 +56,16 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
         else:
             matches = _in_plan_order(glob.glob(path, recursive=True))
             if not matches:
-                raise LogError("no such file", where=path, hint="give log files, directories or glob patterns")
+                raise LogError("no such file", where=path, hint=_hint(path))
             for log, directory in find_logs(matches).items():
                 found.setdefault(log, directory)
     return found
+
+
+def _hint(path: str) -> str:
+    if "${" in path or path.startswith("~"):
+        return "quotes kept the shell from expanding it: leave them out, or write \"${HOME}/logs/\"'*.log'"
+    return "give log files, directories or glob patterns"
 
 
 def _in_plan_order(paths: Iterable[str]) -> list[str]:

@@ -79,7 +79,7 @@ def _conditions(query: str) -> Query:
         given = load_json(query)
         tests = {name: condition_test(name, expected, FLAG) for name, expected in given.items()}
     except JsonError as error:
-        raise LogError(f"{query!r} is not JSON: {error}", where=FLAG) from None
+        raise LogError(f"{query[:200]!r} is not JSON: {error}", where=FLAG) from None
     except DlbsError as error:
         raise LogError(error.what, where=FLAG, hint=error.hint) from None
 

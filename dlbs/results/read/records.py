@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import json
-import math
 import os
 import sys
 import zlib
@@ -17,7 +16,7 @@ from typing import IO, Any
 from dlbs.errors import LogError
 from dlbs.files import make_parent, open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
-from dlbs.logs import STATUSES
+from dlbs.logs import STATUSES, finite
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
@@ -48,11 +47,8 @@ def is_ok(record: Record) -> bool:
 
 
 def number(record: Record, key: str) -> float | None:
-    """The value of a key if it is a finite number, else None."""
-    value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+    """The value of a key if it is a number that can be computed with, else None."""
+    return finite(record.get(key))
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:

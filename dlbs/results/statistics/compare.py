@@ -97,7 +97,8 @@ def compare(
     """Compare two sets of experiments.
 
     Experiments are matched by the parameters that distinguish them within A or within B. A parameter that has one value in all of A and another one in
-    all of B is not looked at for matching: it is what is compared. Doubtful runs, those that logged warnings, are left out where three others remain.
+    all of B is not looked at for matching: it is what is compared. Doubtful runs, those that logged warnings, are left out where three others remain on
+    each side.
     With fewer than three runs on a side, or with doubtful ones, the verdict is `inconclusive` unless they are trusted.
 
     Args:
@@ -148,7 +149,13 @@ class _Side:
     notes: tuple[str, ...]
 
 
-def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
+def _can_spare_doubtful(records: Sequence[Record], metric: str) -> bool:
+    """Whether a side has enough runs, or all that it has, without those with warnings."""
+    warned = [bool(warnings_of(record)) for record in records if has_value(record, metric)]
+    return not any(warned) or warned.count(False) >= FEWEST_RUNS
+
+
+def _side(name: str, records: Sequence[Record], metric: str, *, leave_out: bool) -> _Side:
     valued = [record for record in records if has_value(record, metric)]
     clean = [record for record in valued if not warnings_of(record)]
     notes = []
@@ -160,7 +167,7 @@ def _side(name: str, records: Sequence[Record], metric: str) -> _Side:
     doubtful = [record for record in valued if warnings_of(record)]
     reasons = _reasons(doubtful)
     said = f"{name}: {len(doubtful)} of {counted(len(valued), 'run')} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
-    if len(clean) >= FEWEST_RUNS:
+    if leave_out:
         return _Side(sample_of(clean, metric), len(doubtful), (), (*notes, f"{said} and left out"))
     return _Side(sample_of(valued, metric), 0, (said,), tuple(notes))
 
@@ -177,7 +184,11 @@ def _matched(
 ) -> Match:
     """Compare the runs of one experiment. `trust`: few runs, and doubtful ones."""
     metric = comparison.metric
-    sides = _side(comparison.sides[0], a, metric), _side(comparison.sides[1], b, metric)
+    # On both sides or on neither: clean runs beside disturbed ones would differ even if the code were the same.
+    leave_out = _can_spare_doubtful(a, metric) and _can_spare_doubtful(b, metric)
+    sides = [
+        _side(name, runs, metric, leave_out=leave_out) for name, runs in zip(comparison.sides, (a, b), strict=True)
+    ]
     one, other = sides[0].sample, sides[1].sample
     notes = [note for side in sides for note in side.notes]
     values = tuple(None if sample is None else _value(sample, comparison) for sample in (one, other))

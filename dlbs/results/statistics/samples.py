@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dlbs.logs import finite
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 
@@ -73,7 +74,7 @@ def sample_of(records: Sequence[Record], metric: str) -> Sample | None:
         if value is None or not has_value(record, metric):
             continue
         times = record.get("results.time_data") if metric in (THROUGHPUT, TIME) else None
-        plain = isinstance(times, list) and all(isinstance(time, (int, float)) and time > 0 for time in times)
+        plain = isinstance(times, list) and all((finite(time) or 0.0) > 0 for time in times)
         values.append(1 / value if metric == THROUGHPUT else value)
         series.append(tuple(map(float, times)) if plain and times else ())
     return Sample(tuple(values), tuple(series)) if values else None

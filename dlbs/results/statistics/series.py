@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.doubts import kind_of, warnings_of
+from dlbs.logs import finite
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.statistics.outliers import Outlier, outliers
@@ -90,7 +90,7 @@ def series_of(record: Record) -> Series | None:
 def _numbers(values: Any) -> list[float]:
     if not isinstance(values, list):
         return []
-    good = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
+    good = [one for value in values if (one := finite(value)) is not None]
     return good if len(good) == len(values) else []
 
 
@@ -105,9 +105,9 @@ def _monitor(record: Record, began: float | None) -> dict[str, tuple[list[float]
         many = bool(rows) and all(isinstance(row, list) for row in rows)
         for index, row in enumerate(rows if many else [rows]):
             pairs = [
-                (moment - began, float(value))
+                (moment - began, one)
                 for moment, value in zip(moments, row, strict=False)
-                if isinstance(value, (int, float)) and not isinstance(value, bool)
+                if (one := finite(value)) is not None
             ]
             if pairs:
                 title = f"{name} (GPU {index})" if many and len(rows) > 1 else name

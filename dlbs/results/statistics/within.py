@@ -13,7 +13,7 @@ from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.compare import Comparison, Match, compare, labels_of
 from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.rules import DEFAULT_RULES, Rules
-from dlbs.text import text
+from dlbs.text import text, truth
 
 __all__ = ["MOST_VALUES", "ComparisonBy", "compare_by"]
 
@@ -176,6 +176,9 @@ def _baseline(sides: Mapping[Any, list[Record]], by: str, baseline: Any) -> Any:
     words = {_words(side[0][by]): value for value, side in sides.items()}
     if _words(baseline) in words:
         return words[_words(baseline)]
+    meant = truth(baseline)  # a boolean has many words
+    if meant is not None and hashable(meant) in sides:
+        return hashable(meant)
     raise LogError(
         f"no experiment has {by} = {_words(baseline)}",
         where=f"--baseline {_words(baseline)}",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlbs.doubts import doubt_words, doubts_of
+from dlbs.logs import finite
 from dlbs.results.grouping import label_of, varying
 from dlbs.results.keys import unit_of
 from dlbs.results.read.onelog import Record
@@ -106,8 +107,8 @@ def _interval_of_batches(record: Record, key: str) -> Interval | None:
     bounds, throughput = record.get("results.throughput_ci95"), number(record, "results.throughput")
     if key not in {"results.throughput", "results.time"} or not isinstance(bounds, list) or len(bounds) != 2:
         return None
-    low, high = (float(bound) if _is_figure(bound) else math.nan for bound in bounds)
-    if throughput is None or not 0 < low <= high < math.inf:
+    low, high = map(finite, bounds)
+    if throughput is None or low is None or high is None or not 0 < low <= high:
         return None
     if key == "results.throughput":
         return Interval(low, high, USUAL)

@@ -147,6 +147,7 @@ def header(name: str) -> str:
     """A parameter as the header of a column."""
     return {
         "exp.model": "model",
+        "exp.framework": "framework",
         "command.line": "command",
         "exp.replica_batch": "batch",
         "exp.effective_batch": "effective batch",

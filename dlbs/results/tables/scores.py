@@ -10,6 +10,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
+from dlbs.logs import finite
 from dlbs.results.grouping import distinguishing_names, groups, label_of, ordered_keys, title_name, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
@@ -121,7 +122,7 @@ def _peak_memory(records: list[Record]) -> float | None:
         for record in records:
             value = record.get(key)
             found += [value] if isinstance(value, (int, float)) else value if isinstance(value, list) else []
-        numbers = [float(value) for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        numbers = [one for value in found if (one := finite(value)) is not None]
         if numbers:
             return max(numbers)
     return None

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 
-__all__ = ["CheckError", "print_finding"]
+from pytorch_benchmarks.load_errors import without_advice
+
+__all__ = ["CheckError", "print_finding", "problem"]
 
 
 class CheckError(Exception):
     """Something about a model is not as it should be; the message says what, and what to do."""
+
+
+def problem(error: Exception) -> str:
+    """What a model raised, with the name of the exception."""
+    return without_advice(f"{type(error).__name__}: {error}", error)
 
 
 def print_finding(check: str, status: str, message: str) -> None:

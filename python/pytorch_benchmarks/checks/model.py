@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.checks.expected_outputs import ROOT, Subject, compare_outputs, expected_output
-from pytorch_benchmarks.checks.finding import CheckError, print_finding
+from pytorch_benchmarks.checks.finding import CheckError, print_finding, problem
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.model_factory import builder_of, get_model, load_architecture
 from pytorch_benchmarks.models.layers import ACTIVATIONS
@@ -279,7 +279,7 @@ def check_model(subject: Subject) -> list[tuple[str, str, str]]:
         except NotPossibleError as error:
             found.append((title, "skipped", str(error)))
         except Exception as error:
-            found.append((title, "failed", f"{type(error).__name__}: {error}"))
+            found.append((title, "failed", problem(error)))
     return found
 
 

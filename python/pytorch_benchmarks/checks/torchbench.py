@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.checks.finding import CheckError, print_finding
+from pytorch_benchmarks.checks.finding import CheckError, print_finding, problem
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError
 from pytorch_benchmarks.torchbench.loader import load_class, make, module_of, phase_of
 from pytorch_benchmarks.unforeseen import guarded
@@ -321,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except CheckError as error:
             status, words = "failed", str(error)
         except Exception as error:
-            status, words = "failed", f"{type(error).__name__}: {error}"
+            status, words = "failed", problem(error)
         statuses[name] = status
         print_finding(name, status, words)
     if statuses["train"] == statuses["eval"] == "skipped":

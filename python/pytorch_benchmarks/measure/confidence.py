@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["cosine_power", "mean_interval", "student_quantile"]
 
@@ -32,7 +32,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
     count = len(values)
     if count < 4:
         return None
-    series = torch.tensor(values, dtype=torch.float64)
+    series = np.asarray(values, dtype=np.float64)
     mean = float(series.mean())
     if float(series.max()) == float(series.min()):  # sums of cosines leave rounding errors
         return mean, mean
@@ -43,23 +43,23 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
     return mean / factor, mean * factor
 
 
-def cosine_power(series: Tensor, orders: Sequence[int]) -> float:
+def cosine_power(series: NDArray[np.float64], orders: Sequence[int]) -> float:
     """The mean power of a series in cosines of these orders: the variance of its mean, times the number of values, if the orders are low."""
     count = len(series)
     centred = series - series.mean()
-    angles = math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    return sum(2 / count * float(centred @ torch.cos(order * angles)) ** 2 for order in orders) / len(orders)
+    angles = math.pi * (np.arange(count) + 0.5) / count
+    return sum(2 / count * float(centred @ np.cos(order * angles)) ** 2 for order in orders) / len(orders)
 
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """The quantile of Student's t distribution for a probability of one half or more; torch has none, and this program needs nothing else.
+    """The quantile of Student's t distribution for a probability of one half or more; NumPy has none, and benchmarks do without SciPy.
 
     With t = √freedom · tan(angle), the density of the angle is proportional to cos(angle)^(freedom - 1).
     """
-    angles = (torch.arange(_STEPS, dtype=torch.float64) + 0.5) * (math.pi / 2 / _STEPS)
-    area = torch.cos(angles).pow(freedom - 1).cumsum(0)
+    angles = (np.arange(_STEPS) + 0.5) * (math.pi / 2 / _STEPS)
+    area = np.cumsum(np.cos(angles) ** (freedom - 1))
     wanted = (2 * probability - 1) * float(area[-1])
-    step = min(int(torch.searchsorted(area, wanted)), _STEPS - 1)
+    step = min(int(np.searchsorted(area, wanted)), _STEPS - 1)
     before = float(area[step - 1]) if step > 0 else 0.0
     within = (wanted - before) / (float(area[step]) - before)
     return math.sqrt(freedom) * math.tan((step + within) * math.pi / 2 / _STEPS)

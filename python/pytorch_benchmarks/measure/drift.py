@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 
 from pytorch_benchmarks.measure.confidence import cosine_power, student_quantile
 
@@ -36,7 +36,7 @@ def drift_of_noise(seconds: Sequence[float]) -> float:
     """
     middle = statistics.median(seconds)
     far = _FAR * 1.4826 * statistics.median(abs(value - middle) for value in seconds)
-    series = torch.tensor(seconds, dtype=torch.float64).clamp(middle - far, middle + far)
+    series = np.clip(np.asarray(seconds, dtype=np.float64), middle - far, middle + far)
     cosines = max(1, math.ceil(0.3 * len(seconds) ** (2 / 3)))
     power = cosine_power(series, range(2, 2 * cosines + 1, 2))
     error = math.sqrt((3 + 3) * math.pi / 2 * power / len(seconds)) / middle

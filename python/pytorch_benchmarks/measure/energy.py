@@ -122,9 +122,12 @@ class Energy:
         return cls(gpu_of(device))
 
     def _read(self) -> tuple[float, int | None]:
+        """The counter, and the time in the middle of asking for it: an answer may take a tenth of a second."""
         if self._gpu is None:
             return 0.0, None
-        return perf_counter(), self._gpu.ask("nvmlDeviceGetTotalEnergyConsumption")
+        asked = perf_counter()
+        millijoules = self._gpu.ask("nvmlDeviceGetTotalEnergyConsumption")
+        return (asked + perf_counter()) / 2, millijoules
 
     def start(self) -> None:
         self._begin = self._read()

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.measure.memory import reset_resident_peak, resident_peak
 
 __all__ = ["Work", "count_work", "peak_memory", "write_profile"]
 
@@ -38,34 +39,15 @@ def peak_memory(
     synchronize()
     if on_device:
         torch.get_device_module(device).reset_peak_memory_stats(device)
-    _reset_resident_peak()
+    reset_resident_peak()
     step(next(batches))
     synchronize()
     memory = torch.get_device_module(device) if on_device else None
     return {
-        "memory_host": _resident_peak(),
+        "memory_host": resident_peak(),
         "memory_device_allocated": memory.max_memory_allocated(device) if memory else None,
         "memory_device_reserved": memory.max_memory_reserved(device) if memory else None,
     }
-
-
-def _reset_resident_peak() -> None:
-    try:
-        with open("/proc/self/clear_refs", "w") as stream:
-            stream.write("5")  # proc(5): reset the peak resident set size
-    except OSError:
-        pass  # then it is the peak since the start of the process
-
-
-def _resident_peak() -> int | None:
-    try:
-        with open("/proc/self/status") as lines:
-            for line in lines:
-                if line.startswith("VmHWM:"):
-                    return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    return None
 
 
 @dataclass(frozen=True, slots=True)

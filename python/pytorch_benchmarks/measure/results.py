@@ -6,7 +6,7 @@ import math
 import os
 from array import array
 from dataclasses import asdict
-from statistics import fmean, median
+from statistics import median
 
 import torch
 
@@ -14,12 +14,10 @@ from pytorch_benchmarks.devices import device_title, synchronizer
 from pytorch_benchmarks.distributed import World, mean, slowest
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.competing_load import COMPETING_FROM, CompetingLoad
-from pytorch_benchmarks.measure.drift import drift_warning
 from pytorch_benchmarks.measure.environment import environment
-from pytorch_benchmarks.measure.metrics import time_metrics
 from pytorch_benchmarks.measure.passes import count_work, peak_memory, write_profile
 from pytorch_benchmarks.measure.peaks import peak_tflops
+from pytorch_benchmarks.measure.report import log_batches, log_summary
 from pytorch_benchmarks.measure.timing import Timing
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
@@ -27,7 +25,7 @@ from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.phases.workload import Workload
 from pytorch_benchmarks.precision import Precision
 
-__all__ = ["log_competing_load", "log_facts", "log_loss", "log_passes", "log_times"]
+__all__ = ["log_facts", "log_loss", "log_passes", "log_times"]
 
 
 def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.device, data: str) -> None:
@@ -58,49 +56,34 @@ def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device:
         raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
 
 
-def log_competing_load(log: Log, competing: CompetingLoad, batches: int) -> None:
-    """What the operating system did meanwhile; a warning if other programs used our CPUs."""
-    found = competing.metrics(batches)
-    log.many(found)
-    share = found["results.competing_load"]
-    if share is not None and share > COMPETING_FROM:
-        preemptions = found["results.context_switches_involuntary"]
-        log.warn(f"CPU contention: {100 * share:.0f} %, {preemptions:,.0f} preemptions; rerun on an idle machine")
-
-
 def log_times(
     log: Log, options: BenchmarkOptions, workload: Workload, timing: Timing, world: World, device: torch.device
 ) -> None:
     """Times and throughput, of all replicas together; a warning if they were not steady."""
     times = slowest(timing.batches, world, device)
     (total,) = slowest(array("d", [timing.total]), world, device)
-    log("results.sync", options.sync)
-    log("results.time_first_batch", 1000.0 * timing.first)
-    log("results.warmup_batches", len(timing.warmup))
-    log("results.time_warmup_data", [1000.0 * seconds for seconds in slowest(timing.warmup, world, device)])
-    log("results.time_data_start", timing.began)
-    if timing.warmup_steady is not None:
-        log("results.warmup_steady", timing.warmup_steady)
-        if not timing.warmup_steady:
-            log.warn(
-                "unsteady warm-up: batch times still changed when it had to end; rerun on an idle machine with fixed clocks"
-            )
+    instances = options.batch_size * world.size
+    extra: dict[str, object] = dict(workload.metrics(len(times), world.size))
     if options.compile and len(timing.warmup):
-        log("results.time_compile", 1000.0 * max(0.0, timing.first - median(times)))
-    log("results.time_data_wait", 1000.0 * fmean(timing.data_waits))
-    if timing.device is not None:
-        log("results.time_device", 1000.0 * fmean(timing.device))
-    log.many(workload.metrics(len(times), world.size))
-    log.many(time_metrics(times, options.batch_size * world.size, total if options.sync == "end" else None))
-    if warning := drift_warning(times):
-        log.warn(warning)
-    if log.reports:
-        print(
-            f"{options.model} {workload.phase}, batch {options.batch_size * world.size}, {options.dtype}: "
-            f"{log.values['results.time']:.2f} ms a batch, {log.values['results.throughput']:.1f} {workload.model.unit}/s "
-            f"({len(times)} batches)",
-            flush=True,
-        )
+        extra["results.time_compile"] = 1000.0 * max(0.0, timing.first - median(times))
+    log_batches(
+        log,
+        timing,
+        instances=instances,
+        times=times,
+        warmup=slowest(timing.warmup, world, device),
+        total=total,
+        sync=options.sync,
+        extra=extra,
+    )
+    log_summary(
+        log,
+        model=options.model,
+        phase=workload.phase,
+        batch=instances,
+        dtype=options.dtype,
+        unit=workload.model.unit,
+    )
 
 
 def log_passes(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from pytorch_benchmarks.devices import Event
+from pytorch_benchmarks.events import Event
 
 __all__ = ["Observer", "Schedule", "Timing", "is_steady", "time_batches"]
 

@@ -10,7 +10,7 @@ from pytorch_benchmarks.options.option import option
 
 __all__ = ["CommonOptions"]
 
-DTYPES = ("float", "float32", "tf32", "float16", "bfloat16")
+DTYPES = ("float", "float32", "tf32", "float16", "bfloat16", "int8")
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "xpu")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 BACKENDS = ("caffe_lmdb", "image_folder")
@@ -60,7 +60,11 @@ class CommonOptions:
         "Number of this process on its node, as older launchers pass it (torch.distributed.launch); torchrun sets LOCAL_RANK instead. -1 is none.",
         whole(-1),
     )
-    dtype: str = option("float32", "Type of weights, inputs and arithmetic; float is float32.", choices=DTYPES)
+    dtype: str = option(
+        "float32",
+        "Type of weights, inputs and arithmetic; float is float32. What PyTorch or the device does not do, such as int8, is skipped.",
+        choices=DTYPES,
+    )
     amp: bool = option(
         False,
         "Keep weights in float32 and compute in the given data type where that is safe (autocast; float16 gradients are scaled).",
@@ -82,7 +86,9 @@ class CommonOptions:
         4, "Workers that read and decode data; 0 reads the data between the batches.", whole(0)
     )
     data_loader: str = option(
-        "threads", "Whether the workers that load data are threads or processes.", choices=LOADERS
+        "auto",
+        "Whether the workers that load data are threads or processes; auto takes processes for a GPU, threads for a CPU.",
+        choices=("auto", *LOADERS),
     )
     crop: str = option(
         "auto",

@@ -57,6 +57,8 @@ def changed(kind: type, name: str, default: Any = MISSING, help: str = "") -> An
     inherited = next(one for one in fields(kind) if one.name == name)
     made = inherited.metadata[_KEY]
     metadata = {_KEY: replace(made, help=help) if help else made}
+    if default is MISSING and inherited.default_factory is not MISSING:
+        return field(default_factory=inherited.default_factory, metadata=metadata)
     return field(default=inherited.default if default is MISSING else default, metadata=metadata)
 
 

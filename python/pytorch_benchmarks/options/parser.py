@@ -20,18 +20,19 @@ class Parser(argparse.ArgumentParser):
     A wrong argument prints one line and exits with code 2.
 
     Args:
-        kind: The dataclass.
+        kind: The dataclass; options of CommonOptions, if it is one, stand apart in the help.
         prog: Name of the program.
         description: What it does, in a sentence.
         example: Arguments of a typical call.
     """
 
-    def __init__(self, kind: type[CommonOptions], *, prog: str, description: str, example: str) -> None:
+    def __init__(self, kind: type, *, prog: str, description: str, example: str) -> None:
         usage, epilog = f"{prog} --model NAME [--OPTION VALUE ...]", f"Example: {prog} {example}"
         super().__init__(prog=prog, usage=usage, description=description, epilog=epilog, allow_abbrev=False)
-        shared = {one.name for one, _ in options_of(CommonOptions)}
-        common = self.add_argument_group("options of benchmarks.py and train.py")
-        own = self.add_argument_group(f"options of {prog} alone")
+        both = issubclass(kind, CommonOptions)
+        shared = {one.name for one, _ in options_of(CommonOptions)} if both else set()
+        common = self.add_argument_group("options of benchmarks.py and train.py") if both else self
+        own = self.add_argument_group(f"options of {prog} alone") if both else self
         for one, known in options_of(kind):
             words = known.help
             if known.choices and known.metavar:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError, UsageError
-from pytorch_benchmarks.tensor_files import reason
+from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.torchbench import model as model_module
 from pytorch_benchmarks.torchbench import tasks
 

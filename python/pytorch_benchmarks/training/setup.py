@@ -14,7 +14,7 @@ from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.once import once
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import Normalise
-from pytorch_benchmarks.data.source import crop_kind, loaded, memory_layout, open_dataset, picture_shape
+from pytorch_benchmarks.data.source import crop_kind, loaded, loader_kind, memory_layout, open_dataset, picture_shape
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import UsageError
@@ -71,7 +71,7 @@ class Setup:
         assert train is not None
         crop = Crop(crop_kind(options, evaluate=False), self.transforms.crop_pct)
         shape, normalise = self.transforms.shape, self._normalise()
-        workers, kind = options.num_loader_threads, options.data_loader
+        workers, kind = options.num_loader_threads, loader_kind(options, self.device)
         return loaded(train, order, crop, shape, normalise, workers=workers, kind=kind)
 
     def validation_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

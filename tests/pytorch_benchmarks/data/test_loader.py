@@ -18,7 +18,9 @@ from pytorch_benchmarks.data.image_folder import ImageFolder
 from pytorch_benchmarks.data.loader import Batches, processes, threads
 from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
 from pytorch_benchmarks.data.order import Order
+from pytorch_benchmarks.data.source import loader_kind
 from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.options.benchmark import parse_benchmark_options
 from tests.waiting import wait_until
 
 
@@ -33,6 +35,20 @@ def load(dataset: ImageFolder, how: str, workers: int, batches: int = 7) -> list
     loader: Callable[..., Batches] = threads if how == "threads" else processes
     source = loader(dataset, order, Crop("random_resized"), (3, 16, 16), workers=workers)
     return [(images.clone(), labels.clone()) for images, labels in itertools.islice(source, batches)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "kind"),
+    [
+        ("auto", "cpu", "threads"),
+        ("auto", "cuda", "processes"),
+        ("threads", "cuda", "threads"),
+        ("processes", "cpu", "processes"),
+    ],
+)
+def test_workers_are_processes_where_a_device_waits_for_the_interpreter(asked: str, device: str, kind: str) -> None:
+    options = parse_benchmark_options(["--model=m", f"--data_loader={asked}"])
+    assert loader_kind(options, torch.device(device)) == kind
 
 
 @pytest.mark.parametrize(("how", "workers"), [("threads", 1), ("threads", 3), ("processes", 2), ("processes", 0)])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytorch_benchmarks.measure.environment import environment, git_revision
+from pytorch_benchmarks.host import git_revision
+from pytorch_benchmarks.measure.environment import environment
 
 CPU = torch.device("cpu")
 

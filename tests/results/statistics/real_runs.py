@@ -30,6 +30,7 @@ __all__ = [
     "COLUMNS",
     "CONDITIONS",
     "DATA",
+    "EACH_SIDE",
     "EVERY_DRIFT",
     "METHODS",
     "ROUNDS",
@@ -50,7 +51,7 @@ ROUNDS = 200  # for each configuration
 
 RUNS = (1, 2, 3, 5, 8, 10, 20)
 
-CONDITIONS = ("at rest", "under load")
+CONDITIONS = ("at rest", "under changing load", "under full load")
 
 # Title → slowdown and threshold. Without a slowdown, `faster` is wrong too.
 COLUMNS = {
@@ -73,7 +74,14 @@ def default(a: Side, b: Side) -> Interval | None:
 
 
 def trusting(a: Side, b: Side) -> Interval | None:
-    """`dlbs compare --trust-single-runs`: doubtful runs are left out where three others remain, else all are kept."""
+    """`dlbs compare --trust-single-runs --trust-doubtful`: doubtful runs are left out where three others remain on each side, else all are kept."""
+    kept = [_clean(side) for side in (a, b)]
+    enough = all(len(clean) == len(side) or len(clean) >= FEWEST_RUNS for clean, side in zip(kept, (a, b), strict=True))
+    return _of_program(*(kept if enough else (a, b)), "rank")
+
+
+def trusting_each_side(a: Side, b: Side) -> Interval | None:
+    """The same, if each side decided for itself whether its doubtful runs are left out."""
     kept = [clean if len(clean := _clean(side)) >= FEWEST_RUNS else side for side in (a, b)]
     return _of_program(*kept, "rank")
 
@@ -93,6 +101,7 @@ def with_every_drift(a: Side, b: Side) -> Interval | None:
 
 
 EVERY_DRIFT = "every drift a doubt"
+EACH_SIDE = "left out on each side"
 METHODS = {"8c0f0d6": of_8c0f0d6, "`compare`": default, "`--trust-single-runs`": trusting}
 
 
@@ -163,7 +172,7 @@ def draws(configuration: str, condition: str, count: int) -> Iterator[tuple[Side
 @cache
 def rates(method: str, condition: str, count: int) -> tuple[float, ...]:
     """The share of comparisons for each of `COLUMNS`, 0 to 1, of all configurations together; both sides have `count` runs."""
-    function = {**METHODS, **CANDIDATES, EVERY_DRIFT: with_every_drift}[method]
+    function = {**METHODS, **CANDIDATES, EVERY_DRIFT: with_every_drift, EACH_SIDE: trusting_each_side}[method]
     hits, rounds = [0] * len(COLUMNS), 0
     for configuration in configurations():
         for a, b in draws(configuration, condition, count):

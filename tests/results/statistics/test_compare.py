@@ -108,6 +108,18 @@ def test_where_too_few_clean_runs_remain_doubtful_ones_make_it_inconclusive() ->
     assert match.notes[0].startswith("B: 2 of 4 runs are doubtful")
 
 
+def test_doubtful_runs_are_left_out_on_both_sides_or_on_neither() -> None:
+    """Clean runs beside disturbed ones of the same code would be faster."""
+    a, b = doubtful([*repeats(4), *repeats(3, time=20.0)], 4, 5, 6), doubtful(repeats(7, time=20.0), 0, 1, 2, 3, 4, 5)
+    (match,) = compare(a, b, trust_doubtful=True).matches
+    assert match.used == (7, 7)
+    assert match.doubtful == (0, 0)
+    assert match.notes[:2] == (
+        "A: 3 of 7 runs are doubtful (CPU contention)",
+        "B: 6 of 7 runs are doubtful (CPU contention)",
+    )
+
+
 def test_few_doubtful_runs_have_one_remedy_that_names_both_options() -> None:
     a, b = repeats(1), doubtful(repeats(1, time=20.0), 0)
     (match,) = compare(a, b).matches

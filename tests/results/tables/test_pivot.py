@@ -148,6 +148,12 @@ def test_what_differs_besides_rows_of_one_s_own_makes_tables() -> None:
     ]
 
 
+def test_frameworks_that_ran_the_same_model_are_rows_of_one_table() -> None:
+    table, _ = tables(*(record(batch=batch, exp__framework=name) for name in ("pytorch", "jax") for batch in (1, 2)))
+    assert table.header == ["framework", "batch 1", "batch 2"]
+    assert table.texts() == [["pytorch", "100.0", "200.0"], ["jax", "100.0", "200.0"]]
+
+
 def test_versions_are_not_mixed() -> None:
     (table,) = tables(record(exp__framework_version="2.6"), record(exp__framework_version="2.7"))
     assert table.rows == [["2.6"], ["2.7"]]
@@ -180,7 +186,7 @@ def own_script(**more: Any) -> dict[str, Any]:
 def test_what_an_experiment_does_not_have_is_blank() -> None:
     (table,) = tables(own_script())
     assert table.title == "Throughput, instances/s"
-    assert table.header == ["exp.framework", "value"]
+    assert table.header == ["framework", "value"]
     assert table.texts() == [["mine", "500.0"]]
     (table,) = tables({"results.throughput": 500.0})
     assert (table.title, table.texts()) == ("Throughput, instances/s", [["500.0"]])

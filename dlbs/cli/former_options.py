@@ -1,0 +1,54 @@
+"""Options of the original DLBS (HewlettPackard/dlcookbook-dlbs) that are called otherwise here, or not needed, and what to write."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["FORMER_OPTIONS", "former_option_hint"]
+
+_RECURSIVE = "leave it out: directories are always searched recursively"
+_ONE_FILE = "leave it out: one file may hold everything"
+
+# Verb → option → what to write. Options are written with dashes or underscores, as everywhere.
+FORMER_OPTIONS = {
+    "help": {
+        "--params": "write the name alone: dlbs help NAME, or a regular expression",
+        "--text": "write the word alone: dlbs help WORD",
+    },
+    "parse": {
+        "--keys": "write --output-params KEY,KEY",
+        "--log-dir": "write the directory alone: dlbs parse DIRECTORY",
+        "--summary-file": "write --output-file FILE",
+        "--benchmarks-per-file": _ONE_FILE,
+        "--num-output-files": _ONE_FILE,
+        "--strict": "write --filter-params KEY,KEY",
+    },
+    "report": {
+        "--summary-file": "write the file alone: dlbs report FILE",
+        "--target-variable": "leave it out: --type prints times, throughput, speed-up and efficiency; --values KEY has others",
+        "--query": "write --filter-query",
+        "--report": "write --type regular, weak or strong",
+        "--log-dir": "write the directory alone: dlbs report --series DIRECTORY",
+        "--recursive": _RECURSIVE,
+        "--select": "write --filter-query",
+    },
+    "plot": {
+        "--xparam": "write --x KEY",
+        "--yparam": "write --y KEY",
+        "--recursive": _RECURSIVE,
+        "--aggregation": "leave it out: points are medians of repeats, with their interval",
+        "--chart-file": "write --output-file FILE",
+        "--chart-type": "leave it out, or write --type: dlbs plot --help lists them",
+        "--chart-opts": "write --title TEXT; axes and legend say what they are",
+        "--baseline-xvalue": "write --baseline NAME=VALUE, such as --baseline exp.num_gpus=1",
+        "--baseline-series": "write --baseline NAME=VALUE, such as --baseline exp.framework=pytorch",
+        "--series-file": "leave it out: dlbs report --rows NAME --cols NAME --format json has the numbers",
+    },
+}
+
+
+def former_option_hint(error: click.ClickException) -> str:
+    """What to write for an option that a verb does not have, but its predecessor had; empty for others."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return ""
+    return FORMER_OPTIONS.get(error.ctx.command.name or "", {}).get(error.option_name.replace("_", "-"), "")

@@ -1,0 +1,106 @@
+"""What a model is here: its parameters by name, and a pure function of them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pytorch_benchmarks.errors import UnknownModelError, UsageError
+
+__all__ = ["MODELS", "Arrays", "Model", "get_model", "initial"]
+
+Arrays = dict[str, Any]  # name → array
+
+# Name → the module that has a function `build`; it is imported when it is wanted.
+MODELS = {"deep_mnist": "deep_mnist", "gpt2_small": "gpt2", "resnet18": "resnet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that can be benchmarked.
+
+    Attributes:
+        title, unit: For reports.
+        input_shape: Of one instance.
+        num_classes: Targets are 0 … num_classes - 1.
+        shapes: Parameter → its shape, as in PyTorch: linear layers (outputs, inputs), convolutions (outputs, inputs, height, width).
+        apply: From parameters, buffers, inputs and whether it is trained to logits and new buffers.
+        buffers: What is kept beside the parameters and not trained → its shape: running means and variances.
+        vocabulary: Inputs are tokens below this number, and targets are too, one for each; 0: inputs are numbers.
+    """
+
+    title: str
+    unit: str
+    input_shape: tuple[int, ...]
+    num_classes: int
+    shapes: Mapping[str, tuple[int, ...]]
+    apply: Callable[[Arrays, Arrays, Any, bool], tuple[Any, Arrays]]
+    buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    vocabulary: int = 0
+
+    def num_parameters(self) -> int:
+        """Trainable values."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def batch(self, batch_size: int, seed: int, dtype: Any) -> tuple[Any, Any]:
+        """Random inputs and targets: numbers of mean 0 and standard deviation 1, or tokens."""
+        random = np.random.default_rng(seed)
+        shape = (batch_size, *self.input_shape)
+        if self.vocabulary:
+            tokens = random.integers(0, self.vocabulary, (2, *shape), dtype=np.int32)
+            return jnp.asarray(tokens[0]), jnp.asarray(tokens[1])
+        targets = random.integers(0, self.num_classes, batch_size, dtype=np.int32)
+        return jnp.asarray(random.standard_normal(shape, dtype=np.float32), dtype), jnp.asarray(targets)
+
+    def loss(self, parameters: Arrays, buffers: Arrays, inputs: Any, targets: Any) -> tuple[Any, Arrays]:
+        """Mean cross-entropy in float32, and new buffers."""
+        logits, new = self.apply(parameters, buffers, inputs, True)
+        likelihoods = jax.nn.log_softmax(logits.astype(jnp.float32))
+        return -jnp.take_along_axis(likelihoods, targets[..., None], axis=-1).mean(), new
+
+
+def initial(model: Model, seed: int, dtype: Any) -> tuple[Arrays, Arrays]:
+    """Random parameters, and buffers as they begin.
+
+    Weights are normal with the variance 2 / inputs (He et al., arXiv:1502.01852), embeddings have the standard deviation 0.02, scales of
+    normalisations are one, biases zero. Speed does not depend on them.
+    """
+    random = np.random.default_rng(seed)
+
+    def made(name: str, shape: tuple[int, ...]) -> Any:
+        if len(shape) == 1:
+            return jnp.full(shape, float(name.endswith("weight")), dtype)
+        deviation = 0.02 if "embedding" in name else math.sqrt(2 / math.prod(shape[1:]))
+        return jnp.asarray(deviation * random.standard_normal(shape, dtype=np.float32), dtype)
+
+    parameters = {name: made(name, shape) for name, shape in model.shapes.items()}
+    return parameters, {
+        name: jnp.full(shape, float(name.endswith("running_var")), dtype) for name, shape in model.buffers.items()
+    }
+
+
+def get_model(name: str, **options: Any) -> Model:
+    """Build a model.
+
+    Raises:
+        UnknownModelError: The message names those that there are.
+        UsageError: It does not have one of the options.
+    """
+    if name not in MODELS:
+        close = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UnknownModelError(f"unknown model {name!r} of JAX: {hint}there are {', '.join(sorted(MODELS))}")
+    module = importlib.import_module(f"jax_benchmarks.models.{MODELS[name]}")
+    try:
+        made: Model = module.build(**options)
+    except TypeError as error:
+        raise UsageError(f"--model_opts do not fit {name}: {error}") from None
+    return made

@@ -1,0 +1,82 @@
+"""The compiled steps of inference and training, and the time that compiling them took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Protocol
+
+import jax
+
+from jax_benchmarks.models.model import Arrays, Model
+
+__all__ = ["Inference", "Step", "Training"]
+
+# Those of pytorch_benchmarks: stochastic gradient descent, small because a benchmark repeats one batch for as long as it likes.
+LEARNING_RATE, MOMENTUM = 0.001, 0.9
+
+
+def _compiled(function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> tuple[Any, float]:
+    """A function for arrays like these, traced and compiled now, and the seconds that this took."""
+    begin = perf_counter()
+    made = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+    return made, perf_counter() - begin
+
+
+class Step(Protocol):
+    """The work of one batch."""
+
+    compile_seconds: float
+
+    def __call__(self, batch: Any) -> Any: ...
+    def synchronize(self) -> None: ...
+
+
+class Inference:
+    """Forward."""
+
+    def __init__(self, model: Model, parameters: Arrays, buffers: Arrays, batch: Any) -> None:
+        def forward(parameters: Arrays, buffers: Arrays, inputs: Any) -> Any:
+            return model.apply(parameters, buffers, inputs, False)[0]
+
+        self._state = parameters, buffers
+        self._run, self.compile_seconds = _compiled(forward, *self._state, batch[0])
+        self._last: Any = None
+
+    def __call__(self, batch: Any) -> Any:
+        """The logits, perhaps still being computed."""
+        self._last = self._run(*self._state, batch[0])
+        return self._last
+
+    def synchronize(self) -> None:
+        """Wait for the last batch."""
+        jax.block_until_ready(self._last)
+
+
+class Training:
+    """Forward, loss, backward, weight update, as one computation, which takes the memory of the old weights for the new ones."""
+
+    def __init__(self, model: Model, parameters: Arrays, buffers: Arrays, batch: Any) -> None:
+        def update(
+            parameters: Arrays, momenta: Arrays, buffers: Arrays, inputs: Any, targets: Any
+        ) -> tuple[Any, Arrays, Arrays, Arrays]:
+            (loss, new_buffers), gradients = jax.value_and_grad(model.loss, has_aux=True)(
+                parameters, buffers, inputs, targets
+            )
+            momenta = jax.tree.map(lambda old, gradient: MOMENTUM * old + gradient, momenta, gradients)
+            parameters = jax.tree.map(lambda old, momentum: old - LEARNING_RATE * momentum, parameters, momenta)
+            return loss, parameters, momenta, new_buffers
+
+        self.state = parameters, jax.tree.map(jax.numpy.zeros_like, parameters), buffers
+        self._run, self.compile_seconds = _compiled(update, *self.state, *batch, donate=(0, 1, 2))
+        self._loss: Any = None
+
+    def __call__(self, batch: Any) -> Any:
+        """The loss, perhaps still being computed."""
+        self._loss, *state = self._run(*self.state, *batch)
+        self.state = tuple(state)
+        return self._loss
+
+    def synchronize(self) -> None:
+        """Wait for the last batch: its loss, and the weights after it."""
+        jax.block_until_ready((self._loss, self.state[0]))

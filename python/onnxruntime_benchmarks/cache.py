@@ -1,0 +1,111 @@
+"""Exported models, each written once and found again by what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytorch_benchmarks
+from onnxruntime_benchmarks.options import OnnxOptions
+from pytorch_benchmarks.errors import BenchmarkError, SkippedError, UsageError
+
+__all__ = ["cached_model"]
+
+_ROOT = Path(pytorch_benchmarks.__file__).parents[1]
+
+
+def cached_model(options: OnnxOptions) -> Path:
+    """The ONNX file of the model that the options name; exported now if it is not there yet.
+
+    Raises:
+        UsageError: PyTorch, which exports, is not installed; or there is no such model.
+        SkippedError: The model cannot be exported.
+    """
+    place = Path(options.cache_dir or _default_directory()).expanduser().absolute() / _name(options)
+    file = place / "model.onnx"
+    if file.is_file():
+        return file
+    beside = place.with_name(f"{place.name}.part{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        print(f"exporting {options.model} to {file}", flush=True)
+        _export(options, beside / "model.onnx")
+        try:
+            os.replace(beside, place)
+        except OSError:
+            if not file.is_file():  # else another process was faster
+                raise
+    except OSError as error:
+        raise UsageError(f"--cache_dir: cannot write {place}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return file
+
+
+def _default_directory() -> str:
+    return f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/dlbs/onnx"
+
+
+def _dtype(options: OnnxOptions) -> str:
+    return options.dtype if options.dtype in {"float16", "int8"} else "float32"
+
+
+def _name(options: OnnxOptions) -> str:
+    """Of a model's directory: readable, with a digest of all that decides what is in it."""
+    packages = ["torch", "onnx", "onnxscript", options.model.partition(":")[0] if ":" in options.model else ""]
+    sources = sorted((_ROOT / "pytorch_benchmarks" / "models").glob("*.py"))
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__).with_name("export.py")]))
+    made_from = [
+        options.model,
+        options.model_opts,
+        options.batch_size,
+        options.seed,
+        _dtype(options),
+        {name: _version(name) for name in filter(None, packages)},
+        code.hexdigest(),
+    ]
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return f"{options.model.replace(':', '-').replace('/', '-')}_b{options.batch_size}_{_dtype(options)}_{digest[:12]}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _export(options: OnnxOptions, file: Path) -> None:
+    """In a process of its own: PyTorch would leave threads and memory behind in this one."""
+    arguments = {
+        "model": options.model,
+        "model_opts": json.dumps(options.model_opts),
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "dtype": _dtype(options),
+        "debug": str(options.debug).lower(),
+        "out": file,
+    }
+    command = [sys.executable, "-m", "onnxruntime_benchmarks.export"]
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        command + [f"--{name}={value}" for name, value in arguments.items()],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
+    reason = said[-1] if said else f"the export of {options.model} ended with exit code {done.returncode}"
+    if not said or options.debug:
+        print(done.stdout + done.stderr, flush=True)
+    kinds: dict[int, type[BenchmarkError]] = {kind.exit_code: kind for kind in (UsageError, SkippedError)}
+    raise kinds.get(done.returncode, BenchmarkError)(reason)

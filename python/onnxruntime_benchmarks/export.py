@@ -1,0 +1,151 @@
+"""Write a model of pytorch_benchmarks as an ONNX file: `python -m onnxruntime_benchmarks.export --model resnet18 --out resnet18.onnx`.
+
+This needs PyTorch; nothing else here does. benchmarks.py starts it as a process of its own, so that a model that was just exported runs
+in the same surroundings as one that lay there.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxruntime_benchmarks.description import METADATA_KEY, Description
+from pytorch_benchmarks.errors import SkippedError, UsageError
+from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.options.option import changed, option
+from pytorch_benchmarks.options.parser import Parser
+from pytorch_benchmarks.program import check_writable, end, run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pytorch_benchmarks.models.model import Model
+
+__all__ = ["ExportOptions", "export", "main"]
+
+_DTYPES = ("float32", "float16", "int8")
+_MOST_IN_ONE_FILE = 1_500_000_000  # bytes; protocol buffers end at 2 GiB, and weights then lie in a file beside
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """One export."""
+
+    model: str = changed(CommonOptions, "model")
+    model_opts: dict[str, Any] = changed(CommonOptions, "model_opts")  # noqa: RUF009
+    weights: str = changed(CommonOptions, "weights")
+    batch_size: int = changed(
+        CommonOptions, "batch_size", help="Instances in one batch; the file is for this size alone."
+    )
+    dtype: str = option(
+        "float32", "Type of weights, inputs and arithmetic; int8 is dynamic quantisation.", choices=_DTYPES
+    )
+    seed: int = changed(CommonOptions, "seed")
+    out: str = option("", "File to write; MODEL.onnx if empty.", metavar="FILE")
+    json: str = changed(CommonOptions, "json")
+    debug: bool = changed(CommonOptions, "debug")
+
+
+def export(options: ExportOptions) -> Description:
+    """Build a model as benchmarks.py of PyTorch does, with the same weights, and write it for inference.
+
+    Raises:
+        UsageError: There is no such model, or PyTorch is missing.
+        SkippedError: The model cannot be a single graph.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise UsageError(
+            "exporting a model needs PyTorch: pip install 'dlbs[torch]', or give an ONNX file with --model_file"
+        ) from None
+    from pytorch_benchmarks.model_factory import get_model
+    from pytorch_benchmarks.models.generator import Generator
+
+    torch.manual_seed(options.seed)
+    try:
+        model = get_model(options.model, weights=options.weights, **options.model_opts)
+    except TypeError as error:
+        raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
+    if isinstance(model, Generator):
+        raise SkippedError(f"{options.model} generates text token by token, which one ONNX graph does not")
+    dtype = torch.float16 if options.dtype == "float16" else torch.float32
+    model = model.eval().to(dtype)
+    inputs = _tensors(model, options.batch_size, options.seed)
+    given = tuple(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch's own code, and of nothing that a user could change
+        program = torch.onnx.export(model, given if len(given) == 1 else (given,), dynamo=True, verbose=False)
+    assert program is not None
+    described = Description(
+        model.title, model.unit, model.num_parameters(), f"PyTorch {torch.__version__}", _bounds(model, program)
+    )
+    program.model.metadata_props[METADATA_KEY] = described.as_metadata()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    out = Path(options.out or f"{options.model.replace(':', '-')}.onnx")
+    if options.dtype != "int8":
+        program.save(str(out), external_data=size > _MOST_IN_ONE_FILE)
+        return described
+    whole = out.with_name(f"{out.name}.float32.part{os.getpid()}")
+    try:
+        program.save(str(whole), external_data=size > _MOST_IN_ONE_FILE)
+        _quantise(whole, out, external=size > _MOST_IN_ONE_FILE)
+    finally:
+        for left in (whole, whole.with_name(f"{whole.name}.data")):
+            left.unlink(missing_ok=True)
+    return described
+
+
+def _tensors(model: Model, batch_size: int, seed: int) -> tuple[Tensor, ...]:
+    import torch
+
+    inputs = model.inputs(batch_size, torch.Generator().manual_seed(seed))
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def _bounds(model: Model, program: Any) -> dict[str, int]:
+    """Of inputs of whole numbers: one more than the largest of a thousand instances."""
+    names = [value.name for value in program.model.graph.inputs]
+    many = _tensors(model, 1000 if model.input_shape[:1] < (100,) else 16, 0)
+    return {
+        name: int(tensor.max()) + 1 for name, tensor in zip(names, many, strict=True) if not tensor.is_floating_point()
+    }
+
+
+def _quantise(source: Path, target: Path, *, external: bool) -> None:
+    """Weights as 8-bit integers; what comes in is quantised while it runs (dynamic quantisation)."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # Of signed weights, ONNX Runtime has no convolution.
+    quantize_dynamic(source, target, weight_type=QuantType.QUInt8, use_external_data_format=external)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export one model and return an exit code."""
+    parser = Parser(
+        ExportOptions,
+        prog="export.py",
+        description="Write a model of pytorch_benchmarks as an ONNX file.",
+        example="--model resnet18 --batch_size 32 --out resnet18.onnx",
+    )
+    parsed = parser.parse_args(arguments)
+    if not parsed.model:
+        parser.error("--model is needed, such as --model resnet18")
+    options, log = ExportOptions(**vars(parsed)), Log()
+
+    def work() -> None:
+        check_writable("--out", options.out)
+        described = export(options)
+        log("exp.model_title", described.title)
+        log("results.model_parameters", described.parameters)
+
+    return run(work, options, log)
+
+
+if __name__ == "__main__":
+    end(main())

@@ -1,0 +1,149 @@
+"""A model in ONNX Runtime: its session, its inputs, and the step that runs one batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from onnxruntime_benchmarks.description import Description
+from onnxruntime_benchmarks.options import OnnxOptions
+from pytorch_benchmarks.errors import UsageError
+
+__all__ = ["Running", "check_provider", "described", "open_session", "random_inputs", "running"]
+
+_LEVELS = {
+    "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A session with its inputs where it wants them.
+
+    Attributes:
+        step: Runs it once; outputs stay on the device.
+        synchronize: Waits until the outputs are there.
+        outputs: Those of the last run, on the host.
+    """
+
+    step: Callable[[Any], Any]
+    synchronize: Callable[[], Any]
+    outputs: Callable[[], list[Any]]
+
+
+def check_provider(name: str) -> None:
+    """Refuse a provider that this ONNX Runtime does not have, before a model is exported for it.
+
+    Raises:
+        UsageError: It does not have it.
+    """
+    there = onnxruntime.get_available_providers()
+    if _NAMES[name] not in there:
+        raise UsageError(
+            f"--provider {name}: this ONNX Runtime has {', '.join(there)}; "
+            "install onnxruntime-gpu in the place of onnxruntime, or use --provider cpu"
+        )
+
+
+def open_session(file: Path, options: OnnxOptions) -> onnxruntime.InferenceSession:
+    """Read a model and let ONNX Runtime optimise it.
+
+    Raises:
+        UsageError: The file is no model that it runs.
+    """
+    provider = _NAMES[options.provider]
+    if options.provider == "cuda":
+        onnxruntime.preload_dlls()  # CUDA and cuDNN may have come from PyPI
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = _LEVELS[options.graph_optimization_level]
+    settings.intra_op_num_threads = options.num_threads
+    settings.inter_op_num_threads = options.inter_threads
+    if options.inter_threads > 1:
+        settings.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    # float32 is float32 here; --dtype tf32 asks for the other.
+    wanted: Any = (
+        (provider, {"use_tf32": str(int(options.dtype == "tf32"))}) if options.provider == "cuda" else provider
+    )
+    try:
+        session = onnxruntime.InferenceSession(os.fspath(file), settings, providers=[wanted])
+    except Exception as error:  # its errors share no base class but this one
+        raise UsageError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())}") from error
+    if session.get_providers()[0] != provider:
+        raise UsageError(
+            f"--provider {options.provider}: ONNX Runtime cannot start it here and would compute on the CPU; "
+            "check the driver, and that CUDA and cuDNN are those that this onnxruntime-gpu needs"
+        )
+    return session
+
+
+def described(session: onnxruntime.InferenceSession, file: Path, name: str) -> Description:
+    """What is known about a model: from its metadata, or for files of other programs by counting."""
+    found = Description.of(session.get_modelmeta().custom_metadata_map)
+    if found is not None:
+        return found
+    import onnx
+
+    graph = onnx.load(os.fspath(file), load_external_data=False).graph
+    floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    count = sum(int(np.prod(tensor.dims)) for tensor in graph.initializer if tensor.data_type in floating)
+    return Description(name, parameters=count)
+
+
+def random_inputs(
+    session: onnxruntime.InferenceSession, batch_size: int, seed: int, bounds: dict[str, int]
+) -> dict[str, Any]:
+    """Random arrays by input: numbers of mean 0 and standard deviation 1, or whole numbers from 0 to below their bound (2 if there is none).
+
+    Raises:
+        UsageError: The model has another batch size, a dimension that nothing gives a size, or inputs of another kind.
+    """
+    random, made = np.random.default_rng(seed), {}
+    for one in session.get_inputs():
+        shape = [
+            batch_size if index == 0 and not isinstance(size, int) else size for index, size in enumerate(one.shape)
+        ]
+        if not all(isinstance(size, int) for size in shape):
+            raise UsageError(f"the input {one.name} has the shape {one.shape}: only the first size may be left open")
+        if shape and shape[0] != batch_size:
+            raise UsageError(f"the model is for batches of {shape[0]}: use --batch_size {shape[0]}")
+        if one.type not in _TYPES:
+            raise UsageError(f"the input {one.name} is a {one.type}, for which no random values are made")
+        kind = np.dtype(_TYPES[one.type])
+        if kind.kind == "f":
+            made[one.name] = random.standard_normal(shape, dtype=np.float32).astype(kind)
+        else:
+            made[one.name] = random.integers(0, bounds.get(one.name, 2), shape).astype(kind)
+    return made
+
+
+def running(session: onnxruntime.InferenceSession, inputs: dict[str, Any], provider: str) -> Running:
+    """Bring inputs to the device, once: what is timed is the model."""
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, provider, 0))
+    for one in session.get_outputs():
+        binding.bind_output(one.name, provider)
+
+    def step(_: Any) -> None:
+        session.run_with_iobinding(binding)
+
+    return Running(step, binding.synchronize_outputs, binding.copy_outputs_to_cpu)

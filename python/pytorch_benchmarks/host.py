@@ -1,0 +1,126 @@
+"""Facts about the machine and the Python that a benchmark runs on, whatever framework it runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+__all__ = ["cpu_title", "git_revision", "host_facts", "nvidia_title"]
+
+_SETTINGS = (
+    "MALLOC_",
+    "OMP_",
+    "KMP_",
+    "GOMP_",
+    "MKL_",
+    "CUDA_",
+    "CUBLAS_",
+    "NCCL_",
+    "PYTORCH_",
+    "TORCH",
+    "ORT_",
+    "JAX_",
+    "XLA_",
+    "NPROC",
+    "GLIBC_TUNABLES",
+    "LD_PRELOAD",
+)
+
+
+def host_facts() -> dict[str, Any]:
+    """For the log, under `exp.env.`; what cannot be known is None. Frequencies are MHz, memory is bytes."""
+    return {
+        "host": platform.node(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "git_revision": git_revision(Path(__file__).resolve()),
+        "cpu": cpu_title(),
+        "cpu_count": os.cpu_count(),
+        "cpu_affinity": _ranges(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None,
+        "cpu_governor": _line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cpu_mhz": _cpu_mhz(),
+        "numa_nodes": _line("/sys/devices/system/node/online"),
+        "transparent_hugepages": _line("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)},
+    }
+
+
+def cpu_title() -> str:
+    """Marketing name of the CPU."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def nvidia_title() -> str:
+    """Marketing name of the first NVIDIA GPU that CUDA_VISIBLE_DEVICES allows, as the kernel module knows it."""
+    gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    number = int(first) if first.isdigit() else 0
+    if number >= len(gpus):
+        return "NVIDIA GPU"
+    words = [
+        line.partition(":")[2].strip() for line in gpus[number].read_text().splitlines() if line.startswith("Model:")
+    ]
+    return words[0] if words else "NVIDIA GPU"
+
+
+def _line(path: str) -> str | None:
+    try:
+        with open(path) as stream:
+            return stream.readline().strip()
+    except OSError:
+        return None
+
+
+def _cpu_mhz() -> float | None:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            values = [float(line.split(":")[1]) for line in lines if line.startswith("cpu MHz")]
+    except (OSError, ValueError):
+        return None
+    return round(sum(values) / len(values), 1) if values else None
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`0-3,8`: as the kernel writes sets of processors."""
+    parts: list[str] = []
+    for number in numbers:
+        if parts and int(parts[-1].split("-")[-1]) == number - 1:
+            parts[-1] = f"{parts[-1].split('-')[0]}-{number}"
+        else:
+            parts.append(str(number))
+    return ",".join(parts)
+
+
+def git_revision(path: Path) -> str | None:
+    """The commit that the files around `path` were checked out from, read without git; None outside a checkout."""
+    for directory in path.parents:
+        git = directory / ".git"
+        if git.is_file():  # a worktree: the file says where its directory is
+            git = directory / git.read_text().removeprefix("gitdir:").strip()
+        head = _line(str(git / "HEAD"))
+        if head is None:
+            continue
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        common = git / (_line(str(git / "commondir")) or ".")
+        return _line(str(common / name)) or _packed(common / "packed-refs", name)
+    return None
+
+
+def _packed(path: Path, name: str) -> str | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)

@@ -1,0 +1,126 @@
+"""Results files of strangers: hostile values × every verb that shows, compares, draws or checks results. A value is a line, a verb is a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.adversarial.commands import SECONDS, Commands
+
+# What a parameter or a quantity may be in a results file, as it is written there.
+VALUES: dict[str, str] = {
+    "null": "null",
+    "empty": '""',
+    "text": '"word"',
+    "formula of matplotlib": '"$\\\\frac{1}{0}$"',
+    "line end": '"a\\nb"',
+    "escape sequence": '"\\u001b[2J\\u0007"',
+    "half of a surrogate pair": '"\\ud800"',
+    "right to left": '"\\u202egnp.exe"',
+    "NUL": '"\\u0000"',
+    "long": json.dumps("x" * 100_000),
+    "no Latin": '"日本 👩‍🔬"',
+    "HTML": '"<script>alert(1)</script>&amp;"',
+    "spreadsheet": '"=1+1"',
+    "boolean": "true",
+    "list": "[1, 2]",
+    "lists": "[" * 60 + "]" * 60,
+    "object": '{"a": {"b": 1}}',
+    "not a number": "NaN",
+    "infinite": "Infinity",
+    "beyond floats": "1e400",
+    "largest": "1.7e308",
+    "negative": "-1.7e308",
+    "smallest": "5e-324",
+    "zero": "0",
+    "negative zero": "-0.0",
+    "400 digits": "9" * 400,
+    "4,000 digits": "9" * 4_000,
+    "5,000 digits": "9" * 5_000,
+}
+
+# Values of keys that we know, which other programs write into logs and results files too.
+KNOWN: dict[str, str] = {
+    "seconds": '"exp.seconds": HUGE',
+    "batch times": '"results.time_data": [1, HUGE]',
+    "batch times of text": '"results.time_data": [1, "x", null]',
+    "negative batch times": '"results.time_data": [-1, 0]',
+    "interval": '"results.throughput_ci95": [HUGE, HUGE]',
+    "interval of one": '"results.throughput_ci95": [1]',
+    "deviation": '"results.time_std": HUGE',
+    "accuracy": '"results.accuracy_top1": HUGE',
+    "memory": '"results.memory_host": [HUGE, 1], "results.memory_device": HUGE',
+    "samples": '"results.use.time": [HUGE, 1], "results.use.cpu": [[HUGE], 1]',
+    "start": '"results.time_data_start": HUGE, "results.warmup_batches": HUGE',
+    "GPUs": '"exp.num_gpus": HUGE, "exp.replica_batch": HUGE',
+    "repeat": '"exp.repeat": HUGE',
+    "warnings of nothing": '"results.warnings": ["outliers: 2 of 0"]',
+    "warnings of versions": '"results.warnings": ["drift: +1.2.3 %", "drift: ,,, %", "CPU contention: 1,2,3 of ,,"]',
+    "warnings of other types": '"results.warnings": [1, null, [], {}]',
+    "warnings that are none": '"results.warnings": {"a": 1}',
+    "long warnings": '"results.warnings": ["' + "x" * 100_000 + '"]',
+    "facts of the machine": '"exp.machine_warnings": 3, "exp.neighbours": {"a": 1}, "exp.device_title": [1]',
+    "time": '"exp.start_time": "9999-99-99T99:99:99+9999", "results.start_time": HUGE',
+}
+
+# How it is looked at; `my.x` and `results.y` have the value.
+VERBS: dict[str, list[str]] = {
+    "rows and columns": ["report", "r.json", "--rows", "my.x", "--cols", "exp.model", "--value", "results.y"],
+    "summary": ["report", "r.json", "--summary"],
+    "page": ["report", "r.json", "--html", "page.html"],
+    "compare": ["compare", "r.json", "r.json", "--metric", "results.y"],
+    "compare by": ["compare", "r.json", "--by", "my.x"],
+    "complete": ["validate", "--results", "r.json", "--require", "results.y,my.x"],
+    "database": ["db", "add", "r.json", "--db", "x.db"],
+    "x and y": ["plot", "r.json", "--x", "my.x", "--y", "results.y,results.time", "-o", "x.svg"],
+    "measured x": ["plot", "r.json", "--x", "results.y", "--series", "my.x", "-o", "x.svg"],
+    "logarithmic": ["plot", "r.json", "--x", "my.x", "--y", "results.y", "--log-x", "--log-scale", "-o", "x.svg"],
+    "facet and baseline": ["plot", "r.json", "--y", "results.y", "--facet", "my.x", "--baseline", "exp.seed=1", "-o", "x.png"],
+}  # fmt: skip
+
+
+def look(commands: Commands, directory: Path, verb: list[str], records: list[str]) -> None:
+    (directory / "r.json").write_text(f'{{"data": [{", ".join(records)}]}}')
+    done = commands.run(directory, *verb, XDG_CACHE_HOME=str(directory), MPLCONFIGDIR=str(directory / "matplotlib"))
+    assert not done.is_crash(), done
+    assert done.code in {0, 1} or done.is_clear_error(), done
+    assert done.seconds < SECONDS
+    assert "Warning" not in done.errors
+    assert "\x1b[2J" not in done.output + done.errors
+    for page in [*directory.glob("*.html"), *directory.glob("*.svg")]:
+        assert "<script>alert" not in page.read_text()
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_a_value_of_results(commands: Commands, tmp_path: Path, value: str, verb: list[str]) -> None:
+    records = [
+        f'{{"exp.status": "ok", "exp.id": "{seed}", "exp.model": "m", "exp.replica_batch": 1, "exp.seed": {seed}, "exp.repeat": {repeat}, '
+        f'"my.x": {value if seed == 2 else 1}, "results.y": {value if seed == 2 else 2.5}, "results.time": 4, "results.throughput": {seed}}}'
+        for seed in (1, 2)
+        for repeat in (1, 2)
+    ]
+    look(commands, tmp_path, verb, records)
+
+
+MORE = {
+    "report": ["report", "r.json"],
+    "series": ["report", "r.json", "--series"],
+    "scores": ["report", "r.json", "--scores"],
+    "page": ["report", "r.json", "--html", "page.html"],
+    "compare by": ["compare", "r.json", "--by", "exp.seed"],
+    "plot of a series": ["plot", "r.json", "--type", "series", "-o", "x.svg"],
+}
+
+
+@pytest.mark.parametrize("verb", MORE.values(), ids=MORE)
+@pytest.mark.parametrize("values", KNOWN.values(), ids=KNOWN)
+def test_values_of_known_keys(commands: Commands, tmp_path: Path, values: str, verb: list[str]) -> None:
+    records = [
+        f'{{"exp.status": "ok", "exp.id": "{seed}", "exp.model": "m", "exp.replica_batch": 1, "exp.seed": {seed}, '
+        f'"results.time": 4, "results.throughput": {seed}, {values.replace("HUGE", "9" * 400)}}}'
+        for seed in (1, 2)
+    ]
+    look(commands, tmp_path, verb, records)
