@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import random
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -131,6 +132,24 @@ def test_rounds_until_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(table, Console(file=stream, width=1000, highlight=False, markup=False))
     expected += [*ending(runs), *printed(stream.getvalue()), f"known after {repeat} rounds"]
     assert lines == expected
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dlbs run -- bash -c 'echo no such table >&2; exit 3'",
+        "dlbs run -- sleep {seconds}",
+        "dlbs run -- sleep {size} -Psize=1 -Pexp.num_batches=3",
+    ],
+)
+def test_commands_that_fail(dlbs: RunDlbs, command: str) -> None:
+    said = printed(dlbs(*shlex.split(command)[1:]).stderr)
+    shown = quoted("commands.md", command)
+    if shown[0] == "...":
+        shown, said = shown[1:], said[-len(shown) + 1 :]
+    took = re.compile(r" in [\d.]+ s(?=:)")
+    assert [took.sub("", line) for line in said] == [took.sub("", line) for line in shown]
 
 
 def made_runs() -> Iterable[dict[str, Any]]:

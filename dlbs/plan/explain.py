@@ -42,9 +42,10 @@ def explanation(config: Config, name: str) -> list[str]:
     if name not in experiment:
         raise ConfigError(f"no parameter {name!r}", hint=did_you_mean(name, experiment) or "dlbs help PATTERN searches")
     trace = processor_for(config).tracer.trace(experiment)
-    lines = [f"{name} = {json.dumps(trace.values[name])}"]
+    lines = []
     parameter = config.declarations.get(name)
     if parameter is not None and parameter.desc:
+        lines.append(f"{name} = {json.dumps(trace.values[name])}")
         lines += textwrap.wrap(parameter.desc, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     lines += _tree(config, experiment, trace, name)
     return lines

@@ -118,6 +118,10 @@ def test_a_training_from_pictures_to_weights(place: Path, tmp_path: Path, capsys
     assert found["results.accuracy_top1"] == max(found["results.epoch_accuracy_top1"]) > 50
     assert (found["results.accuracy_instances"], found["results.accuracy_batch"]) == (23, 1)
     assert found["results.throughput"] > 0
+    share = found["results.competing_load"]
+    kinds = [line.partition(":")[0] for line in found.get("results.warnings", [])]
+    assert ("CPU contention" in kinds) == (share is not None and share > 0.05)  # as benchmarks warn
+    assert found["results.context_switches_involuntary"] >= 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "thumbnail.json", "thumbnail.pt"]
     entry = read_weights(tmp_path / "thumbnail.json")
     assert entry.model_opts == {"num_classes": 3}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 __all__ = ["CompetingLoad"]
 
@@ -13,26 +13,33 @@ COMPETING_FROM = 0.05  # of the processors: from here on the numbers are doubtfu
 _SHORTEST = 0.5  # seconds; the kernel counts processor time in hundredths of a second
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    when: float
+class _Sample(NamedTuple):
+    """Counters that only grow; of a process that has ended, what it used is lost."""
+
+    seconds: float
     busy: float
     own: float
-    usage: resource.struct_rusage
+    faults: float
+    faults_major: float
+    switches: float
+    switches_involuntary: float
 
 
 class CompetingLoad:
-    """Two looks at the counters of this process and of the processors that it may use, just before and just after the timed batches."""
+    """Looks at the counters of this process and of the processors that it may use, just before and just after timed batches, as often as there are some."""
 
     def __init__(self) -> None:
         self._before: _Sample | None = None
-        self._after: _Sample | None = None
+        self._total = _Sample(*[0.0] * 7)
 
     def start(self) -> None:
         self._before = _sample()
 
     def stop(self) -> None:
-        self._after = _sample()
+        after = _sample()
+        assert self._before is not None
+        used = [end - begin for begin, end in zip(self._before, after, strict=True)]
+        self._total = _Sample(*(sum(pair) for pair in zip(self._total, used, strict=True)))
 
     def metrics(self, batches: int) -> dict[str, float | None]:
         """Log values.
@@ -41,25 +48,30 @@ class CompetingLoad:
             Page faults per batch (minor: memory handed out; major: read from a disk), voluntary and involuntary context switches,
             and the share of our processors, 0 to 1, that others used; None if that cannot be known.
         """
-        before, after = self._before, self._after
-        assert before is not None
-        assert after is not None
-        seconds = after.when - before.when
+        total = self._total
         competing = None
-        if seconds >= _SHORTEST and after.busy > 0.0:
-            others = (after.busy - before.busy) - (after.own - before.own)
-            competing = round(max(0.0, others / (seconds * len(_processors()))), 4)
+        if total.seconds >= _SHORTEST and total.busy > 0.0:
+            competing = round(max(0.0, (total.busy - total.own) / (total.seconds * len(_processors()))), 4)
         return {
-            "results.page_faults": (after.usage.ru_minflt - before.usage.ru_minflt) / batches,
-            "results.page_faults_major": (after.usage.ru_majflt - before.usage.ru_majflt) / batches,
-            "results.context_switches": after.usage.ru_nvcsw - before.usage.ru_nvcsw,
-            "results.context_switches_involuntary": after.usage.ru_nivcsw - before.usage.ru_nivcsw,
+            "results.page_faults": total.faults / batches,
+            "results.page_faults_major": total.faults_major / batches,
+            "results.context_switches": int(total.switches),
+            "results.context_switches_involuntary": int(total.switches_involuntary),
             "results.competing_load": competing,
         }
 
 
 def _sample() -> _Sample:
-    return _Sample(perf_counter(), _busy_seconds(), _own_seconds(), resource.getrusage(resource.RUSAGE_SELF))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return _Sample(
+        perf_counter(),
+        _busy_seconds(),
+        _own_seconds(),
+        usage.ru_minflt,
+        usage.ru_majflt,
+        usage.ru_nvcsw,
+        usage.ru_nivcsw,
+    )
 
 
 def _processors() -> set[int]:

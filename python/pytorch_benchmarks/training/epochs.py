@@ -17,6 +17,8 @@ from pytorch_benchmarks.devices import synchronizer
 from pytorch_benchmarks.distributed import mean, parallel, share_buffers
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.measure.competing_load import CompetingLoad
+from pytorch_benchmarks.measure.results import log_competing_load
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.training.evaluation import evaluate
@@ -63,6 +65,7 @@ class Trainer:
             clip_grad_norm=options.clip_grad_norm,
         )
         self._synchronize = synchronizer(setup.device)
+        self._competing = CompetingLoad()
 
     @property
     def last(self) -> Path:
@@ -101,10 +104,14 @@ class Trainer:
         order = setup.training_order(state.epoch)
         count = order.batches_per_epoch
         batches = setup.training_batches(order) if state.epoch < options.epochs else iter(())
+        trained = 0
         while state.epoch < options.epochs:
+            self._competing.start()
             begin = perf_counter()
             loss = self._epoch(batches, count)
             seconds = perf_counter() - begin
+            self._competing.stop()
+            trained += count
             share_buffers(state.evaluated, setup.world)
             accuracy = evaluate(
                 state.evaluated,
@@ -122,6 +129,8 @@ class Trainer:
             self._tell(found, count)
         if state.history:
             self._log_results(count)
+        if trained:  # the times of epochs before an interruption had warnings of their own
+            log_competing_load(self.log, self._competing, trained)
 
     def _epoch(self, batches: Iterator[tuple[Tensor, Tensor]], count: int) -> float:
         """Train for one epoch; the mean loss of its batches, of all processes."""

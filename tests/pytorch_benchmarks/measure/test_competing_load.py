@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -20,6 +20,8 @@ from tests.waiting import wait_until
 def touch_fresh_memory(size: int) -> None:
     """Have so many bytes of pages that the process did not have before, and give them back."""
     with mmap.mmap(-1, size + 4096) as memory:
+        with suppress(OSError):  # of a kernel without huge pages
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
         memory.write(b"x" * size)
 
 
@@ -30,6 +32,17 @@ def test_page_faults_are_counted_for_each_batch() -> None:
     load.stop()
     found = load.metrics(batches=2)
     assert found["results.page_faults"] > 100  # type: ignore[operator]
+
+
+def test_several_intervals_count_together_and_what_is_between_them_does_not() -> None:
+    load = CompetingLoad()
+    for _ in range(2):
+        load.start()
+        touch_fresh_memory(16 << 20)
+        load.stop()
+        touch_fresh_memory(256 << 20)
+    pages = (16 << 20) / mmap.PAGESIZE
+    assert 2 * pages <= load.metrics(batches=1)["results.page_faults"] < 10 * pages  # type: ignore[operator]
 
 
 def test_an_interval_that_is_too_short_has_no_competing_load() -> None:

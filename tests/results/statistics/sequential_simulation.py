@@ -10,6 +10,7 @@ import random
 import statistics
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ranks import rank_interval
@@ -18,9 +19,10 @@ from dlbs.results.statistics.sequential import Rounds, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
 from tests.results.statistics.real_runs import configurations, pool
 
-__all__ = ["CASES", "DRAWS", "LOOKS", "NOISES", "outcomes", "real_outcomes", "real_table", "table"]
+__all__ = ["CASES", "DRAWS", "LOOKS", "NOISES", "REAL", "outcomes", "real_outcomes", "real_table", "table"]
 
 DRAWS = 200  # for each configuration of real runs
+REAL = ("at rest", "under changing load")  # conditions of real runs of which there are enough for ten rounds
 
 # Slowdown of B, threshold.
 CASES = ((0.0, 0.0), (0.0, 0.03), (0.03, 0.0), (0.05, 0.0), (0.10, 0.0), (0.05, 0.03), (0.10, 0.03))
@@ -128,15 +130,18 @@ def outcomes(noise: str, look: str, sequences: int, rounds: int) -> tuple[dict[s
 
 
 @cache
-def real_outcomes(configuration: str, look: str, *, in_order: bool) -> tuple[dict[str, int], ...]:
+def real_outcomes(
+    configuration: str, look: str, *, in_order: bool, condition: str = "at rest"
+) -> tuple[dict[str, int], ...]:
     """For each of `CASES`: verdict → how many of `DRAWS` sequences of real runs of the same code came to it.
 
     Args:
-        configuration: One of `real_runs.configurations()`, at rest; doubtful runs are trusted.
+        configuration: One of `real_runs.configurations()`; doubtful runs are trusted.
         look: A key of `LOOKS`.
         in_order: Two runs that followed each other are a round, and chance decides which is of which side; else runs are dealt at random.
+        condition: One of `real_runs.CONDITIONS`.
     """
-    sample = sample_of(pool(configuration, "at rest"), THROUGHPUT)
+    sample = sample_of(pool(configuration, condition), THROUGHPUT)
     assert sample is not None
     source = random.Random(configuration)
     found: tuple[dict[str, int], ...] = tuple({} for _ in CASES)
@@ -169,22 +174,18 @@ def real_table() -> list[str]:
         "10 % found at 3 %": (0.10, 0.03),
     }
     lines = [f"| runs | order | intervals | {' | '.join(columns)} |", "| --- | --- | --- |" + " ---: |" * len(columns)]
-    for configuration in configurations():
-        for in_order in (False, True):
-            for look, words in (("sequential", "both"), ("all runs alone", "all runs")):
-                found = dict(zip(CASES, real_outcomes(configuration, look, in_order=in_order), strict=True))
-                shares = [
-                    100
-                    * sum(
-                        count
-                        for verdict, count in found[case].items()
-                        if verdict in (("slower",) if case[0] else ("slower", "faster"))
-                    )
-                    / DRAWS
-                    for case in columns.values()
-                ]
-                cells = " | ".join(f"{share:.1f} %" for share in shares)
-                lines.append(f"| {configuration} | {'as they ran' if in_order else 'dealt'} | {words} | {cells} |")
+    for condition, configuration, in_order in product(REAL, configurations(), (False, True)):
+        for look, words in (("sequential", "both"), ("all runs alone", "all runs")):
+            found = dict(
+                zip(CASES, real_outcomes(configuration, look, in_order=in_order, condition=condition), strict=True)
+            )
+            counts = [
+                sum(found[case].get(verdict, 0) for verdict in (("slower",) if case[0] else ("slower", "faster")))
+                for case in columns.values()
+            ]
+            cells = " | ".join(f"{100 * count / DRAWS:.1f} %" for count in counts)
+            order = "as they ran" if in_order else "dealt"
+            lines.append(f"| {configuration}, {condition} | {order} | {words} | {cells} |")
     return lines
 
 

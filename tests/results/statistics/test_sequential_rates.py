@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.results.statistics.real_runs import configurations
-from tests.results.statistics.sequential_simulation import CASES, DRAWS, NOISES, outcomes, real_outcomes
+from tests.results.statistics.sequential_simulation import CASES, DRAWS, NOISES, REAL, outcomes, real_outcomes
 
 pytestmark = pytest.mark.integration
 
@@ -27,9 +27,13 @@ def test_a_real_difference_beyond_the_threshold_is_never_called_the_same(noise: 
             assert len(found.get("same", [])) <= 0.05 * SEQUENCES
 
 
+@pytest.mark.parametrize("condition", REAL)
 @pytest.mark.parametrize("configuration", configurations())
-def test_real_runs_of_the_same_code_become_a_verdict_no_more_often_than_promised(configuration: str) -> None:
-    for (slowdown, _), found in zip(CASES, real_outcomes(configuration, "sequential", in_order=False), strict=True):
+def test_real_runs_of_the_same_code_become_a_verdict_no_more_often_than_promised(
+    configuration: str, condition: str
+) -> None:
+    outcomes_of = real_outcomes(configuration, "sequential", in_order=False, condition=condition)
+    for (slowdown, _), found in zip(CASES, outcomes_of, strict=True):
         if not slowdown:
             assert found.get("slower", 0) + found.get("faster", 0) <= 0.05 * DRAWS
 
