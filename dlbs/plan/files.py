@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -19,7 +20,8 @@ __all__ = ["read_plan", "write_plan"]
 
 # Characters. A compressed file of some MB may unpack to any number of them.
 _LONGEST_LINE = 64 << 20
-_LARGEST_LIST = 1 << 30
+_LARGEST_LIST = 512 << 20
+_LINES = "write .jsonl, which is read line by line"
 
 
 def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) -> int:
@@ -64,15 +66,15 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
                         yield _experiment(_parse(line, f"{name}:{number}"), f"{name}:{number}", checked)
                 return
             source = stream.read(_LARGEST_LIST + 1)
+        if len(source) > _LARGEST_LIST:
+            raise ConfigError(f"is longer than {_LARGEST_LIST:,} characters", where=name, hint=_LINES)
+        data = _parse(source, name)
     except FileNotFoundError:
         raise ConfigError("no such plan", where=name, hint=f"dlbs build --plan {name} writes one") from None
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise ConfigError(f"cannot be read: {error}", where=name) from None
-    if len(source) > _LARGEST_LIST:
-        raise ConfigError(
-            f"is longer than {_LARGEST_LIST:,} characters", where=name, hint="write .jsonl, which is read line by line"
-        )
-    data = _parse(source, name)
+    except MemoryError:
+        raise ConfigError("is too large for the memory of this machine", where=name, hint=_LINES) from None
     if not isinstance(data, list):
         raise ConfigError("a plan is a JSON list of experiments", where=name, hint="a configuration goes with --config")
     for number, item in enumerate(data, start=1):

@@ -197,6 +197,8 @@ JSON: list[tuple[str | bytes, str | None]] = [
     ('{"parameters": {"my.a": NaN}}', READ),
     ('{"parameters": {"my.a": "\\ud800"}}', READ),
     ('{"parameters": {"my.a": "\\u0000"}}', READ),
+    ('{"parameters": {' + ", ".join(f'"my.a{n}": {n}' for n in range(30_000)) + "}}", READ),
+    ('{"parameters": {"my.a": [' + ", ".join(f'"\\"{n}\\": "' for n in range(50_000)) + "]}}", READ),
     ('{"parameters": {"\\ud800": 1}}', REFUSED),
     ('{"parameters": {"my.\\u0000": 1}}', REFUSED),
     ('{"parameters": {"__proto__": 1}}', REFUSED),
@@ -319,8 +321,18 @@ def text_as_gzip(path: Path) -> None:
     path.write_text("[]")
 
 
+def bomb_of_blanks(path: Path) -> None:
+    """2 GiB in 2 MiB."""
+    block = gzip.compress(b" " * (1 << 24))
+    path.write_bytes(block * 128)
+
+
 def torn_gzip(path: Path) -> None:
     path.write_bytes(gzip.compress(b"[" + b" " * 100_000 + b"]")[:-20])
+
+
+def garbled_gzip(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"[]")[:10] + b"\xff" * 100)
 
 
 def damaged_gzip(path: Path) -> None:
@@ -349,8 +361,15 @@ STRANGE: list[tuple[str, Callable[[Path], None]]] = [
     ("plan.json.gz", torn_gzip),
     ("plan.jsonl.gz", torn_gzip),
     ("plan.json.gz", damaged_gzip),
+    ("plan.json.gz", garbled_gzip),
+    ("plan.jsonl.gz", garbled_gzip),
     ("plan.json", directory),
     ("plan.json", loop),
+    ("plan.json", zero),
+    ("plan.jsonl", zero),
+    ("plan.json.gz", zero),
+    ("plan.json.gz", bomb_of_blanks),
+    ("plan.jsonl.gz", bomb_of_blanks),
     ("c.yaml", directory),
     ("c.yaml", loop),
     ("c.yaml", zero),
