@@ -95,7 +95,10 @@ def check_names(config: Config, names: Iterable[str], where: str) -> None:
         if name in config.declarations or name.startswith(OPEN) or name.partition(".")[0] not in config.namespaces:
             continue
         own = f"declare it with a 'desc' to have a parameter of your own here, or name it outside of {name.partition('.')[0]}.*"
-        hint = migration_hint(name) or name_hint(name, config.declarations)
+        close = name_hint(name, config.declarations)
+        if close and not our_word(name, config.declarations):  # the closest names may be far away
+            close += f" A name of your own goes outside of {name.partition('.')[0]}.*"
+        hint = migration_hint(name) or close
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
 
