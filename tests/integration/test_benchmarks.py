@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,13 @@ import pytest
 import torch
 
 from dlbs.logs import parse_line
-from tests.conftest import ROOT
-from tests.forked import ForkServer
+from pytorch_benchmarks.data import make_dataset
+from tests.conftest import BENCHMARKS, ROOT, Bench
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
-Bench = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def bench(forked_torch: ForkServer, tmp_path: Path) -> Bench:
-    """Run benchmarks.py alone: no PYTHONPATH, from an empty directory."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        return forked_torch.run(str(PROGRAM), *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE)
-
-    return run
+PROGRAM = BENCHMARKS / "benchmarks.py"
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -322,12 +309,9 @@ def test_a_rank_that_dies_ends_all(tmp_path: Path) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images and an LMDB of the same sizes."""
     root = tmp_path_factory.mktemp("data")
-    maker = PROGRAM.parent / "data" / "make_dataset.py"
     for backend in ("image_folder", "caffe_lmdb"):
         sizes = ["--num_images=24", "--num_classes=3", "--height=40", "--width=48"]
-        subprocess.run(
-            [sys.executable, str(maker), backend, str(root / backend), *sizes], check=True, capture_output=True
-        )
+        assert make_dataset.main([backend, str(root / backend), *sizes]) == 0
     return root
 
 
