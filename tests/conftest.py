@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,8 +79,12 @@ def _no_process_but_forks(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    with _no_process_but_forks(item):
-        return (yield)
+    try:
+        with _no_process_but_forks(item):
+            return (yield)
+    finally:
+        if torch := sys.modules.get("torch"):  # a test that sets threads sets them for itself, not for those after it
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def dlbs_environment(**more: str) -> dict[str, str]:
