@@ -1,5 +1,6 @@
 # make demo       installs into .venv, benchmarks two models on this machine, prints the table
-# make test       the same .venv, lint, types, all tests, coverage
+# make test       the same .venv, lint, types, all tests
+# make coverage   the same, and which lines of the code ran
 # make unit       the tests that start no benchmarks and need no services, in a minute
 # make services   installs and starts what the other tests need, as root on Debian
 # make gpu        with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
@@ -14,7 +15,11 @@ BIN := $(VENV)/bin
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
-.PHONY: venv demo test unit services check format docs benchmarks gpu gpu-wheels clean
+# Byte code is kept, whatever the environment says: tests start Python thousands of times, and each process of pytest
+# would compile all tests again (13 s of CPU time instead of 6).
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: venv demo test coverage unit services check format docs benchmarks gpu gpu-wheels clean
 
 venv: $(VENV)/.installed
 
@@ -34,8 +39,11 @@ demo: venv
 	@echo "logs: demo/logs   results: demo/results.json"
 
 # One more: there is always a test that waits, for Slurm, a container or a time limit.
-test: WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n + 1 : 8)))
+test coverage: WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n + 1 : 8)))
 test: venv check
+	$(PYTEST)
+
+coverage: venv check
 	$(PYTEST) --cov --cov-report=term
 
 unit: venv

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import re
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ import hypothesis
 import pytest
 
 from tests import forked
-from tests.forked import ForkServer
+from tests.forked import ForkServer, Program
 from tests.services import ACCELERATORS, COMMAND, skip_reason
 from tests.waiting import PATIENCE
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DURATIONS = "dlbs/durations"  # in pytest's cache: seconds of each test
 RunDlbs = Callable[..., "subprocess.CompletedProcess[str]"]
+BENCHMARKS = ROOT / "python" / "pytorch_benchmarks"
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def _search_path() -> list[str]:
@@ -75,8 +79,12 @@ def _no_process_but_forks(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    with _no_process_but_forks(item):
-        return (yield)
+    try:
+        with _no_process_but_forks(item):
+            return (yield)
+    finally:
+        if torch := sys.modules.get("torch"):  # a test that sets threads sets them for itself, not for those after it
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def dlbs_environment(**more: str) -> dict[str, str]:
@@ -84,13 +92,28 @@ def dlbs_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *_search_path()]), **more}
 
 
-@pytest.fixture(scope="session")
-def forked_dlbs() -> Iterator[ForkServer]:
+@functools.cache
+def dlbs_server() -> ForkServer:
     """Starts `python -m dlbs` in a hundredth of the time."""
     heavy = ("jinja2", "rich.console", "rich.table", "pandas", "scipy.stats", "matplotlib.figure")
-    server = ForkServer(("dlbs.*", *heavy), ROOT, dlbs_environment())
-    yield server
-    server.close()
+    return ForkServer(("dlbs.*", *heavy), ROOT, dlbs_environment())
+
+
+def pytest_sessionfinish() -> None:
+    if dlbs_server.cache_info().currsize:
+        dlbs_server().close()
+
+
+def start_dlbs(directory: Path, *arguments: str, **environment: str) -> Program | subprocess.Popen[str]:
+    """Start `dlbs ARGUMENTS` in a directory."""
+    return dlbs_server().start(
+        "-m", "dlbs", *arguments, directory=directory, environment=dlbs_environment(**environment)
+    )
+
+
+@pytest.fixture(scope="session")
+def forked_dlbs() -> ForkServer:
+    return dlbs_server()
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +123,17 @@ def forked_torch() -> Iterator[ForkServer]:
     server = ForkServer(("torch._dynamo", "pytorch_benchmarks.*"), ROOT / "python", environment)
     yield server
     server.close()
+
+
+@pytest.fixture
+def bench(forked_torch: ForkServer, tmp_path: Path) -> Bench:
+    """Run `benchmarks.py ARGUMENTS` alone: no PYTHONPATH, from an empty directory."""
+
+    def run(*arguments: str, program: Path = BENCHMARKS / "benchmarks.py") -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return forked_torch.run(str(program), *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE)
+
+    return run
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from dlbs.logs import parse_line
-from tests.conftest import ROOT
+from tests.conftest import start_dlbs
+from tests.forked import Program
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=")
 
@@ -31,12 +30,6 @@ def launcher(directory: Path, body: str) -> str:
     return f"-Pdummy.launcher={path}"
 
 
-def start(directory: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(directory: Path, *arguments: str, **environment: str) -> Program | subprocess.Popen[str]:
     """A `dlbs run` of dummies in the background."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_dlbs(directory, "run", *DUMMY, *arguments, **environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,28 @@ def test_one_that_hangs_is_killed_and_the_next_one_runs(server: ForkServer, tmp_
     file = program(tmp_path, "print('next')")
     done = server.run(file, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "next\n")
+
+
+def test_programs_run_side_by_side_and_are_told_apart(server: ForkServer, tmp_path: Path) -> None:
+    wait = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.02)\nprint(sys.argv[1])\n"
+    file, environment = program(tmp_path, wait), dict(os.environ)
+    one, other = (server.start(file, name, directory=tmp_path, environment=environment) for name in ("a", "b"))
+    assert one.pid != other.pid
+    (tmp_path / "b").touch()
+    assert other.communicate(PATIENCE) == ("b\n", "")
+    assert (other.returncode, one.poll()) == (0, None)
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(PATIENCE) == one.poll() == one.returncode == -signal.SIGTERM
+    one.kill()  # it has ended: nobody else is hit
+
+
+def test_a_program_does_what_it_wants_with_signals(server: ForkServer, tmp_path: Path) -> None:
+    code = "import time\ntry:\n    print('begun', flush=True)\n    time.sleep(100_000)\nexcept KeyboardInterrupt:\n    print('over')\n"
+    running = server.start(program(tmp_path, code), directory=tmp_path, environment=dict(os.environ))
+    assert running.stdout is not None
+    assert running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    assert running.wait(PATIENCE) == 0
 
 
 def test_more_output_than_a_pipe_holds(server: ForkServer, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["PATIENCE", "wait_until"]
+__all__ = ["LIMITS", "PATIENCE", "wait_until"]
 
 T = TypeVar("T")
 
 # Seconds after which something hangs. At rest nothing takes a tenth of it, and no assertion is about it.
 PATIENCE = 1200.0
+
+# Seconds for a limit that has to come after something has begun: the first with which it has is enough.
+LIMITS = (0.5, 5.0, 50.0, 500.0)
 
 
 def wait_until(condition: Callable[[], T], event: str = "what the test waits for") -> T:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -238,13 +238,18 @@ def test_a_client_that_is_slow_is_ended(server: Server, first: bytes, then: byte
 def test_a_client_that_does_not_read_is_ended(logs: Path) -> None:
     for number in range(2, 100):
         (logs / f"{number}.log").write_text(LOG.replace("alexnet", f"model {number}"))
-    with serving(logs, seconds=2) as server, server.connect() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        for _ in range(200):  # their answers fit into no buffer
-            connection.sendall(get("/").replace(b"close", b"keep-alive"))
-        assert connection.recv(1)
-        wait_until(lambda: server.connections == 0)
-        assert server.answers()
+    for seconds in (2, 20, 200):  # as long as this machine needs to make the page
+        with serving(logs, seconds=seconds) as server, server.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            begun = b""
+            with suppress(ConnectionError):
+                for _ in range(200):  # their answers fit into no buffer
+                    connection.sendall(get("/").replace(b"close", b"keep-alive"))
+                begun = connection.recv(1)
+            wait_until(lambda server=server: server.connections == 0)  # type: ignore[misc]
+            if begun and server.answers():
+                return
+    raise AssertionError("no answer began in time")
 
 
 def test_half_open_connections_have_a_number(logs: Path) -> None:

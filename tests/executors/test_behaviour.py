@@ -16,6 +16,7 @@ import pytest
 from dlbs.executors.registry import load_executor
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
+from tests.forked import Program
 from tests.waiting import PATIENCE, wait_until
 
 NAMES = ["local", "tests.executors.nohup_executor:NohupExecutor", "slurm"]
@@ -33,7 +34,7 @@ class Executor:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.dlbs("run", *DUMMY, "--executor", self.name, *arguments, **self.environment)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Program | subprocess.Popen[str]:
         return start(self.directory, "--executor", self.name, *arguments, **self.environment)
 
     @property

@@ -8,12 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.forked import Program
 from tests.waiting import wait_until
 
 __all__ = ["kill_at_a_random_moment"]
 
 
-def kill_at_a_random_moment(run: subprocess.Popen[str], logs: Path, chance: random.Random) -> bool:
+def kill_at_a_random_moment(run: Program | subprocess.Popen[str], logs: Path, chance: random.Random) -> bool:
     """Kill a run while it starts, or when some more files have come into its directory of logs; return whether it was still running."""
     more = chance.choice((0, 0, 1, 2, 3, 5))
     before = _names(logs)

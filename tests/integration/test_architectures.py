@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 
 from dlbs.logs import parse_line
 from pytorch_benchmarks.data import make_dataset
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import ROOT, Bench, RunDlbs
+from tests.forked import ForkServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -51,8 +52,6 @@ def test_a_network_from_a_template_to_trained_weights(dlbs: RunDlbs, tmp_path: P
         f"expected output: there is no {tmp_path}/packs/mynet/expected/mynet.json: EXPECTTEST_ACCEPT=1 dlbs pack check writes it"
     ]
     dlbs("pack", "check", "mynet", check=True, EXPECTTEST_ACCEPT="1")
-    passed = dlbs("pack", "check", "mynet", check=True).stdout
-    assert "layers: norm of 7 of 7 layers, activation of 7 of 7 layers" in passed
     file = tmp_path / "packs" / "mynet" / "architecture.py"
     file.write_text(file.read_text().replace("self.activation(x + self.layers(x))", "self.activation(self.layers(x))"))
     assert "its output is not that of" in dlbs("pack", "check", "mynet").stdout
@@ -60,10 +59,10 @@ def test_a_network_from_a_template_to_trained_weights(dlbs: RunDlbs, tmp_path: P
 
     # Everything that is measured of models goes with it.
     pack = ("-Pexp.framework=pack", "-Pexp.pack=mynet", *HERE, *FEW)
-    grid = ("-Vexp.phase=[training,inference]", "-Vexp.dtype=[float32,bfloat16]")
-    dlbs("run", *pack, *grid, '-Pexp.model_opts={"norm": "group", "width": 16}', check=True)
+    both = '-Vexp.phase,exp.dtype=[["training", "float32"], ["inference", "bfloat16"]]'
+    dlbs("run", *pack, both, '-Pexp.model_opts={"norm": "group", "width": 16}', check=True)
     found = logged(tmp_path)
-    assert len(found) == 4
+    assert len(found) == 2
     assert {(one["exp.status"], one["exp.model_title"]) for one in found} == {("ok", "mynet")}
     assert all(one["results.flops_per_batch"] > 0 and one["results.throughput_ci95"] is None for one in found)
     assert "mynet" in dlbs("report", "logs", check=True).stdout
@@ -79,10 +78,9 @@ def test_a_network_from_a_template_to_trained_weights(dlbs: RunDlbs, tmp_path: P
     entry = tmp_path / training["results.weights"]
     for path in (entry, entry.with_suffix(".pt")):
         shutil.copy(path, weights)
-    assert (
-        f"weights: mynet: {training['results.accuracy_top1']:.2f} %"
-        in dlbs("pack", "check", "mynet", check=True).stdout
-    )
+    passed = dlbs("pack", "check", "mynet", check=True).stdout
+    assert "layers: norm of 7 of 7 layers, activation of 7 of 7 layers" in passed
+    assert f"weights: mynet: {training['results.accuracy_top1']:.2f} %" in passed
     dlbs("run", *pack, "-Ppytorch.weights=mynet", "-Pexp.log_dir=more", check=True, DLBS_WEIGHTS_DIR=str(weights))
     assert logged(tmp_path, "more/*.log")[0]["exp.status"] == "ok"
 
@@ -110,14 +108,21 @@ def test_a_file_without_a_pack(dlbs: RunDlbs, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_architecture_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_architecture_is_one_line(bench: Bench, tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mine.py").write_text(text)
-    program = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
-    command = [sys.executable, str(program), "--model=m", "--architecture=mine.py", "--device=cpu"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    done = bench("--model=m", "--architecture=mine.py", "--device=cpu")
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def python(checkout: Path) -> Iterator[ForkServer]:
+    """Starts programs of the checkout, for which PyTorch is imported once."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    server = ForkServer(("torch._dynamo", "numpy", "pytest"), checkout, clean)
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -144,7 +149,7 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_path: Path) -> None:
+def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, checkout: Path, tmp_path: Path) -> None:
     """The steps of docs/packs-architectures.md, with the file that stands there."""
     (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "packs-architectures.md").read_text(), re.DOTALL)
 
@@ -159,22 +164,10 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
 
     # Its expected output: missing, accepted, compared.
     def pytest_says(**environment: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "tests/pytorch_benchmarks/models/test_models.py",
-            "tests/pytorch_benchmarks/checks/test_model.py",
-            "-k",
-            "perceptron",
-        ]
-        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        return subprocess.run(
-            command, cwd=checkout, env={**clean, **environment}, capture_output=True, text=True, timeout=PATIENCE
-        )
+        files = [f"tests/pytorch_benchmarks/{name}" for name in ("models/test_models.py", "checks/test_model.py")]
+        command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "perceptron"]
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return python.run(*command, directory=checkout, environment={**clean, **environment}, timeout=PATIENCE)
 
     (checkout / "tests" / "expected").mkdir()
     missing = pytest_says()
@@ -195,16 +188,10 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, checkout: Path, tmp_
     dlbs(*trained, check=True, DLBS_ROOT=str(checkout))
     (training,) = logged(tmp_path)
     entry = tmp_path / training["results.weights"]
-    program = checkout / "python" / "pytorch_benchmarks" / "train.py"
-    command = [
-        sys.executable,
-        str(program),
-        "--model=perceptron",
-        "--data_dir=set",
-        "--test_only",
-        f"--weights={entry}",
-    ]
-    tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    program = str(checkout / "python" / "pytorch_benchmarks" / "train.py")
+    flags = ("--model=perceptron", "--data_dir=set", "--test_only", f"--weights={entry}")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    tested = python.run(program, *flags, directory=tmp_path, environment=clean, timeout=PATIENCE, check=True).stdout
     assert f"__results.accuracy_top1__= {training['results.accuracy_top1']}" in tested
     assert "warning" not in tested
     listed = dlbs("pack", "check", "--model", "perceptron", DLBS_ROOT=str(checkout), DLBS_WEIGHTS_DIR=str(entry.parent))

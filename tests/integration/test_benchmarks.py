@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +15,13 @@ import pytest
 import torch
 
 from dlbs.logs import parse_line
-from tests.conftest import ROOT
-from tests.forked import ForkServer
+from pytorch_benchmarks.data import make_dataset
+from tests.conftest import BENCHMARKS, ROOT, Bench
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
-Bench = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def bench(forked_torch: ForkServer, tmp_path: Path) -> Bench:
-    """Run benchmarks.py alone: no PYTHONPATH, from an empty directory."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        return forked_torch.run(str(PROGRAM), *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE)
-
-    return run
+PROGRAM = BENCHMARKS / "benchmarks.py"
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -108,7 +94,7 @@ def test_reduced_precision(bench: Bench, dtype: str) -> None:
 
 
 def test_threads_layout_and_determinism(bench: Bench) -> None:
-    done = bench("--model=resnet18", *FEW, "--num_threads=2", "--channels_last=true", "--deterministic=true")
+    done = bench("--model=deep_mnist", *FEW, "--num_threads=2", "--channels_last=true", "--deterministic=true")
     assert done.returncode == 0, done.stderr
     found = results(done)
     assert found["results.num_threads"] == 2
@@ -119,7 +105,8 @@ def test_threads_layout_and_determinism(bench: Bench) -> None:
 
 @pytest.mark.parametrize("flags", [["--amp", "--dtype=float16"], ["--amp", "--dtype=bfloat16"]])
 def test_autocast_makes_alexnet_possible_in_half_precision(bench: Bench, flags: list[str]) -> None:
-    found = results(bench("--model=alexnet", "--num_batches=2", "--batch_size=1", "--device=cpu", *flags))
+    least = ("--num_batches=1", "--num_warmup_batches=0", "--passes=none", "--batch_size=1", "--device=cpu")
+    found = results(bench("--model=alexnet", *least, *flags))
     assert found["results.precision"] == f"float32 weights, {flags[1].split('=')[1]} autocast"
     assert found["results.loss"] > 0
 
@@ -135,8 +122,10 @@ def test_a_compiled_model_gives_the_same_loss(bench: Bench) -> None:
 
 def test_generation_reports_prefill_and_decode(bench: Bench) -> None:
     options = '--model_opts={"sequence_length": 16, "new_tokens": 4}'
-    found = results(bench("--model=smollm2_135m", "--forward_only=true", options, *FEW))
-    assert found["results.prefill_throughput"] > found["results.decode_throughput"] > 0
+    few = ("--num_batches=2", "--num_warmup_batches=1", "--batch_size=2", "--device=cpu")
+    found = results(bench("--model=smollm2_135m", "--forward_only=true", options, *few))
+    assert found["results.prefill_throughput"] == pytest.approx(2 * 16 * 1000 / found["results.time_prefill"])
+    assert found["results.decode_throughput"] == pytest.approx(2 * 3 * 1000 / found["results.time_decode"])
     parts = found["results.time_prefill"] + found["results.time_decode"]
     assert 0 < parts <= found["results.time"]  # the rest is making the batch
 
@@ -238,7 +227,8 @@ CASES = [
 
 @pytest.mark.parametrize(("device", "flags"), CASES)
 def test_on_every_device_of_the_machine(bench: Bench, device: str, flags: str) -> None:
-    done = bench("--model=resnet18", "--batch_size=2", "--num_batches=6", f"--device={device}", *flags.split())
+    few = ("--batch_size=2", "--num_batches=2", "--num_warmup_batches=1", f"--device={device}")
+    done = bench("--model=resnet18", *few, *flags.split())
     assert done.returncode == 0, done.stderr
     found = results(done)
     assert found["results.throughput"] > 0
@@ -247,21 +237,15 @@ def test_on_every_device_of_the_machine(bench: Bench, device: str, flags: str) -
 
 
 def test_a_loss_that_is_not_finite_is_a_failure(bench: Bench, tmp_path: Path) -> None:
-    program = (
-        "import sys, torch\n"
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
         "from pytorch_benchmarks import benchmarks\n"
         "from pytorch_benchmarks.models.deep_mnist import DeepMnist\n"
         "DeepMnist.loss = lambda self, output, target: output.sum() * float('nan')\n"
-        "sys.exit(benchmarks.main(['--model=deep_mnist', '--num_batches=2', '--device=cpu']))\n"
+        "sys.exit(benchmarks.main(sys.argv[1:]))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    done = bench("--model=deep_mnist", "--num_batches=2", "--device=cpu", program=program)
     assert done.returncode == 1
     assert "the loss is nan" in done.stderr
 
@@ -322,12 +306,9 @@ def test_a_rank_that_dies_ends_all(tmp_path: Path) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images and an LMDB of the same sizes."""
     root = tmp_path_factory.mktemp("data")
-    maker = PROGRAM.parent / "data" / "make_dataset.py"
     for backend in ("image_folder", "caffe_lmdb"):
         sizes = ["--num_images=24", "--num_classes=3", "--height=40", "--width=48"]
-        subprocess.run(
-            [sys.executable, str(maker), backend, str(root / backend), *sizes], check=True, capture_output=True
-        )
+        assert make_dataset.main([backend, str(root / backend), *sizes]) == 0
     return root
 
 

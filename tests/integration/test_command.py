@@ -14,6 +14,7 @@ from tests.conftest import RunDlbs
 from tests.experiments import logs, values
 from tests.services import BASE_IMAGE
 from tests.slurm_cluster import Cluster
+from tests.waiting import LIMITS
 
 pytestmark = pytest.mark.integration
 
@@ -112,9 +113,13 @@ def test_exit_code_77_is_skipped(dlbs: RunDlbs, tmp_path: Path) -> None:
 
 
 def test_a_command_that_takes_too_long_is_ended(dlbs: RunDlbs, tmp_path: Path) -> None:
-    dlbs("run", "-Pexp.timeout=0.5", "-Pcommand.cleanup=touch cleaned", "--", "sleep", "1000")
-    (log,) = logs(tmp_path)
-    assert values(log)["exp.status"] == "timeout"
+    flags = ("-Pexp.rerun=always", "-Pcommand.cleanup=touch cleaned", "--", "sh", "-c", "touch begun; exec sleep 1000")
+    for limit in LIMITS:
+        dlbs("run", f"-Pexp.timeout={limit:g}", *flags)
+        (log,) = logs(tmp_path)
+        assert values(log)["exp.status"] == "timeout"
+        if (tmp_path / "begun").exists():
+            break
     assert (tmp_path / "cleaned").exists()
 
 

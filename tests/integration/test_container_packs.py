@@ -15,7 +15,8 @@ import pytest
 from dlbs.packs.container_model import Model, devices_to_test, load_model
 from dlbs.packs.definition import find_pack
 from dlbs.packs.docker import DockerContainer, DockerContainerError
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import ROOT, RunDlbs, dlbs_environment, start_dlbs
+from tests.forked import ForkServer
 from tests.integration.test_docker import containers
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
@@ -26,12 +27,10 @@ TUTORIAL = ROOT / "examples" / "packs" / "tutorial"
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
+def image(forked_dlbs: ForkServer) -> str:
     """The tutorial's image, built by our command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dlbs", "pack", "build", str(TUTORIAL), "--build-arg", f"BASE={BASE_IMAGE}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = ("-m", "dlbs", "pack", "build", str(TUTORIAL), "--build-arg", f"BASE={BASE_IMAGE}")
+    done = forked_dlbs.run(*command, directory=ROOT, environment=dlbs_environment(), timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert f"tutorial: built {IMAGE}" in done.stderr
     return IMAGE
@@ -108,10 +107,7 @@ def test_a_timeout_and_an_interruption_leave_no_container(dlbs: RunDlbs, tmp_pat
     done = dlbs("run", "-Pexp.framework=pack", "-Pexp.pack=slow", "-Pexp.timeout=3")
     assert done.returncode == 1
     assert not left()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", "-Pexp.framework=pack", "-Pexp.pack=slow", "-Pexp.rerun=always"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start_dlbs(tmp_path, "run", "-Pexp.framework=pack", "-Pexp.pack=slow", "-Pexp.rerun=always")
     wait_until(left, "a container")
     process.terminate()
     process.wait(PATIENCE)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from dlbs.logs import LOG_VARIABLE, parse_line
-from tests.conftest import ROOT
+from tests.experiments import start
 from tests.integration.kills import kill_at_a_random_moment
 from tests.waiting import PATIENCE
 
@@ -23,22 +20,20 @@ COUNT, KILLS = 60, 30
 BODY = "printf '%s\\n' {{ exp.seed }} >> finished.$$; sleep 0.0{{ exp.seed % 7 }}; echo last line; mv finished.$$ done/"
 
 
-def plan(directory: Path) -> list[str]:
+def plan(directory: Path) -> tuple[str, ...]:
     template = directory / "own.sh"
     template.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + BODY + "\n{% endblock %}")
     (directory / "done").mkdir()
-    flags = ["-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", f"-Pdummy.launcher={template}"]
-    return [sys.executable, "-m", "dlbs", "run", *flags, f"-Vexp.seed={list(range(COUNT))}", "--jobs", "4", "-q"]
+    return f"-Pdummy.launcher={template}", f"-Vexp.seed={list(range(COUNT))}", "--jobs", "4", "-q"
 
 
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
-    command = plan(tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    flags = plan(tmp_path)
     chance = random.Random(7)
     inodes: dict[str, int] = {}
     kills = 0
     while True:
-        run = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        run = start(tmp_path, *flags)
         said = ""
         if kills < KILLS:
             kills += kill_at_a_random_moment(run, tmp_path / "logs", chance)

@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 import pytest
 
 from dlbs.logs import parse_line
-from tests.conftest import ROOT, RunDlbs
+from pytorch_benchmarks.data import make_dataset
+from tests.conftest import ROOT, RunDlbs, dlbs_environment, start_dlbs
+from tests.forked import ForkServer, Program
 from tests.integration.kills import kill_at_a_random_moment
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
@@ -56,7 +57,7 @@ def containers(directory: Path, *which: str) -> set[str]:
     return own & set(_docker("ps", *(which or ("--all",)), "--format", "{{.Names}}").split())
 
 
-def wait_for_output(directory: Path, text: str, process: subprocess.Popen[str]) -> None:
+def wait_for_output(directory: Path, text: str, process: Program | subprocess.Popen[str]) -> None:
     """Wait until the one experiment under way has written a line."""
 
     def written() -> bool:
@@ -66,14 +67,8 @@ def wait_for_output(directory: Path, text: str, process: subprocess.Popen[str]) 
     wait_until(written, f"{text!r} in the log")
 
 
-def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", *arguments],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(directory: Path, *arguments: str) -> Program | subprocess.Popen[str]:
+    return start_dlbs(directory, "run", *arguments)
 
 
 def test_containers_are_said_unless_somebody_asked_for_them(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -88,16 +83,11 @@ def test_containers_are_said_unless_somebody_asked_for_them(dlbs: RunDlbs, tmp_p
 
 
 @pytest.fixture(scope="module")
-def pytorch_image() -> str:
+def pytorch_image(forked_dlbs: ForkServer) -> str:
     """The image of docker/pytorch/cpu, built by `dlbs images build`."""
-    command = [sys.executable, "-m", "dlbs", "images", "build", "docker/pytorch/cpu", "--network", "host", "-q"]
-    done = subprocess.run(
-        [*command, "--build-arg", f"BASE={BASE_IMAGE}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
+    command = ("-m", "dlbs", "images", "build", "docker/pytorch/cpu", "--network", "host", "-q")
+    done = forked_dlbs.run(
+        *command, "--build-arg", f"BASE={BASE_IMAGE}", directory=ROOT, environment=dlbs_environment(), timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("dlbs/pytorch:cpu sha256:")
@@ -120,10 +110,8 @@ def test_the_same_log_keys_as_on_bare_metal(dlbs: RunDlbs, tmp_path: Path, pytor
 
 
 def test_real_data_are_mounted(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
-    maker = ROOT / "python" / "pytorch_benchmarks" / "data" / "make_dataset.py"
     sizes = ["--num_images=8", "--height=32", "--width=32"]
-    command = [sys.executable, str(maker), "image_folder", str(tmp_path / "my data"), *sizes]
-    subprocess.run(command, check=True, capture_output=True)
+    assert make_dataset.main(["image_folder", str(tmp_path / "my data"), *sizes]) == 0
     data = (f"-Ppytorch.data_dir={tmp_path / 'my data'}", "-Ppytorch.data_backend=image_folder")
     flags = (
         "-Pexp.model=deep_mnist",
@@ -139,11 +127,9 @@ def test_real_data_are_mounted(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str
 
 def test_training_leaves_its_weights_outside(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
     """An architecture from outside is trained in a container, and its weights are measured in another one."""
-    maker = ROOT / "python" / "pytorch_benchmarks" / "data" / "make_dataset.py"
     sizes = ["--num_images=20", "--num_classes=2", "--height=32", "--width=32"]
     for part in ("train", "val"):
-        command = [sys.executable, str(maker), "image_folder", str(tmp_path / "set" / part), *sizes]
-        subprocess.run(command, check=True, capture_output=True)
+        assert make_dataset.main(["image_folder", str(tmp_path / "set" / part), *sizes]) == 0
     dlbs("pack", "new", "mynet", "--template", "architecture", check=True)
     common = ("-Pexp.gpus=", "-Pexp.docker=true", "-Pexp.replica_batch=4")
     recipe = ("--config", "packs/mynet/recipe.yaml", "-Ptrain.epochs=1", f"-Ppytorch.data_dir={tmp_path / 'set'}")

@@ -8,14 +8,14 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dlbs.executors.slurm_commands import options_of, time_limit
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import RunDlbs, start_dlbs
 from tests.experiments import launcher, logs, values
+from tests.forked import Program
 from tests.slurm_cluster import HOST, Cluster
 from tests.waiting import PATIENCE, wait_until
 
@@ -34,14 +34,8 @@ def run(cluster: Cluster, dlbs: RunDlbs) -> RunDlbs:
     return called
 
 
-def start(cluster: Cluster, directory: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", *DUMMY, *arguments],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(cluster: Cluster, directory: Path, *arguments: str, **environment: str) -> Program | subprocess.Popen[str]:
+    return start_dlbs(directory, "run", *DUMMY, *arguments, **cluster.environment, **environment)
 
 
 def until_go(directory: Path) -> str:
@@ -100,19 +94,14 @@ def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, ru
     wait_until(lambda: not cluster.command("squeue", "-h"))
 
 
-def test_detached_jobs_are_picked_up_by_the_same_command(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+def test_detached_jobs_are_picked_up_by_the_same_command(
+    cluster: Cluster, run: RunDlbs, dlbs: RunDlbs, tmp_path: Path
+) -> None:
     grid = ("-Vexp.seed=[1,2,3]", until_go(tmp_path))
     run(*grid, "--detach", check=True)
     jobs = set(cluster.command("squeue", "-h", "-r", "-o", "%i").split())
     assert len(jobs) == 3
-    local = subprocess.run(
-        [sys.executable, "-m", "dlbs", "run", *DUMMY[:3], *grid],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    local = dlbs("run", *DUMMY[:3], *grid, **cluster.environment)
     assert local.returncode == 2
     assert "--executor slurm" in local.stderr
     asked, path = watched_squeue(tmp_path)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
+from tests.forked import Program
 from tests.ssh_nodes import NODES, Nodes
 from tests.waiting import wait_until
 
@@ -56,7 +57,7 @@ def processes(directory: Path) -> set[int]:
     return found - {os.getpid()}
 
 
-def begin(nodes: Nodes, directory: Path, *flags: str) -> subprocess.Popen[str]:
+def begin(nodes: Nodes, directory: Path, *flags: str) -> Program | subprocess.Popen[str]:
     """A run of launchers that hold both nodes until they are told to go on."""
     run = start(directory, launcher(directory, HOLD), *BOTH, *flags, **nodes.environment)
     wait_until(lambda: all((directory / f"here{rank}").exists() for rank in (0, 1)))

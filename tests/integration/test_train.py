@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,12 +18,12 @@ from dlbs.logs import parse_line
 from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.models.weights import read_weights
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import BENCHMARKS, Bench, RunDlbs, start_dlbs
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "train.py"
+PROGRAM = BENCHMARKS / "train.py"
 ARCHITECTURE = '''
 """A network for tests (2026)."""
 from torch import nn
@@ -287,14 +286,9 @@ def test_classes_of_training_and_validation_must_be_the_same(
 
 
 def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bench: Bench, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [
-        sys.executable,
-        str(PROGRAM),
-        *flags(place, tmp_path, "--epochs=3", "--num_replicas=2", "--ema_decay=0.5"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    done = bench(*flags(place, tmp_path, "--epochs=3", "--num_replicas=2", "--ema_decay=0.5"), program=PROGRAM)
     assert done.returncode == 0, done.stderr
     found = results(done.stdout)
     assert found["results.accuracy_instances"] == 23
@@ -343,17 +337,11 @@ def test_a_killed_experiment_goes_on_with_its_epoch(place: Path, tmp_path: Path)
     command = experiment(
         place, "-Ptrain.epochs=4", "-Ptrain.lr=0.01", f"-Ppytorch.architecture={tmp_path / 'thumbnail.py'}"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-    def start() -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "dlbs", *command]
-        return subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-
-    running = start()
+    running = start_dlbs(tmp_path, *command)
     (held_by,) = wait_until(lambda: list(tmp_path.glob("held.*")), "a checkpoint")
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    running = start()
+    running = start_dlbs(tmp_path, *command)
     wait_until(lambda: not psutil.pid_exists(int(held_by.suffix[1:])), "the end of what was left running")
     (tmp_path / "go").touch()
     _, said = running.communicate(timeout=PATIENCE)

@@ -13,7 +13,7 @@ import pytest
 from dlbs.exit_codes import UNFORESEEN
 from dlbs.logs import parse_line
 from scripts import module_map
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Bench
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -97,7 +97,6 @@ def test_every_program_has_this_root() -> None:
                     assert "guarded(" in code or "start(" in code, path
 
 
-BENCHMARK = [sys.executable, str(ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"), "--device=cpu"]
 MODEL = """from torchbenchmark.util.model import BenchmarkModel
 class Model(BenchmarkModel):
     def __init__(self, test, device, batch_size=None, extra_args=[]):
@@ -105,20 +104,16 @@ class Model(BenchmarkModel):
 """
 
 
-def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*BENCHMARK, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
-
-
 @pytest.mark.parametrize(
     ("source", "code"), [(MODEL, 1), ("import nothing_of_that_name\n", 2)], ids=["model", "import"]
 )
 def test_the_traceback_of_a_users_model_is_in_the_log_from_the_models_first_line_on(
-    tmp_path: Path, source: str, code: int
+    bench: Bench, tmp_path: Path, source: str, code: int
 ) -> None:
     pack = tmp_path / "theirs"
     pack.mkdir()
     (pack / "__init__.py").write_text(source)
-    done = benchmark(f"--pack={pack}")
+    done = bench("--device=cpu", f"--pack={pack}")
     assert done.returncode == code
     assert "unforeseen" not in done.stderr
     assert done.stderr.count("\n") == 1
@@ -126,12 +121,12 @@ def test_the_traceback_of_a_users_model_is_in_the_log_from_the_models_first_line
     assert files[0] == str(pack / "__init__.py")
 
 
-def test_the_traceback_of_a_users_architecture_is_in_the_log(tmp_path: Path) -> None:
+def test_the_traceback_of_a_users_architecture_is_in_the_log(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "architecture.py"
     file.write_text(
         "from pytorch_benchmarks.models.registry import register_model\n@register_model('theirs')\ndef theirs(**options):\n    raise KeyError('x')\n"
     )
-    done = benchmark("--model=theirs", f"--architecture={file}")
+    done = bench("--device=cpu", "--model=theirs", f"--architecture={file}")
     assert done.returncode == 1
     assert "unforeseen" not in done.stderr
     assert str(file) in done.stdout

@@ -159,11 +159,17 @@ def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
     process = start(tmp_path, launcher(tmp_path, "while test ! -e go; do sleep 0.1; done"))
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     own = psutil.Process(process.pid)
-    before = own.cpu_times()
-    switches = own.num_ctx_switches()
-    time.sleep(1.5)
-    after = own.cpu_times()
-    assert after.user + after.system - before.user - before.system < 0.05
-    assert own.num_ctx_switches().voluntary - switches.voluntary < 10
+
+    def used(seconds: float) -> tuple[float, int]:
+        """CPU seconds, and how often it woke up."""
+        before, switches = own.cpu_times(), own.num_ctx_switches()
+        time.sleep(seconds)
+        after, more = own.cpu_times(), own.num_ctx_switches()
+        return after.user + after.system - before.user - before.system, more.voluntary - switches.voluntary
+
+    found = []  # it may still be beginning: one quiet time will do, because whoever polls has none
+    while not found or found[-1][0] >= 0.05 or found[-1][1] >= 10:
+        assert len(found) < 20, found
+        found.append(used(1.5))
     (tmp_path / "go").touch()
     assert process.wait(PATIENCE) == 0

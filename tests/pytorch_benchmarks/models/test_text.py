@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.models.bert import Bert
+from pytorch_benchmarks.models.gpt2 import GPT2
+from pytorch_benchmarks.models.llama import Llama, Size
 from pytorch_benchmarks.phases.generation import Generation
 
+# What a token sees is a matter of the layers, not of their size.
+SMALL = Size(1000, width=72, depth=3, heads=6, key_heads=2, hidden=96, theta=10_000.0, tied=True)
 
-@pytest.mark.integration
+
 def test_a_decoder_does_not_see_what_comes_later() -> None:
     torch.manual_seed(0)
-    model = get_model("gpt2_small", sequence_length=8).eval()
+    model = GPT2("small", 48, 3, 4, sequence_length=8).eval()
     tokens = model.inputs(1, torch.Generator().manual_seed(0))
     changed = tokens.clone()
     changed[0, 5] += 1
@@ -22,10 +27,9 @@ def test_a_decoder_does_not_see_what_comes_later() -> None:
     assert not torch.allclose(before[5], after[5])
 
 
-@pytest.mark.integration
 def test_an_encoder_sees_what_comes_later() -> None:
     torch.manual_seed(0)
-    model = get_model("bert_base", sequence_length=8).eval()
+    model = Bert("small", 48, 3, 4, sequence_length=8).eval()
     tokens = model.inputs(1, torch.Generator().manual_seed(0))
     changed = tokens.clone()
     changed[0, 5] += 1
@@ -34,10 +38,9 @@ def test_an_encoder_sees_what_comes_later() -> None:
     assert not torch.allclose(before[0, 0], after[0, 0])
 
 
-@pytest.mark.integration
 def test_decoding_from_the_cache_gives_what_the_whole_sequence_gives() -> None:
     torch.manual_seed(0)
-    model = get_model("smollm2_135m", sequence_length=6, new_tokens=5).eval()
+    model = Llama("small", SMALL, 6, 5).eval()
     prompt = model.inputs(2, torch.Generator().manual_seed(0))
     made = Generation(model, 2, lambda: None)((prompt, None))
     assert made.shape == (2, 5)
@@ -48,9 +51,8 @@ def test_decoding_from_the_cache_gives_what_the_whole_sequence_gives() -> None:
     assert torch.equal(made, sequence[:, 6:])
 
 
-@pytest.mark.integration
 def test_generation_tells_prefill_from_decode() -> None:
-    model = get_model("smollm2_135m", sequence_length=32, new_tokens=3)
+    model = Llama("small", SMALL, 32, 3)
     step = Generation(model, 2, lambda: None)
     for _ in range(3):
         step((model.inputs(2, torch.Generator()), None))

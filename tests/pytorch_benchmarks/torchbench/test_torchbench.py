@@ -16,7 +16,7 @@ import torch
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.torchbench.batches import phase_of
 from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import ROOT, Bench, RunDlbs
 from tests.pytorch_benchmarks.torchbench.made_models import FIRST, write_model
 
 
@@ -103,15 +103,9 @@ def test_a_model_is_an_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "flag", ["--compile", "--cuda_graphs", "--data_loader_only", "--channels_last", "--dtype=float16"]
 )
-def test_options_that_do_not_go_with_packs(tmp_path: Path, flag: str) -> None:
-    program = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+def test_options_that_do_not_go_with_packs(bench: Bench, tmp_path: Path, flag: str) -> None:
     pack = write_model(tmp_path / "present")
-    done = subprocess.run(
-        [sys.executable, str(program), "--pack", str(pack), "--device", "cpu", flag],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = bench("--pack", str(pack), "--device", "cpu", flag)
     assert done.returncode == 2
     assert "does not go with --pack" in done.stderr or "needs a CUDA device" in done.stderr
 
