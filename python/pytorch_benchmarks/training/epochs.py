@@ -18,7 +18,7 @@ from pytorch_benchmarks.distributed import mean, parallel, share_buffers
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import CompetingLoad
-from pytorch_benchmarks.measure.results import log_competing_load
+from pytorch_benchmarks.measure.report import log_competing_load
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.training.evaluation import evaluate
