@@ -20,7 +20,7 @@ _OF_THE_SUITE = (
 )  # fmt: skip
 KEYS = (
     "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
-    "description", "enabled", "image", "build_args", "network", "command", "model", "num_machines", "matrix", "job",
+    "description", "enabled", "image", "build_args", "network", "command", "predictor", "num_machines", "matrix", "job",
     *_OF_THE_SUITE,
 )  # fmt: skip
 _DEEP = ("argv", "voir", "plan")  # mappings of which an heir may change some keys

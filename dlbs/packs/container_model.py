@@ -147,7 +147,7 @@ def load_model(pack: Pack, *, name: str = "", image: str = "", device: int = -1,
         LaunchError: model.py fails, or registers nothing.
         ConfigError: There is no model of that name, or there are several and none is chosen.
     """
-    name = name or pack.model
+    name = name or pack.predictor
     path = pack.directory / "model.py"
     if not path.is_file():
         if name:
@@ -177,7 +177,7 @@ def load_model(pack: Pack, *, name: str = "", image: str = "", device: int = -1,
         hint = did_you_mean(name, found) or f"there are {', '.join(found)}"
         raise ConfigError(f"registers no model {name!r}", where=str(path), hint=hint)
     if not name and len(found) > 1:
-        hint = "choose one: --model NAME, -Ppack.model=NAME, or `model` in pack.yaml"
+        hint = "choose one: --model NAME, -Ppack.predictor=NAME, or `predictor` in pack.yaml"
         raise ConfigError(f"registers several models: {', '.join(found)}", where=str(path), hint=hint)
     made = found[name] if name else next(iter(found.values()))
     options = {"image": image or pack.image, "device": device, "docker": docker}

@@ -57,7 +57,7 @@ class Pack:
         build_args: Containers: arguments of `docker build`.
         network: Containers: whether the program may use the network.
         command: Containers: how the program starts.
-        model: Containers: which model of several in model.py.
+        predictor: Containers: which model of several in model.py.
         num_machines: On which it runs; only those of one machine can be run here.
     """
 
@@ -78,7 +78,7 @@ class Pack:
     build_args: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     command: str = "python3 run.py"
-    model: str = ""
+    predictor: str = ""
     num_machines: int = 1
 
     @property
@@ -290,7 +290,7 @@ def _made(
         network=_boolean(given, "network", False, (places or {}).get("network", where)),
         command=str(checked("command", (str,), "python3 run.py", "a command")),
         num_machines=int(number("num_machines", 1, "a number of machines")),
-        model=str(checked("model", (str,), "", "the name of a model in model.py")),
+        predictor=str(checked("predictor", (str,), "", "the name of a model in model.py")),
     )
 
 

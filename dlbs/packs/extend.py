@@ -131,7 +131,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
             {
                 "exp.docker": True,
                 "exp.phase": "inference",
-                "pack.model": pack.model,
+                "pack.predictor": pack.predictor,
                 "exp.docker_image": pack.image,
                 "exp.replica_batch": 16,
                 "exp.num_batches": 10,

@@ -112,7 +112,7 @@ def test_one_of_several_models_is_chosen_by_name(tmp_path: Path) -> None:
 
 def test_a_pack_says_which_model_it_is(tmp_path: Path) -> None:
     directory = container(tmp_path / "chosen")
-    (directory / "pack.yaml").write_text("chosen: {model: lengths}\n")
+    (directory / "pack.yaml").write_text("chosen: {predictor: lengths}\n")
     assert load_model(find_pack(str(directory))).predict(text="abc") == 3
 
 

@@ -327,6 +327,7 @@ parameters:
             {
                 "exp.model",
                 "exp.model_title",
+                "exp.phase",
                 "exp.replica_batch",
                 "exp.effective_batch",
                 "exp.num_batches",
