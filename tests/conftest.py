@@ -42,6 +42,7 @@ def pytest_configure() -> None:
     # Threads of OpenMP spin while they wait for each other: beside other work two of them are many times slower than one.
     # Set before anything imports torch, and inherited by the processes that tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be folded in its workers only
     # A shell that starts a command in the background makes it ignore Ctrl-C, and whatever it starts would, too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

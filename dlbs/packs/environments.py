@@ -23,7 +23,6 @@ __all__ = [
     "UNPINNED",
     "Tell",
     "install",
-    "is_half_installed",
     "is_installed",
     "prepare",
     "python_of",
@@ -126,16 +125,6 @@ def is_installed(pack: Pack) -> bool:
         return True
     places = Places.of()
     return pack.name in _read(places.note(pack, "install")).get("packs", {}) and places.python(pack).exists()
-
-
-def is_half_installed(python: str) -> bool:
-    """Whether an interpreter is that of an environment of packs into which something could not be installed."""
-    environment = Path(python).parent.parent
-    places = Places.of()
-    return (
-        environment.parent == places.base / "venv"
-        and not (places.base / "state" / f"{environment.name}.install.json").is_file()
-    )
 
 
 def python_of(pack: Pack) -> str:

@@ -108,6 +108,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         "pack.group": pack.install_group,
         "pack.tags": list(pack.tags),
         "pack.python": str(places.python(pack)),
+        "pack.install_note": str(places.note(pack, "install")),
         "pack.variables": places.variables(pack),
         "pack.uses_voir": uses_voir(pack.directory),
         "pack.has_voirfile": (pack.directory / "voirfile.py").is_file(),
@@ -119,7 +120,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
     if pack.shares_torch:
         parameters["exp.docker_image"] = "${pytorch.docker_image}"
     if not needs_environment(pack):
-        parameters["pack.python"] = "${runtime.python}"
+        parameters.update({"pack.python": "${runtime.python}", "pack.install_note": ""})
     if pack.kind == "model":
         return {**parameters, **_model(pack, given)}
     if pack.kind == "architecture":

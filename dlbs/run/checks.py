@@ -15,7 +15,6 @@ from dlbs.errors import did_you_mean
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.experiment import Experiment
 from dlbs.launch.script import environment
-from dlbs.packs.environments import is_half_installed
 from dlbs.text import text
 
 __all__ = ["FRAMEWORK_CHECKS", "PACK_CHECKS", "checks_of"]
@@ -121,7 +120,8 @@ def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
     if experiment.get("exp.docker") or _pack_directory(experiment, site) is not None:
         return None
     name, python = text(experiment.get("exp.pack")), text(experiment.get("pack.python"))
-    if experiment.get("pack.start") or (shutil.which(python) and not is_half_installed(python)):
+    note = text(experiment.get("pack.install_note"))
+    if experiment.get("pack.start") or (shutil.which(python) and (not note or os.path.isfile(note))):
         return None
     return Problem(f"{name} is not installed", f"dlbs pack install {name}")
 
@@ -165,7 +165,7 @@ _TRAINING_DATA = Check(("pytorch.data_dir",), _training_data)
 _PYTHON = Check(("runtime.python", "exp.docker"), _python)
 _PACK_DIRECTORY = Check(_PACK, _pack_directory)
 _PACK_CONTAINER = Check((*_PACK, "exp.docker", "pack.inputs"), _pack_container)
-_PACK_INSTALLED = Check((*_PACK, "exp.docker", "pack.start", "pack.python"), _pack_installed)
+_PACK_INSTALLED = Check((*_PACK, "exp.docker", "pack.start", "pack.python", "pack.install_note"), _pack_installed)
 
 FRAMEWORK_CHECKS: dict[str, tuple[Check, ...]] = {
     "pytorch": (_MODEL, _REPLICAS, _DATA, _PYTHON),

@@ -14,7 +14,20 @@ PACKAGE = ROOT / "python" / "pytorch_benchmarks"
 
 # A module imports from its own row and from those above it. A name stands for a module, or for all modules of a room.
 ROWS = (
-    {"errors", "events", "files", "host", "load_errors", "log", "network", "tensors", "tensor_files", "unforeseen"},
+    {
+        "errors",
+        "events",
+        "files",
+        "host",
+        "load_errors",
+        "log",
+        "network",
+        "replica_reasons",
+        "tensors",
+        "tensor_files",
+        "torchrun",
+        "unforeseen",
+    },
     {"options"},
     {"devices", "precision", "distributed", "program"},
     {"data"},
