@@ -26,6 +26,7 @@ from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.single import Subject, benchmark
 from pytorch_benchmarks.program import end, run
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["main"]
 
@@ -104,4 +105,4 @@ def _benchmark(options: JaxOptions, log: Log) -> None:
 
 
 if __name__ == "__main__":
-    end(main())
+    end(guarded(main))

@@ -23,6 +23,7 @@ from onnxruntime_benchmarks.options import OnnxOptions, parse_onnx_options
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.program import end, run
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["main"]
 
@@ -107,4 +108,4 @@ def _benchmark(options: OnnxOptions, log: Log) -> None:
 
 
 if __name__ == "__main__":
-    end(main())
+    end(guarded(main))

@@ -20,6 +20,7 @@ from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.option import changed, option
 from pytorch_benchmarks.options.parser import Parser
 from pytorch_benchmarks.program import check_writable, end, run
+from pytorch_benchmarks.unforeseen import guarded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,4 +149,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    end(main())
+    end(guarded(main))

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cpu_title", "git_revision", "host_facts", "nvidia_title"]
+__all__ = ["cpu_title", "git_revision", "host_facts", "malloc_setting", "nvidia_title"]
 
 _SETTINGS = (
     "MALLOC_",
@@ -27,6 +27,8 @@ _SETTINGS = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
 )
+
+_KEPT_FROM = 64 << 20  # bytes: glibc itself gives back blocks of 32 MiB and more, whatever it has learnt
 
 
 def host_facts() -> dict[str, Any]:
@@ -124,3 +126,9 @@ def _packed(path: Path, name: str) -> str | None:
     except OSError:
         return None
     return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
+
+
+def malloc_setting() -> str:
+    """`keep` if the C library's allocator is told to keep large blocks that are freed, else `system`, as for most other programs."""
+    thresholds = [os.environ.get(name, "") for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")]
+    return "keep" if all(value.isdigit() and int(value) >= _KEPT_FROM for value in thresholds) else "system"

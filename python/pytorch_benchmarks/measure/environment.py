@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -10,16 +9,7 @@ import torch
 from pytorch_benchmarks.host import host_facts
 from pytorch_benchmarks.measure.energy import gpu_facts
 
-__all__ = ["environment", "malloc_setting"]
-
-
-_KEPT_FROM = 64 << 20  # bytes: glibc itself gives back blocks of 32 MiB and more, whatever it has learnt
-
-
-def malloc_setting() -> str:
-    """`keep` if the C library's allocator is told to keep large blocks that are freed, else `system`, as for most other programs."""
-    thresholds = [os.environ.get(name, "") for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")]
-    return "keep" if all(value.isdigit() and int(value) >= _KEPT_FROM for value in thresholds) else "system"
+__all__ = ["environment"]
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import torch
 from pytorch_benchmarks.devices import device_title, synchronizer
 from pytorch_benchmarks.distributed import World, mean, slowest
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.host import malloc_setting
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.environment import environment, malloc_setting
+from pytorch_benchmarks.measure.environment import environment
 from pytorch_benchmarks.measure.passes import count_work, peak_memory, write_profile
 from pytorch_benchmarks.measure.peaks import peak_tflops
 from pytorch_benchmarks.measure.report import log_batches, log_summary

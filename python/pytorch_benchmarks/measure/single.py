@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.host import host_facts
+from pytorch_benchmarks.host import host_facts, malloc_setting
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import CompetingLoad
 from pytorch_benchmarks.measure.memory import reset_resident_peak, resident_peak
@@ -85,7 +85,7 @@ def benchmark(subject: Subject, options: ProgramOptions, log: Log, started: floa
     if subject.phase == "training":
         _log_loss(float(timing.result), log)
     log_competing_load(log, competing, len(timing.batches))
-    log_batches(log, timing, instances=options.batch_size)
+    log_batches(log, timing, instances=options.batch_size, extra={"results.malloc": malloc_setting()})
     log_summary(
         log, model=options.model, phase=subject.phase, batch=options.batch_size, dtype=options.dtype, unit=subject.unit
     )

@@ -12,6 +12,7 @@ if not __package__:  # started as a file, from any directory
 import runpy
 
 from pytorch_benchmarks.torchbench.provided import provide_for_installing
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["main"]
 
@@ -31,4 +32,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytorch_benchmarks.host import git_revision
-from pytorch_benchmarks.measure.environment import environment, malloc_setting
+from pytorch_benchmarks.host import git_revision, malloc_setting
+from pytorch_benchmarks.measure.environment import environment
 
 CPU = torch.device("cpu")
 
