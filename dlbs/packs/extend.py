@@ -108,7 +108,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         "pack.group": pack.install_group,
         "pack.tags": list(pack.tags),
         "pack.python": str(places.python(pack)),
-        "pack.install_note": str(places.note(pack, "install")),
+        "pack.install_note": "" if "pack.python" in given else str(places.note(pack, "install")),
         "pack.variables": places.variables(pack),
         "pack.uses_voir": uses_voir(pack.directory),
         "pack.has_voirfile": (pack.directory / "voirfile.py").is_file(),

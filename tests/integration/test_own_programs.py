@@ -66,5 +66,5 @@ def test_a_launcher_that_reads_a_model_that_nobody_set_is_refused(dlbs: RunDlbs,
     program(tmp_path, 'echo "model {{ exp.model }}"', template=True)
     done = dlbs("run", *OWN)
     assert done.returncode == 2
-    assert "uses 'exp.model', of the framework dummy and pytorch, in an experiment of the framework own" in done.stderr
-    assert "set exp.model, or write 'frameworks: {own: [dummy, pytorch]}'" in done.stderr
+    assert "uses 'exp.model', of frameworks with models, in an experiment of the framework own" in done.stderr
+    assert "set exp.model, or write 'frameworks: {own: [models]}'" in done.stderr
