@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from dlbs.cli.former_options import FORMER_OPTIONS
+from dlbs.cli.former_options import FORMER_OPTIONS, FORMER_VALUES
 from dlbs.cli.main import cli
 from dlbs.config.load import load_config
 from dlbs.config.migration import EXPRESSIONS, NAMES, Former
@@ -56,6 +56,13 @@ def test_every_option_of_the_table_is_in_the_page() -> None:
     assert {(verb, option.replace("_", "-"), said) for verb, option, said in rows} == {
         (verb, option, said) for verb, options in FORMER_OPTIONS.items() for option, said in options.items()
     }
+
+
+def test_every_value_of_the_table_is_in_the_page() -> None:
+    for verb, options in FORMER_VALUES.items():
+        for option, values in options.items():
+            for value, said in values.items():
+                assert f"| `{verb}` | `{option} {value}` | {said} |" in PAGE
 
 
 def commands() -> list[tuple[str, list[str]]]:

@@ -1,10 +1,10 @@
-"""Options of the original DLBS (HewlettPackard/dlcookbook-dlbs) that are called otherwise here, or not needed, and what to write."""
+"""Options of the original DLBS (HewlettPackard/dlcookbook-dlbs), and their values, that are called otherwise here or not needed, and what to write."""
 
 from __future__ import annotations
 
 import click
 
-__all__ = ["FORMER_OPTIONS", "former_option_hint"]
+__all__ = ["FORMER_OPTIONS", "FORMER_VALUES", "former_option_hint"]
 
 _RECURSIVE = "leave it out: directories are always searched recursively"
 _ONE_FILE = "leave it out: one file may hold everything"
@@ -29,6 +29,7 @@ FORMER_OPTIONS = {
         "--query": "write --filter-query",
         "--report": "write --type regular, weak or strong",
         "--log-dir": "write the directory alone: dlbs report --series DIRECTORY",
+        "--log-file": "write the file alone: dlbs report --series FILE",
         "--recursive": _RECURSIVE,
         "--select": "write --filter-query",
     },
@@ -46,9 +47,27 @@ FORMER_OPTIONS = {
     },
 }
 
+# Verb → option → value → what to write.
+FORMER_VALUES = {
+    "report": {
+        "--type": {
+            "exploration": "write --type regular",
+            "weak-scaling": "write --type weak",
+            "strong-scaling": "write --type strong",
+        },
+    },
+}
+
 
 def former_option_hint(error: click.ClickException) -> str:
-    """What to write for an option that a verb does not have, but its predecessor had; empty for others."""
-    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+    """What to write for an option, or a value of one, that a verb does not have, but its predecessor had; empty for others."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
         return ""
-    return FORMER_OPTIONS.get(error.ctx.command.name or "", {}).get(error.option_name.replace("_", "-"), "")
+    verb = context.command.name or ""
+    if isinstance(error, click.NoSuchOption):
+        return FORMER_OPTIONS.get(verb, {}).get(error.option_name.replace("_", "-"), "")
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        values = FORMER_VALUES.get(verb, {}).get(error.param.opts[0], {})
+        return next((said for value, said in values.items() if error.message.startswith(repr(value))), "")
+    return ""

@@ -296,7 +296,7 @@ def run(command: click.Command, name: str) -> None:
                 if isinstance(error, click.NoSuchOption)
                 else error.format_message()
             )
-            error = click.UsageError(f"{what} ({hint})", error.ctx)
+            error = click.UsageError(f"{what.rstrip('.')} ({hint})", error.ctx)
         error.show()
         code = error.exit_code
     except ReaderGoneError:

@@ -14,11 +14,13 @@ from dlbs.text import text, truth
 
 __all__ = [
     "EXPRESSIONS",
+    "FRAMEWORKS",
     "NAMES",
     "Former",
     "FormerExpression",
     "expression_hint",
     "former",
+    "framework_hint",
     "migration_hint",
     "value_hint",
 ]
@@ -208,6 +210,21 @@ NAMES = (
     Former("exp.docker.args", "exp.docker_args"),
 )
 
+# Frameworks of the original, and caffe.*, which was of all three kinds of Caffe.
+FRAMEWORKS = (
+    "bvlc_caffe",
+    "caffe",
+    "caffe2",
+    "intel_caffe",
+    "mxnet",
+    "nvcnn",
+    "nvidia_caffe",
+    "nvtfcnn",
+    "openvino",
+    "tensorflow",
+    "tensorrt",
+)
+
 _NAME = r"(?P<quote>['\"])(?P<name>\w+)(?P=quote)"
 
 EXPRESSIONS = (
@@ -280,6 +297,15 @@ def migration_hint(name: str) -> str:
     """What to write for a parameter that the original had and that does not exist here; empty if it had none of that name."""
     row = former(name)
     return "" if row is None else row.hint
+
+
+def framework_hint(name: str) -> str:
+    """What became of a framework that only the original had, or of a parameter of one; empty for others."""
+    framework, _, parameter = name.partition(".")
+    if framework not in FRAMEWORKS:
+        return ""
+    what_to_do = f"set {name}, or leave it out here" if parameter else "docs/launchers.md says how to add it"
+    return f"{framework} of the original does not come with DLBS: {what_to_do}"
 
 
 def value_hint(name: str, value: Any) -> str:

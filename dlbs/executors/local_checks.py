@@ -99,8 +99,9 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
     asked = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
     if asked.returncode:
         said = asked.stderr.strip().splitlines()
+        reason = "" if said and "no such image" in said[-1].lower() else f": {said[-1] if said else 'not found'}"
         hint = f"{command} pull {image}, or build it, or run on bare metal with -Pexp.docker=false"
-        return Problem(f"docker image {image} is not here: {said[-1] if said else 'not found'}", hint)
+        return Problem(f"docker image {image} is not here{reason}", hint)
     return None
 
 

@@ -71,10 +71,12 @@ def make_launcher(experiment: Experiment, directory: Path | None = None) -> Laun
 def _render(experiment: Experiment, directory: Path) -> str:
     path = launcher_path(experiment)
     if not os.path.isfile(path):  # unlike Path.is_file, it takes names that no file can have
-        raise LaunchError(
-            f"no launcher {path} for framework {experiment.get('exp.framework')!r}",
-            hint=f"set {experiment.get('exp.framework')}.launcher to a template or an executable",
-        )
+        framework = experiment.get("exp.framework", "")
+        if experiment.get(f"{framework}.launcher"):
+            hint = f"set {framework}.launcher to a template or an executable"
+        else:
+            hint = f"{framework} does not come with DLBS: write a launcher and set {framework}.launcher, see docs/launchers.md"
+        raise LaunchError(f"no launcher {path} for framework {framework!r}", hint=hint)
     executable = os.access(path, os.X_OK)
     variables = environment(experiment)
     extended = {name: code for name, value in variables if (code := _extension(name, value))}

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
+from dlbs.config.migration import framework_hint, migration_hint
 from dlbs.doubts import describe_doubts
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.experiment import Experiment, as_written
@@ -40,7 +41,8 @@ def explanation(config: Config, name: str) -> list[str]:
             f"{name} is no parameter of experiments of the framework {framework}", hint=f"dlbs help {name}"
         )
     if name not in experiment:
-        raise ConfigError(f"no parameter {name!r}", hint=did_you_mean(name, experiment) or "dlbs help PATTERN searches")
+        hint = migration_hint(name) or did_you_mean(name, experiment) or "dlbs help PATTERN searches"
+        raise ConfigError(f"no parameter {name!r}", hint=hint)
     trace = processor_for(config).tracer.trace(experiment)
     lines = []
     parameter = config.declarations.get(name)
@@ -97,6 +99,7 @@ def describe(config: Config, name: str) -> list[str]:
     except ConfigError as error:
         close = did_you_mean(name, [*config.declarations, *models, *launchers])
         hint = f"{close or error.hint}; dlbs help --models and --frameworks list those"
+        hint = migration_hint(name) or framework_hint(name) or hint
         raise ConfigError(f"no parameter, model or framework {name!r}", hint=hint) from None
 
 
@@ -145,9 +148,8 @@ def describe_framework(config: Config, name: str) -> list[str]:
     """
     launchers = _launchers(config)
     if name not in launchers:
-        hint = (
-            did_you_mean(name, launchers) or f"there are {', '.join(launchers)}; docs/launchers.md says how to add one"
-        )
+        close = framework_hint(name) or did_you_mean(name, launchers)
+        hint = close or f"there are {', '.join(launchers)}; docs/launchers.md says how to add one"
         raise ConfigError(f"no framework {name!r}", hint=hint)
     own = [parameter for one, parameter in config.declarations.items() if one.startswith(f"{name}.")]
     lines = [f"{name}: {launchers[name]}", ""]

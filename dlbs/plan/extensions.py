@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlbs.config.config import Config, Extension
+from dlbs.config.migration import migration_hint
 from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.experiment import HIDDEN, Experiment, hidden_prefix
@@ -107,7 +108,7 @@ class _Matcher:
                 raise ConfigError(
                     f"condition on {name!r}, which nothing defines",
                     where=extension.where,
-                    hint=name_hint(name, known),
+                    hint=migration_hint(name) or name_hint(name, known),
                 )
 
     def additions(self, one: Made) -> Additions:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
+from dlbs.config.migration import framework_hint, migration_hint
 from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
 from dlbs.experiment import Experiment, as_written
 from dlbs.jsonio import JsonError, load_json
@@ -199,7 +200,7 @@ class Tracer:
                 known = [name for name in (*experiment, *self.environ) if not name.startswith("__")]
                 raise ResolveError(
                     f"{target!r} is neither a parameter of this experiment nor an environment variable",
-                    hint=did_you_mean(target, known),
+                    hint=migration_hint(target) or did_you_mean(target, known) or framework_hint(target),
                 )
             needs[target] = None
             if reference.as_value:

@@ -147,9 +147,10 @@ def _launcher(experiment: Experiment, site: Site) -> Problem | None:
         make_launcher(experiment, site.directory)
     except DlbsError as error:
         hint = error.hint
-        if not os.path.isfile(launcher_path(experiment)):
+        framework = text(experiment.get("exp.framework"))
+        if not experiment.get(f"{framework}.launcher") and not os.path.isfile(launcher_path(experiment)):
             frameworks = [path.stem for path in (dlbs_root() / "scripts" / "launchers").glob("*.sh")]
-            hint = did_you_mean(text(experiment.get("exp.framework")), frameworks) or hint
+            hint = did_you_mean(framework, frameworks) or hint
         return Problem(f"{error.where}: {error.what}" if error.where else error.what, hint)
     return None
 

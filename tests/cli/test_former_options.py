@@ -7,7 +7,7 @@ import re
 import click
 import pytest
 
-from dlbs.cli.former_options import FORMER_OPTIONS
+from dlbs.cli.former_options import FORMER_OPTIONS, FORMER_VALUES, former_option_hint
 from dlbs.cli.main import cli
 from tests.conftest import RunDlbs
 
@@ -44,6 +44,32 @@ def test_the_error_says_what_to_write(dlbs: RunDlbs, arguments: list[str], said:
     assert done.returncode == 2
     assert said in " ".join(done.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "").split())
     assert "Did you mean" not in done.stderr
+
+
+VALUES = [
+    (verb, option, value, said)
+    for verb, options in FORMER_VALUES.items()
+    for option, values in options.items()
+    for value, said in values.items()
+]
+
+
+@pytest.mark.parametrize(("verb", "option", "value", "said"), VALUES, ids=[case[2] for case in VALUES])
+def test_a_former_value_is_answered_by_one_of_ours(verb: str, option: str, value: str, said: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    with pytest.raises(click.BadParameter) as raised:
+        command.make_context(verb, ["r.json", option, value])
+    assert former_option_hint(raised.value) == said
+    command.make_context(verb, ["r.json", *said.split()[1:]])
+
+
+def test_another_wrong_value_has_no_such_answer() -> None:
+    command = cli.get_command(click.Context(cli), "report")
+    assert command is not None
+    with pytest.raises(click.BadParameter) as raised:
+        command.make_context("report", ["r.json", "--type", "explore"])
+    assert not former_option_hint(raised.value)
 
 
 def test_filters_of_series_are_answered_by_names(dlbs: RunDlbs) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.config.migration import EXPRESSIONS, NAMES, expression_hint, former, migration_hint, value_hint
-from dlbs.errors import ConfigError, DlbsError
+from dlbs.errors import ConfigError, DlbsError, ResolveError
 from dlbs.language.parser import parse
 from dlbs.plan.build import build
+from dlbs.plan.explain import describe, describe_framework, explanation
 from dlbs.plan.pipeline import processor_for
 
 DECLARED = load_config().declarations
@@ -64,6 +65,39 @@ def test_the_error_of_an_unknown_name_says_what_to_write(name: str, hint: str) -
         with pytest.raises(ConfigError, match=f"unknown parameter '{re.escape(name)}'") as raised:
             load_config(**flags)
         assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("${pytorch.distributed_rank}", "pytorch.distributed_rank is exp.node_rank here"),
+        ("${exp.device_batch}.log", "exp.device_batch is exp.replica_batch here"),
+        ("${caffe.fork}_caffe", "caffe of the original does not come with DLBS: set caffe.fork"),
+        ("${exp.modle}", "did you mean 'exp.model'"),
+    ],
+)
+def test_the_error_of_a_reference_says_what_to_write(value: str, hint: str) -> None:
+    config = load_config(parameters=[f"exp.log_file={value}"])
+    with pytest.raises(ResolveError) as raised:
+        processor_for(config).resolve(next(build(config)))
+    assert hint in raised.value.hint
+
+
+def test_the_error_of_a_condition_says_what_to_write() -> None:
+    with pytest.raises(ConfigError) as raised:
+        list(build(load_config(extensions=['{"condition": {"exp.device_batch": 4}}'])))
+    assert "exp.device_batch is exp.replica_batch here" in raised.value.hint
+
+
+def test_help_says_what_became_of_names_and_frameworks() -> None:
+    config = load_config()
+    with pytest.raises(ConfigError, match=r"exp\.device_batch is exp\.replica_batch here"):
+        describe(config, "exp.device_batch")
+    with pytest.raises(ConfigError, match=r"exp\.device_batch is exp\.replica_batch here"):
+        explanation(config, "exp.device_batch")
+    for ask in (describe, describe_framework):
+        with pytest.raises(ConfigError, match=r"tensorrt of the original does not come with DLBS: docs/launchers\.md"):
+            ask(config, "tensorrt")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def test_a_good_plan_has_no_problems(tmp_path: Path) -> None:
 CASES = [
     (["exp.model=alexnte"], ["unknown model 'alexnte'", "did you mean 'alexnet'"]),
     (["exp.framework=pytroch"], ["no launcher", "did you mean 'pytorch'"]),
-    (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh"]),
+    (["exp.framework=tensorflow"], ["no launcher", "tensorflow does not come with DLBS: write a launcher"]),
+    (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh", "set pytorch.launcher to"]),
     (["pytorch.data_dir=/nope"], ["data directory /nope does not exist"]),
     (["exp.gpus=97"], ["GPU 97 does not exist here"]),
     (["exp.gpus=97,98"], ["GPUs 97, 98 do not exist here"]),
