@@ -75,7 +75,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
         if experiment.get(f"{framework}.launcher"):
             hint = f"set {framework}.launcher to a template or an executable"
         else:
-            hint = f"{framework} does not come with DLBS: write a launcher and set {framework}.launcher, see docs/launchers.md"
+            hint = f"{framework} does not come with DLBS: write a launcher and set NAME.launcher, see docs/launchers.md"
         raise LaunchError(f"no launcher {path} for framework {framework!r}", hint=hint)
     executable = os.access(path, os.X_OK)
     variables = environment(experiment)

@@ -31,6 +31,17 @@ from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_is_known_here_only() -> Iterator[None]:
+    """Take the model of these tests out of the registry again: others list the models there."""
+    yield
+    from pytorch_benchmarks.models.registry import BUILDERS
+
+    BUILDERS.pop("tiny", None)
+    sys.modules.pop("tests.adversarial.tiny", None)
+
+
 PROGRAM = """
 import warnings
 import torch
