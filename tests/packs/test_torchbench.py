@@ -73,6 +73,45 @@ def test_what_a_directory_needs(tmp_path: Path, source: str, files: dict[str, st
     assert state(write(tmp_path / "model", source, **files)) == expected
 
 
+_REFUSAL = "        if {test}:\n            raise NotImplementedError('too slow')\n"
+_CPU = _REFUSAL.format(test='self.device == "cpu"')
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        ({"__init__": _REFUSAL.format(test="device == 'cpu'")}, "GPU"),
+        ({"__init__": _REFUSAL.format(test='not self.device == "cuda"')}, "GPU"),
+        ({"train": _CPU, "eval": _CPU}, "GPU"),
+        ({"_train": _CPU, "_eval": _CPU}, "GPU"),
+        ({"train": _CPU}, "ready"),
+        ({"get_module": _CPU}, "ready"),
+        ({"__init__": _REFUSAL.format(test="device == 'cpu' and test == 'train'")}, "ready"),
+        ({"__init__": _CPU.replace("NotImplementedError", "ValueError")}, "ready"),
+    ],
+)
+def test_a_directory_needs_a_gpu_if_it_refuses_cpus_in_both_phases(
+    tmp_path: Path, methods: dict[str, str], expected: str
+) -> None:
+    (tmp_path / "model").mkdir()
+    lines = "".join(f"    def {name}(self):\n{body}" for name, body in methods.items())
+    (tmp_path / "model" / "__init__.py").write_text(f"class Model:\n{lines}")
+    assert state(tmp_path / "model")[0] == expected
+
+
+def test_a_token_opens_models_whose_weights_are_given_to_some_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write(tmp_path / "gated", "class HuggingFaceAuthMixin: ...\n")
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    assert state(directory) == (
+        "not supported",
+        "its weights are given only to those who have asked for them: set HUGGING_FACE_HUB_TOKEN",
+    )
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "a token")
+    assert state(directory) == ("ready", "")
+
+
 def test_a_folder_is_imported_and_its_packs_are_found(dlbs: RunDlbs, tmp_path: Path) -> None:
     models = tmp_path / "suite" / "torchbenchmark" / "models"
     write(models / "plain")
