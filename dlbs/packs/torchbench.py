@@ -266,12 +266,27 @@ def _refuses_cpus(statement: ast.stmt) -> bool:
 
 
 def _downloads(directory: Path) -> list[str]:
-    """Archives that its install.py fetches from the suite's server."""
+    """What its install.py fetches from the suite's server and is not here."""
     tree = _tree(directory / "install.py")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree is not None else []
     names = []
     for call in calls:
         called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         if called == "checkout_s3_data" and len(call.args) > 1 and isinstance(call.args[1], ast.Constant):
-            names.append(str(call.args[1].value))
+            kind, name = (ast.unparse(argument).strip("'") for argument in call.args[:2])
+            if not _is_downloaded(directory.resolve(), kind, name):
+                names.append(name)
     return names
+
+
+def _is_downloaded(directory: Path, kind: str, name: str) -> bool:
+    """Whether data lie where install.py and the model look for them: archives among the data of the suite, files of a model in its directory."""
+    if not kind.endswith("INPUT_TARBALLS"):
+        return (directory.parent / name).exists()
+    in_checkout = directory.parent.parent.name == _SUITE
+    data = (
+        directory.parents[1] / "data" / ".data"
+        if in_checkout
+        else Path(os.environ.get("DLBS_DATA_DIR") or "data") / "torchbench"
+    )
+    return (data / name.partition(".tar")[0]).exists() or (data.parent / name).is_file()

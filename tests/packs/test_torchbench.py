@@ -99,6 +99,17 @@ def test_a_directory_needs_a_gpu_if_it_refuses_cpus_in_both_phases(
     assert state(tmp_path / "model")[0] == expected
 
 
+def test_data_that_are_here_need_not_be_downloaded(tmp_path: Path) -> None:
+    suite = tmp_path / "torchbenchmark"
+    script = "s3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco.tar.gz')\ns3_utils.checkout_s3_data('MODEL_PKLS', 'net/obs.pkl')\n"
+    directory = write(suite / "models" / "net", install_py=script)
+    assert state(directory) == ("data", "coco.tar.gz, net/obs.pkl")
+    (suite / "data" / ".data" / "coco").mkdir(parents=True)
+    assert state(directory) == ("data", "net/obs.pkl")
+    (directory / "obs.pkl").write_bytes(b"")
+    assert state(directory) == ("ready", "")
+
+
 def test_a_token_opens_models_whose_weights_are_given_to_some_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,11 +169,13 @@ def test_a_place_without_models_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.integration
 def test_install_scripts_of_the_suite_run_with_what_they_import(dlbs: RunDlbs, tmp_path: Path) -> None:
     script = (
-        "from utils.python_utils import pip_install_requirements\n"
+        "from utils.python_utils import get_pip_cmd, pip_install_requirements\n"
         "from utils import s3_utils\n"
+        "import subprocess\n"
         "from torchbenchmark.util.framework.huggingface.patch_hf import cache_model, patch_transformers\n"
         "if __name__ == '__main__':\n"
         "    patch_transformers('here', 'model')\n    cache_model('model')\n    pip_install_requirements()\n"
+        "    subprocess.check_call([*get_pip_cmd(), '--version'])\n"
         "    open('installed', 'w').close()\n"
     )
     directory = write(tmp_path / "packs" / "scripted", install_py=script)
@@ -184,11 +197,20 @@ def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: P
     script = (
         "from utils import s3_utils\ns3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco128.tar.gz', decompress=True)\n"
     )
-    write(tmp_path / "packs" / "seeing", install_py=script)
+    directory = write(tmp_path / "packs" / "seeing", install_py=script)
     done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
     assert done.returncode == 2
     assert "the data coco128.tar.gz are not here: download them from the suite's server to " in done.stderr
     assert "install.py failed with exit code 1" in done.stderr
+
+    # Files of one model, unlike archives, lie in its directory.
+    (directory / "install.py").write_text(
+        "from utils import s3_utils\ns3_utils.checkout_s3_data('MODEL_PKLS', 'seeing/obs.pkl', decompress=False)\n"
+    )
+    done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
+    assert f"download them from the suite's server to {directory / 'obs.pkl'}" in done.stderr
+    (directory / "obs.pkl").write_bytes(b"")
+    assert dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base")).returncode == 0
 
 
 BACKEND = """
