@@ -7,6 +7,7 @@ import os
 from array import array
 from dataclasses import asdict
 from statistics import fmean, median
+from typing import Any
 
 import torch
 
@@ -37,11 +38,17 @@ def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.devi
     log("exp.model_title", model.title)
     log("exp.device_title", device_title(device))
     log("exp.data", data)
-    log("exp.flags", {name: "auto" if value is None else value for name, value in asdict(options).items()})
+    log("exp.flags", _flags(options))
     log.many(environment(device), "exp.env.")
     log("results.proc_pid", os.getpid())
     log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
+
+
+def _flags(options: CommonOptions) -> dict[str, Any]:
+    """Every option with its value; those of serving only where something is served."""
+    given = {name: "auto" if value is None else value for name, value in asdict(options).items()}
+    return given if given.get("serving") else {name: given[name] for name in given if not name.startswith("serving")}
 
 
 def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device: torch.device) -> None:
