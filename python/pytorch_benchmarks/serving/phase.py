@@ -35,13 +35,17 @@ from pytorch_benchmarks.serving.results import Measured, percentile_name, run_me
 from pytorch_benchmarks.serving.subject import Subject, local, remote
 from pytorch_benchmarks.serving.system import Pace, System
 
-__all__ = ["serve"]
+__all__ = ["quick_switches", "serve"]
 
 _FASTEST_QUERY = 20e-6  # seconds: LoadGen makes no more queries than it could ask for, however fast a model is
 _MARGIN = 0.5  # of the shortest time of a query: LoadGen runs out of queries if a run is faster than expected
 _SWITCH = (
     0.0005  # seconds that a thread of Python may keep others waiting: by default 5 ms, which would be seen in latencies
 )
+_MOST_ATTEMPTS, _MORE = (
+    3,
+    1.3,
+)  # of offline, and by how much more samples there are than the last run worked on in the time
 _LATE = 0.05  # of the percentile: from here on it is doubtful whether LoadGen was in time
 
 
@@ -64,7 +68,7 @@ def serve(
     subject = remote(options, log) if options.serving_url else local(options, device, precision, log)
     log.many(facts, "results.")
     log("results.serving.workers", len(subject.make_backends))
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary, _quick_switches():
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary, quick_switches():
         directory = Path(options.serving_log_dir or temporary)
         competing = CompetingLoad()
         competing.start()
@@ -78,7 +82,8 @@ def serve(
 
 
 @contextmanager
-def _quick_switches() -> Iterator[None]:
+def quick_switches() -> Iterator[None]:
+    """Let threads of Python give way to each other quickly, while this lasts."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:
@@ -144,9 +149,26 @@ def _run(options: BenchmarkOptions, subject: Subject, directory: Path, log: Log)
     system = _system(options, subject, settings.scenario, settings)
     choose = _chosen(settings, options, len(subject.make_backends))
     outcome = run_loadgen(choose, system, directory, keep_trace=options.serving_keep_trace)
+    attempts = 1
+    while settings.scenario == "offline" and not options.serving_target_qps and attempts < _MOST_ATTEMPTS:
+        if outcome.detail.get("result_min_duration_met", True):
+            break
+        # All samples are asked for at once, so their number has to be right; a run that was over too early says how many there have to be.
+        faster = replace(settings, target_qps=_MORE * _samples_per_second(system))
+        outcome = run_loadgen(_always(faster), system, directory, keep_trace=options.serving_keep_trace)
+        attempts += 1
     times = _log_run(options, subject, settings, outcome, system, log)
     system.stop()
     return len(times.latencies)
+
+
+def _always(settings: Settings) -> Callable[[Pace], Settings]:
+    return lambda pace: settings
+
+
+def _samples_per_second(system: System) -> float:
+    queries = system.queries
+    return len(queries) / (max(query.done for query in queries) - queries[0].arrival)
 
 
 def _log_run(
@@ -207,8 +229,7 @@ def _search(options: BenchmarkOptions, subject: Subject, directory: Path, log: L
         return outcome, times
 
     run(offline, "offline")
-    queries = system.queries
-    upper = len(queries) / (max(query.done for query in queries) - queries[0].arrival)
+    upper = _samples_per_second(system)
     log("results.serving.offline_qps", upper)
     system.queue.limit = limit
     trials: list[Trial] = []

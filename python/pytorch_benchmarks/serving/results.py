@@ -14,6 +14,7 @@ from pytorch_benchmarks.serving.queue import Queue
 
 __all__ = ["Measured", "percentile_name", "run_metrics"]
 
+_OF_LOADGEN = ("loadgen_version", "requested_", "effective_", "generated_", "result_", "early_stopping", "errors")
 _PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 
@@ -112,7 +113,7 @@ def run_metrics(
         found["output_tokens"] = fmean(query.tokens for query in answered) if answered else None
         if prompt_tokens:
             found["prompt_tokens"] = fmean(prompt_tokens[query.sample] for query in queries)
-    found["loadgen"] = outcome.detail
+    found["loadgen"] = {key: value for key, value in outcome.detail.items() if key.startswith(_OF_LOADGEN)}
     made = {f"results.serving.{key}": value for key, value in found.items()}
     return {**made, "results.throughput": len(answered) / seconds}
 
