@@ -26,7 +26,6 @@ pytestmark = pytest.mark.integration
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
 Serve = Callable[..., "subprocess.CompletedProcess[str]"]
 SHORT = ("--serving", "--device=cpu", "--serving_min_duration=0.2", "--num_warmup_batches=1", "--serving_samples=8")
-TINY_TEXT = '--model_opts={"sequence_length":8,"new_tokens":4}'
 SERVER = ("--serving_scenario=server", "--serving_target_qps=40", "--serving_target_latency=60000")
 
 
@@ -41,6 +40,21 @@ def serve(forked_torch: ForkServer, tmp_path: Path) -> Serve:
         )
 
     return run
+
+
+@pytest.fixture
+def text_model(tmp_path: Path) -> tuple[str, str]:
+    """Flags of a language model that costs next to nothing."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from pytorch_benchmarks.model_factory import register_model\n"
+        "from pytorch_benchmarks.models.llama import Llama, Size\n"
+        '@register_model("tiny_text")\n'
+        "def tiny_text(*, sequence_length: int = 8, new_tokens: int = 4) -> Llama:\n"
+        "    size = Size(64, width=16, depth=2, heads=2, key_heads=1, hidden=32, theta=1e4, tied=True)\n"
+        '    return Llama("Tiny", size, sequence_length, new_tokens)\n'
+    )
+    return ("--model=tiny_text", f"--architecture={path}")
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -77,23 +91,41 @@ def test_a_model_through_every_scenario(serve: Serve, flags: tuple[str, ...]) ->
     assert done.stderr == ""
 
 
-def test_a_language_model_with_bounds_of_its_tokens(serve: Serve) -> None:
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_language_model_with_bounds_of_its_tokens(serve: Serve, text_model: tuple[str, str], kind: str) -> None:
     done = serve(
-        "--model=smollm2_135m", "--batch_size=4", "--serving_scenario=server", "--serving_target_qps=5", "--serving_percentile=50",
-        "--serving_target_ttft=60000", "--serving_target_tpot=60000", "--serving_prompt_tokens=uniform:2:8",
-        "--serving_output_tokens=uniform:2:4", "--dtype=float32",
+        *text_model, "--batch_size=4", "--serving_scenario=server", "--serving_target_qps=100", "--serving_percentile=90",
+        "--serving_target_ttft=60000", "--serving_target_tpot=60000", "--serving_prompt_tokens=uniform:2:20",
+        "--serving_output_tokens=uniform:2:9", f"--serving_worker_kind={kind}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = results(done)
     assert served(found, "valid") is True, served(found, "reason")
-    assert 2 <= served(found, "prompt_tokens") <= 8
-    assert 2 <= served(found, "output_tokens") <= 4
+    assert 2 <= served(found, "prompt_tokens") <= 20
+    assert 2 <= served(found, "output_tokens") <= 9
     assert 0 < served(found, "ttft_p50") <= served(found, "latency_p50")
     assert served(found, "tpot_p50") > 0
     assert served(found, "tokens_per_second") > 0
-    assert "result_token_throughput_with_loadgen_overhead" in served(found, "loadgen") or any(
-        "token" in key for key in served(found, "loadgen")
-    )
+    assert any("token" in key for key in served(found, "loadgen"))
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "multi-stream", "offline"])
+def test_a_language_model_without_bounds(serve: Serve, text_model: tuple[str, str], scenario: str) -> None:
+    done = serve(*text_model, "--batch_size=4", f"--serving_scenario={scenario}", "--serving_percentile=90")
+    assert done.returncode == 0, done.stderr
+    assert served(results(done), "valid") is True
+    assert served(results(done), "output_tokens") == 4
+
+
+def test_lengths_that_cannot_be(serve: Serve, text_model: tuple[str, str]) -> None:
+    for flags, said in (
+        (["--serving_output_tokens=1"], "an answer has two tokens at least"),
+        (["--serving_prompt_tokens=x"], "is none of 128"),
+        (["--serving_prompt_tokens=9", '--model_opts={"sequence_length":8}'], "sequence_length is 8, but the longest"),
+    ):
+        done = serve(*text_model, *flags)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 def test_processes_answer_too_and_their_end_is_an_error(tmp_path: Path, serve: Serve) -> None:

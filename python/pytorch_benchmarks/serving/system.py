@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Protocol
@@ -16,6 +17,7 @@ from pytorch_benchmarks.serving.queue import Queue
 
 __all__ = ["Answers", "Pace", "System"]
 
+_MOST_REFUSALS, _AFTER_REFUSAL = 20, 0.01  # before a server counts as busy, and seconds of rest after each
 _FEWEST_LOOKS, _MOST_LOOKS, _LOOKING = 3, 100, 0.2  # at how long a batch takes, the last in seconds
 
 
@@ -100,7 +102,8 @@ class System:
         return self._pace
 
     def _warmed_up(self, backend: Backend) -> Pace:
-        backend.warm_up()
+        with suppress(RejectedError):  # a server may reject some requests; `_seconds` says if it rejects all
+            backend.warm_up()
         return Pace(_seconds(backend, 1), _seconds(backend, self.queue.max_batch))
 
     def reset(self) -> None:
@@ -212,14 +215,19 @@ class System:
 def _seconds(backend: Backend, size: int) -> float:
     """The shortest of some batches of the first sample."""
     times = array("d")
+    refusals = 0
     end = perf_counter() + _LOOKING
-    try:
-        while len(times) < _FEWEST_LOOKS or (perf_counter() < end and len(times) < _MOST_LOOKS):
-            begin = perf_counter()
+    while len(times) < _FEWEST_LOOKS or (perf_counter() < end and len(times) < _MOST_LOOKS):
+        begin = perf_counter()
+        try:
             backend.answer([0] * size, Unwatched())
             times.append(perf_counter() - begin)
-    except RejectedError:
-        raise BenchmarkError("the server rejects the first request: it has other work, or is not ready yet") from None
+        except RejectedError:
+            refusals += 1
+            if refusals >= _MOST_REFUSALS and len(times) < _FEWEST_LOOKS:
+                what = f"the server rejected {refusals} of {refusals + len(times)} requests before the run"
+                raise BenchmarkError(f"{what}: it has other work, or is not ready yet") from None
+            sleep(_AFTER_REFUSAL)
     return min(times)
 
 
