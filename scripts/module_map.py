@@ -24,7 +24,7 @@ ROOMS = [
     "python/pytorch_benchmarks",
     *(
         f"python/pytorch_benchmarks/{name}"
-        for name in ("options", "data", "models", "phases", "measure", "training", "torchbench", "checks")
+        for name in ("options", "data", "models", "phases", "measure", "serving", "training", "torchbench", "checks")
     ),
     "python/pack_runner",
     "python/command_runner",

@@ -61,7 +61,7 @@ def test_two_single_runs_are_compared_by_the_intervals_that_they_logged() -> Non
     assert 1.2 < match.estimate.interval.low < 1.5
     assert 2.6 < match.estimate.interval.high < 3.2
     assert match.verdict == "worse"
-    assert any("of their queries" in line for line in comparison_table(found).legend)
+    assert any("both runs logged" in line for line in comparison_table(found).legend)
 
 
 @pytest.mark.parametrize("bounds", [None, 3, [1.0], [1.0, None], [2.0, 1.0], [True, 2.0], ["1", "2"], [0.0, 1.0]])

@@ -33,6 +33,8 @@ __all__ = ["Load", "knee_of", "latency_load", "loads_of"]
 
 _RATE = "serving.target_qps"
 _FEWEST_FOR_A_KNEE = 4
+_DEPTH = 0.1  # of the whole rise: what is less deep is noise, not a knee
+_TRIALS = ", trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ def latency_load(figure: Figure, results: Results) -> None:
         raise LogError(f"{len(lines)} lines are too many for one plot", hint="choose some with --filter_query")
     for index, (group, key, loads) in enumerate(lines):
         words = label_of(group[0], shown) if shown else ""
-        _draw(axes, index, loads, label(f"{words}, {key}" if words else key))
-    knees = [knee for _, key, loads in lines if key == _last(lines) and (knee := knee_of(loads))]
+        _draw(axes, index, loads, label(f"{words}, {key}" if words else key), joined=not _is_searched(key))
+    swept = [line for line in lines if not _is_searched(line[1])]
+    knees = [knee for _, key, loads in swept if key == _last(swept) and (knee := knee_of(loads))]
     for knee in knees:
         axes.annotate(
             f"knee: {knee.rate:,.4g} queries/s", (knee.rate, knee.latency), xytext=(-8, 14),
             textcoords="offset points", ha="right", fontsize="small", arrowprops={"arrowstyle": "-", "color": "#555555"},
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
         )  # fmt: skip
     _draw_bounds(axes, drawn)
     axes.set_xlim(left=0)
@@ -107,22 +111,42 @@ def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
         for trial in trials if isinstance(trials, list) else []:
             load = _trial(trial)
             if load is not None:
-                found.setdefault(f"p{number(record, f'{FAMILY}percentile') or 0:g}, trials", []).append(load)
+                found.setdefault(f"p{number(record, f'{FAMILY}percentile') or 0:g}{_TRIALS}", []).append(load)
     return {name: sorted(loads, key=lambda load: load.rate) for name, loads in found.items()}
 
 
 def knee_of(loads: Sequence[Load]) -> Load | None:
     """Where latency begins to rise steeply: the point that is farthest below the straight line from the first to the last (Satopää et al.,
-    Finding a Kneedle in a haystack, ICDCSW 2011); None for fewer than four points, or if latency does not rise that way."""
+    Finding a Kneedle in a haystack, ICDCSW 2011), on the nearest curve that never falls: more load makes no server faster, noise does.
+
+    Returns:
+        None for fewer than four points, or if latency does not rise that way.
+    """
     if len(loads) < _FEWEST_FOR_A_KNEE:
         return None
-    first, last = loads[0], loads[-1]
-    width, height = last.rate - first.rate, last.latency - first.latency
+    rising = _never_falling([load.latency for load in loads])
+    first = loads[0]
+    width, height = loads[-1].rate - first.rate, rising[-1] - rising[0]
     if width <= 0 or height <= 0:
         return None
-    below = [(load.rate - first.rate) / width - (load.latency - first.latency) / height for load in loads]
+    below = [
+        (load.rate - first.rate) / width - (latency - rising[0]) / height
+        for load, latency in zip(loads, rising, strict=True)
+    ]
     farthest = max(range(len(loads)), key=below.__getitem__)
-    return loads[farthest] if below[farthest] > 0 else None
+    return loads[farthest] if below[farthest] > _DEPTH else None
+
+
+def _never_falling(values: Sequence[float]) -> list[float]:
+    """The nearest values that never fall (isotonic regression): what falls is replaced by its mean with what is before it."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, size = blocks.pop()
+            mean, count = (before * size + mean * count) / (size + count), size + count
+        blocks.append((mean, count))
+    return [mean for mean, count in blocks for _ in range(count)]
 
 
 def _last(lines: Sequence[tuple[Any, str, Any]]) -> str:
@@ -130,12 +154,17 @@ def _last(lines: Sequence[tuple[Any, str, Any]]) -> str:
     return max((key for _, key, _ in lines), key=lambda key: float(key[1:].partition(",")[0]))
 
 
-def _draw(axes: Axes, index: int, loads: Sequence[Load], words: str) -> None:
+def _is_searched(key: str) -> bool:
+    return key.endswith(_TRIALS)
+
+
+def _draw(axes: Axes, index: int, loads: Sequence[Load], words: str, *, joined: bool) -> None:
+    """One line; the runs of a search, many of them at nearly the same rate, are points that no line joins."""
     below = [load.latency - load.low if load.low is not None else 0.0 for load in loads]
     above = [load.high - load.latency if load.high is not None else 0.0 for load in loads]
     axes.errorbar(
         [load.rate for load in loads], [load.latency for load in loads], yerr=[below, above],
-        capsize=3 if any(below) or any(above) else 0, label=words, **style(index),
+        capsize=3 if any(below) or any(above) else 0, label=words, **{**style(index), **({} if joined else {"linestyle": ""})},
     )  # fmt: skip
 
 
@@ -149,7 +178,7 @@ def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
         if limit is not None:
             if isinstance(interval, list) and len(interval) == 2 and all(isinstance(one, float) for one in interval):
                 axes.axvspan(interval[0], interval[1], color="#555555", alpha=0.15, linewidth=0)
-            axes.axvline(limit, color="#555555", linestyle="--", label=f"highest rate: {limit:,.4g} queries/s")
+            axes.axvline(limit, color="#555555", linestyle="--", label=f"max: {limit:,.4g} queries/s")
 
 
 def _rate_of(record: Record) -> float | None:

@@ -38,9 +38,7 @@ __all__ = [
 
 _MOST_NAMED = 3  # experiments in a note
 BATCHES_ONLY = f"fewer than {FEWEST_RUNS} runs: ratio and interval of batches within runs, which ignore how runs differ"
-QUERIES_ONLY = (
-    "one run a side: interval from those that both runs logged of their queries, which ignore how runs differ"
-)
+QUERIES_ONLY = "one run a side: interval from those that both runs logged, which ignore how runs differ"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 

@@ -28,7 +28,7 @@ from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.phases.workload import Workload
 from pytorch_benchmarks.precision import Precision
 
-__all__ = ["log_competing_load", "log_facts", "log_loss", "log_passes", "log_times"]
+__all__ = ["log_competing_load", "log_facts", "log_loss", "log_passes", "log_program", "log_times"]
 
 
 def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.device, data: str) -> None:
@@ -38,11 +38,16 @@ def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.devi
     log("exp.model_title", model.title)
     log("exp.device_title", device_title(device))
     log("exp.data", data)
+    log_program(log, options, device)
+    log("results.unit", model.unit)
+    log("results.model_parameters", model.num_parameters())
+
+
+def log_program(log: Log, options: CommonOptions, device: torch.device) -> None:
+    """This program: its options, the machine that it runs on, its process."""
     log("exp.flags", _flags(options))
     log.many(environment(device), "exp.env.")
     log("results.proc_pid", os.getpid())
-    log("results.unit", model.unit)
-    log("results.model_parameters", model.num_parameters())
 
 
 def _flags(options: CommonOptions) -> dict[str, Any]:

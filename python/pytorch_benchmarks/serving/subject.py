@@ -12,7 +12,7 @@ import torch
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.results import log_facts
+from pytorch_benchmarks.measure.results import log_facts, log_program
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
 from pytorch_benchmarks.phases.workload import requested_model
 from pytorch_benchmarks.precision import Precision
@@ -70,6 +70,7 @@ def remote(options: BenchmarkOptions, log: Log) -> Subject:
         UsageError: The address, the lengths or what is posted are wrong.
     """
     log("exp.framework_title", "HTTP")
+    log_program(log, options, torch.device("cpu"))  # which sends requests; what the server runs on is not known
     log("exp.model_title", options.model)
     log("exp.data", "synthetic" if not options.serving_body else options.serving_body)
     log("results.unit", "sequences" if options.serving_protocol == "openai" else "requests")
