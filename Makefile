@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,reports,serve,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,reports,serve,serving,postgres,dev]'
 	touch $@
 
 demo: venv

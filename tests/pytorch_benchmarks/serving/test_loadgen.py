@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from time import sleep
 
 import pytest
 
-from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.serving.backend import Progress
 from pytorch_benchmarks.serving.loadgen import (
     LoadGenAnswers,
@@ -210,6 +211,12 @@ def array_of(*values: float) -> object:
     from array import array
 
     return array("d", values)
+
+
+def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    with pytest.raises(UsageError, match="pip install mlcommons-loadgen"):
+        LoadGenAnswers()
 
 
 def test_logs_that_are_not_there_or_damaged_are_errors(tmp_path: Path) -> None:
