@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / "python")]
 from pytorch_benchmarks.measure.quantiles import quantile  # noqa: E402
 from pytorch_benchmarks.serving.backend import Progress  # noqa: E402
 from pytorch_benchmarks.serving.loadgen import LoadGenAnswers, Outcome, Settings, run_loadgen  # noqa: E402
-from pytorch_benchmarks.serving.phase import quick_switches  # noqa: E402
+from pytorch_benchmarks.serving.phase import undisturbed  # noqa: E402
 from pytorch_benchmarks.serving.queue import Queue  # noqa: E402
 from pytorch_benchmarks.serving.system import Pace, System  # noqa: E402
 
@@ -77,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings("single-stream", 90.0, options.seconds, 64, expected_latency=20e-6, samples=64)
     found: dict[str, list[float]] = {"loadgen": [], "bare": [], "system": [], "latency": []}
-    with tempfile.TemporaryDirectory() as directory, quick_switches():
+    with tempfile.TemporaryDirectory() as directory, undisturbed():
         for _ in range(options.rounds):
             whole, counted = costs(measured(Bare, settings, directory))
             found["loadgen"].append(whole - counted)

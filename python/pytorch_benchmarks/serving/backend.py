@@ -13,7 +13,7 @@ class RejectedError(Exception):
 
 
 class Progress(Protocol):
-    """Is told how far the answer to a batch is. Positions are those of the samples in the batch."""
+    """Learns how far the answer to a batch is. Positions are those of the samples in the batch."""
 
     def first_token(self, positions: Sequence[int]) -> None:
         """The first token of these is there."""
@@ -39,7 +39,7 @@ class Backend(Protocol):
         """Work on batches that are not measured; called by the thread that calls `answer`."""
 
     def answer(self, samples: Sequence[int], progress: Progress) -> None:
-        """Answer a batch of samples; those that `progress` was not told of are done when this returns.
+        """Answer a batch of samples; those that `progress` has not heard of are done when this returns.
 
         Raises:
             RejectedError: None of the samples was worked on.

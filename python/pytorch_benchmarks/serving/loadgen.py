@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from array import array
@@ -153,6 +154,7 @@ def run_loadgen(
             sut = module.ConstructFastSUT(system.issue, system.flush)
             qsl = module.ConstructQSL(settings.samples, settings.samples, lambda _: None, lambda _: None)
             wanted = _test_settings(module, settings)
+            gc.collect()  # what building and warming up left; serving collects nothing during a run
             module.StartTestWithLogSettings(sut, qsl, wanted, _log_settings(module, directory), "")
             module.DestroyQSL(qsl)
             module.DestroyFastSUT(sut)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from pytorch_benchmarks.serving.results import Measured, percentile_name, run_me
 from pytorch_benchmarks.serving.subject import Subject, local, remote
 from pytorch_benchmarks.serving.system import Pace, System
 
-__all__ = ["quick_switches", "serve"]
+__all__ = ["serve", "undisturbed"]
 
 _FASTEST_QUERY = 20e-6  # seconds: LoadGen makes no more queries than it could ask for, however fast a model is
 _MARGIN = 0.5  # of the shortest time of a query: LoadGen runs out of queries if a run is faster than expected
@@ -68,7 +69,7 @@ def serve(
     subject = remote(options, log) if options.serving_url else local(options, device, precision, log)
     log.many(facts, "results.")
     log("results.serving.workers", len(subject.make_backends))
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary, quick_switches():
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary, undisturbed():
         directory = Path(options.serving_log_dir or temporary)
         competing = CompetingLoad()
         competing.start()
@@ -82,14 +83,18 @@ def serve(
 
 
 @contextmanager
-def quick_switches() -> Iterator[None]:
-    """Let threads of Python give way to each other quickly, while this lasts."""
-    before = sys.getswitchinterval()
+def undisturbed() -> Iterator[None]:
+    """While this lasts, no garbage is collected, which stops all threads for as long as 0.2 s, and threads of Python give way to each other quickly."""
+    before, collects = sys.getswitchinterval(), gc.isenabled()
     sys.setswitchinterval(_SWITCH)
+    gc.collect()
+    gc.disable()
     try:
         yield
     finally:
         sys.setswitchinterval(before)
+        if collects:
+            gc.enable()
 
 
 def _system(options: BenchmarkOptions, subject: Subject, scenario: str, settings: Settings) -> System:

@@ -16,17 +16,17 @@ from pytorch_benchmarks.serving.text import Prompts, TextBackend
 CPU = torch.device("cpu")
 
 
-class Told:
+class Events:
     """Progress, written down."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, list[int], list[int]]] = []
+        self.seen: list[tuple[str, list[int], list[int]]] = []
 
     def first_token(self, positions: Sequence[int]) -> None:
-        self.events.append(("first", list(positions), []))
+        self.seen.append(("first", list(positions), []))
 
     def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
-        self.events.append(("done", list(positions), list(tokens)))
+        self.seen.append(("done", list(positions), list(tokens)))
 
 
 def test_a_batch_has_the_samples_that_were_asked_for() -> None:
@@ -54,7 +54,7 @@ def test_a_network_is_warmed_up_with_every_size_and_waited_for() -> None:
     )
     backend.warm_up()
     assert sizes == [1, 1, 2, 2, 4, 4, 6, 6]
-    backend.answer([1, 0, 1], Told())
+    backend.answer([1, 0, 1], Events())
     assert sizes[-1] == 3
     assert waits == list(range(1, 10)), "the device is waited for after each batch"
 
@@ -71,9 +71,9 @@ def tiny() -> Llama:
 
 def test_answers_are_given_back_when_each_is_complete() -> None:
     prompts = Prompts(64, [8, 3, 5, 8], [5, 2, 3, 2], seed=1, device=CPU)
-    told = Told()
-    TextBackend(tiny(), prompts, lambda: None, max_batch=4, warmup=0).answer([0, 1, 2, 3], told)
-    assert told.events == [
+    events = Events()
+    TextBackend(tiny(), prompts, lambda: None, max_batch=4, warmup=0).answer([0, 1, 2, 3], events)
+    assert events.seen == [
         ("first", [0, 1, 2, 3], []),
         ("done", [1, 3], [2, 2]),
         ("done", [2], [3]),
@@ -86,7 +86,7 @@ def test_the_tokens_are_those_that_the_model_generates() -> None:
     prompts = Prompts(64, [8, 8], [5, 5], seed=1, device=CPU)
     seen: list[Tensor] = []
     hook = model.register_forward_hook(lambda module, inputs, output: seen.append(output[:, -1:].argmax(dim=-1)))
-    TextBackend(model, prompts, lambda: None, max_batch=4, warmup=0).answer([1, 0], Told())
+    TextBackend(model, prompts, lambda: None, max_batch=4, warmup=0).answer([1, 0], Events())
     hook.remove()
     with torch.inference_mode():
         cache = model.cache(2)
