@@ -215,6 +215,7 @@ def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
         values["pytorch.options"] = {
             "forward_only": values["exp.phase"] == "inference",
             "data_loader_only": values["exp.phase"] == "ingestion",
+            "serving": values["exp.phase"] == "serving",
             "num_batches": values["exp.num_batches"],
             "num_warmup_batches": values["exp.num_warmup_batches"],
             "data_backend": values["pytorch.data_backend"],
