@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from dlbs.config.load import load_config
 from tests.adversarial.bounded import serve
 from tests.conftest import ROOT
 
@@ -174,4 +175,5 @@ if __name__ == "__main__":
         "yaml",
     ):
         importlib.import_module(module)
+    load_config()  # which remembers what the shipped files say
     serve(_run)

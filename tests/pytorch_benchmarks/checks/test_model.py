@@ -26,7 +26,6 @@ from pytorch_benchmarks.models.weights import Weights, write_weights
 from pytorch_benchmarks.tensors import map_tensors
 from tests.pytorch_benchmarks.models.smaller import SMALLER
 
-
 # tinyllama_1b needs 5 GB; it is smollm2_135m with other numbers.
 NAMES = [name for name in list_models() if name != "tinyllama_1b"]
 
