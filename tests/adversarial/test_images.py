@@ -1,6 +1,6 @@
 """Image folders that a stranger has made. Each case is a line: a file or a directory, and part of the error or the number of images read.
 
-Each runs in a child process that is killed after 20 s of CPU time or when it asks for 700 MiB more. JPEG files go through both decoders.
+Each runs in a child process that is killed after a minute of CPU time or when it asks for 700 MiB more. JPEG files go through both decoders.
 """
 
 from __future__ import annotations
