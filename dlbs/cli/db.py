@@ -116,7 +116,10 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
 @click.command("export", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
 @click.option(
-    "--output-file", "-o", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default."
+    "--output-file",
+    "-o",
+    metavar="FILE",
+    help="Write to .json, .jsonl, .csv (.gz may follow) or .parquet; standard output by default.",
 )
 @_url_option
 @common_options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,8 @@ from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.files import make_parent, open_regular
 from dlbs.jsonio import load_json
+from dlbs.results.read.digest import digest_of
+from dlbs.results.read.moments import utc
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.query import Query, check_keys
 from dlbs.results.read.records import number, status_of
@@ -30,7 +31,6 @@ __all__ = ["Added", "Store"]
 _SQLITE = b"SQLite format 3\0"  # how each file begins
 _LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads
 _TOGETHER = 500  # experiments that one statement adds
-_NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Store:
                     if status_of(record) == "unfinished":
                         unfinished += 1
                         continue
-                    digest = _digest(record)
+                    digest = digest_of(record)
                     known += digest in batch
                     batch[digest] = record
                     if len(batch) == _TOGETHER:
@@ -301,12 +301,6 @@ def _record(data: Any) -> Record:
     return record
 
 
-def _digest(record: Record) -> str:
-    """What makes a run another one: all it logged."""
-    content = {name: value for name, value in record.items() if name not in _NOT_CONTENT}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
     content = {name: value for name, value in record.items() if not name.startswith("db.")}
     return {
@@ -316,20 +310,10 @@ def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
         "model": text(record.get("exp.model"))[:200] or None,
         "host": text(record.get("exp.env.host") or record.get("exp.node_id"))[:200] or None,
         "device": text(record.get("exp.device_title"))[:200] or None,
-        "started": _moment(record.get("exp.start_time")),
+        "started": utc(record.get("exp.start_time")),
         "throughput": number(record, "results.throughput"),
         "time": number(record, "results.time"),
         "added": now,
         # NUL cannot stand in PostgreSQL's texts; in JSON it is always written as an escape, which can.
         "data": json.dumps(content),
     }
-
-
-def _moment(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:  # Python 3.10 reads no `+0100` in ISO format
-        moment = datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z") if "+" in value else datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
