@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from dlbs.cli.as_json import json_option
 from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import CONTEXT, common_options, executor_option
 from dlbs.cli.talk import never_waiting
@@ -37,7 +38,7 @@ _WIDE = 10_000  # columns of what is no terminal
 
 @click.command("status", context_settings=CONTEXT)
 @click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--verbose", "-v", is_flag=True, help="List every experiment that failed or is doubtful.")
 @executor_option("What runs them, if it is a class of yours; others are known from the log directory.", default=None)
 @common_options
@@ -122,8 +123,9 @@ def _states(directory: Path, known: Executor | None) -> list[State]:
 @click.argument("log", metavar="LOG")
 @click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print JSON: what became of the experiment.")
 @common_options
-def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
+def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> int:
     """Repeat one experiment from what its log says, and replace the log when it is done.
 
     The log decides what is started: repeat only logs that you trust.
@@ -156,4 +158,6 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
     manifest = Manifest()
     manifest.add(experiment)
     with never_waiting(sys.stderr):
-        return run_experiments(iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()))
+        return run_experiments(
+            iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()), as_json=as_json
+        )
