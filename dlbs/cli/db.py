@@ -92,15 +92,17 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
       dlbs db query --history 'resnet18 training batch 16'
       dlbs db query --history 0a1b2c3d4e5f6071 --format markdown
     """
-    from dlbs.cli.db_history import one_experiment
+    from dlbs.cli.db_history import history_of
     from dlbs.config.load import load_config
     from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.store.store import Store
     from dlbs.results.tables.listing import history_table, listing_table
 
     with Store(db, create=False) as store:
-        history = one_experiment(store, history) if history else None
-        records = store.records([compile_query(query) for query in queries], exp_id=history)
+        tests = [compile_query(query) for query in queries]
+        records = history_of(store, history) if history else store.records(tests)
+    if history and tests:
+        records = [record for record in records if any(fits(record) for fits in tests)]
     if not records:
         raise LogError("no such experiment", where=" ".join(queries) or db, hint="dlbs db query shows all")
     if form == "json":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from dlbs.results.history.trends import Run
     from dlbs.results.read.onelog import Record
     from dlbs.results.store.store import Store
-    from dlbs.results.tables.table import Table
 
-__all__ = ["list_command", "one_experiment", "rm_command", "tags_command"]
+__all__ = ["history_of", "list_command", "rm_command", "tags_command"]
 
 _MOST_SHOWN = 8  # experiments that words may mean
 
@@ -86,83 +85,80 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
       dlbs db list resnet18 training
     """
     from dlbs.results.history.trends import fits_words
+    from dlbs.results.tables.table import Cell, Table
 
-    runs = [run for run in _runs(db) if fits_words(run.record, " ".join(words))]
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        found.setdefault(text(run.record.get("exp.id")), []).append(run)
+    found = _experiments([run for run in _runs(db) if fits_words(run.record, " ".join(words))])
     if words and not found:
         raise LogError("no experiment has all these words", where=" ".join(words), hint="dlbs db list shows all")
     if form == "json":
         print_json(
             [
-                {"experiment": label, "runs": len(members), "last": last, "tags": tags, "exp.id": one}
-                for one, members, label, last, tags in _described(found)
+                {"experiment": one.label, "runs": one.runs, "last": one.last, "tags": one.tags, "exp.id": one.ids}
+                for one in found
             ]
         )
         return
-    print_tables([_listing(found)], form)
+    cells = [
+        [Cell(str(one.runs)), Cell(one.last or "-"), Cell(", ".join(one.tags) or "-"), Cell(one.id_words)]
+        for one in found
+    ]
+    columns = ["runs", "last", "tags", "exp.id"]
+    title = counted(len(found), "experiment")
+    print_tables([Table(title, ["experiment"], [[one.label] for one in found], columns, cells)], form)
 
 
-def _described(found: dict[str, list[Run]]) -> list[tuple[str, list[Run], str, str, list[str]]]:
-    """For each experiment its ID, its runs, its label, when it ran last, and its tags."""
+class _Experiment(NamedTuple):
+    """An experiment of a store: its label, its runs, when it ran last, its tags, and its `exp.id`, one for each repeat."""
+
+    label: str
+    members: list[Run]
+    last: str
+    tags: list[str]
+    ids: list[str]
+
+    @property
+    def runs(self) -> int:
+        return len(self.members)
+
+    @property
+    def id_words(self) -> str:
+        return self.ids[0] or "-" if len(self.ids) == 1 else counted(len(self.ids), "repeat")
+
+
+def _experiments(runs: list[Run]) -> list[_Experiment]:
     from dlbs.config.load import load_config
-    from dlbs.results.export.labels import naming_parameters
     from dlbs.results.history.contents import tags_in
+    from dlbs.results.history.trends import experiments_of
 
-    names = naming_parameters([members[0].record for members in found.values()], load_config().declarations)
-    names = [name for name in names if name != "exp.id"]
     made = []
-    for one, members in found.items():
+    for label, members in experiments_of(runs, load_config().declarations).items():
         shares = tags_in(members)
-        last = max(share.last for share in shares)
         tags = [share.name for share in shares if share.name != "(no tag)"]
-        made.append((one, members, _label(members[0].record, names), last, tags))
+        ids = list(dict.fromkeys(text(run.record.get("exp.id")) for run in members))
+        made.append(_Experiment(label, members, max(share.last for share in shares), tags, ids))
     return made
 
 
-def _label(record: Record, names: list[str]) -> str:
-    from dlbs.experiment import describe
-
-    return describe(record, names, whole=True)
-
-
-def _listing(found: dict[str, list[Run]]) -> Table:
-    from dlbs.results.tables.table import Cell, Table
-
-    described = _described(found)
-    cells = [
-        [Cell(str(len(members))), Cell(last or "-"), Cell(", ".join(tags) or "-"), Cell(one or "-")]
-        for one, members, _, last, tags in described
-    ]
-    rows = [[label] for _, _, label, _, _ in described]
-    return Table(counted(len(found), "experiment"), ["experiment"], rows, ["runs", "last", "tags", "exp.id"], cells)
-
-
-def one_experiment(store: Store, words: str) -> str:
-    """The `exp.id` of the one experiment that is meant: by its ID, or by words that no other experiment has all of.
+def history_of(store: Store, words: str) -> list[Record]:
+    """All runs of the one experiment that is meant, in the order of time: by its `exp.id`, or by words that no other experiment has all of.
 
     Raises:
         LogError: No experiment has these words, or several have; they are named.
     """
     from dlbs.results.history.trends import Run, fits_words, slim
 
-    found: dict[str, list[Run]] = {}
-    for number, record in store.rows():
-        one = text(record.get("exp.id"))
-        if one == words:
-            return words
-        if one and fits_words(record, words):
-            found.setdefault(one, []).append(Run(number, slim(record)))
-    if not found:
-        raise LogError("no such experiment", where=words, hint="dlbs db list shows all, with their exp.id")
-    if len(found) > 1:
-        shown = "".join(f"\n  {label}: {one}" for one, _, label, _, _ in _described(found)[:_MOST_SHOWN])
-        more = f"\n  and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
-        raise LogError(
-            f"{len(found)} experiments have these words; add some, or give exp.id:{shown}{more}", where=words
-        )
-    return next(iter(found))
+    if found := store.records(exp_id=words):
+        return found
+    runs = [Run(number, slim(record)) for number, record in store.rows() if fits_words(record, words)]
+    experiments = _experiments(runs)
+    if not experiments:
+        raise LogError("no such experiment", where=words, hint="dlbs db list shows all")
+    if len(experiments) > 1:
+        shown = "".join(f"\n  {one.label}" for one in experiments[:_MOST_SHOWN])
+        more = f"\n  and {len(experiments) - _MOST_SHOWN} more" if len(experiments) > _MOST_SHOWN else ""
+        raise LogError(f"{len(experiments)} experiments have these words; add some of:{shown}{more}", where=words)
+    rows = store.rows(ids=[run.id for run in experiments[0].members])
+    return sorted((record for _, record in rows), key=lambda record: text(record.get("exp.start_time")))
 
 
 @click.command("rm", context_settings=CONTEXT)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
-from dlbs.experiment import describe
+from dlbs.experiment import describe, usual_names
 from dlbs.logs import finite
 from dlbs.results.grouping import distinguishing_names, hashable
 from dlbs.results.keys import better_of
@@ -22,11 +22,14 @@ from dlbs.results.statistics.changes import change_points
 from dlbs.results.statistics.intervals import Interval, median_interval
 from dlbs.text import text
 
-__all__ = ["Change", "Point", "Run", "Trend", "fits_words", "slim", "trends_of"]
+__all__ = ["Change", "Point", "Run", "Trend", "experiments_of", "fits_words", "slim", "trends_of"]
 
 _MACHINE = ("exp.env.host", "exp.device_title")
+_USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.argv")
 # What the history is about, and so does not divide it: versions change from point to point.
 _OVER_TIME = ("exp.repeat", "exp.id", "exp.effective_batch", "exp.framework_version", "exp.node_id", *_MACHINE)
+# Numbers that a word may be: others, such as those of threads, need their name.
+_SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
 _LONGEST_TEXT = 2000  # characters of a value that is kept in memory
 
 
@@ -148,22 +151,47 @@ def trends_of(runs: Sequence[Run], declarations: Mapping[str, Parameter], metric
         declarations: Say which parameters identify an experiment.
         metric: Key of the quantity.
     """
+    return [
+        Trend(
+            hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16],
+            label,
+            ", ".join(filter(None, (text(members[0].record.get(name)) for name in _MACHINE))) or "unknown machine",
+            metric,
+            _points(members, metric),
+        )
+        for key, (label, members) in _grouped(runs, declarations, _MACHINE).items()
+    ]
+
+
+def experiments_of(runs: Sequence[Run], declarations: Mapping[str, Parameter]) -> dict[str, list[Run]]:
+    """Label → all runs of an experiment, its repeats and its runs on other machines included."""
+    found: dict[str, list[Run]] = {}
+    for label, members in _grouped(runs, declarations, ()).values():
+        found.setdefault(label, []).extend(members)
+    return found
+
+
+def _grouped(
+    runs: Sequence[Run], declarations: Mapping[str, Parameter], also: Sequence[str]
+) -> dict[tuple[Any, ...], tuple[str, list[Run]]]:
+    """What identifies an experiment → its label and its runs.
+
+    Args:
+        runs: All runs.
+        declarations: Say which parameters identify an experiment.
+        also: Further keys that divide.
+    """
     records = [run.record for run in runs]
     names = distinguishing_names(records, declarations, without=_OVER_TIME)
-    usual = ["exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.argv"]
-    identity = list(dict.fromkeys([*names, *usual]))
-    found: dict[tuple[Any, ...], list[Run]] = {}
+    identity = list(dict.fromkeys([*also, *names, *_USUAL]))
+    found: dict[tuple[Any, ...], tuple[str, list[Run]]] = {}
     for run in runs:
-        key = tuple(hashable(run.record.get(name)) for name in (*_MACHINE, *identity))
-        found.setdefault(key, []).append(run)
-    return [_trend(members, names, metric, repr(key)) for key, members in found.items()]
-
-
-def _trend(runs: Sequence[Run], names: Sequence[str], metric: str, identity: str) -> Trend:
-    record = runs[0].record
-    machine = ", ".join(filter(None, (text(record.get(name)) for name in _MACHINE))) or "unknown machine"
-    key = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
-    return Trend(key, describe(record, names, whole=True), machine, metric, _points(runs, metric))
+        key = tuple(hashable(run.record.get(name)) for name in identity)
+        if key not in found:
+            shown = list(dict.fromkeys([*usual_names(run.record), *names]))
+            found[key] = describe(run.record, shown, whole=True), []
+        found[key][1].append(run)
+    return found
 
 
 def _points(runs: Iterable[Run], metric: str) -> list[Point]:
@@ -210,12 +238,8 @@ def _has_word(record: Record, word: str) -> bool:
         if equals:
             if value == shown and name in {key, key.rpartition(".")[2]}:
                 return True
-        elif word == shown or (isinstance(found, str) and word in re.split(r"[\s,]+", shown)):
-            if finite(found) is None or key in {
-                "exp.replica_batch",
-                "exp.repeat",
-                "exp.num_gpus",
-                "exp.effective_batch",
-            }:
-                return True
+            continue
+        is_word = word == shown or (isinstance(found, str) and word in re.split(r"[\s,]+", shown))
+        if is_word and (finite(found) is None or key in _SPOKEN_NUMBERS):
+            return True
     return False
