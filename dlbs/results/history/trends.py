@@ -94,6 +94,11 @@ class Change:
     ratio: float
     is_worse: bool
 
+    @property
+    def words(self) -> str:
+        """`−7.7 %`."""
+        return f"{100 * (self.ratio - 1):+.1f} %".replace("-", "−")
+
 
 @dataclass
 class Trend:

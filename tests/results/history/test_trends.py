@@ -92,7 +92,11 @@ def test_failures_and_doubts_are_counted_at_their_point() -> None:
 
 
 def test_tags_and_machines() -> None:
-    records = [make_record(repeat=1), make_record(repeat=2), make_record(repeat=3, exp__env__host="node2", status="failure")]
+    records = [
+        make_record(repeat=1),
+        make_record(repeat=2),
+        make_record(repeat=3, exp__env__host="node2", status="failure"),
+    ]
     records[0]["db.tags"], records[1]["db.tags"] = ["v1"], ["v1", "v2"]
     shares = {share.name: (share.runs, share.failed) for share in tags_in(runs_of(records))}
     assert shares == {"v1": (2, 0), "v2": (1, 0), "(no tag)": (1, 1)}
@@ -144,7 +148,10 @@ def test_a_history_is_found_by_words(dlbs: RunDlbs, two: Path) -> None:
 @pytest.mark.integration
 def test_tags_list_and_rm(dlbs: RunDlbs, two: Path) -> None:
     tags = json.loads(dlbs("db", "tags", "--json", check=True).stdout)
-    assert [(one["tag"], one["runs"], one["first"]) for one in tags] == [("v1", 4, "2026-11-20 01:00"), ("v2", 4, "2026-11-21 01:00")]
+    assert [(one["tag"], one["runs"], one["first"]) for one in tags] == [
+        ("v1", 4, "2026-11-20 01:00"),
+        ("v2", 4, "2026-11-21 01:00"),
+    ]
     experiments = json.loads(dlbs("db", "list", "--json", check=True).stdout)
     assert [(one["experiment"].split(",")[0], one["runs"], one["tags"]) for one in experiments] == [
         ("alexnet", 4, ["v1", "v2"]), ("resnet18", 4, ["v1", "v2"]),
@@ -153,7 +160,9 @@ def test_tags_list_and_rm(dlbs: RunDlbs, two: Path) -> None:
     asked = dlbs("db", "rm", "--tag", "v1")
     assert (asked.returncode, "would remove 4 runs" in asked.stderr) == (2, True)
     assert "would remove 4 runs" in dlbs("db", "rm", "--tag", "v1", "--dry-run", check=True).stderr
-    assert "removed the tag 'v1' from 4 runs" in dlbs("db", "rm", "--tag", "v1", "--only-tag", "--yes", check=True).stderr
+    assert (
+        "removed the tag 'v1' from 4 runs" in dlbs("db", "rm", "--tag", "v1", "--only-tag", "--yes", check=True).stderr
+    )
     assert [one["tag"] for one in json.loads(dlbs("db", "tags", "--json").stdout)] == ["(no tag)", "v2"]
     assert "removed 2 runs" in dlbs("db", "rm", "--tag", "v2", '{"exp.model": "alexnet"}', "-y", check=True).stderr
     assert len(json.loads(dlbs("db", "query", "--json").stdout)) == 6
@@ -170,7 +179,7 @@ def test_a_store_that_is_read_changes_nothing(tmp_path: Path) -> None:
         before = store.version()
         store.add([make_record()], tag="v2")
         assert store.version() != before
-    with Store(url, read_only=True) as store, pytest.raises(LogError, match="readonly|read-only"):
+    with Store(url, read_only=True) as store, pytest.raises(LogError, match=r"readonly|read-only"):
         store.remove([1])
     with pytest.raises(LogError, match="no such store"):
         Store(str(tmp_path / "nothing.db"), read_only=True)
