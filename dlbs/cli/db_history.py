@@ -127,13 +127,13 @@ class _Experiment(NamedTuple):
 
 def _experiments(runs: list[Run]) -> list[_Experiment]:
     from dlbs.config.load import load_config
-    from dlbs.results.history.contents import tags_in
+    from dlbs.results.history.contents import NO_TAG, tags_in
     from dlbs.results.history.trends import experiments_of
 
     made = []
     for label, members in experiments_of(runs, load_config().declarations).items():
         shares = tags_in(members)
-        tags = [share.name for share in shares if share.name != "(no tag)"]
+        tags = [share.name for share in shares if share.name != NO_TAG]
         ids = list(dict.fromkeys(text(run.record.get("exp.id")) for run in members))
         made.append(_Experiment(label, members, max(share.last for share in shares), tags, ids))
     return made

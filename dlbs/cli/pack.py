@@ -182,12 +182,14 @@ def check_command(
             proved = check_architecture_pack(pack, device)
         checked.append((pack.name, pack.kind, itertools.chain(check_pack(pack), proved)))
     if as_json:
-        documents = [
-            {"name": name, "kind": kind, "findings": [{"ok": fine, "what": words} for fine, words in findings]}
-            for name, kind, findings in checked
-        ]
-        print_json(documents)
-        return int(any(not finding["ok"] for document in documents for finding in document["findings"]))
+        seen = [(name, kind, list(findings)) for name, kind, findings in checked]
+        print_json(
+            [
+                {"name": name, "kind": kind, "findings": [{"ok": fine, "what": words} for fine, words in findings]}
+                for name, kind, findings in seen
+            ]
+        )
+        return int(any(not fine for _, _, findings in seen for fine, _ in findings))
     failed = 0
     for name, kind, findings in checked:
         click.echo(printable(f"{name}, {'an' if kind[0] == 'a' else 'a'} {kind}"))

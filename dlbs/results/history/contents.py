@@ -9,7 +9,9 @@ from dlbs.results.history.trends import Run
 from dlbs.results.read.records import status_of
 from dlbs.text import text
 
-__all__ = ["Share", "machines_in", "tags_in"]
+__all__ = ["NO_TAG", "Share", "machines_in", "tags_in"]
+
+NO_TAG = "(no tag)"
 
 
 @dataclass
@@ -46,8 +48,8 @@ class Share:
 
 
 def tags_in(runs: Sequence[Run]) -> list[Share]:
-    """The tags of a store with their runs, in the order of time; what has none is called `(no tag)`."""
-    return _shares(runs, lambda run: _tags(run) or ["(no tag)"], lambda run: [_machine(run)])
+    """The tags of a store with their runs, in the order of time; what has none is called `NO_TAG`."""
+    return _shares(runs, lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
 
 
 def machines_in(runs: Sequence[Run]) -> list[Share]:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from dlbs.doubts import warnings_of
 from dlbs.errors import LogError
 from dlbs.results.history.chart import sparkline, trend_chart
-from dlbs.results.history.contents import machines_in, tags_in
+from dlbs.results.history.contents import NO_TAG, Share, machines_in, tags_in
 from dlbs.results.history.index import History, Index
 from dlbs.results.history.logs import log_output
 from dlbs.results.history.trends import Point, Trend
@@ -57,7 +57,7 @@ class HistoryPages:
                 "overview.html",
                 "History",
                 trends=[],
-                tags=tags_in(index.runs),
+                tags=_tag_rows(tags_in(index.runs), ""),
                 machines=machines_in(index.runs),
                 runs=len(index.runs),
             )
@@ -71,12 +71,11 @@ class HistoryPages:
         ]
         page = min(_position(asked, "page", 0), max(0, (len(found) - 1) // _ON_A_PAGE))
         shown = found[page * _ON_A_PAGE : (page + 1) * _ON_A_PAGE]
-        tags = tags_in(index.runs)
         return self._page(
             "overview.html", "History", runs=len(index.runs), metrics=index.metrics, metric=metric, words=words, count=len(found),
             trends=[self._trend_row(trend) for trend in shown], page=page, pages=-(-len(found) // _ON_A_PAGE),
             quantity=self._quantity(index, metric), machines=machines_in(index.runs), false_alarms=f"{100 * FALSE_ALARMS:g}",
-            tags=[(tag, _address("tags", a=before.name, b=tag.name, metric=metric) if before else "") for before, tag in zip([None, *tags], tags, strict=False)],
+            tags=_tag_rows(tags_in(index.runs), metric),
             changed=sum(bool(trend.changes) for trend in found), earlier=_address("", metric=metric, words=words, page=page - 1),
             later=_address("", metric=metric, words=words, page=page + 1),
         )  # fmt: skip
@@ -128,7 +127,7 @@ class HistoryPages:
         index = self.history.index()
         metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
         chosen = [asked.get("a", ""), asked.get("b", "")]
-        runs = [[run for run in index.runs if name in (run.record.get("db.tags") or ["(no tag)"])] for name in chosen]
+        runs = [[run for run in index.runs if name in (run.record.get("db.tags") or [NO_TAG])] for name in chosen]
         if not all(runs) or chosen[0] == chosen[1]:
             raise LogError("two tags are compared that runs have", hint="the first page lists the tags")
         sides = [self.history.records([run.id for run in members]) for members in runs]
@@ -157,7 +156,7 @@ class HistoryPages:
         return {
             "label": trend.label, "machine": trend.machine, "points": len(trend.points), "spark": sparkline(trend), "value": _value_words(last),
             "last": last.name, "address": _address("trend", key=trend.key, metric=trend.metric),
-            "changes": [(f"{100 * (change.ratio - 1):+.1f} %", trend.points[change.at].name, change.is_worse) for change in trend.changes[-3:]],
+            "changes": [(change.words, trend.points[change.at].name, change.is_worse) for change in trend.changes[-3:]],
         }  # fmt: skip
 
     def _comparison(self, title: str, metric: str, sides: list[list[Record]], names: list[str], **more: Any) -> str:
@@ -207,6 +206,16 @@ def _shown(value: Any) -> Any:
 def _address(path: str, **asked: Any) -> str:
     chosen = {name: value for name, value in asked.items() if value not in ("", None)}
     return f"/{path}" + (f"?{urlencode(chosen)}" if chosen else "")
+
+
+def _tag_rows(tags: list[Share], metric: str) -> list[tuple[Share, str]]:
+    """Each tag with the address of its comparison with the tag before it; empty for the first, and for what has no tag."""
+    rows, before = [], ""
+    for tag in tags:
+        is_tag = tag.name != NO_TAG
+        rows.append((tag, _address("tags", a=before, b=tag.name, metric=metric) if is_tag and before else ""))
+        before = tag.name if is_tag else before
+    return rows
 
 
 def _position(asked: Asked, name: str, default: int) -> int:

@@ -76,7 +76,7 @@ def _split(numpy: Any, values: numpy.ndarray, level: float, source: Any) -> int 
     return at + FEWEST if (extreme + 1) / (_PERMUTATIONS + 1) <= level else None
 
 
-def _energies(numpy: Any, distances: numpy.ndarray) -> numpy.ndarray:
+def _energies(numpy: Any, distances: numpy.ndarray) -> Any:
     """The scaled energy distance of both sides, for a split before each position that leaves enough values on either side."""
     count = len(distances)
     # Sums over the square of the first k values, and of the last count - k.
@@ -88,5 +88,4 @@ def _energies(numpy: Any, distances: numpy.ndarray) -> numpy.ndarray:
     across = inner[-1] - within_left - within_right
     mean_left = within_left / (left * (left - 1) / 2)
     mean_right = within_right / (right * (right - 1) / 2)
-    result: numpy.ndarray = left * right / count * (2 * across / (left * right) - mean_left - mean_right)
-    return result
+    return left * right / count * (2 * across / (left * right) - mean_left - mean_right)
