@@ -24,8 +24,9 @@ from dlbs.executors.registry import load_executor
 from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
-from dlbs.run.status import Manifest, State, label, read_states, seconds_left
-from dlbs.text import counted, duration, indented, printable
+from dlbs.run.remaining import Remaining
+from dlbs.run.status import Manifest, State, label, read_states, time_left
+from dlbs.text import counted, indented, printable
 
 __all__ = ["rerun_command", "status_command"]
 
@@ -56,13 +57,16 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
     known = load_executor(executor)(Path.cwd()) if executor is not None else None
     states = [state for path in paths or ("logs",) for state in _states(Path(path), known)]
     counts = {status: count for status in _ORDER if (count := sum(state.status == status for state in states))}
-    left = seconds_left(states)
+    left = time_left(states)
     owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
     if as_json:
         document: dict[str, Any] = {
             "statuses": counts,
             "runs": {path: pid for path, pid in owners.items() if pid is not None},
-            "seconds_left": None if left is None else round(left, 1),
+            "seconds_left": None if left is None else round(left.seconds, 1),
+            "seconds_left_interval": None
+            if left is None or left.low is None or left.high is None
+            else [round(left.low, 1), round(left.high, 1)],
             "experiments": [
                 {"log": str(state.log), "status": state.status, "message": state.message, "doubts": state.doubts}
                 for state in states
@@ -74,13 +78,13 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
     return OK if set(counts) <= {"ok", "skipped"} else FAILED
 
 
-def _show(states: list[State], owners: dict[str, int | None], left: float | None, verbose: bool) -> None:
+def _show(states: list[State], owners: dict[str, int | None], left: Remaining | None, verbose: bool) -> None:
     """Print how many experiments there are of each status, what is doubtful, and which need attention."""
     counts = Counter(state.status for state in states)
     words = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
     click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
-    if left is not None and left >= _SHORTEST_LEFT:
-        click.echo(f"about {duration(left)} left")
+    if left is not None and left.seconds >= _SHORTEST_LEFT:
+        click.echo(left.words())
     doubts = Doubts()
     for state in states:
         if state.status == "ok":

@@ -48,7 +48,7 @@ def serve(pages: Starlette, listener: Listener, limits: Limits) -> None:
 
 
 def application(directory: Path, port: int, tell: Tell) -> Starlette:
-    """The live view of a log directory: `/` is the page, `/content` what changes in it."""
+    """The live view of a log directory: `/` is the page, `/now` what happens now, `/content` all of it that changes."""
     from starlette.responses import HTMLResponse, Response
 
     results = LiveResults(directory)
@@ -56,13 +56,18 @@ def application(directory: Path, port: int, tell: Tell) -> Starlette:
     def page(request: Request) -> Response:
         return HTMLResponse(results.page(), headers=HEADERS)
 
-    def content(request: Request) -> Response:
-        version, html = results.content()
+    def changed(request: Request, version: str, html: str) -> Response:
         if request.headers.get("if-none-match") == version:
             return Response(status_code=304, headers={**HEADERS, "ETag": version})
         return HTMLResponse(html, headers={**HEADERS, "ETag": version})
 
-    return protected({"/": page, "/content": content}, port, tell)
+    def now(request: Request) -> Response:
+        return changed(request, *results.now())
+
+    def content(request: Request) -> Response:
+        return changed(request, *results.content())
+
+    return protected({"/": page, "/now": now, "/content": content}, port, tell)
 
 
 def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tell: Tell) -> Starlette:
