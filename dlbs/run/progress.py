@@ -287,7 +287,8 @@ def _pace(ran: int, seconds: float) -> str:
     if ran < _FEWEST_FOR_PACE or seconds <= 0:
         return ""
     hourly = 3600 * ran / seconds
-    return f"{short_number(hourly / 60)} experiments/min" if hourly >= 600 else f"{short_number(hourly)} experiments/h"
+    value, unit = (hourly / 60, "min") if hourly >= 600 else (hourly, "h")
+    return f"{value:,.0f} experiments/{unit}" if value >= 10 else f"{value:.1f} experiments/{unit}"
 
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:

@@ -59,9 +59,11 @@ class Remaining:
 
 
 def _rough(seconds: float) -> str:
-    """A duration of which nobody knows the seconds."""
+    """A duration of which nobody knows the seconds, once it is longer than some minutes."""
     if seconds < 60:
         return f"{seconds:.0f} s"
+    if seconds < 600:
+        return duration(seconds)
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
-from dlbs.run.watch import Watch
+from dlbs.run.watch import Look, Watch
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
@@ -34,10 +34,12 @@ class LiveResults:
         self._watching, self._making = threading.Lock(), threading.Lock()
         self._made: dict[str, tuple[str, str]] = {}  # content or page → version, HTML
         self._not_before = 0.0  # moment of `time.monotonic()`
+        self._look: Look | None = None
+        self._next_look = 0.0
         self._problems: tuple[str, ...] = ()
 
     def now(self) -> tuple[str, str]:
-        """The version and the HTML of what happens now; cheap, however large the plan is."""
+        """The version and the HTML of what happens now; as often as it costs little."""
         from dlbs.results.page.assets import fragment
 
         html = fragment("live.html", self._now())
@@ -55,7 +57,12 @@ class LiveResults:
         from dlbs.results.page.now import now_variables
 
         with self._watching:
-            look = self._watch.look()
+            began = time.monotonic()
+            if self._look is None or began >= self._next_look:
+                self._look = self._watch.look()
+                ended = time.monotonic()
+                self._next_look = ended + (ended - began) / _SHARE
+            look = self._look
         return {**now_variables(look), "problems": list(dict.fromkeys([*look.problems, *self._problems]))}
 
     def _current(self, kind: str) -> tuple[str, str]:

@@ -6,11 +6,9 @@ import time
 from typing import Any
 
 from dlbs.run.watch import Look
-from dlbs.text import counted, duration, short_number
+from dlbs.text import counted, duration
 
 __all__ = ["now_variables"]
-
-_DAY = 86_400.0  # seconds
 
 
 def now_variables(look: Look, now: float | None = None) -> dict[str, Any]:
@@ -58,11 +56,8 @@ def _pace(ended: int, seconds: float | None) -> str:
     if ended < 2 or not seconds:
         return ""
     hourly = 3600 * ended / seconds
-    return (
-        f"{short_number(hourly / 60)} experiments a minute"
-        if hourly >= 600
-        else f"{short_number(hourly)} experiments an hour"
-    )
+    value, unit = (hourly / 60, "a minute") if hourly >= 600 else (hourly, "an hour")
+    return f"{value:,.0f} experiments {unit}" if value >= 10 else f"{value:.1f} experiments {unit}"
 
 
 def _moment(moment: float, now: float) -> str:
