@@ -135,7 +135,9 @@ def _scaled(value: float | None, scale: float) -> float | None:
 def _common_directory(places: Sequence[str]) -> str:
     """The directories that all of some paths begin with, with a slash at the end; empty if there are none."""
     found = [place for place in places if place]
-    first, last = (min(found), max(found)) if found else ("", "")  # whatever these have in common, those between them have, too
+    first, last = (
+        (min(found), max(found)) if found else ("", "")
+    )  # whatever these have in common, those between them have, too
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[: first.rfind("/", 0, same) + 1]
 

@@ -58,7 +58,13 @@ def failures_of(
             examples.append({"name": name, "command": rerun_command(record), "tail": tail})
         message = text(group[0].get("exp.status_msg"))
         failures.append(
-            {"reason": reason, "status": status_of(group[0]), "message": message, "count": len(group), "shown": examples}
+            {
+                "reason": reason,
+                "status": status_of(group[0]),
+                "message": message,
+                "count": len(group),
+                "shown": examples,
+            }
         )
     return failures
 
