@@ -74,7 +74,7 @@ def in_reading_order(words: str) -> list[Any]:
 
 def _codes(texts: Sequence[str], *, by_number: bool) -> tuple[list[int], list[str]]:
     values = [words for words in dict.fromkeys(texts) if words]
-    values.sort(key=float if by_number else in_reading_order)  # type: ignore[arg-type]
+    values.sort(key=float if by_number else in_reading_order)
     places = {words: place for place, words in enumerate(values)}
     return [places.get(words, -1) for words in texts], values
 

@@ -135,16 +135,20 @@ def _row_data(row: _Row, *, with_batches: bool) -> dict[str, Any]:
         "words": [value_cell(match, side).words() for side in range(2)],
         "sides": [finite(value) for value in match.values],
         "runs": [run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True)],
-        "values": [_values(side, metric) for side in (match.a, match.b)],
+        "values": [
+            _values(side, metric, left_out > 0)
+            for side, left_out in zip((match.a, match.b), match.doubtful, strict=True)
+        ],
         "batches": [_quantiles(side) if batches else [] for side in (match.a, match.b)],
         "notes": list(match.notes),
     }
 
 
-def _values(records: Sequence[Record], metric: str) -> list[list[float]]:
-    """The value of each run, and 1 if the run is doubtful."""
+def _values(records: Sequence[Record], metric: str, are_left_out: bool) -> list[tuple[float, int]]:
+    """The value of each run, and 1 if the run is doubtful, 2 if it was left out for that."""
+    doubt = 2 if are_left_out else 1
     return [
-        [value, 1.0 if warnings_of(record) else 0.0]
+        (value, doubt if warnings_of(record) else 0)
         for record in records
         if has_value(record, metric) and (value := number(record, metric)) is not None
     ]

@@ -1,4 +1,7 @@
 // The runs of one comparison, on demand: each run as a dot, its number below; and how the times of all batches are distributed.
+const usedOf = (side) => side.filter(([, doubt]) => doubt < 2).map(([value]) => value);
+const medianOf = (side) => median(usedOf(side).sort((a, b) => a - b));
+
 class Distribution {
   constructor(host, data) {
     Object.assign(this, { host, data });
@@ -33,8 +36,8 @@ class Distribution {
       const y = 24 + 40 * index;
       parts.push(drawn("line", { class: "one", x1: 60, x2: 580, y1: y, y2: y }), drawn("text", { x: 52, y: y + 4, "text-anchor": "end" }, names[index].length > 8 ? `${names[index].slice(0, 7)}…` : names[index]));
       side.forEach(([value, doubtful]) => parts.push(drawn("circle", { class: `run ${doubtful ? "hollow" : ""}`, cx: at(value), cy: y, r: 5 }, drawn("title", {}, String(value)))));
-      if (side.length) {
-        const x = at(median(side.map(([value]) => value).sort((a, b) => a - b)));
+      if (usedOf(side).length) {
+        const x = at(medianOf(side));
         parts.push(drawn("line", { class: "median", x1: x, x2: x, y1: y - 12, y2: y + 12 }));
       }
     });
@@ -45,8 +48,8 @@ class Distribution {
 
   numbers(row, names) {
     const lines = row.values.map((side, index) => make("tr", {}, make("th", { scope: "row" }, names[index]),
-      make("td", { class: "number" }, side.length ? String(median(side.map(([value]) => value).sort((a, b) => a - b))) : "–"),
-      make("td", {}, side.map(([value, doubtful]) => `${value}${doubtful ? " ⚠" : ""}`).join(", "))));
+      make("td", { class: "number" }, usedOf(side).length ? String(medianOf(side)) : "–"),
+      make("td", {}, side.map(([value, doubtful]) => `${value}${["", " ⚠", " ⚠ left out"][doubtful]}`).join(", "))));
     const head = make("tr", {}, ...["side", "median", "runs"].map((title) => make("th", { scope: "col" }, title)));
     return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "numbers of the runs" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)));
   }

@@ -28,8 +28,8 @@ function experimentColumns(data, state) {
     { title: "warnings", widest: Math.max(10, longest(doubts.values)), cell: doubtsOf, key: (row) => doubtsOf(row) || null, class: (row) => (doubts.codes[row] ? "doubt" : "") },
   ];
   if (logs.rest.some(Boolean)) {
-    columns.push({ title: "log", widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
-    columns.push({ title: "to repeat it", widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
+    columns.push({ title: "log", onScreen: true, widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
+    columns.push({ title: "to repeat it", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
   }
   return columns;
 }

@@ -2,7 +2,7 @@
 const SPARE_ROWS = 15, PRINTED_ROWS = 300, WIDEST = 36;
 
 class RowTable {
-  // columns: {title, isNumber, widest (characters), cell(row) → text or node, key(row) → number, text or null, class(row)}
+  // columns: {title, isNumber, widest (characters), onScreen (not on paper), cell(row) → text or node, key(row) → number, text or null, class(row)}
   // state: {sort, descending, top}, kept by the caller
   constructor(region, name, columns, state) {
     Object.assign(this, { region, columns, state, rows: [], order: [], height: 0, from: -1, to: -1 });
@@ -24,10 +24,14 @@ class RowTable {
       this.state.sort = column.title;
       this.show(this.rows);
     });
-    const heading = make("th", { scope: "col", class: column.isNumber ? "number" : null, "aria-sort": "none" }, button);
+    const heading = make("th", { scope: "col", class: this.kind(column), "aria-sort": "none", "data-title": column.title }, button);
     if (column.extra) heading.append(column.extra());
-    if (column.widest) heading.style.minWidth = `${Math.min(column.widest, column.limit || WIDEST)}ch`;
+    if (column.widest) heading.style.minWidth = `${0.88 * Math.min(column.widest, column.limit || WIDEST)}ch`;
     return heading;
+  }
+
+  kind(column) {
+    return [column.isNumber ? "number" : "", column.onScreen ? "onscreen" : ""].join(" ").trim() || null;
   }
 
   // Rows that have no value of the sorted column stay at the end, either way.
@@ -72,8 +76,7 @@ class RowTable {
 
   line(row, index) {
     const cells = this.columns.map((column) => {
-      const kind = [column.isNumber ? "number" : "", column.class ? column.class(row) : ""].join(" ").trim();
-      const cell = make("td", { class: kind || null }, column.cell(row));
+      const cell = make("td", { class: [this.kind(column), column.class ? column.class(row) : ""].join(" ").trim() || null }, column.cell(row));
       const title = column.hover ? column.hover(row) : cell.textContent.length > WIDEST ? cell.textContent : "";
       if (title) cell.title = title;
       return cell;
