@@ -47,7 +47,7 @@ coverage: venv check
 	$(PYTEST) --cov --cov-report=term
 
 unit: venv
-	$(PYTEST) -m "not integration"
+	$(PYTEST) -m "not integration" --ignore tests/integration --ignore tests/adversarial
 
 services:
 	.ci/services
