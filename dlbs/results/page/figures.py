@@ -84,4 +84,8 @@ def usual_kinds(records: Sequence[Record], declarations: Mapping[str, Parameter]
             wanted[kind] = f"{kind.title()} scaling"
     if any(number(record, "results.bytes_per_batch") for record in fine):
         wanted["roofline"] = "Achieved operations over operations for each byte"
+    if len({number(record, "results.serving.offered_qps") for record in fine} - {None}) > 1 or any(
+        record.get("results.serving.trials") for record in fine
+    ):
+        wanted["latency-load"] = "Latency against offered load"
     return wanted
