@@ -48,7 +48,9 @@ def document(
         title: Of the page.
         live_path: Where the live view looks for news; empty for a page that is a file.
     """
-    style = _read(_UPLOT / "uPlot.min.css") + "".join(_read(_TEMPLATES / name) for name in ("page.css", "parts.css"))
+    style = _read(_UPLOT / "uPlot.min.css") + "".join(
+        _read(_TEMPLATES / name) for name in ("page.css", "parts.css", "live.css")
+    )
     library = f"/*!\n{_read(_UPLOT / 'LICENSE')}*/\n{_read(_UPLOT / 'uPlot.iife.min.js')}"
     script = '"use strict";\n' + "".join(_read(_TEMPLATES / name) for name in scripts)
     return str(
