@@ -104,10 +104,12 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     if not records:
         hint = "exp.id of an experiment stands in its log" if history else "dlbs db query shows all"
         raise LogError("no such experiment", where=history or " ".join(queries) or db, hint=hint)
+    check_keys(columns, set().union(*records), "--columns")
     if form == "json":
+        if columns:
+            records = [{name: record[name] for name in columns if name in record} for record in records]
         click.echo(json.dumps(records, indent=1))
         return
-    check_keys(columns, set().union(*records), "--columns")
     declarations = load_config().declarations
     table = history_table(records, columns) if history else listing_table(records, columns, declarations)
     print_tables([table], form)
