@@ -97,7 +97,7 @@ def check_names(config: Config, names: Iterable[str], where: str) -> None:
         own = f"declare it with a 'desc' to have a parameter of your own here, or name it outside of {name.partition('.')[0]}.*"
         close = name_hint(name, config.declarations)
         if close and not our_word(name, config.declarations):  # the closest names may be far away
-            close += f" A name of your own goes outside of {name.partition('.')[0]}.*"
+            close += f" A name of your own goes outside of {name.partition('.')[0]}.*, or is declared with a 'desc' in a file"
         hint = migration_hint(name) or close
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
