@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
 from dlbs.config.config import Config, split_names
@@ -10,6 +11,8 @@ from dlbs.errors import ConfigError, Problems, did_you_mean
 from dlbs.experiment import check_name
 
 __all__ = ["OPEN", "check_all_names", "check_names", "name_hint", "our_word"]
+
+_log = logging.getLogger("dlbs")
 
 OPEN = ("runtime.env.", "slurm.", "voir.", "exp.sys.")  # families of ours in which names are free
 
@@ -75,6 +78,10 @@ _WORDS = {
 }
 
 
+# Names of the original that are understood: they mean just what our own name means, which is said.
+_ACCEPTED = {"monitor.frequency"}
+
+
 def our_word(name: str, known: Iterable[str]) -> str:
     """What to write instead of a word of another tool, or of a parameter's last part alone: `did you mean 'exp.dtype'?`; may be empty."""
     last = name.lower().replace("-", "_").rpartition(".")[2]
@@ -107,6 +114,8 @@ def check_all_names(config: Config, problems: Problems) -> None:
     for name, where in _given(config):
         with problems:
             check_names(config, [name], where)
+            if name in _ACCEPTED:
+                _log.warning("%s: %s", where, migration_hint(name))
             if name == "exp.repeat":
                 raise ConfigError(
                     "exp.repeat is set by the plan builder",
