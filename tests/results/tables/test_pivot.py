@@ -420,7 +420,7 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
             "--type weak: has tables of its own (leave out --rows, or --type weak)",
         ),
         (["--type", "weak", "--values", "results.time"], "(leave out --values, or --type weak)"),
-        (["--series", "nope"], "nope: no such"),
+        (["--series", "nope"], "--series: PATH would have no effect"),
         (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
         (["--output_file", "/proc/nope/x"], "cannot be written"),
         (["--filter_query", '{"exp.model": "x"}'], "no experiments to report"),
