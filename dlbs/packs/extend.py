@@ -157,7 +157,10 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words
-    _join_batch(parameters, given)
+    if (
+        pack.kind != "container"
+    ):  # a batch there is what the model is asked at once; how it divides that is its own affair
+        _join_batch(parameters, given)
     return parameters
 
 
