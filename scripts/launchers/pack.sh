@@ -20,7 +20,11 @@ export DLBS_CONTAINER={{ container }}
 {% endif %}
 {% elif pack.start %}
 {# benchfile.py says itself how it runs. #}
-{{ runtime.launcher | words }} {{ [pack.host_python, pack.runner ~ "/run.py", "--command", "--", pack.host_python, "-m", "dlbs.packs.start", pack.dir, "--", "main.py"] | words }} {{ pack.argv | words }}
+{% set ns = namespace(options=[]) %}
+{% for name in pack.voir_options %}
+{% set ns.options = ns.options + ["--option", name ~ "=" ~ parameters["voir." ~ name]] %}
+{% endfor %}
+{{ runtime.launcher | words }} {{ [pack.host_python, pack.runner ~ "/run.py", "--command"] | words }} {{ ns.options | words }} {{ ["--", pack.host_python, "-m", "dlbs.packs.start", pack.dir, "--", "main.py"] | words }} {{ pack.argv | words }}
 {% else %}
 {% set ns = namespace(options=["--voir"] if pack.uses_voir else []) %}
 {% if pack.uses_voir %}
