@@ -67,11 +67,12 @@ class Copier(threading.Thread):
 
     Attributes:
         has_result: Whether a line `__results.NAME__=` went through.
+        in_line: Whether what went through last was no whole line.
     """
 
     def __init__(self, source: IO[bytes], target: int, on_data: Callable[[str], None] | None = None) -> None:
         super().__init__(daemon=True)
-        self.has_result = False
+        self.has_result = self.in_line = False
         self._on_data = on_data
         self._source, self._target = source, target
         self._line = b""
@@ -84,6 +85,8 @@ class Copier(threading.Thread):
         self._pass_on(codes.rest())
 
     def _pass_on(self, text: bytes) -> None:
+        if text:
+            self.in_line = not text.endswith(b"\n")
         if not self.has_result:
             seen = self._line + text
             self.has_result = _RESULT.search(seen) is not None

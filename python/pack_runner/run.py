@@ -115,6 +115,8 @@ def _run_with_events(
     code = script.wait()
     for thread in ending:
         thread.join()
+    if script.in_line:
+        print()
     print_lines(events.results())
     if events.stopped and events.rates:  # that it was ended is as it should be
         return 0, ""

@@ -51,6 +51,11 @@ class Script:
         """Whether it printed a result so far."""
         return any(copier.has_result for copier in self._copiers)
 
+    @property
+    def in_line(self) -> bool:
+        """Whether it ended within a line of standard output."""
+        return self._copiers[0].in_line
+
     def wait(self) -> int:
         """Wait until it has ended and return its exit code, as shells give it: 128 + n after signal n."""
         code = self._process.wait()
