@@ -130,7 +130,7 @@ def predict_command(
     \b
     Examples:
       dlbs pack predict tutorial --input-files in.jsonl --output out.jsonl
-      dlbs pack predict rouge --dataset-reader sacrerouge \
+      dlbs pack predict rouge --dataset-reader sacrerouge \\
         --input-files in.jsonl --output-writer metrics --output out.json
     """
     from dlbs.packs.container_model import load_model
