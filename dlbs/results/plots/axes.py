@@ -74,7 +74,12 @@ def free_axes(figure: Figure, results: Results) -> Description:
         what += f", relative to {lines.baseline}"
     shown = [lines.x, *options.facet, *lines.series]
     notes = [explained, *notes, left_out(results.records, lines.drawn)]
-    return Description(titled(label(what)), lines.drawn, shown, notes, direct=len(figure.axes) == 1, hollow=True)
+    return Description(titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True)
+
+
+def _is_joined(lines: Lines) -> bool:
+    """Whether something lies between the points: nothing does between texts, and measured values have no order."""
+    return lines.places is None and not lines.is_measured
 
 
 def _x_label(lines: Lines) -> str:
@@ -117,12 +122,10 @@ def _draw_quantity(
             points, lost = lines.points(members.get(line, []), key)
             without_base += lost
             if points:
-                # Nothing lies between texts, and measured values have no order.
-                joined = lines.places is None and not lines.is_measured
                 wide = 10.0 if lines.places is not None else 4.0
                 draw_line(
                     axes, points, index, None if words in named else words, lines=1 if lines.is_measured else len(lines.labels),
-                    joined=joined, apart=wide,
+                    joined=_is_joined(lines), apart=wide,
                 )  # fmt: skip
                 named.add(words)
                 points_drawn += points
@@ -134,7 +137,10 @@ def _draw_quantity(
     for axes in places[1:]:
         axes.sharey(places[0])
     set_y_scale(
-        places[0], [point.value for point in points_drawn], options.log_scale, [point.cell for point in points_drawn]
+        places[0],
+        [*(point.value for point in points_drawn), *([1.0] if lines.baseline else [])],
+        options.log_scale,
+        [point.cell for point in points_drawn],
     )
     words = str(lines.quantity(key))
     for axes in places:

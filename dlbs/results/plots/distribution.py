@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["batches", "runs"]
 
 _MOST_ROWS = 40
+_MOST_SHAPES = 500  # points that an SVG file holds as shapes; more are an image in it
 _ROW = 0.34  # inches
 _FEWEST_FOR_A_BOX = 5  # of fewer values, quartiles say nothing
 _FEWEST_FOR_A_VIOLIN = 10
@@ -47,10 +48,7 @@ def runs(figure: Figure, results: Results) -> Description:
         values = [(number(record, key) or 0.0) * quantity.factor for record in row]
         if len(values) >= _FEWEST_FOR_A_BOX:
             _draw_box(axes, at, values, 0.3)
-        background = axes.get_facecolor()
-        for place, (record, value) in enumerate(zip(row, values, strict=True)):
-            face: Any = background if doubts_of(record) else colour(0)
-            axes.plot(value, at + _scatter(place), "o", markersize=4, color=colour(0), markerfacecolor=face, alpha=0.85)
+        _draw_runs(axes, at, row, values, as_pixels=len(drawn) > _MOST_SHAPES)
     _finish(axes, [(number(record, key) or 0.0) * quantity.factor for record in drawn], results, str(quantity))
     boxed = any(len(row) >= _FEWEST_FOR_A_BOX for row in rows)
     notes = ["points: single runs" + ("; box: quartiles and median; whiskers: least and greatest run" if boxed else "")]
@@ -61,6 +59,18 @@ def runs(figure: Figure, results: Results) -> Description:
         [*notes, left_out(results.records, drawn)],
         hollow=True,
     )
+
+
+def _draw_runs(axes: Axes, at: int, row: Sequence[Record], values: Sequence[float], *, as_pixels: bool) -> None:
+    """A point for each run, hollow if it is doubtful."""
+    for doubtful in (False, True):
+        places = [place for place, record in enumerate(row) if bool(doubts_of(record)) == doubtful]
+        face: Any = axes.get_facecolor() if doubtful else colour(0)
+        if places:
+            axes.plot(
+                [values[place] for place in places], [at + _scatter(place) for place in places], "o", markersize=4, color=colour(0),
+                markerfacecolor=face, alpha=0.85, rasterized=as_pixels,
+            )  # fmt: skip
 
 
 def batches(figure: Figure, results: Results) -> Description:
@@ -91,9 +101,12 @@ def batches(figure: Figure, results: Results) -> Description:
             _draw_box(axes, at, times, 0.07, whiskers=False)
         else:
             axes.plot(times, [at] * len(times), ".", color=ink, markersize=4)
-    _finish(axes, [time for _, times in rows for time in times], results, str(quantity_of("results.time_data", drawn)))
+    quantity = quantity_of("results.time_data", drawn)
+    _finish(axes, [time for _, times in rows for time in times], results, str(quantity))
     notes = ["violin: density of the timed batches of one run; line and bar in it: median and quartiles"]
-    return Description("Batch time: distribution within runs", drawn, names, [*notes, left_out(results.records, drawn)])
+    return Description(
+        titled(f"{quantity.name}: distribution within runs"), drawn, names, [*notes, left_out(results.records, drawn)]
+    )
 
 
 def _names(drawn: Sequence[Record], results: Results) -> list[str]:

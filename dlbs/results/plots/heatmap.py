@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlbs.extras import require
 from dlbs.results.grouping import common_label, distinguishing_names, groups, label_of
 from dlbs.results.plots.axis import is_logarithmic, log_ticks, plain_ticks
-from dlbs.results.plots.frame import Description
+from dlbs.results.plots.frame import Description, left_out
 from dlbs.results.plots.points import explain_points
 from dlbs.results.plots.quantities import label, name_of, quantity_of, titled
 from dlbs.results.plots.selection import check_count, in_order, with_value
@@ -79,6 +79,7 @@ def heatmap(figure: Figure, results: Results) -> Description:
     notes = [explain_points(cells, "numbers").partition(";")[0]]
     if any(cell.status == "missing" for cell in cells):
         notes.append(f"{MISSING}: not in the plan, or no log")
+    notes.append(left_out(records, drawn))
     subject = common_label(drawn, without=[_MODEL, _BATCH, *split])
     return Description(titled(f"{quantity.name} by model and replica batch"), drawn, (), notes, subject)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["series"]
 
 _MOST_WATCHED = 4
+_FEWEST_SAMPLES = 3
 
 
 def series(figure: Figure, results: Results) -> Description:
@@ -51,12 +52,22 @@ def series(figure: Figure, results: Results) -> Description:
         row[0].set_ylabel(label(name).replace(", ", ",\n").replace(" (GPU", "\n(GPU"), fontsize="small")
         row[0].set_ylim(bottom=0)
         plain_ticks(row[0].yaxis)
+    if watched:
+        _look_at_batches(axes, found, watched[0][1][0])
     rows[-1][0].set_xlabel("time since the first timed batch, s" if watched else "timed batch")
     record = results.records[0]
     notes = [f"running median: of {WINDOW} batches"]
     if more := list(found.monitor)[_MOST_WATCHED:]:
         notes.append(f"recorded, too: {'; '.join(more)}")
     return Description("Batch times of one run", [record], (), notes, subject=describe(record))
+
+
+def _look_at_batches(axes: Axes, found: Series, moments: Sequence[float]) -> None:
+    """Show the time of the batches and half as much around it, if the monitor looked then: a program may start and end for much longer."""
+    first, last = -sum(found.warmup) / 1000, found.ends[-1]
+    low, high = first - 0.5 * (last - first), last + 0.5 * (last - first)
+    if sum(low <= moment <= high for moment in moments) >= _FEWEST_SAMPLES:
+        axes.set_xlim(low, high)
 
 
 def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:

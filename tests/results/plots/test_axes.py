@@ -85,6 +85,19 @@ def test_the_interval_of_a_ratio_has_the_level_that_both_have_together() -> None
     assert "points: median of 9 runs; error bars: 92 % confidence interval of the ratio" in words_of(figure)
 
 
+def test_the_line_of_the_baseline_is_in_view_and_doubt_of_either_side_is_shown() -> None:
+    records = [
+        make_record("a", batch, time=time, exp__framework=name)
+        for name, time in (("pytorch", 1.0), ("jax", 2.0))
+        for batch in (8, 16)
+    ]
+    records[0]["results.warnings"] = ["drift: 9 %"]
+    figure = drawn(records, baseline={"exp.framework": "pytorch"})
+    assert figure.axes[0].get_ylim()[1] > 1
+    (hollow,) = [line for line in figure.axes[0].lines if line.get_gid() == "doubtful"]
+    assert list(hollow.get_xdata()) == [8]
+
+
 def test_parameters_that_differ_and_are_not_named_divide_lines() -> None:
     figure = drawn(frameworks(), series=["exp.model"])
     assert len(set(labels(figure))) == 8

@@ -85,6 +85,14 @@ def test_a_series_has_ticks_at_timed_batches_only_and_marks_where_timing_begins(
     assert "running median: of 11 batches" in words_of(axes.figure)
 
 
+def test_a_series_with_a_monitor_shows_the_time_of_the_batches() -> None:
+    record = make_record(batches=100, results__time_warmup_data=[30.0] * 3, results__time_data_start=50.0)
+    record |= {"results.use.time": [50 + at / 10 for at in range(-100, 100)], "results.use.cpu": [100.0] * 200}
+    axes, _ = drawn("series", [record]).axes
+    assert -1.1 < axes.get_xlim()[0] < 0 < 1 < axes.get_xlim()[1] < 2
+    assert axes.figure.axes[1].get_xlabel() == "time since the first timed batch, s"
+
+
 def test_the_legend_of_a_series_covers_no_batch() -> None:
     figure = drawn("series", [make_record(batches=60, results__time_warmup_data=[30.0] * 3)])
     figure.draw_without_rendering()
@@ -106,6 +114,11 @@ def test_heat_maps_share_one_scale_and_columns_and_name_their_facets_in_full() -
     assert [len(axes.images[0].get_array()[0]) for axes in (first, second)] == [3, 3]
     assert first.get_title(loc="left").replace("\n", " ") == f"runtime.malloc={name} 1"
     assert bar.get_ylabel() == "throughput, images/s"
+
+
+def test_a_heat_map_counts_runs_without_a_value_in_cells_that_have_others() -> None:
+    figure = drawn("heatmap", [make_record(), make_record(repeat=2, status="failure")])
+    assert "1 of 2 experiments have no value" in words_of(figure)
 
 
 @pytest.mark.parametrize("spread", [1.0, 1.5, 40.0, 1e5])
@@ -195,8 +208,8 @@ def test_the_distribution_shows_each_run_and_a_box_where_there_are_enough() -> N
     few = [make_record("few", 8, repeat=repeat) for repeat in range(1, 4)]
     (axes,) = drawn("distribution", many + few).axes
     assert ticks(axes.yaxis) == ["many", "few"]
-    points = [line for line in axes.lines if line.get_marker() == "o"]
-    assert len(points) == 11
+    points = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
+    assert [len(one) for one in points] == [8, 3]
     assert len(axes.collections) == 1
     assert "points: single runs; box: quartiles and median; whiskers: least and greatest run" in words_of(axes.figure)
 
@@ -207,6 +220,11 @@ def test_doubtful_runs_are_hollow_in_a_distribution() -> None:
     (axes,) = drawn("distribution", records).axes
     filled = [line.get_markerfacecolor() == line.get_color() for line in axes.lines if line.get_marker() == "o"]
     assert filled == [True, False]
+
+
+def test_many_runs_make_no_large_file() -> None:
+    records = [make_record("a", 8, repeat=repeat, batches=1) for repeat in range(2000)]
+    assert len(svg_of("distribution", records, DECLARATIONS)) < 200_000
 
 
 def test_batches_of_each_run_are_a_violin_or_points_where_they_are_few() -> None:

@@ -204,6 +204,16 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("plot", "logs", *axes, "-o", "axes.svg", check=True)
     assert done.stderr == "18 experiments → axes.svg\n"
     assert "relative to exp.replica_batch=1" in (tmp_path / "axes.svg").read_text()
+    done = dlbs("plot", "logs", "--style", "dark", "--size", "900x600px", "-o", "dark.png", check=True)
+    assert (tmp_path / "dark.png").read_bytes()[16:24] == bytes.fromhex("0000038400000258")  # width and height
+    done = dlbs("plot", "logs", "--style", "paper", "--size", "8x6cm", "-o", "paper.pdf", check=True)
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
+    dlbs("db", "add", "logs", "--tag", "v1", "--db", "results.db", check=True)
+    dlbs("plot", "--db", "results.db", "--type", "history", "--mark", "v1", "-o", "history.svg", check=True)
+    assert "tag, in the order of time" in (tmp_path / "history.svg").read_text()
+    done = dlbs("plot", "logs", "--size", "large", "-o", "x.png")
+    assert done.returncode == 2
+    assert "--size: 'large' is not a size (such as 8x5 (inches), 16x9cm or 1200x700px)" in done.stderr
     done = dlbs("plot", "logs", "--baseline", "exp.model", "-o", "x.png")
     assert done.returncode == 2
     assert "--baseline: 'exp.model' is not NAME=VALUE (such as exp.framework=pytorch)" in done.stderr
