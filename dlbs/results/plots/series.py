@@ -50,7 +50,7 @@ def series(figure: Figure, results: Results) -> Description:
             name, values = name.replace("bytes", unit), [value * factor for value in values]
         row[0].plot(moments, values, color=colour(2))
         row[0].set_ylabel(label(name).replace(", ", ",\n").replace(" (GPU", "\n(GPU"), fontsize="small")
-        row[0].set_ylim(bottom=0)
+        row[0].set_ylim(0, 1.1 * max(values) or 1.0)
         plain_ticks(row[0].yaxis)
     if watched:
         _look_at_batches(axes, found, watched[0][1][0])
@@ -66,8 +66,10 @@ def _look_at_batches(axes: Axes, found: Series, moments: Sequence[float]) -> Non
     """Show the time of the batches and half as much around it, if the monitor looked then: a program may start and end for much longer."""
     first, last = -sum(found.warmup) / 1000, found.ends[-1]
     low, high = first - 0.5 * (last - first), last + 0.5 * (last - first)
-    if sum(low <= moment <= high for moment in moments) >= _FEWEST_SAMPLES:
-        axes.set_xlim(low, high)
+    inside = [moment for moment in moments if low <= moment <= high]
+    if len(inside) >= _FEWEST_SAMPLES:
+        margin = 0.03 * (last - first)
+        axes.set_xlim(min(first, *inside) - margin, max(last, *inside) + margin)
 
 
 def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:
