@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.extras import require
 from dlbs.results.grouping import common_label, distinguishing_names, groups, label_of
-from dlbs.results.plots.axis import is_logarithmic, log_ticks, plain_ticks
+from dlbs.results.plots.axis import is_logarithmic, log_ticks, plain_number, plain_ticks
 from dlbs.results.plots.frame import Description, left_out
 from dlbs.results.plots.points import explain_points
 from dlbs.results.plots.quantities import label, name_of, quantity_of, titled
@@ -53,12 +53,16 @@ def heatmap(figure: Figure, results: Results) -> Description:
         figure.set_size_inches(width, 0.6 + sum(heights))
     panels = [axes for (axes,) in figure.subplots(len(maps), 1, squeeze=False, sharex=True, height_ratios=heights)]
     cells = [cell for rows in maps for row in rows for cell in row]
-    norm = _norm([cell.value for cell in cells if isinstance(cell.value, float)], results.options.log_scale)
+    values = [cell.value for cell in cells if isinstance(cell.value, float)]
+    # Logarithms are taken here: matplotlib's own scale of colours overflows where values are as far apart as numbers can be.
+    logarithmic = is_logarithmic(values, results.options.log_scale)
+    places = [math.log10(value) if logarithmic else value for value in values if value > 0 or not logarithmic]
+    norm = require("matplotlib.colors", "reports").Normalize(min(places), max(places))
     image: Any = None
     for axes, rows, members in zip(panels, maps, facets, strict=True):
-        numbers = [[cell.value if isinstance(cell.value, float) else math.nan for cell in row] for row in rows]
+        numbers = [[_place(cell, logarithmic=logarithmic) for cell in row] for row in rows]
         image = axes.imshow(numbers, aspect="auto", norm=norm)
-        _write_numbers(axes, rows, norm)
+        _write_numbers(axes, rows, numbers, norm)
         axes.set_xticks(range(len(batches)), list(map(label, batches)))
         models = [shown_value(row[0], _MODEL) for row in groups(members, [_MODEL]).values()]
         axes.set_yticks(range(len(rows)), [label(model, 40) for model in models])
@@ -72,10 +76,10 @@ def heatmap(figure: Figure, results: Results) -> Description:
     else:
         figure.supylabel(name_of(_MODEL), fontsize="medium")
     bar = figure.colorbar(image, ax=panels, label=str(quantity))
-    if bar.ax.get_yscale() == "log":
-        bar.set_ticks(log_ticks(norm.vmin, norm.vmax), minor=False)
-        bar.ax.minorticks_off()
     plain_ticks(bar.ax.yaxis)
+    if logarithmic:
+        ticks = log_ticks(10 ** min(places), 10 ** max(places))
+        bar.set_ticks(list(map(math.log10, ticks)), labels=list(map(plain_number, ticks)))
     notes = [explain_points(cells, "numbers").partition(";")[0]]
     if any(cell.status == "missing" for cell in cells):
         notes.append(f"{MISSING}: not in the plan, or no log")
@@ -84,16 +88,14 @@ def heatmap(figure: Figure, results: Results) -> Description:
     return Description(titled(f"{quantity.name} by model and replica batch"), drawn, (), notes, subject)
 
 
-def _norm(values: list[float], log_scale: bool | None) -> Any:
-    """From numbers to colours, 0 to 1."""
-    colours = require("matplotlib.colors", "reports")
-    if is_logarithmic(values, log_scale):
-        positive = [value for value in values if value > 0]
-        return colours.LogNorm(min(positive), max(positive))
-    return colours.Normalize(min(values), max(values))
+def _place(cell: Cell, *, logarithmic: bool) -> float:
+    """Where a number is on the scale of colours; NaN if it has none."""
+    if not isinstance(cell.value, float) or (logarithmic and cell.value <= 0):
+        return math.nan
+    return math.log10(cell.value) if logarithmic else cell.value
 
 
-def _write_numbers(axes: Axes, rows: list[list[Cell]], norm: Any) -> None:
+def _write_numbers(axes: Axes, rows: list[list[Cell]], numbers: list[list[float]], norm: Any) -> None:
     """The number in each cell, or why there is none."""
     for y, row in enumerate(rows):
         for x, cell in enumerate(row):
@@ -101,5 +103,5 @@ def _write_numbers(axes: Axes, rows: list[list[Cell]], norm: Any) -> None:
             ink: dict[str, Any] = {}
             if isinstance(cell.value, float):
                 words = short_number(cell.value) + (f" {DOUBTFUL}" if cell.doubtful else "")
-                ink = {"color": "white" if norm(cell.value) < 0.55 else "black"}
+                ink = {"color": "white" if norm(numbers[y][x]) < 0.55 else "black"}
             axes.text(x, y, words, ha="center", va="center", fontsize="small", **ink)

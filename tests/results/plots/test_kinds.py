@@ -131,6 +131,14 @@ def test_colour_bars_have_plain_numbers(spread: float) -> None:
     assert "mathdefault" not in svg_of("heatmap", records, DECLARATIONS)
 
 
+@pytest.mark.parametrize("kind", ["heatmap", "bars", "throughput", "distribution", "latency-throughput"])
+def test_numbers_as_far_apart_as_they_can_be_are_drawn(kind: str) -> None:
+    records = [
+        make_record("a", batch) | {"results.throughput": value} for batch, value in ((1, 1e-300), (2, 0.0), (4, 1e300))
+    ]
+    assert "</svg>" in svg_of(kind, records, DECLARATIONS)
+
+
 # Roofline
 
 
