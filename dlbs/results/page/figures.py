@@ -1,28 +1,61 @@
-"""The plots on the page, those for which the results have enough to show."""
+"""The plots on the page that matplotlib draws: any kinds of the registry, or those for which the results have enough to show."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.results.plots.applicable import applicable_kinds
 from dlbs.results.plots.figure import draw, svg, title_of
+from dlbs.results.plots.kinds import KINDS
 from dlbs.results.read.onelog import Record
+from dlbs.results.registry import registered
 
-__all__ = ["figures_of"]
+__all__ = ["Plot", "figures_of"]
 
 
-def figures_of(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[dict[str, str]]:
-    """Kind, title and source, an image as a `data:` URL, of each plot."""
+class Plot(NamedTuple):
+    """A plot on the page.
+
+    Attributes:
+        kind: A key of the registry of plots.
+        title: What it shows.
+        source: An image as a `data:` URL; empty if it could not be drawn.
+        reason: Why it could not be drawn, and what to do; empty if it was.
+    """
+
+    kind: str
+    title: str
+    source: str
+    reason: str
+
+
+def figures_of(
+    records: Sequence[Record], declarations: Mapping[str, Parameter], kinds: Sequence[str] | None = None
+) -> list[Plot]:
+    """The plots of some kinds. One that cannot be drawn says why.
+
+    Args:
+        records: The experiments.
+        declarations: Say which parameters identify an experiment.
+        kinds: Keys of the registry of plots; None for those for which the results have enough to show.
+
+    Raises:
+        LogError: There is no such kind, or matplotlib is not installed.
+    """
+    for kind in kinds or ():
+        registered(KINDS, kind, "kind of plot")
     plots = []
-    for kind in applicable_kinds(records, declarations):
+    for kind in applicable_kinds(records, declarations) if kinds is None else dict.fromkeys(kinds):
         try:
             figure = draw(kind, records, declarations)
-        except LogError:  # too many lines for one plot: the tables have them all
+        except LogError as error:
+            plots.append(Plot(kind, KINDS[kind][1].capitalize(), "", str(error)))
             continue
         # As an image, so that nothing in it can run or reach the page's own names.
-        source = base64.b64encode(svg(figure).encode()).decode()
-        plots.append({"kind": kind, "title": title_of(figure), "source": f"data:image/svg+xml;base64,{source}"})
+        image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
+        plots.append(Plot(kind, title_of(figure), image, ""))
     return plots

@@ -365,6 +365,6 @@ def test_a_page_offers_every_kind_but_that_of_free_axes() -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"axes"}))
 def test_every_kind_that_applies_is_on_the_page(kind: str) -> None:
     records = every_kind()[kind]
-    (shown,) = [one for one in figures_of(records, DECLARATIONS) if one["kind"] == kind]
-    assert shown["title"]
+    (shown,) = [one for one in figures_of(records, DECLARATIONS) if one.kind == kind]
+    assert shown.title
     assert svg_of(kind, records, DECLARATIONS, Options(style="dark")).count("<svg") == 1

@@ -113,6 +113,6 @@ def test_a_log_may_hold_anything(trials: object) -> None:
 
 
 def test_the_page_draws_it_where_there_are_several_rates() -> None:
-    assert "Latency against offered load" in [one["title"] for one in figures_of(SWEEP, DECLARATIONS)]
-    assert "Latency against offered load" in [one["title"] for one in figures_of([SEARCH], DECLARATIONS)]
-    assert "Latency against offered load" not in [one["title"] for one in figures_of(SWEEP[:1], DECLARATIONS)]
+    assert "Latency against offered load" in [one.title for one in figures_of(SWEEP, DECLARATIONS)]
+    assert "Latency against offered load" in [one.title for one in figures_of([SEARCH], DECLARATIONS)]
+    assert "Latency against offered load" not in [one.title for one in figures_of(SWEEP[:1], DECLARATIONS)]
