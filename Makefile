@@ -4,7 +4,7 @@
 # make unit       the tests that start no benchmarks and need no services, in a minute
 # make services   installs and starts what the other tests need, as root on Debian
 # make gpu        with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
-# make docs       brings the tables of options in the manual up to date
+# make docs       brings the tables of options and the images in the manual up to date
 
 PYTHON ?= python3
 # This exact version, because a range would install the newest build with several gigabytes of CUDA packages.
@@ -65,6 +65,7 @@ format: venv
 docs: venv
 	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
 	$(BIN)/python scripts/module_map.py
+	$(BIN)/python -m scripts.plot_images
 
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py
