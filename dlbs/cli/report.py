@@ -98,7 +98,8 @@ def report_command(
         --values results.time_p99 --format markdown
       dlbs report logs --scores
       dlbs report logs --summary
-      dlbs report logs --html report.html --title "Release 2.1" --against before.json
+      dlbs report logs --html report.html --title "Release 2.1" \\
+        --against before.json
       dlbs report --series logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
       dlbs report --db results.db '{"exp.model": "resnet.*"}'
     """
