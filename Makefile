@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,dev]'
 	touch $@
 
 demo: venv
@@ -63,7 +63,7 @@ format: venv
 
 # The tables of options in the manual, and the map of modules in CONTRIBUTING, from the code itself.
 docs: venv
-	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/training.md
+	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
 	$(BIN)/python scripts/module_map.py
 
 benchmarks: venv
@@ -74,6 +74,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/training_loop.py
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/parse.py
+	$(BIN)/python benchmarks/serving.py
 	-$(BIN)/python benchmarks/docker_overhead.py
 
 # OUT=directory for the report; GPU="--minutes 30 --again" and the like (python -m scripts.gpu --help).

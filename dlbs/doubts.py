@@ -70,6 +70,27 @@ KINDS: dict[str, Kind] = {
         "in the worst experiment {} runs failed and were counted all the same",
         "fix the command, or leave out command.ignore_failure",
     ),
+    "invalid result": Kind(
+        "a run does not keep the rules of MLPerf's load generator",
+        "",
+        "see results.serving.reason: run longer (serving.min_duration), or lower serving.target_qps",
+    ),
+    "rejected queries": Kind(
+        "the queue was full, and queries were not worked on; they count as too late",
+        "in the worst experiment {} queries were rejected",
+        "lower serving.target_qps, or raise serving.queue_limit",
+    ),
+    "late load generator": Kind(
+        "queries were issued later than they were due", "", "leave the load generator a CPU (pytorch.num_threads)"
+    ),
+    "imprecise limit": Kind(
+        "the interval of the highest rate is wider than was asked for",
+        "",
+        "raise serving.find_trials or serving.min_duration",
+    ),
+    "limit not reached": Kind(
+        "every rate that was tried kept the bounds", "", "lower the bounds, or take offline throughput as the limit"
+    ),
     "slow data type": Kind(
         "the CPU has no instructions for the data type", "", "use float32 (exp.dtype), or another CPU"
     ),

@@ -30,6 +30,7 @@ ROOMS = [
             "models",
             "phases",
             "measure",
+            "serving",
             "training",
             "torchbench",
             "torchbench/frameworks",

@@ -178,6 +178,8 @@ def _declared(config: Config, name: str) -> dict[str, Any]:
             made["val_regexp"] = parameter.regexp
         if parameter.option_in:
             made["option_in"] = parameter.option_in
+        if parameter.phases:
+            made["phases"] = list(parameter.phases)
         if parameter.follows:
             made["follows"] = parameter.follows
         if parameter.alternatives:

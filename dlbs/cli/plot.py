@@ -60,7 +60,7 @@ def plot_command(
     db: str | None,
     filter_query: str | None,
 ) -> None:
-    """Draw results: throughput over batch sizes, scaling, bars, a time series, a heat map, a roofline, or any axes.
+    """Draw results: throughput over batch sizes, scaling, bars, a time series, a heat map, a roofline, latency over load, or any axes.
 
     PATH is as for dlbs report. Lines and bars are medians; error bars are the intervals of repeated runs. Experiments that differ in more
     than the horizontal axis, series, facets and repeat get lines of their own.
@@ -77,6 +77,7 @@ def plot_command(
       dlbs plot logs --type strong -o scaling.png
       dlbs plot logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log \\
         --type series -o series.png
+      dlbs plot logs --type latency-load -o load.png
       dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 \\
         -o roofline.png
     """

@@ -33,6 +33,7 @@ class Parameter:
         default: The shipped value, unresolved.
         where: `file:line` of the declaration.
         frameworks: The frameworks whose experiments have it; empty for all.
+        phases: The values of exp.phase of experiments that have it; empty for all.
         follows: A parameter whose experiments have this one too, whatever their framework; empty if there is none.
         alternatives: Default values for experiments that lack a parameter to which `default` refers; the first that fits holds.
     """
@@ -47,6 +48,7 @@ class Parameter:
     default: Any = None
     where: str = ""
     frameworks: tuple[str, ...] = ()
+    phases: tuple[str, ...] = ()
     follows: str = ""
     alternatives: tuple[Any, ...] = ()
 

@@ -18,7 +18,7 @@ __all__ = ["add_options", "check_frameworks", "declare", "file_frameworks"]
 
 
 _DECLARATION_KEYS = (
-    "val", "val_else", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks", "follows",
+    "val", "val_else", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks", "phases", "follows",
 )  # fmt: skip
 
 
@@ -71,6 +71,9 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
     own = given.get("frameworks", list(frameworks))
     if not _are_names(own):
         raise ConfigError(f"frameworks of {name} must be a list of frameworks", where=where)
+    phases = given.get("phases", document.data.get("phases") or [])
+    if not _are_names(phases):
+        raise ConfigError(f"phases of {name} must be a list of values of exp.phase", where=where)
     before = config.declarations.get(name)
     if before is None and "desc" not in given:  # what has a description is meant to be new
         check_names(config, [name], where)
@@ -89,7 +92,7 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         raise ConfigError(f"val_else of {name} must be a list of values", where=where)
     if not isinstance(given.get("follows", ""), str):
         raise ConfigError(f"follows of {name} must be the name of a parameter", where=where)
-    parameter = Parameter(name, where=where, frameworks=tuple(own)) if before is None else before
+    parameter = Parameter(name, where=where, frameworks=tuple(own), phases=tuple(phases)) if before is None else before
     config.declarations[name] = replace(
         parameter,
         type=kind,

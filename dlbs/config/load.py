@@ -22,7 +22,7 @@ from dlbs.files import dlbs_root
 
 __all__ = ["load_config", "shipped_files"]
 
-_ROOT_KEYS = ("frameworks", "parameters", "variables", "extensions", "exclude")
+_ROOT_KEYS = ("frameworks", "phases", "parameters", "variables", "extensions", "exclude")
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
 
 

@@ -181,9 +181,9 @@ def _words(values: Any) -> Words:
     return Words([item for item in items if item is not None])
 
 
-def _arguments(options: Mapping[str, Any]) -> list[str]:
-    """Options of a program as `--name=value`; those that are empty are left out."""
-    return [f"--{name}={text(value)}" for name, value in options.items() if value not in (None, "", [], {})]
+def _arguments(options: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Options of a program as `--name=value`, with a prefix before their names; those that are empty are left out."""
+    return [f"--{prefix}{name}={text(value)}" for name, value in options.items() if value not in (None, "", [], {})]
 
 
 def _variable(name: Any) -> Name:

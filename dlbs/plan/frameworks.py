@@ -1,4 +1,4 @@
-"""Which parameters an experiment carries: those of its framework, those of every framework, and what their values refer to.
+"""Which parameters an experiment carries: those of its framework and phase, those of every framework, and what their values refer to.
 
 Parameters of other frameworks would stand in every log and cost time in every experiment, and a new one among them would change exp.id of
 experiments that have nothing to do with it. And a default that a program never read, such as a model, would be reported as if it were a fact.
@@ -17,18 +17,18 @@ from dlbs.text import text
 
 __all__ = ["Carried"]
 
-_FRAMEWORK, _PACK = "exp.framework", "exp.pack"
+_FRAMEWORK, _PACK, _PHASE = "exp.framework", "exp.pack", "exp.phase"
 
 
 class Carried:
     """The rule, for one configuration.
 
     An experiment carries the parameters that belong to every framework, those of its framework and of the frameworks on which that one builds,
-    whatever the user sets, and, step by step, what the values of all these refer to. An experiment whose framework is not a constant carries
-    everything.
+    whatever the user sets, and, step by step, what the values of all these refer to. Of the parameters that belong to certain phases, it carries
+    those of its own. An experiment whose framework is not a constant carries those of all frameworks.
 
     Attributes:
-        bound: Parameters with their shipped value that belong to certain frameworks only → those frameworks.
+        bound: Parameters with their shipped value that belong to certain frameworks or phases only → those frameworks, none for all.
         is_constant: Whether all experiments of the plan carry the same.
     """
 
@@ -37,7 +37,12 @@ class Carried:
         varied = {name for key in config.variables for name in split_names(key)}
         shipped = [name for name in config.settings if name not in varied and config.is_shipped(name)]
         declared = config.declarations
-        self.bound = {name: frozenset(declared[name].frameworks) for name in shipped if declared[name].frameworks}
+        self.bound = {
+            name: frozenset(declared[name].frameworks)
+            for name in shipped
+            if declared[name].frameworks or declared[name].phases
+        }
+        self._phases = {name: frozenset(declared[name].phases) for name in self.bound if declared[name].phases}
         self._follows = {name: declared[name].follows for name in self.bound if declared[name].follows}
         # Values that there are several of, because they refer to what not every experiment has.
         self._adaptable = {
@@ -51,11 +56,17 @@ class Carried:
             name
             for name in varied | extended
             if name == _FRAMEWORK
+            or (name == _PHASE and self._phases_matter())
             or (name == _PACK and config.packs)
             or any(map(has_references, values_of(config, name)))
         )
         self._fitted: dict[tuple[str, frozenset[str]], tuple[frozenset[str], dict[str, Any]]] = {}
         self.is_constant = not self._deciding and not self._matters(extended)
+
+    def _phases_matter(self) -> bool:
+        """Whether one of the phases that the plan may have decides what is carried."""
+        deciding = frozenset[str]().union(*self._phases.values())
+        return any(is_template(value) or text(value) in deciding for value in values_of(self._config, _PHASE))
 
     def _matters(self, extended: set[str]) -> bool:
         """Whether an extension may give experiments a parameter that they would not carry otherwise, and on which others depend."""
@@ -107,9 +118,13 @@ class Carried:
     def _find(self, experiment: Experiment, given: frozenset[str]) -> frozenset[str]:
         framework, pack = experiment.get(_FRAMEWORK), experiment.get(_PACK)
         if is_template(framework):
-            return frozenset()
+            return frozenset(name for name in self._phases if not self._fits_phase(name, experiment))
         having = self._config.frameworks_under(text(framework), text(pack))
-        left = {name for name, owners in self.bound.items() if name not in given and not owners & having}
+        left = {
+            name
+            for name, owners in self.bound.items()
+            if name not in given and ((owners and not owners & having) or not self._fits_phase(name, experiment))
+        }
         values = [value for name, value in experiment.items() if name not in left and not self._adapts(name, value)]
         while True:
             while values and left:
@@ -123,6 +138,10 @@ class Carried:
                 return frozenset(left)
             left -= following
             values += [experiment[name] for name in following if name in experiment]
+
+    def _fits_phase(self, name: str, experiment: Experiment) -> bool:
+        phases, phase = self._phases.get(name), experiment.get(_PHASE)
+        return phases is None or is_template(phase) or text(phase) in phases
 
     def _adapts(self, name: str, value: Any) -> bool:
         return name in self._adaptable and bool(value == self._adaptable[name][0])

@@ -17,7 +17,27 @@ _BYTES = (
     "results.use.gpu_mem_peak"
 )
 
+_LATENCIES = [
+    f"{kind}{part}"
+    for kind in ("latency", "ttft", "tpot")
+    for part in ("", "_min", "_max", "_target", "_p50", "_p90", "_p95", "_p99", "_p999")
+]
+_SERVING = {
+    **dict.fromkeys([*_LATENCIES, "queue_time", "queue_time_max", "issue_delay", "issue_delay_max"], "ms"),
+    **dict.fromkeys([f"{name}_ci95" for name in _LATENCIES if "_p" in name or "_t" in name], "ms"),
+    **dict.fromkeys(["qps", "offered_qps", "max_qps", "max_qps_ci95", "offline_qps"], "queries/s"),
+    "percentile": "%",
+    "tokens_per_second": "tokens/s",
+    "prompt_tokens": "tokens",
+    "output_tokens": "tokens",
+    "queue_length": "queries",
+    "queue_length_max": "queries",
+    "batch_size": "samples",
+    "batch_size_max": "samples",
+}
+
 UNITS: dict[str, str] = {
+    **{f"results.serving.{name}": unit for name, unit in _SERVING.items()},
     **dict.fromkeys(_MS.split(), "ms"),
     **dict.fromkeys(_BYTES.split(), "bytes"),
     "results.throughput": "instances/s",
@@ -50,7 +70,17 @@ UNITS: dict[str, str] = {
     "exp.seconds": "s",
 }
 
-_HIGHER = ("*throughput*", "results.flops", "results.mfu", "*accuracy*", "*_per_second", "*speed*", "*.gpu_util")
+_HIGHER = (
+    "*throughput*",
+    "*qps",
+    "results.serving.batch_size*",
+    "results.flops",
+    "results.mfu",
+    "*accuracy*",
+    "*_per_second",
+    "*speed*",
+    "*.gpu_util",
+)
 
 
 def unit_of(key: str) -> str:

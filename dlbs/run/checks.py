@@ -42,6 +42,13 @@ def _model(experiment: Experiment, site: Site) -> Problem | None:
     return Problem(f"unknown model {model!r}", hint)
 
 
+def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
+    if text(experiment.get("exp.phase")) != "serving":
+        return None
+    name = text(experiment.get("exp.pack")) or text(experiment.get("exp.framework"))
+    return Problem(f"{name} has no phase serving", "set exp.framework=pytorch, or another exp.phase")
+
+
 def _replicas(experiment: Experiment, site: Site) -> Problem | None:
     gpus = text(experiment.get("exp.gpus"))
     if ":" not in gpus or gpus.startswith("any:"):
@@ -156,6 +163,7 @@ def _search_path(experiment: Experiment) -> str | None:
 _HELPERS = ("command.prepare", "command.cleanup")
 _PACK = ("exp.pack", "pack.dir")
 _MODEL = Check(("exp.model", "pytorch.architecture"), _model)
+_NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)
 _REPLICAS = Check(("exp.gpus",), _replicas)
 _COMMAND = Check(
     ("command.argv", *_HELPERS, "command.env", "exp.docker", "exp.docker_image", "exp.num_warmup_batches"), _command
@@ -170,13 +178,15 @@ _PACK_INSTALLED = Check((*_PACK, "exp.docker", "pack.start", "pack.python", "pac
 FRAMEWORK_CHECKS: dict[str, tuple[Check, ...]] = {
     "pytorch": (_MODEL, _REPLICAS, _DATA, _PYTHON),
     "train": (_MODEL, _REPLICAS, _TRAINING_DATA, _DATA, _PYTHON),
+    "onnxruntime": (_NOT_SERVING,),
+    "jax": (_NOT_SERVING,),
     "pack": (_PACK_DIRECTORY,),
     "command": (_COMMAND,),
 }
 
 PACK_CHECKS: dict[str, tuple[Check, ...]] = {
     "benchmark": (_PACK_INSTALLED,),
-    "model": (_PACK_INSTALLED,),
+    "model": (_NOT_SERVING, _PACK_INSTALLED),
     "architecture": (_PACK_INSTALLED, _MODEL, _REPLICAS, _DATA, _PYTHON),
     "container": (_PACK_CONTAINER,),
 }

@@ -45,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> None:
     check_writable("--profile", options.profile)
+    if options.serving:
+        from pytorch_benchmarks.serving.conflicts import check_serving
+
+        check_serving(options)
 
     from pytorch_benchmarks.distributed import started
 
@@ -69,6 +73,13 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)
+    if options.serving:
+        from pytorch_benchmarks.serving.phase import serve
+
+        serve(
+            options, device, precision, {**settings, "precision": precision.describe(), "compile": options.compile}, log
+        )
+        return
     if options.pack:
         from pytorch_benchmarks.torchbench.workload import pack_workload
 

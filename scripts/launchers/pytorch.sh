@@ -12,5 +12,21 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + pytorch.args %}
 {% set image = exp.docker_image or pytorch.docker_image %}
 {% set mounts = [] %}
+{% if exp.phase == "serving" %}
+{% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + (serving.options | arguments("serving_")) + pytorch.args %}
+{% set kept = serving.log_dir if serving.log_dir.startswith("/") else directory ~ "/" ~ serving.log_dir %}
+{% set files = [serving.body] if serving.body else [] %}
+{% for lengths in [serving.prompt_tokens, serving.output_tokens] if lengths.startswith("file:") %}
+{% set _ = files.append(lengths[5:]) %}
+{% endfor %}
+{% if exp.docker and serving.log_dir %}
+{% set _ = mounts.append("--volume=" ~ kept ~ ":/workspace/loadgen") %}
+{# The engine would make it for root. #}
+{{ ["mkdir", "-p", kept] | words }}
+{% endif %}
+{% for file in files %}
+{% set _ = mounts.append("--volume=" ~ file ~ ":" ~ file ~ ":ro") %}
+{% endfor %}
+{% endif %}
 {% include "pytorch_run.sh" %}
 {% endblock %}

@@ -109,6 +109,28 @@ def test_the_same_log_keys_as_on_bare_metal(dlbs: RunDlbs, tmp_path: Path, pytor
     assert inside["exp.env.settings"]["MALLOC_TRIM_THRESHOLD_"] == outside["exp.env.settings"]["MALLOC_TRIM_THRESHOLD_"]
 
 
+def test_inference_under_load_in_a_container_leaves_loadgens_logs_outside(
+    dlbs: RunDlbs, tmp_path: Path, pytorch_image: str
+) -> None:
+    (tmp_path / "lengths").write_text("4 2\n8 3\n")
+    done = dlbs(
+        "run", "-Pexp.phase=serving", "-Pexp.model=smollm2_135m", "-Pexp.gpus=", "-Pexp.replica_batch=2", "-Pexp.num_warmup_batches=0",
+        f"-Pserving.prompt_tokens=file:{tmp_path / 'lengths'}", "-Pserving.min_duration=0.1", "-Pserving.samples=2", "-Pserving.percentile=50",
+        "-Vexp.docker=[true,false]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    inside, outside = sorted(map(values, logs(tmp_path)), key=lambda one: not one["exp.docker"])
+    image = {"exp.docker_image_id", "exp.docker_image_digests", "exp.docker_image_labels"}
+    doubts = {"results.warnings"}  # as busy as this machine is at the moment
+    assert set(inside) - image - doubts == set(outside) - doubts
+    assert inside["results.serving.valid"] is True
+    assert 2 < inside["results.serving.output_tokens"] < 3
+    for log in logs(tmp_path):
+        kept = log.with_name(f"{log.name}.loadgen")
+        assert (kept / "mlperf_log_summary.txt").exists()
+        assert kept.stat().st_uid == os.getuid()
+
+
 def test_real_data_are_mounted(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
     sizes = ["--num_images=8", "--height=32", "--width=32"]
     assert make_dataset.main(["image_folder", str(tmp_path / "my data"), *sizes]) == 0

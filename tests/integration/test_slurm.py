@@ -303,3 +303,19 @@ def test_several_nodes_are_one_job_of_torchruns(dlbs: RunDlbs, tmp_path: Path) -
     assert "--nnodes=2 --nproc-per-node=2" in shown.stdout
     plan = json.loads(dlbs("build", "--resolve", *flags).stdout)
     assert plan[0]["exp.effective_batch"] == 16 * 4
+
+
+def test_inference_under_load_in_a_job(cluster: Cluster, dlbs: RunDlbs, tmp_path: Path) -> None:
+    flags = (
+        "-Pexp.phase=serving",
+        "-Pexp.docker=false",
+        "-Pexp.gpus=",
+        "-Pexp.model=deep_mnist",
+        "-Pexp.num_warmup_batches=0",
+    )
+    short = ("-Pserving.min_duration=0.1", "-Pserving.percentile=50", "-Pserving.samples=4")
+    done = dlbs("run", "--executor", "slurm", *flags, *short, **cluster.environment)
+    assert done.returncode == 0, done.stderr
+    (log,) = logs(tmp_path)
+    assert values(log)["results.serving.valid"] is True
+    assert (tmp_path / "logs" / f"{log.name}.loadgen" / "mlperf_log_summary.txt").exists()

@@ -14,6 +14,7 @@ from dlbs.errors import ConfigError, LaunchError
 from dlbs.launch.script import make_launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
+from dlbs.plan.frameworks import Carried
 from dlbs.plan.pipeline import processor_for
 from tests.conftest import ROOT, RunDlbs
 
@@ -43,6 +44,32 @@ def family(*parameters: str, **flags: Any) -> set[str]:
 )
 def test_an_experiment_has_the_parameters_of_its_framework(framework: str, kept: set[str]) -> None:
     assert family(f"exp.framework={framework}") == kept
+
+
+def test_an_experiment_has_the_parameters_of_its_phase() -> None:
+    assert family("exp.phase=serving") == {"pytorch", "serving"}
+    assert family("exp.phase=serving", "exp.framework=dummy") == {"dummy"}
+    assert families(load_config(variables=["exp.phase=[serving,training]"])) == [{"pytorch", "serving"}, {"pytorch"}]
+    extension = '{"condition": {"exp.model": "vgg16"}, "parameters": {"exp.phase": "serving"}}'
+    config = load_config(variables=["exp.model=[alexnet,vgg16]"], extensions=[extension])
+    assert families(config) == [{"pytorch"}, {"pytorch", "serving"}]
+
+
+def test_a_phase_of_which_nothing_depends_changes_nothing() -> None:
+    carried = Carried(load_config(variables=["exp.phase=[training,inference]"]))
+    assert carried.is_constant
+    assert not Carried(load_config(variables=["exp.phase=[training,serving]"])).is_constant
+
+
+def test_phases_are_a_list_of_names(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("parameters:\n  mine.rate: {val: 1, type: int, desc: x, phases: serving}\n")
+    with pytest.raises(ConfigError, match=r"phases of mine\.rate must be a list"):
+        load_config([own])
+    own.write_text("phases: [serving]\nparameters:\n  mine.rate: {val: 1, type: int, desc: x}\n")
+    training, serving = build(load_config([own], variables=["exp.phase=[training,serving]"]))
+    assert "mine.rate" not in training
+    assert serving["mine.rate"] == 1
 
 
 def test_what_belongs_to_no_framework_is_always_there() -> None:

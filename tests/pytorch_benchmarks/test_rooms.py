@@ -35,7 +35,7 @@ ROWS = (
     {"model_factory"},
     {"phases"},
     {"measure"},
-    {"torchbench", "training", "checks"},
+    {"torchbench", "training", "checks", "serving"},
     {"benchmarks", "train"},
 )
 NUMBER = {name: number for number, row in enumerate(ROWS) for name in row}

@@ -32,6 +32,8 @@ CASES = [
     (["exp.model=alexnte"], ["unknown model 'alexnte'", "did you mean 'alexnet'"]),
     (["exp.framework=pytroch"], ["no launcher", "did you mean 'pytorch'"]),
     (["exp.framework=tensorflow"], ["no launcher", "tensorflow does not come with DLBS: write a launcher"]),
+    (["exp.framework=jax", "exp.phase=serving"], ["jax has no phase serving", "set exp.framework=pytorch"]),
+    (["exp.framework=onnxruntime", "exp.phase=serving"], ["onnxruntime has no phase serving"]),
     (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh", "set pytorch.launcher to"]),
     (["pytorch.data_dir=/nope"], ["data directory /nope does not exist"]),
     (["exp.gpus=97"], ["GPU 97 does not exist here"]),

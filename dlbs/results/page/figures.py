@@ -35,6 +35,10 @@ def figures_of(records: Sequence[Record], declarations: Mapping[str, Parameter])
             wanted.append((kind, f"{kind.title()} scaling"))
     if any(number(record, "results.bytes_per_batch") for record in fine):
         wanted.append(("roofline", "Achieved operations over operations for each byte"))
+    if len({number(record, "results.serving.offered_qps") for record in fine} - {None}) > 1 or any(
+        record.get("results.serving.trials") for record in fine
+    ):
+        wanted.append(("latency-load", "Latency against offered load"))
     plots = []
     for kind, title in wanted:
         try:

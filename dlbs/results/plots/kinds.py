@@ -16,5 +16,6 @@ KINDS: Registry = {
     "bars": (f"{_HERE}.bars:bars", "bars side by side, by model"),
     "series": (f"{_HERE}.series:series", "batch times of one run, with what the monitor recorded"),
     "heatmap": (f"{_HERE}.heatmap:heatmap", "models against replica batches"),
+    "latency-load": (f"{_HERE}.latency:latency_load", "latency percentiles against offered load, with the knee"),
     "roofline": (f"{_HERE}.roofline:roofline", "operations per second over operations per byte"),
 }

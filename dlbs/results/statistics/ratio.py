@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.samples import Sample
 
 __all__ = ["STATISTICS", "Estimate", "estimate_ratio"]
+
+USUAL_CONFIDENCE = 0.95  # of the intervals that runs log
 
 # Estimator → the statistic of one side that is shown beside it.
 STATISTICS: dict[str, Callable[[Sample], float]] = {"rank": Sample.median, "mean": Sample.mean}
@@ -23,7 +26,7 @@ class Estimate:
     Attributes:
         ratio: Numerator over denominator.
         interval: Its confidence interval; None if there are too few values.
-        source: What the interval is from: `runs`, `batches`, or empty.
+        source: What the interval is from: `runs`, `batches`, `queries`, or empty.
     """
 
     ratio: float
@@ -37,7 +40,7 @@ def estimate_ratio(
     """The ratio of two sides with its interval.
 
     With three runs on each side or more, the estimator looks at runs: how much one run differs from the next is what counts. With fewer, batches
-    within the runs have to do; such an interval knows nothing of how runs differ.
+    within the runs have to do, or the intervals that single runs logged; such an interval knows nothing of how runs differ.
 
     Args:
         numerator: Positive values.
@@ -65,4 +68,20 @@ def estimate_ratio(
         from dlbs.results.statistics.batches import batch_interval
 
         return Estimate(numerator.mean() / denominator.mean(), batch_interval(*sides, confidence), "batches")
-    return Estimate(statistic(numerator) / statistic(denominator))
+    ratio = statistic(numerator) / statistic(denominator)
+    return Estimate(ratio, interval, "queries") if (interval := _of_logged(*sides, confidence)) else Estimate(ratio)
+
+
+def _of_logged(numerator: Sample, denominator: Sample, confidence: float) -> Interval | None:
+    """The interval of a ratio from those of its two values, each of a single run (MOVER: Donner and Zou, Statistical Methods in Medical Research
+    21(4):347, 2012, on logarithms, since values are positive); None if one has none, or another confidence is asked for."""
+    if numerator.runs != 1 or denominator.runs != 1 or confidence != USUAL_CONFIDENCE:
+        return None
+    above, below = (next(iter(sample.intervals), None) for sample in (numerator, denominator))
+    if above is None or below is None:
+        return None
+    (one,), (other,) = numerator.values, denominator.values
+    middle = math.log(one / other)
+    down = math.hypot(math.log(one / above.low), math.log(below.high / other))
+    up = math.hypot(math.log(above.high / one), math.log(other / below.low))
+    return Interval(math.exp(middle - down), math.exp(middle + up), confidence)

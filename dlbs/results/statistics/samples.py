@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from dlbs.logs import finite
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
+from dlbs.results.statistics.intervals import Interval
+from dlbs.results.underload import logged_interval, served_metric
 
 __all__ = ["THROUGHPUT", "TIME", "Sample", "has_value", "none_ended_well", "sample_of", "usual_metric"]
 
@@ -24,10 +26,12 @@ class Sample:
     Attributes:
         values: The value of each run.
         series: The batch times of each run, in their order; empty for a run that did not log them.
+        intervals: The interval that each run logged of its value; None for a run that logged none.
     """
 
     values: tuple[float, ...]
     series: tuple[tuple[float, ...], ...] = ()
+    intervals: tuple[Interval | None, ...] = ()
 
     @property
     def runs(self) -> int:
@@ -50,7 +54,11 @@ def has_value(record: Record, metric: str) -> bool:
 
 
 def usual_metric(records: Iterable[Record]) -> str:
-    """What is compared unless something else is asked for: the throughput, or the time where no experiment logged a throughput."""
+    """What is compared unless something else is asked for: the throughput, or the time where no experiment logged a throughput; of inference under
+    load, what it is about."""
+    records = list(records)
+    if served := served_metric([record for record in records if status_of(record) == "ok"]):
+        return served
     found = {key for record in records for key in (THROUGHPUT, TIME) if number(record, key) is not None}
     return TIME if found == {TIME} else THROUGHPUT
 
@@ -68,7 +76,7 @@ def sample_of(records: Sequence[Record], metric: str) -> Sample | None:
 
     A throughput becomes the time for each instance, of which means may be taken.
     """
-    values, series = [], []
+    values, series, intervals = [], [], []
     for record in records:
         value = number(record, metric)
         if value is None or not has_value(record, metric):
@@ -77,4 +85,5 @@ def sample_of(records: Sequence[Record], metric: str) -> Sample | None:
         plain = isinstance(times, list) and all((finite(time) or 0.0) > 0 for time in times)
         values.append(1 / value if metric == THROUGHPUT else value)
         series.append(tuple(map(float, times)) if plain and times else ())
-    return Sample(tuple(values), tuple(series)) if values else None
+        intervals.append(None if metric == THROUGHPUT else logged_interval(record, metric))
+    return Sample(tuple(values), tuple(series), tuple(intervals)) if values else None

@@ -69,8 +69,8 @@ def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
         threshold: Share by which a ratio may differ from 1 and count as the same.
         runs: Runs of the side that has fewer.
     """
-    if estimate.interval is None or estimate.source == "batches":
-        return f"runs may differ more than their batches do: run each at least {FEWEST_RUNS} times (-Pexp.repeats={FEWEST_RUNS})"
+    if estimate.interval is None or estimate.source in {"batches", "queries"}:
+        return f"runs may differ more than what is in them: run each at least {FEWEST_RUNS} times (-Pexp.repeats={FEWEST_RUNS})"
     half = (estimate.interval.high - estimate.interval.low) / 2
     distance = min(abs(estimate.ratio - 1 - threshold), abs(estimate.ratio - 1 + threshold))
     if distance * 10 < half:

@@ -17,6 +17,7 @@ from dlbs.results.registry import registered
 from dlbs.results.statistics.intervals import Interval, median_interval
 from dlbs.results.tables.aggregates import AGGREGATES
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
+from dlbs.results.underload import FAMILY, logged_interval
 from dlbs.text import counted, short_number, text
 
 __all__ = ["cells_of", "doubt_lines", "formulas_of", "interval_lines", "quantity", "reason_lines", "statistic"]
@@ -24,6 +25,15 @@ __all__ = ["cells_of", "doubt_lines", "formulas_of", "interval_lines", "quantity
 _NAMES = {
     "results.throughput": "Throughput",
     "results.time": "Batch time",
+    "results.serving.max_qps": "Highest rate",
+    "results.serving.qps": "Rate",
+    "results.serving.latency_target": "Latency percentile",
+    "results.serving.latency_p50": "Latency p50",
+    "results.serving.latency_p99": "Latency p99",
+    "results.serving.ttft_p99": "First token p99",
+    "results.serving.tpot_p99": "Further token p99",
+    "results.serving.tokens_per_second": "Tokens",
+    "results.serving.valid": "Valid",
     "results.accuracy_top1": "Accuracy (top 1)",
     "results.accuracy_top5": "Accuracy (top 5)",
 }
@@ -103,7 +113,9 @@ def _is_figure(value: Any) -> bool:
 
 
 def _interval_of_batches(record: Record, key: str) -> Interval | None:
-    """The interval that a single run logged of its throughput, or what it means for the mean time of its batches."""
+    """The interval that a single run logged of a quantity, or what that of its throughput means for the mean time of its batches."""
+    if key.startswith(FAMILY):
+        return logged_interval(record, key)
     bounds, throughput = record.get("results.throughput_ci95"), number(record, "results.throughput")
     if key not in {"results.throughput", "results.time"} or not isinstance(bounds, list) or len(bounds) != 2:
         return None
@@ -133,8 +145,8 @@ def statistic(aggregate: str, cells: Sequence[Cell]) -> str:
     return f"{words} with {f'{100 * named.pop():.0f} % ' if named else ''}interval"
 
 
-def interval_lines(cells: Sequence[Cell]) -> list[str]:
-    """What the intervals in cells mean."""
+def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]:
+    """What the intervals in cells of these quantities mean."""
     with_interval = [cell for cell in cells if cell.low is not None]
     lines = []
     levels = [cell.confidence for cell in with_interval if cell.runs > 1 and cell.confidence is not None]
@@ -143,7 +155,9 @@ def interval_lines(cells: Sequence[Cell]) -> list[str]:
         lines.append(f"[low, high]: {100 * USUAL:.0f} % confidence interval of the median{lower}")
     if any(cell.runs == 1 for cell in with_interval):
         run = "of a single run" if levels else "1 run"
-        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % interval of its batches, which ignores how runs differ")
+        parts = {"queries" if key.startswith(FAMILY) else "batches" for key in keys} or {"batches"}
+        of = " or ".join(sorted(parts))
+        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % interval of its {of}, which ignores how runs differ")
     return lines
 
 

@@ -21,6 +21,7 @@ from dlbs.text import counted, short_number, text
 
 __all__ = [
     "BATCHES_ONLY",
+    "QUERIES_ONLY",
     "STATISTIC_NAMES",
     "as_document",
     "comparison_table",
@@ -38,6 +39,7 @@ __all__ = [
 _MOST_NAMED = 3  # experiments in a note
 BATCHES_ONLY = f"fewer than {FEWEST_RUNS} runs: ratio and interval of batches within runs, which ignore how runs differ"
 _OF_ROUNDS = "median of the means of the ratios of two rounds (Hodges-Lehmann)"
+QUERIES_ONLY = "one run a side: interval from those that both runs logged, which ignore how runs differ"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 
@@ -74,6 +76,8 @@ def comparison_table(comparison: Comparison) -> Table:
     table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
     if "batches" in sources:
         table.legend.append(BATCHES_ONLY)
+    if "queries" in sources:
+        table.legend.append(QUERIES_ONLY)
     table.legend += included_doubts(comparison.matches)
     if any(sum(match.doubtful) for match in comparison.matches):
         table.legend.append("runs: 4 of 5 means that one was doubtful and was left out")

@@ -11,6 +11,7 @@ from dlbs.results.statistics.within import ComparisonBy
 from dlbs.results.tables.cells import quantity
 from dlbs.results.tables.comparison import (
     BATCHES_ONLY,
+    QUERIES_ONLY,
     STATISTIC_NAMES,
     as_document,
     explained_verdicts,
@@ -105,6 +106,8 @@ def _legend(made: ComparisonBy) -> list[str]:
     lines += [f"{verdict}: {_MEANINGS[verdict]}" for verdict in VERDICTS if verdict in seen]
     if "batches" in sources:
         lines.append(BATCHES_ONLY)
+    if "queries" in sources:
+        lines.append(QUERIES_ONLY)
     if any(sum(match.doubtful) for match in matches):
         lines.append("runs: 4 of 5 means that one was doubtful and was left out")
     for name, values in made.differences.items():

@@ -80,7 +80,7 @@ def add_notes(
         reasons: Say why experiments did not end well.
     """
     cells = [cell for row in table.cells for cell in row]
-    table.legend += interval_lines(cells)
+    table.legend += interval_lines(cells, keys)
     table.add_legend()
     table.legend += doubt_lines(records, keys)
     if reasons:

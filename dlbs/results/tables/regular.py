@@ -12,6 +12,7 @@ from dlbs.results.statistics.samples import none_ended_well
 from dlbs.results.tables.cells import cells_of, formulas_of, quantity
 from dlbs.results.tables.pivot import add_notes, custom_tables, header, shown_value, with_statistic
 from dlbs.results.tables.table import Table
+from dlbs.results.underload import is_served, served_values
 
 __all__ = ["regular_tables", "usual_axes", "usual_values"]
 
@@ -45,9 +46,11 @@ def regular_tables(
 
 
 def usual_values(records: Sequence[Record]) -> list[str]:
-    """The quantities that are shown: those that programs log, accuracy first, where something was trained to one."""
+    """The quantities that are shown: those that programs log, accuracy first, where something was trained to one; of inference under load its own."""
     keys = ("results.accuracy_top1", "results.throughput", "results.time")
-    return [key for key in keys if any(number(one, key) is not None for one in records)] or ["results.throughput"]
+    timed = [record for record in records if not is_served(record)]
+    found = [key for key in keys if any(number(one, key) is not None for one in timed)]
+    return [*found, *served_values(records)] or ["results.throughput"]
 
 
 def usual_axes(

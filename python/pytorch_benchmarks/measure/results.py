@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.phases.workload import Workload
 from pytorch_benchmarks.precision import Precision
 
-__all__ = ["log_facts", "log_loss", "log_passes", "log_times"]
+__all__ = ["log_facts", "log_loss", "log_passes", "log_program", "log_times"]
 
 
 def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.device, data: str) -> None:
@@ -38,11 +39,22 @@ def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.devi
     log("exp.model_title", model.title)
     log("exp.device_title", device_title(device))
     log("exp.data", data)
-    log("exp.flags", {name: "auto" if value is None else value for name, value in asdict(options).items()})
-    log.many(environment(device), "exp.env.")
-    log("results.proc_pid", os.getpid())
+    log_program(log, options, device)
     log("results.unit", model.unit)
     log("results.model_parameters", model.num_parameters())
+
+
+def log_program(log: Log, options: CommonOptions, device: torch.device) -> None:
+    """This program: its options, the machine that it runs on, its process."""
+    log("exp.flags", _flags(options))
+    log.many(environment(device), "exp.env.")
+    log("results.proc_pid", os.getpid())
+
+
+def _flags(options: CommonOptions) -> dict[str, Any]:
+    """Every option with its value; those of serving only where something is served."""
+    given = {name: "auto" if value is None else value for name, value in asdict(options).items()}
+    return given if given.get("serving") else {name: given[name] for name in given if not name.startswith("serving")}
 
 
 def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device: torch.device) -> None:

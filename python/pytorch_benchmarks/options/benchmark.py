@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.kinds import json_list, names_of, optional, positive, whole
 from pytorch_benchmarks.options.option import option
 from pytorch_benchmarks.options.parser import Parser
+from pytorch_benchmarks.options.serving import ServingOptions
 
 __all__ = ["BenchmarkOptions", "parse_benchmark_options"]
 
@@ -18,7 +18,7 @@ PASSES = ("memory", "flops")
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkOptions(CommonOptions):
+class BenchmarkOptions(ServingOptions):
     """One benchmark. `num_warmup_batches` is None for `auto`."""
 
     forward_only: bool = option(False, "Benchmark inference (true) or training (false).")

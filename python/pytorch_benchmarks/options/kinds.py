@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["boolean", "json_list", "json_object", "names_of", "optional", "positive", "share", "whole"]
+__all__ = ["boolean", "json_list", "json_object", "names_of", "optional", "percent", "positive", "share", "whole"]
 
 Value = TypeVar("Value")
 
@@ -53,6 +53,14 @@ def share(value: str) -> float:
     number = positive(value)
     if number > 1:
         raise ArgumentTypeError(f"must be at most 1, not {value}")
+    return number
+
+
+def percent(value: str) -> float:
+    """A number from 0 to less than 100."""
+    number = positive(value)
+    if number >= 100:
+        raise ArgumentTypeError(f"must be less than 100, not {value}")
     return number
 
 

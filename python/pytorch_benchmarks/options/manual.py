@@ -13,22 +13,22 @@ from pathlib import Path
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
 from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.option import default_text, options_of
+from pytorch_benchmarks.options.serving import ServingOptions
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = ["main", "options_table", "with_tables"]
 
 _KINDS: dict[str, type[CommonOptions]] = {
-    kind.__name__: kind for kind in (CommonOptions, BenchmarkOptions, TrainingOptions)
+    kind.__name__: kind for kind in (CommonOptions, ServingOptions, BenchmarkOptions, TrainingOptions)
 }
 _TABLE = re.compile(r"(<!-- options: (\w+) -->\n).*?(<!-- end of options -->)", re.DOTALL)
 
 
 def options_table(kind: type[CommonOptions]) -> str:
     """A Markdown table of the options that a class has and its base does not, or not with this default and text."""
-    inherited = (
-        [] if kind is CommonOptions else [(one.name, one.default, known) for one, known in options_of(CommonOptions)]
-    )
+    base = kind.__mro__[1]
+    inherited = [] if base is object else [(one.name, one.default, known) for one, known in options_of(base)]
     rows = ["| option | values | default | meaning |", "| --- | --- | --- | --- |"]
     for one, known in options_of(kind):
         if (one.name, one.default, known) not in inherited:

@@ -13,7 +13,11 @@ from tests.conftest import ROOT
 
 @pytest.mark.parametrize(
     ("page", "kinds"),
-    [("pytorch-benchmarks.md", ["CommonOptions", "BenchmarkOptions"]), ("training.md", ["TrainingOptions"])],
+    [
+        ("pytorch-benchmarks.md", ["CommonOptions", "BenchmarkOptions"]),
+        ("serving.md", ["ServingOptions"]),
+        ("training.md", ["TrainingOptions"]),
+    ],
 )
 def test_the_manual_is_up_to_date(page: str, kinds: list[str]) -> None:
     text = (ROOT / "docs" / page).read_text()

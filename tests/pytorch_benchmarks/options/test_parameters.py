@@ -18,6 +18,7 @@ from dlbs.text import text
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
 from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.option import Option, default_text, options_of
+from pytorch_benchmarks.options.serving import ServingOptions
 from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
 from tests.conftest import ROOT
 
@@ -29,8 +30,8 @@ RECIPES = sorted(path.name for path in (ROOT / "config" / "recipes").glob("*.yam
 BY_HAND = {"json", "debug", "val_dir", "test_only", "local_rank"}
 OF_PACKS = {"pack", "pack_args", "own_batch", "jit"}
 OF_NODES = {"num_nodes", "node_rank", "rendezvous"}  # set by the launcher if there are several
-# What a run by DLBS decides itself: checkpoints lie beside the log, and a plan that is run again resumes its trainings.
-OWN_DEFAULTS = {"train.output_dir", "train.resume"}
+# What a run by DLBS decides itself: checkpoints and logs of LoadGen lie beside the log, and a plan that is run again resumes its trainings.
+OWN_DEFAULTS = {"train.output_dir", "train.resume", "serving.log_dir"}
 
 
 def shared() -> list[tuple[str, Any, Option]]:
@@ -43,6 +44,10 @@ def shared() -> list[tuple[str, Any, Option]]:
                 for family in families
                 if f"{family}.{one.name}" in CONFIG.declarations
             ]
+    # Of serving, the name of an option begins with the family.
+    for one, known in options_of(ServingOptions):
+        if (name := one.name.replace("serving_", "serving.", 1)) in CONFIG.declarations:
+            found.append((name, one, known))
     return found
 
 
@@ -55,7 +60,8 @@ def arguments_of(framework: str, *flags: str) -> dict[str, Any]:
     (experiment,) = Processor((config := load_config(parameters=parameters)).declarations, ENVIRON).resolve_all(
         build(config)
     )
-    return {**experiment["pytorch.common_options"], **experiment[f"{framework}.options"]}
+    of_serving = {f"serving_{name}": value for name, value in experiment.get("serving.options", {}).items()}
+    return {**experiment["pytorch.common_options"], **experiment[f"{framework}.options"], **of_serving}
 
 
 @pytest.mark.parametrize(
@@ -63,12 +69,18 @@ def arguments_of(framework: str, *flags: str) -> dict[str, Any]:
 )
 def test_every_option_is_set_by_an_experiment_and_no_other(framework: str, kind: type[CommonOptions]) -> None:
     options = {one.name for one, _ in options_of(kind)} - BY_HAND - OF_PACKS - OF_NODES
-    assert set(arguments_of(framework)) == options
+    assert set(arguments_of(framework)) == {name for name in options if not name.startswith("serving_")}
+    if framework == "pytorch":
+        assert set(arguments_of(framework, "exp.phase=serving")) == options
 
 
 def test_a_parameter_that_is_declared_as_an_option_has_the_name_of_one() -> None:
     known = {name for name, _, _ in SHARED}
-    declared = {name for name, one in CONFIG.declarations.items() if one.option_in.startswith(("pytorch.", "train."))}
+    declared = {
+        name
+        for name, one in CONFIG.declarations.items()
+        if one.option_in.startswith(("pytorch.", "serving.", "train."))
+    }
     assert declared <= known
     assert len(declared) > 30
 
@@ -116,6 +128,15 @@ def test_values_of_the_experiment_arrive() -> None:
     )
     assert (made["model"], made["batch_size"], made["forward_only"]) == ("vgg16", 7, True)
     assert (made["num_warmup_batches"], made["amp"], made["model_opts"]) == ("auto", True, {"depth": 3})
+
+
+def test_what_serves_gets_the_options_of_serving_and_nothing_else_does() -> None:
+    words = words_of("pytorch", "exp.phase=serving", "serving.scenario=server", "serving.target_qps=20")
+    assert {"--serving=true", "--serving_scenario=server", "--serving_target_qps=20.0"} <= set(words)
+    options = parse_benchmark_options(words)
+    assert (options.serving, options.serving_scenario, options.serving_target_qps) == (True, "server", 20.0)
+    assert options.serving_log_dir.endswith(".log.loadgen")
+    assert not [word for word in words_of("pytorch", "exp.phase=inference") if word.startswith("--serving_")]
 
 
 def test_files_are_where_a_container_has_them() -> None:

@@ -140,10 +140,15 @@ def test_experiments_without_a_value_are_counted() -> None:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_hostile_names_are_texts(kind: str) -> None:
     name = r"$\frac{1}{0}$ <script>&\x1b"
-    records = [
-        make_record(name, 8, gpus=gpus, results__flops=1e9, results__flops_per_batch=1e9, results__bytes_per_batch=1e6)
-        for gpus in (1, 2)
-    ]
+    more = {
+        "flops": 1e9,
+        "flops_per_batch": 1e9,
+        "bytes_per_batch": 1e6,
+        "serving.offered_qps": 5.0,
+        "serving.latency_p99": 7.0,
+    }
+    results = {f"results.{key}": value for key, value in more.items()}
+    records = [make_record(name, 8, gpus=gpus, **results) for gpus in (1, 2)]
     words = svg(drawn(kind, records[:1] if kind == "series" else records))
     assert "<script>" not in words
     assert r"$\frac{1}{0}$ &lt;script&gt;&amp;" in words

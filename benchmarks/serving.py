@@ -1,0 +1,111 @@
+"""What serving costs with a model that does nothing: microseconds a query in single-stream, and what it adds to latencies in server.
+
+    python benchmarks/serving.py [--seconds 5] [--rounds 5] [--rates 100,1000]
+
+Three sides take turns: LoadGen's C++ alone (the time between two queries that it does not count as latency, from its own log), a callback of four
+lines of Python, and the system under test of pytorch_benchmarks. Needs the package mlcommons-loadgen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "python")]
+
+from pytorch_benchmarks.measure.quantiles import quantile  # noqa: E402
+from pytorch_benchmarks.serving.backend import Progress  # noqa: E402
+from pytorch_benchmarks.serving.loadgen import LoadGenAnswers, Outcome, Settings, run_loadgen  # noqa: E402
+from pytorch_benchmarks.serving.phase import undisturbed  # noqa: E402
+from pytorch_benchmarks.serving.queue import Queue  # noqa: E402
+from pytorch_benchmarks.serving.system import Pace, System  # noqa: E402
+
+GOAL = 50.0  # microseconds a query in single-stream: a model of 1 ms is then measured within 5 %
+
+
+class Nothing:
+    """A model that does nothing."""
+
+    def warm_up(self) -> None:
+        pass
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Bare(System):
+    """The least that Python can do: a query is given back where it comes in."""
+
+    def start(self) -> Pace:
+        return Pace(0.0, 0.0)
+
+    def issue(self, responses: Sequence[int], samples: Sequence[int]) -> None:
+        self.answers.complete(responses, ())
+
+    def stop(self) -> None:
+        pass
+
+
+def measured(kind: type[System], settings: Settings, directory: str) -> Outcome:
+    system = kind(LoadGenAnswers(), Queue(1), [Nothing], inline=settings.scenario == "single-stream")
+    outcome = run_loadgen(lambda pace: settings, system, Path(directory))
+    system.stop()
+    return outcome
+
+
+def costs(outcome: Outcome) -> tuple[float, float]:
+    """Microseconds a query: all of it, and the part that LoadGen counts as latency."""
+    said: dict[str, Any] = outcome.detail
+    return 1e6 / said["result_qps_with_loadgen_overhead"], 1e6 / said["result_qps_without_loadgen_overhead"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rates", default="100,1000")
+    options = parser.parse_args()
+    settings = Settings("single-stream", 90.0, options.seconds, 64, expected_latency=20e-6, samples=64)
+    found: dict[str, list[float]] = {"loadgen": [], "bare": [], "system": [], "latency": []}
+    with tempfile.TemporaryDirectory() as directory, undisturbed():
+        for _ in range(options.rounds):
+            whole, counted = costs(measured(Bare, settings, directory))
+            found["loadgen"].append(whole - counted)
+            found["bare"].append(whole)
+            whole, counted = costs(measured(System, settings, directory))
+            found["system"].append(whole)
+            found["latency"].append(counted)
+        middle = {name: statistics.median(values) for name, values in found.items()}
+        print(f"single-stream, a model that does nothing; medians of {options.rounds} runs of {options.seconds:g} s")
+        print("                                            µs/query   queries/s")
+        for name, words in (
+            ("loadgen", "LoadGen's own C++ between two queries"),
+            ("bare", "LoadGen and four lines of Python"),
+            ("system", "pytorch_benchmarks"),
+            ("latency", "  of which count as latency"),
+        ):
+            print(f"{words:42} {middle[name]:>9.1f} {1e6 / middle[name]:>11,.0f}")
+        print(f"goal: under {GOAL:g} µs a query: {'reached' if middle['system'] < GOAL else 'MISSED'}\n")
+        print("server, a model that does nothing: latency from when a query was due")
+        print("queries/s    p50 µs    p90 µs    p99 µs   issued late by, mean µs")
+        for rate in map(float, options.rates.split(",")):
+            wanted = replace(settings, scenario="server", target_qps=rate, target_latency=1.0, percentile=99.0)
+            outcome = measured(System, wanted, directory)
+            ordered = sorted(outcome.latencies)
+            p50, p90, p99 = (1e6 * quantile(ordered, share) for share in (0.5, 0.9, 0.99))
+            late = 1e6 * statistics.fmean(outcome.delays)
+            print(f"{rate:>9,.0f} {p50:>9.0f} {p90:>9.0f} {p99:>9.0f} {late:>12.0f}")
+
+
+if __name__ == "__main__":
+    main()

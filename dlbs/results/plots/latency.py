@@ -1,0 +1,194 @@
+"""Percentiles of latency against offered load, with the knee from which latencies rise, the bound and the highest rate that keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dlbs.errors import LogError
+from dlbs.results.grouping import distinguishing_names, label_of, varying
+from dlbs.results.plots.options import Results
+from dlbs.results.plots.style import (
+    MOST_LINES,
+    add_title,
+    check_some_ended_well,
+    in_order,
+    label,
+    legend,
+    note_left_out,
+    set_scale,
+    style,
+)
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.results.tables.cells import cells_of
+from dlbs.results.underload import FAMILY, PERCENTILES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Load", "knee_of", "latency_load", "loads_of"]
+
+_RATE = "serving.target_qps"
+_FEWEST_FOR_A_KNEE = 4
+_DEPTH = 0.1  # of the whole rise: what is less deep is noise, not a knee
+_TRIALS = ", trials"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Latencies at one rate.
+
+    Attributes:
+        rate: Queries a second that arrived on average.
+        latency: Milliseconds.
+        low, high: Its interval, if it has one.
+    """
+
+    rate: float
+    latency: float
+    low: float | None = None
+    high: float | None = None
+
+
+def latency_load(figure: Figure, results: Results) -> None:
+    """A line for each percentile, of each model and group: latency over the rate at which queries arrived."""
+    drawn = [record for record in results.records if status_of(record) == "ok" and _rate_of(record)]
+    if not drawn:
+        check_some_ended_well(results.records)
+        raise LogError(
+            "no experiment answered queries that arrive at a rate",
+            hint="run the server scenario at several rates: -Pexp.phase=serving -Pserving.scenario=server "
+            "-Vserving.target_qps=[10,20,40] -Pserving.target_latency=50, or let -Pserving.find=max_qps search",
+        )
+    axes = figure.subplots()
+    names = distinguishing_names(
+        drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch", _RATE]
+    )
+    sets = in_order(drawn, ["exp.model", *names])
+    shown = varying(drawn, ["exp.model", *names])
+    lines = [(group, key, loads) for group in sets for key, loads in loads_of(group).items()]
+    if len(lines) > MOST_LINES:
+        raise LogError(f"{len(lines)} lines are too many for one plot", hint="choose some with --filter_query")
+    for index, (group, key, loads) in enumerate(lines):
+        words = label_of(group[0], shown) if shown else ""
+        _draw(axes, index, loads, label(f"{words}, {key}" if words else key), joined=not _is_searched(key))
+    swept = [line for line in lines if not _is_searched(line[1])]
+    knees = [knee for _, key, loads in swept if key == _last(swept) and (knee := knee_of(loads))]
+    for knee in knees:
+        axes.annotate(
+            f"knee: {knee.rate:,.4g} queries/s", (knee.rate, knee.latency), xytext=(-8, 14),
+            textcoords="offset points", ha="right", fontsize="small", arrowprops={"arrowstyle": "-", "color": "#555555"},
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+        )  # fmt: skip
+    _draw_bounds(axes, drawn)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("offered load, queries/s")
+    axes.set_ylabel("latency, ms")
+    set_scale(axes, [load.latency for *_, loads in lines for load in loads], results.options.log_scale)
+    note_left_out(axes, results.records, drawn)
+    add_title(axes, drawn, varying=[_RATE])
+    legend(figure)
+
+
+def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
+    """Percentile → latencies from the lowest rate to the highest; runs at one rate are one point, their median. Trials of a search are points too.
+
+    Args:
+        records: Experiments that differ in the rate alone, and repeats.
+    """
+    found: dict[str, list[Load]] = {}
+    for group in in_order([one for one in records if number(one, f"{FAMILY}max_qps") is None], [_RATE]):
+        rate = cells_of(f"{FAMILY}offered_qps")(group).value
+        for name in PERCENTILES:
+            cell = cells_of(f"{FAMILY}latency_{name}")(group)
+            if isinstance(cell.value, float) and isinstance(rate, float):
+                found.setdefault(name, []).append(Load(rate, cell.value, cell.low, cell.high))
+    for record in records:
+        trials = record.get(f"{FAMILY}trials")
+        for trial in trials if isinstance(trials, list) else []:
+            load = _trial(trial)
+            if load is not None:
+                found.setdefault(f"p{number(record, f'{FAMILY}percentile') or 0:g}{_TRIALS}", []).append(load)
+    return {name: sorted(loads, key=lambda load: load.rate) for name, loads in found.items()}
+
+
+def knee_of(loads: Sequence[Load]) -> Load | None:
+    """Where latency begins to rise steeply: the point that is farthest below the straight line from the first to the last (Satopää et al.,
+    Finding a Kneedle in a haystack, ICDCSW 2011), on the nearest curve that never falls: more load makes no server faster, noise does.
+
+    Returns:
+        None for fewer than four points, or if latency does not rise that way.
+    """
+    if len(loads) < _FEWEST_FOR_A_KNEE:
+        return None
+    rising = _never_falling([load.latency for load in loads])
+    first = loads[0]
+    width, height = loads[-1].rate - first.rate, rising[-1] - rising[0]
+    if width <= 0 or height <= 0:
+        return None
+    below = [
+        (load.rate - first.rate) / width - (latency - rising[0]) / height
+        for load, latency in zip(loads, rising, strict=True)
+    ]
+    farthest = max(range(len(loads)), key=below.__getitem__)
+    return loads[farthest] if below[farthest] > _DEPTH else None
+
+
+def _never_falling(values: Sequence[float]) -> list[float]:
+    """The nearest values that never fall (isotonic regression): what falls is replaced by its mean with what is before it."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, size = blocks.pop()
+            mean, count = (before * size + mean * count) / (size + count), size + count
+        blocks.append((mean, count))
+    return [mean for mean, count in blocks for _ in range(count)]
+
+
+def _last(lines: Sequence[tuple[Any, str, Any]]) -> str:
+    """The percentile whose knee is marked: the highest one that there is."""
+    return max((key for _, key, _ in lines), key=lambda key: float(key[1:].partition(",")[0]))
+
+
+def _is_searched(key: str) -> bool:
+    return key.endswith(_TRIALS)
+
+
+def _draw(axes: Axes, index: int, loads: Sequence[Load], words: str, *, joined: bool) -> None:
+    """One line; the runs of a search, many of them at nearly the same rate, are points that no line joins."""
+    below = [load.latency - load.low if load.low is not None else 0.0 for load in loads]
+    above = [load.high - load.latency if load.high is not None else 0.0 for load in loads]
+    axes.errorbar(
+        [load.rate for load in loads], [load.latency for load in loads], yerr=[below, above],
+        capsize=3 if any(below) or any(above) else 0, label=words, **{**style(index), **({} if joined else {"linestyle": ""})},
+    )  # fmt: skip
+
+
+def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
+    """The bound that all experiments share, and the highest rates with their intervals."""
+    bounds = {number(record, "serving.target_latency") for record in drawn}
+    if len(bounds) == 1 and (bound := bounds.pop()):
+        axes.axhline(bound, color="#555555", linestyle=":", label=f"bound: {bound:,.4g} ms")
+    for record in drawn:
+        limit, interval = number(record, f"{FAMILY}max_qps"), record.get(f"{FAMILY}max_qps_ci95")
+        if limit is not None:
+            if isinstance(interval, list) and len(interval) == 2 and all(isinstance(one, float) for one in interval):
+                axes.axvspan(interval[0], interval[1], color="#555555", alpha=0.15, linewidth=0)
+            axes.axvline(limit, color="#555555", linestyle="--", label=f"max: {limit:,.4g} queries/s")
+
+
+def _rate_of(record: Record) -> float | None:
+    """The rate at which queries arrived, in the server scenario."""
+    return number(record, f"{FAMILY}offered_qps")
+
+
+def _trial(trial: object) -> Load | None:
+    """A trial of a search, if it is one and its latency is finite; logs may hold anything."""
+    if not isinstance(trial, dict):
+        return None
+    rate, latency = number(trial, "qps"), number(trial, "latency")
+    return None if rate is None or latency is None else Load(rate, latency)

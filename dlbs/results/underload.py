@@ -1,0 +1,49 @@
+"""What is known of the results of inference under load (`exp.phase=serving`): their usual quantities, and the intervals that single runs logged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.statistics.intervals import Interval
+
+__all__ = ["FAMILY", "PERCENTILES", "is_served", "logged_interval", "served_metric", "served_values"]
+
+FAMILY = "results.serving."
+PERCENTILES = ("p50", "p90", "p99")
+_LEVEL = 0.95
+
+
+def is_served(record: Record) -> bool:
+    """Whether an experiment measured inference under load."""
+    return number(record, f"{FAMILY}qps") is not None
+
+
+def served_values(records: Sequence[Record]) -> list[str]:
+    """The quantities that tables show of inference under load, those that there are."""
+    keys = ("max_qps", "qps", "latency_p50", "latency_p99", "ttft_p99", "tpot_p99", "tokens_per_second", "valid")
+    return [f"{FAMILY}{key}" for key in keys if any(one.get(f"{FAMILY}{key}") is not None for one in records)]
+
+
+def served_metric(records: Iterable[Record]) -> str:
+    """What is compared unless something else is asked for: the highest rate if all searched for it, the percentile that counts if all have a rate
+    or wait for answers; empty for the throughput, as of offline."""
+    records = list(records)
+    if not records or not all(map(is_served, records)):
+        return ""
+    if all(number(record, f"{FAMILY}max_qps") is not None for record in records):
+        return f"{FAMILY}max_qps"
+    return "" if any(record.get(f"{FAMILY}scenario") == "offline" for record in records) else f"{FAMILY}latency_target"
+
+
+def logged_interval(record: Record, key: str) -> Interval | None:
+    """The interval of 95 % that a run logged beside a value, as `KEY_ci95`; None if there is none, or one of its bounds is not known."""
+    bounds = record.get(f"{key}_ci95")
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        return None
+    if not all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds):
+        return None
+    low, high = map(float, bounds)
+    return Interval(low, high, _LEVEL) if 0 < low <= high < math.inf else None

@@ -1,0 +1,260 @@
+"""A server behind a URL: the completions of OpenAI, or an endpoint that answers JSON with JSON."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import ssl
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.serving.backend import Progress, RejectedError
+
+__all__ = ["CompletionsBackend", "PredictBackend", "Server"]
+
+_MOST_BYTES = 64 << 20  # of an answer
+_BUSY = (429, 503)
+_SHOWN = 120  # characters of an answer in a message
+
+
+class Server:
+    """Where requests go. One object serves one thread: it keeps a connection open.
+
+    Args:
+        url: With `http://` or `https://`.
+        timeout: Seconds for each wait for bytes.
+
+    Raises:
+        UsageError: It is no such URL.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise UsageError(f"--serving_url {url}: {error}") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError(f"--serving_url {url!r} is no address such as http://127.0.0.1:8000")
+        self.url, self.path = url, parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.hostname, port, timeout=timeout, context=context
+            )
+        else:
+            self._connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
+        self._timeout = timeout
+
+    def post(self, path: str, body: bytes, kind: str = "application/json") -> http.client.HTTPResponse:
+        """The response to a request, whose body is yet to be read.
+
+        Raises:
+            RejectedError: The server has too much to do (429 or 503).
+            BenchmarkError: It cannot be reached, or refuses the request.
+        """
+        response = self._respond(path, body, kind)
+        if response.status == 200:
+            return response
+        text = self.read(response)
+        if response.status in _BUSY:
+            raise RejectedError
+        raise BenchmarkError(f"{self.url}: the server answers {response.status} {response.reason}: {_shown(text)}")
+
+    def _respond(self, path: str, body: bytes, kind: str) -> http.client.HTTPResponse:
+        for attempt in (1, 2):
+            is_new = self._connection.sock is None
+            try:
+                self._connection.request("POST", path or "/", body, {"Content-Type": kind})
+                return self._connection.getresponse()
+            except (ConnectionError, http.client.RemoteDisconnected) as error:
+                self._connection.close()
+                # A server may close a connection that was idle; a new one has to work.
+                if is_new or attempt == 2:
+                    raise self._unreachable(error) from None
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                raise self._unreachable(error) from None
+        raise AssertionError
+
+    def read(self, response: http.client.HTTPResponse) -> bytes:
+        """The rest of an answer.
+
+        Raises:
+            BenchmarkError: It ends too early, or is too long.
+        """
+        try:
+            text = response.read(_MOST_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise self._unreachable(error) from None
+        self._check_length(len(text))
+        return text
+
+    def lines(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """The lines of an answer as they come.
+
+        Raises:
+            BenchmarkError: It ends too early, or is too long.
+        """
+        length = 0
+        try:
+            while line := response.readline(_MOST_BYTES + 1):
+                length += len(line)
+                self._check_length(length)
+                yield line.strip()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise self._unreachable(error) from None
+
+    def nonsense(self, what: str, text: bytes | str) -> BenchmarkError:
+        """The error of an answer that is not of the protocol."""
+        return BenchmarkError(f"{self.url}: {what}: {_shown(text)}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _check_length(self, length: int) -> None:
+        if length > _MOST_BYTES:
+            self._connection.close()
+            raise BenchmarkError(f"{self.url}: an answer is longer than {_MOST_BYTES >> 20} MiB")
+
+    def _unreachable(self, error: Exception) -> BenchmarkError:
+        if isinstance(error, TimeoutError):
+            what = f"no answer in {self._timeout:g} s (--serving_timeout)"
+        elif isinstance(error, ConnectionRefusedError):
+            what = "no server is there (connection refused): start it, or give another --serving_url"
+        elif isinstance(error, http.client.IncompleteRead):
+            what = "the server ended an answer before it was complete"
+        elif isinstance(error, ConnectionError):
+            what = "the server closed the connection without an answer"
+        else:
+            what = f"the server cannot be reached: {error}"
+        return BenchmarkError(f"{self.url}: {what}")
+
+
+class CompletionsBackend:
+    """The completions of OpenAI, streamed: `POST /v1/completions` with a prompt of token numbers.
+
+    Args:
+        server: Of this thread.
+        model: As the server knows it.
+        lengths: Tokens of each prompt.
+        answers: Tokens of each answer.
+        seed: Of the tokens.
+        warmup: Requests that `warm_up` sends.
+    """
+
+    def __init__(
+        self, server: Server, model: str, lengths: Sequence[int], answers: Sequence[int], seed: int, warmup: int
+    ) -> None:
+        self._server, self._warmup = server, warmup
+        chance = random.Random(seed)
+        # Numbers that every vocabulary has, and none of the first ones, which often end a text.
+        self._bodies = [
+            json.dumps(
+                {
+                    "model": model,
+                    "prompt": [chance.randrange(100, 1000) for _ in range(length)],
+                    "max_tokens": answer,
+                    "temperature": 0,
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                    "ignore_eos": True,  # vLLM and others: answers have the lengths that are asked for
+                }
+            ).encode()
+            for length, answer in zip(lengths, answers, strict=True)
+        ]
+        path, _, query = server.path.partition("?")
+        path = path if path.endswith("/completions") else f"{path}{'' if path.endswith('/v1') else '/v1'}/completions"
+        self._path = f"{path}?{query}" if query else path
+
+    def warm_up(self) -> None:
+        for number in range(self._warmup):
+            self._tokens(number % len(self._bodies), None)
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        for position, sample in enumerate(samples):
+            progress.done([position], [self._tokens(sample, (position, progress))])
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _tokens(self, sample: int, watched: tuple[int, Progress] | None) -> int:
+        """Ask for an answer; how many tokens it has."""
+        server = self._server
+        pieces, counted, is_complete = 0, 0, False
+        for line in server.lines(server.post(self._path, self._bodies[sample])):
+            if line == b"data: [DONE]":
+                is_complete = True
+            elif line.startswith(b"data:"):
+                entry = self._entry(line)
+                if any(choice.get("text") for choice in entry["choices"]):
+                    if not pieces and watched is not None:
+                        watched[1].first_token([watched[0]])
+                    pieces += 1
+                counted = (entry.get("usage") or {}).get("completion_tokens") or counted
+            elif line and not line.startswith(b":"):
+                raise server.nonsense("the answer is no stream of completions", line)
+        if not is_complete:
+            raise BenchmarkError(f"{server.url}: the server ended an answer before it was complete")
+        tokens = counted or pieces
+        if not pieces or not isinstance(tokens, int) or tokens < 2:
+            raise server.nonsense("the answer has fewer than two tokens", f"{pieces} pieces, {tokens} tokens")
+        return tokens
+
+    def _entry(self, line: bytes) -> dict[str, Any]:
+        try:
+            entry = json.loads(line[5:])
+            choices = entry["choices"]
+            usage = entry.get("usage") or {}
+            if all(isinstance(choice, dict) for choice in choices) and isinstance(usage, dict):
+                return dict(entry)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise self._server.nonsense("the answer is no stream of completions", line)
+
+
+class PredictBackend:
+    """An endpoint that gets a body and answers with JSON.
+
+    Args:
+        server: Of this thread; its URL is that of the endpoint.
+        bodies: What is posted for each sample.
+        kind: Media type of the bodies.
+        warmup: Requests that `warm_up` sends.
+    """
+
+    def __init__(self, server: Server, bodies: Sequence[bytes], kind: str, warmup: int) -> None:
+        self._server, self._bodies, self._kind, self._warmup = server, bodies, kind, warmup
+
+    def warm_up(self) -> None:
+        for number in range(self._warmup):
+            self._ask(number % len(self._bodies))
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        for position, sample in enumerate(samples):
+            self._ask(sample)
+            progress.done([position])
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _ask(self, sample: int) -> None:
+        server = self._server
+        text = server.read(server.post(server.path, self._bodies[sample], self._kind))
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            raise server.nonsense("the answer is not JSON", text) from None
+        if not answer or not isinstance(answer, (dict, list)):
+            raise server.nonsense("the answer has no predictions", text)
+
+
+def _shown(text: bytes | str) -> str:
+    words = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return " ".join(words.split())[:_SHOWN] or "an empty answer"

@@ -1,0 +1,284 @@
+"""MLPerf's load generator (LoadGen, the package mlcommons-loadgen): its settings, a run of it, and what its logs say."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.serving.system import Pace, System
+
+__all__ = [
+    "PERCENTILES",
+    "LoadGenAnswers",
+    "Outcome",
+    "Settings",
+    "fewest_queries",
+    "read_detail",
+    "read_trace",
+    "run_loadgen",
+]
+
+PERCENTILES = {"single-stream": 90.0, "multi-stream": 99.0, "server": 99.0, "offline": 99.0}
+_SCENARIOS = {"single-stream": "SingleStream", "multi-stream": "MultiStream", "server": "Server", "offline": "Offline"}
+_NO_BOUND = 10**15  # nanoseconds, eleven days
+_PREFIX = "mlperf_log_"
+_EARLY_STOPPING = 0.01  # 1 - the confidence that LoadGen asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What LoadGen is asked to do. Times are seconds.
+
+    Attributes:
+        scenario: A key of `PERCENTILES`.
+        percentile: Of the latencies, 0 to 100.
+        min_duration, min_queries: How much a run has at least.
+        target_qps: server: queries a second; offline: samples a second that are expected.
+        target_latency: server: in which the percentile of queries has to be answered; 0 is no bound.
+        target_ttft, target_tpot: server with tokens: the same for the first token, and for each further one.
+        expected_latency: single-stream and multi-stream: of a query. LoadGen generates queries for twice the duration before it begins.
+        samples_per_query: multi-stream.
+        samples: In the library.
+        seeds: Of arrival times, of samples in queries, and of the library.
+        has_tokens: Whether answers consist of tokens.
+    """
+
+    scenario: str
+    percentile: float
+    min_duration: float
+    min_queries: int
+    target_qps: float = 0.0
+    target_latency: float = 0.0
+    target_ttft: float = 0.0
+    target_tpot: float = 0.0
+    expected_latency: float = 0.0
+    samples_per_query: int = 1
+    samples: int = 1
+    seeds: tuple[int, int, int] = (1, 1, 1)
+    has_tokens: bool = False
+
+    @property
+    def uses_token_latencies(self) -> bool:
+        """Whether LoadGen's token mode is used. In server it judges by the bounds of tokens, and by no other."""
+        return self.has_tokens and (self.scenario != "server" or bool(self.target_ttft or self.target_tpot))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What LoadGen says of a run.
+
+    Attributes:
+        detail: The results and settings in its detail log, by their keys.
+        latencies: Seconds from when a query was due until it was answered, in the order of arrival.
+        delays: Seconds from when a query was due until LoadGen issued it.
+    """
+
+    detail: dict[str, Any] = field(default_factory=dict)
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+    delays: array[float] = field(default_factory=lambda: array("d"))
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the run keeps LoadGen's rules."""
+        return self.detail.get("result_validity") == "VALID"
+
+    @property
+    def reason(self) -> str:
+        """Why it does not; empty if it does."""
+        if self.is_valid:
+            return ""
+        reason = str(self.detail.get("result_invalid_reason", "")).strip()
+        stopped = [key for key in self.detail if key.startswith("early_stopping") and key.endswith("result")]
+        if self.detail.get("early_stopping_met") is False:
+            reason = " ".join([reason, *(str(self.detail[key]) for key in stopped)])
+        return " ".join(reason.replace(" * ", " ").split()) or "LoadGen gives no reason"
+
+
+class LoadGenAnswers:
+    """Gives answers to LoadGen."""
+
+    def __init__(self, uses_token_latencies: bool = False) -> None:
+        module = _module()
+        self._response, self._complete = module.QuerySampleResponse, module.QuerySamplesComplete
+        self._first = module.FirstTokenComplete
+        self.uses_token_latencies = uses_token_latencies
+
+    def first_token(self, responses: Sequence[int]) -> None:
+        """The first tokens of these are there."""
+        if self.uses_token_latencies:
+            response = self._response
+            self._first([response(one, 0, 0) for one in responses])
+
+    def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
+        """These are answered, with so many tokens each."""
+        response = self._response
+        if not self.uses_token_latencies:
+            self._complete([response(one, 0, 0) for one in responses])
+            return
+        rejected = [one for one, count in zip(responses, tokens, strict=True) if not count]
+        if rejected:  # LoadGen wants two tokens at least of each, the first of them beforehand
+            self._first([response(one, 0, 0) for one in rejected])
+        self._complete([response(one, 0, 0, count or 2) for one, count in zip(responses, tokens, strict=True)])
+
+
+def run_loadgen(
+    choose: Callable[[Pace], Settings], system: System, directory: Path, *, keep_trace: bool = False
+) -> Outcome:
+    """Let LoadGen drive a system, and read its logs.
+
+    LoadGen runs in a thread of its own: an interruption or a failure then reaches the main thread at once, and the thread ends with the program.
+
+    Args:
+        choose: What is asked of LoadGen, once it is known how long a batch takes.
+        system: Is started if it was not.
+        directory: Where its logs are kept; it is made.
+        keep_trace: Keep the log with an entry for each query.
+
+    Raises:
+        BenchmarkError: The system failed, or LoadGen wrote no results.
+    """
+    module = _module()
+    directory.mkdir(parents=True, exist_ok=True)
+    system.reset()
+
+    def drive() -> None:
+        try:
+            settings = choose(system.start())
+            sut = module.ConstructFastSUT(system.issue, system.flush)
+            qsl = module.ConstructQSL(settings.samples, settings.samples, lambda _: None, lambda _: None)
+            wanted = _test_settings(module, settings)
+            gc.collect()  # what building and warming up left; serving collects nothing during a run
+            module.StartTestWithLogSettings(sut, qsl, wanted, _log_settings(module, directory), "")
+            module.DestroyQSL(qsl)
+            module.DestroyFastSUT(sut)
+        except BaseException as error:
+            system.fail(error)
+        system.ended.set()
+
+    thread = threading.Thread(target=drive, daemon=True)
+    thread.start()
+    system.ended.wait()
+    if system.failure is not None:
+        raise system.failure
+    thread.join()
+    trace = directory / f"{_PREFIX}trace.json"
+    detail = read_detail(directory / f"{_PREFIX}detail.txt")
+    latencies, delays = read_trace(trace)
+    if not keep_trace:
+        trace.unlink()
+    return Outcome(detail, latencies, delays)
+
+
+def fewest_queries(percentile: float) -> int:
+    """The fewest queries with which LoadGen's early stopping accepts a run: 64 for the 90th percentile, 662 for the 99th.
+
+    One of them may be too late, with a confidence of 99 % that no more than the percentile allows are.
+    """
+    share = percentile / 100
+
+    def chance(count: int) -> float:  # that at most one is too late
+        return share**count + count * (1 - share) * share ** (count - 1)
+
+    low, high = 1, 2
+    while chance(high) >= _EARLY_STOPPING:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if chance(middle) >= _EARLY_STOPPING else (low, middle)
+    return high
+
+
+def read_detail(path: Path) -> dict[str, Any]:
+    """What the detail log of LoadGen says, by its keys: lines `:::MLLOG {"key": ..., "value": ...}`; errors under `errors`.
+
+    Raises:
+        BenchmarkError: It is not there.
+    """
+    found: dict[str, Any] = {}
+    errors = []
+    try:
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith(":::MLLOG "):
+                    entry = json.loads(line.removeprefix(":::MLLOG "))
+                    found[entry["key"]] = entry["value"]
+                    if entry.get("metadata", {}).get("is_error"):
+                        errors.append(f"{entry['key']}: {entry['value']}")
+    except (OSError, ValueError, KeyError) as error:
+        raise BenchmarkError(f"the log of LoadGen cannot be read: {path}: {error}") from None
+    if errors:
+        found["errors"] = errors
+    return found
+
+
+def read_trace(path: Path) -> tuple[array[float], array[float]]:
+    """Latencies and delays of issue, in seconds and in the order of arrival, from the trace of LoadGen.
+
+    Raises:
+        BenchmarkError: It is not there, or has another form.
+    """
+    found: list[tuple[int, int, int]] = []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith('{"name":"Sample"') and '"complete_ns"' in line:
+                    given = json.loads(line.rstrip().rstrip(","))["args"]
+                    found.append((given["sample_seq"], given["complete_ns"], given["issue_start_ns"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise BenchmarkError(f"the trace of LoadGen cannot be read: {path}: {error}") from None
+    found.sort()
+    return array("d", (1e-9 * done for _, done, _ in found)), array("d", (1e-9 * issued for *_, issued in found))
+
+
+def _test_settings(module: Any, settings: Settings) -> Any:
+    made = module.TestSettings()
+    made.scenario = getattr(module.TestScenario, _SCENARIOS[settings.scenario])
+    made.mode = module.TestMode.PerformanceOnly
+    made.min_duration_ms = round(1000 * settings.min_duration)
+    made.min_query_count = settings.min_queries
+    made.schedule_rng_seed, made.sample_index_rng_seed, made.qsl_rng_seed = settings.seeds
+    share = settings.percentile / 100
+    expected = max(1, round(1e9 * settings.expected_latency))
+    if settings.scenario == "single-stream":
+        made.single_stream_expected_latency_ns = expected
+        made.single_stream_target_latency_percentile = share
+    elif settings.scenario == "multi-stream":
+        made.multi_stream_expected_latency_ns = expected
+        made.multi_stream_target_latency_percentile = share
+        made.multi_stream_samples_per_query = settings.samples_per_query
+    elif settings.scenario == "server":
+        made.server_target_qps = settings.target_qps
+        made.server_target_latency_ns = round(1e9 * settings.target_latency) or _NO_BOUND
+        made.server_target_latency_percentile = share
+    else:
+        made.offline_expected_qps = settings.target_qps
+    if settings.uses_token_latencies:
+        made.use_token_latencies = True
+        made.ttft_latency = round(1e9 * settings.target_ttft) or _NO_BOUND
+        made.tpot_latency = round(1e9 * settings.target_tpot) or _NO_BOUND
+    return made
+
+
+def _log_settings(module: Any, directory: Path) -> Any:
+    output = module.LogOutputSettings()
+    output.outdir, output.prefix = str(directory), _PREFIX
+    made = module.LogSettings()
+    made.log_output, made.enable_trace = output, True
+    return made
+
+
+def _module() -> Any:
+    try:
+        import mlperf_loadgen
+    except ImportError as error:
+        raise UsageError(
+            f"serving needs MLPerf's load generator, which cannot be imported ({error}): pip install mlcommons-loadgen"
+        ) from None
+    return mlperf_loadgen

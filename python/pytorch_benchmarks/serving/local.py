@@ -1,0 +1,120 @@
+"""Backends of the model that the options name, in this process or in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from pytorch_benchmarks.devices import synchronizer
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.models.generator import Generator
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.phases.inference import inference_step
+from pytorch_benchmarks.phases.workload import requested_model
+from pytorch_benchmarks.precision import Precision
+from pytorch_benchmarks.serving.backend import Backend
+from pytorch_benchmarks.serving.lengths import draw_lengths
+from pytorch_benchmarks.serving.network import NetworkBackend
+from pytorch_benchmarks.serving.samples import load_samples
+from pytorch_benchmarks.serving.text import Prompts, TextBackend
+
+__all__ = ["Local", "build_local", "max_batch", "warmup_batches"]
+
+_USUAL_WARMUP = 10  # batches of each size, where the options say `auto`
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A model that is ready to serve.
+
+    Attributes:
+        model: Has the weights, on the device.
+        title: Where samples come from.
+        prompts: Of a language model that generates; None of others.
+        make_backend: Makes a backend; all of them share the model.
+        build_seconds: Time that building the model and bringing it to the device took.
+    """
+
+    model: Model
+    title: str
+    prompts: Prompts | None
+    make_backend: Callable[[], Backend]
+    build_seconds: float
+
+
+def build_local(options: BenchmarkOptions, device: torch.device, precision: Precision) -> Local:
+    """Build the model and its samples.
+
+    Raises:
+        UsageError: They cannot be had, or lengths of prompts are asked for and the model has none.
+    """
+    begin = perf_counter()
+    model, lengths = _model_and_lengths(options)
+    model = model.to(device=device, dtype=precision.weights)
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wait = synchronizer(device)
+    wait()
+    seconds = perf_counter() - begin
+    if options.compile:
+        model.compile(mode=None if options.compile == "default" else options.compile)
+    most, warmup = max_batch(options), warmup_batches(options)
+    if isinstance(model, Generator):
+        prompts = Prompts(model.vocabulary, *lengths, options.seed, device)
+        generator = model
+        make: Callable[[], Backend] = lambda: TextBackend(generator, prompts, wait, most, warmup, precision)  # noqa: E731
+        return Local(model, "synthetic/device", prompts, make, seconds)
+    samples = load_samples(options, model, device, precision.weights)
+    step = inference_step(model, precision)
+    return Local(model, samples.title, None, lambda: NetworkBackend(step, samples, wait, most, warmup), seconds)
+
+
+def max_batch(options: BenchmarkOptions) -> int:
+    """Samples in a batch at most."""
+    return options.serving_max_batch or options.batch_size
+
+
+def warmup_batches(options: BenchmarkOptions) -> int:
+    """Batches of each size before the run."""
+    return _USUAL_WARMUP if options.num_warmup_batches is None else options.num_warmup_batches
+
+
+def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int], list[int]]]:
+    """The model, and the lengths of prompts and answers; a model that generates gets room for the longest."""
+    lengths: dict[str, list[int]] = {}
+    answers = options.serving_output_tokens
+    if not answers and options.serving_prompt_tokens.startswith("file:"):
+        answers = options.serving_prompt_tokens
+    for name, flag, words, column, seed in (
+        ("sequence_length", "--serving_prompt_tokens", options.serving_prompt_tokens, 0, options.seed),
+        ("new_tokens", "--serving_output_tokens", answers, 1, options.seed + 1),
+    ):
+        if words:
+            lengths[name] = draw_lengths(flag, words, options.serving_samples, seed, column)
+    if min(lengths.get("new_tokens", [2])) < 2:
+        raise UsageError("--serving_output_tokens: an answer has two tokens at least, so that there is a time for each")
+    try:
+        model = requested_model(options, **{name: max(values) for name, values in lengths.items()})
+    except UsageError:
+        if not lengths:
+            raise
+        model = requested_model(options)
+    if not isinstance(model, Generator):
+        if lengths:
+            raise UsageError(
+                f"--serving_prompt_tokens and --serving_output_tokens: {options.model} generates no text; leave them out"
+            )
+        return model, ([], [])
+    prompts = lengths.get("sequence_length", [model.sequence_length] * options.serving_samples)
+    outputs = lengths.get("new_tokens", [model.new_tokens] * options.serving_samples)
+    for name, values, most in (
+        ("sequence_length", prompts, model.sequence_length),
+        ("new_tokens", outputs, model.new_tokens),
+    ):
+        if max(values) > most:
+            raise UsageError(f"--model_opts {name} is {most}, but the longest of --serving lengths is {max(values)}")
+    return model, (prompts, outputs)

@@ -1,0 +1,57 @@
+"""A model in this process that answers a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytorch_benchmarks.serving.backend import Progress
+from pytorch_benchmarks.serving.samples import Samples
+
+__all__ = ["NetworkBackend", "warmup_sizes"]
+
+
+class NetworkBackend:
+    """The step of inference, on batches of samples.
+
+    Args:
+        step: Works on a batch `(inputs, targets)`.
+        samples: The library.
+        synchronize: Waits until the device has done what was asked of it.
+        max_batch: Samples in a batch at most.
+        warmup: Batches of each size that `warm_up` runs.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Any], Any],
+        samples: Samples,
+        synchronize: Callable[[], Any],
+        max_batch: int,
+        warmup: int,
+    ) -> None:
+        self._step, self._samples, self._synchronize = step, samples, synchronize
+        self._max_batch, self._warmup = max_batch, warmup
+
+    def warm_up(self) -> None:
+        for size in warmup_sizes(self._max_batch):
+            for _ in range(self._warmup):
+                self._run([number % self._samples.count for number in range(size)])
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        self._run(samples)
+
+    def close(self) -> None:
+        pass
+
+    def _run(self, samples: Sequence[int]) -> None:
+        self._step((self._samples.batch(samples), None))
+        self._synchronize()
+
+
+def warmup_sizes(most: int) -> list[int]:
+    """1, 2, 4, ... and the largest batch: memory, tuning and compilation depend on the size."""
+    sizes = [1]
+    while sizes[-1] * 2 < most:
+        sizes.append(sizes[-1] * 2)
+    return sizes if most == 1 else [*sizes, most]

@@ -1,0 +1,120 @@
+"""A worker process with a model of its own, and the backend that gives it batches."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.serving.backend import Progress
+
+__all__ = ["ProcessBackend"]
+
+
+class ProcessBackend:
+    """Answers come from a process. The program started it anew: a copy of this process could not compute with several threads.
+
+    Args:
+        options: The process builds its model as they say.
+
+    Raises:
+        BenchmarkError: The process died.
+    """
+
+    def __init__(self, options: BenchmarkOptions) -> None:
+        from torch.multiprocessing import get_context
+
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, options), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._until_done(None)
+
+    def warm_up(self) -> None:
+        self._send(None)
+        self._until_done(None)
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        self._send(list(samples))
+        self._until_done(progress)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.join()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise self._died() from None
+
+    def _until_done(self, progress: Progress | None) -> None:
+        while True:
+            try:
+                event, *values = self._connection.recv()
+            except (EOFError, OSError):
+                raise self._died() from None
+            if event == "end":
+                return
+            if event == "error":
+                raise BenchmarkError(f"a worker process failed: {values[0]}")
+            if progress is not None:
+                getattr(progress, event)(*values)
+
+    def _died(self) -> BenchmarkError:
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        return BenchmarkError(f"a worker process (pid {self._process.pid}) ended {how} before it had answered")
+
+
+class _Sender:
+    """The progress of a batch, sent to the process that waits for it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def first_token(self, positions: Sequence[int]) -> None:
+        self._connection.send(("first_token", list(positions)))
+
+    def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
+        self._connection.send(("done", list(positions), list(tokens)))
+
+
+def _serve(connection: Connection, options: BenchmarkOptions) -> None:
+    """The life of a worker process; it ends when the other end of the pipe is closed."""
+    import torch
+
+    from pytorch_benchmarks.devices import select_device, set_backends
+    from pytorch_benchmarks.precision import choose_precision
+    from pytorch_benchmarks.serving.local import build_local
+
+    try:
+        device = select_device(options)
+        precision = choose_precision(options, device)
+        set_backends(options, tf32=precision.tf32)
+        torch.manual_seed(options.seed)
+        backend = build_local(options, device, precision).make_backend()
+        gc.collect()
+        gc.disable()  # it would stop answers for as long as 0.2 s
+        connection.send(("end",))
+        progress = _Sender(connection)
+        while True:
+            samples = connection.recv()
+            if samples is None:
+                backend.warm_up()
+            else:
+                backend.answer(samples, progress)
+            connection.send(("end",))
+    except (EOFError, OSError):
+        pass  # the program has ended, or needs this process no more
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:
+        connection.send(("error", f"{type(error).__name__}: {error}"))
+    os._exit(0)

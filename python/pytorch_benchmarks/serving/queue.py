@@ -1,0 +1,91 @@
+"""The queue of waiting queries, and how batches are made of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from pytorch_benchmarks.serving.query import Query
+
+__all__ = ["Queue"]
+
+
+class Queue:
+    """First come, first served, in batches.
+
+    A batch is ready when it is full, when its oldest query has waited for `max_wait`, or when no more queries will come. With a `max_wait` of 0, a
+    worker that is free takes what there is.
+
+    Args:
+        max_batch: Queries in a batch at most.
+        max_wait: Seconds that a query waits at most for others to fill its batch.
+        limit: Queries that may wait; further ones are rejected. 0 is no limit.
+        clock: Tells the time in seconds.
+
+    Attributes:
+        batch_sizes: How many batches there were of each size.
+        lengths: How many times a worker found the queue that long, its batch included.
+        is_flushed: Whether no more queries come for now.
+    """
+
+    def __init__(
+        self, max_batch: int, max_wait: float = 0.0, limit: int = 0, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self.max_batch, self.max_wait, self.limit, self._clock = max_batch, max_wait, limit, clock
+        self._waiting: deque[Query] = deque()
+        self._changed = threading.Condition()
+        self.is_flushed = self._is_closed = False
+        self.batch_sizes: Counter[int] = Counter()
+        self.lengths: Counter[int] = Counter()
+
+    def put(self, queries: Sequence[Query]) -> Sequence[Query]:
+        """Let queries wait; return those that are rejected because the queue is full."""
+        with self._changed:
+            self.is_flushed = False
+            room = self.limit - len(self._waiting) if self.limit else len(queries)
+            accepted = queries[: max(0, room)]
+            self._waiting.extend(accepted)
+            if len(accepted) == 1:
+                self._changed.notify()
+            elif accepted:
+                self._changed.notify_all()
+        return queries[len(accepted) :]
+
+    def take(self) -> list[Query]:
+        """The next batch, as soon as it is ready; empty if the queue was closed."""
+        with self._changed:
+            while True:
+                if self._is_closed:
+                    return []
+                if self._waiting:
+                    left = self._waiting[0].arrival + self.max_wait - self._clock()
+                    if left <= 0 or self.is_flushed or len(self._waiting) >= self.max_batch:
+                        break
+                    self._changed.wait(left)
+                else:
+                    self._changed.wait()
+            self.lengths[len(self._waiting)] += 1
+            size = min(self.max_batch, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(size)]
+            self.batch_sizes[size] += 1
+            if self._waiting:
+                self._changed.notify()
+            return batch
+
+    def reset(self) -> None:
+        """Count anew, for another run."""
+        self.batch_sizes, self.lengths = Counter(), Counter()
+
+    def flush(self) -> None:
+        """No more queries come for now: what waits need not wait for others."""
+        with self._changed:
+            self.is_flushed = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let the workers end."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

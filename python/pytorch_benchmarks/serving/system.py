@@ -1,0 +1,259 @@
+"""The system under test: takes queries from LoadGen, lets workers answer them, and gives the answers back."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter, sleep
+from typing import Protocol
+
+from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.serving.backend import Backend, RejectedError, Unwatched
+from pytorch_benchmarks.serving.query import Query
+from pytorch_benchmarks.serving.queue import Queue
+
+__all__ = ["Answers", "Pace", "System"]
+
+_MOST_REFUSALS, _AFTER_REFUSAL = 20, 0.01  # before a server counts as busy, and seconds of rest after each
+_FEWEST_LOOKS, _MOST_LOOKS, _LOOKING = 3, 100, 0.2  # at how long a batch takes, the last in seconds
+
+
+class Answers(Protocol):
+    """Where answers go: LoadGen."""
+
+    def first_token(self, responses: Sequence[int]) -> None:
+        """The first tokens of these are there."""
+
+    def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
+        """These are answered, with so many tokens each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds that a batch takes when nothing else runs: of one sample, and a full one."""
+
+    one: float
+    full: float
+
+
+class System:
+    """Queries in, answers out.
+
+    Args:
+        answers: Gets them.
+        queue: Queries wait in it, and batches are made by it.
+        make_backends: One for each worker; each is called by the thread that uses the backend.
+        late_after: Seconds after its arrival at which a rejected query is given back, so that it counts as too late.
+        inline: Answer in the thread that asks, with the only backend: LoadGen asks one query at a time and waits for the answer.
+
+    Attributes:
+        queries: All that came, in their order.
+        failure: What ended the work, if something did.
+        ended: Is set when the run is over, well or not.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        queue: Queue,
+        make_backends: Sequence[Callable[[], Backend]],
+        *,
+        late_after: float = 0.0,
+        inline: bool = False,
+    ) -> None:
+        self.answers, self.queue = answers, queue
+        self.queries: list[Query] = []
+        self.failure: BaseException | None = None
+        self.ended = threading.Event()
+        self._make_backends, self._late_after, self._inline = make_backends, late_after, inline
+        self._rejected: list[Query] = []
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._own: Backend | None = None
+        self._pace: Pace | None = None
+        self._ready = threading.Semaphore(0)
+
+    def start(self) -> Pace:
+        """Make the backends and warm them up, one after the other: side by side they would disturb each other.
+
+        A system that answers inline has to be started by the thread that asks, because threads of the CPU belong to the thread that computes with
+        them. Another call only returns how long batches take.
+
+        Raises:
+            BaseException: What a backend raised.
+        """
+        if self._pace is not None:
+            return self._pace
+        if self._inline:
+            self._own = self._make_backends[0]()
+            self._pace = self._warmed_up(self._own)
+            return self._pace
+        for make in self._make_backends:
+            thread = threading.Thread(target=self._work, args=[make], daemon=True)
+            thread.start()
+            self._threads.append(thread)
+            self._ready.acquire()
+            if self.failure is not None:
+                raise self.failure
+        assert self._pace is not None
+        return self._pace
+
+    def _warmed_up(self, backend: Backend) -> Pace:
+        with suppress(RejectedError):  # a server may reject some requests; `_seconds` says if it rejects all
+            backend.warm_up()
+        return Pace(_seconds(backend, 1), _seconds(backend, self.queue.max_batch))
+
+    def reset(self) -> None:
+        """Forget the queries of a run that has ended, before another one."""
+        self.queries = []
+        self.queue.reset()
+        self.ended.clear()
+
+    def issue(self, responses: Sequence[int], samples: Sequence[int]) -> None:
+        """LoadGen asks for samples."""
+        now = perf_counter()
+        number = len(self.queries)
+        queries = [
+            Query(number + at, response, sample, now)
+            for at, (response, sample) in enumerate(zip(responses, samples, strict=True))
+        ]
+        self.queries += queries
+        if self._own is not None:
+            self._answer_here(self._own, queries)
+            return
+        rejected = self.queue.put(queries)
+        if rejected:
+            self._reject(rejected)
+
+    def flush(self) -> None:
+        """LoadGen asks for no more samples, and waits for all answers."""
+        self.queue.flush()
+        if self._rejected:
+            threading.Thread(target=self._give_rejected_back, daemon=True).start()
+
+    def stop(self) -> None:
+        """End the workers; called when all queries are answered."""
+        self.queue.close()
+        for thread in self._threads:
+            thread.join()
+        if self._own is not None:
+            self._own.close()
+
+    def fail(self, error: BaseException) -> None:
+        """End the run because of an error."""
+        with self._lock:
+            self.failure = self.failure or error
+        self.ended.set()
+
+    def _answer_here(self, backend: Backend, queries: Sequence[Query]) -> None:
+        size = self.queue.max_batch
+        try:
+            for begin in range(0, len(queries), size):
+                batch = queries[begin : begin + size]
+                self.queue.batch_sizes[len(batch)] += 1
+                self.queue.lengths[len(queries) - begin] += 1
+                self._answer(backend, batch)
+        except BaseException as error:
+            self.fail(error)
+            # LoadGen cannot be stopped, and an exception must not pass through it: its thread rests until the program has ended.
+            threading.Event().wait()
+
+    def _work(self, make: Callable[[], Backend]) -> None:
+        """The life of a worker."""
+        try:
+            backend = make()
+            pace = self._warmed_up(backend)
+            self._pace = self._pace or pace
+            self._ready.release()
+            while batch := self.queue.take():
+                self._answer(backend, batch)
+            backend.close()
+        except BaseException as error:
+            self.fail(error)
+            self._ready.release()
+
+    def _answer(self, backend: Backend, batch: Sequence[Query]) -> None:
+        now = perf_counter()
+        for query in batch:
+            query.taken = now
+        progress = _Progress(self.answers, batch)
+        try:
+            backend.answer([query.sample for query in batch], progress)
+        except RejectedError:
+            self._reject(batch)
+            return
+        progress.finish()
+
+    def _reject(self, queries: Sequence[Query]) -> None:
+        """Keep queries that are not worked on, and give them back when they are late: at once would count as fast."""
+        for query in queries:
+            query.is_rejected = True
+        with self._lock:
+            self._rejected += queries
+            waiting = self.queue.is_flushed and len(self._rejected) == len(queries)
+        if waiting:  # LoadGen has asked for all already: nobody else would give them back
+            threading.Thread(target=self._give_rejected_back, daemon=True).start()
+
+    def _give_rejected_back(self) -> None:
+        while True:
+            with self._lock:
+                late, self._rejected = self._rejected, []
+            if not late:
+                return
+            left = max(query.arrival for query in late) + self._late_after - perf_counter()
+            if left > 0:
+                sleep(left)
+            now = perf_counter()
+            for query in late:
+                query.done = now
+            self.answers.complete([query.response for query in late], [0] * len(late))
+
+
+def _seconds(backend: Backend, size: int) -> float:
+    """The shortest of some batches of the first sample."""
+    times = array("d")
+    refusals = 0
+    end = perf_counter() + _LOOKING
+    while len(times) < _FEWEST_LOOKS or (perf_counter() < end and len(times) < _MOST_LOOKS):
+        begin = perf_counter()
+        try:
+            backend.answer([0] * size, Unwatched())
+            times.append(perf_counter() - begin)
+        except RejectedError:
+            refusals += 1
+            if refusals >= _MOST_REFUSALS and len(times) < _FEWEST_LOOKS:
+                what = f"the server rejected {refusals} of {refusals + len(times)} requests before the run"
+                raise BenchmarkError(f"{what}: it has other work, or is not ready yet") from None
+            sleep(_AFTER_REFUSAL)
+    return min(times)
+
+
+class _Progress:
+    """How far the queries of a batch are."""
+
+    def __init__(self, answers: Answers, batch: Sequence[Query]) -> None:
+        self._answers, self._batch = answers, batch
+
+    def first_token(self, positions: Sequence[int]) -> None:
+        now = perf_counter()
+        queries = [self._batch[position] for position in positions]
+        for query in queries:
+            query.first_token = now
+        self._answers.first_token([query.response for query in queries])
+
+    def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
+        now = perf_counter()
+        queries = [self._batch[position] for position in positions]
+        counts = list(tokens) or [0] * len(queries)
+        for query, count in zip(queries, counts, strict=True):
+            query.done, query.tokens = now, count
+        self._answers.complete([query.response for query in queries], counts)
+
+    def finish(self) -> None:
+        """All that is not done is done."""
+        left = [position for position, query in enumerate(self._batch) if not query.done]
+        if left:
+            self.done(left)

@@ -1,0 +1,385 @@
+"""`benchmarks.py --serving` as a program: real models, LoadGen, servers on loopback, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dlbs.logs import parse_line
+from tests.conftest import ROOT
+from tests.forked import ForkServer
+from tests.waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.integration
+
+PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+Serve = Callable[..., "subprocess.CompletedProcess[str]"]
+SHORT = ("--serving", "--device=cpu", "--serving_min_duration=0.2", "--num_warmup_batches=1", "--serving_samples=8")
+SERVER = ("--serving_scenario=server", "--serving_target_qps=40", "--serving_target_latency=60000")
+
+
+@pytest.fixture
+def serve(forked_torch: ForkServer, tmp_path: Path) -> Serve:
+    """Run benchmarks.py --serving from an empty directory."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return forked_torch.run(
+            str(PROGRAM), *SHORT, *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE
+        )
+
+    return run
+
+
+@pytest.fixture
+def text_model(tmp_path: Path) -> tuple[str, str]:
+    """Flags of a language model that costs next to nothing."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from pytorch_benchmarks.model_factory import register_model\n"
+        "from pytorch_benchmarks.models.llama import Llama, Size\n"
+        '@register_model("tiny_text")\n'
+        "def tiny_text(*, sequence_length: int = 8, new_tokens: int = 4) -> Llama:\n"
+        "    size = Size(64, width=16, depth=2, heads=2, key_heads=1, hidden=32, theta=1e4, tied=True)\n"
+        '    return Llama("Tiny", size, sequence_length, new_tokens)\n'
+    )
+    return ("--model=tiny_text", f"--architecture={path}")
+
+
+def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return dict(pair for pair in map(parse_line, done.stdout.splitlines()) if pair)
+
+
+def served(found: dict[str, Any], key: str) -> Any:
+    return found[f"results.serving.{key}"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--serving_scenario=single-stream",),
+        ("--serving_scenario=multi-stream", "--serving_samples_per_query=3"),
+        SERVER,
+        ("--serving_scenario=offline",),
+    ],
+    ids=["single-stream", "multi-stream", "server", "offline"],
+)
+def test_a_model_through_every_scenario(serve: Serve, flags: tuple[str, ...]) -> None:
+    done = serve("--model=deep_mnist", "--batch_size=4", *flags)
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert served(found, "valid") is True, served(found, "reason")
+    assert served(found, "qps") > 0
+    assert found["results.throughput"] > 0
+    assert served(found, "batch_size_max") <= 4
+    assert served(found, "latency_p50") <= served(found, "latency_p99")
+    assert served(found, "loadgen")["result_validity"] == "VALID"
+    assert found["exp.model_title"] == "DeepMNIST"
+    assert found["exp.flags"]["serving_scenario"] in done.stdout
+    assert f"deep_mnist serving, {served(found, 'scenario')}: " in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_language_model_with_bounds_of_its_tokens(serve: Serve, text_model: tuple[str, str], kind: str) -> None:
+    done = serve(
+        *text_model, "--batch_size=4", "--serving_scenario=server", "--serving_target_qps=100", "--serving_percentile=90",
+        "--serving_target_ttft=60000", "--serving_target_tpot=60000", "--serving_prompt_tokens=uniform:2:20",
+        "--serving_output_tokens=uniform:2:9", f"--serving_worker_kind={kind}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert served(found, "valid") is True, served(found, "reason")
+    assert 2 <= served(found, "prompt_tokens") <= 20
+    assert 2 <= served(found, "output_tokens") <= 9
+    assert 0 < served(found, "ttft_p50") <= served(found, "latency_p50")
+    assert served(found, "tpot_p50") > 0
+    assert served(found, "tokens_per_second") > 0
+    assert any("token" in key for key in served(found, "loadgen"))
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "multi-stream", "offline"])
+def test_a_language_model_without_bounds(serve: Serve, text_model: tuple[str, str], scenario: str) -> None:
+    done = serve(*text_model, "--batch_size=4", f"--serving_scenario={scenario}", "--serving_percentile=90")
+    assert done.returncode == 0, done.stderr
+    assert served(results(done), "valid") is True
+    assert served(results(done), "output_tokens") == 4
+
+
+def test_lengths_that_cannot_be(serve: Serve, text_model: tuple[str, str]) -> None:
+    for flags, said in (
+        (["--serving_output_tokens=1"], "an answer has two tokens at least"),
+        (["--serving_prompt_tokens=x"], "is none of 128"),
+        (["--serving_prompt_tokens=9", '--model_opts={"sequence_length":8}'], "sequence_length is 8, but the longest"),
+    ):
+        done = serve(*text_model, *flags)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_processes_answer_too_and_their_end_is_an_error(tmp_path: Path, serve: Serve) -> None:
+    flags = ("--model=deep_mnist", "--batch_size=4", *SERVER, "--serving_worker_kind=processes", "--serving_workers=2")
+    done = serve(*flags)
+    assert done.returncode == 0, done.stderr
+    assert served(results(done), "valid") is True
+    assert served(results(done), "workers") == 2
+
+    command = [sys.executable, str(PROGRAM), *SHORT, *flags, "--serving_workers=1", "--serving_min_duration=3600"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        parent = psutil.Process(program.pid)
+        workers = wait_until(
+            lambda: (
+                found
+                if len(found := [one for one in parent.children() if "spawn_main" in " ".join(one.cmdline())]) == 1
+                else None
+            )
+        )
+        workers[0].send_signal(signal.SIGKILL)
+        out, err = program.communicate()
+    assert program.returncode == 1
+    assert f"error: a worker process (pid {workers[0].pid}) ended by signal 9 before it had answered" in err
+    assert "__exp.status_msg__" in out
+
+
+def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAM), *SHORT, "--model=deep_mnist", "--serving_min_duration=3600"]
+    command += ["--serving_log_dir=logs"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        wait_until(lambda: (tmp_path / "logs" / "mlperf_log_detail.txt").exists())
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate()
+    assert (program.returncode, err) == (130, "error: interrupted\n")
+
+
+def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Path) -> None:
+    done = serve(
+        "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", "--serving_target_latency=200", "--serving_percentile=50",
+        "--serving_find_trials=6", "--serving_log_dir=logs",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    low, high = served(found, "max_qps_ci95")
+    assert 0 < low <= served(found, "max_qps") <= high
+    assert served(found, "offline_qps") > 0
+    assert [set(trial) for trial in served(found, "trials")] == [{"qps", "latency", "kept"}] * len(
+        served(found, "trials")
+    )
+    assert 1 <= len(served(found, "trials")) <= 6
+    assert served(found, "scenario") == "server"
+    assert {"offline", "trial-01", "at-the-limit"} <= {path.name for path in (tmp_path / "logs").iterdir()}
+    assert (tmp_path / "logs" / "at-the-limit" / "mlperf_log_summary.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--serving_scenario=server",), "server needs a bound"),
+        (("--serving_scenario=server", "--serving_target_latency=5"), "server needs a rate"),
+        (("--serving_find=max_qps",), "server needs a bound"),
+        (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_scenario=offline"), "not of offline"),
+        (("--serving_queue_limit=3",), "single-stream waits for its answers"),
+        (("--serving_target_ttft=3", "--serving_target_latency=3", "--serving_scenario=server", "--serving_target_qps=1"), "leave one out"),
+        ((*SERVER[:2], "--serving_target_ttft=3"), "deep_mnist generates no text"),
+        (("--serving_prompt_tokens=8",), "deep_mnist generates no text"),
+        (("--num_replicas=2",), "one replica on one node"),
+        (("--cuda_graphs",), "--cuda_graphs and --serving exclude each other"),
+        (("--serving_url=ftp://x",), "is no address such as http://127.0.0.1:8000"),
+        (("--serving_url=http://127.0.0.1:99999",), "99999"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_worker_kind=processes"), "behind --serving_url"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_protocol=predict", "--serving_body=none"), "--serving_body none: No such file"),
+        (("--serving_percentile=100",), "must be less than 100"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_before_anything_is_measured(serve: Serve, flags: tuple[str, ...], said: str) -> None:
+    done = serve("--model=deep_mnist", *flags)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "results.serving.qps" not in done.stdout
+
+
+def test_bounds_that_cannot_be_met(serve: Serve) -> None:
+    done = serve(
+        "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", "--serving_target_latency=0.001", "--serving_percentile=50",
+        "--serving_find_trials=4", "--serving_min_queries=5", "--serving_min_duration=0.05",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: no rate keeps the bounds: at " in done.stderr
+    assert "raise serving.target_latency" in done.stderr
+
+
+class LocalServer:
+    """A small server on loopback, in a thread, that answers as the test wants.
+
+    Attributes:
+        requests: What was asked: path, body.
+        answer: `text`, `nonsense`, `error`, `busy`, `short`, or `dies` after a few requests.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, bytes]] = []
+        self.answer = "text"
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def app(self) -> Any:
+        from starlette.applications import Starlette
+        from starlette.requests import Request
+        from starlette.responses import PlainTextResponse, Response, StreamingResponse
+        from starlette.routing import Route
+
+        async def completions(request: Request) -> Response:
+            given = json.loads(await request.body())
+            self.requests.append((request.url.path, await request.body()))
+
+            async def stream() -> AsyncIterator[str]:
+                count = 1 if self.answer == "short" else given["max_tokens"]
+                for _ in range(count):
+                    if self.answer == "dies" and len(self.requests) > 20:
+                        raise RuntimeError("the server dies")
+                    yield f"data: {json.dumps({'choices': [{'text': 'x'}]})}\n\n"
+                if self.answer != "cut":
+                    yield f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': count}})}\n\n"
+                    yield "data: [DONE]\n\n"
+
+            return refused() or StreamingResponse(stream(), media_type="text/event-stream")
+
+        async def predict(request: Request) -> Response:
+            self.requests.append((request.url.path, await request.body()))
+            return refused() or PlainTextResponse('{"predictions": [1]}')
+
+        def refused() -> Response | None:
+            kinds = {
+                "nonsense": (200, "<html>hello"),
+                "error": (500, "out of order"),
+                "missing": (404, "no such model"),
+            }
+            if self.answer == "busy" and len(self.requests) % 10 == 0:
+                return PlainTextResponse("later", status_code=503)
+            if self.answer in kinds and len(self.requests) > 8:
+                status, words = kinds[self.answer]
+                return PlainTextResponse(words, status_code=status)
+            return None
+
+        return Starlette(
+            routes=[
+                Route("/v1/completions", completions, methods=["POST"]),
+                Route("/v1/models/m:predict", predict, methods=["POST"]),
+            ]
+        )
+
+    def run(self) -> Any:
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(self.app(), log_level="critical"))
+        threading.Thread(target=server.run, kwargs={"sockets": [self._socket]}, daemon=True).start()
+        wait_until(lambda: server.started)
+        return server
+
+
+@pytest.fixture
+def local_server() -> Iterator[LocalServer]:
+    made = LocalServer()
+    server = made.run()
+    yield made
+    server.should_exit = True
+
+
+TEXT = ("--model=m", "--serving_prompt_tokens=4", "--serving_output_tokens=3", "--serving_workers=4")
+
+
+@pytest.mark.parametrize("flags", [("--serving_scenario=single-stream",), SERVER], ids=["single-stream", "server"])
+def test_a_server_that_speaks_openai_completions(
+    serve: Serve, local_server: LocalServer, flags: tuple[str, ...]
+) -> None:
+    done = serve(*TEXT, f"--serving_url={local_server.url}", "--serving_percentile=50", *flags)
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert served(found, "valid") is True, served(found, "reason")
+    assert served(found, "output_tokens") == 3
+    assert 0 <= served(found, "ttft_p50") <= served(found, "latency_p50")
+    path, body = local_server.requests[0]
+    assert path == "/v1/completions"
+    asked = json.loads(body)
+    assert (asked["model"], len(asked["prompt"]), asked["max_tokens"], asked["stream"]) == ("m", 4, 3, True)
+
+
+def test_a_plain_predict_endpoint(serve: Serve, local_server: LocalServer, tmp_path: Path) -> None:
+    url = f"--serving_url={local_server.url}/v1/models/m:predict"
+    done = serve("--model=deep_mnist", url, "--serving_protocol=predict", "--serving_percentile=50", *SERVER)
+    assert done.returncode == 0, done.stderr
+    assert served(results(done), "valid") is True
+    assert len(json.loads(local_server.requests[0][1])["instances"][0]) == 784
+    (tmp_path / "body.bin").write_bytes(b"an image")
+    done = serve(
+        "--model=anything", url, "--serving_protocol=predict", "--serving_body=body.bin", "--serving_percentile=50"
+    )
+    assert done.returncode == 0, done.stderr
+    assert local_server.requests[-1][1] == b"an image"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("nonsense", "the answer is no stream of completions: <html>hello"),
+        ("error", "the server answers 500 Internal Server Error: out of order"),
+        ("missing", "the server answers 404 Not Found: no such model"),
+        ("short", "the answer has fewer than two tokens"),
+        ("cut", "the server ended an answer before it was complete"),
+        ("dies", "the server ended an answer before it was complete"),
+    ],
+)
+def test_a_server_that_goes_wrong_ends_the_run(serve: Serve, local_server: LocalServer, answer: str, said: str) -> None:
+    local_server.answer = answer
+    done = serve(
+        *TEXT, f"--serving_url={local_server.url}", "--serving_percentile=50", "--serving_min_duration=3600", *SERVER
+    )
+    assert done.returncode == 1
+    assert f"error: {local_server.url}: {said}" in done.stderr
+
+
+def test_a_busy_server_is_measured_and_its_rejections_count_as_too_late(
+    serve: Serve, local_server: LocalServer
+) -> None:
+    local_server.answer = "busy"
+    flags = (
+        "--serving_scenario=server",
+        "--serving_target_qps=100",
+        "--serving_target_latency=500",
+        "--serving_workers=1",
+    )
+    done = serve(
+        "--model=m", "--serving_output_tokens=2", f"--serving_url={local_server.url}", *flags, "--serving_percentile=95"
+    )
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert served(found, "rejected") > 0
+    assert served(found, "late") >= served(found, "rejected")
+    assert served(found, "valid") is False
+    assert any(warning.startswith("rejected queries: ") for warning in found["results.warnings"])
+
+
+def test_no_server_is_there(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    done = serve(*TEXT, f"--serving_url={url}")
+    assert done.returncode == 1
+    assert f"error: {url}: no server is there (connection refused)" in done.stderr
+
+
+def test_a_server_that_never_answers(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = serve(*TEXT, f"--serving_url={url}", "--serving_timeout=0.5")
+    assert done.returncode == 1
+    assert f"error: {url}: no answer in 0.5 s (--serving_timeout)" in done.stderr
