@@ -206,13 +206,13 @@ def explain_command(config: Config, names: tuple[str, ...]) -> None:
 
 
 @click.command("help", context_settings=CONTEXT)
-@click.argument("names", metavar="[PARAMETER|PATTERN|FRAMEWORK|MODEL]...", nargs=-1)
+@click.argument("names", metavar="[PARAMETER|KEY|PATTERN|FRAMEWORK|MODEL]...", nargs=-1, shell_complete=complete_help)
 @click.option("--frameworks", is_flag=True, help="List frameworks and their launchers, or describe the named one.")
 @click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
 @config_options
 @common_options
 def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> None:
-    """Describe parameters by their names, a regular expression or a word; models and frameworks too.
+    """Describe parameters by their names, a regular expression or a word; result keys, models and frameworks too.
 
     \b
     Examples:
@@ -220,9 +220,10 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
       dlbs help 'exp.num_.*'
       dlbs help --frameworks pytorch
       dlbs help exp.dtype exp.phase resnet18
+      dlbs help results.throughput 'results.time.*'
       dlbs help --models
     """
-    from dlbs.plan.explain import describe, describe_framework, describe_frameworks, describe_models
+    from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models
 
     if frameworks:
         found = [describe_framework(config, name) for name in names] or [describe_frameworks(config)]
@@ -232,5 +233,25 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
         click.echo(click.get_current_context().find_root().get_help())
         return
     else:
-        found = [describe(config, name) for name in names]
+        found = [_described(config, name) for name in names]
     click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))
+
+
+def _described(config: Config, name: str) -> list[str]:
+    """What `dlbs help NAME` prints: a parameter, model or framework, or keys of results, which a pattern may match too.
+
+    Raises:
+        ConfigError: There is nothing of that name.
+    """
+    from dlbs.plan.explain import describe
+    from dlbs.results.key_table import describe_keys, known_keys
+
+    keys = [] if name in config.declarations else describe_keys(name)
+    try:
+        described = describe(config, name)
+    except ConfigError as error:
+        if keys:
+            return keys
+        close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
+        raise ConfigError(error.what, hint=close or error.hint) from None
+    return [*described, "", *keys] if keys else described
