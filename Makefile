@@ -28,7 +28,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,docs,notebook,dev]'
 	touch $@
 
 demo: venv
@@ -62,10 +62,12 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tables of options in the manual, and the map of modules in CONTRIBUTING, from the code itself.
+# Tables in the manual and the map of modules in CONTRIBUTING, from the code itself; then the site and the man pages.
 docs: venv
 	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
 	$(BIN)/python scripts/module_map.py
+	$(BIN)/python -m scripts.key_table
+	PYTHONPATH=.:python $(BIN)/python -m scripts.site
 
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py

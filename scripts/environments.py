@@ -46,5 +46,7 @@ def install(directory: Path, *requirements: str, packages: Path | None = None, c
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(directory)], env=environment, check=True)
     python = directory / "bin" / "python"
-    subprocess.run([*uv, "pip", "install", "--quiet", "--python", str(python), *requirements], env=environment, check=True)
+    subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", str(python), *requirements], env=environment, check=True
+    )
     return python.parent

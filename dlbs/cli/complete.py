@@ -22,7 +22,9 @@ _BASH = """\
     typed=${typed##* }
     COMPREPLY=()
     while IFS=$'\\t' read -r kind word; do
-        if [[ $kind == file ]]; then
+        if [[ -z $kind ]]; then
+            continue
+        elif [[ $kind == file ]]; then
             compopt -o default
         else
             [[ $word == *= ]] && compopt -o nospace
@@ -41,7 +43,9 @@ _ZSH = """\
     local kind word
     local -a open closed
     while IFS=$'\\t' read -r kind word; do
-        if [[ $kind == file ]]; then
+        if [[ -z $kind ]]; then
+            continue
+        elif [[ $kind == file ]]; then
             _files
         elif [[ $word == *= ]]; then
             open+=("$word")
@@ -66,7 +70,7 @@ function %(complete_func)s
         set -l parts (string split -m 1 \\t -- $line)
         if test "$parts[1]" = file
             __fish_complete_path (commandline -ct)
-        else
+        else if test -n "$parts[2]"
             echo $parts[2]
         end
     end
@@ -140,6 +144,8 @@ def _values(name: str) -> list[str]:
         return _models()
     if name == "exp.pack":
         return _packs()
+    if name == "exp.framework":
+        return _frameworks()
     if parameter is None:
         return []
     if parameter.domain is not None:
@@ -154,9 +160,16 @@ def _models() -> list[str]:
 
 
 def _packs() -> list[str]:
-    from dlbs.packs.places import pack_directories
+    from dlbs.packs.definition import find_packs
 
-    return [path.name for path in pack_directories()]
+    return list(find_packs(problems=[]))  # a malformed pack is the business of the command itself
+
+
+def _frameworks() -> list[str]:
+    from dlbs.config.load import load_config
+    from dlbs.plan.explain import describe_frameworks
+
+    return [line.split()[0] for line in describe_frameworks(load_config())]
 
 
 def complete_parameter(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:

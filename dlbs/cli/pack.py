@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from dlbs.cli.complete import complete_pack
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError
@@ -118,7 +119,7 @@ def _document(pack: Pack) -> dict[str, object]:
 
 
 @click.command("show", context_settings=CONTEXT)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pack)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
 def show_command(name: str, as_json: bool) -> None:

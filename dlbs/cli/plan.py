@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dlbs.cli.complete import complete_help
 from dlbs.cli.options import (
     CONTEXT,
     CommandVerb,
@@ -18,6 +19,7 @@ from dlbs.cli.options import (
     nodes_option,
     plan_option,
 )
+from dlbs.errors import ConfigError, did_you_mean
 from dlbs.exit_codes import OK
 
 if TYPE_CHECKING:

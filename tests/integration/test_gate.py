@@ -77,7 +77,7 @@ def step(repository: Path, tmp_path: Path) -> Step:
             environment[name] = str(tmp_path / name)
         programs = tmp_path / "bin"
         programs.mkdir(exist_ok=True)
-        (programs / "dlbs").write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m dlbs \"$@\"\n")
+        (programs / "dlbs").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m dlbs "$@"\n')
         (programs / "dlbs").chmod(0o755)
         whole = clean_environment(**environment)
         whole["PATH"] = f"{programs}:{whole['PATH']}"
