@@ -47,7 +47,7 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
     Examples:
       dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] \\
         -Vexp.replica_batch=[1,2,4]
-      dlbs build --resolve --plan plan.jsonl --config examples/first/plan.yaml
+      dlbs build --resolve --plan plan.jsonl --config plan.yaml
     """
     from dlbs.language.template import escape
     from dlbs.plan.build import build
@@ -100,9 +100,9 @@ def validate_command(
 
     \b
     Examples:
-      dlbs validate --config examples/first/plan.yaml
+      dlbs validate --config plan.yaml
       dlbs validate --plan plan.json
-      dlbs validate --executor slurm --config examples/first/plan.yaml
+      dlbs validate --executor slurm --config plan.yaml
       dlbs validate --nodes host1,host2 -Pexp.docker=false
       dlbs validate --results logs --require results.throughput,results.energy
       dlbs validate --plan plan.json --results results.json
@@ -138,7 +138,7 @@ def print_config_command(config: Config, as_json: bool) -> None:
     \b
     Examples:
       dlbs print-config -Pexp.model=resnet18
-      dlbs print-config --json --config examples/first/plan.yaml > merged.json
+      dlbs print-config --json --config plan.yaml > merged.json
     """
     import json
 

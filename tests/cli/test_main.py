@@ -331,3 +331,8 @@ def test_help_shows_parameters_and_keys_that_a_pattern_matches(dlbs: RunDlbs) ->
     shown = dlbs("help", "exp.*time.*", check=True).stdout.splitlines()
     assert "exp.timeout" in shown  # a parameter
     assert "exp.start_time" in shown  # what a log says
+
+
+@pytest.mark.parametrize("verb", cli.list_commands(click.Context(cli)))
+def test_help_shows_no_files_that_an_installed_copy_lacks(verb: str) -> None:
+    assert "examples/" not in CliRunner().invoke(cli, [verb, "--help"], standalone_mode=False).output

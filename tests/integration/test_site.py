@@ -34,7 +34,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(root: Path, directory: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.site", "--output", str(directory / "site"), "--man", str(directory / "man")]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.site",
+        "--output",
+        str(directory / "site"),
+        "--man",
+        str(directory / "man"),
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "python")])}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
@@ -87,7 +95,10 @@ def test_the_search_finds_pages(built: Path) -> None:
 
 def test_nothing_is_loaded_from_another_host(built: Path) -> None:
     for page in (built / "site").rglob("*.html"):
-        loaded = re.findall(r'<(?:script|img|link rel="(?:stylesheet|preconnect|icon)")[^>]*(?:src|href)="(\w+://[^"]+)"', page.read_text())
+        loaded = re.findall(
+            r'<(?:script|img|link rel="(?:stylesheet|preconnect|icon)")[^>]*(?:src|href)="(\w+://[^"]+)"',
+            page.read_text(),
+        )
         assert loaded == [], page
 
 
