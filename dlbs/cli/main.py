@@ -41,7 +41,7 @@ _VERBS = {
 
 
 _START = """\
-DLBS runs grids of deep-learning benchmarks; its numbers come with uncertainty.
+DLBS runs grids of deep-learning benchmarks and reports how sure it is.
 
   dlbs run -- sleep 0.{n} -Vn=[1,2]            time any command
   dlbs run -Pexp.model=alexnet -Pexp.gpus=''   benchmark a model ('dlbs[torch]')
