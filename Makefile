@@ -28,7 +28,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,docs,notebook,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,parquet,mlflow,tensorboard,docs,notebook,dev]'
 	touch $@
 
 demo: venv
@@ -48,7 +48,7 @@ coverage: venv check
 	$(PYTEST) --cov --cov-report=term
 
 unit: venv
-	$(PYTEST) -m "not integration"
+	$(PYTEST) -m "not integration" --ignore tests/integration --ignore tests/adversarial
 
 services:
 	.ci/services

@@ -19,7 +19,10 @@ ROOMS = [
         f"dlbs/{name}"
         for name in ("machine", "language", "config", "plan", "launch", "packs", "executors", "run", "results")
     ),
-    *(f"dlbs/results/{name}" for name in ("read", "statistics", "tables", "plots", "page", "store")),
+    *(
+        f"dlbs/results/{name}"
+        for name in ("read", "statistics", "tables", "plots", "export", "page", "store", "history")
+    ),
     "dlbs/cli",
     "python/pytorch_benchmarks",
     *(

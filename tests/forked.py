@@ -87,7 +87,8 @@ class ForkServer:
     """A process that forks programs.
 
     Args:
-        imports: Modules that it imports first, those of them that are installed. `dlbs.*` is `dlbs` with all modules in it.
+        imports: Modules that it imports first, those of them that are installed. `dlbs.*` is `dlbs` with all modules in it, `module:function` calls a
+            function that remembers what it reads.
         path: Where these are looked for besides, but by programs only if they look there themselves.
         environment: Of the server.
     """
@@ -236,9 +237,12 @@ def _reap(selector: selectors.BaseSelector, descriptor: int, ended: _Running) ->
 
 def _import(name: str) -> None:
     """Import a module, unless it is or needs one that is not installed: whoever uses it will find that out."""
+    name, _, function = name.partition(":")
     package = name.removesuffix(".*")
     with contextlib.suppress(ModuleNotFoundError):
         module = importlib.import_module(package)
+        if function:
+            getattr(module, function)()
         if package != name:
             for found in pkgutil.iter_modules(module.__path__, f"{package}."):
                 if not found.name.endswith(RUN_BY_IMPORT):

@@ -6,11 +6,13 @@ import functools
 import os
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from dlbs.cli.as_json import json_option, print_json
 from dlbs.cli.compare import share
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LogError
@@ -47,6 +49,7 @@ __all__ = ["bisect_command"]
 )
 @click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs.")
 @click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")
+@json_option
 @common_options
 def bisect_command(
     command: tuple[str, ...],
@@ -61,6 +64,7 @@ def bisect_command(
     most_runs: int,
     trust_single_runs: bool,
     trust_doubtful: bool,
+    as_json: bool,
 ) -> None:
     """Find the first commit, or the first of a list, that is slower than the good one.
 
@@ -100,7 +104,9 @@ def bisect_command(
         click.echo("interrupted; run the same command again to continue", err=True)
         raise
     first = [opened.candidates[index] for index in found]
-    if len(first) == 1:
+    if as_json:
+        print_json({"first": [one.name for one in first], "candidates": [asdict(one) for one in opened.candidates]})
+    elif len(first) == 1:
         click.echo(f"{first[0].name} is the first that is worse: {first[0].note}")
     else:
         click.echo(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dlbs.cli.as_json import json_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.text import printable
 
@@ -27,7 +28,7 @@ _INDENT = 26
 @click.option(
     "--seconds", type=click.FloatRange(0, 600), default=5.0, show_default=True, help="Time for the A/A run; 0 skips it."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is a warning.")
 @common_options
 def check_machine_command(seconds: float, as_json: bool, strict: bool) -> int:

@@ -18,7 +18,9 @@ from dlbs.text import printable
 
 if TYPE_CHECKING:
     from dlbs.results.read.onelog import Record
+    from dlbs.results.statistics.compare import Comparison
     from dlbs.results.statistics.rules import Rules
+    from dlbs.results.statistics.within import ComparisonBy
     from dlbs.results.tables.table import Table
 
 __all__ = ["compare_command", "share"]
@@ -73,6 +75,8 @@ def share(words: str, where: str) -> float:
     is_flag=True,
     help="Exit with 3 if anything is slower, broken or missing in B; with --by it needs --baseline.",
 )
+@click.option("--html", "page", metavar="FILE", help="Write a page: verdicts, intervals, what differs, the runs.")
+@click.option("--title", metavar="TEXT", help="With --html: title of the page.")
 @format_option
 @output_option
 @source_options
@@ -85,6 +89,8 @@ def compare_command(
     threshold: str,
     confidence: str,
     fail_on_regression: bool,
+    page: str | None,
+    title: str | None,
     form: str,
     output_file: str | None,
     db: str | None,
@@ -105,6 +111,7 @@ def compare_command(
       dlbs compare before.json after.json
       dlbs compare logs --by runtime.malloc --baseline system
       dlbs compare logs/main logs/branch --threshold 2% --fail-on-regression
+      dlbs compare before.json after.json --html comparison.html
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
     """
@@ -112,6 +119,8 @@ def compare_command(
     from dlbs.results.statistics.samples import none_ended_well, usual_metric
 
     _check_usage(paths, by, baseline, fail_on_regression)
+    if title is not None and page is None:
+        raise LogError("is for the page", where="--title", hint="give --html FILE too")
     sets = [
         read_source(source, db, filter_query) for source in ([paths] if by is not None else [[side] for side in paths])
     ]
@@ -130,7 +139,12 @@ def compare_command(
                 hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
                 raise LogError(f"no experiment has {name!r}", where=flag, hint=hint)
     shown = _compared(sets[0], sets[1], rules) if by is None else _compared_by(sets[0], by, baseline, rules)
-    if form == "json":
+    if page is not None:
+        from dlbs.results.page.comparison import write_comparison
+
+        write_comparison(page, shown.made, shown.table, title=title)
+        click.echo(printable(f"{shown.table.title} → {page}"), err=True)
+    elif form == "json":
         write_text(json.dumps(shown.document, indent=1) + "\n", output_file)
     else:
         print_tables([shown.table], form, output_file)
@@ -153,8 +167,9 @@ def _check_usage(paths: Sequence[str], by: str | None, baseline: str | None, fai
 
 
 class _Shown(NamedTuple):
-    """What is printed of a comparison."""
+    """What is printed of a comparison, or shown on a page."""
 
+    made: Comparison | ComparisonBy
     document: dict[str, Any]
     table: Table
     summary: str
@@ -167,7 +182,7 @@ def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
     from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
     made = compare(a, b, load_config().declarations, rules)
-    return _Shown(as_document(made), comparison_table(made), summary(made), len(made.regressions))
+    return _Shown(made, as_document(made), comparison_table(made), summary(made), len(made.regressions))
 
 
 def _compared_by(records: list[Record], by: str, baseline: str | None, rules: Rules) -> _Shown:
@@ -176,4 +191,4 @@ def _compared_by(records: list[Record], by: str, baseline: str | None, rules: Ru
     from dlbs.results.tables.comparison_by import comparison_by_table, document_by, summary_by
 
     made = compare_by(records, load_config().declarations, rules, by=by, baseline=baseline)
-    return _Shown(document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))
+    return _Shown(made, document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dlbs.cli.as_json import print_json
 from dlbs.cli.sources import read_source
 from dlbs.exit_codes import FAILED, OK
 from dlbs.text import counted, printable, text
@@ -19,7 +20,9 @@ __all__ = ["print_gaps"]
 _MOST_SHOWN = 5  # experiments of one kind
 
 
-def print_gaps(config: Config, plan: str | None, paths: Sequence[str], required: Sequence[str]) -> int:
+def print_gaps(
+    config: Config, plan: str | None, paths: Sequence[str], required: Sequence[str], *, as_json: bool = False
+) -> int:
     """Print what results lack, each kind once with the first experiments that it concerns; returns the exit code.
 
     Args:
@@ -27,6 +30,7 @@ def print_gaps(config: Config, plan: str | None, paths: Sequence[str], required:
         plan: Path of a plan; None for those that ran last in the log directories.
         paths: Logs, directories or results files.
         required: Keys that each experiment has to have.
+        as_json: Print a document for programs.
 
     Raises:
         LogError: Something cannot be read, or no experiment and no program has such a key.
@@ -52,6 +56,10 @@ def print_gaps(config: Config, plan: str | None, paths: Sequence[str], required:
     found = gaps(records, required, planned, names)
     if plan is None:
         found += missing_logs(paths)
+    if as_json:
+        problems = [{"experiment": gap.experiment, "problem": gap.what} for gap in found]
+        print_json({"experiments": len(records), "problems": problems})
+        return FAILED if found else OK
     if not found:
         click.echo(f"{counted(len(records), 'experiment')}, all with results")
         return OK

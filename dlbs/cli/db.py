@@ -6,7 +6,7 @@ import json
 
 import click
 
-from dlbs.cli.options import CONTEXT, LazyGroup, common_options, names_option
+from dlbs.cli.options import CONTEXT, LazyGroup, common_options, names_option, url_option
 from dlbs.cli.tables import format_option, print_tables
 from dlbs.errors import LogError
 from dlbs.text import counted
@@ -21,8 +21,11 @@ _HERE = "dlbs.cli.db"
     cls=LazyGroup,
     verbs={
         "add": (f"{_HERE}:add_command", "Add results of logs and results files."),
+        "tags": ("dlbs.cli.db_history:tags_command", "List tags, and what has them."),
+        "list": ("dlbs.cli.db_history:list_command", "List experiments, and how often each ran."),
         "query": (f"{_HERE}:query_command", "Show experiments, or the history of one."),
         "export": (f"{_HERE}:export_command", "Write experiments to a results file."),
+        "rm": ("dlbs.cli.db_history:rm_command", "Remove runs, or a tag."),
     },
     context_settings=CONTEXT,
 )
@@ -33,25 +36,15 @@ def db_command() -> None:
     Examples:
       dlbs db add logs --tag v1.2
       dlbs db query '{"exp.model": "resnet.*"}'
-      dlbs db query --history 0a1b2c3d4e5f6071
+      dlbs db query --history 'resnet18 training 16'
       dlbs db export --output_file all.json
     """
-
-
-_url_option = click.option(
-    "--db",
-    metavar="URL",
-    envvar="DLBS_DB",
-    default="results.db",
-    show_default=True,
-    help="An SQLite file or an SQLAlchemy URL; DLBS_DB sets it too.",
-)
 
 
 @click.command("add", context_settings=CONTEXT)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--tag", metavar="WORD", help="Give the experiments this tag, to ask for them by (db.tags).")
-@_url_option
+@url_option
 @common_options
 def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
     """Add the results of logs and results files; what is there already changes nothing.
@@ -79,10 +72,14 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
 
 @click.command("query", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
-@click.option("--history", metavar="ID", help="All runs of one experiment (exp.id), with what changed between them.")
+@click.option(
+    "--history",
+    metavar="WORDS",
+    help="All runs of one experiment, with what changed between them: its values in words, or its exp.id.",
+)
 @names_option("--columns", "Keys to show.")
 @format_option
-@_url_option
+@url_option
 @common_options
 def query_command(queries: tuple[str, ...], history: str | None, columns: list[str], form: str, db: str) -> None:
     """Show experiments that fit any of the queries, all without one.
@@ -92,18 +89,22 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
       dlbs db query '{"exp.model": "resnet.*", "db.tags": ".*v1.2.*"}'
       dlbs db query '${results.throughput} > 1000' \\
         --columns exp.model,results.throughput,exp.device_title
+      dlbs db query --history 'resnet18 training batch 16'
       dlbs db query --history 0a1b2c3d4e5f6071 --format markdown
     """
+    from dlbs.cli.db_history import history_of
     from dlbs.config.load import load_config
     from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.store.store import Store
     from dlbs.results.tables.listing import history_table, listing_table
 
     with Store(db, create=False) as store:
-        records = store.records([compile_query(query) for query in queries], exp_id=history)
+        tests = [compile_query(query) for query in queries]
+        records = history_of(store, history) if history else store.records(tests)
+    if history and tests:
+        records = [record for record in records if any(fits(record) for fits in tests)]
     if not records:
-        hint = "exp.id of an experiment stands in its log" if history else "dlbs db query shows all"
-        raise LogError("no such experiment", where=history or " ".join(queries) or db, hint=hint)
+        raise LogError("no such experiment", where=" ".join(queries) or db, hint="dlbs db query shows all")
     if form == "json":
         click.echo(json.dumps(records, indent=1))
         return
@@ -116,9 +117,12 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
 @click.command("export", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
 @click.option(
-    "--output-file", "-o", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default."
+    "--output-file",
+    "-o",
+    metavar="FILE",
+    help="Write to .json, .jsonl, .csv (.gz may follow) or .parquet; standard output by default.",
 )
-@_url_option
+@url_option
 @common_options
 def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -> None:
     """Write experiments that fit any of the queries to a file that dlbs report reads; all without a query.

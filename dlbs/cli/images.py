@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from dlbs.cli.as_json import json_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
@@ -64,7 +65,7 @@ def images_command() -> None:
 
 @images_command.command("list", context_settings=CONTEXT)
 @click.option("--all", "show_all", is_flag=True, help="All images that are here, not only dlbs/*.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @docker_option
 @common_options
 def list_command(show_all: bool, as_json: bool, docker: str) -> None:

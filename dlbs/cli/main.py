@@ -34,6 +34,10 @@ _VERBS = {
     "compare": ("dlbs.cli.compare:compare_command", "Say what is faster or slower than before."),
     "bisect": ("dlbs.cli.bisect:bisect_command", "Find the change that made it slower."),
     "plot": ("dlbs.cli.plot:plot_command", "Draw results."),
+    "export": (
+        "dlbs.cli.export:export_command",
+        "Write results for other tools: Parquet, JUnit, Prometheus, MLflow, ...",
+    ),
     "serve": ("dlbs.cli.serve:serve_command", "Show results in a browser while a plan runs."),
     "db": ("dlbs.cli.db:db_command", "Keep results in a database, and ask it."),
     "completion": ("dlbs.cli.main:completion_command", "Print the shell completion script."),

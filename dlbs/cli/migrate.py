@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dlbs.cli.as_json import json_option, print_json
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.text import printable
@@ -20,8 +21,9 @@ _LARGEST = 256 << 20  # bytes of a configuration or a plan
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Say what would be changed, and write nothing.")
 @click.option("--output-file", "--output", "-o", metavar="FILE", help="Write there, and leave the one FILE as it is.")
+@json_option
 @common_options
-def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | None) -> int:
+def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | None, as_json: bool) -> int:
     """Rewrite configurations and plans of the original DLBS.
 
     Each FILE is replaced by what it is here; what it was is kept as FILE.orig. What means exactly the same is written anew. What has
@@ -31,6 +33,7 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
     Examples:
       dlbs migrate --dry-run configs/*.json
       dlbs migrate config.json --output config.new.json
+      dlbs migrate --dry-run --json configs/*.json
     """
     from dlbs.config.load import load_config
     from dlbs.files import read_regular, write_atomically, write_bytes
@@ -39,6 +42,7 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
     if output_file is not None and len(files) > 1:
         raise ConfigError("--output takes one FILE", where=output_file, hint="without it each FILE is replaced")
     is_left = False
+    documents = []
     for file in files:
         try:
             original = read_regular(file, _LARGEST, follow_links=True)
@@ -62,7 +66,21 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
                     load_config([output_file or file])
                 except DlbsError as error:
                     migration.left("", f"it cannot be loaded yet: {error}")
-        for line in summary(migration, file):
-            click.echo(printable(line))
+        if as_json:
+            notes = [{"where": note.where, "what": note.what, "experiments": note.times} for note in migration.notes]
+            left = [note.left for note in migration.notes]
+            changed = [note for note, is_open in zip(notes, left, strict=True) if not is_open]
+            documents.append(
+                {
+                    "file": file,
+                    "changed": changed,
+                    "left": [note for note, is_open in zip(notes, left, strict=True) if is_open],
+                }
+            )
+        else:
+            for line in summary(migration, file):
+                click.echo(printable(line))
         is_left |= any(note.left for note in migration.notes)
+    if as_json:
+        print_json(documents)
     return 1 if is_left else 0

@@ -40,6 +40,7 @@ __all__ = [
     "nodes_option",
     "plan_option",
     "run",
+    "url_option",
 ]
 
 
@@ -250,6 +251,16 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(config, **kwargs)
 
     return wrapped
+
+
+url_option = click.option(
+    "--db",
+    metavar="URL",
+    envvar="DLBS_DB",
+    default="results.db",
+    show_default=True,
+    help="An SQLite file or an SQLAlchemy URL; DLBS_DB sets it too.",
+)
 
 
 def plan_option(help_text: str) -> Callable[..., Any]:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import click
 
+<<<<<<< HEAD
 from dlbs.cli.complete import complete_pack
+=======
+from dlbs.cli.as_json import json_option, print_json
+>>>>>>> main
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError
@@ -82,7 +86,7 @@ def new_command(name: str, template: str, dest: str) -> None:
 @click.command("list", context_settings=CONTEXT)
 @select_option
 @exclude_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @common_options
 def list_command(select: list[str], exclude: list[str], as_json: bool) -> int:
     """List the packs that are found, without importing anything of them. The exit code is 1 if a definition is malformed.
@@ -119,8 +123,13 @@ def _document(pack: Pack) -> dict[str, object]:
 
 
 @click.command("show", context_settings=CONTEXT)
+<<<<<<< HEAD
 @click.argument("name", shell_complete=complete_pack)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+=======
+@click.argument("name")
+@json_option
+>>>>>>> main
 @common_options
 def show_command(name: str, as_json: bool) -> None:
     """Show what a pack is, and the parameters that it sets; nothing of it is imported.
@@ -153,8 +162,11 @@ def show_command(name: str, as_json: bool) -> None:
 @click.option(
     "--model", metavar="NAME", help="Check a model of pytorch_benchmarks instead: the list that a new one has to pass."
 )
+@json_option
 @common_options
-def check_command(names: tuple[str, ...], select: list[str], exclude: list[str], device: str, model: str | None) -> int:
+def check_command(
+    names: tuple[str, ...], select: list[str], exclude: list[str], device: str, model: str | None, as_json: bool
+) -> int:
     """Find what would fail about packs. The exit code is 1 if something would.
 
     Scripts and containers are only looked at; models are run, in a process of their own, to prove that they behave.
@@ -166,18 +178,31 @@ def check_command(names: tuple[str, ...], select: list[str], exclude: list[str],
     """
     from dlbs.packs.check import check_architecture_pack, check_model_pack, check_pack, check_registered_model
 
-    failed = 0
+    checked: list[
+        tuple[str, str, Iterable[tuple[bool, str]]]
+    ] = []  # name, kind, what is looked at when it is asked for
     if model is not None:
-        click.echo(printable(f"{model}, a model of pytorch_benchmarks"))
-        return int(_show_findings(check_registered_model(model, device)) > 0)
-    for pack in chosen(names, select, exclude):
-        click.echo(printable(f"{pack.name}, {'an' if pack.kind[0] == 'a' else 'a'} {pack.kind}"))
+        checked.append((model, "model of pytorch_benchmarks", check_registered_model(model, device)))
+    for pack in chosen(names, select, exclude) if model is None else ():
         proved: Iterable[tuple[bool, str]] = ()
         if pack.kind == "model":
             proved = check_model_pack(pack, device)
         elif pack.kind == "architecture":
             proved = check_architecture_pack(pack, device)
-        failed += _show_findings(itertools.chain(check_pack(pack), proved))
+        checked.append((pack.name, pack.kind, itertools.chain(check_pack(pack), proved)))
+    if as_json:
+        seen = [(name, kind, list(findings)) for name, kind, findings in checked]
+        print_json(
+            [
+                {"name": name, "kind": kind, "findings": [{"ok": fine, "what": words} for fine, words in findings]}
+                for name, kind, findings in seen
+            ]
+        )
+        return int(any(not fine for _, _, findings in seen for fine, _ in findings))
+    failed = 0
+    for name, kind, findings in checked:
+        click.echo(printable(f"{name}, {'an' if kind[0] == 'a' else 'a'} {kind}"))
+        failed += _show_findings(findings)
     return 1 if failed else 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from dlbs.cli.as_json import json_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import tell
 from dlbs.text import counted, printable
@@ -23,7 +24,7 @@ _STATES = ("ready", "packages", "data", "GPU", "not supported")
     "--output", metavar="FILE", default="packs/torchbench.yaml", show_default=True, help="Collection that names them."
 )
 @click.option("--dry-run", is_flag=True, help="Only show the table.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @common_options
 def import_command(places: tuple[str, ...], output: str, dry_run: bool, as_json: bool) -> None:
     """Find out which TorchBench models run here, and write a collection of those that may.

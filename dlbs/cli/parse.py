@@ -23,7 +23,10 @@ __all__ = ["parse_command"]
 @click.command("parse", context_settings=CONTEXT)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "--output-file", "-o", metavar="FILE", help="Write to .json, .json.gz or .csv; standard output by default."
+    "--output-file",
+    "-o",
+    metavar="FILE",
+    help="Write to .json, .jsonl, .csv (.gz may follow) or .parquet; standard output by default.",
 )
 @click.option(
     "-P",

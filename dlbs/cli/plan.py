@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+<<<<<<< HEAD
 from dlbs.cli.complete import complete_help
+=======
+from dlbs.cli.as_json import json_option, print_json
+>>>>>>> main
 from dlbs.cli.options import (
     CONTEXT,
     CommandVerb,
+    LazyGroup,
     common_options,
     config_options,
     executor_option,
@@ -19,8 +24,12 @@ from dlbs.cli.options import (
     nodes_option,
     plan_option,
 )
+<<<<<<< HEAD
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.exit_codes import OK
+=======
+from dlbs.exit_codes import OK, WRONG_INPUT
+>>>>>>> main
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -88,10 +97,17 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
     help="Check results instead: that each experiment of the plan has them. Logs, directories or results files.",
 )
 @names_option("--require", "With --results: keys that each experiment has to have; by default a time or a throughput.")
+@json_option
 @config_options
 @common_options
 def validate_command(
-    config: Config, plan: str | None, executor: str, nodes: list[str], results: tuple[str, ...], require: list[str]
+    config: Config,
+    plan: str | None,
+    executor: str,
+    nodes: list[str],
+    results: tuple[str, ...],
+    require: list[str],
+    as_json: bool,
 ) -> int:
     """Find what would fail, without running anything: all problems at once. With --results, find what is missing afterwards.
 
@@ -106,13 +122,14 @@ def validate_command(
       dlbs validate --nodes host1,host2 -Pexp.docker=false
       dlbs validate --results logs --require results.throughput,results.energy
       dlbs validate --plan plan.json --results results.json
+      dlbs validate --plan plan.json --json
     """
     from dlbs.errors import ConfigError
 
     if results:
         from dlbs.cli.completeness import print_gaps
 
-        return print_gaps(config, plan, results, require)
+        return print_gaps(config, plan, results, require, as_json=as_json)
     if require:
         raise ConfigError("says what results have to have", where="--require", hint="give --results PATH too")
     from pathlib import Path
@@ -123,6 +140,9 @@ def validate_command(
 
     validator = Validator(load_executor(executor)(Path.cwd()), nodes=nodes)
     validator.check_all(resolved_plan(config, plan)())
+    if as_json:
+        print_json(validator.document())
+        return WRONG_INPUT if validator.problems else OK
     validator.raise_problems()
     click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")
     return OK
@@ -191,18 +211,24 @@ def _declared(config: Config, name: str) -> dict[str, Any]:
 
 @click.command("explain", cls=CommandVerb, context_settings=CONTEXT)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@json_option
 @config_options
 @common_options
-def explain_command(config: Config, names: tuple[str, ...]) -> None:
+def explain_command(config: Config, names: tuple[str, ...], as_json: bool) -> None:
     """Show a parameter's value, where it was set, and what it was computed from, for the plan's first experiment.
 
     \b
     Examples:
       dlbs explain exp.effective_batch -Pexp.gpus=0,1
       dlbs explain pytorch.options exp.log_file
+      dlbs explain exp.log_file --json
     """
+    from dlbs.plan.descriptions import explanation_document
     from dlbs.plan.explain import explanation
 
+    if as_json:
+        print_json([explanation_document(config, name) for name in names])
+        return
     for name in names:
         click.echo(printable("\n".join(explanation(config, name))))
 
@@ -211,10 +237,16 @@ def explain_command(config: Config, names: tuple[str, ...]) -> None:
 @click.argument("names", metavar="[PARAMETER|KEY|PATTERN|FRAMEWORK|MODEL]...", nargs=-1, shell_complete=complete_help)
 @click.option("--frameworks", is_flag=True, help="List frameworks and their launchers, or describe the named one.")
 @click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
+@json_option
 @config_options
 @common_options
+<<<<<<< HEAD
 def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> None:
     """Describe parameters by their names, a regular expression or a word; result keys, models and frameworks too.
+=======
+def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool, as_json: bool) -> None:
+    """Describe parameters by their names, a regular expression or a word; models and frameworks too.
+>>>>>>> main
 
     \b
     Examples:
@@ -222,8 +254,12 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
       dlbs help 'exp.num_.*'
       dlbs help --frameworks pytorch
       dlbs help exp.dtype exp.phase resnet18
+<<<<<<< HEAD
       dlbs help results.throughput 'results.time.*'
       dlbs help --models
+=======
+      dlbs help --models --json
+>>>>>>> main
     """
     from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models
 
@@ -231,10 +267,11 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
         found = [describe_framework(config, name) for name in names] or [describe_frameworks(config)]
     elif models:
         found = [describe_models(names)]
-    elif not names:
+    elif not names and not as_json:
         click.echo(click.get_current_context().find_root().get_help())
         return
     else:
+<<<<<<< HEAD
         found = [_described(config, name) for name in names]
     click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))
 
@@ -257,3 +294,26 @@ def _described(config: Config, name: str) -> list[str]:
         close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
         raise ConfigError(error.what, hint=close or error.hint) from None
     return [*described, "", *keys] if keys else described
+=======
+        found = [describe(config, name) for name in names]
+    if as_json:
+        print_json(_help_document(config, names, frameworks, models))
+        return
+    click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))
+
+
+def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
+    """What `dlbs help` says, as a list of documents; the names have been found to exist."""
+    from dlbs.plan.descriptions import description, framework_document, models_document
+    from dlbs.plan.explain import framework_launchers
+
+    if frameworks:
+        return [framework_document(config, name) for name in names or framework_launchers(config)]
+    if models:
+        return models_document(names)
+    if not names:
+        root = click.get_current_context().find_root()
+        assert isinstance(root.command, LazyGroup)
+        return [{"kind": "verb", "name": name, "description": line} for name, (_, line) in root.command.verbs.items()]
+    return [document for name in names for document in description(config, name)]
+>>>>>>> main

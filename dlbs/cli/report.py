@@ -54,6 +54,9 @@ __all__ = ["report_command"]
 )
 @click.option("--series", metavar="PATH", help="Look at the batch times in a log, or in all logs of a directory.")
 @click.option("--html", "page", metavar="FILE", help="Write a page with everything, which opens from the disk.")
+@click.option("--title", metavar="TEXT", help="With --html: title of the page.")
+@names_option("--plots", "With --html: kinds of plots; by default those for which there are enough results.")
+@click.option("--against", metavar="PATH", help="With --html: earlier results; the summary names regressions.")
 @format_option
 @output_option
 @source_options
@@ -65,6 +68,9 @@ def report_command(
     series: str | None,
     summary: bool,
     page: str | None,
+    title: str | None,
+    plots: list[str],
+    against: str | None,
     form: str,
     output_file: str | None,
     **contents: Any,
@@ -83,21 +89,31 @@ def report_command(
         --values results.time_p99 --format markdown
       dlbs report logs --scores
       dlbs report logs --summary
-      dlbs report logs --html report.html
+      dlbs report logs --html report.html --title "Release 2.1" --against before.json
       dlbs report --series logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
       dlbs report --db results.db '{"exp.model": "resnet.*"}'
     """
     from dlbs.config.load import load_config
 
+    for flag, given in (("--title", title is not None), ("--plots", plots), ("--against", against is not None)):
+        if given and page is None:
+            raise LogError("is for the page", where=flag, hint="give --html FILE too")
     if series is not None:
         _print_series(series, form)
         return
     reading = Reading()
     records = read_source(paths, db, filter_query, reading)
     if page is not None:
+        from dlbs.results.page.changes import changes_since
+        from dlbs.results.page.content import Chosen
         from dlbs.results.page.page import write_page
 
-        write_page(page, records, load_config().declarations, logs=reading.paths)
+        declarations = load_config().declarations
+        changes = None
+        if against is not None:
+            changes = changes_since(against, read_source([against], db, None), records, declarations)
+        chosen = Chosen(title, plots or None, changes)
+        write_page(page, records, declarations, logs=reading.paths, chosen=chosen)
         click.echo(printable(f"{counted(len(records), 'experiment')} → {page}"), err=True)
         return
     if summary:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dlbs.cli.as_json import print_json
 from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import (
     CONTEXT,
@@ -71,6 +72,7 @@ __all__ = ["run_command", "run_experiments"]
 @click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @click.option("--verbose", "-v", is_flag=True, help="Also show when experiments begin.")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print JSON: what became of the plan.")
 @until_known_options
 @config_options
 @common_options
@@ -93,6 +95,7 @@ def run_command(
     progress_file: str | None,
     quiet: bool,
     verbose: bool,
+    as_json: bool,
     asked: Asked | None,
 ) -> int:
     """Run experiments and leave one log file for each.
@@ -133,7 +136,7 @@ def run_command(
             progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
             return run_until_known(
                 config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
-                progress=progress, begin=_tell_where, conclude=_conclude,
+                progress=progress, begin=_tell_where, conclude=_conclude, as_json=as_json,
             )  # fmt: skip
         simulated = {"exp.status": "simulate"} if dry_run else {}
         experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
@@ -144,7 +147,9 @@ def run_command(
         if plan is None and not dry_run:
             _tell_where(config, manifest)
         progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
-        return run_experiments(experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach)
+        return run_experiments(
+            experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach, as_json=as_json
+        )
 
 
 def _executor(name: str, jobs: int | None, detach: bool, policies: Policies) -> Executor:
@@ -176,19 +181,32 @@ def run_experiments(
     policies: Policies | None = None,
     wait: bool = False,
     detach: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
     from dlbs.run.whole import run_whole
 
+    launchers: list[dict[str, str]] = []
+
+    def show(launcher: Launcher) -> None:
+        if as_json:
+            launchers.append({"script": str(launcher.script), "source": launcher.source})
+        else:
+            click.echo(f"# {launcher.script}\n{launcher.source}")
+
     try:
         summary = run_whole(
-            experiments, manifest, progress, executor, show=_show, policies=policies, wait=wait, detach=detach
+            experiments, manifest, progress, executor, show=show, policies=policies, wait=wait, detach=detach
         )
     except ReaderGoneError:
         if manifest.directories:  # a plan that is not at its end is not well
             raise OutputError("is not read any more, and experiments are left", where="standard output") from None
         raise
     _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
+    if as_json:
+        print_json(
+            {"experiments": manifest.count, **summary.document(), **({"launchers": launchers} if launchers else {})}
+        )
     return summary.exit_code
 
 
@@ -227,7 +245,3 @@ def _tell_where(config: Config, manifest: Manifest) -> None:
     if manifest.images:
         images = ", ".join(manifest.images)
         click.echo(printable(f"docker daemon here: running in containers of {images} (exp.docker=true)"), err=True)
-
-
-def _show(launcher: Launcher) -> None:
-    click.echo(f"# {launcher.script}\n{launcher.source}")

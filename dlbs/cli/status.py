@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from dlbs.cli.as_json import json_option
 from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import CONTEXT, common_options, executor_option
 from dlbs.cli.talk import never_waiting
@@ -23,8 +24,9 @@ from dlbs.executors.registry import load_executor
 from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
-from dlbs.run.status import Manifest, State, label, read_states, seconds_left
-from dlbs.text import counted, duration, indented, printable
+from dlbs.run.remaining import Remaining
+from dlbs.run.status import Manifest, State, label, read_states, time_left
+from dlbs.text import counted, indented, printable
 
 __all__ = ["rerun_command", "status_command"]
 
@@ -37,7 +39,7 @@ _WIDE = 10_000  # columns of what is no terminal
 
 @click.command("status", context_settings=CONTEXT)
 @click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--verbose", "-v", is_flag=True, help="List every experiment that failed or is doubtful.")
 @executor_option("What runs them, if it is a class of yours; others are known from the log directory.", default=None)
 @common_options
@@ -55,13 +57,16 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
     known = load_executor(executor)(Path.cwd()) if executor is not None else None
     states = [state for path in paths or ("logs",) for state in _states(Path(path), known)]
     counts = {status: count for status in _ORDER if (count := sum(state.status == status for state in states))}
-    left = seconds_left(states)
+    left = time_left(states)
     owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
     if as_json:
         document: dict[str, Any] = {
             "statuses": counts,
             "runs": {path: pid for path, pid in owners.items() if pid is not None},
-            "seconds_left": None if left is None else round(left, 1),
+            "seconds_left": None if left is None else round(left.seconds, 1),
+            "seconds_left_interval": None
+            if left is None or left.low is None or left.high is None
+            else [round(left.low, 1), round(left.high, 1)],
             "experiments": [
                 {"log": str(state.log), "status": state.status, "message": state.message, "doubts": state.doubts}
                 for state in states
@@ -73,13 +78,13 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
     return OK if set(counts) <= {"ok", "skipped"} else FAILED
 
 
-def _show(states: list[State], owners: dict[str, int | None], left: float | None, verbose: bool) -> None:
+def _show(states: list[State], owners: dict[str, int | None], left: Remaining | None, verbose: bool) -> None:
     """Print how many experiments there are of each status, what is doubtful, and which need attention."""
     counts = Counter(state.status for state in states)
     words = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
     click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
-    if left is not None and left >= _SHORTEST_LEFT:
-        click.echo(f"about {duration(left)} left")
+    if left is not None and left.seconds >= _SHORTEST_LEFT:
+        click.echo(left.words())
     doubts = Doubts()
     for state in states:
         if state.status == "ok":
@@ -122,8 +127,9 @@ def _states(directory: Path, known: Executor | None) -> list[State]:
 @click.argument("log", metavar="LOG")
 @click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print JSON: what became of the experiment.")
 @common_options
-def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
+def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> int:
     """Repeat one experiment from what its log says, and replace the log when it is done.
 
     The log decides what is started: repeat only logs that you trust.
@@ -156,4 +162,6 @@ def rerun_command(log: str, no_validation: bool, quiet: bool) -> int:
     manifest = Manifest()
     manifest.add(experiment)
     with never_waiting(sys.stderr):
-        return run_experiments(iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()))
+        return run_experiments(
+            iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()), as_json=as_json
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dlbs.cli.as_json import json_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.machine.facts import system_facts
 
@@ -11,7 +12,7 @@ __all__ = ["sysinfo_command"]
 
 
 @click.command("sysinfo", context_settings=CONTEXT)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @common_options
 def sysinfo_command(as_json: bool) -> None:
     """Show what this machine has: CPU, memory, GPUs, docker, Slurm, Python, torch.

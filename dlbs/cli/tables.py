@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,14 +19,27 @@ from dlbs.text import printable
 
 __all__ = ["format_option", "output_option", "print_tables", "write_text"]
 
-format_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice([TERMINAL, *FORMATS]),
-    default=TERMINAL,
-    show_default=True,
-    help="How tables are written.",
-)
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--format` and `--json`, which means `--format json`; the function gets `form`."""
+
+    @click.option(
+        "--format",
+        "form",
+        type=click.Choice([TERMINAL, *FORMATS]),
+        default=TERMINAL,
+        show_default=True,
+        help="How tables are written.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON: --format json.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, form: str, as_json: bool, **kwargs: Any) -> Any:
+        if as_json and form not in {TERMINAL, "json"}:
+            raise click.UsageError(f"--json is --format json: leave it out, or --format {form}")
+        return function(*args, form="json" if as_json else form, **kwargs)
+
+    return wrapped
+
 
 output_option = click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
 

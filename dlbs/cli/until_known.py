@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dlbs.cli.as_json import print_json
 from dlbs.cli.options import names_option
 from dlbs.errors import ConfigError
 from dlbs.text import counted, printable
@@ -114,6 +115,7 @@ def run_until_known(
     progress: Progress,
     begin: Callable[[Config, Manifest], None],
     conclude: Callable[..., None],
+    as_json: bool = False,
 ) -> int:
     """Run rounds of the plan until all is known, print the comparison, and return the exit code.
 
@@ -129,10 +131,12 @@ def run_until_known(
         progress: What a user sees.
         begin: Says whether experiments run in containers.
         conclude: Says what became of the experiments.
+        as_json: Print the comparison as JSON.
     """
     from dlbs.cli.compare import share
     from dlbs.inquiry import Inquiry
     from dlbs.results.statistics.pairs import Question
+    from dlbs.results.tables.comparison_by import document_by
     from dlbs.run.policies import parse_duration
 
     threshold, confidence = share(asked.threshold, "--threshold"), share(asked.confidence, "--confidence")
@@ -158,8 +162,23 @@ def run_until_known(
         progress.say("with --threshold 0 no pair is ever the same: equal ones stay open until the budget is spent")
     known = inquiry.run(progress, executor, policies=policies, wait=wait)
     conclude(known.summary, manifest, progress, False)
-    _show(known, confidence)
-    return known.gate_code() if asked.fail_on_regression else known.exit_code
+    code = known.gate_code() if asked.fail_on_regression else known.exit_code
+    if as_json:
+        print_json(
+            {
+                "rounds": known.rounds,
+                "open": list(known.open),
+                "given_up": list(known.given_up),
+                "stopped": known.stopped or None,
+                "comparison": document_by(known.comparison) if known.rounds else None,
+                "experiments": manifest.count,
+                **known.summary.document(),
+                "exit_code": code,
+            }
+        )
+    else:
+        _show(known, confidence)
+    return code
 
 
 def _show(known: Known, confidence: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,28 @@ class Config:
     namespaces: frozenset[str] = frozenset()
     from_command_line: set[str] = field(default_factory=set)
     typed: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Config:
+        """One with the same content: what is changed in one of them stays as it is in the other."""
+        return Config(
+            declarations=self.declarations.copy(),
+            settings={
+                name: Setting(copy.deepcopy(setting.value), setting.where)
+                if isinstance(setting.value, (dict, list))
+                else setting
+                for name, setting in self.settings.items()
+            },
+            variables=copy.deepcopy(self.variables),
+            variable_origins=self.variable_origins.copy(),
+            extensions=copy.deepcopy(self.extensions),
+            exclude=copy.deepcopy(self.exclude),
+            builds_on=self.builds_on.copy(),
+            builds_on_origins=self.builds_on_origins.copy(),
+            packs=self.packs.copy(),
+            namespaces=self.namespaces,
+            from_command_line=self.from_command_line.copy(),
+            typed=self.typed.copy(),
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Name → raw value."""

@@ -13,7 +13,7 @@ from dlbs.errors import ConfigError
 from dlbs.files import read_source
 from dlbs.jsonio import MAX_DEPTH, JsonError, load_json
 
-__all__ = ["Document", "load"]
+__all__ = ["Document", "load", "parse", "read"]
 
 
 @dataclass(slots=True)
@@ -44,13 +44,29 @@ def load(path: str | os.PathLike[str]) -> Document:
     Raises:
         ConfigError: It cannot be read, is malformed, or a key stands twice in one mapping.
     """
-    name = str(path)
+    return parse(str(path), read(path))
+
+
+def read(path: str | os.PathLike[str]) -> str:
+    """Read the text of a file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     try:
-        source = read_source(path, "strict")
+        return read_source(path, "strict")
     except FileNotFoundError:
-        raise ConfigError("no such file", where=name, hint="check the path") from None
+        raise ConfigError("no such file", where=str(path), hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", where=name) from None
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def parse(name: str, source: str) -> Document:
+    """Parse the text of a file; its name says what kind it is.
+
+    Raises:
+        ConfigError: It is malformed, or a key stands twice in one mapping.
+    """
     if name.endswith(".json"):
         return _load_json(name, source)
     if name.endswith((".yaml", ".yml")):

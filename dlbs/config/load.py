@@ -6,6 +6,7 @@ builder.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from dlbs.config.config import Config, Extension, split_names
 from dlbs.config.declare import add_options, check_frameworks, declare, file_frameworks
-from dlbs.config.documents import Document, load
+from dlbs.config.documents import Document, load, parse, read
 from dlbs.config.flags import Assignments, assignments, extension_data
 from dlbs.config.names import check_all_names
 from dlbs.config.settings import check_value, replace_variables, set_parameter, set_variable
@@ -61,12 +62,9 @@ def load_config(
     Raises:
         ConfigError: Malformed, unknown keys or misspelt names, wrong types; all that is wrong at once.
     """
-    config, later = Config(), problems is not None
+    later = problems is not None
     problems = Problems() if problems is None else problems
-    for path in shipped_files(root or dlbs_root()):
-        _merge(config, load(path), problems)
-    add_options(config)
-    config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)
+    config = _shipped(tuple((str(path), read(path)) for path in shipped_files(root or dlbs_root()))).copy()
     if discard_default:
         config.settings.clear()
         config.extensions.clear()
@@ -98,6 +96,18 @@ def load_config(
     if not later:
         problems.raise_all()
     config.typed = {name: where for name, where in _typed(config) if name not in before}
+    return config
+
+
+@functools.lru_cache(maxsize=4)
+def _shipped(files: tuple[tuple[str, str], ...]) -> Config:
+    """The shipped files, each a name and a text, merged. Whoever builds several plans reads the same ones for each."""
+    config, problems = Config(), Problems()
+    for name, source in files:
+        _merge(config, parse(name, source), problems)
+    problems.raise_all()
+    add_options(config)
+    config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)
     return config
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ __all__ = ["has_references", "parse"]
 _NAME_PART = re.compile(r"[\w.\-]+")
 _INSIDE = re.compile(r"(\\?)\$[{<(]|\)\$")  # what has a meaning in an expression
 _CLOSING = {"{": "}", "<": ">"}
+_REMEMBERED = 500  # characters of a text whose template is kept
 _MAX_NESTED = 20  # references in the name of a reference
 _MAX_ENDS = 50  # candidate `)$` tried for one expression
 
@@ -35,9 +37,19 @@ def parse(value: Any) -> Template:
     Raises:
         ExpressionError: A reference or expression is malformed or not allowed.
     """
+    return _parse_text(value) if value.__class__ is str and len(value) <= _REMEMBERED else _parse(value)
+
+
+def _parse(value: Any) -> Template:
     with METER:
         parser = _Parser()
         return parser.template(value, parser.value(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_text(text: str) -> Template:
+    """The values of the shipped configuration are parsed when it is loaded, and again by each plan; nothing changes a template."""
+    return _parse(text)
 
 
 class _Part(NamedTuple):

@@ -21,14 +21,15 @@ def default_batch_sizes(directory: Path) -> dict[str, int]:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     found: dict[str, int] = {}
+    fixed = False
     for model in (node for node in body if isinstance(node, ast.ClassDef) and node.name == "Model"):
         for node in model.body:
             names, value = _assigned(node)
             if isinstance(value, ast.Constant) and type(value.value) is int and value.value > 0:
                 found |= {_NAMES[name]: value.value for name in names if name in _NAMES}
-    if (of_cpu := _of_metadata(directory)) and "inference" in found:
-        found["inference"] = of_cpu
-    return found
+            elif "ALLOW_CUSTOMIZE_BSIZE" in names and isinstance(value, ast.Constant):
+                fixed = value.value is False
+    return found | {phase: size for phase, size in _of_metadata(directory).items() if phase in found and not fixed}
 
 
 def _assigned(node: ast.stmt) -> tuple[list[str], ast.expr | None]:
@@ -39,16 +40,21 @@ def _assigned(node: ast.stmt) -> tuple[list[str], ast.expr | None]:
     return [], None
 
 
-def _of_metadata(directory: Path) -> int:
-    """The batch size for inference that metadata.yaml has for CPUs; 0 without one."""
+def _of_metadata(directory: Path) -> dict[str, int]:
+    """Phase → the batch size that metadata.yaml has for CPUs."""
     path = directory / "metadata.yaml"
     if not path.is_file():
-        return 0
+        return {}
     try:
         data = load(path).data
     except ConfigError:  # whoever runs the model says what is wrong with it
-        return 0
+        return {}
     devices = data.get("devices") if isinstance(data, dict) else None
     entry = devices.get("cpu") if isinstance(devices, dict) else None
-    size = entry.get("eval_batch_size") if isinstance(entry, dict) else None
+    sizes = {_NAMES[f"DEFAULT_{test}_BSIZE"]: _size(entry, f"{test.lower()}_batch_size") for test in ("TRAIN", "EVAL")}
+    return {phase: size for phase, size in sizes.items() if size}
+
+
+def _size(entry: object, key: str) -> int:
+    size = entry.get(key) if isinstance(entry, dict) else None
     return size if isinstance(size, int) and size > 0 else 0

@@ -23,6 +23,7 @@ _SUITE = "torchbenchmark"
 _INSTALLING = "utils"  # the package of the suite that scripts which install import
 _WRITTEN = "# Written by dlbs pack import; it writes this file anew.\n"
 _MOST_FILES = 500
+_TOKEN = "HUGGING_FACE_HUB_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ def needs_of(directory: Path) -> Needs:
     missing = [one for one in imports if one.startswith(f"{_SUITE}.util.") and not _is_provided(one)]
     if missing:
         return needs("not supported", f"{missing[0]} is a part of the suite that is not provided")
-    if "HuggingFaceAuthMixin" in read_source(directory / "__init__.py"):
-        return needs("not supported", "its weights are given only to those who have asked for them")
+    if "HuggingFaceAuthMixin" in read_source(directory / "__init__.py") and not os.environ.get(_TOKEN):
+        return needs("not supported", f"its weights are given only to those who have asked for them: set {_TOKEN}")
     if reason := _refusal_of_cpus(directory):
         return needs("GPU", reason)
     if data := _downloads(directory):
@@ -238,20 +239,54 @@ def _refusal_of_cpus(directory: Path) -> str:
                 refused |= {str(entry["test"])} if "test" in entry else {"train", "eval"}
     if refused == {"train", "eval"}:
         return "metadata.yaml: not implemented on CPUs"
-    source = read_source(directory / "__init__.py")
-    refusing = re.search(
-        r"^ {8}if (?:self\.)?device == ['\"]cpu['\"]:\n\s+raise NotImplementedError", source, re.MULTILINE
-    )
-    return "__init__.py raises NotImplementedError on CPUs" if refusing else ""
+    return "__init__.py raises NotImplementedError on CPUs" if _raises_on_cpus(_tree(directory / "__init__.py")) else ""
+
+
+def _raises_on_cpus(tree: ast.Module | None) -> bool:
+    """Whether the constructor of the class Model refuses CPUs, or the methods of both phases do."""
+    refusing = {
+        method.name if method.name.startswith("__") else method.name.removeprefix("_")
+        for model in (tree.body if tree is not None else ())
+        if isinstance(model, ast.ClassDef) and model.name == "Model"
+        for method in model.body
+        if isinstance(method, ast.FunctionDef) and any(_refuses_cpus(statement) for statement in method.body)
+    }
+    return "__init__" in refusing or {"train", "eval"} <= refusing
+
+
+def _refuses_cpus(statement: ast.stmt) -> bool:
+    """`if device == "cpu": raise NotImplementedError(...)`, or the same with `not device == "cuda"` or `device != "cuda"`."""
+    if not isinstance(statement, ast.If) or not any(isinstance(one, ast.Raise) for one in statement.body):
+        return False
+    raised = next(one for one in statement.body if isinstance(one, ast.Raise))
+    if "NotImplementedError" not in ast.unparse(raised):
+        return False
+    asked = ast.unparse(statement.test).replace("self.", "").replace('"', "'")
+    return asked in {"device == 'cpu'", "device != 'cuda'", "not device == 'cuda'"}
 
 
 def _downloads(directory: Path) -> list[str]:
-    """Archives that its install.py fetches from the suite's server."""
+    """What its install.py fetches from the suite's server and is not here."""
     tree = _tree(directory / "install.py")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree is not None else []
     names = []
     for call in calls:
         called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         if called == "checkout_s3_data" and len(call.args) > 1 and isinstance(call.args[1], ast.Constant):
-            names.append(str(call.args[1].value))
+            kind, name = (ast.unparse(argument).strip("'") for argument in call.args[:2])
+            if not _is_downloaded(directory.resolve(), kind, name):
+                names.append(name)
     return names
+
+
+def _is_downloaded(directory: Path, kind: str, name: str) -> bool:
+    """Whether data lie where install.py and the model look for them: archives among the data of the suite, files of a model in its directory."""
+    if not kind.endswith("INPUT_TARBALLS"):
+        return (directory.parent / name).exists()
+    in_checkout = directory.parent.parent.name == _SUITE
+    data = (
+        directory.parents[1] / "data" / ".data"
+        if in_checkout
+        else Path(os.environ.get("DLBS_DATA_DIR") or "data") / "torchbench"
+    )
+    return (data / name.partition(".tar")[0]).exists() or (data.parent / name).is_file()

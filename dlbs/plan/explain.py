@@ -19,18 +19,19 @@ from dlbs.plan.pipeline import processor_for
 from dlbs.plan.trace import IDENTITY, Trace
 
 __all__ = [
-    "describe", "describe_framework", "describe_frameworks", "describe_models", "describe_parameters", "explanation",
+    "asked_trace", "describe", "describe_framework", "describe_frameworks", "describe_models", "describe_parameters", "explanation",
+    "find_parameters", "framework_launchers",
 ]  # fmt: skip
 
 
 _WIDTH = 79  # characters of a line of text
 
 
-def explanation(config: Config, name: str) -> list[str]:
-    """Lines that tell a parameter's final value in the plan's first experiment and the tree of what it was computed from.
+def asked_trace(config: Config, name: str) -> tuple[Experiment, Trace]:
+    """The plan's first experiment as it is written, and how its values were computed.
 
     Raises:
-        ConfigError: No such parameter, or the plan is empty.
+        ConfigError: It has no parameter of this name, or the plan is empty.
     """
     experiment = next(build(config), None)
     if experiment is None:
@@ -43,7 +44,16 @@ def explanation(config: Config, name: str) -> list[str]:
     if name not in experiment:
         hint = migration_hint(name) or did_you_mean(name, experiment) or "dlbs help PATTERN searches"
         raise ConfigError(f"no parameter {name!r}", hint=hint)
-    trace = processor_for(config).tracer.trace(experiment)
+    return experiment, processor_for(config).tracer.trace(experiment)
+
+
+def explanation(config: Config, name: str) -> list[str]:
+    """Lines that say a parameter's final value in the plan's first experiment and the tree of what it was computed from.
+
+    Raises:
+        ConfigError: No such parameter, or the plan is empty.
+    """
+    experiment, trace = asked_trace(config, name)
     lines = []
     parameter = config.declarations.get(name)
     if parameter is not None and parameter.desc:
@@ -86,7 +96,7 @@ def describe(config: Config, name: str) -> list[str]:
     """
     from dlbs.config.models import known_models
 
-    models, launchers = known_models(), _launchers(config)
+    models, launchers = known_models(), framework_launchers(config)
     if name in models and name not in config.declarations:
         return [f"{name} is a model: {models[name]}", f"  dlbs run -Pexp.model={name}; dlbs help --models lists all"]
     if name in launchers:
@@ -109,9 +119,21 @@ def describe_parameters(config: Config, pattern: str) -> list[str]:
     Raises:
         ConfigError: There is none.
     """
+    lines: list[str] = []
+    for parameter in find_parameters(config, pattern):
+        lines += [*_description(config, parameter), ""]
+    return lines[:-1]
+
+
+def find_parameters(config: Config, pattern: str) -> list[Parameter]:
+    """The parameter of this name, or else those whose name matches, or else those with the word in their name or description.
+
+    Raises:
+        ConfigError: There is none.
+    """
     declarations = config.declarations
     if pattern in declarations:
-        return list(_description(config, declarations[pattern]))
+        return [declarations[pattern]]
     expression = compiled(pattern)
     found = [parameter for name, parameter in declarations.items() if expression.fullmatch(name)]
     if not found:
@@ -121,10 +143,7 @@ def describe_parameters(config: Config, pattern: str) -> list[str]:
         raise ConfigError(
             f"no parameter {pattern!r}", hint=did_you_mean(pattern, declarations) or "try a word or exp.*"
         )
-    lines: list[str] = []
-    for parameter in found:
-        lines += [*_description(config, parameter), ""]
-    return lines[:-1]
+    return found
 
 
 def _description(config: Config, parameter: Parameter) -> Iterator[str]:
@@ -146,7 +165,7 @@ def describe_framework(config: Config, name: str) -> list[str]:
     Raises:
         ConfigError: There is no such framework.
     """
-    launchers = _launchers(config)
+    launchers = framework_launchers(config)
     if name not in launchers:
         close = framework_hint(name) or did_you_mean(name, launchers)
         hint = close or f"there are {', '.join(launchers)}; docs/launchers.md says how to add one"
@@ -160,10 +179,10 @@ def describe_framework(config: Config, name: str) -> list[str]:
 
 def describe_frameworks(config: Config) -> list[str]:
     """The frameworks that have a launcher."""
-    return [f"{name:12} {path}" for name, path in _launchers(config).items()]
+    return [f"{name:12} {path}" for name, path in framework_launchers(config).items()]
 
 
-def _launchers(config: Config) -> dict[str, str]:
+def framework_launchers(config: Config) -> dict[str, str]:
     """Framework → its launcher."""
     launchers = {
         path.stem: str(path)

@@ -25,7 +25,7 @@ from dlbs.run.planfile import PLAN_NAME
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner"]
+__all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner", "run_facts"]
 
 LOCK_NAME = ".dlbs.lock"
 _ATTEMPTS = 5
@@ -60,6 +60,7 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             "pid": os.getpid(),
             "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "executor": executor_name(executor),
+            "jobs": getattr(executor, "jobs", None),
         }
         for directory, stream in held:
             try:
@@ -242,6 +243,18 @@ def owner(directory: Path) -> int | None:
     except (OSError, LogError):
         return None
     return None
+
+
+def run_facts(directory: Path) -> dict[str, Any]:
+    """What the run that holds a log directory says of itself: `pid`, `since` (when it began), `executor`, `jobs` (how many experiments run at the same
+    time; null for no limit); empty if there is none."""
+    if owner(directory) is None:
+        return {}
+    try:
+        with open_regular(directory / LOCK_NAME) as stream:
+            return _content(stream)
+    except (OSError, LogError):
+        return {}
 
 
 def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -20,22 +19,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dlbs.doubts import doubts_of, short_doubts
-from dlbs.errors import DlbsError, LogError
+from dlbs.errors import DlbsError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
-from dlbs.files import open_regular, write_atomically
-from dlbs.logs import KEY_LINE, batch_time, finite
-from dlbs.run.remaining import remaining_seconds
+from dlbs.files import write_atomically
+from dlbs.logs import batch_time, finite
+from dlbs.run.lastline import last_line
+from dlbs.run.remaining import Durations, Remaining, remaining_time
 from dlbs.text import duration, plus_minus, printable, short_number, text
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Progress", "last_line"]
+__all__ = ["Progress"]
 
 _TICK_SECONDS = 2.0
 _SHORTEST_LEFT = 0.5  # seconds that are worth saying
-_LAST_BYTES = 4096  # of a log in which its last line is looked for
+_DAY = 86_400.0  # seconds
+_FEWEST_FOR_PACE = 2  # experiments
 _MOST_LINES = 16  # experiments that are shown at a time
 _MOST_QUEUED = 64  # queued experiments that are looked at, whether they have begun
 
@@ -45,12 +46,14 @@ class _Running:
     """An experiment under way: in words, where its log is, and since when (`time.monotonic()`).
 
     Attributes:
+        slot: Its place among those that run at the same time, from 1: its line stays where it is when others end.
         began: Whether it writes its log: on a cluster it may wait in a queue.
     """
 
     words: str
     log: Path
     since: float
+    slot: int
     began: bool = False
 
 
@@ -79,8 +82,8 @@ class Progress:
         self.total = 0
         self.tick_seconds: float | None = None
         self._running: dict[str, _Running] = {}  # by log file
-        self._ran = 0
-        self._seconds = 0.0  # of the experiments that have run
+        self._durations = Durations()  # of the experiments that have run
+        self._began = time.monotonic()
         self._most_running = 1
         self._live: Live | None = None
         self._file_failed = False
@@ -133,7 +136,7 @@ class Progress:
     def started(self, experiment: Experiment, log: Path) -> None:
         """An experiment begins."""
         self._running[str(experiment["exp.log_file"])] = _Running(
-            describe(experiment, self.names), log, time.monotonic()
+            describe(experiment, self.names), log, time.monotonic(), self._free_slot()
         )
         self._notice_begun()
         if self.verbose:
@@ -165,8 +168,7 @@ class Progress:
         self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
         self._notice_begun()
         if self._running.pop(str(experiment["exp.log_file"]), None) is not None:
-            self._ran += 1
-            self._seconds += outcome.seconds
+            self._durations.add(outcome.seconds)
         self._say(
             f"[{self.done}/{self.total}] {describe(experiment, self.names)}: {_outcome_text(experiment, outcome)}"
         )
@@ -182,14 +184,16 @@ class Progress:
     def failed(self) -> int:
         return self.counts["failure"] + self.counts["timeout"]
 
-    def seconds_left(self) -> float | None:
-        """An estimate from the mean duration so far; None before the first experiment ended."""
-        if not self._ran:
-            return None
+    def remaining(self) -> Remaining | None:
+        """The remaining time, from the durations so far; None before the first experiment ended."""
         self._notice_begun()
         now = time.monotonic()
         running = [now - one.since for one in self._running.values() if one.began]
-        return remaining_seconds(self._seconds / self._ran, self.total - self.done, running, self._most_running)
+        return remaining_time(self._durations, self.total - self.done, running, self._most_running)
+
+    def _free_slot(self) -> int:
+        taken = {one.slot for one in self._running.values()}
+        return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
 
     def _notice_begun(self) -> None:
         """Find out which experiments have left the queue."""
@@ -213,11 +217,18 @@ class Progress:
         from rich.text import Text
 
         now = time.monotonic()
-        running = list(self._running.values())
-        lines = [
-            Text(f"  {one.words}  {duration(now - one.since)}  {last_line(one.log)}", no_wrap=True, overflow="ellipsis")
-            for one in running[:_MOST_LINES]
-        ]
+        running = sorted(self._running.values(), key=lambda one: one.slot)
+        slots = Table.grid(padding=(0, 1), expand=True)
+        slots.add_column(justify="right", no_wrap=True)
+        # What an experiment says is cut before its label is.
+        slots.add_column(no_wrap=True, overflow="ellipsis", ratio=3)
+        slots.add_column(justify="right", no_wrap=True)
+        slots.add_column(no_wrap=True, overflow="ellipsis", ratio=4)
+        for one in running[:_MOST_LINES]:
+            slots.add_row(
+                str(one.slot), Text(one.words), duration(now - one.since), Text(last_line(one.log), style="dim")
+            )
+        lines: list[Text | Table] = [slots] if running else []
         if len(running) > _MOST_LINES:
             lines.append(Text(f"  and {len(running) - _MOST_LINES} more"))
         words = [f"{self.done}/{self.total}"]
@@ -225,11 +236,16 @@ class Progress:
             words.append(f"{self.failed} failed")
         if self.doubtful:
             words.append(f"{self.doubtful} doubtful")
-        left = self.seconds_left()
-        if left is not None and left >= _SHORTEST_LEFT:
-            words.append(f"about {duration(left)} left")
+        if rate := _pace(self._durations.count, now - self._began):
+            words.append(rate)
         total = Table.grid(padding=(0, 1))
         total.add_row(ProgressBar(total=self.total, completed=self.done, width=24), " | ".join(words))
+        left = self.remaining()
+        if left is not None and left.seconds >= _SHORTEST_LEFT:
+            end = time.localtime(time.time() + left.seconds)
+            lines.append(
+                Text(f"{left.words()}, until {time.strftime('%H:%M' if left.seconds < _DAY else '%a %H:%M', end)}")
+            )
         self._live.update(Group(*lines, total), refresh=True)
 
     def _update_file(self, finished: bool = False) -> None:
@@ -244,7 +260,7 @@ class Progress:
     def _write_file(self, finished: bool = False) -> None:
         if self.file is None:
             return
-        left = self.seconds_left()
+        left = self.remaining()
         state = {
             "total": self.total,
             "done": self.done,
@@ -253,7 +269,10 @@ class Progress:
             "left": self.total - self.done,
             "statuses": dict(self.counts),
             "current": [one.words for one in self._running.values()],
-            "seconds_left": None if left is None else round(left, 1),
+            "seconds_left": None if left is None else round(left.seconds, 1),
+            "seconds_left_interval": None
+            if left is None or left.low is None or left.high is None
+            else [round(left.low, 1), round(left.high, 1)],
             "running": not finished,
             "pid": os.getpid(),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -263,18 +282,13 @@ class Progress:
             stream.write("\n")
 
 
-def last_line(log: Path) -> str:
-    """The last whole line that an experiment under way has printed, without the values for programs."""
-    try:
-        with open_regular(f"{log}.part") as stream:
-            start = max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES)
-            stream.seek(start)
-            lines = re.split(r"[\r\n]", stream.read(_LAST_BYTES).decode("utf-8", "replace"))
-    except (OSError, LogError):
+def _pace(ran: int, seconds: float) -> str:
+    """How many experiments run in an hour or a minute: `31 experiments/h`; empty before the second one has ended."""
+    if ran < _FEWEST_FOR_PACE or seconds <= 0:
         return ""
-    # What stands before the first line end may be the rest of a line, and what stands after the last is still being written.
-    whole = (line.strip() for line in reversed(lines[start > 0 : -1]))
-    return printable(next((line for line in whole if line and not KEY_LINE.match(line)), ""))
+    hourly = 3600 * ran / seconds
+    value, unit = (hourly / 60, "min") if hourly >= 600 else (hourly, "h")
+    return f"{value:,.0f} experiments/{unit}" if value >= 10 else f"{value:.1f} experiments/{unit}"
 
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 
 from dlbs.doubts import kind_of, warnings_of
 from dlbs.errors import LogError, did_you_mean
@@ -16,10 +15,10 @@ from dlbs.logs import STATUSES, finite, first_values, last_values, start_time
 from dlbs.run.differences import Differences
 from dlbs.run.locks import owner
 from dlbs.run.planfile import read_plan_file, write_plan_file
-from dlbs.run.remaining import remaining_seconds
+from dlbs.run.remaining import Durations, Remaining, remaining_time
 from dlbs.text import text
 
-__all__ = ["Manifest", "State", "label", "read_states", "seconds_left"]
+__all__ = ["Manifest", "State", "label", "read_state", "read_states", "time_left"]
 
 
 @dataclass(slots=True)
@@ -120,7 +119,7 @@ def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[
     waited_for = {path.name for path in owned or () if path.parent == directory.absolute()}
     dead = "interrupted" if owned is not None else "unknown"
     return [
-        _state(directory / name, names, "running" if held or name in waited_for else dead, name in waited_for)
+        read_state(directory / name, names, "running" if held or name in waited_for else dead, name in waited_for)
         for name in (*sorted(found.difference(planned)), *planned)
     ]
 
@@ -135,7 +134,15 @@ def _directory_hint(missing: Path) -> str:
     return close or "dlbs run writes logs into logs/, or into the directory that exp.log_dir names"
 
 
-def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
+def read_state(log: Path, names: Collection[str], under_way: str, queued: bool) -> State:
+    """The state of one experiment.
+
+    Args:
+        log: Its log file.
+        names: Of the files in the directory of the log.
+        under_way: Its status if its log is being written.
+        queued: Whether an executor is going to run it.
+    """
     if f"{log.name}.part" in names:
         return State(log, under_way)
     if queued:
@@ -160,17 +167,17 @@ def _state(log: Path, names: set[str], under_way: str, queued: bool) -> State:
     )
 
 
-def seconds_left(states: Sequence[State]) -> float | None:
+def time_left(states: Sequence[State]) -> Remaining | None:
     """The remaining time of plans that are running, from the times in their logs; None if nothing runs, or nothing has ended yet."""
     running = [state for state in states if state.status == "running"]
-    took = [state.seconds for state in states if state.seconds is not None]
-    if not running or not took:
+    if not running:
         return None
     left = len(running) + sum(state.status in {"queued", "to do"} for state in states)
     now = time.time()
     starts = (start_time(f"{state.log}.part") for state in running)
     taken = [max(0.0, now - begin) for begin in starts if begin is not None]
-    return remaining_seconds(fmean(took), left, taken, len(running))
+    durations = Durations.of(state.seconds for state in states if state.seconds is not None)
+    return remaining_time(durations, left, taken, len(running))
 
 
 def label(log: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dlbs.doubts import Doubts, warnings_of
 from dlbs.executors.base import Outcome
@@ -57,6 +58,23 @@ class Summary:
         if self.stop_signal:
             return SIGNALLED + self.stop_signal
         return FAILED if self.failed or self.stopped or self.all_skipped else OK
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "outcomes": dict(self.outcomes),
+            "already_finished": self.kept,
+            "inactive": self.inactive,
+            "simulated": self.simulated,
+            "left": self.left,
+            "doubtful": self.doubts.doubtful,
+            "doubts": dict(self.doubts.kinds),
+            "stop_signal": self.stop_signal or None,
+            "stopped": self.stopped or None,
+            "all_skipped": self.all_skipped,
+            "directories": sorted(map(str, self.directories)),
+            "exit_code": self.exit_code,
+        }
 
     def keep(self, ending: dict[str, object]) -> None:
         """Count an experiment that was already finished, by what its log ends with."""

@@ -83,6 +83,14 @@ class Validator:
         for check in (_LAUNCHER, *self._checks, *checks_of(experiment)):
             self._make(check, experiment)
 
+    def document(self) -> dict[str, Any]:
+        """How many experiments were checked and what was found, for programs."""
+        problems = [
+            {"problem": one.problem.what, "hint": one.problem.hint, "first": one.experiment, "experiments": one.count}
+            for one in self.problems
+        ]
+        return {"experiments": self.count, "problems": problems}
+
     def raise_problems(self) -> None:
         """Say all problems that were found.
 

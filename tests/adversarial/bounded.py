@@ -23,7 +23,7 @@ Ask = Callable[[Any], dict[str, Any]]  # gives a case to a child and returns its
 
 
 @contextmanager
-def children(program: str, seconds: int = 20, mib: int = 700) -> Iterator[Ask]:
+def children(program: str, seconds: int = 60, mib: int = 700) -> Iterator[Ask]:
     """Start a program that calls `serve`; each question is answered by a child of its own.
 
     Args:

@@ -15,6 +15,7 @@ from dlbs.packs.container_model import ContainerModel
 from dlbs.packs.docker import DockerContainer
 from dlbs.packs.jsonlines import read_output_file
 from tests.services import BASE_IMAGE
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image")]
 
@@ -68,7 +69,7 @@ def test_container(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     command, expected = CASES[case]
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     # What `predict` appends, the names of the files, is a comment here.
-    model = ContainerModel(BASE_IMAGE, command=f"( {command}\n) #", timeout=120)
+    model = ContainerModel(BASE_IMAGE, command=f"( {command}\n) #", timeout=PATIENCE)
     if isinstance(expected, str):
         with pytest.raises(LaunchError) as raised:
             model.predict_batch(INPUTS)

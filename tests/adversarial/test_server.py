@@ -29,12 +29,12 @@ import sys
 from pathlib import Path
 from dlbs.unforeseen import tell_unforeseen
 from dlbs.results.page.connections import Limits, Listener
-from dlbs.results.page.server import HOST, serve
+from dlbs.results.page.server import HOST, application, serve
 
 limits = Limits(connections=int(sys.argv[2]), request_seconds=float(sys.argv[3]), answer_seconds=float(sys.argv[3]))
 with Listener(HOST, 0, limits) as listener:
     print(f"http://{HOST}:{listener.getsockname()[1]}/", file=sys.stderr, flush=True)
-    serve(Path(sys.argv[1]), listener, tell_unforeseen, limits)
+    serve(application(Path(sys.argv[1]), listener.getsockname()[1], tell_unforeseen), listener, limits)
 """
 
 LOG = '__exp.model__= "alexnet"\n__results.time__= 1.5\n__exp.status__= "ok"\n'

@@ -1,6 +1,6 @@
 """Weights and checkpoints that are damaged, lie about their sizes, or bring code. Each case is a line: what is written, and part of the error.
 
-Each runs in a child process that is killed after 20 s of CPU time or when it asks for 700 MiB more. No answer has torch's advice in it to load
+Each runs in a child process that is killed after a minute of CPU time or when it asks for 700 MiB more. No answer has torch's advice in it to load
 with `weights_only=False`.
 """
 

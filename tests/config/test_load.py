@@ -237,3 +237,21 @@ def test_words_for_true(word: str) -> None:
 @pytest.mark.parametrize("word", ["false", "f", "no", "n", "off", "0", "F", "False", "OFF"])
 def test_words_for_false(word: str) -> None:
     assert load_config().declarations["exp.docker"].check(word) is False
+
+
+def test_what_a_program_changes_in_its_configuration_is_not_in_the_next_one() -> None:
+    first = load_config()
+    before = {name: json.dumps(setting.value) for name, setting in first.settings.items()}
+    for setting in first.settings.values():
+        if isinstance(setting.value, (dict, list)):
+            setting.value.clear()
+    for extension in first.extensions:
+        extension.parameters.clear()
+    second = load_config()
+    assert {name: json.dumps(setting.value) for name, setting in second.settings.items()} == before
+    assert all(extension.parameters or extension.cases for extension in second.extensions)
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    for model in ("alexnet", "vgg16"):
+        assert load(tmp_path, f"parameters: {{exp.model: {model}}}").settings["exp.model"].value == model

@@ -59,8 +59,14 @@ NAMES = {
 def test_experiments_get_what_cuda_calls_the_gpu(dlbs: RunDlbs, tmp_path: Path, case: str) -> None:
     visible, names = NAMES[case]
     template = tmp_path / "own.sh"
-    body = 'echo "$CUDA_DEVICE_ORDER $CUDA_VISIBLE_DEVICES" >> got; mkdir "$CUDA_VISIBLE_DEVICES" || exit 9; sleep 0.3; rmdir "$CUDA_VISIBLE_DEVICES"'
-    template.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
+    body = """
+mkdir "$CUDA_VISIBLE_DEVICES" || exit 9  # another one has this GPU
+echo "$CUDA_DEVICE_ORDER $CUDA_VISIBLE_DEVICES" >> got
+pair=$(( ($(wc -l < got) + 1) / 2 * 2 ))  # two run at a time, and end together
+while test $(wc -l < got) -lt $pair; do sleep 0.05; done
+rmdir "$CUDA_VISIBLE_DEVICES"
+"""
+    template.write_text('{% extends "base.sh" %}{% block benchmark %}' + body + "{% endblock %}")
     done = dlbs(
         "run", "--jobs", "4", "--no-validation", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=any:1",
         f"-Pdummy.launcher={template}", "-Vexp.seed=[1,2,3,4]", CUDA_VISIBLE_DEVICES=visible,

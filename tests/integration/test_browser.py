@@ -1,4 +1,4 @@
-"""The report and the live view in a real browser: Chromium, driven by Playwright."""
+"""The live view in a real browser: Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -15,142 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import ROOT, RunDlbs
+from tests.integration.pages import sort_by
 from tests.made_logs import make_logs, make_record, write_log
-from tests.services import CHROMIUM
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium")]
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=1000 * PATIENCE)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test if the browser had anything to complain of."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(1000 * PATIENCE)
-    complaints: list[str] = []
-    opened.on(
-        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
-    )
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: (
-            complaints.append(request.url)
-            if not request.url.startswith(("file:", "data:", "http://127.0.0.1"))
-            else None
-        ),
-    )
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
-@pytest.fixture
-def report(dlbs: RunDlbs, tmp_path: Path) -> str:
-    """The URL of a report of 12 experiments, one of them failed, with a hostile name."""
-    records = [
-        make_record(model, batch, time=10 * batch * factor)
-        for model, factor in (("alexnet", 1), ("vgg16", 3))
-        for batch in (1, 2, 4, 8, 16)
-    ]
-    records += [
-        make_record(HOSTILE, 2, time=5.0, exp__status_msg=HOSTILE),
-        make_record("vgg16", 32, status="failure", exp__status_msg=HOSTILE),
-    ]
-    make_logs(tmp_path / "logs", records, output=HOSTILE)
-    dlbs("report", "logs", "--html", "report.html", check=True)
-    return (tmp_path / "report.html").as_uri()
-
-
-def column(page: Page, title: str) -> list[str]:
-    """The visible cells of a column, from top to bottom."""
-    titles = page.locator("#results thead th").all_inner_texts()
-    index = next(number for number, words in enumerate(titles) if words.startswith(title))
-    rows = page.locator("#results tbody tr:visible")
-    return [row.locator("td").nth(index).inner_text() for row in rows.all()]
-
-
-def sort_by(page: Page, title: str) -> None:
-    page.locator("#results thead button", has_text=re.compile(f"^{re.escape(title)}$")).click()
-
-
-def test_sorting(page: Page, report: str) -> None:
-    page.goto(report)
-    sort_by(page, "throughput, images/s")
-    falling = [float(words) for words in column(page, "throughput") if words != "–"]
-    assert falling == sorted(falling, reverse=True)
-    assert len(falling) == 11
-    assert column(page, "throughput")[-1] == "–"  # what has no number stays at the end, either way
-    sort_by(page, "throughput, images/s")
-    rising = [float(words) for words in column(page, "throughput") if words != "–"]
-    assert rising == falling[::-1]
-    assert column(page, "throughput")[-1] == "–"
-    assert page.locator("#results th[aria-sort=ascending]").inner_text().startswith("throughput")
-    sort_by(page, "model")
-    names = column(page, "model")
-    assert names.index("alexnet") < names.index("vgg16")
-    sort_by(page, "batch")
-    batches = [int(words) for words in column(page, "batch")]
-    assert batches == sorted(batches, reverse=True)  # as numbers: 16 before 8
-
-
-def test_filtering(page: Page, report: str) -> None:
-    page.goto(report)
-    assert page.locator("#shown").inner_text() == "12 of 12"
-    page.fill("#words", "VGG16 training")
-    assert set(column(page, "model")) == {"vgg16"}
-    assert page.locator("#shown").inner_text() == "6 of 12"
-    page.select_option("#status", "failure")
-    assert page.locator("#shown").inner_text() == "1 of 12"
-    page.fill("#words", "alexnet")
-    assert page.locator("#shown").inner_text() == "0 of 12"
-    page.fill("#words", "")
-    page.select_option("#status", "")
-    assert page.locator("#shown").inner_text() == "12 of 12"
-    page.press("#words", "Enter")  # must not leave the page
-    assert page.locator("#results").is_visible()
-
-
-def test_hostile_values_are_text(page: Page, report: str) -> None:
-    page.goto(report)
-    page.locator("#failures ~ details summary").first.click()
-    assert HOSTILE in page.locator("#failures ~ details").first.inner_text()
-    assert page.evaluate("window.hacked") is None
-    assert page.locator("img[src=x]").count() == 0
-    assert page.locator("body script").count() == 1
-
-
-def test_plots_are_drawn(page: Page, report: str) -> None:
-    page.goto(report)
-    sizes = page.evaluate("[...document.querySelectorAll('figure img')].map(one => [one.complete, one.naturalWidth])")
-    assert len(sizes) >= 2
-    assert all(complete and width > 300 for complete, width in sizes)
-
-
-@pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_phone_shows_it_without_scrolling_sideways(page: Page, report: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(report)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('#results td')).fontSize)") >= 12
-    assert page.locator("#words").is_visible()
 
 
 class Served:

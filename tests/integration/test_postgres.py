@@ -5,9 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from dlbs.errors import LogError
+from dlbs.results.history.pages import HistoryPages
 from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
@@ -69,3 +72,21 @@ def test_the_commands(dlbs: RunDlbs, tmp_path: object, url: str) -> None:
     assert "alexnet" in dlbs("report", "--db", url, '{"db.tags": "a"}', check=True).stdout
     done = dlbs("compare", "--db", url, '{"db.tags": "a"}', '{"db.tags": "b"}', "--fail-on-regression")
     assert done.returncode == 3, done.stderr
+
+
+def test_a_history_is_read_and_changes_nothing(url: str, tmp_path: Path) -> None:
+    with Store(url) as store:
+        store.add([make_record(repeat=n) for n in (1, 2, 3)], tag="v1")
+    pages = HistoryPages(url, tmp_path)
+    assert "alexnet" in pages.overview({})
+    assert "<td>v1</td>" in pages.overview({})
+    with Store(url) as store:
+        store.add([make_record("resnet18")])
+    assert "resnet18" in pages.overview({})
+    assert "exp.model" in pages.run({"id": "1"})
+    with Store(url, read_only=True) as store, pytest.raises(LogError, match="read-only transaction"):
+        store.remove([1])
+    with Store(url) as store:
+        assert store.remove([1, 2], tag="v1") == 2
+        assert store.remove([3]) == 1
+        assert [record["db.tags"] for record in store.records()] == [[], [], []]

@@ -73,6 +73,56 @@ def test_what_a_directory_needs(tmp_path: Path, source: str, files: dict[str, st
     assert state(write(tmp_path / "model", source, **files)) == expected
 
 
+_REFUSAL = "        if {test}:\n            raise NotImplementedError('too slow')\n"
+_CPU = _REFUSAL.format(test='self.device == "cpu"')
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        ({"__init__": _REFUSAL.format(test="device == 'cpu'")}, "GPU"),
+        ({"__init__": _REFUSAL.format(test='not self.device == "cuda"')}, "GPU"),
+        ({"train": _CPU, "eval": _CPU}, "GPU"),
+        ({"_train": _CPU, "_eval": _CPU}, "GPU"),
+        ({"train": _CPU}, "ready"),
+        ({"get_module": _CPU}, "ready"),
+        ({"__init__": _REFUSAL.format(test="device == 'cpu' and test == 'train'")}, "ready"),
+        ({"__init__": _CPU.replace("NotImplementedError", "ValueError")}, "ready"),
+    ],
+)
+def test_a_directory_needs_a_gpu_if_it_refuses_cpus_in_both_phases(
+    tmp_path: Path, methods: dict[str, str], expected: str
+) -> None:
+    (tmp_path / "model").mkdir()
+    lines = "".join(f"    def {name}(self):\n{body}" for name, body in methods.items())
+    (tmp_path / "model" / "__init__.py").write_text(f"class Model:\n{lines}")
+    assert state(tmp_path / "model")[0] == expected
+
+
+def test_data_that_are_here_need_not_be_downloaded(tmp_path: Path) -> None:
+    suite = tmp_path / "torchbenchmark"
+    script = "s3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco.tar.gz')\ns3_utils.checkout_s3_data('MODEL_PKLS', 'net/obs.pkl')\n"
+    directory = write(suite / "models" / "net", install_py=script)
+    assert state(directory) == ("data", "coco.tar.gz, net/obs.pkl")
+    (suite / "data" / ".data" / "coco").mkdir(parents=True)
+    assert state(directory) == ("data", "net/obs.pkl")
+    (directory / "obs.pkl").write_bytes(b"")
+    assert state(directory) == ("ready", "")
+
+
+def test_a_token_opens_models_whose_weights_are_given_to_some_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write(tmp_path / "gated", "class HuggingFaceAuthMixin: ...\n")
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    assert state(directory) == (
+        "not supported",
+        "its weights are given only to those who have asked for them: set HUGGING_FACE_HUB_TOKEN",
+    )
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "a token")
+    assert state(directory) == ("ready", "")
+
+
 def test_a_folder_is_imported_and_its_packs_are_found(dlbs: RunDlbs, tmp_path: Path) -> None:
     models = tmp_path / "suite" / "torchbenchmark" / "models"
     write(models / "plain")
@@ -119,11 +169,13 @@ def test_a_place_without_models_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.integration
 def test_install_scripts_of_the_suite_run_with_what_they_import(dlbs: RunDlbs, tmp_path: Path) -> None:
     script = (
-        "from utils.python_utils import pip_install_requirements\n"
+        "from utils.python_utils import get_pip_cmd, pip_install_requirements\n"
         "from utils import s3_utils\n"
+        "import subprocess\n"
         "from torchbenchmark.util.framework.huggingface.patch_hf import cache_model, patch_transformers\n"
         "if __name__ == '__main__':\n"
         "    patch_transformers('here', 'model')\n    cache_model('model')\n    pip_install_requirements()\n"
+        "    subprocess.check_call([*get_pip_cmd(), '--version'])\n"
         "    open('installed', 'w').close()\n"
     )
     directory = write(tmp_path / "packs" / "scripted", install_py=script)
@@ -145,11 +197,20 @@ def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: P
     script = (
         "from utils import s3_utils\ns3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco128.tar.gz', decompress=True)\n"
     )
-    write(tmp_path / "packs" / "seeing", install_py=script)
+    directory = write(tmp_path / "packs" / "seeing", install_py=script)
     done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
     assert done.returncode == 2
     assert "the data coco128.tar.gz are not here: download them from the suite's server to " in done.stderr
     assert "install.py failed with exit code 1" in done.stderr
+
+    # Files of one model, unlike archives, lie in its directory.
+    (directory / "install.py").write_text(
+        "from utils import s3_utils\ns3_utils.checkout_s3_data('MODEL_PKLS', 'seeing/obs.pkl', decompress=False)\n"
+    )
+    done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
+    assert f"download them from the suite's server to {directory / 'obs.pkl'}" in done.stderr
+    (directory / "obs.pkl").write_bytes(b"")
+    assert dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base")).returncode == 0
 
 
 BACKEND = """

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from dlbs.executors.base import Outcome
-from dlbs.run.progress import Progress, last_line
-from dlbs.run.remaining import remaining_seconds
+from dlbs.run.lastline import last_line, rate_in
+from dlbs.run.progress import Progress
+from dlbs.run.remaining import Durations, remaining_seconds, remaining_time
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, start
 from tests.waiting import PATIENCE, wait_until
@@ -112,24 +113,79 @@ def test_remaining_time(left: int, running: list[float], slots: int, seconds: fl
     assert remaining_seconds(10.0, left, running, slots) == seconds
 
 
+def seconds_left(progress: Progress) -> float | None:
+    left = progress.remaining()
+    return None if left is None else left.seconds
+
+
+@pytest.mark.parametrize(
+    ("durations", "left", "low", "high"),
+    [
+        ([10.0], 4, None, None),  # nobody knows how much they vary
+        ([10.0, 10.0, 10.0], 4, 40.0, 40.0),
+        ([9.0, 10.0, 11.0] * 10, 4, 37.0, 43.0),
+        ([1.0, 10.0, 100.0], 4, 0.0, 610.0),
+    ],
+)
+def test_the_remaining_time_has_an_interval(
+    durations: list[float], left: int, low: float | None, high: float | None
+) -> None:
+    found = remaining_time(Durations.of(durations), left, [], 1)
+    assert found is not None
+    assert found.seconds == pytest.approx(sum(durations) / len(durations) * left)
+    assert (found.low, found.high) == (
+        pytest.approx(low, rel=0.02) if low else low,
+        pytest.approx(high, rel=0.02) if high else high,
+    )
+
+
+def test_the_interval_holds_the_time_as_often_as_it_says() -> None:
+    import random
+
+    source = random.Random(5)
+    held = 0
+    for _ in range(2000):
+        found = remaining_time(Durations.of([source.gauss(60, 6) for _ in range(5)]), 20, [], 1)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= sum(source.gauss(60, 6) for _ in range(20)) <= found.high
+    assert 0.88 <= held / 2000 <= 0.93
+
+
+def test_nothing_has_a_remaining_time_before_an_end() -> None:
+    assert remaining_time(Durations(), 4, [], 1) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "rate"),
+    [
+        ("epoch 3/90: loss 2.1, 812 images/s", "812 images/s"), ("812.5images/s then 813 images/s", "813 images/s"), ("1,234.5 tokens/s", "1,234.5 tokens/s"),
+        ("reading /a/s", ""), ("5 m/h2", ""), ("", ""), ("12 ms", ""),
+    ],
+)  # fmt: skip
+def test_the_rate_in_a_line(line: str, rate: str) -> None:
+    assert rate_in(line) == rate
+
+
 def test_the_remaining_time_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("dlbs.run.progress.time.monotonic", lambda: now)
     experiments = [{"exp.log_file": f"{number}.log"} for number in range(4)]
     progress = Progress(quiet=True)
     progress.begin(4)
-    assert progress.seconds_left() is None
+    assert progress.remaining() is None
     for experiment in experiments[:2]:
         log = tmp_path / experiment["exp.log_file"]
         Path(f"{log}.part").touch()
         progress.started(experiment, log)
         if experiment is experiments[0]:
-            assert progress.seconds_left() is None
+            assert progress.remaining() is None
             now += 40
             progress.ended(experiment, Outcome("ok", "", 40.0, {}))
     seen = []
     for _ in range(5):
-        seen.append(progress.seconds_left())
+        seen.append(seconds_left(progress))
         now += 10
     assert seen == [120.0, 110.0, 100.0, 90.0, 80.0]
 
@@ -145,7 +201,7 @@ def test_experiments_in_a_queue_do_not_run_yet(tmp_path: Path, monkeypatch: pyte
         progress.started(experiment, tmp_path / experiment["exp.log_file"])
     now += 40
     progress.ended(experiments[0], Outcome("ok", "", 40.0, {}))
-    assert progress.seconds_left() == 120.0
+    assert seconds_left(progress) == 120.0
 
 
 def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.run.status import State, read_states, seconds_left
+from dlbs.run.status import State, read_states, time_left
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, logs, start, values
 from tests.waiting import wait_until
@@ -34,9 +34,11 @@ def test_the_remaining_time_comes_from_the_logs(monkeypatch: pytest.MonkeyPatch,
     )
     ended = State(tmp_path / "ended.log", "ok", seconds=10.0)
     waiting = State(tmp_path / "waiting.log", "to do")
-    assert seconds_left([ended, State(running, "running"), waiting]) == 16.0
-    assert seconds_left([State(running, "running"), waiting]) is None  # nothing has ended
-    assert seconds_left([ended, waiting]) is None  # nothing runs
+    left = time_left([ended, State(running, "running"), waiting])
+    assert left is not None
+    assert left.seconds == 16.0
+    assert time_left([State(running, "running"), waiting]) is None  # nothing has ended
+    assert time_left([ended, waiting]) is None  # nothing runs
 
 
 @pytest.mark.integration

@@ -1,19 +1,21 @@
-"""The content of the page: everything that its template shows."""
+"""The content of the page of results: everything that its template shows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
-from dlbs.logs import STATUSES
-from dlbs.results.page.experiments import experiment_table, label_names
-from dlbs.results.page.failures import failures_of
+from dlbs.results.page.changes import Changes
+from dlbs.results.page.experiments import experiment_data, label_names
+from dlbs.results.page.failures import BAD, failures_of
 from dlbs.results.page.figures import figures_of
 from dlbs.results.page.machines import machines_of
 from dlbs.results.page.tiles import tiles_of
+from dlbs.results.page.where import where_measured
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.tables.regular import regular_tables
@@ -21,7 +23,27 @@ from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
 from dlbs.text import counted
 
-__all__ = ["page_content"]
+__all__ = ["Chosen", "page_content"]
+
+_MOST_TABLES, _MOST_ROWS = 12, 500  # what a page shows of tables; `dlbs report` prints all of them
+_MOST_NOTES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What can be chosen about the page.
+
+    Attributes:
+        title: Its title; None for the usual one.
+        kinds: Kinds of plots that it shows; None for those for which the results have enough to show.
+        changes: The comparison with earlier results, for the summary.
+        beside: Directory of the page, which links to logs are relative to; None for a page that links to no file.
+    """
+
+    title: str | None = None
+    kinds: Sequence[str] | None = None
+    changes: Changes | None = None
+    beside: str | None = None
 
 
 def page_content(
@@ -29,18 +51,20 @@ def page_content(
     declarations: Mapping[str, Parameter],
     logs: Collection[str],
     live: Mapping[str, Any] | None,
+    chosen: Chosen,
 ) -> dict[str, Any]:
     """The variables of the template.
 
     Args:
         records: The experiments.
         declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown.
+        logs: Logs whose ends may be shown, and which may be linked to.
         live: What the live view adds.
+        chosen: What was chosen.
     """
-    tables = _tables(records, declarations)
-    columns, rows = experiment_table(records, declarations)
-    counts = Counter(map(status_of, records))
+    readable = frozenset(logs)
+    made = _tables(records, declarations)
+    failures = failures_of(records, readable, label_names(records, declarations))
     return {
         "running": None,
         "problems": [],
@@ -48,16 +72,22 @@ def page_content(
         "done": 0,
         "owner": None,
         **(live or {}),
-        "tiles": tiles_of(records, counts),
+        "count": len(records),
+        "tiles": tiles_of(records),
+        "where": where_measured(records),
         "notes": _notes(records),
-        "columns": columns,
-        "rows": rows,
-        "statuses": [status for status in (*STATUSES, "unfinished") if counts[status]],
-        "repeat": "dlbs rerun repeats an experiment and replaces its log; bash LOG.sh runs its launcher alone and prints the log.",
-        "tables": tables,
-        "plots": figures_of(records, declarations),
-        "failures": failures_of(records, frozenset(logs), label_names(records, declarations)),
+        "changes": chosen.changes,
+        "repeat": "dlbs rerun LOG repeats an experiment and replaces its log; bash LOG.sh runs its launcher alone and prints the log.",
+        "tables": made[:_MOST_TABLES],
+        "more_tables": max(0, len(made) - _MOST_TABLES),
+        "most_rows": _MOST_ROWS,
+        "plots": figures_of(records, declarations, chosen.kinds) if records else [],
+        "failures": failures,
+        "failed": sum(status_of(record) in BAD for record in records),
+        "other_reasons": sum(status_of(record) in BAD for record in records)
+        - sum(failure["count"] for failure in failures),
         "machines": machines_of(records),
+        "data": experiment_data(records, declarations, logs=readable, beside=chosen.beside),
     }
 
 
@@ -84,4 +114,4 @@ def _notes(records: Sequence[Record]) -> list[str]:
     counts: Counter[str] = Counter()
     for record in records:
         counts.update(doubts_of(record))
-    return [f"{counted(count, 'experiment')}: {line}" for line, count in counts.most_common(10)]
+    return [f"{counted(count, 'experiment')}: {line}" for line, count in counts.most_common(_MOST_NOTES)]

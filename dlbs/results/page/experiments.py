@@ -1,47 +1,34 @@
-"""The table of all experiments on the page, which sorts and filters."""
+"""The experiments as data for the page's script: the parameters that vary, status, doubts, figures, and where the log of each is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
-from dlbs.experiment import describe, usual_names
-from dlbs.results.grouping import distinguishing_names, hashable
-from dlbs.results.page.failures import BAD, rerun_command
+from dlbs.experiment import usual_names
+from dlbs.results.grouping import common_label, distinguishing_names, hashable, identity_names
+from dlbs.results.page.columns import coded, lists, parameter_column
+from dlbs.results.page.failures import BAD, reason_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.tables.cells import quantity
 from dlbs.results.tables.pivot import header
-from dlbs.text import short_number, text
+from dlbs.text import text
 
-__all__ = ["Column", "ExperimentCell", "Row", "experiment_table", "label_names"]
+__all__ = ["experiment_data", "facet_names", "label_names"]
 
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    title: str
-    is_number: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentCell:
-    words: str
-    value: float | None = None
-    is_number: bool = False
-    is_bad: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An experiment: its status, the usual parameters in words, which the filter finds though no column has them, and its cells."""
-
-    status: str
-    words: str
-    cells: list[ExperimentCell]
+_MOST_FACETS, _MOST_VALUES = 40, 500  # of parameters that nobody needs to tell experiments apart
+_TITLES = {
+    "exp.phase": "phase", "exp.dtype": "type", "exp.repeat": "repeat", "exp.framework": "framework", "exp.device_type": "device type",
+    "exp.device_title": "device", "exp.framework_version": "version", "exp.env.host": "host",
+}  # fmt: skip
+_MACHINE = ("exp.env.host", "exp.device_title", "exp.framework_version")
 
 
 def label_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
@@ -51,48 +38,119 @@ def label_names(records: Sequence[Record], declarations: Mapping[str, Parameter]
     return [*names, "exp.repeat"] if len(repeats) > 1 else names
 
 
-def experiment_table(
-    records: Sequence[Record], declarations: Mapping[str, Parameter]
-) -> tuple[list[Column], list[Row]]:
-    """Columns and rows of the table: the parameters that differ, status, results, warnings, and how to repeat the experiment."""
-    names = label_names(records, declarations)
-    if not names:
-        names = list(dict.fromkeys(name for record in records for name in usual_names(record)))
+def facet_names(records: Sequence[Record], declarations: Mapping[str, Parameter], labels: Sequence[str]) -> list[str]:
+    """Further parameters that vary and by which experiments may be narrowed: those that follow from the labels, and the machines.
+
+    A parameter with a value of its own for nearly every experiment is no facet.
+    """
+    others = [name for name in (*_MACHINE, *identity_names(records, declarations)) if name not in labels]
+    found = []
+    for name in dict.fromkeys(others):
+        values = {hashable(record.get(name)) for record in records}
+        if 1 < len(values) <= min(_MOST_VALUES, max(2, len(records) // 2)):
+            found.append(name)
+    return found[:_MOST_FACETS]
+
+
+def experiment_data(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    logs: Collection[str] = (),
+    beside: str | None = None,
+) -> dict[str, Any]:
+    """What the page's script draws rows, facets and plots from; plain data with finite numbers.
+
+    Args:
+        records: The experiments, in the order of the table.
+        declarations: Say which parameters identify an experiment.
+        logs: Logs that were read just now and may be linked to. What a record says of its log's place is not trusted.
+        beside: Directory of the page, which links are relative to; None for a page that links to no file.
+
+    Returns:
+        `count`, `common` (what all have in common), `parameters` (title and `Coded`, `label` if it tells experiments apart), `status`, `doubts`,
+        `reasons`, `figures` (key, title, digits as they were logged), `logs` (a common prefix and the rest), `links`.
+    """
+    labels = label_names(records, declarations)
+    if not labels:
+        labels = list(dict.fromkeys(name for record in records for name in usual_names(record)))
+    others = facet_names(records, declarations, labels)
+    statuses = [status_of(record) for record in records]
+    titles = {name: _TITLES.get(name, header(name)) for name in (*labels, *others)}
+    clear = len(set(titles.values())) == len(titles)
+    places = [text(record.get("exp.log_file")) for record in records]
+    prefix = _common_directory(places)
+    return {
+        "count": len(records),
+        "common": common_label(records, without=labels) if records else "",
+        "parameters": [
+            {
+                "name": name,
+                "title": titles[name] if clear else name,
+                "label": name in labels,
+                **parameter_column(records, name).as_data(),
+            }
+            for name in (*labels, *others)
+        ],
+        "status": coded(statuses).as_data(),
+        "bad": sorted(BAD),
+        "doubts": lists([doubts_of(record) for record in records]),
+        "reasons": coded(
+            [reason_of(record) if status in BAD else "" for record, status in zip(records, statuses, strict=True)]
+        ).as_data(),
+        "figures": _figures(records),
+        "logs": {"prefix": prefix, "rest": [place[len(prefix) :] for place in places]},
+        "links": _links(places, frozenset(logs), beside),
+    }
+
+
+def _figures(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The quantities that some experiment logged: key, title, and the value of each experiment, None where it has none."""
     time = quantity("results.time", records).lower()
-    figures = {
+    known = {
         "results.accuracy_top1": ("accuracy, %", 1.0),
         "results.throughput": (quantity("results.throughput", records).lower(), 1.0),
         "results.time": (time, 1.0),
         "results.time_p99": (f"p99 of {time.partition(',')[0]}s, ms", 1.0),
         "results.memory_host": ("host memory, MiB", _MIB),
         "results.memory_device_reserved": ("device memory, MiB", _MIB),
+        "results.energy_per_instance": ("energy per instance, J", 1.0),
         "results.mfu": ("MFU, %", 0.01),
     }
-    present = {
-        key: value for key, value in figures.items() if any(number(record, key) is not None for record in records)
-    }
-    titles = {"exp.phase": "phase", "exp.dtype": "type", "exp.repeat": "repeat", "exp.framework": "framework"}
-    columns = [
-        *(Column(titles.get(name, header(name)), all(number(r, name) is not None for r in records)) for name in names),
-        Column("status", False),
-        Column("warnings", False),
-        *(Column(title, True) for title, _ in present.values()),
-        Column("to repeat it", False),
-    ]
-    rows = []
-    for record in records:
-        status = status_of(record)
-        doubts = doubts_of(record)
-        cells = [
-            ExperimentCell(text(record.get(name))[:120], number(record, name), column.is_number)
-            for name, column in zip(names, columns, strict=False)
-        ]
-        cells.append(ExperimentCell(status, is_bad=status in BAD))
-        cells.append(ExperimentCell(", ".join(doubts), is_bad=bool(doubts)))
-        for key, (_, scale) in present.items():
-            value = number(record, key)
-            shown = "–" if value is None else short_number(value / scale)
-            cells.append(ExperimentCell(shown, value, is_number=True))
-        cells.append(ExperimentCell(rerun_command(record)))
-        rows.append(Row(status, describe(record), cells))
-    return columns, rows
+    figures = []
+    for key, (title, scale) in known.items():
+        values = [number(record, key) for record in records]
+        if any(value is not None for value in values):
+            figures.append({"key": key, "title": title, "values": [_scaled(value, scale) for value in values]})
+    return figures
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    if value is None:
+        return None
+    scaled = value if scale == 1 else value / scale
+    return scaled if abs(scaled) < 1e300 else None
+
+
+def _common_directory(places: Sequence[str]) -> str:
+    """The directories that all of some paths begin with, with a slash at the end; empty if there are none."""
+    found = [place for place in places if place]
+    first, last = (
+        (min(found), max(found)) if found else ("", "")
+    )  # whatever these have in common, those between them have, too
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind("/", 0, same) + 1]
+
+
+def _links(places: Sequence[str], logs: Collection[str], beside: str | None) -> dict[str, Any]:
+    """For each experiment the address of its log, relative to the page: a common prefix, and the rest or None where there is no file."""
+    addresses = [_address(place, logs, beside) for place in places]
+    prefix = _common_directory([address for address in addresses if address])
+    return {"prefix": prefix, "rest": [None if address is None else address[len(prefix) :] for address in addresses]}
+
+
+def _address(place: str, logs: Collection[str], beside: str | None) -> str | None:
+    """`./` stands before every address, so that none has a scheme; members of archives are no files."""
+    if beside is None or place not in logs or not Path(place).is_file():
+        return None
+    return f"./{quote(os.fsencode(os.path.relpath(place, beside)))}"

@@ -1,53 +1,77 @@
-"""Failed experiments on the page: the reason, the end of the log, the command that repeats it."""
+"""Failed experiments on the page, gathered by their reason: which they are, the ends of some logs, the commands that repeat them."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from dlbs.errors import LogError
 from dlbs.experiment import describe
 from dlbs.files import open_regular
+from dlbs.results.page.columns import shortened
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.text import text
 
-__all__ = ["BAD", "failures_of", "rerun_command"]
+__all__ = ["BAD", "failures_of", "reason_of", "rerun_command"]
 
 BAD = frozenset({"failure", "timeout", "cancelled", "unfinished"})  # statuses
 _TAIL_LINES, _TAIL_BYTES = 30, 16_384
-_MOST_FAILURES = 200
+_MOST_REASONS = 100
+_MOST_SHOWN = 3  # experiments of one reason whose logs are shown; the table has all of them
+_MOST_TAILS = 512 << 10  # characters of all ends of logs
 
 
 def failures_of(
     records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
-) -> list[dict[str, str]]:
-    """What the page shows of each failed experiment.
+) -> list[dict[str, Any]]:
+    """What the page shows of each reason, the most frequent first.
 
     Args:
         records: The experiments.
         readable: Logs whose ends may be shown.
         names: Parameters that tell experiments apart.
+
+    Returns:
+        For each reason its words (as in the page's data), status, message, how many experiments it concerns, and some of them: name, command, end of the log.
     """
-    failures: list[dict[str, str]] = []
+    found: dict[str, list[Record]] = {}
     for record in records:
-        status = status_of(record)
-        if status not in BAD or len(failures) == _MOST_FAILURES:
-            continue
-        log = text(record.get("exp.log_file"))
+        if status_of(record) in BAD:
+            found.setdefault(reason_of(record), []).append(record)
+    left = _MOST_TAILS
+    failures = []
+    for reason, group in sorted(found.items(), key=lambda item: -len(item[1]))[:_MOST_REASONS]:
+        examples = []
+        for record in group[:_MOST_SHOWN]:
+            log = text(record.get("exp.log_file"))
+            if log not in readable:
+                tail = "The log was not read for this page: make it from the logs."
+            elif left <= 0:
+                tail = "The log tells."
+            else:
+                tail = _tail_of(log)
+                left -= len(tail)
+            name = describe(record, names, whole=True) or log
+            examples.append({"name": name, "command": rerun_command(record), "tail": tail})
+        message = text(group[0].get("exp.status_msg"))
         failures.append(
             {
-                "status": status,
-                "name": describe(record, names, whole=True) or log,
-                "message": text(record.get("exp.status_msg")),
-                "command": rerun_command(record),
-                "tail": _tail_of(log)
-                if log in readable
-                else "The log was not read for this page: make it from the logs.",
+                "reason": reason,
+                "status": status_of(group[0]),
+                "message": message,
+                "count": len(group),
+                "shown": examples,
             }
         )
     return failures
+
+
+def reason_of(record: Record) -> str:
+    """Status and message of an experiment, as the page's data have it: `failure: exit code 1`."""
+    return shortened(": ".join(filter(None, [status_of(record), text(record.get("exp.status_msg"))])))
 
 
 def rerun_command(record: Record) -> str:

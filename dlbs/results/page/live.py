@@ -1,20 +1,28 @@
-"""The page of a log directory while a plan runs: made anew when a file has changed."""
+"""The live view of a log directory: what happens now, looked at often, and the page of results, made anew when an experiment has ended."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import DlbsError, LogError
+from dlbs.errors import LogError
+from dlbs.run.watch import Look, Watch
+
+if TYPE_CHECKING:
+    from dlbs.results.read.onelog import Record
 
 __all__ = ["LiveResults"]
 
+_SHARE = 0.05  # of the time of one CPU that the page may take while a plan runs: it is a neighbour of what is measured
+_CONTENT, _PAGE = "content", "page"
+
 
 class LiveResults:
-    """What a log directory holds just now; made anew only when a file in it has changed.
+    """What a log directory holds just now.
 
     Args:
         directory: The log directory.
@@ -22,29 +30,67 @@ class LiveResults:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = threading.Lock()
-        self._made: dict[bool, tuple[str, str]] = {}  # whether it is the whole page → version, HTML
+        self._watch = Watch(directory)
+        self._watching, self._making = threading.Lock(), threading.Lock()
+        self._made: dict[str, tuple[str, str]] = {}  # content or page → version, HTML
+        self._not_before = 0.0  # moment of `time.monotonic()`
+        self._look: Look | None = None
+        self._next_look = 0.0
+        self._problems: tuple[str, ...] = ()
+
+    def now(self) -> tuple[str, str]:
+        """The version and the HTML of what happens now; as often as it costs little."""
+        from dlbs.results.page.assets import fragment
+
+        html = fragment("live.html", self._now())
+        return f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', html
 
     def content(self) -> tuple[str, str]:
-        """The version and the HTML of the page's content."""
-        return self._current(page=False)
+        """The version and the HTML of the page's content. While a plan runs, it may be some time old if making it takes long."""
+        return self._current(_CONTENT)
 
     def page(self) -> str:
         """The whole page."""
-        return self._current(page=True)[1]
+        return self._current(_PAGE)[1]
 
-    def _current(self, *, page: bool) -> tuple[str, str]:
-        with self._lock:
+    def _now(self) -> dict[str, Any]:
+        from dlbs.results.page.now import now_variables
+
+        with self._watching:
+            began = time.monotonic()
+            if self._look is None or began >= self._next_look:
+                self._look = self._watch.look()
+                ended = time.monotonic()
+                self._next_look = ended + (ended - began) / _SHARE
+            look = self._look
+        return {**now_variables(look), "problems": list(dict.fromkeys([*look.problems, *self._problems]))}
+
+    def _current(self, kind: str) -> tuple[str, str]:
+        with self._making:
             signature = self._sign()
-            if self._made.get(page, ("", ""))[0] != signature:
-                self._made[page] = (signature, self._make(page=page))
-            return self._made[page]
+            known = self._made.get(kind)
+            if known is not None and (known[0] == signature or self._must_wait()):
+                return known
+            began = time.monotonic()
+            self._made[kind] = (signature, self._make(is_page=kind == _PAGE))
+            ended = time.monotonic()
+            self._not_before = ended + (ended - began) / _SHARE
+            return self._made[kind]
+
+    def _must_wait(self) -> bool:
+        """Whether a plan runs, and making the page again now would take too much of its machine."""
+        from dlbs.run.locks import owner
+
+        return time.monotonic() < self._not_before and owner(self.directory) is not None
 
     def _sign(self) -> str:
-        digest = hashlib.sha256(f"{self._owner([])}".encode())
+        """What is another one when an experiment has ended, or a log was changed or removed."""
+        digest = hashlib.sha256()
         for directory, names, files in os.walk(self.directory):
             names.sort()
             for name in sorted(files):
+                if name.endswith((".part", ".sh", ".tmp")) or name == ".dlbs.lock":
+                    continue
                 path = os.path.join(directory, name)
                 try:
                     status = os.lstat(path)
@@ -53,12 +99,10 @@ class LiveResults:
                 digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return f'"{digest.hexdigest()[:32]}"'
 
-    def _make(self, *, page: bool) -> str:
+    def _make(self, *, is_page: bool) -> str:
         from dlbs.config.load import load_config
-        from dlbs.results.page.experiments import label_names
         from dlbs.results.page.page import content_html, page_html
         from dlbs.results.read.findings import Reading
-        from dlbs.results.read.onelog import Record
         from dlbs.results.read.records import load_records
 
         reading = Reading()
@@ -70,50 +114,9 @@ class LiveResults:
                 records = load_records([str(self.directory)], reading)
             except LogError as error:
                 problems.append(str(error))
-        problems += Reading(reading.errors).messages()
+        self._problems = (*problems, *Reading(reading.errors).messages())
         ended = [record for record in records if not str(record["exp.log_file"]).endswith(".part")]
-        running = [record for record in records if str(record["exp.log_file"]).endswith(".part")]
         declarations = load_config().declarations
-        names = label_names(records, declarations)
-        live = {
-            "planned": max(len(records), self._planned(problems)),
-            "done": len(ended),
-            "owner": self._owner(problems),
-            "running": [_running(record, names) for record in running],
-            "problems": list(dict.fromkeys(problems)),
-        }
-        logs = reading.paths
-        if page:
-            return page_html(ended, declarations, logs=logs, live=live, live_path="/content")
-        return content_html(ended, declarations, logs=logs, live=live)
-
-    def _planned(self, problems: list[str]) -> int:
-        from dlbs.run.status import read_states
-
-        try:
-            return len(read_states(self.directory))
-        except LogError as error:
-            problems.append(str(error))
-            return 0
-
-    def _owner(self, problems: list[str]) -> int | None:
-        """The process that runs a plan here, if there is one."""
-        from dlbs.run.locks import owner
-
-        try:
-            return owner(self.directory)
-        except DlbsError as error:
-            problems.append(str(error))
-            return None
-
-
-def _running(record: dict[str, Any], names: list[str]) -> dict[str, str]:
-    from dlbs.experiment import describe
-    from dlbs.text import text
-
-    return {
-        "name": describe(record, names, whole=True) or text(record.get("exp.log_file")),
-        "gpus": text(record.get("exp.gpu_ids")) or "–",
-        "cpus": text(record.get("exp.cpus")) or "–",
-        "since": text(record.get("exp.start_time")) or "–",
-    }
+        if is_page:
+            return page_html(ended, declarations, logs=reading.paths, live=self._now(), live_path="/content")
+        return content_html(ended, declarations, logs=reading.paths, live=self._now())

@@ -9,7 +9,16 @@ from dlbs.results.grouping import groups
 from dlbs.results.read.onelog import Record
 from dlbs.text import text
 
-__all__ = ["machines_of"]
+__all__ = ["is_fact", "machines_of"]
+
+
+def is_fact(name: str) -> bool:
+    """Whether a key says something about the machine or its software that a run found out."""
+    return name.startswith(("exp.env.", "exp.sys.")) or name in {
+        "exp.framework_version",
+        "exp.device_title",
+        "exp.dlbs_version",
+    }
 
 
 def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -18,7 +27,7 @@ def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:
     for found in groups(records, ["exp.env.host", "exp.device_title"]).values():
         facts: dict[str, str] = {}
         for name in sorted(set().union(*found)):
-            if name.startswith(("exp.env.", "exp.sys.")) or name in {"exp.framework_version", "exp.device_title"}:
+            if is_fact(name):
                 values = {text(record[name]) for record in found if name in record}
                 facts[name] = values.pop() if len(values) == 1 else f"{len(values)} different values"
         if facts:

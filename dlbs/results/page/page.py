@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
-from dlbs.results.page.content import page_content
+from dlbs.results.page.assets import REPORT_SCRIPTS, document, fragment
+from dlbs.results.page.content import Chosen, page_content
 from dlbs.results.read.onelog import Record
-from dlbs.text import printable, text
-from dlbs.version import __version__
+from dlbs.text import text
 
 __all__ = ["content_html", "page_html", "write_page"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
+_USUAL = Chosen()
 
 
 def write_page(
-    path: str, records: Sequence[Record], declarations: Mapping[str, Parameter], *, logs: Collection[str] = ()
+    path: str,
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    logs: Collection[str] = (),
+    chosen: Chosen = _USUAL,
 ) -> None:
     """Write a page about experiments that needs no network and no other file.
 
@@ -30,13 +33,16 @@ def write_page(
         path: Where to.
         records: The experiments.
         declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown: those that were read just now. What a record says of its log's place is not trusted.
+        logs: Logs whose ends may be shown, and which may be linked to: those that were read just now. What a record says of its log's place is not
+            trusted.
+        chosen: What was chosen about the page; links are relative to its path.
 
     Raises:
-        LogError: matplotlib is not installed.
+        LogError: matplotlib is not installed, or there is no such kind of plot.
         ConfigError: The file cannot be written.
     """
-    page = page_html(records, declarations, logs=logs)
+    beside = os.path.dirname(os.path.abspath(path))
+    page = page_html(records, declarations, logs=logs, chosen=replace(chosen, beside=beside))
     make_parent(path)
     with write_atomically(path) as stream:
         stream.write(page)
@@ -49,6 +55,7 @@ def page_html(
     logs: Collection[str] = (),
     live: Mapping[str, Any] | None = None,
     live_path: str = "",
+    chosen: Chosen = _USUAL,
 ) -> str:
     """The page as text.
 
@@ -58,24 +65,11 @@ def page_html(
         logs: Logs whose ends may be shown.
         live: What the live view adds: `planned`, `done`, `owner`, `running`.
         live_path: Where the live view looks for news.
+        chosen: What was chosen about the page.
     """
-    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    return str(
-        _environment()
-        .get_template("report.html")
-        .render(
-            title=_title(records),
-            version=__version__,
-            made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            style=style,
-            script=script,
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-            live=live is not None,
-            live_path=live_path,
-            **page_content(records, declarations, logs, live),
-        )
-    )
+    content = page_content(records, declarations, logs, live, chosen)
+    title = chosen.title or _title(records)
+    return document("content.html", REPORT_SCRIPTS, content, title=title, live_path=live_path)
 
 
 def content_html(
@@ -86,23 +80,7 @@ def content_html(
     live: Mapping[str, Any] | None = None,
 ) -> str:
     """What stands between the head and the foot of the page."""
-    return str(_environment().get_template("content.html").render(**page_content(records, declarations, logs, live)))
-
-
-def _environment() -> Any:
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown
-    )
-
-
-def _shown(value: Any) -> Any:
-    return printable(value) if type(value) is str else value
-
-
-def _hash(source: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+    return fragment("content.html", page_content(records, declarations, logs, live, _USUAL))
 
 
 def _title(records: Sequence[Record]) -> str:

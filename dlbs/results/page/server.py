@@ -1,8 +1,8 @@
-"""The live page over HTTP, on this machine only."""
+"""Pages over HTTP, on this machine only: nobody else may ask, nothing can be written, and no file can be asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,57 +13,84 @@ from dlbs.text import printable
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
 
-__all__ = ["HOST", "application", "serve"]
+__all__ = ["HEADERS", "HOST", "application", "protected", "serve"]
 
 HOST = "127.0.0.1"
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 Tell = Callable[[Exception], None]
 
 
-def serve(directory: Path, listener: Listener, tell: Tell, limits: Limits) -> None:
-    """Serve the page of a log directory until the process is interrupted.
+def serve(pages: Starlette, listener: Listener, limits: Limits) -> None:
+    """Serve pages until the process is interrupted.
 
     Args:
-        directory: The log directory.
+        pages: What `application` or `protected` made.
         listener: Where requests come from.
-        tell: Takes errors that nobody foresaw, each kind once.
         limits: Of clients.
     """
     import uvicorn
 
-    port = listener.getsockname()[1]
     try:
-        uvicorn.Server(server_config(application(directory, port, tell), limits)).run(sockets=[listener])
+        uvicorn.Server(server_config(pages, limits)).run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn passes it on after it has ended in order
         return
 
 
 def application(directory: Path, port: int, tell: Tell) -> Starlette:
-    """The web application: `/` is the page, `/content` what changes in it. Nothing can be written, and no other file can be asked for.
+    """The live view of a log directory: `/` is the page, `/now` what happens now, `/content` all of it that changes."""
+    from starlette.responses import HTMLResponse, Response
+
+    results = LiveResults(directory)
+
+    def page(request: Request) -> Response:
+        return HTMLResponse(results.page(), headers=HEADERS)
+
+    def changed(request: Request, version: str, html: str) -> Response:
+        if request.headers.get("if-none-match") == version:
+            return Response(status_code=304, headers={**HEADERS, "ETag": version})
+        return HTMLResponse(html, headers={**HEADERS, "ETag": version})
+
+    def now(request: Request) -> Response:
+        return changed(request, *results.now())
+
+    def content(request: Request) -> Response:
+        return changed(request, *results.content())
+
+    return protected({"/": page, "/now": now, "/content": content}, port, tell)
+
+
+def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tell: Tell) -> Starlette:
+    """An application with these pages and nothing else, to which nothing can be written.
 
     Requests for another host name are refused, so that no site can reach it by pointing its own name here (DNS rebinding), and so are those that
     another origin makes. The port is part of an origin, but not of a host name.
+
+    Args:
+        pages: Path → what answers a request for it. Errors of ours are answers, too.
+        port: Where it listens.
+        tell: Is called with errors that nobody foresaw, once for each kind.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
-    from starlette.responses import HTMLResponse, PlainTextResponse, Response
+    from starlette.responses import PlainTextResponse
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    results = LiveResults(directory)
     hosts = [HOST, "localhost"]
     origins = {f"http://{host}:{port}" for host in hosts}
-    headers = {
-        "Cache-Control": "no-cache",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-    }
 
     class OnlySameOrigin:
         def __init__(self, app: ASGIApp) -> None:
@@ -83,7 +110,7 @@ def application(directory: Path, port: int, tell: Tell) -> Starlette:
                 answer = PlainTextResponse("nothing can be written here\n", 405, {"Allow": "GET, HEAD"})
             await (answer or self.app)(scope, receive, send)
 
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def guarded(make: Callable[[Request], Response]) -> Callable[[Request], Response]:
         def answer(request: Request) -> Response:
@@ -93,24 +120,15 @@ def application(directory: Path, port: int, tell: Tell) -> Starlette:
                 message = str(error)
             except Exception as error:
                 message = f"an unforeseen error, a defect of dlbs: {type(error).__name__}; the terminal of dlbs serve says more"
-                if message not in told:  # pages ask every few seconds
-                    told.add(message)
+                if message not in reported:  # pages ask every few seconds
+                    reported.add(message)
                     tell(error)
-            return PlainTextResponse(f"{printable(message)}\n", 500, headers)
+            return PlainTextResponse(f"{printable(message)}\n", 500, HEADERS)
 
         return answer
-
-    def page(request: Request) -> Response:
-        return HTMLResponse(results.page(), headers=headers)
-
-    def content(request: Request) -> Response:
-        version, html = results.content()
-        if request.headers.get("if-none-match") == version:
-            return Response(status_code=304, headers={**headers, "ETag": version})
-        return HTMLResponse(html, headers={**headers, "ETag": version})
 
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
         Middleware(OnlySameOrigin),
     ]
-    return Starlette(routes=[Route("/", guarded(page)), Route("/content", guarded(content))], middleware=middleware)
+    return Starlette(routes=[Route(path, guarded(make)) for path, make in pages.items()], middleware=middleware)

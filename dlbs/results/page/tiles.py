@@ -1,46 +1,36 @@
-"""The tiles at the top of the page: counts, models, devices, software, time."""
+"""The tiles at the top of the page: how many experiments, how they ended, how many are doubtful, when, how long."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
+from dlbs.doubts import warnings_of
+from dlbs.logs import STATUSES
+from dlbs.results.page.failures import BAD
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
+from dlbs.results.read.records import number, status_of
 from dlbs.text import duration, text
 
 __all__ = ["tiles_of"]
 
 
-def tiles_of(records: Sequence[Record], counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Name and value of each tile.
-
-    Args:
-        records: The experiments.
-        counts: How many experiments there are of each status.
-    """
-
-    def distinct(name: str) -> str:
-        found = dict.fromkeys(text(record[name]) for record in records if record.get(name) not in (None, ""))
-        shown = ", ".join(list(found)[:3])
-        return shown + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-
+def tiles_of(records: Sequence[Record]) -> list[tuple[str, str, bool]]:
+    """Name and value of each tile, and whether it is bad news."""
+    counts = Counter(map(status_of, records))
+    doubtful = sum(status_of(record) == "ok" and bool(warnings_of(record)) for record in records)
     starts = sorted(text(record["exp.start_time"]) for record in records if record.get("exp.start_time"))
     seconds = sum(number(record, "exp.seconds") or 0.0 for record in records)
-    versions = dict.fromkeys(
-        f"{text(record.get('exp.framework_title') or record.get('exp.framework'))} {text(record['exp.framework_version'])}"
-        for record in records
-        if record.get("exp.framework_version")
-    )
+    models = {text(record["exp.model"]) for record in records if record.get("exp.model")}
     tiles = [
-        ("experiments", str(len(records))),
-        *((status, str(count)) for status, count in counts.items()),
-        ("models", str(len({text(record["exp.model"]) for record in records if record.get("exp.model")}) or "")),
-        ("devices", distinct("exp.device_title")),
-        ("software", ", ".join(list(versions)[:3])),
-        ("first, last", _from_to(starts[0], starts[-1]) if starts else ""),
-        ("time", duration(seconds) if seconds else ""),
+        ("experiments", f"{len(records):,}", False),
+        *((name, f"{counts[name]:,}", name in BAD) for name in (*STATUSES, "unfinished") if counts[name]),
+        ("doubtful", f"{doubtful:,}" if doubtful else "", True),
+        ("models", f"{len(models):,}" if models else "", False),
+        ("first, last", _from_to(starts[0], starts[-1]) if starts else "", False),
+        ("time", duration(seconds) if seconds else "", False),
     ]
-    return [(name, value) for name, value in tiles if value]
+    return [tile for tile in tiles if tile[1]]
 
 
 def _from_to(first: str, last: str) -> str:

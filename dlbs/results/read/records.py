@@ -52,32 +52,43 @@ def number(record: Record, key: str) -> float | None:
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
-    """Write records as JSON (`{"dlbs_version": ..., "data": [...]}`) or CSV, to a file or, without a path, as JSON to standard output.
+    """Write records as JSON (`{"dlbs_version": ..., "data": [...]}`), JSON Lines, CSV or Parquet to a file or, without a path, as JSON to standard output.
 
-    JSON is written record by record, as they come; CSV needs all of them, because the first line names all columns. After an error there
-    is no file, and standard output ends where it was.
+    JSON is written record by record, as they come; CSV and Parquet need all of them, because all columns are known only then. After an error
+    there is no file, and standard output ends where it was.
 
     Args:
-        path: `.json`, `.csv`, either with `.gz` behind.
+        path: `.json`, `.jsonl`, `.csv`, each of them with `.gz` behind it if it is to be compressed, or `.parquet`.
         records: The experiments.
         failed: Those that failed, if they are to be kept apart (JSON only); looked at after all records were taken.
 
     Raises:
-        LogError: The format is not known, or has no room for a second list.
+        LogError: The format is not known, has no room for a second list, or needs a package that is missing.
         ConfigError: The file cannot be written.
     """
     if path is None:
         _write_json(sys.stdout, records, failed)
         return
+    if not is_results_file(path):
+        raise LogError(
+            "unknown format", where=path, hint="name the file .json, .jsonl, .csv (.gz may follow) or .parquet"
+        )
     kind = path.removesuffix(".gz")
-    if not kind.endswith((".json", ".csv")):
-        raise LogError("unknown format", where=path, hint="name the file .json, .json.gz, .csv or .csv.gz")
-    if kind.endswith(".csv") and failed is not None:
-        raise LogError("CSV has no room for a second list", where=path, hint="write .json, or keep failed experiments")
+    if not kind.endswith(".json") and failed is not None:
+        raise LogError(
+            "only JSON has room for a second list", where=path, hint="write .json, or keep failed experiments"
+        )
     make_parent(path)
+    if kind.endswith(".parquet"):
+        from dlbs.results.read.parquet import write_parquet
+
+        write_parquet(path, list(records))
+        return
     with write_atomically(path) as out:
         if kind.endswith(".csv"):
             _write_csv(out, list(records))
+        elif kind.endswith(".jsonl"):
+            out.writelines(json.dumps(record) + "\n" for record in records)
         else:
             _write_json(out, records, failed)
 
@@ -119,13 +130,13 @@ def _cell(value: Any) -> str:
 
 def is_results_file(path: str) -> bool:
     """Whether a path is named like a file that `write_records` writes."""
-    return path.removesuffix(".gz").endswith((".json", ".csv"))
+    return path.removesuffix(".gz").endswith((".json", ".jsonl", ".csv")) or path.endswith(".parquet")
 
 
 def load_records(
     paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
 ) -> list[Record]:
-    """Read records from results files (`.json`, `.json.gz`, `.csv`, `.csv.gz`) and from logs.
+    """Read records from results files (those of `write_records`) and from logs.
 
     Args:
         paths: Results files, and whatever `find_logs` takes.
@@ -156,8 +167,14 @@ def _opened(path: str) -> Iterator[IO[str]]:
 
 
 def _load_results(path: str, kind: str) -> list[Record]:
+    if kind.endswith(".parquet"):
+        from dlbs.results.read.parquet import read_parquet
+
+        return read_parquet(path)
     try:
         with _opened(path) as stream:
+            if kind.endswith(".jsonl"):
+                return _json_lines(stream, path)
             if kind.endswith(".csv"):
                 return [
                     {
@@ -182,6 +199,26 @@ def _load_results(path: str, kind: str) -> list[Record]:
     records = [record for items in lists if isinstance(items, list) for record in items if isinstance(record, dict)]
     if not all(isinstance(items, list) for items in lists) or len(records) != sum(map(len, lists)):
         raise LogError('no results: a list of experiments is expected, or {"data": [...]}', where=path)
+    return records
+
+
+def _json_lines(lines: Iterable[str], path: str) -> list[Record]:
+    """The records of a file that has one a line; blank lines are none.
+
+    Raises:
+        LogError: A line is no JSON object.
+    """
+    records = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = load_json(line)
+        except JsonError as error:
+            raise LogError(f"not JSON: {error.what}", where=f"{path}:{number}") from None
+        if not isinstance(record, dict):
+            raise LogError("no JSON object", where=f"{path}:{number}", hint="each line is an experiment")
+        records.append(record)
     return records
 
 

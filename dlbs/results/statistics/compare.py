@@ -13,6 +13,7 @@ from dlbs.doubts import doubts_of, warnings_of
 from dlbs.results.grouping import group_label, groups, ordered_keys, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
+from dlbs.results.statistics.allocators import allocator_caution
 from dlbs.results.statistics.estimators import FEWEST_RUNS
 from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
@@ -63,6 +64,7 @@ class Comparison:
         confidence: Of each interval.
         estimator: A key of `ESTIMATORS`.
         sides: How readers know the two sides.
+        cautions: What makes the sides differ besides what is compared.
     """
 
     metric: str
@@ -72,6 +74,7 @@ class Comparison:
     sides: tuple[str, str] = ("A", "B")
     matches: list[Match] = field(default_factory=list)
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    cautions: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -122,6 +125,7 @@ def compare(
     made = Comparison(
         rules.metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared
     )
+    made.cautions += filter(None, [allocator_caution(a, b, sides)])
     trust = rules.trust_single_runs, rules.trust_doubtful
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))

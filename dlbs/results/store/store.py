@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.extras import require
-from dlbs.files import make_parent, open_regular
 from dlbs.jsonio import load_json
+from dlbs.results.read.digest import digest_of
+from dlbs.results.read.moments import utc
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.query import Query, check_keys
 from dlbs.results.read.records import number, status_of
+from dlbs.results.store.opening import database_error, open_engine
 from dlbs.text import text
 
 if TYPE_CHECKING:
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Added", "Store"]
 
-_SQLITE = b"SQLite format 3\0"  # how each file begins
-_LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads
 _TOGETHER = 500  # experiments that one statement adds
-_NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,35 +50,15 @@ class Store:
     Args:
         url: An SQLAlchemy URL, `postgresql+psycopg://user@host/name`, or the path of an SQLite file.
         create: Make the store if it is not there; else its absence is an error.
+        read_only: Let the database refuse every change, and bring no tables up to date.
 
     Raises:
         LogError: It cannot be opened, is not there, belongs to a newer version, or SQLAlchemy or the database's driver is not installed.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
-        sqlalchemy = require("sqlalchemy", "store")
-        require("alembic", "store")
-        self._sql = sqlalchemy
-        if "://" not in url:
-            _check_file(Path(url), create)
-            make_parent(Path(url).absolute())
-            url = f"sqlite:///{url}"
-        try:
-            self._engine = sqlalchemy.create_engine(url)
-            if self._engine.dialect.name == "sqlite":
-                sqlalchemy.event.listen(self._engine, "connect", _distrust)
-            self._where = self._engine.url.render_as_string(hide_password=True)
-        except sqlalchemy.exc.ArgumentError:
-            raise LogError(
-                f"{url.partition('://')[0] + '://…'!r} is no database URL",
-                where="--db",
-                hint="write results.db or postgresql+psycopg://host/name",
-            ) from None
-        except ModuleNotFoundError as error:
-            raise LogError(
-                f"this database needs the Python package {error.name!r}", where="--db", hint="pip install it"
-            ) from None
-        self._migrate(create)
+    def __init__(self, url: str, *, create: bool = True, read_only: bool = False) -> None:
+        self._sql = require("sqlalchemy", "store")
+        self._engine, self._where = open_engine(url, create=create and not read_only, read_only=read_only)
         from dlbs.results.store.schema import experiments, tags
 
         self._experiments, self._tags = experiments(), tags()
@@ -95,61 +71,8 @@ class Store:
     ) -> None:
         self._engine.dispose()
 
-    def _migrate(self, create: bool) -> None:
-        """Bring the tables up to this version."""
-        from alembic import command
-        from alembic.config import Config
-        from alembic.runtime.migration import MigrationContext
-        from alembic.script import ScriptDirectory
-        from alembic.util import CommandError
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        head = ScriptDirectory.from_config(config).get_current_head()
-        try:
-            with self._engine.begin() as connection:
-                # Two that add to a new store at once must not both make its tables.
-                if connection.dialect.name == "postgresql":
-                    connection.execute(self._sql.text("SELECT pg_advisory_xact_lock(7446278)"))
-                if connection.dialect.name == "sqlite":
-                    self._check_sqlite(connection)
-                revision = MigrationContext.configure(connection).get_current_revision()
-                if revision is None and not create:
-                    raise LogError("no results in this database", where=self._where, hint="dlbs db add puts some there")
-                if revision is not None and revision not in known:
-                    raise LogError(
-                        f"made by a newer version of dlbs (revision {str(revision)[:40]}), or by another program",
-                        where=self._where,
-                        hint="update dlbs",
-                    )
-                if revision != head:
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
-        except (self._sql.exc.SQLAlchemyError, CommandError) as error:
-            raise self._failed(error) from None
-
-    def _check_sqlite(self, connection: Connection) -> None:
-        """Refuse a file of another program, and what would compute something while it is read: views, triggers, virtual tables.
-
-        Raises:
-            LogError: It is such a file.
-        """
-        found = connection.execute(self._sql.text("SELECT type, name, sql FROM sqlite_master LIMIT 1000")).all()
-        tables = {name for kind, name, _ in found if kind == "table"}
-        if tables and "alembic_version" not in tables:
-            raise LogError(
-                "the database of another program, which is left alone", where=self._where, hint="choose another --db"
-            )
-        for kind, name, code in found:
-            if kind not in {"table", "index"} or "VIRTUAL" in str(code).upper().split("(")[0].split():
-                raise LogError(
-                    f"the database has a {kind} that dlbs did not make: {str(name)[:80]!r}", where=self._where
-                )
-
     def _failed(self, error: Exception) -> LogError:
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-        return LogError(f"the database says: {lines[0] if lines else type(error).__name__}", where=self._where)
+        return database_error(error, self._where)
 
     def add(self, records: Iterable[Record], tag: str | None = None) -> Added:
         """Add experiments that have ended, and give all of them a tag, also those known already.
@@ -173,7 +96,7 @@ class Store:
                     if status_of(record) == "unfinished":
                         unfinished += 1
                         continue
-                    digest = _digest(record)
+                    digest = digest_of(record)
                     known += digest in batch
                     batch[digest] = record
                     if len(batch) == _TOGETHER:
@@ -234,13 +157,34 @@ class Store:
             LogError: The database refuses, or a query has a key that no experiment has.
         """
         known: dict[str, None] = {}
+        found = []
+        for _, record in self.rows(exp_id=exp_id):
+            known.update(dict.fromkeys(record))
+            if not tests or any(fits(record) for fits in tests):
+                found.append(record)
+        for query in tests:
+            check_keys(query.names, known, "query")
+        return found
+
+    def rows(self, *, exp_id: str | None = None, ids: Collection[int] | None = None) -> Iterator[tuple[int, Record]]:
+        """The number of each experiment in this store, and its record; in the order of `records`.
+
+        Args:
+            exp_id: Only runs of this experiment.
+            ids: Only experiments with these numbers.
+
+        Raises:
+            LogError: The database refuses, or what is in it is damaged.
+        """
         table = self._experiments
         asked = self._sql.select(table.c.id, table.c.added, table.c.data)
-        if exp_id is None:
-            asked = asked.order_by(table.c.id)
-        else:
+        if exp_id is not None:
             asked = asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)
-        found = []
+        else:
+            asked = asked.order_by(table.c.id)
+        if ids is not None:
+            asked = asked.where(table.c.id.in_(sorted(ids)))
+        count = 0
         try:
             with self._engine.connect() as connection:
                 tags: dict[int, list[str]] = {}
@@ -250,46 +194,63 @@ class Store:
                     record = _record(data)
                     record["db.added"] = added.isoformat(timespec="seconds")
                     record["db.tags"] = sorted(tags.get(one, []))
-                    known.update(dict.fromkeys(record))
-                    if not tests or any(fits(record) for fits in tests):
-                        found.append(record)
+                    count += 1
+                    yield int(one), record
         except self._sql.exc.SQLAlchemyError as error:
             raise self._failed(error) from None
         except (AttributeError, TypeError, ValueError) as error:
             # SQLite keeps any value in any column, so any of them can be something else than what was written.
             reason = " ".join(str(error).split())[:120]
             raise LogError(
-                f"experiment {len(found) + 1} in it is damaged: {reason}",
-                where=self._where,
-                hint="restore a copy of it",
+                f"experiment {count + 1} in it is damaged: {reason}", where=self._where, hint="restore a copy of it"
             ) from None
-        for query in tests:
-            check_keys(query.names, known, "query")
-        return found
 
+    def version(self) -> tuple[int, ...]:
+        """Numbers that are others when experiments or tags were added or removed.
 
-def _check_file(path: Path, create: bool) -> None:
-    """Raise a LogError if a database cannot be at a path: something else is there, or nothing and it is not to be made."""
-    if path.exists() and not path.is_file():
-        raise LogError("is not a regular file", where=str(path), hint="choose another --db")
-    if path.exists():
-        with open_regular(path, follow_links=True) as stream:
-            head = stream.read(len(_SQLITE))
-        if head and head != _SQLITE:  # SQLite takes a file of a few bytes for an empty one, and writes over it
-            raise LogError("file is not a database", where=str(path), hint="choose another --db")
-    elif not create:
-        raise LogError("no such store", where=str(path), hint=f"dlbs db add --db {path} LOGS makes one")
-    try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LogError(f"cannot be made: {error.strerror}", where=str(path)) from None
+        Raises:
+            LogError: The database refuses.
+        """
+        table, tags, count = self._experiments, self._tags, self._sql.func.count
+        last = self._sql.func.coalesce(self._sql.func.max(table.c.id), 0)
+        try:
+            with self._engine.connect() as connection:
+                first = connection.execute(self._sql.select(count(), last).select_from(table)).one()
+                second = connection.execute(
+                    self._sql.select(
+                        count(), self._sql.func.coalesce(self._sql.func.sum(tags.c.experiment), 0)
+                    ).select_from(tags)
+                ).one()
+        except self._sql.exc.SQLAlchemyError as error:
+            raise self._failed(error) from None
+        return tuple(int(value) for value in (*first, *second))
 
+    def remove(self, ids: Collection[int], tag: str | None = None) -> int:
+        """Remove experiments, or only a tag of theirs; returns how many there were.
 
-def _distrust(connection: Any, _: Any) -> None:
-    """Let SQLite run no functions that the schema of a file names, and read no value that is too long."""
-    connection.execute("PRAGMA trusted_schema = OFF")
-    if hasattr(connection, "setlimit"):  # since Python 3.11
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)  # type: ignore[attr-defined, unused-ignore]
+        Args:
+            ids: Numbers of experiments.
+            tag: Remove this tag and keep the experiments.
+
+        Raises:
+            LogError: The database refuses.
+        """
+        table, tags = self._experiments, self._tags
+        removed = 0
+        wanted = sorted(ids)
+        try:
+            with self._engine.begin() as connection:
+                for first in range(0, len(wanted), _TOGETHER):
+                    some = wanted[first : first + _TOGETHER]
+                    labels = self._sql.delete(tags).where(tags.c.experiment.in_(some))
+                    if tag is not None:
+                        removed += connection.execute(labels.where(tags.c.tag == tag)).rowcount
+                        continue
+                    connection.execute(labels)
+                    removed += connection.execute(self._sql.delete(table).where(table.c.id.in_(some))).rowcount
+        except self._sql.exc.SQLAlchemyError as error:
+            raise self._failed(error) from None
+        return removed
 
 
 def _record(data: Any) -> Record:
@@ -301,12 +262,6 @@ def _record(data: Any) -> Record:
     return record
 
 
-def _digest(record: Record) -> str:
-    """What makes a run another one: all it logged."""
-    content = {name: value for name, value in record.items() if name not in _NOT_CONTENT}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
     content = {name: value for name, value in record.items() if not name.startswith("db.")}
     return {
@@ -316,20 +271,10 @@ def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
         "model": text(record.get("exp.model"))[:200] or None,
         "host": text(record.get("exp.env.host") or record.get("exp.node_id"))[:200] or None,
         "device": text(record.get("exp.device_title"))[:200] or None,
-        "started": _moment(record.get("exp.start_time")),
+        "started": utc(record.get("exp.start_time")),
         "throughput": number(record, "results.throughput"),
         "time": number(record, "results.time"),
         "added": now,
         # NUL cannot stand in PostgreSQL's texts; in JSON it is always written as an escape, which can.
         "data": json.dumps(content),
     }
-
-
-def _moment(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:  # Python 3.10 reads no `+0100` in ISO format
-        moment = datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z") if "+" in value else datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment

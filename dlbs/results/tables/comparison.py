@@ -83,6 +83,7 @@ def comparison_table(comparison: Comparison) -> Table:
         table.legend.append("runs: 4 of 5 means that one was doubtful and was left out")
     for name, (one, other) in comparison.differences.items():
         table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
+    table.legend += comparison.cautions
     return table
 
 
@@ -202,6 +203,7 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
         "estimator": comparison.estimator,
         "statistic": f"{STATISTIC_NAMES[comparison.estimator]} of runs",
         "differences": {name: list(values) for name, values in comparison.differences.items()},
+        "cautions": comparison.cautions,
         "verdicts": comparison.counts,
         "regressions": len(comparison.regressions),
         "experiments": [

@@ -110,6 +110,8 @@ def _legend(made: ComparisonBy) -> list[str]:
         lines.append(QUERIES_ONLY)
     if any(sum(match.doubtful) for match in matches):
         lines.append("runs: 4 of 5 means that one was doubtful and was left out")
+    if made.name != "runtime.malloc":  # there it is what is compared
+        lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
     for name, values in made.differences.items():
         lines.append(f"{name} changes too: {', '.join(text(value) or 'none' for value in values)}")
     if made.left_out:

@@ -258,10 +258,13 @@ class _Run:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     gc.collect()
-    gc.freeze()
+    ours = gc.get_freeze_count() == 0  # what somebody else has frozen stays so
+    if ours:
+        gc.freeze()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()
+        if ours:
+            gc.unfreeze()

@@ -11,10 +11,11 @@ import torch
 
 from pytorch_benchmarks.errors import BenchmarkError
 
-__all__ = ["Phase", "is_staged", "one_batch", "phase_of"]
+__all__ = ["Phase", "call_once", "is_staged", "one_batch", "phase_of"]
 
 Phase = Callable[[], Any]
 _STAGES = ("forward", "backward", "optimizer_step")
+_OF_THE_BASE = "pytorch_benchmarks.torchbench.model"  # whose train() only says that there is none
 
 
 def phase_of(made: Any, test: str) -> Phase:
@@ -37,8 +38,10 @@ def phase_of(made: Any, test: str) -> Phase:
 
 
 def is_staged(made: Any) -> bool:
-    """Whether a model trains in stages: forward, backward, optimizer_step."""
-    return all(callable(getattr(made, name, None)) for name in _STAGES)
+    """Whether a model trains in stages: forward, backward, optimizer_step. A method `train` of its own comes before them."""
+    whole = getattr(type(made), "train", None)
+    own = whole is not None and whole.__module__ != _OF_THE_BASE
+    return not own and all(callable(getattr(made, name, None)) for name in _STAGES)
 
 
 def one_batch(made: Any, test: str) -> Any:
@@ -51,8 +54,15 @@ def one_batch(made: Any, test: str) -> Any:
         return _staged(made)
     method = getattr(made, test)
     with _entered(getattr(made, "run_contexts", ())):
-        # Models of the first form take a number of turns.
-        return method(niter=1) if "niter" in inspect.signature(method).parameters else method()
+        result = call_once(method)
+    if isinstance(result, NotImplementedError):  # some models return it where others raise it
+        raise result
+    return result
+
+
+def call_once(method: Callable[..., Any]) -> Any:
+    """Call a method that may take a number of turns, as those of the first form do: one."""
+    return method(niter=1) if "niter" in inspect.signature(method).parameters else method()
 
 
 def _staged(made: Any) -> Any:
@@ -60,15 +70,16 @@ def _staged(made: Any) -> Any:
         optimizer = made.get_optimizer()
     except (AttributeError, NotImplementedError):
         optimizer = None
-    if optimizer is not None:
-        optimizer.zero_grad()
-    with _entered(getattr(made, "forward_contexts", ())):
-        losses = made.forward()
-    with _entered(getattr(made, "backward_contexts", ())):
-        made.backward(losses)
-    if optimizer is not None:
-        with _entered(getattr(made, "optimizer_contexts", ())):
-            made.optimizer_step()
+    with _entered(getattr(made, "run_contexts", ())):
+        if optimizer is not None:
+            optimizer.zero_grad()
+        with _entered(getattr(made, "forward_contexts", ())):
+            losses = made.forward()
+        with _entered(getattr(made, "backward_contexts", ())):
+            made.backward(losses)
+        if optimizer is not None:
+            with _entered(getattr(made, "optimizer_contexts", ())):
+                made.optimizer_step()
     return losses
 
 

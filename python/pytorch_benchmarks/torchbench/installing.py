@@ -14,6 +14,7 @@ __all__ = [
     "INPUT_TARBALLS",
     "cache_model",
     "checkout_s3_data",
+    "get_pip_cmd",
     "install_pytorch_geometric",
     "patch_transformers",
     "pip_install_requirements",
@@ -52,14 +53,22 @@ def pip_install_requirements(
     return code == 0, f"exit code {code}" if code else None
 
 
+def get_pip_cmd() -> list[str]:
+    """The words that start pip."""
+    return [sys.executable, "-m", "pip"]
+
+
 def checkout_s3_data(data_type: str, name: str, decompress: bool = True) -> None:
     """See that data are there; an archive of them is unpacked.
 
     Raises:
         RuntimeError: They are not: they come from the suite's server, and have to be fetched by whoever wants them.
     """
-    data = Path(import_module("torchbenchmark").DATA_PATH)
-    archive, unpacked = data.parent / name, data / name.partition(".tar")[0]
+    if data_type != INPUT_TARBALLS:  # a file of a model, named with its directory
+        archive = unpacked = Path.cwd().parent / name
+    else:
+        data = Path(import_module("torchbenchmark").DATA_PATH)
+        archive, unpacked = data.parent / name, data / name.partition(".tar")[0]
     if unpacked.exists():
         return
     if not archive.is_file():

@@ -12,6 +12,8 @@ from pytorch_benchmarks.errors import UsageError
 
 __all__ = ["default_batch", "read_metadata", "refusal"]
 
+_LIKE = {"AMD Instinct MI210": "NVIDIA A100-SXM4-40GB"}  # devices for which the suite takes the sizes of another one
+
 
 def read_metadata(directory: Path) -> Mapping[str, Any]:
     """What `metadata.yaml` in a model's directory says; empty without one.
@@ -33,20 +35,27 @@ def read_metadata(directory: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def default_batch(metadata: Mapping[str, Any], device: str) -> int:
-    """The batch size for inference on a device like this one; 0 if nothing is said of it."""
-    kind = torch.device(device).type
-    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+def default_batch(metadata: Mapping[str, Any], test: str, device: str) -> int:
+    """The batch size for `train` or `eval` on a device like this one; 0 if nothing is said of it."""
+    name = _name(device)
     devices = metadata.get("devices")
-    entry = devices.get(name) if isinstance(devices, dict) else None
-    size = entry.get("eval_batch_size") if isinstance(entry, dict) else None
+    entry = devices.get(_LIKE.get(name, name)) if isinstance(devices, dict) else None
+    size = entry.get(f"{test}_batch_size") if isinstance(entry, dict) else None
     return size if isinstance(size, int) and size > 0 else 0
 
 
 def refusal(metadata: Mapping[str, Any], test: str, device: str) -> str:
-    """Why a phase is not supported on a device; empty if it is. Entries about other options, such as jit, are left to the model."""
-    asked = {"test": test, "device": torch.device(device).type}
+    """Why a phase is not supported on a device, which entries name by its kind or by its title; empty if it is.
+
+    Entries about other options, such as jit, are left to the model.
+    """
+    asked = {"test": (test,), "device": (torch.device(device).type, _name(device))}
     for entry in metadata.get("not_implemented") or ():
-        if isinstance(entry, dict) and entry and all(asked.get(key) == value for key, value in entry.items()):
+        if isinstance(entry, dict) and entry and all(value in asked.get(key, ()) for key, value in entry.items()):
             return f"metadata.yaml: not implemented: {', '.join(f'{key} {value}' for key, value in entry.items())}"
     return ""
+
+
+def _name(device: str) -> str:
+    kind = torch.device(device).type
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +16,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.torchbench.arguments import TEST_STAGE, Decorations, parse_extra_args
-from pytorch_benchmarks.torchbench.batches import one_batch
+from pytorch_benchmarks.torchbench.batches import call_once, is_staged, one_batch
 from pytorch_benchmarks.torchbench.metadata import default_batch, read_metadata, refusal
+from pytorch_benchmarks.torchbench.randomness import set_random_seed
 
 __all__ = ["BenchmarkModel"]
 
@@ -45,6 +47,9 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         extra_args: Words that are for this model alone; its constructor takes out those that it understands.
         metadata: What `metadata.yaml` beside the model says; empty without it.
         dargs: What the words that every model understands ask for.
+        dynamo, opt_args: The same, where models look for it.
+        jit: Whether the network is to be scripted, as older models ask it.
+        opt: The optimizer of models that have no attribute `optimizer`.
     """
 
     DEFAULT_TRAIN_BSIZE: ClassVar[int | None] = None
@@ -57,15 +62,21 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
     extra_args: list[str]
 
     def __init__(
-        self, test: str | None = None, device: str = "cpu", batch_size: int | None = None, extra_args: list[str] | None = None, **_: Any
+        self, test: str | None = None, device: str = "cpu", batch_size: int | None = None, extra_args: list[str] | None = None, *,
+        jit: bool = False, **_: Any,
     ) -> None:  # fmt: skip
         self.metadata = read_metadata(Path(inspect.getfile(type(self))).parent)
-        self.name = type(self).__module__.rpartition(".")[2]
+        self.name: str = getattr(self, "name", None) or type(self).__module__.rpartition(".")[2]
         self.test = test or "eval"
         self.device = device
+        self.jit = jit
         if test is not None and (reason := refusal(self.metadata, test, device)):
             raise NotImplementedError(reason)
         self.dargs, self.extra_args = parse_extra_args(extra_args or [], precision=self._usual_precision())
+        self.dynamo = bool(self.dargs.compiler)
+        self.opt_args = Namespace(backend="jit" if self.dargs.jit else None)
+        self._scripted = jit or self.dargs.jit
+        set_random_seed()
         self.batch_size = self._batch(test, batch_size)
         self.opt: Any = None
         self.run_contexts: list[Context] = []
@@ -82,7 +93,8 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         usual = self.DEFAULT_TRAIN_BSIZE if self.test == "train" else self.DEFAULT_EVAL_BSIZE
         if wanted and usual and wanted != usual and not self.ALLOW_CUSTOMIZE_BSIZE:
             raise NotImplementedError(f"the batch size cannot be other than {usual}")
-        size = wanted or (default_batch(self.metadata, self.device) if self.test == "eval" else 0) or usual
+        of_device = default_batch(self.metadata, self.test, self.device) if self.ALLOW_CUSTOMIZE_BSIZE else 0
+        size = wanted or of_device or usual
         if not size and test is not None:
             raise NotImplementedError(f"the model has no default batch size for {test}")
         return size
@@ -105,7 +117,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         if wanted.channels_last:
             self.enable_channels_last()
         self._set_precision(wanted.precision)
-        if wanted.jit:
+        if self._scripted:
             self.jit_callback()
         if wanted.compiler:
             self.set_module(torch.compile(self.get_module()[0], backend=wanted.compiler))
@@ -149,7 +161,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         Raises:
             NotImplementedError: The model cannot.
         """
-        raise NotImplementedError("train")
+        return self._of_older_form("train")
 
     def eval(self) -> Any:
         """Evaluate one batch.
@@ -157,7 +169,14 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         Raises:
             NotImplementedError: The model cannot.
         """
-        raise NotImplementedError("eval")
+        return self._of_older_form("eval")
+
+    def _of_older_form(self, test: str) -> Any:
+        """For a while models had `_train` and `_eval` where others have `train` and `eval`."""
+        method = getattr(self, f"_{test}", None)
+        if method is None:
+            raise NotImplementedError(test)
+        return call_once(method)
 
     def invoke(self) -> Any:
         """Train on one batch, in stages if the model has them, or evaluate one."""
@@ -238,8 +257,8 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
 
     def _autocast(self, dtype: torch.dtype) -> None:
         kind = torch.device(self.device).type
-        for stage in (TEST_STAGE.ALL, TEST_STAGE.FORWARD):
-            self.add_context(lambda: torch.autocast(kind, dtype), stage)
+        stage = TEST_STAGE.FORWARD if self.test == "train" and is_staged(self) else TEST_STAGE.ALL
+        self.add_context(lambda: torch.autocast(kind, dtype), stage)
 
     def _convert(self, dtype: torch.dtype) -> None:
         network, _ = self.get_module()
@@ -257,18 +276,15 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
             if name in vars(self):
                 setattr(self, name, tree_map(one, getattr(self, name)))
 
+    def get_input_iter(self) -> Iterator[Any]:
+        """Inputs without end: the same ones, unless a model overrides this."""
+        while True:
+            yield self.get_module()[1]
+
     def get_optimizer(self) -> Any:
-        """The optimiser, for models that call it `optimizer` or `opt`."""
-        found = getattr(self, "optimizer", None) or getattr(self, "opt", None)
-        if found is None:
-            raise NotImplementedError("get_optimizer")
-        return found
+        """The optimizer, for models that call it `optimizer` or `opt`; None for those that have none."""
+        return self.optimizer if hasattr(self, "optimizer") else self.opt
 
     def set_optimizer(self, optimizer: Any) -> None:
-        """Put another optimiser in the place of this one.
-
-        Raises:
-            NotImplementedError: The model has none that is called `optimizer` or `opt`.
-        """
-        self.get_optimizer()
-        setattr(self, "optimizer" if getattr(self, "optimizer", None) is not None else "opt", optimizer)
+        """Put another optimizer in the place of this one."""
+        setattr(self, "optimizer" if hasattr(self, "optimizer") else "opt", optimizer)

@@ -63,3 +63,4 @@ class OTHER(Enum):
     """Anything else."""
 
     OTHER_TASKS = "other tasks"
+    MICROBENCH = "microbench"

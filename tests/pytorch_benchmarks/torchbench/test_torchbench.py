@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from dlbs.packs.batch_sizes import default_batch_sizes
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.torchbench.batches import phase_of
 from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of
+from pytorch_benchmarks.torchbench.metadata import default_batch, refusal
 from tests.conftest import ROOT, Bench, RunDlbs
 from tests.pytorch_benchmarks.torchbench.made_models import FIRST, write_model
 
@@ -131,6 +133,93 @@ def test_staged_training_runs_its_stages_in_their_order_and_gives_the_loss(tmp_p
     assert not torch.equal(made.model.layers[2].bias, before)
 
 
+def test_a_method_train_of_its_own_comes_before_stages(tmp_path: Path) -> None:
+    """A model may override the whole step of a class that trains in stages."""
+    found = load_class(write_model(tmp_path / "whole", more=STAGED.replace("    train = None\n", "")))
+    made = make(found, "train", "cpu", None)
+    phase_of(made, "train")()
+    assert not hasattr(made, "order")
+
+
+def test_stages_run_inside_the_contexts_of_the_whole_batch_too(tmp_path: Path) -> None:
+    more = STAGED.replace("return self.model", "self.gradients = torch.is_grad_enabled(); return self.model")
+    made = make(load_class(write_model(tmp_path / "inside", more=more)), "train", "cpu", None)
+    made.optimizer = None  # without gradients there is nothing to step
+    made.backward = lambda loss: None
+    made.add_context(torch.no_grad)
+    phase_of(made, "train")()
+    assert made.gradients is False
+
+
+def test_models_whose_methods_begin_with_an_underscore_take_one_turn(tmp_path: Path) -> None:
+    """For a while the suite's base class had `train` and `eval`, which called these."""
+    older = """
+from torchbenchmark.util.model import BenchmarkModel
+class Model(BenchmarkModel):
+    DEFAULT_TRAIN_BSIZE = DEFAULT_EVAL_BSIZE = 2
+    def __init__(self, test, device, jit=False, batch_size=None, extra_args=[]):
+        super().__init__(test=test, device=device, jit=jit, batch_size=batch_size, extra_args=extra_args)
+    def _train(self, niter=3):
+        return ("trained", niter, self.jit)
+    def _eval(self):
+        return "evaluated"
+"""
+    found = load_class(write_model(tmp_path / "older", older))
+    assert phase_of(make(found, "train", "cpu", None), "train")() == ("trained", 1, False)
+    assert phase_of(make(found, "eval", "cpu", None), "eval")() == "evaluated"
+
+
+def test_a_model_that_hands_jit_on_to_the_base_class_is_scripted(tmp_path: Path) -> None:
+    source = """
+import torch
+from torchbenchmark.util.model import BenchmarkModel
+class Model(BenchmarkModel):
+    DEFAULT_EVAL_BSIZE = 2
+    def __init__(self, test, device, jit=False, batch_size=None, extra_args=[]):
+        super().__init__(test=test, device=device, jit=jit, batch_size=batch_size, extra_args=extra_args)
+        self.model = torch.nn.Linear(2, 2)
+"""
+    found = load_class(write_model(tmp_path / "handing", source))
+    assert isinstance(make(found, "eval", "cpu", None, jit=True).model, torch.jit.ScriptModule)
+    assert not isinstance(make(found, "eval", "cpu", None).model, torch.jit.ScriptModule)
+
+
+def test_an_error_that_is_returned_says_that_a_phase_is_not_supported(tmp_path: Path) -> None:
+    more = "\n    def train(self): return NotImplementedError('weights are not public')"
+    made = make(load_class(write_model(tmp_path / "returning", more=more)), "train", "cpu", None)
+    with pytest.raises(NotImplementedError, match="weights are not public"):
+        phase_of(made, "train")()
+
+
+def test_the_base_class_seeds_what_its_models_draw(tmp_path: Path) -> None:
+    source = """
+import torch
+from torchbenchmark.util.model import BenchmarkModel
+class Model(BenchmarkModel):
+    DEFAULT_EVAL_BSIZE = 2
+    def __init__(self, test, device, batch_size=None, extra_args=[]):
+        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+        self.drawn = torch.rand(3)
+"""
+    found = load_class(write_model(tmp_path / "drawing", source))
+    torch.manual_seed(1)
+    first = make(found, "eval", "cpu", None).drawn
+    torch.manual_seed(2)
+    assert torch.equal(make(found, "eval", "cpu", None).drawn, first)
+
+
+def test_optimizers_are_found_by_either_name_and_may_be_missing(tmp_path: Path) -> None:
+    made = make(load_class(write_model(tmp_path / "optimizing")), "train", "cpu", None)
+    made.set_optimizer("another")
+    assert (made.get_optimizer(), made.optimizer, made.opt) == ("another", "another", None)
+    del made.optimizer
+    assert made.get_optimizer() is None
+    made.set_optimizer("of the other name")
+    assert (made.get_optimizer(), made.opt) == ("of the other name", "of the other name")
+    inputs = made.get_input_iter()
+    assert next(inputs) is next(inputs) is made.example_inputs
+
+
 def test_inference_runs_without_gradients_unless_the_model_wants_them(tmp_path: Path) -> None:
     plain = "\n    def eval(self): return self.model(*self.example_inputs)"
     wanting = f"{plain}\n    def eval_in_nograd(self): return False"
@@ -220,6 +309,29 @@ def test_metadata_says_batch_sizes_and_what_is_not_supported(tmp_path: Path) -> 
         make(found, "train", "cpu", None)
 
 
+def test_metadata_has_sizes_for_both_phases_but_not_where_they_are_fixed(tmp_path: Path) -> None:
+    sizes = "devices: {cpu: {eval_batch_size: 6, train_batch_size: 3}}\n"
+    for name, more, expected in (("free", "", (3, 6)), ("fixed", "\n    ALLOW_CUSTOMIZE_BSIZE = False", (4, 8))):
+        directory = write_model(tmp_path / name, more=more)
+        (directory / "metadata.yaml").write_text(sizes)
+        found = load_class(directory)
+        made = tuple(make(found, test, "cpu", None).batch_size for test in ("train", "eval"))
+        assert made == expected
+        assert default_batch_sizes(directory) == dict(zip(("training", "inference"), expected, strict=True))
+
+
+def test_metadata_names_devices_by_kind_or_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "AMD Instinct MI210")
+    metadata = {
+        "devices": {"NVIDIA A100-SXM4-40GB": {"eval_batch_size": 64}},
+        "not_implemented": [{"device": "AMD Instinct MI210", "test": "train"}],
+    }
+    assert default_batch(metadata, "eval", "cuda") == 64
+    assert default_batch(metadata, "eval", "cpu") == 0
+    assert "AMD Instinct MI210" in refusal(metadata, "train", "cuda")
+    assert refusal(metadata, "eval", "cuda") == refusal(metadata, "train", "cpu") == ""
+
+
 def test_a_model_imports_from_the_suite_what_is_not_installed(tmp_path: Path) -> None:
     source = """
 import torch
@@ -297,6 +409,38 @@ def test_networks_of_transformers(tmp_path: Path, name: str, network: str, sizes
     assert phase_of(made, "eval")()[0].shape == (1, 8, 50)
     network_alone, inputs = module_of(made)  # type: ignore[misc]
     assert network_alone(*inputs).logits.shape == (1, 8, 50)
+
+
+@pytest.mark.integration
+def test_a_network_of_transformers_generates_text(tmp_path: Path) -> None:
+    source = (
+        BERT.replace("NAME", "T5").replace("NETWORK", repr("AutoModelForSeq2SeqLM")).replace("SIZES", repr(_SMALL_T5))
+    )
+    source = source.replace("HuggingFaceModel", "HuggingFaceGenerationModel").replace(
+        'name="small"', 'name="small_generate"'
+    )
+    found = load_class(write_model(tmp_path / "generating", source))
+    assert phase_of(make(found, "eval", "cpu", None), "eval")()[0].shape == (1, 1 + 256)
+    with pytest.raises(NotImplementedError, match="is not trained"):
+        phase_of(make(found, "train", "cpu", None), "train")()
+
+
+@pytest.mark.integration
+def test_networks_for_which_the_suite_wants_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        BERT.replace("NAME", "Bert")
+        .replace("NETWORK", repr("AutoModelForMaskedLM"))
+        .replace("SIZES", repr(_SMALL_BERT))
+    )
+    source = source.replace("HuggingFaceModel\n", "HuggingFaceAuthMixin, HuggingFaceModel\n").replace(
+        "Model(HuggingFaceModel)", "Model(HuggingFaceModel, HuggingFaceAuthMixin)"
+    ).replace("        super().__init__(name", "        HuggingFaceAuthMixin.__init__(self)\n        super().__init__(name")  # fmt: skip
+    found = load_class(write_model(tmp_path / "gated", source))
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    with pytest.raises(SkippedError, match="HUGGING_FACE_HUB_TOKEN is not set"):
+        make(found, "eval", "cpu", None)
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "a token")
+    assert phase_of(make(found, "eval", "cpu", None), "eval")()[0].shape == (1, 8, 50)
 
 
 @pytest.mark.integration

@@ -19,7 +19,7 @@ from dlbs.results.statistics.compare import compare as compare_with
 from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.statistics.rules import Rules
-from dlbs.results.tables.comparison import comparison_table, summary
+from dlbs.results.tables.comparison import as_document, comparison_table, summary
 from dlbs.results.tables.regular import regular_tables
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
@@ -191,6 +191,27 @@ def test_what_differs_between_all_of_a_and_all_of_b_is_what_is_compared() -> Non
     assert comparison.differences["exp.dtype"] == ("float32", "float16")
     assert comparison.differences["exp.framework_version"] == ("2.12", "2.13")
     assert "missing" not in comparison.counts
+
+
+_KEPT = "memory that a batch frees was kept for the next one in "
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ({"results__malloc": "system"}, {"results__malloc": "keep"}, f"{_KEPT}B (results.malloc), but not in A"),
+        ({"results__malloc": "keep"}, {"results__malloc": "system"}, f"{_KEPT}A (results.malloc), but not in B"),
+        ({"results__malloc": "keep"}, {}, f"{_KEPT}A (results.malloc), and B does not say that it did so"),
+        ({"results__malloc": "keep"}, {"results__malloc": "keep"}, ""),
+        ({"results__malloc": "system"}, {}, ""),
+        ({"results__malloc": "keep"}, {"exp__device_type": "gpu"}, ""),
+    ],
+)
+def test_sides_that_treat_freed_memory_differently_are_pointed_out(a: Any, b: Any, said: str) -> None:
+    made = compare(repeats(3, **{"exp__device_type": "cpu", **a}), repeats(3, **{"exp__device_type": "cpu", **b}))
+    assert [caution.partition(":")[0] for caution in made.cautions] == ([said] if said else [])
+    assert made.cautions == [line for line in comparison_table(made).legend if line.startswith("memory")]
+    assert as_document(made)["cautions"] == made.cautions
 
 
 def test_other_settings_are_not_mixed() -> None:

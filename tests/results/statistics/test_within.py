@@ -349,3 +349,12 @@ def test_the_method_is_named_for_two_sets_too() -> None:
     )
     assert any(line.endswith(f"interval: {METHODS['student']}") for line in table.legend)
     assert "Mann-Whitney" not in " ".join(table.notes)
+
+
+def test_an_allocator_that_differs_besides_what_is_compared_is_pointed_out() -> None:
+    cpu = {"exp__device_type": "cpu"}
+    records = runs("system", 13.0, results__malloc="system", **cpu) + runs("keep", 10.0, results__malloc="keep", **cpu)
+    kept = "memory that a batch frees was kept"
+    assert not any(line.startswith(kept) for line in comparison_by_table(by(records)).legend)
+    renamed = [{**one, "my.version": one.pop("runtime.malloc")} for one in map(dict, records)]
+    assert any(line.startswith(kept) for line in comparison_by_table(by(renamed, "my.version")).legend)

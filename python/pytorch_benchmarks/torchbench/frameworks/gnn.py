@@ -18,7 +18,7 @@ _NODES, _EDGES, _FEATURES, _LAYERS = 10_000, 200_000, 64, 3
 
 
 class BasicGNNModel(BenchmarkModel):
-    """A graph network of three layers on one random graph of 10,000 nodes and 200,000 edges; training is a backward pass without an optimiser.
+    """A graph network of three layers on one random graph of 10,000 nodes and 200,000 edges; training is a backward pass without an optimizer.
 
     Args:
         model_name: gat, gcn, edgecnn, gin or sage.
@@ -30,9 +30,10 @@ class BasicGNNModel(BenchmarkModel):
     DEFAULT_EVAL_BSIZE = 1
 
     def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None
+        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
+        *, jit: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
         self.model: nn.Module = _NETWORKS[model_name](_FEATURES, _FEATURES, num_layers=_LAYERS).to(device)
         features = torch.randn(_NODES, _FEATURES, device=device)
         self.example_inputs: tuple[Any, ...] = (features, torch.randint(_NODES, (2, _EDGES), device=device))
@@ -52,7 +53,8 @@ class GNNModel(BenchmarkModel):
     """A graph network on a part of Reddit's graph, which the suite downloads: not supported without its data."""
 
     def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None
+        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
+        *, jit: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
         raise NotImplementedError(f"{model_name} needs a part of Reddit's graph, which comes with the suite's own data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,17 @@ import transformers
 from torch import Tensor, nn
 
 from pytorch_benchmarks.torchbench.model import BenchmarkModel
+from pytorch_benchmarks.torchbench.tasks import NLP
 
-__all__ = ["CONFIGURATIONS", "ArgsToKwargsWrapper", "Configuration", "HuggingFaceAuthMixin", "HuggingFaceModel"]
+__all__ = [
+    "CONFIGURATIONS",
+    "ArgsToKwargsWrapper",
+    "Configuration",
+    "GenerationWrapper",
+    "HuggingFaceAuthMixin",
+    "HuggingFaceGenerationModel",
+    "HuggingFaceModel",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,7 @@ class Configuration:
         network: Class of transformers that makes the network.
         sizes: What differs from the class's own; from the publication's checkpoint.
         shorter_on_cpu: How many times shorter instances are in inference on a CPU.
+        optimizer: Class of torch.optim.
     """
 
     train_length: int
@@ -34,9 +45,12 @@ class Configuration:
     network: str = "AutoModelForMaskedLM"
     sizes: dict[str, Any] = field(default_factory=dict)
     shorter_on_cpu: int = 1
+    optimizer: str = "Adam"
 
 
-_CAUSAL, _PAIRS = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+_TOKEN = "HUGGING_FACE_HUB_TOKEN"
+_CAUSAL, _PAIRS, _AUDIO = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForAudioClassification"
+_GENERATES = "_generate"  # ends the names of models that generate text with the network of that name
 _BART_BASE = {
     "encoder_layers": 6, "decoder_layers": 6, "d_model": 768, "encoder_attention_heads": 12, "decoder_attention_heads": 12,
     "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072,
@@ -46,9 +60,19 @@ _T5: dict[str, Any] = {"decoder_start_token_id": 0}
 _T5_BASE = {**_T5, "d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
 _T5_LARGE = {**_T5, "d_model": 1024, "d_ff": 4096, "num_layers": 24, "num_heads": 16}
 _GPT2_LARGE = {"n_embd": 1280, "n_layer": 36, "n_head": 20}
-_BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
-_LONGFORMER = {**_ROBERTA, "max_position_embeddings": 4098, "attention_window": [512] * 12}
+_BERT_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+}  # narrower inside than BERT's own
+_ROBERTA = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}  # that of 100 languages
+_LONGFORMER = {
+    "vocab_size": 50265, "max_position_embeddings": 4098, "type_vocab_size": 1, "pad_token_id": 1, "attention_window": [512] * 12,
+}  # fmt: skip
+_DISTIL_WHISPER = {
+    "vocab_size": 51864, "d_model": 1024, "encoder_layers": 24, "encoder_attention_heads": 16, "encoder_ffn_dim": 4096,
+    "decoder_layers": 2, "decoder_attention_heads": 16, "decoder_ffn_dim": 4096,
+}  # fmt: skip
 _DISTIL_GPT2 = {"n_layer": 6}
 
 CONFIGURATIONS: dict[str, Configuration] = {
@@ -61,22 +85,28 @@ CONFIGURATIONS: dict[str, Configuration] = {
     ),
     "hf_DistilBert": Configuration(512, 512, "DistilBertConfig"),
     "hf_GPT2": Configuration(512, 1024, "GPT2Config", _CAUSAL, shorter_on_cpu=4),
-    "hf_GPT2_large": Configuration(512, 1024, "GPT2Config", _CAUSAL, _GPT2_LARGE, shorter_on_cpu=4),
+    "hf_GPT2_large": Configuration(512, 1024, "GPT2Config", _CAUSAL, _GPT2_LARGE),
     "hf_Longformer": Configuration(1024, 4096, "LongformerConfig", sizes=_LONGFORMER, shorter_on_cpu=8),
     "hf_Reformer": Configuration(4096, 4096, "ReformerConfig", sizes={"num_buckets": 128}, shorter_on_cpu=2),
-    "hf_Roberta_base": Configuration(512, 512, "RobertaConfig", sizes=_ROBERTA),
+    "hf_Roberta_base": Configuration(512, 512, "XLMRobertaConfig", sizes=_ROBERTA),
     "hf_T5": Configuration(1024, 2048, "T5Config", _PAIRS, _T5, shorter_on_cpu=4),
-    "hf_T5_base": Configuration(1024, 2048, "T5Config", _PAIRS, _T5_BASE, shorter_on_cpu=4),
-    "hf_T5_large": Configuration(512, 512, "T5Config", _PAIRS, _T5_LARGE, shorter_on_cpu=4),
-    "hf_distil_gpt2": Configuration(512, 1024, "GPT2Config", _CAUSAL, _DISTIL_GPT2, shorter_on_cpu=4),
+    "hf_T5_base": Configuration(1024, 2048, "T5Config", _PAIRS, _T5_BASE),
+    "hf_T5_large": Configuration(512, 512, "T5Config", _PAIRS, _T5_LARGE),
+    "hf_distil_gpt2": Configuration(512, 1024, "GPT2Config", _CAUSAL, _DISTIL_GPT2),
+    "hf_Whisper": Configuration(1024, 1024, "WhisperConfig", _AUDIO),
+    "hf_distil_whisper": Configuration(1024, 1024, "WhisperConfig", _AUDIO, _DISTIL_WHISPER),
+    "llama_v2_7b_16h": Configuration(128, 512, "LlamaConfig", _CAUSAL, {"num_hidden_layers": 16}, optimizer="SGD"),
 }
 
 
 class HuggingFaceAuthMixin:
-    """Of models whose weights only those can download who have asked for them."""
+    """Of models that the suite runs only for those who have a token of Hugging Face's server."""
 
     def __init__(self) -> None:
-        raise NotImplementedError("its weights are given only to those who have asked for them, and need the network")
+        if not os.environ.get(_TOKEN):
+            raise NotImplementedError(
+                f"its weights are given only to those who have asked for them: {_TOKEN} is not set"
+            )
 
 
 class ArgsToKwargsWrapper(nn.Module):
@@ -94,7 +124,7 @@ class HuggingFaceModel(BenchmarkModel):
     """A network of transformers with random weights and tokens.
 
     Args:
-        name: A key of `CONFIGURATIONS`.
+        name: A key of `CONFIGURATIONS`, which `_generate` may follow.
 
     Raises:
         NotImplementedError: It is not one of those, or the version of transformers that is here no longer has it.
@@ -104,13 +134,14 @@ class HuggingFaceModel(BenchmarkModel):
     DEFAULT_EVAL_CUDA_PRECISION = "fp16"
 
     def __init__(
-        self, name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None
+        self, name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
+        *, jit: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
-        if name not in CONFIGURATIONS:
+        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
+        wanted = CONFIGURATIONS.get(name.removesuffix(_GENERATES))
+        if wanted is None:
             raise NotImplementedError(f"the size of {name} is known to the suite alone, which asks a server for it")
         self.name = name
-        wanted = CONFIGURATIONS[name]
         if not hasattr(transformers, wanted.config):
             raise NotImplementedError(f"transformers {transformers.__version__} has no {wanted.config}")
         config = getattr(transformers, wanted.config)(**wanted.sizes)
@@ -123,7 +154,7 @@ class HuggingFaceModel(BenchmarkModel):
         self.example_inputs: dict[str, Tensor] = {"input_ids": self._tokens()}
         if test == "train":
             self.example_inputs["labels"] = self._tokens()
-            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+            self.optimizer = getattr(torch.optim, wanted.optimizer)(self.model.parameters(), lr=1e-3)
         elif self._has_decoder:
             self.example_inputs["decoder_input_ids"] = self.example_inputs["input_ids"]
         self.model.train(test == "train")
@@ -150,10 +181,48 @@ class HuggingFaceModel(BenchmarkModel):
         loss.backward()
 
     def optimizer_step(self) -> None:
-        """One step of the optimiser."""
+        """One step of the optimizer."""
         self.optimizer.step()
 
     def eval(self) -> tuple[Any, ...]:
         with self.amp_context():
             outputs = self.model(**self.example_inputs)
         return (outputs.logits,)
+
+
+class GenerationWrapper(nn.Module):
+    """A network that generates text, as a network whose outputs are tokens."""
+
+    def __init__(self, model: nn.Module, generation_config: transformers.GenerationConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.generation_config = generation_config
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.model.generate(inputs, self.generation_config)  # type: ignore[operator]
+
+
+class HuggingFaceGenerationModel(HuggingFaceModel):
+    """256 more tokens, one after the other, by the network whose name `_generate` follows. There is no training."""
+
+    task = NLP.GENERATION
+    DEFAULT_EVAL_BSIZE = 1
+
+    def __init__(
+        self, name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
+        *, jit: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(name, test, device, batch_size, extra_args, jit=jit)
+        fixed = {"max_new_tokens": 256, "pad_token_id": 0, "eos_token_id": None, "do_sample": False, "num_beams": 1}
+        self.model = GenerationWrapper(self.model, transformers.GenerationConfig(**fixed, use_cache=True))
+        self._inputs = (self.example_inputs["input_ids"],)
+
+    def get_module(self, wrap_model: bool = True) -> tuple[nn.Module, Any]:
+        return self.model, self._inputs
+
+    def train(self) -> None:
+        raise NotImplementedError("a model that generates text is not trained")
+
+    def eval(self) -> tuple[Any, ...]:
+        with self.amp_context():
+            return (self.model(*self._inputs),)

@@ -25,9 +25,10 @@ class TimmModel(BenchmarkModel):
     DEFAULT_EVAL_CUDA_PRECISION = "fp16"
 
     def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None
+        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
+        *, jit: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
+        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
         self.model: nn.Module = timm.create_model(model_name, pretrained=False, scriptable=True).to(device)
         self.amp_context: Any = nullcontext
         size = self.batch_size or 1
@@ -37,7 +38,9 @@ class TimmModel(BenchmarkModel):
         if test == "train":
             self.example_outputs = torch.randint(self.model.num_classes, (size,), device=device)
             self.loss = nn.CrossEntropyLoss()
-            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+            self.optimizer = torch.optim.SGD(
+                self.model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, nesterov=True
+            )
 
     def get_module(self) -> tuple[nn.Module, Any]:
         return self.model, (self.example_inputs,)
@@ -55,7 +58,7 @@ class TimmModel(BenchmarkModel):
         loss.backward()
 
     def optimizer_step(self) -> None:
-        """One step of the optimiser."""
+        """One step of the optimizer."""
         self.optimizer.step()
 
     def eval(self) -> tuple[Any, ...]:

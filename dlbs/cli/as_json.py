@@ -1,0 +1,17 @@
+"""The option `--json`, which every verb has that lists or decides something, and the printing of documents."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+__all__ = ["json_option", "print_json"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def print_json(document: Any) -> None:
+    """Print a document on standard output. JSON escapes control characters, so that values of others cannot reach a terminal."""
+    click.echo(json.dumps(document, indent=1))

@@ -1,0 +1,92 @@
+"""What `dlbs explain` and `dlbs help` say, as documents for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from dlbs.config.config import Config
+from dlbs.config.declarations import Parameter
+from dlbs.config.models import known_models
+from dlbs.doubts import describe_doubts
+from dlbs.plan.explain import asked_trace, describe, find_parameters, framework_launchers
+from dlbs.plan.trace import IDENTITY
+
+__all__ = ["description", "explanation_document", "framework_document", "models_document"]
+
+
+def explanation_document(config: Config, name: str) -> dict[str, Any]:
+    """A parameter's value in the plan's first experiment, and each parameter that it was computed from, directly or not.
+
+    Raises:
+        ConfigError: No such parameter, or the plan is empty.
+    """
+    experiment, trace = asked_trace(config, name)
+    parameters: dict[str, Any] = {}
+    todo = [name]
+    while todo:
+        one = todo.pop()
+        if one in parameters:
+            continue
+        needs = [*trace.needs.get(one, []), *trace.environment.get(one, [])]
+        if one == IDENTITY:
+            parameters[one] = {"value": trace.values[one], "kind": "digest"}
+        elif one not in experiment:
+            parameters[one] = {"kind": "environment variable"}
+        elif one.startswith("__"):
+            parameters[one] = {"value": trace.values[one], "kind": "matched by a condition"}
+        else:
+            parameters[one] = {
+                "value": trace.values[one],
+                "kind": "parameter",
+                "written": experiment[one],
+                "set_at": config.origin(one) or "an extension",
+                "needs": needs,
+            }
+            todo += reversed(needs)
+    declared = config.declarations.get(name)
+    return {"name": name, "description": declared.desc if declared else "", "parameters": parameters}
+
+
+def description(config: Config, name: str) -> list[dict[str, Any]]:
+    """What `dlbs help NAME` is about: parameters, a model, a framework, or kinds of warnings.
+
+    Raises:
+        ConfigError: There is nothing of that name.
+    """
+    lines = describe(config, name)  # decides what the name means, and refuses what means nothing
+    models = known_models()
+    if name in models and name not in config.declarations:
+        return models_document([name])
+    if name in framework_launchers(config):
+        return [framework_document(config, name)]
+    if name not in config.declarations and describe_doubts(name):
+        return [{"kind": "warning", "name": name, "description": lines}]
+    return [_parameter(config, parameter) for parameter in find_parameters(config, name)]
+
+
+def framework_document(config: Config, name: str) -> dict[str, Any]:
+    """A framework, its launcher and the parameters of its own; the name has to be one of `framework_launchers`."""
+    own = [parameter for one, parameter in config.declarations.items() if one.startswith(f"{name}.")]
+    launcher = framework_launchers(config)[name]
+    return {
+        "kind": "framework",
+        "name": name,
+        "launcher": launcher,
+        "parameters": [_parameter(config, one) for one in own],
+    }
+
+
+def models_document(names: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Models of pytorch_benchmarks: those named, which have to exist, or all."""
+    models = known_models()
+    return [{"kind": "model", "name": name, "description": models[name]} for name in names or models]
+
+
+def _parameter(config: Config, parameter: Parameter) -> dict[str, Any]:
+    setting = config.settings.get(parameter.name)
+    return {
+        "kind": "parameter", "name": parameter.name, "type": parameter.type, "description": parameter.desc,
+        "domain": None if parameter.domain is None else list(parameter.domain), "regexp": parameter.regexp or None,
+        "value": setting.value if setting else None, "set_at": setting.where if setting else None,
+    }  # fmt: skip

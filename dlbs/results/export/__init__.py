@@ -1,0 +1,1 @@
+"""Exports: results in the formats of other tools."""

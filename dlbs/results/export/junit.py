@@ -1,0 +1,106 @@
+"""JUnit XML: each experiment is a test, so that CI systems show which ones failed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from xml.etree import ElementTree
+
+from dlbs.config.declarations import Parameter
+from dlbs.doubts import warnings_of
+from dlbs.files import make_parent, write_bytes
+from dlbs.results.export.labels import labels_of
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.text import counted, printable, text
+
+__all__ = ["write_junit"]
+
+# What becomes of a status: a test that failed, or one that came to no result because of something else.
+_ELEMENTS = {
+    "failure": "failure",
+    "timeout": "failure",
+    "cancelled": "error",
+    "unfinished": "error",
+    "skipped": "skipped",
+}
+_REASONS = {"unfinished": "it did not come to its end"}
+_SHOWN = ("results.throughput", "results.time", "results.time_p99", "results.accuracy_top1", "results.memory_host")
+
+
+def write_junit(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+    """Write a JUnit XML file, in the form that Jenkins, GitLab and pytest agree on: a suite for each framework and phase.
+
+    A failed or timed-out experiment is a failure, one that was cancelled or did not end an error, a skipped one is skipped; each with its reason.
+    A doubtful one passes, and its warnings are its output and the property `doubtful`. Times are in seconds.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    suites: dict[str, list[tuple[str, Record]]] = {}
+    for label, record in zip(labels_of(records, declarations), records, strict=True):
+        words = [text(record.get(name)) for name in ("exp.framework", "exp.phase")]
+        suites.setdefault(".".join(filter(None, words)) or "dlbs", []).append((label, record))
+    root = ElementTree.Element("testsuites", {"name": "dlbs", **_totals(records)})
+    for name, members in suites.items():
+        found = [record for _, record in members]
+        suite = ElementTree.SubElement(root, "testsuite", {"name": _words(name), **_totals(found), **_where(found)})
+        for label, record in members:
+            _add_test(suite, name, label, record)
+    ElementTree.indent(root, " ")
+    make_parent(destination)
+    data = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    write_bytes(destination, data + b"\n", follow=True)
+    return len(records), destination
+
+
+def _totals(records: Sequence[Record]) -> dict[str, str]:
+    elements = [_ELEMENTS.get(status_of(record)) for record in records]
+    return {
+        "tests": str(len(records)),
+        "failures": str(elements.count("failure")),
+        "errors": str(elements.count("error")),
+        "skipped": str(elements.count("skipped")),
+        "time": f"{sum(_seconds(record) for record in records):.3f}",
+    }
+
+
+def _where(records: Sequence[Record]) -> dict[str, str]:
+    """When a suite began, and on which host if it is one."""
+    starts = sorted(text(record["exp.start_time"]) for record in records if record.get("exp.start_time"))
+    hosts = {text(record["exp.env.host"]) for record in records if record.get("exp.env.host")}
+    found = {"timestamp": _words(starts[0][:19])} if starts else {}
+    return {**found, "hostname": _words(hosts.pop())} if len(hosts) == 1 else found
+
+
+def _add_test(suite: ElementTree.Element, name: str, label: str, record: Record) -> None:
+    status = status_of(record)
+    test = ElementTree.SubElement(
+        suite, "testcase", {"classname": _words(name), "name": _words(label), "time": f"{_seconds(record):.3f}"}
+    )
+    warnings = warnings_of(record)
+    facts = {"exp.id": text(record.get("exp.id")), "log": text(record.get("exp.log_file"))}
+    facts |= {key: text(figure) for key in _SHOWN if (figure := number(record, key)) is not None}
+    facts |= {"doubtful": counted(len(warnings), "warning")} if warnings else {}
+    properties = ElementTree.SubElement(test, "properties")
+    for key, value in facts.items():
+        if value:
+            ElementTree.SubElement(properties, "property", {"name": key, "value": _words(value)})
+    element = _ELEMENTS.get(status)
+    if element is not None:
+        reason = text(record.get("exp.status_msg")) or _REASONS.get(status, status)
+        attributes = {"message": _words(reason)}
+        if element != "skipped":
+            attributes["type"] = status
+        found = ElementTree.SubElement(test, element, attributes)
+        found.text = _words("\n".join(filter(None, [reason, f"log: {facts['log']}" if facts["log"] else ""])))
+    if warnings:
+        ElementTree.SubElement(test, "system-out").text = _words("\n".join(f"doubtful: {line}" for line in warnings))
+
+
+def _seconds(record: Record) -> float:
+    return max(0.0, number(record, "exp.seconds") or 0.0)
+
+
+def _words(value: str) -> str:
+    """The text without characters that XML cannot hold; the writer escapes the rest."""
+    return printable(value)

@@ -1,0 +1,136 @@
+"""Runs in an MLflow store: a directory, or a tracking server."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlbs.config.declarations import Parameter
+from dlbs.doubts import warnings_of
+from dlbs.errors import LogError
+from dlbs.extras import require
+from dlbs.logs import finite
+from dlbs.results.export.labels import labels_of
+from dlbs.results.read.digest import digest_of
+from dlbs.results.read.moments import timestamp
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.text import text
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["log_runs"]
+
+_STATUSES = {"ok": "FINISHED", "failure": "FAILED", "timeout": "FAILED", "unfinished": "FAILED"}  # all others: KILLED
+_LONGEST = 6000  # characters of a parameter's value, and of a tag's; MLflow refuses longer ones
+_LONGEST_NAME = 250
+_METRICS, _PARAMETERS = 1000, 100  # that MLflow takes at once
+_DIGEST = "dlbs.digest"
+
+
+def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+    """Log each experiment as a run of the MLflow experiment that is called like its `exp.project`, or `dlbs`.
+
+    Parameters are parameters, numbers are metrics, and lists of numbers (`results.time_data`) metrics with a step for each. How it ended and its
+    warnings are tags. What is in the store already, as the tag `dlbs.digest` says, is not logged again.
+
+    Args:
+        records: The experiments.
+        declarations: Say which parameters identify an experiment.
+        destination: A directory, or a URI that MLflow knows, such as `http://HOST:PORT`.
+
+    Raises:
+        LogError: MLflow is not installed, or refuses.
+    """
+    # MLflow looks for a repository and sends usage data, unless told otherwise; an export does neither.
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
+        os.environ.setdefault(name, "true")
+    mlflow = require("mlflow", "mlflow")
+    uri = destination if "://" in destination else Path(destination).absolute().as_uri()
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        made: dict[str, tuple[str, set[str]]] = {}
+        new = 0
+        for label, record in zip(labels_of(records, declarations), records, strict=True):
+            project = text(record.get("exp.project")) or "dlbs"
+            if project not in made:
+                made[project] = _experiment(client, project)
+            experiment, known = made[project]
+            digest = digest_of(record)
+            if digest not in known:
+                known.add(digest)
+                _log_run(mlflow, client, experiment, label, digest, record)
+                new += 1
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise LogError(f"MLflow says: {' '.join(str(error).split())[:300]}", where=destination) from None
+    return new, destination
+
+
+def _experiment(client: MlflowClient, project: str) -> tuple[str, set[str]]:
+    """The ID of an experiment, which is made if it is not there, and the digests of its runs."""
+    found = client.get_experiment_by_name(project)
+    if found is None:
+        return client.create_experiment(project), set()
+    known: set[str] = set()
+    token = None
+    while True:
+        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+        known.update(run.data.tags.get(_DIGEST, "") for run in page)
+        token = page.token
+        if not token:
+            return found.experiment_id, known
+
+
+def _log_run(mlflow: Any, client: MlflowClient, experiment: str, label: str, digest: str, record: Record) -> None:
+    entities = mlflow.entities
+    began = timestamp(record.get("exp.start_time"))
+    start = int((time.time() if began is None else began) * 1000)
+    status = status_of(record)
+    tags = {
+        "mlflow.runName": label, "mlflow.source.name": "dlbs", _DIGEST: digest, "dlbs.status": status,
+        "dlbs.status_msg": text(record.get("exp.status_msg")), "dlbs.warnings": "\n".join(warnings_of(record)),
+        "dlbs.log": text(record.get("exp.log_file")),
+    }  # fmt: skip
+    run = client.create_run(
+        experiment, start_time=start, tags={name: value[:_LONGEST] for name, value in tags.items() if value}
+    ).info.run_id
+    parameters = iter(
+        [
+            entities.Param(_name(name), text(value)[:_LONGEST])
+            for name, value in record.items()
+            if not name.startswith("results.")
+        ]
+    )
+    while chunk := list(islice(parameters, _PARAMETERS)):
+        client.log_batch(run, params=chunk)
+    metrics = (entities.Metric(name, value, start, step) for name, value, step in _metrics(record))
+    while chunk := list(islice(metrics, _METRICS)):
+        client.log_batch(run, metrics=chunk)
+    end = start + int((number(record, "exp.seconds") or 0.0) * 1000)
+    client.set_terminated(run, _STATUSES.get(status, "KILLED"), end)
+
+
+def _metrics(record: Record) -> Iterator[tuple[str, float, int]]:
+    """Name, value and step of each number; steps count from 0."""
+    for key, value in record.items():
+        if not key.startswith("results."):
+            continue
+        if isinstance(value, list):
+            for step, one in enumerate(value):
+                found = finite(one)
+                if found is not None and math.isfinite(found):
+                    yield _name(key), found, step
+        elif (found := number(record, key)) is not None:
+            yield _name(key), found, 0
+
+
+def _name(key: str) -> str:
+    """A key as MLflow takes it."""
+    return re.sub(r"[^\w.\- /]", "_", key, flags=re.ASCII)[:_LONGEST_NAME]

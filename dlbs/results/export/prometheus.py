@@ -1,0 +1,114 @@
+"""A text file for Prometheus: what the textfile collector of its node exporter reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from dlbs.config.declarations import Parameter
+from dlbs.doubts import doubts_of
+from dlbs.errors import LogError
+from dlbs.experiment import usual_names
+from dlbs.files import make_parent, write_atomically
+from dlbs.results.export.labels import naming_parameters
+from dlbs.results.keys import unit_of
+from dlbs.results.read.moments import timestamp
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.text import text
+
+__all__ = ["write_prometheus"]
+
+# Prometheus wants base units, and their names at the end: https://prometheus.io/docs/practices/naming/
+_BASE_UNITS = {
+    "ms": ("seconds", 1e-3), "s": ("seconds", 1.0), "bytes": ("bytes", 1.0), "J": ("joules", 1.0), "W": ("watts", 1.0),
+    "instances/s": ("instances_per_second", 1.0), "tokens/s": ("tokens_per_second", 1.0), "1/s": ("per_second", 1.0),
+    "%": ("ratio", 1e-2), "°C": ("celsius", 1.0), "MHz": ("hertz", 1e6),
+}  # fmt: skip
+_ALWAYS = ("exp.project", "exp.framework", "exp.device_title", "exp.env.host", "exp.id")
+_LONGEST = 200  # characters of a label's value
+
+
+def write_prometheus(
+    records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str
+) -> tuple[int, str]:
+    """Write all numbers of experiments as gauges, `dlbs_time_seconds{model="alexnet",...} 0.0123`, in base units.
+
+    Labels are the parameters that tell experiments apart, the usual ones, the host and `exp.id`. Of runs that have the same labels the last one
+    counts. Every experiment has `dlbs_experiment_status`, which is 1 and has the label `status`, and `dlbs_experiment_doubtful`, 0 or 1.
+
+    Raises:
+        LogError: The name does not end in `.prom`, which the collector needs.
+        ConfigError: The file cannot be written.
+    """
+    if not destination.endswith(".prom") and not destination.startswith("/dev/"):
+        raise LogError("the collector of Prometheus reads .prom only", where=destination, hint="name the file .prom")
+    names = naming_parameters(records, declarations)
+    last: dict[str, Record] = {}
+    for record in sorted(records, key=lambda one: text(one.get("exp.start_time"))):
+        last[_labels(record, names)] = record
+    metrics: dict[str, tuple[str, list[str]]] = {}  # name → help, samples
+    for labels, record in last.items():
+        for name, words, value, more in _samples(record):
+            inner = ",".join(filter(None, [labels, more]))
+            metrics.setdefault(name, (words, []))[1].append(f"{name}{{{inner}}} {value!r}")
+    make_parent(destination)
+    with write_atomically(destination) as out:
+        for name, (words, lines) in metrics.items():
+            out.write(f"# HELP {name} {_escaped(words, quotes=False)}\n# TYPE {name} gauge\n")
+            out.writelines(f"{line}\n" for line in dict.fromkeys(lines))
+    return len(last), destination
+
+
+def _samples(record: Record) -> Iterator[tuple[str, str, float, str]]:
+    """Name, help, value and further labels of each number of an experiment."""
+    status = status_of(record)
+    yield "dlbs_experiment_status", "How the experiment ended.", 1.0, f'status="{_escaped(status)}"'
+    yield (
+        "dlbs_experiment_doubtful",
+        "Whether the run logged warnings about its numbers.",
+        float(bool(doubts_of(record))),
+        "",
+    )
+    started = timestamp(record.get("exp.start_time"))
+    if started is not None:
+        yield "dlbs_experiment_start_time_seconds", "When the experiment began, since 1970.", started, ""
+    seconds = number(record, "exp.seconds")
+    if seconds is not None:
+        yield "dlbs_experiment_duration_seconds", "How long the experiment took.", seconds, ""
+    written: dict[str, str] = {}
+    for key in record:
+        value = number(record, key) if key.startswith("results.") else None
+        if value is None:
+            continue
+        name, scale = _metric(key)
+        if written.setdefault(name, key) == key:  # of keys that differ only in what a name cannot hold, the first
+            yield name, f"{key} of docs/log-format.md.", value * scale, ""
+
+
+def _metric(key: str) -> tuple[str, float]:
+    """The name of a metric, and what its values are multiplied by to have the unit in it."""
+    name = f"dlbs_{_name(key.removeprefix('results.'))}"
+    unit, scale = _BASE_UNITS.get(unit_of(key), ("", 1.0))
+    return (f"{name}_{unit}" if unit and not name.endswith(unit) else name), scale
+
+
+def _name(words: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "_", words)
+
+
+def _labels(record: Record, names: Sequence[str]) -> str:
+    """`model="alexnet",phase="training"`: each name once, without a value if the experiment lacks it."""
+    found: dict[str, str] = {}
+    for name in [*names, *usual_names(record), *_ALWAYS]:
+        label = _name(name.removeprefix("exp.").replace("env.host", "host"))
+        label = f"_{label}" if label[:1].isdigit() else label
+        value = text(record.get(name))[:_LONGEST]
+        if value and label not in found and not label.startswith("__") and label != "status":
+            found[label] = value
+    return ",".join(f'{label}="{_escaped(value)}"' for label, value in found.items())
+
+
+def _escaped(value: str, *, quotes: bool = True) -> str:
+    value = value.encode("utf-8", "replace").decode().replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return value.replace('"', '\\"') if quotes else value

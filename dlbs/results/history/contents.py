@@ -1,0 +1,75 @@
+"""What a store holds: its tags, its machines, its experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dlbs.results.history.trends import Run
+from dlbs.results.read.records import status_of
+from dlbs.text import text
+
+__all__ = ["NO_TAG", "Share", "machines_in", "tags_in"]
+
+NO_TAG = "(no tag)"
+
+
+@dataclass
+class Share:
+    """Some runs of a store: those with one tag, or on one machine.
+
+    Attributes:
+        name: What they have in common.
+        runs: How many there are.
+        failed: Those of them that did not end well.
+        experiments: The different ones among them, by `exp.id`.
+        others: Machines of a tag, or tags of a machine.
+        first, last: When the first and the last of them began, `2026-11-21 10:00`; empty if no log says.
+    """
+
+    name: str
+    runs: int = 0
+    failed: int = 0
+    experiments: set[str] = field(default_factory=set)
+    others: dict[str, None] = field(default_factory=dict)
+    first: str = ""
+    last: str = ""
+
+    def add(self, run: Run, others: Iterable[str]) -> None:
+        """Count a run."""
+        self.runs += 1
+        self.failed += status_of(run.record) not in {"ok", "skipped"}
+        self.experiments.add(text(run.record.get("exp.id")))
+        self.others.update(dict.fromkeys(others))
+        began = text(run.record.get("exp.start_time"))[:16].replace("T", " ")
+        if began:
+            self.first = min(self.first or began, began)
+            self.last = max(self.last, began)
+
+
+def tags_in(runs: Sequence[Run]) -> list[Share]:
+    """The tags of a store with their runs, in the order of time; what has none is called `NO_TAG`."""
+    return _shares(runs, lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
+
+
+def machines_in(runs: Sequence[Run]) -> list[Share]:
+    """The machines of a store with their runs, in the order of time."""
+    return _shares(runs, lambda run: [_machine(run)], _tags)
+
+
+def _shares(runs: Sequence[Run], names: Callable[[Run], list[str]], others: Callable[[Run], list[str]]) -> list[Share]:
+    found: dict[str, Share] = {}
+    for run in runs:
+        for name in names(run):
+            found.setdefault(name, Share(name)).add(run, others(run))
+    return sorted(found.values(), key=lambda share: (share.first, share.last))
+
+
+def _tags(run: Run) -> list[str]:
+    tags = run.record.get("db.tags")
+    return [text(tag) for tag in tags] if isinstance(tags, list) else []
+
+
+def _machine(run: Run) -> str:
+    host, device = (text(run.record.get(name)) for name in ("exp.env.host", "exp.device_title"))
+    return ", ".join(filter(None, [host, device])) or "unknown machine"

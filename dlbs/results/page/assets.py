@@ -1,0 +1,142 @@
+"""What every page is put together from: its style and scripts inside the file, the policy that allows nothing else, and values that stay text."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlbs.text import printable
+from dlbs.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+__all__ = ["COMPARISON_SCRIPTS", "REPORT_SCRIPTS", "document", "embedded", "fragment", "shown"]
+
+_HERE = Path(__file__).parent
+_TEMPLATES, _UPLOT = _HERE / "templates", _HERE / "vendor" / "uplot"
+
+_SELF, _NONE = "'self'", "'none'"
+# Parts of a page's own script, in the order in which they run; each begins with what it is for.
+_COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
+REPORT_SCRIPTS = (*_COMMON, "chart.js", "experiments.js", "report.js", "live.js")
+COMPARISON_SCRIPTS = (*_COMMON, "forest.js", "distribution.js", "comparison.js")
+
+
+def document(
+    template: str,
+    scripts: Sequence[str],
+    variables: Mapping[str, Any],
+    *,
+    title: str,
+    live_path: str = "",
+) -> str:
+    """A whole page: one file that needs no other, and no network.
+
+    Args:
+        template: What stands between the head and the foot.
+        scripts: Files of `templates/` that make the page's own script.
+        variables: Of the template.
+        title: Of the page.
+        live_path: Where the live view looks for news; empty for a page that is a file.
+    """
+    style = _read(_UPLOT / "uPlot.min.css") + "".join(
+        _read(_TEMPLATES / name) for name in ("page.css", "parts.css", "live.css")
+    )
+    library = f"/*!\n{_read(_UPLOT / 'LICENSE')}*/\n{_read(_UPLOT / 'uPlot.iife.min.js')}"
+    script = '"use strict";\n' + "".join(_read(_TEMPLATES / name) for name in scripts)
+    return str(
+        _environment()
+        .get_template("page.html")
+        .render(
+            content=template,
+            title=title,
+            version=__version__,
+            made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            style=style,
+            scripts=[library, script],
+            policy=_policy(style, [library, script], live=bool(live_path)),
+            live_path=live_path,
+            **variables,
+        )
+    )
+
+
+def fragment(template: str, variables: Mapping[str, Any]) -> str:
+    """One template alone, as HTML."""
+    return str(_environment().get_template(template).render(**variables))
+
+
+def embedded(value: Any) -> Markup:
+    """A value as JSON for a `<script type="application/json">`, which no text in it can end. Control characters become `?`.
+
+    Args:
+        value: Plain data, with finite numbers.
+    """
+    from markupsafe import Markup
+
+    words = json.dumps(shown(value), separators=(",", ":"), allow_nan=False)
+    for letter in "<>&":
+        words = words.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(words)
+
+
+def shown(value: Any) -> Any:
+    """The same data with printable texts."""
+    if value.__class__ is str:
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(key): shown(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shown(item) for item in value]
+    return value
+
+
+@functools.cache
+def _environment() -> Environment:
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, finalize=_printed
+    )
+    made.filters |= {"embedded": embedded, "flat": lambda row: [row[0], *row[1]]}
+    return made
+
+
+def _printed(value: Any) -> Any:
+    return printable(value) if value.__class__ is str else value
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _policy(style: str, scripts: Sequence[str], *, live: bool) -> str:
+    """The content security policy: this style and these scripts, and images in the file; values cannot become HTML or code.
+
+    The live view parses the HTML that its own server sends, and asks it for news.
+    """
+    rules = [
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src '{_hash(style)}'",
+        f"script-src {' '.join(f'{_hash(script)!r}' for script in scripts)}",
+        f"connect-src {_SELF if live else _NONE}",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    if not live:
+        rules += ["require-trusted-types-for 'script'", "trusted-types 'none'"]
+    return "; ".join(rules)
+
+
+def _hash(source: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"

@@ -1,0 +1,200 @@
+"""The comparison page: verdicts, intervals against the threshold, what differs between the sides, and the values of the runs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from dlbs.doubts import warnings_of
+from dlbs.files import make_parent, write_atomically
+from dlbs.logs import finite
+from dlbs.results.grouping import common_label
+from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
+from dlbs.results.page.machines import is_fact
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number
+from dlbs.results.statistics.compare import Comparison, Match
+from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value
+from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS
+from dlbs.results.statistics.within import ComparisonBy
+from dlbs.results.tables.cells import quantity
+from dlbs.results.tables.comparison import STATISTIC_NAMES, run_count, summary, tone_of, value_cell
+from dlbs.results.tables.comparison_by import summary_by
+from dlbs.results.tables.table import Table
+from dlbs.text import text
+
+__all__ = ["comparison_html", "write_comparison"]
+
+_QUANTILES = 40  # steps of the distribution of batch times
+_MOST_BATCHES = 4_000  # matches whose batch times are in the file
+_MOST_FACTS, _MOST_VALUES = 60, 3
+_MOST_NOTES = 200  # lines
+
+
+def write_comparison(path: str, made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> None:
+    """Write a page about a comparison that needs no network and no other file.
+
+    Args:
+        path: Where to.
+        made: The comparison.
+        table: The same as a table, whose notes the page shows.
+        title: Of the page; None for the usual one.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    page = comparison_html(made, table, title=title)
+    make_parent(path)
+    with write_atomically(path) as stream:
+        stream.write(page)
+
+
+def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> str:
+    """The page as text. Arguments as for `write_comparison`."""
+    comparisons = made.comparisons if isinstance(made, ComparisonBy) else [made]
+    one = comparisons[0]
+    by = made.name if isinstance(made, ComparisonBy) else ""
+    base = one.sides[0]
+    records = [record for match in one.matches for record in (*match.a, *match.b)]
+    of = quantity(one.metric, records)
+    counts = Counter(match.verdict for comparison in comparisons for match in comparison.matches)
+    usual = f"{of.partition(',')[0]} by {by}" if by else f"{of.partition(',')[0]}, B compared with A"
+    variables = {
+        "by": by,
+        "base": base if by else "A",
+        "quantity": of,
+        "tiles": [
+            ("comparisons", f"{sum(counts.values()):,}", ""),
+            *((verdict, f"{counts[verdict]:,}", tone_of(verdict)) for verdict in VERDICTS if counts[verdict]),
+            ("threshold", f"{100 * one.threshold:g} %", ""),
+            ("confidence", f"{100 * one.confidence:.4g} %", ""),
+        ],
+        "summary": (summary_by(made) if isinstance(made, ComparisonBy) else summary(made)).splitlines(),
+        "meanings": [(verdict, VERDICTS[verdict]) for verdict in VERDICTS if counts[verdict]],
+        "sides": [base, *(comparison.sides[1] for comparison in comparisons)],
+        "differences": _differences(made),
+        "facts": _facts(comparisons),
+        "common": common_label(records) if records else "",
+        "legend": [line for line in table.legend if line.partition(":")[0] not in VERDICTS],
+        "findings": table.findings[:_MOST_NOTES],
+        "formulas": table.formulas[:_MOST_NOTES],
+        "more_notes": max(0, len(table.findings) - _MOST_NOTES) + max(0, len(table.formulas) - _MOST_NOTES),
+        "data": _data(comparisons, of, by),
+    }
+    return document("comparison.html", COMPARISON_SCRIPTS, variables, title=title or usual)
+
+
+class _Row(NamedTuple):
+    """A row of the page: one match of one comparison."""
+
+    comparison: Comparison
+    match: Match
+
+
+def _rows(comparisons: Sequence[Comparison]) -> Iterator[_Row]:
+    for comparison in comparisons:
+        for match in comparison.matches:
+            yield _Row(comparison, match)
+
+
+def _data(comparisons: Sequence[Comparison], of: str, by: str) -> dict[str, Any]:
+    """For the page's script: plain data with finite numbers."""
+    one = comparisons[0]
+    rows = [_row_data(row, with_batches=at < _MOST_BATCHES) for at, row in enumerate(_rows(comparisons))]
+    return {
+        "quantity": of,
+        "statistic": STATISTIC_NAMES[one.estimator],
+        "threshold": one.threshold,
+        "by": by.rpartition(".")[2],
+        "sides": ["A", "B"] if not by else [one.sides[0], ""],
+        "verdicts": [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)],
+        "tones": {
+            **dict.fromkeys(REGRESSIONS, "bad"),
+            **dict.fromkeys(IMPROVEMENTS, "good"),
+            INCONCLUSIVE: "doubt",
+        },
+        "rows": rows,
+    }
+
+
+def _row_data(row: _Row, *, with_batches: bool) -> dict[str, Any]:
+    match, metric = row.match, row.comparison.metric
+    interval = match.estimate.interval if match.estimate else None
+    batches = with_batches and metric in (THROUGHPUT, TIME)
+    return {
+        "label": match.label,
+        "value": row.comparison.sides[1],
+        "verdict": match.verdict,
+        "ratio": finite(match.estimate.ratio) if match.estimate else None,
+        "low": finite(interval.low) if interval else None,
+        "high": finite(interval.high) if interval else None,
+        "confidence": interval.confidence if interval else None,
+        "words": [value_cell(match, side).words() for side in range(2)],
+        "sides": [finite(value) for value in match.values],
+        "runs": [run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True)],
+        "values": [
+            _values(side, metric, left_out > 0)
+            for side, left_out in zip((match.a, match.b), match.doubtful, strict=True)
+        ],
+        "batches": [_quantiles(side) if batches else [] for side in (match.a, match.b)],
+        "notes": list(match.notes),
+    }
+
+
+def _values(records: Sequence[Record], metric: str, are_left_out: bool) -> list[tuple[float, int]]:
+    """The value of each run, and 1 if the run is doubtful, 2 if it was left out for that."""
+    doubt = 2 if are_left_out else 1
+    return [
+        (value, doubt if warnings_of(record) else 0)
+        for record in records
+        if has_value(record, metric) and (value := number(record, metric)) is not None
+    ]
+
+
+def _quantiles(records: Sequence[Record]) -> list[float]:
+    """The times of all batches of some runs: the least, quantiles in equal steps, the greatest; empty for fewer than two batches. ms."""
+    times: list[float] = []
+    for record in records:
+        data = record.get("results.time_data")
+        if isinstance(data, list):
+            times += [time for one in data if (time := finite(one)) is not None]
+    if len(times) < 2:
+        return []
+    between = statistics.quantiles(times, n=_QUANTILES, method="inclusive")
+    return [_five_digits(value) for value in (min(times), *between, max(times))]
+
+
+def _five_digits(value: float) -> float:
+    return float(f"{value:.5g}") if math.isfinite(value) else 0.0
+
+
+def _differences(made: Comparison | ComparisonBy) -> list[tuple[str, list[str]]]:
+    """Parameters that have one value on each side: what is compared, and what changes with it. Name → value of each side."""
+    rows = [(name, [text(value) or "none" for value in values]) for name, values in made.differences.items()]
+    if isinstance(made, ComparisonBy):
+        rows.insert(0, (made.name, [text(value) or "none" for value in (made.baseline, *made.values)]))
+    return rows
+
+
+def _facts(comparisons: Sequence[Comparison]) -> list[tuple[str, list[str]]]:
+    """Facts about machines and software in which the sides differ: a reason for a difference that nobody meant."""
+    sides = [
+        [record for match in comparisons[0].matches for record in match.a],
+        *([record for match in one.matches for record in match.b] for one in comparisons),
+    ]
+    names = sorted({name for side in sides for record in side for name in record if is_fact(name)})
+    known = comparisons[0].differences
+    found = []
+    for name in names:
+        values = [list(dict.fromkeys(text(record[name]) for record in side if name in record)) for side in sides]
+        if name not in known and any(set(one) != set(values[0]) for one in values):
+            found.append((name, [_some(one) for one in values]))
+    return found[:_MOST_FACTS]
+
+
+def _some(values: Sequence[str]) -> str:
+    more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
+    return ", ".join(value or "none" for value in values[:_MOST_VALUES]) + more or "unknown"

@@ -1,0 +1,49 @@
+// From the data of the experiments to columns of the table, facets and texts.
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+
+function experimentColumns(data, state) {
+  const longest = (texts) => texts.reduce((most, text) => Math.max(most, text.length), 0);
+  const ofParameter = ({ title, values, codes, numbers }) => ({
+    title, isNumber: Boolean(numbers), widest: Math.max(title.length + 2, longest(values)),
+    cell: (row) => values[codes[row]] ?? "", key: (row) => (codes[row] < 0 ? null : codes[row]),
+  });
+  const isBad = new Set(data.bad);
+  const { status, reasons, doubts, logs, links } = data;
+  const reasonOf = (row) => reasons.values[reasons.codes[row]] || "";
+  const doubtsOf = (row) => (doubts.codes[row] ? doubts.codes[row].map((code) => doubts.values[code]).join(", ") : "");
+  const place = (row) => logs.prefix + logs.rest[row];
+  const linked = (row) => {
+    const words = logs.rest[row];
+    if (links.rest[row] === null) return words;
+    return make("a", { href: links.prefix + links.rest[row] }, words);
+  };
+  const columns = [
+    ...data.parameters.filter((column) => column.label).map(ofParameter),
+    { ...ofParameter({ title: "status", ...status }), isNumber: false, class: (row) => (isBad.has(status.values[status.codes[row]]) ? "bad" : ""), hover: reasonOf },
+    ...data.figures.map((figure) => ({
+      title: figure.title, isNumber: true, widest: Math.max(figure.title.length + 2, 9),
+      cell: (row) => (state.exact && figure.values[row] !== null ? String(figure.values[row]) : short(figure.values[row])),
+      key: (row) => figure.values[row], hover: (row) => (figure.values[row] === null ? "" : String(figure.values[row])),
+    })),
+    { title: "warnings", widest: Math.max(10, longest(doubts.values)), cell: doubtsOf, key: (row) => doubtsOf(row) || null, class: (row) => (doubts.codes[row] ? "doubt" : "") },
+  ];
+  if (logs.rest.some(Boolean)) {
+    columns.push({ title: "log", onScreen: true, widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
+    columns.push({ title: "to repeat it", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
+  }
+  return columns;
+}
+
+function experimentFacets(data) {
+  const facets = [{ name: "status", title: "status", ...data.status }];
+  if (data.reasons.values.length) facets.push({ name: "reason", title: "reason", ...data.reasons });
+  if (data.doubts.values.length) facets.push({ name: "doubt", title: "doubtful", values: data.doubts.values, codes: data.doubts.codes.map((codes) => codes || -1) });
+  const labels = data.parameters.filter((column) => column.label && column.values.length > 1);
+  const others = data.parameters.filter((column) => !column.label && column.values.length > 1);
+  return [...labels, ...facets, ...others].map((facet, index) => ({ ...facet, isOpen: index < 3 && facet.values.length <= 40 }));
+}
+
+const experimentText = (data) => (row) => [
+  data.common, ...data.parameters.map((column) => column.values[column.codes[row]] || ""), data.status.values[data.status.codes[row]],
+  data.reasons.values[data.reasons.codes[row]] || "", ...(data.doubts.codes[row] || []).map((code) => data.doubts.values[code]),
+].join(" ");

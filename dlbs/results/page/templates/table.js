@@ -1,0 +1,98 @@
+// A table of any number of rows, of which those in view are drawn: all rows have one height. On paper, the first 300 are.
+const SPARE_ROWS = 15, PRINTED_ROWS = 300, WIDEST = 36;
+
+class RowTable {
+  // columns: {title, isNumber, widest (characters), onScreen (not on paper), cell(row) → text or node, key(row) → number, text or null, class(row)}
+  // state: {sort, descending, top}, kept by the caller
+  constructor(region, name, columns, state) {
+    Object.assign(this, { region, columns, state, rows: [], order: [], height: 0, from: -1, to: -1 });
+    const titles = columns.map((column) => this.heading(column));
+    this.above = make("tbody");
+    this.body = make("tbody");
+    this.below = make("tbody");
+    this.table = make("table", { id: name }, make("thead", {}, make("tr", { "aria-rowindex": 1 }, ...titles)), this.above, this.body, this.below);
+    region.replaceChildren(this.table);
+    region.addEventListener("scroll", () => { this.state.top = region.scrollTop; this.draw(); }, { passive: true });
+    new ResizeObserver(() => this.draw()).observe(region);
+    isPrinted.addEventListener("change", () => this.draw(true));
+  }
+
+  heading(column) {
+    const button = make("button", { type: "button" }, column.title);
+    button.addEventListener("click", () => {
+      this.state.descending = this.state.sort === column.title ? !this.state.descending : Boolean(column.isNumber);
+      this.state.sort = column.title;
+      this.show(this.rows);
+    });
+    const heading = make("th", { scope: "col", class: this.kind(column), "aria-sort": "none", "data-title": column.title }, button);
+    if (column.extra) heading.append(column.extra());
+    if (column.widest) heading.style.minWidth = `${0.88 * Math.min(column.widest, column.limit || WIDEST)}ch`;
+    return heading;
+  }
+
+  kind(column) {
+    return [column.isNumber ? "number" : "", column.onScreen ? "onscreen" : ""].join(" ").trim() || null;
+  }
+
+  // Rows that have no value of the sorted column stay at the end, either way.
+  show(rows) {
+    this.rows = rows;
+    const at = this.columns.findIndex((column) => column.title === this.state.sort);
+    this.order = [...rows];
+    if (at >= 0) {
+      const { key } = this.columns[at];
+      const keys = new Map(rows.map((row) => [row, key(row)]));
+      const sign = this.state.descending ? -1 : 1;
+      this.order.sort((a, b) => {
+        const x = keys.get(a), y = keys.get(b);
+        if (x === null || y === null) return (x === null) - (y === null);
+        if (typeof x === "string") return sign * x.localeCompare(y, undefined, { numeric: true });
+        return sign * (x - y);
+      });
+    }
+    [...this.table.tHead.rows[0].cells].forEach((cell, index) => {
+      cell.setAttribute("aria-sort", index !== at ? "none" : this.state.descending ? "descending" : "ascending");
+    });
+    this.table.setAttribute("aria-rowcount", rows.length + 1);
+    this.region.scrollTop = this.state.top || 0;
+    this.draw(true);
+  }
+
+  draw(anew) {
+    const count = this.order.length;
+    let from = 0, to = Math.min(count, PRINTED_ROWS);
+    if (!isPrinted.matches) {
+      const height = this.height || 28;
+      from = Math.max(0, Math.min(count, Math.floor(this.region.scrollTop / height)) - SPARE_ROWS);
+      to = Math.min(count, from + Math.ceil(this.region.clientHeight / height) + 2 * SPARE_ROWS);
+    }
+    if (!anew && from === this.from && to === this.to) return;
+    [this.from, this.to] = [from, to];
+    this.body.replaceChildren(...this.order.slice(from, to).map((row, index) => this.line(row, from + index)));
+    if (!this.height && this.body.rows.length) this.height = this.body.rows[0].getBoundingClientRect().height;
+    this.pad(this.above, from);
+    this.pad(this.below, count - to);
+  }
+
+  line(row, index) {
+    const cells = this.columns.map((column) => {
+      const cell = make("td", { class: [this.kind(column), column.class ? column.class(row) : ""].join(" ").trim() || null }, column.cell(row));
+      const title = column.hover ? column.hover(row) : cell.textContent.length > WIDEST ? cell.textContent : "";
+      if (title) cell.title = title;
+      return cell;
+    });
+    return make("tr", { "aria-rowindex": index + 2 }, ...cells);
+  }
+
+  pad(part, count) {
+    part.replaceChildren();
+    if (!count) return;
+    if (isPrinted.matches) {
+      part.append(make("tr", {}, make("td", { colspan: this.columns.length }, `and ${counted(count, "more row")}: narrow down to print them`)));
+      return;
+    }
+    const cell = make("td", { colspan: this.columns.length, class: "pad" });
+    cell.style.height = `${count * this.height}px`;
+    part.append(make("tr", { "aria-hidden": "true" }, cell));
+  }
+}

@@ -1,0 +1,18 @@
+"""What identifies a run, wherever its log lies: a digest of all that it logged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from dlbs.results.read.onelog import Record
+
+__all__ = ["digest_of"]
+
+_NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another run
+
+
+def digest_of(record: Record) -> str:
+    """The digest of a run as 64 hexadecimal digits."""
+    content = {name: value for name, value in record.items() if name not in _NOT_CONTENT}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

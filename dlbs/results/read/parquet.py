@@ -1,0 +1,97 @@
+"""Records as Apache Parquet: a typed column for each key, and back."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlbs.errors import LogError
+from dlbs.extras import require
+from dlbs.files import open_regular, write_bytes
+from dlbs.jsonio import load_json
+from dlbs.results.read.onelog import Record
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["read_parquet", "write_parquet"]
+
+_AS_JSON = b"dlbs.json"  # in the metadata of a column whose values are JSON texts
+
+
+def write_parquet(path: str, records: Sequence[Record]) -> None:
+    """Write a Parquet file: booleans, integers, floating-point numbers, texts and lists of numbers are columns of these types.
+
+    Values of several kinds, nested ones and integers of more than 64 bits are JSON texts, and the column's metadata says so. A key that a record
+    lacks is null.
+
+    Raises:
+        LogError: pyarrow is not installed.
+        ConfigError: The file cannot be written.
+    """
+    arrow = require("pyarrow", "parquet")
+    parquet = require("pyarrow.parquet", "parquet")
+    fields, columns = [], []
+    for name in dict.fromkeys(name for record in records for name in record):
+        values = [record.get(name) for record in records]
+        kind = _type(arrow, values)
+        if kind is None:
+            values = [None if value is None else json.dumps(value) for value in values]
+        # Surrogates, which a log may hold, cannot be encoded.
+        fields.append(
+            arrow.field(_encodable(name), kind or arrow.string(), metadata={_AS_JSON: b"1"} if kind is None else None)
+        )
+        columns.append(
+            arrow.array([_encodable(value) if isinstance(value, str) else value for value in values], fields[-1].type)
+        )
+    out = io.BytesIO()
+    parquet.write_table(arrow.Table.from_arrays(columns, schema=arrow.schema(fields)), out, compression="zstd")
+    write_bytes(path, out.getvalue(), follow=True)
+
+
+def _encodable(words: str) -> str:
+    return words.encode("utf-8", "replace").decode()
+
+
+def _type(arrow: Any, values: Sequence[Any]) -> pyarrow.DataType | None:
+    """The type of a column; None for values that are written as JSON."""
+    present = [value for value in values if value is not None]
+    kinds = set(map(type, present))
+    if kinds == {str}:
+        return arrow.string()
+    if kinds == {list}:
+        inner = {type(one) for value in present for one in value}
+        return arrow.list_(arrow.float64()) if inner == {float} else None
+    if kinds == {bool}:
+        return arrow.bool_()
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present):
+        return arrow.int64()
+    if kinds == {float}:
+        return arrow.float64()
+    return None
+
+
+def read_parquet(path: str) -> list[Record]:
+    """The records of a Parquet file; what is null in a row is left out.
+
+    Raises:
+        LogError: pyarrow is not installed, or the file cannot be read.
+    """
+    arrow = require("pyarrow", "parquet")
+    parquet = require("pyarrow.parquet", "parquet")
+    try:
+        with open_regular(path, follow_links=True) as stream:
+            table = parquet.read_table(arrow.PythonFile(stream, mode="r"))
+        columns = []
+        for field, column in zip(table.schema, table.columns, strict=True):
+            values = column.to_pylist()
+            if (field.metadata or {}).get(_AS_JSON):
+                values = [None if value is None else load_json(value) for value in values]
+            columns.append((field.name, values))
+    except FileNotFoundError:
+        raise LogError("no such file", where=path, hint="dlbs export LOGS -o results.parquet writes one") from None
+    except (OSError, ValueError, TypeError, arrow.ArrowException) as error:
+        raise LogError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=path) from None
+    return [{name: values[row] for name, values in columns if values[row] is not None} for row in range(table.num_rows)]

@@ -1,0 +1,141 @@
+"""`dlbs serve --db` over HTTP and in a browser: as strict as the live view, and without a script."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dlbs.results.store.store import Store
+from tests.conftest import ROOT, RunDlbs
+from tests.integration.test_browser import FLAGS, Served
+from tests.results.history.test_trends import nightly
+from tests.services import CHROMIUM
+from tests.waiting import PATIENCE, wait_until
+
+pytestmark = [pytest.mark.integration]
+
+
+class ServedHistory(Served):
+    """`dlbs serve --db` on a store."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dlbs", "serve", "--db", url, str(directory), "--port", "0"],
+            cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.match(r"http://127\.0\.0\.1:(\d+)/ shows the history", line)
+        assert found, line
+        self.url, self.port = line.split(" ")[0], int(found[1])
+        wait_until(self.answers, "an answer of the server")
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None
+        try:
+            return self.ask("/")[0] == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("history")
+    with Store(str(directory / "results.db")) as store:
+        store.add(nightly("resnet18", days=24, slower_from=14))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def served(place: Path) -> Iterator[ServedHistory]:
+    before = hashlib.sha256((place / "results.db").read_bytes()).hexdigest()
+    files = sorted(place.iterdir())
+    server = ServedHistory(str(place / "results.db"), place)
+    yield server
+    assert server.stop() == 0
+    assert hashlib.sha256((place / "results.db").read_bytes()).hexdigest() == before
+    assert sorted(place.iterdir()) == files
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200), ("/?words=resnet18", 200), ("/content", 404), ("/../../etc/passwd", 404), ("/results.db", 404), ("/run?id=1", 200),
+        ("/run?id=../x", 500), ("/trend?key=nope", 500), ("/compare", 500),
+    ],
+)  # fmt: skip
+def test_only_its_own_pages_can_be_asked_for(served: ServedHistory, path: str, status: int) -> None:
+    found, body, headers = served.ask(path)
+    assert found == status
+    if status != 404:
+        assert headers["cache-control"] == "no-cache"
+    if status == 200:
+        policy = re.search(r'Content-Security-Policy" content="([^"]*)"', body)
+        assert policy is not None
+        assert policy[1].startswith("default-src 'none'")
+        assert "script-src" not in policy[1]
+        assert "<script" not in body
+    elif status == 500:
+        assert "defect" not in body
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "expected"),
+    [
+        ("GET", {"Host": "evil.example"}, 400), ("GET", {"Origin": "http://evil.example"}, 403), ("GET", {"Sec_Fetch_Site": "cross-site"}, 403),
+        ("POST", {}, 405), ("DELETE", {}, 405), ("GET", {}, 200),
+    ],
+)  # fmt: skip
+def test_only_this_page_may_ask_and_nothing_can_be_written(
+    served: ServedHistory, method: str, headers: dict[str, str], expected: int
+) -> None:
+    for path in ("/", "/run?id=1"):
+        assert served.ask(path, method, **headers)[0] == expected
+
+
+@pytest.mark.needs("Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_click_on_a_point_compares_it(served: ServedHistory, width: int) -> None:
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=1000 * PATIENCE)
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(1000 * PATIENCE)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+        def fits() -> bool:
+            return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+        page.goto(served.url)
+        assert fits()
+        page.get_by_role("link", name="resnet18").click()
+        assert "−9" in (page.locator("text.change").text_content() or "")
+        assert fits()
+        page.locator("svg a").last.press("Enter")  # points can be reached with the keyboard
+        page.wait_for_url("**/compare?*")
+        assert "slower" in page.inner_text("main")
+        assert fits()
+        page.locator("#runs ~ ul a, #runs ~ h3 ~ ul a").first.click()
+        page.wait_for_url("**/run?*")
+        assert "results.throughput" in page.inner_text("main")
+        assert fits()
+        browser.close()
+    assert complaints == []
+
+
+def test_what_is_wrong_is_said_before_anything_is_served(dlbs: RunDlbs, tmp_path: Path) -> None:
+    done = dlbs("serve", "--db", "nothing.db")
+    assert (done.returncode, "no such store" in done.stderr) == (2, True)
+    assert not (tmp_path / "nothing.db").exists()
+    (tmp_path / "text.db").write_text("nothing of the kind, but long enough to be looked at")
+    assert "not a database" in dlbs("serve", "--db", "text.db").stderr
