@@ -45,12 +45,12 @@ _VERBS = {
 
 
 _START = """\
-DLBS runs grids of deep-learning benchmarks and reports how sure it is.
+DLBS runs grids of deep-learning benchmarks and compares their results.
 
   dlbs run -- sleep 0.{n} -Vn=[1,2]            time any command
   dlbs run -Pexp.model=alexnet -Pexp.gpus=''   benchmark a model ('dlbs[torch]')
   dlbs report logs                             print a table of the results
-  dlbs compare before after                    faster, slower, same, inconclusive
+  dlbs compare before after                    say what is faster or slower
 
 dlbs --help lists all verbs. dlbs VERB --help shows examples.
 dlbs help NAME describes a parameter, a result key, a model or a framework.
