@@ -9,11 +9,8 @@ from pathlib import Path
 
 import click
 
-<<<<<<< HEAD
-from dlbs.cli.complete import complete_pack
-=======
 from dlbs.cli.as_json import json_option, print_json
->>>>>>> main
+from dlbs.cli.complete import complete_pack
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError
@@ -123,13 +120,8 @@ def _document(pack: Pack) -> dict[str, object]:
 
 
 @click.command("show", context_settings=CONTEXT)
-<<<<<<< HEAD
 @click.argument("name", shell_complete=complete_pack)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-=======
-@click.argument("name")
 @json_option
->>>>>>> main
 @common_options
 def show_command(name: str, as_json: bool) -> None:
     """Show what a pack is, and the parameters that it sets; nothing of it is imported.

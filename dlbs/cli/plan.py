@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-<<<<<<< HEAD
-from dlbs.cli.complete import complete_help
-=======
 from dlbs.cli.as_json import json_option, print_json
->>>>>>> main
+from dlbs.cli.complete import complete_help
 from dlbs.cli.options import (
     CONTEXT,
     CommandVerb,
@@ -24,12 +21,8 @@ from dlbs.cli.options import (
     nodes_option,
     plan_option,
 )
-<<<<<<< HEAD
 from dlbs.errors import ConfigError, did_you_mean
-from dlbs.exit_codes import OK
-=======
 from dlbs.exit_codes import OK, WRONG_INPUT
->>>>>>> main
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
@@ -240,13 +233,8 @@ def explain_command(config: Config, names: tuple[str, ...], as_json: bool) -> No
 @json_option
 @config_options
 @common_options
-<<<<<<< HEAD
-def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> None:
-    """Describe parameters by their names, a regular expression or a word; result keys, models and frameworks too.
-=======
 def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool, as_json: bool) -> None:
-    """Describe parameters by their names, a regular expression or a word; models and frameworks too.
->>>>>>> main
+    """Describe parameters by their names, a regular expression or a word; result keys, models and frameworks too.
 
     \b
     Examples:
@@ -254,12 +242,8 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
       dlbs help 'exp.num_.*'
       dlbs help --frameworks pytorch
       dlbs help exp.dtype exp.phase resnet18
-<<<<<<< HEAD
       dlbs help results.throughput 'results.time.*'
-      dlbs help --models
-=======
       dlbs help --models --json
->>>>>>> main
     """
     from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models
 
@@ -271,9 +255,27 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
         click.echo(click.get_current_context().find_root().get_help())
         return
     else:
-<<<<<<< HEAD
         found = [_described(config, name) for name in names]
+    if as_json:
+        print_json(_help_document(config, names, frameworks, models))
+        return
     click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))
+
+
+def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
+    """What `dlbs help` says, as a list of documents; the names have been found to exist."""
+    from dlbs.plan.descriptions import framework_document, models_document
+    from dlbs.plan.explain import framework_launchers
+
+    if frameworks:
+        return [framework_document(config, name) for name in names or framework_launchers(config)]
+    if models:
+        return models_document(names)
+    if not names:
+        root = click.get_current_context().find_root()
+        assert isinstance(root.command, LazyGroup)
+        return [{"kind": "verb", "name": name, "description": line} for name, (_, line) in root.command.verbs.items()]
+    return [document for name in names for document in _documents(config, name)]
 
 
 def _described(config: Config, name: str) -> list[str]:
@@ -294,26 +296,17 @@ def _described(config: Config, name: str) -> list[str]:
         close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
         raise ConfigError(error.what, hint=close or error.hint) from None
     return [*described, "", *keys] if keys else described
-=======
-        found = [describe(config, name) for name in names]
-    if as_json:
-        print_json(_help_document(config, names, frameworks, models))
-        return
-    click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))
 
 
-def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
-    """What `dlbs help` says, as a list of documents; the names have been found to exist."""
-    from dlbs.plan.descriptions import description, framework_document, models_document
-    from dlbs.plan.explain import framework_launchers
+def _documents(config: Config, name: str) -> list[dict[str, Any]]:
+    """The documents about what `_described` describes."""
+    from dlbs.plan.descriptions import description
+    from dlbs.results.key_table import key_documents
 
-    if frameworks:
-        return [framework_document(config, name) for name in names or framework_launchers(config)]
-    if models:
-        return models_document(names)
-    if not names:
-        root = click.get_current_context().find_root()
-        assert isinstance(root.command, LazyGroup)
-        return [{"kind": "verb", "name": name, "description": line} for name, (_, line) in root.command.verbs.items()]
-    return [document for name in names for document in description(config, name)]
->>>>>>> main
+    keys = [] if name in config.declarations else key_documents(name)
+    try:
+        return [*description(config, name), *keys]
+    except ConfigError:
+        if keys:
+            return keys
+        raise

@@ -7,12 +7,13 @@ import functools
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from dlbs.errors import ConfigError
 from dlbs.language.patterns import compiled
 from dlbs.results.keys import UNITS, better_of
 
-__all__ = ["Row", "describe_keys", "key_rows", "known_keys", "markdown_table"]
+__all__ = ["Row", "describe_keys", "key_documents", "key_rows", "known_keys", "markdown_table"]
 
 _WIDTH = 79  # characters of a line of text
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
@@ -57,25 +58,41 @@ def markdown_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe_keys(pattern: str) -> list[str]:
-    """Describe the keys whose name is `pattern` or matches it as a regular expression; none is an empty list."""
+def _matching(pattern: str) -> list[str]:
+    """The keys whose name is `pattern` or matches it as a regular expression."""
     known = known_keys()
     if pattern in known:
-        return _description(pattern, known[pattern])
+        return [pattern]
     try:
         expression = compiled(pattern)
     except ConfigError:
         return []
+    return [key for key in known if expression.fullmatch(key)]
+
+
+def describe_keys(pattern: str) -> list[str]:
+    """Describe the keys whose name is `pattern` or matches it as a regular expression; none is an empty list."""
     lines: list[str] = []
-    for key, row in known.items():
-        if expression.fullmatch(key):
-            lines += [*_description(key, row), ""]
+    for key in _matching(pattern):
+        lines += [*_description(key, known_keys()[key]), ""]
     return lines[:-1]
 
 
+def key_documents(pattern: str) -> list[dict[str, Any]]:
+    """The same as documents: kind, name, unit, description."""
+    found = ((key, known_keys()[key]) for key in _matching(pattern))
+    return [
+        {"kind": "key", "name": key, "unit": UNITS.get(key) or row.unit, "description": _plain(row.meaning)}
+        for key, row in found
+    ]
+
+
+def _plain(meaning: str) -> str:
+    return _LINK.sub(r"\1", meaning).replace("`", "")
+
+
 def _description(key: str, row: Row) -> list[str]:
-    text = _LINK.sub(r"\1", row.meaning).replace("`", "")
-    lines = [key, *textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")]
+    lines = [key, *textwrap.wrap(_plain(row.meaning), _WIDTH, initial_indent="  ", subsequent_indent="  ")]
     unit = UNITS.get(key) or row.unit
     if unit:
         lines.append(f"  unit: {unit}")

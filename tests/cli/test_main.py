@@ -322,6 +322,8 @@ def test_help_knows_the_keys_of_results(dlbs: RunDlbs) -> None:
     assert "  unit: bytes\n  better: lower" in several
     every = dlbs("help", "results.*", check=True).stdout
     assert {*UNITS} - {"exp.seconds"} <= {*every.splitlines()}
+    (document,) = json.loads(dlbs("help", "results.throughput", "--json", check=True).stdout)
+    assert (document["kind"], document["unit"]) == ("key", "instances/s")
     refused = dlbs("help", "results.throughptu")
     assert refused.returncode == 2
     assert "did you mean 'results.throughput'" in refused.stderr
