@@ -4,7 +4,8 @@
 # make unit       the tests that start no benchmarks and need no services, in a minute
 # make services   installs and starts what the other tests need, as root on Debian
 # make gpu        with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
-# make docs       brings the tables of options and the images in the manual up to date
+# make docs       brings generated tables and images up to date, builds the site into site/ and the man pages into man/
+# make release-check  builds the packages, checks them, installs each into an empty environment and runs the demo
 
 PYTHON ?= python3
 # This exact version, because a range would install the newest build with several gigabytes of CUDA packages.
@@ -19,7 +20,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-
 # would compile all tests again (13 s of CPU time instead of 6).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv demo test coverage unit services check format docs benchmarks gpu gpu-wheels clean
+.PHONY: venv demo test coverage unit services check format docs release-check benchmarks gpu gpu-wheels clean
 
 venv: $(VENV)/.installed
 
@@ -27,7 +28,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV), about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,parquet,mlflow,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,parquet,mlflow,tensorboard,docs,notebook,dev]'
 	touch $@
 
 demo: venv
@@ -61,11 +62,13 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tables of options in the manual, and the map of modules in CONTRIBUTING, from the code itself.
+# Tables in the manual and the map of modules in CONTRIBUTING, from the code itself; then the site and the man pages.
 docs: venv
 	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
 	$(BIN)/python scripts/module_map.py
 	$(BIN)/python -m scripts.plot_images
+	$(BIN)/python -m scripts.key_table
+	PYTHONPATH=.:python $(BIN)/python -m scripts.site
 
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py
@@ -77,6 +80,9 @@ benchmarks: venv
 	$(BIN)/python benchmarks/parse.py
 	$(BIN)/python benchmarks/serving.py
 	-$(BIN)/python benchmarks/docker_overhead.py
+
+release-check: venv
+	$(BIN)/python -m scripts.release_check --torch '$(TORCH)'
 
 # OUT=directory for the report; GPU="--minutes 30 --again" and the like (python -m scripts.gpu --help).
 gpu:

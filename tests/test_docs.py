@@ -11,6 +11,7 @@ import pytest
 from dlbs.cli.main import cli
 from dlbs.config.load import load_config
 from dlbs.language.functions import FUNCTIONS
+from dlbs.results.key_table import markdown_table
 from dlbs.results.keys import UNITS
 from tests.conftest import ROOT, RunDlbs
 
@@ -32,6 +33,11 @@ def test_every_function_is_in_the_expressions_page() -> None:
     page = (DOCS / "expressions.md").read_text()
     for name in FUNCTIONS:
         assert re.search(rf"\b{name.split('.')[-1]}\b", page), name
+
+
+def test_the_table_of_keys_is_that_of_the_program() -> None:
+    page = (DOCS / "log-format.md").read_text()
+    assert page.partition("-->\n\n")[2].partition("\n<!-- end of keys")[0] == markdown_table()
 
 
 def test_units_are_those_of_the_key_table() -> None:

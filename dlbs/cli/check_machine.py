@@ -41,7 +41,7 @@ def check_machine_command(seconds: float, as_json: bool, strict: bool) -> int:
     Examples:
       dlbs check-machine
       dlbs check-machine --seconds 30 --json
-      dlbs check-machine --strict && dlbs run --config examples/first/plan.yaml
+      dlbs check-machine --strict && dlbs run --config plan.yaml
     """
     from dlbs.machine.fitness import check_machine
     from dlbs.machine.noise import detectable, measure_noise

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from dlbs.cli.complete import register
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options, run
 from dlbs.version import __version__
 
@@ -22,7 +23,7 @@ _VERBS = {
         "Show the merged configuration and where each value was set.",
     ),
     "explain": ("dlbs.cli.plan:explain_command", "Show how a parameter got its value."),
-    "help": ("dlbs.cli.plan:help_command", "Describe parameters, frameworks and models."),
+    "help": ("dlbs.cli.plan:help_command", "Describe parameters, result keys, frameworks and models."),
     "migrate": ("dlbs.cli.migrate:migrate_command", "Rewrite configurations and plans of the original DLBS."),
     "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks from outside."),
     "images": ("dlbs.cli.images:images_command", "List, build and pull docker images."),
@@ -43,9 +44,24 @@ _VERBS = {
 }
 
 
-@click.group(cls=LazyGroup, verbs=_VERBS, context_settings=CONTEXT)
+_START = """\
+DLBS runs grids of deep-learning benchmarks and compares their results.
+
+  dlbs run -- sleep 0.{n} -Vn=[1,2]            time any command
+  dlbs run -Pexp.model=alexnet -Pexp.gpus=''   benchmark a model ('dlbs[torch]')
+  dlbs report logs                             print a table of the results
+  dlbs compare before after                    say what is faster or slower
+
+dlbs --help lists all verbs. dlbs VERB --help shows examples.
+dlbs help NAME describes a parameter, a result key, a model or a framework.
+dlbs check-machine checks whether this machine is fit to measure.
+"""
+
+
+@click.group(cls=LazyGroup, verbs=_VERBS, context_settings=CONTEXT, invoke_without_command=True, no_args_is_help=False)
 @click.version_option(__version__, prog_name="dlbs")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Run grids of deep-learning benchmarks and turn their logs into numbers.
 
     \b
@@ -54,6 +70,8 @@ def cli() -> None:
     dlbs parse logs --output_file results.json
     dlbs report results.json
     """
+    if context.invoked_subcommand is None:
+        click.echo(_START, nl=False)
 
 
 @click.command("completion", context_settings=CONTEXT)
@@ -76,6 +94,7 @@ def completion_command(shell: str) -> None:
 
 def main(verb: str = "", name: str = "dlbs") -> None:
     """Run the console command `dlbs`, or one verb as a program of its own."""
+    register()
     if "_DLBS_COMPLETE" in os.environ:
         cli.main(prog_name="dlbs")
     command = cli.get_command(click.Context(cli), verb) if verb else cli

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from dlbs.cli.complete import complete_file, complete_pack, complete_parameter
 from dlbs.cli.ending import end_on_signals
 from dlbs.cli.former_options import former_option_hint
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
@@ -143,23 +144,15 @@ def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) 
     context.find_root().meta["dlbs.debug"] = value
 
 
-def _complete_parameter(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    from dlbs.config.load import load_config
-
-    return [
-        click.shell_completion.CompletionItem(f"{name}=")
-        for name in load_config().declarations
-        if name.startswith(incomplete)
-    ]
-
-
 def _split_names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
     return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 
-def names_option(flag: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def names_option(
+    flag: str, help_text: str, shell_complete: Callable[..., list[Any]] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option that takes names separated by commas; the function gets a list."""
-    return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text)
+    return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text, shell_complete=shell_complete)
 
 
 def _complete_executor(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -202,7 +195,7 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "parameters",
         metavar="NAME=VALUE",
         multiple=True,
-        shell_complete=_complete_parameter,
+        shell_complete=complete_parameter,
         help="Set a parameter: JSON if it parses as JSON, else the text itself.",
     )
     @click.option(
@@ -210,18 +203,25 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "variables",
         metavar="NAME=[...]",
         multiple=True,
-        shell_complete=_complete_parameter,
+        shell_complete=complete_parameter,
         help="Vary a parameter over a list: -Vexp.model=[alexnet,resnet18].",
     )
     @click.option(
         "-E", "extensions", metavar="JSON", multiple=True, help="Add an extension: a JSON object with a condition."
     )
     @click.option(
-        "--config", "files", metavar="FILE", multiple=True, help="A configuration file (YAML or JSON). Repeatable."
+        "--config",
+        "files",
+        metavar="FILE",
+        multiple=True,
+        shell_complete=complete_file,
+        help="A configuration file (YAML or JSON). Repeatable.",
     )
     @click.option("--discard-default-config", is_flag=True, help="Leave the shipped values out.")
-    @names_option("--select", "Packs with one of these words as name, tag or install group; sets exp.pack.")
-    @names_option("--exclude", "Of them, leave out those with one of these words.")
+    @names_option(
+        "--select", "Packs with one of these words as name, tag or install group; sets exp.pack.", complete_pack
+    )
+    @names_option("--exclude", "Of them, leave out those with one of these words.", complete_pack)
     @functools.wraps(function)
     def wrapped(
         parameters: tuple[str, ...],
@@ -265,7 +265,7 @@ url_option = click.option(
 
 def plan_option(help_text: str) -> Callable[..., Any]:
     """Add `--plan FILE`, a plan that is read; `config_options` looks for it too."""
-    return click.option("--plan", metavar="FILE", help=help_text)
+    return click.option("--plan", metavar="FILE", shell_complete=complete_file, help=help_text)
 
 
 def console() -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from dlbs.cli.as_json import json_option, print_json
+from dlbs.cli.complete import complete_pack
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError
@@ -119,7 +120,7 @@ def _document(pack: Pack) -> dict[str, object]:
 
 
 @click.command("show", context_settings=CONTEXT)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pack)
 @json_option
 @common_options
 def show_command(name: str, as_json: bool) -> None:

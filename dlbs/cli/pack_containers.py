@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dlbs.cli.complete import complete_pack
 from dlbs.cli.images import build_arguments, docker_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
@@ -60,7 +61,7 @@ def build_command(
 
 
 @click.command("publish", context_settings=CONTEXT)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pack)
 @click.option(
     "--repository",
     default="",
@@ -84,7 +85,7 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
 
 
 @click.command("predict", context_settings=CONTEXT)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pack)
 @click.option(
     "--input-files", required=True, multiple=True, metavar="FILE", help="JSON lines to predict for. Repeatable."
 )

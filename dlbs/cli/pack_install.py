@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from dlbs.cli.complete import complete_pack
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import LaunchError
@@ -85,7 +86,7 @@ def pin_command(
 
 
 @click.command("shell", context_settings={**CONTEXT, "allow_interspersed_args": False})
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pack)
 @click.argument("command", metavar="[COMMAND]...", nargs=-1)
 @common_options
 def shell_command(name: str, command: tuple[str, ...]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from dlbs.cli.complete import complete_pack
 from dlbs.cli.options import names_option
 from dlbs.errors import ConfigError
 from dlbs.packs.definition import Pack, find_pack, find_packs, select
@@ -35,7 +36,7 @@ def chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str])
     return list({pack.name: pack for pack in packs}.values())
 
 
-names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
+names_argument = click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_pack)
 
 select_option = names_option("--select", "Packs with one of these words as name, tag or install group.")
 

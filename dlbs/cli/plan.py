@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dlbs.cli.as_json import json_option, print_json
+from dlbs.cli.complete import complete_help
 from dlbs.cli.options import (
     CONTEXT,
     CommandVerb,
@@ -20,6 +21,7 @@ from dlbs.cli.options import (
     nodes_option,
     plan_option,
 )
+from dlbs.errors import ConfigError, did_you_mean
 from dlbs.exit_codes import OK, WRONG_INPUT
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
     Examples:
       dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] \\
         -Vexp.replica_batch=[1,2,4]
-      dlbs build --resolve --plan plan.jsonl --config examples/first/plan.yaml
+      dlbs build --resolve --plan plan.jsonl --config plan.yaml
     """
     from dlbs.language.template import escape
     from dlbs.plan.build import build
@@ -107,9 +109,9 @@ def validate_command(
 
     \b
     Examples:
-      dlbs validate --config examples/first/plan.yaml
+      dlbs validate --config plan.yaml
       dlbs validate --plan plan.json
-      dlbs validate --executor slurm --config examples/first/plan.yaml
+      dlbs validate --executor slurm --config plan.yaml
       dlbs validate --nodes host1,host2 -Pexp.docker=false
       dlbs validate --results logs --require results.throughput,results.energy
       dlbs validate --plan plan.json --results results.json
@@ -149,7 +151,7 @@ def print_config_command(config: Config, as_json: bool) -> None:
     \b
     Examples:
       dlbs print-config -Pexp.model=resnet18
-      dlbs print-config --json --config examples/first/plan.yaml > merged.json
+      dlbs print-config --json --config plan.yaml > merged.json
     """
     import json
 
@@ -225,14 +227,14 @@ def explain_command(config: Config, names: tuple[str, ...], as_json: bool) -> No
 
 
 @click.command("help", context_settings=CONTEXT)
-@click.argument("names", metavar="[PARAMETER|PATTERN|FRAMEWORK|MODEL]...", nargs=-1)
+@click.argument("names", metavar="[PARAMETER|KEY|PATTERN|FRAMEWORK|MODEL]...", nargs=-1, shell_complete=complete_help)
 @click.option("--frameworks", is_flag=True, help="List frameworks and their launchers, or describe the named one.")
 @click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
 @json_option
 @config_options
 @common_options
 def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool, as_json: bool) -> None:
-    """Describe parameters by their names, a regular expression or a word; models and frameworks too.
+    """Describe parameters by their names, a regular expression or a word; result keys, models and frameworks too.
 
     \b
     Examples:
@@ -240,9 +242,10 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
       dlbs help 'exp.num_.*'
       dlbs help --frameworks pytorch
       dlbs help exp.dtype exp.phase resnet18
+      dlbs help results.throughput 'results.time.*'
       dlbs help --models --json
     """
-    from dlbs.plan.explain import describe, describe_framework, describe_frameworks, describe_models
+    from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models
 
     if frameworks:
         found = [describe_framework(config, name) for name in names] or [describe_frameworks(config)]
@@ -252,7 +255,7 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
         click.echo(click.get_current_context().find_root().get_help())
         return
     else:
-        found = [describe(config, name) for name in names]
+        found = [_described(config, name) for name in names]
     if as_json:
         print_json(_help_document(config, names, frameworks, models))
         return
@@ -261,7 +264,7 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
 
 def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
     """What `dlbs help` says, as a list of documents; the names have been found to exist."""
-    from dlbs.plan.descriptions import description, framework_document, models_document
+    from dlbs.plan.descriptions import framework_document, models_document
     from dlbs.plan.explain import framework_launchers
 
     if frameworks:
@@ -272,4 +275,38 @@ def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, mod
         root = click.get_current_context().find_root()
         assert isinstance(root.command, LazyGroup)
         return [{"kind": "verb", "name": name, "description": line} for name, (_, line) in root.command.verbs.items()]
-    return [document for name in names for document in description(config, name)]
+    return [document for name in names for document in _documents(config, name)]
+
+
+def _described(config: Config, name: str) -> list[str]:
+    """What `dlbs help NAME` prints: a parameter, model or framework, or keys of results, which a pattern may match too.
+
+    Raises:
+        ConfigError: There is nothing of that name.
+    """
+    from dlbs.plan.explain import describe
+    from dlbs.results.key_table import describe_keys, known_keys
+
+    keys = [] if name in config.declarations else describe_keys(name)
+    try:
+        described = describe(config, name)
+    except ConfigError as error:
+        if keys:
+            return keys
+        close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
+        raise ConfigError(error.what, hint=close or error.hint) from None
+    return [*described, "", *keys] if keys else described
+
+
+def _documents(config: Config, name: str) -> list[dict[str, Any]]:
+    """The documents about what `_described` describes."""
+    from dlbs.plan.descriptions import description
+    from dlbs.results.key_table import key_documents
+
+    keys = [] if name in config.declarations else key_documents(name)
+    try:
+        return [*description(config, name), *keys]
+    except ConfigError:
+        if keys:
+            return keys
+        raise

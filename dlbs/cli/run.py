@@ -111,9 +111,9 @@ def run_command(
       dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
       dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4] \\
         -Vexp.phase=[training,inference]
-      dlbs run --config examples/first/plan.yaml
+      dlbs run --config plan.yaml
       dlbs run --plan plan.json -Pexp.rerun=onfail
-      dlbs run --config examples/first/plan.yaml -Pexp.repeats=5 \\
+      dlbs run --config plan.yaml -Pexp.repeats=5 \\
         --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
       dlbs run --nodes host1,host2 -Pexp.gpus=0,1 -Pexp.docker=false

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from dlbs.cli.main import cli
 from dlbs.errors import ConfigError
+from dlbs.results.keys import UNITS
 from tests.conftest import ROOT, RunDlbs
 
 VERBS = ["run", "build", "validate", "print-config", "explain", "help", "sysinfo", "parse", "report", "completion"]
@@ -299,3 +300,41 @@ def test_bare_metal_is_said_only_if_nobody_asked_for_it(dlbs: RunDlbs, flags: tu
     assert "no docker daemon here" not in from_plan.stderr
     done = dlbs("run", *arguments, "-Pexp.rerun=always", check=True, **environment)
     assert ("no docker daemon here" in done.stderr) == is_said
+
+
+def test_dlbs_alone_says_where_to_start() -> None:
+    printed = CliRunner().invoke(cli, [], standalone_mode=False)
+    assert printed.exit_code == 0
+    lines = printed.output.splitlines()
+    assert lines[0].startswith("DLBS runs grids of deep-learning benchmarks")
+    assert any(line.startswith("  dlbs run -- ") for line in lines)
+    assert "dlbs --help lists all verbs" in printed.output
+    assert max(map(len, lines)) <= 80
+
+
+def test_help_knows_the_keys_of_results(dlbs: RunDlbs) -> None:
+    one = dlbs("help", "results.throughput", check=True).stdout
+    assert one.splitlines()[0] == "results.throughput"
+    assert "  unit: instances/s" in one
+    assert "  better: higher" in one
+    several = dlbs("help", "results.use.mem_.*", check=True).stdout
+    assert "results.use.mem_res_peak\n" in several
+    assert "  unit: bytes\n  better: lower" in several
+    every = dlbs("help", "results.*", check=True).stdout
+    assert {*UNITS} - {"exp.seconds"} <= {*every.splitlines()}
+    (document,) = json.loads(dlbs("help", "results.throughput", "--json", check=True).stdout)
+    assert (document["kind"], document["unit"]) == ("key", "instances/s")
+    refused = dlbs("help", "results.throughptu")
+    assert refused.returncode == 2
+    assert "did you mean 'results.throughput'" in refused.stderr
+
+
+def test_help_shows_parameters_and_keys_that_a_pattern_matches(dlbs: RunDlbs) -> None:
+    shown = dlbs("help", "exp.*time.*", check=True).stdout.splitlines()
+    assert "exp.timeout" in shown  # a parameter
+    assert "exp.start_time" in shown  # what a log says
+
+
+@pytest.mark.parametrize("verb", cli.list_commands(click.Context(cli)))
+def test_help_shows_no_files_that_an_installed_copy_lacks(verb: str) -> None:
+    assert "examples/" not in CliRunner().invoke(cli, [verb, "--help"], standalone_mode=False).output

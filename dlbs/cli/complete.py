@@ -1,0 +1,197 @@
+"""Shell completion: names of parameters after -P and -V, their values, models, packs and keys; scripts for bash, zsh and fish.
+
+click completes verbs, options and choices. Its own scripts are replaced, because bash splits words at `=`, and click knows nothing of values that are
+attached to a short option (`-Pexp.mo`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+import click
+from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
+
+__all__ = ["complete_file", "complete_help", "complete_pack", "complete_parameter", "register"]
+
+# The line up to the cursor goes to dlbs; each line that comes back is: plain or file, tab, the whole word.
+_BASH = """\
+%(complete_func)s() {
+    local IFS=$'\\n' line kind word typed=${COMP_LINE:0:COMP_POINT}
+    typed=${typed##* }
+    COMPREPLY=()
+    while IFS=$'\\t' read -r kind word; do
+        if [[ -z $kind ]]; then
+            continue
+        elif [[ $kind == file ]]; then
+            compopt -o default
+        else
+            [[ $word == *= ]] && compopt -o nospace
+            # Readline replaces only what follows the last "=".
+            [[ $typed == *=* && $COMP_WORDBREAKS == *=* ]] && word=${word#"${typed%%=*}="}
+            COMPREPLY+=("$word")
+        fi
+    done < <(env COMP_WORDS="${COMP_LINE:0:COMP_POINT}" %(complete_var)s=bash_complete "$1")
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+_ZSH = """\
+#compdef %(prog_name)s
+%(complete_func)s() {
+    local kind word
+    local -a open closed
+    while IFS=$'\\t' read -r kind word; do
+        if [[ -z $kind ]]; then
+            continue
+        elif [[ $kind == file ]]; then
+            _files
+        elif [[ $word == *= ]]; then
+            open+=("$word")
+        else
+            closed+=("$word")
+        fi
+    done < <(env COMP_WORDS="${(j: :)words[1,CURRENT]}" %(complete_var)s=zsh_complete ${words[1]})
+    (( ${#open} )) && compadd -U -S '' -a open
+    (( ${#closed} )) && compadd -U -a closed
+    return 0
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
+_FISH = """\
+function %(complete_func)s
+    for line in (env COMP_WORDS=(commandline -cp | string collect) %(complete_var)s=fish_complete (commandline -cpo)[1])
+        set -l parts (string split -m 1 \\t -- $line)
+        if test "$parts[1]" = file
+            __fish_complete_path (commandline -ct)
+        else if test -n "$parts[2]"
+            echo $parts[2]
+        end
+    end
+end
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
+
+
+class _Shell(ShellComplete):
+    """What the three shells share: they pass the line up to the cursor."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ["COMP_WORDS"]
+        words = split_arg_string(line)[1:]
+        incomplete = words.pop() if words and not line[-1:].isspace() else ""
+        return words, incomplete
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        if "--" in args:
+            return []
+        attached = re.fullmatch(r"(-[PV])(.*)", incomplete, re.DOTALL)
+        if attached:
+            return [CompletionItem(attached[1] + word) for word in _parameters(attached[2])]
+        return super().get_completions(args, incomplete)
+
+    def format_completion(self, item: CompletionItem) -> str:
+        return f"{'file' if item.type in {'file', 'dir'} else 'plain'}\t{item.value}"
+
+
+class _Bash(_Shell):
+    name, source_template = "bash", _BASH
+
+
+class _Zsh(_Shell):
+    name, source_template = "zsh", _ZSH
+
+
+class _Fish(_Shell):
+    name, source_template = "fish", _FISH
+
+
+def register() -> None:
+    """Make these classes the ones that click uses."""
+    for one in (_Bash, _Zsh, _Fish):
+        add_completion_class(one)
+
+
+def _beginning(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def _parameters(incomplete: str) -> list[str]:
+    """`NAME=`, or, behind the equals sign, `NAME=VALUE`; of a list in brackets the last element is completed."""
+    from dlbs.config.load import load_config
+
+    name, equals, value = incomplete.partition("=")
+    if not equals:
+        return _beginning((f"{one}=" for one in load_config().declarations), name)
+    begin = re.match(r"(\[(?:.*,)?)?", value)
+    assert begin is not None  # it may be empty
+    return [f"{name}={begin[0]}{one}" for one in _beginning(_values(name), value[begin.end() :])]
+
+
+def _values(name: str) -> list[str]:
+    """The values that a parameter may have, where they are known."""
+    from dlbs.config.load import load_config
+    from dlbs.text import text
+
+    parameter = load_config().declarations.get(name)
+    if name == "exp.model":
+        return _models()
+    if name == "exp.pack":
+        return _packs()
+    if name == "exp.framework":
+        return _frameworks()
+    if parameter is None:
+        return []
+    if parameter.domain is not None:
+        return [text(value) for value in parameter.domain]
+    return ["true", "false"] if parameter.type == "bool" else []
+
+
+def _models() -> list[str]:
+    from dlbs.config.models import known_models
+
+    return list(known_models())
+
+
+def _packs() -> list[str]:
+    from dlbs.packs.definition import find_packs
+
+    return list(find_packs(problems=[]))  # a malformed pack is the business of the command itself
+
+
+def _frameworks() -> list[str]:
+    from dlbs.config.load import load_config
+    from dlbs.plan.explain import describe_frameworks
+
+    return [line.split()[0] for line in describe_frameworks(load_config())]
+
+
+def complete_parameter(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the value of -P or -V that is a word of its own."""
+    return [CompletionItem(word) for word in _parameters(incomplete)]
+
+
+def complete_file(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a path."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_pack(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a pack; of several with commas, the last one."""
+    before = incomplete[: incomplete.rfind(",") + 1]
+    return [CompletionItem(before + name) for name in _beginning(_packs(), incomplete[len(before) :])]
+
+
+def complete_help(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete what `dlbs help` describes: parameters, keys of results and models."""
+    from dlbs.config.load import load_config
+    from dlbs.results.key_table import known_keys
+
+    names = dict.fromkeys([*load_config().declarations, *known_keys(), *_models()])
+    return [CompletionItem(name) for name in _beginning(names, incomplete)]

@@ -1,0 +1,167 @@
+"""Run a plan on a commit and on its base, compare both, and write a summary: the script of action.yml.
+
+It reads the inputs of the action from GATE_* variables and needs `dlbs`, `git` and nothing else. By hand, in a repository of yours:
+
+    GATE_CONFIG=benchmark.yaml GATE_BASE=main python3 gate.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["Inputs", "main"]
+
+_REGRESSION = 3  # exit code of dlbs compare --fail-on-regression
+
+
+class GateError(Exception):
+    """An input that cannot be used, or a program that fails."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What action.yml passes on."""
+
+    config: Path
+    arguments: list[str]
+    base: str
+    rounds: int
+    threshold: str
+    trust_doubtful: bool
+    fail_on_regression: bool
+    logs: Path
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Inputs:
+        """Read the variables of the environment.
+
+        Raises:
+            GateError: A variable is missing or has no valid value.
+        """
+        config = environment.get("GATE_CONFIG", "")
+        if not config:
+            raise GateError("config: name the plan to run")
+        if not Path(config).is_file():
+            raise GateError(f"config: {config}: no such file in this checkout")
+        rounds = environment.get("GATE_ROUNDS") or "5"
+        if not rounds.isdecimal() or int(rounds) < 1:
+            raise GateError(f"rounds: {rounds!r} is not a number of rounds")
+        lines = environment.get("GATE_ARGUMENTS", "").splitlines()
+        return cls(
+            config=Path(config).resolve(),
+            arguments=[line.strip() for line in lines if line.strip()],
+            base=environment.get("GATE_BASE") or "HEAD^",
+            rounds=int(rounds),
+            threshold=environment.get("GATE_THRESHOLD") or "5%",
+            trust_doubtful=_truth("trust-doubtful", environment.get("GATE_TRUST_DOUBTFUL") or "false"),
+            fail_on_regression=_truth("fail-on-regression", environment.get("GATE_FAIL_ON_REGRESSION") or "true"),
+            logs=Path(environment.get("GATE_LOGS") or "dlbs-logs").resolve(),
+        )
+
+
+def _truth(name: str, value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise GateError(f"{name}: {value!r} is neither true nor false")
+    return value == "true"
+
+
+def _git(*arguments: str, directory: Path | None = None) -> str:
+    done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise GateError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _commit_of(base: str, root: Path) -> str:
+    """The commit of the base, which a shallow checkout of CI may have to fetch."""
+    if base.startswith("-"):
+        raise GateError(f"base: {base!r} is not a commit, tag or branch")
+    try:
+        return _git("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}", directory=root)
+    except GateError:
+        if "origin" not in _git("remote", directory=root).split():
+            raise GateError(f"base: {base}: no such commit in this checkout") from None
+        _git("fetch", "--quiet", "--depth=1", "origin", base, directory=root)
+        return _git("rev-parse", "FETCH_HEAD", directory=root)
+
+
+def _measure(inputs: Inputs, checkouts: Mapping[str, Path]) -> list[str]:
+    """Run the plan in both checkouts, round by round, so that a change of the machine meets both; return what failed."""
+    failed = []
+    for number in range(1, inputs.rounds + 1):
+        order = ("base", "head") if number % 2 else ("head", "base")
+        for side in order:
+            print(f"::group::round {number} of {inputs.rounds}: {side}", flush=True)
+            logs = inputs.logs / side / f"round{number}"
+            command = ["dlbs", "run", "--config", str(inputs.config), f"-Pexp.log_dir={logs}", *inputs.arguments]
+            if subprocess.run(command, cwd=checkouts[side], check=False).returncode != 0:
+                failed.append(f"round {number} of {side}")
+            print("::endgroup::", flush=True)
+    return failed
+
+
+def _compare(inputs: Inputs) -> subprocess.CompletedProcess[str]:
+    sides = [str(inputs.logs / side) for side in ("base", "head")]
+    options = ["--threshold", inputs.threshold, "--format", "markdown", "--fail-on-regression"]
+    if inputs.trust_doubtful:
+        options.append("--trust-doubtful")
+    return subprocess.run(["dlbs", "compare", *sides, *options], capture_output=True, text=True, check=False)
+
+
+def _append(variable: str, text: str) -> None:
+    """Add text to a file that GitHub names in a variable; elsewhere, print it."""
+    path = os.environ.get(variable)
+    if path:
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(text)
+    else:
+        print(text, end="")
+
+
+def gate(inputs: Inputs) -> int:
+    """Measure, compare and report; returns the exit code of the step.
+
+    Raises:
+        GateError: There is no such base.
+    """
+    root = Path(_git("rev-parse", "--show-toplevel"))
+    commit, head = _commit_of(inputs.base, root), _git("rev-parse", "HEAD")
+    with tempfile.TemporaryDirectory() as directory:
+        checkout = Path(directory) / "base"
+        _git("worktree", "add", "--quiet", "--detach", str(checkout), commit, directory=root)
+        try:
+            failed = _measure(inputs, {"base": checkout, "head": root})
+        finally:
+            _git("worktree", "remove", "--force", str(checkout), directory=root)
+    compared = _compare(inputs)
+    verdict = {0: "ok", _REGRESSION: "regression"}.get(compared.returncode, "failure")
+    if failed and verdict == "ok":
+        verdict = "failure"
+    summary = f"## Benchmark: {verdict}\n\nA is the base {commit[:10]}, B is {head[:10]}; {inputs.rounds} rounds.\n\n"
+    summary += compared.stdout + f"\n{compared.stderr.strip()}\n"
+    summary += "".join(f"\nFailed: {one}\n" for one in failed)
+    _append("GITHUB_STEP_SUMMARY", summary)
+    _append("GITHUB_OUTPUT", f"verdict={verdict}\nlogs={inputs.logs}\n")
+    if verdict == "ok" or (verdict == "regression" and not inputs.fail_on_regression):
+        return 0
+    print(f"::error title=DLBS::{verdict}: see the summary of this job", file=sys.stderr)
+    return 1
+
+
+def main() -> int:
+    """Run the step."""
+    try:
+        return gate(Inputs.read(os.environ))
+    except GateError as error:
+        print(f"::error title=DLBS::{error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Pages that are run from top to bottom: `python -m scripts.tutorials PAGE...` runs their commands here and writes what they print into the pages.
+
+A page has files, each a fenced block behind a line that only names the file, and commands: indented lines that begin with `$`, with the output below.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlbs.doubts import KINDS
+from scripts.environments import ROOT
+
+__all__ = ["Command", "GivenFile", "masked", "parts", "run_page"]
+
+_FILE = r"^`(?P<name>[\w./-]+)`:\n\n```\w*\n(?P<text>.*?)^```$"
+_COMMAND = r"^    \$ (?P<command>[^\n]*)\n(?P<output>(?:(?!    \$)(?:    [^\n]*)?\n)*)"
+_PART = re.compile(f"{_FILE}|{_COMMAND}", re.MULTILINE | re.DOTALL)
+_VERDICTS = "faster|slower|same|inconclusive"
+
+
+@dataclass(frozen=True)
+class GivenFile:
+    """A file that the page shows."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command with what the page says that it prints."""
+
+    command: str
+    output: str
+
+
+def parts(page: str) -> Iterator[GivenFile | Command]:
+    """The files and commands of a page, from top to bottom."""
+    for found in _PART.finditer(page):
+        if found["name"]:
+            yield GivenFile(found["name"], found["text"])
+        else:
+            yield Command(found["command"], textwrap.dedent(found["output"]).strip("\n"))
+
+
+def run_page(page: str, directory: Path, environment: Mapping[str, str]) -> Iterator[tuple[Command, str, int]]:
+    """Do what a page says, in an empty directory: yields each command with what it printed and its exit code.
+
+    Args:
+        page: Its text.
+        directory: Gets `work`, where the files go and the commands run, and beside it `dlbs`, a checkout of DLBS.
+        environment: More variables of the environment.
+    """
+    programs, work = directory / "bin", directory / "work"
+    programs.mkdir()
+    work.mkdir()
+    for name, module in (("dlbs", " -m dlbs"), ("python", "")):
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable}{module} "$@"\n')
+        (programs / name).chmod(0o755)
+    (directory / "dlbs").symlink_to(ROOT)
+    whole = {
+        **os.environ, **environment, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(directory),
+        "COLUMNS": "120",
+    }  # fmt: skip
+    for part in parts(page):
+        if isinstance(part, GivenFile):
+            path = work / part.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(part.text, encoding="utf-8")
+            continue
+        done = subprocess.run(
+            ["bash", "-c", part.command],
+            cwd=work,
+            env=whole,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        yield part, "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()), done.returncode
+
+
+def masked(output: str) -> list[str]:
+    """Lines of which the words are left: no numbers, nor what depends on them and on the load of the machine: warnings and verdicts."""
+    kinds = "|".join(map(re.escape, KINDS))
+    lines = []
+    for line in output.splitlines():
+        if re.search(
+            rf"^⚠|⚠:|doubtful|^  ({kinds}):|would settle|^  ({_VERDICTS}):|times ({_VERDICTS}) than|^  ±|as fast as",
+            line,
+        ):
+            continue
+        line = re.sub(r" ⚠ [^│]*$", "", line).replace("⚠", "")
+        line = re.sub(r"\b[0-9a-f]{7,40}\b", "#", line)
+        line = re.sub(r"(?<![A-Za-z_])[-−]?\d[\d.,]*(e[-+]\d+)?( [KMGk]?B\b)?", "#", line)
+        line = re.sub(r"# ± #|\\?\[#, #( at # %)?\\?\]", "#", line)
+        line = re.sub(rf"\b({_VERDICTS})\b", "VERDICT", line)
+        line = re.sub(r"[━─═]+", "─", line)
+        line = re.sub(r"# \(?#\)?|# #", "#", line)
+        lines.append(" ".join(line.split()))
+    return [line for line in lines if line]
+
+
+def _rewritten(page: str, environment: Mapping[str, str]) -> str:
+    """A page with the output that its commands have here."""
+    with tempfile.TemporaryDirectory() as directory:
+        printed = iter(list(run_page(page, Path(directory), environment)))
+
+    def replace(found: re.Match[str]) -> str:
+        if found["name"]:
+            return found[0]
+        command, output, code = next(printed)
+        print(f"$ {command.command}\n{output}\nexit code {code}", file=sys.stderr)
+        return f"    $ {command.command}\n" + textwrap.indent(output, "    ") + ("\n" if output else "") + "\n"
+
+    return _PART.sub(replace, page)
+
+
+def main() -> None:
+    """Run the pages that were named."""
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(_rewritten(path.read_text(encoding="utf-8"), {}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
