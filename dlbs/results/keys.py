@@ -23,7 +23,9 @@ _LATENCIES = [
     for part in ("", "_min", "_max", "_target", "_p50", "_p90", "_p95", "_p99", "_p999")
 ]
 _SERVING = {
-    **dict.fromkeys([*_LATENCIES, "queue_time", "queue_time_max", "issue_delay", "issue_delay_max"], "ms"),
+    **dict.fromkeys(
+        [*_LATENCIES, "queue_time", "queue_time_max", "issue_delay", "issue_delay_max", "unloaded_latency"], "ms"
+    ),
     **dict.fromkeys([f"{name}_ci95" for name in _LATENCIES if "_p" in name or "_t" in name], "ms"),
     **dict.fromkeys(["qps", "offered_qps", "max_qps", "max_qps_ci95", "offline_qps"], "queries/s"),
     "percentile": "%",

@@ -172,6 +172,7 @@ def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Pat
     low, high = served(found, "max_qps_ci95")
     assert 0 < low <= served(found, "max_qps") <= high
     assert served(found, "offline_qps") > 0
+    assert 0 < served(found, "unloaded_latency") <= 200
     assert [set(trial) for trial in served(found, "trials")] == [{"qps", "latency", "kept"}] * len(
         served(found, "trials")
     )
@@ -211,10 +212,11 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(serve: Serve, fla
 def test_bounds_that_cannot_be_met(serve: Serve) -> None:
     done = serve(
         "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", "--serving_target_latency=0.001", "--serving_percentile=50",
-        "--serving_find_trials=4", "--serving_min_queries=5", "--serving_min_duration=0.05",
+        "--serving_min_duration=0.05",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "error: no rate keeps the bounds: at " in done.stderr
+    assert "error: no rate keeps the bounds: without load, p50 is " in done.stderr
+    assert "trial 1" not in done.stdout
     assert "raise serving.target_latency" in done.stderr
 
 

@@ -47,12 +47,22 @@ class Measured:
     def keeps(self, settings: Settings) -> bool:
         """Whether the percentile of all times is within the bounds."""
         share = settings.percentile / 100
+        return all(quantile(sorted(times), share) <= bound for times, bound in self._bounded(settings))
+
+    def surely_breaks(self, settings: Settings) -> bool:
+        """Whether the whole confidence interval of a percentile is above its bound."""
+        share = settings.percentile / 100
+        intervals = [(quantile_interval(times, share), bound) for times, bound in self._bounded(settings)]
+        return any(interval is not None and interval[0] > bound for interval, bound in intervals)
+
+    def _bounded(self, settings: Settings) -> list[tuple[list[float], float]]:
+        """Times, each with its bound in milliseconds."""
         bounds = (
             (self.latencies, settings.target_latency),
             (self.first_tokens, settings.target_ttft),
             (self.per_token, settings.target_tpot),
         )
-        return all(quantile(sorted(times), share) <= 1000 * bound for times, bound in bounds if times and bound)
+        return [(times, 1000 * bound) for times, bound in bounds if times and bound]
 
 
 def percentile_name(percentile: float) -> str:

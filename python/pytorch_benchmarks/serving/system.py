@@ -112,6 +112,11 @@ class System:
         self.queue.reset()
         self.ended.clear()
 
+    @property
+    def samples_per_second(self) -> float:
+        """Of the run that has ended, from the first query to the last answer."""
+        return len(self.queries) / (max(query.done for query in self.queries) - self.queries[0].arrival)
+
     def issue(self, responses: Sequence[int], samples: Sequence[int]) -> None:
         """LoadGen asks for samples."""
         now = perf_counter()

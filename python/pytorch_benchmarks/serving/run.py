@@ -1,0 +1,114 @@
+"""One run of LoadGen: what it is asked for, what answers, and what is logged of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, fewest_queries
+from pytorch_benchmarks.serving.local import max_batch
+from pytorch_benchmarks.serving.queue import Queue
+from pytorch_benchmarks.serving.results import Measured, percentile_name, run_metrics
+from pytorch_benchmarks.serving.subject import Subject
+from pytorch_benchmarks.serving.system import Pace, System
+
+__all__ = ["complete_settings", "log_run", "make_settings", "make_system"]
+
+_FASTEST_QUERY = 20e-6  # seconds: LoadGen makes no more queries than it could ask for, however fast a model is
+_MARGIN = 0.5  # of the shortest time of a query: LoadGen runs out of queries if a run is faster than expected
+_LATE = 0.05  # of the percentile: from here on it is doubtful whether LoadGen was in time
+
+
+def make_system(options: BenchmarkOptions, subject: Subject, scenario: str, settings: Settings) -> System:
+    """The queue and the workers that answer; in single-stream and multi-stream one worker answers in the thread that asks."""
+    asks_and_waits = scenario in {"single-stream", "multi-stream"}
+    remote = bool(options.serving_url)
+    queue = Queue(
+        1 if remote else max_batch(options),
+        0.0 if asks_and_waits else options.serving_max_wait / 1000,
+        options.serving_queue_limit if scenario == "server" else 0,
+    )
+    late_after = 1.1 * max(settings.target_latency, settings.target_ttft, settings.target_tpot)
+    return System(
+        LoadGenAnswers(settings.uses_token_latencies),
+        queue,
+        subject.make_backends,
+        late_after=late_after,
+        inline=asks_and_waits and len(subject.make_backends) == 1,
+    )
+
+
+def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) -> Settings:
+    """What the options ask of LoadGen in a scenario; bounds are of `server` alone."""
+    is_server = scenario == "server"
+    return Settings(
+        scenario,
+        percentile := options.serving_percentile or PERCENTILES[scenario],
+        options.serving_min_duration,
+        options.serving_min_queries or (1 if scenario == "offline" else fewest_queries(percentile)),
+        target_qps=options.serving_target_qps,
+        target_latency=options.serving_target_latency / 1000 if is_server else 0.0,
+        target_ttft=options.serving_target_ttft / 1000 if is_server else 0.0,
+        target_tpot=options.serving_target_tpot / 1000 if is_server else 0.0,
+        samples_per_query=options.serving_samples_per_query if scenario == "multi-stream" else 1,
+        samples=options.serving_samples,
+        seeds=(options.serving_schedule_seed, options.serving_sample_seed, options.serving_library_seed),
+        has_tokens=has_tokens,
+    )
+
+
+def complete_settings(settings: Settings, options: BenchmarkOptions, workers: int) -> Callable[[Pace], Settings]:
+    """Fill in what LoadGen has to know beforehand: how many queries it will need."""
+    size = 1 if options.serving_url else max_batch(options)
+
+    def choose(pace: Pace) -> Settings:
+        if settings.scenario == "offline" and not settings.target_qps:
+            return replace(settings, target_qps=1.1 * workers * size / max(pace.full, _FASTEST_QUERY))
+        if settings.scenario in {"single-stream", "multi-stream"}:
+            expected = pace.one if settings.samples_per_query == 1 else min(pace.one, pace.full)
+            return replace(settings, expected_latency=max(_MARGIN * expected, _FASTEST_QUERY))
+        return settings
+
+    return choose
+
+
+def log_run(
+    options: BenchmarkOptions, subject: Subject, settings: Settings, outcome: Outcome, system: System, log: Log
+) -> Measured:
+    """Log the results of a run, with a warning for each reason to doubt them."""
+    times = Measured(settings, outcome, system.queries)
+    metrics = run_metrics(settings, outcome, times, system.queries, system.queue, subject.prompt_tokens)
+    log("results.serving.scenario", settings.scenario)
+    log.many(metrics)
+    if not outcome.is_valid:
+        log.warn(
+            f"invalid result: LoadGen says: {outcome.reason.rstrip('.')}; see results.serving.reason in docs/serving.md"
+        )
+    if times.rejected:
+        log.warn(
+            f"rejected queries: {times.rejected} of {len(times.latencies)}, which count as too late; lower serving.target_qps, or raise serving.queue_limit"
+        )
+    target = metrics["results.serving.latency_target"]
+    delay = metrics["results.serving.issue_delay_max"]
+    if settings.scenario == "server" and target is not None and metrics["results.serving.issue_delay"] > _LATE * target:
+        log.warn(
+            f"late load generator: queries were issued {metrics['results.serving.issue_delay']:.2f} ms late on average, {delay:.2f} ms at most; "
+            "leave it a CPU (pytorch.num_threads)"
+        )
+    if log.reports:
+        print(_sentence(options, settings, metrics), flush=True)
+    return times
+
+
+def _sentence(options: BenchmarkOptions, settings: Settings, metrics: dict[str, Any]) -> str:
+    found = {key.removeprefix("results.serving."): value for key, value in metrics.items()}
+    target = found["latency_target"]
+    tail = "without an answer" if target is None else f"{target:.2f} ms"
+    validity = "valid" if found["valid"] else "INVALID"
+    return (
+        f"{options.model} serving, {settings.scenario}: {found['qps']:.1f} queries/s, "
+        f"{percentile_name(settings.percentile)} {tail}, {found['queries']} queries, {validity}"
+    )
