@@ -1,0 +1,91 @@
+"""Check the English of everything that users read: the field's words, short lines of Markdown.
+
+    python -m scripts.check_prose [FILE...]
+
+Without files: the manual, README, CHANGELOG, CONTRIBUTING, descriptions of parameters, and texts in the code of the command line. Code in
+Markdown, names in backticks and output of programs are left out. Prints file:line: what was found, and what to write; exit code 1 if anything was.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["findings", "main"]
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 120  # characters of a line of Markdown that is no table, no link of its own and no code
+SCOPE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/**/*.md", "config/**/*.yaml")
+_FENCE = re.compile(r"^\s*(```|~~~)")
+_CODE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+")
+_GENERATED = re.compile(r"<!-- (map of modules|options): ")
+
+
+def main(arguments: list[str]) -> int:
+    """Check files, or all of them; the exit code."""
+    files = [Path(name) for name in arguments] or sorted({file for glob in SCOPE for file in ROOT.glob(glob)})
+    found = [finding for file in files for finding in findings(file)]
+    print(*found, sep="\n")
+    if found:
+        print(f"{len(found)} findings; docs/glossary.md has the terms")
+    return 1 if found else 0
+
+
+def findings(file: Path) -> Iterator[str]:
+    """What a file should say otherwise: `file:line: 'found': use instead`."""
+    name = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
+    for number, line, is_prose in _lines(file):
+        text = _CODE.sub("`code`", line)
+        for pattern, use, unless in _words():
+            for match in pattern.finditer(text):
+                if unless is None or not unless.search(text):
+                    yield f"{name}:{number}: {match[0].strip(' .;:|')!r}: use {use}"
+        if is_prose and len(line) > LONGEST and " " in line.strip()[:LONGEST]:
+            yield f"{name}:{number}: {len(line)} characters; at most {LONGEST}"
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str, bool]]:
+    """(number, line, whether it is a paragraph of Markdown) of what a file tells its readers."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".md":
+        yield from _markdown(text)
+    elif file.suffix == ".py":
+        yield from _strings(text)
+    else:
+        yield from ((number, line, False) for number, line in enumerate(text.splitlines(), 1))
+
+
+def _markdown(text: str) -> Iterator[tuple[int, str, bool]]:
+    fenced = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if _FENCE.match(line):
+            fenced = not fenced
+        elif not fenced and not line.startswith("    "):
+            yield number, line, not line.lstrip().startswith(("|", "<!--", "![", "[!["))
+
+
+def _strings(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Texts of more than two words: docstrings, help, messages."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") > 1:
+            for offset, line in enumerate(node.value.splitlines()):
+                yield node.lineno + offset, line, False
+
+
+def _words() -> list[tuple[re.Pattern[str], str, re.Pattern[str] | None]]:
+    if not _LIST:
+        with (Path(__file__).parent / "prose_words.toml").open("rb") as file:
+            for word in tomllib.load(file)["word"]:
+                unless = re.compile(word["unless"], re.IGNORECASE) if "unless" in word else None
+                _LIST.append((re.compile(word["pattern"], re.IGNORECASE), word["use"], unless))
+    return _LIST
+
+
+_LIST: list[tuple[re.Pattern[str], str, re.Pattern[str] | None]] = []
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
