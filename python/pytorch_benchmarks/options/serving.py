@@ -28,7 +28,7 @@ class ServingOptions(CommonOptions):
     )
     serving_target_qps: float = option(
         0.0,
-        "Queries a second that arrive on average in the server scenario; of offline, how many are expected (0 measures it first).",
+        "Queries per second that arrive on average in the server scenario. Others have no rate.",
         positive,
         metavar="QPS",
     )

@@ -83,7 +83,7 @@ def _run(options: BenchmarkOptions, subject: Subject, directory: Path, log: Log)
     choose = complete_settings(settings, options, len(subject.make_backends))
     outcome = run_loadgen(choose, system, directory, keep_trace=options.serving_keep_trace)
     attempts = 1
-    while settings.scenario == "offline" and not options.serving_target_qps and attempts < _MOST_ATTEMPTS:
+    while settings.scenario == "offline" and attempts < _MOST_ATTEMPTS:
         if outcome.detail.get("result_min_duration_met", True):
             break
         # All samples are asked for at once, so their number has to be right; a run that was over too early says how many there have to be.

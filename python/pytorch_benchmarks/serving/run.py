@@ -42,14 +42,14 @@ def make_system(options: BenchmarkOptions, subject: Subject, scenario: str, sett
 
 
 def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) -> Settings:
-    """What the options ask of LoadGen in a scenario; bounds are of `server` alone."""
+    """What the options ask of LoadGen in a scenario; rates and bounds are of `server` alone."""
     is_server = scenario == "server"
     return Settings(
         scenario,
         percentile := options.serving_percentile or PERCENTILES[scenario],
         options.serving_min_duration,
         options.serving_min_queries or (1 if scenario == "offline" else fewest_queries(percentile)),
-        target_qps=options.serving_target_qps,
+        target_qps=options.serving_target_qps if is_server else 0.0,
         target_latency=options.serving_target_latency / 1000 if is_server else 0.0,
         target_ttft=options.serving_target_ttft / 1000 if is_server else 0.0,
         target_tpot=options.serving_target_tpot / 1000 if is_server else 0.0,
@@ -65,7 +65,7 @@ def complete_settings(settings: Settings, options: BenchmarkOptions, workers: in
     size = 1 if options.serving_url else max_batch(options)
 
     def choose(pace: Pace) -> Settings:
-        if settings.scenario == "offline" and not settings.target_qps:
+        if settings.scenario == "offline":
             return replace(settings, target_qps=1.1 * workers * size / max(pace.full, _FASTEST_QUERY))
         if settings.scenario in {"single-stream", "multi-stream"}:
             expected = pace.one if settings.samples_per_query == 1 else min(pace.one, pace.full)

@@ -33,7 +33,6 @@ def search(options: BenchmarkOptions, subject: Subject, directory: Path, log: Lo
     """
     workers = len(subject.make_backends)
     offline = make_settings(options, "offline", subject.has_tokens)
-    offline = replace(offline, target_qps=0.0)
     settings = make_settings(options, "server", subject.has_tokens)
     system = make_system(options, subject, "server", settings)
     limit, system.queue.limit = system.queue.limit, 0
