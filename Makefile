@@ -4,7 +4,7 @@
 # make unit       the tests that start no benchmarks and need no services, in a minute
 # make services   installs and starts what the other tests need, as root on Debian
 # make gpu        with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
-# make docs       brings generated tables up to date, builds the site into site/ and the man pages into man/
+# make docs       brings generated tables and images up to date, builds the site into site/ and the man pages into man/
 # make release-check  builds the packages, checks them, installs each into an empty environment and runs the demo
 
 PYTHON ?= python3

@@ -354,6 +354,9 @@ def plot(
     log_x: bool | None = None,
     peak_tflops: float | None = None,
     peak_bandwidth: float | None = None,
+    style: str = "light",
+    size: str | tuple[float, float] | None = None,
+    mark: str | Sequence[str] = (),
 ) -> Figure:
     """Draw results, as `dlbs plot` does.
 
@@ -366,9 +369,9 @@ def plot(
 
     Args:
         results: Paths as `dlbs plot` takes them, a frame of `load_results`, or records.
-        kind: `throughput`, `axes`, `weak`, `strong`, `bars`, `series`, `heatmap` or `roofline`; None for `axes` if `x`, `y`, `series`,
+        kind: What `dlbs plot --type` takes, such as `throughput`, `bars`, `distribution` or `history`; None for `axes` if `x`, `y`, `series`,
             `facet` or `baseline` is given, or else `throughput`.
-        path: A .png or .svg file to write; None writes none.
+        path: A .png, .svg or .pdf file to write; None writes none.
         value: Key of the quantity; None for the usual one.
         x: Axes: key of the horizontal axis, a parameter or a result; None for the replica batch.
         y: Axes: keys of the quantities, a row of panels for each.
@@ -381,6 +384,9 @@ def plot(
         log_x: Axes: logarithmic horizontal axis; None decides by its values.
         peak_tflops: Roofline: peak of the device, in 10^12 operations per second.
         peak_bandwidth: Roofline: memory bandwidth, in 10^9 bytes per second.
+        style: `light`, `dark`, `paper` or `slides`.
+        size: `8x5` (inches), `16x9cm`, `1200x700px`, or inches as two numbers; None for what suits the style and the content.
+        mark: History: tags or commits to mark.
 
     Returns:
         A matplotlib figure.
@@ -388,10 +394,13 @@ def plot(
     Raises:
         LogError: There is no such kind or key, nothing to draw, too much for one plot, or matplotlib is not installed.
     """
-    quantities, lines, panels = ([names] if isinstance(names, str) else list(names) for names in (y, series, facet))
-    options = Options(
-        value, title, log_scale, peak_tflops, peak_bandwidth, x, quantities, lines, panels, dict(baseline or {}), log_x
+    quantities, lines, panels, marks = (
+        [names] if isinstance(names, str) else list(names) for names in (y, series, facet, mark)
     )
+    options = Options(
+        value, title, log_scale, peak_tflops, peak_bandwidth, x, quantities, lines, panels, dict(baseline or {}), log_x,
+        style, size if size is None or isinstance(size, str) else "x".join(map(str, size)), marks,
+    )  # fmt: skip
     records = _records(results)
     figure = draw(kind_for(kind, options, records), records, _load_declarations().declarations, options)
     if path is not None:

@@ -49,6 +49,15 @@ def test_arguments_directory_environment_and_output(server: ForkServer, tmp_path
     assert "__main__" in found.stdout
 
 
+def test_what_a_function_has_read_is_there_already(tmp_path: Path) -> None:
+    (tmp_path / "reader.py").write_text("import os\nread = []\ndef remember(): read.append(os.getpid())\n")
+    server = ForkServer(("reader:remember",), tmp_path, dict(os.environ))
+    file = program(tmp_path, "import os, reader\nprint(reader.read == [os.getppid()])\n")
+    done = server.run(file, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)
+    server.close()
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_a_module_finds_what_is_in_its_directory(server: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import json, sys\nsys.exit(json.loads(sys.argv[1]))\n")
     done = server.run("-m", "mine", "7", directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)

@@ -105,10 +105,12 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
         records = [record for record in records if any(fits(record) for fits in tests)]
     if not records:
         raise LogError("no such experiment", where=" ".join(queries) or db, hint="dlbs db query shows all")
+    check_keys(columns, set().union(*records), "--columns")
     if form == "json":
+        if columns:
+            records = [{name: record[name] for name in columns if name in record} for record in records]
         click.echo(json.dumps(records, indent=1))
         return
-    check_keys(columns, set().union(*records), "--columns")
     declarations = load_config().declarations
     table = history_table(records, columns) if history else listing_table(records, columns, declarations)
     print_tables([table], form)

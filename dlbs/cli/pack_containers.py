@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from dlbs.cli.complete import complete_pack
@@ -9,6 +11,7 @@ from dlbs.cli.images import build_arguments, docker_option
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import chosen, exclude_option, names_argument, select_option, tell
 from dlbs.errors import ConfigError, LaunchError
+from dlbs.jsonio import JsonError, load_json
 from dlbs.packs.definition import find_pack
 from dlbs.text import counted
 
@@ -93,9 +96,33 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
 @click.option("--device", type=int, default=-1, show_default=True, help="Number of the GPU; -1 is the CPU.")
 @click.option("--image", default="", metavar="IMAGE", help="Another image than the pack's own.")
 @click.option("--model", default="", metavar="NAME", help="Which model of several that the pack's model.py registers.")
+@click.option(
+    "--model-kwargs", default="{}", metavar="JSON", help="Arguments of the model's constructor, over the pack's argv."
+)
+@click.option(
+    "--dataset-reader",
+    default="",
+    metavar="NAME",
+    help="What reads the files: jsonl, sacrerouge, or one of the pack's own.",
+)
+@click.option(
+    "--output-writer",
+    default="",
+    metavar="NAME",
+    help="What writes: default, metrics, sacrerouge, or one of the pack's own.",
+)
 @common_options
 def predict_command(
-    name: str, input_files: tuple[str, ...], output: str, batch_size: int | None, device: int, image: str, model: str
+    name: str,
+    input_files: tuple[str, ...],
+    output: str,
+    batch_size: int | None,
+    device: int,
+    image: str,
+    model: str,
+    model_kwargs: str,
+    dataset_reader: str,
+    output_writer: str,
 ) -> None:
     """Let a container pack predict for JSON lines; the outputs are in the order of the inputs.
 
@@ -104,17 +131,44 @@ def predict_command(
     \b
     Examples:
       dlbs pack predict tutorial --input-files in.jsonl --output out.jsonl
+      dlbs pack predict rouge --dataset-reader sacrerouge \\
+        --input-files in.jsonl --output-writer metrics --output out.json
     """
     from dlbs.packs.container_model import load_model
     from dlbs.packs.jsonlines import iterate_jsonl_files, write_jsonl_file
     from dlbs.packs.predictions import predict_lines
+    from dlbs.packs.repro.readers import DatasetReader
+    from dlbs.packs.repro.writers import OutputWriter
 
     pack = find_pack(name)
     if pack.kind != "container":
         raise LaunchError(
             f"{pack.name} is a {pack.kind}", where=pack.where, hint="containers predict; see dlbs pack list"
         )
-    predictor = load_model(pack, name=model, image=image, device=device)
-    inputs = list(iterate_jsonl_files(input_files))
+    arguments = _mapping(model_kwargs)
+    predictor = load_model(pack, name=model, image=image, device=device, arguments=arguments)
+    if dataset_reader:
+        inputs = DatasetReader.by_name(dataset_reader)().read(*input_files)
+    else:
+        inputs = list(iterate_jsonl_files(input_files))
+    if output_writer:
+        writer = OutputWriter.by_name(output_writer)()
+        if batch_size:
+            raise ConfigError("a writer gets all predictions at once", where="--batch-size", hint="leave it out")
+        writer.write(inputs, predictor.predict_batch(inputs), output, model_name=model or pack.name)
+        tell(f"predictions for {counted(len(inputs), 'input')} → {output}")
+        return
     count = write_jsonl_file(output, predict_lines(predictor, inputs, batch_size))
     tell(f"{counted(count, 'output')} for {counted(len(inputs), 'input')} → {output}")
+
+
+def _mapping(given: str) -> dict[str, Any]:
+    try:
+        found = load_json(given)
+    except JsonError as error:
+        raise ConfigError(f"not JSON: {error.what}", where="--model-kwargs") from None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            "must be a JSON object", where="--model-kwargs", hint="""--model-kwargs '{"model": "large"}'"""
+        )
+    return found

@@ -97,7 +97,7 @@ def parse_command(
 
     def records() -> Iterator[Record]:
         yield from selection.kept(read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache))
-        _tell(reading, ignore_errors, output_file)  # here, because an error leaves no file behind
+        _tell(reading, ignore_errors)  # here, because nothing is written after an error
 
     write_records(output_file, records(), selection.apart)
     click.echo(printable(selection.summary() + (f" → {output_file}" if output_file else "")), err=True)
@@ -152,6 +152,8 @@ class _Selection:
 
         check_keys(self._needed, self._known, "--filter_params")
         check_keys(self._fits.names if self._fits is not None else (), self._known)
+        for name, keys in self._add.needs.items():
+            check_keys(keys, {**self._known, **self._made} if self._statuses else (), f"-P{name}")
         check_keys(self._columns, {**self._known, **self._made} if self._statuses else (), "--output_params")
 
     def _short(self, record: Record) -> Record:
@@ -168,7 +170,7 @@ class _Selection:
         return said + (f"; the {bad} that did not end well were discarded" if bad and self._failed == "discard" else "")
 
 
-def _tell(reading: Reading, ignore_errors: bool, output_file: str | None) -> None:
+def _tell(reading: Reading, ignore_errors: bool) -> None:
     """Say on standard error what was noticed about the logs.
 
     Raises:
@@ -179,6 +181,6 @@ def _tell(reading: Reading, ignore_errors: bool, output_file: str | None) -> Non
     if reading.errors and not ignore_errors:
         places = counted(len(reading.errors), "place")
         raise LogError(
-            f"{places} in logs could not be read; {'nothing was written' if output_file else 'the output is incomplete'}",
+            f"{places} in logs could not be read; nothing was written",
             hint="--ignore_errors leaves them out",
         )

@@ -7,10 +7,13 @@ import click
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
 from dlbs.errors import LogError
+from dlbs.results.plots.appearance import STYLES
 from dlbs.results.plots.kinds import KINDS
 from dlbs.text import counted, printable
 
 __all__ = ["plot_command"]
+
+_STYLE_HELP = "; ".join(f"{name}: {words}" for name, (*_, words) in STYLES.items()) + "."
 
 
 @click.command("plot", context_settings=CONTEXT)
@@ -19,12 +22,16 @@ __all__ = ["plot_command"]
     "--type",
     "kind",
     type=click.Choice(list(KINDS)),
-    help="What is drawn: throughput by default (bars without batch sizes), axes if one of --x, --y, --series, --facet or --baseline is given.",
+    metavar="KIND",
+    help=f"What is drawn: {', '.join(KINDS)}. By default throughput (bars without batch sizes), or axes if one of --x, --y, --series, --facet "
+    "or --baseline is given.",
 )
-@click.option("--output-file", "-o", metavar="FILE", required=True, help="Where to write it: .png or .svg.")
-@click.option("--value", metavar="KEY", help="Another quantity than throughput, for throughput, bars and heatmap.")
+@click.option("--output-file", "-o", metavar="FILE", required=True, help="Where to write it: .png, .svg or .pdf.")
+@click.option("--value", metavar="KEY", help="Another quantity than the usual one.")
 @click.option(
-    "--x", metavar="KEY", help="Horizontal axis: a parameter, a text too, or a result; replica batches by default."
+    "--x",
+    metavar="KEY",
+    help="Horizontal axis: a parameter, a text too, or a result; replica batches by default. History: tags or commits.",
 )
 @names_option("--y", "Quantities, a row of panels for each; throughput by default.")
 @names_option("--series", "Parameters that divide lines; others that differ divide them too.")
@@ -35,7 +42,10 @@ __all__ = ["plot_command"]
     multiple=True,
     help="Divide each value by that of the experiment that has this and is equal otherwise.",
 )
+@names_option("--mark", "History: tags or commits to mark.")
 @click.option("--title", metavar="TEXT", help="Title of the plot.")
+@click.option("--style", type=click.Choice(list(STYLES)), default="light", help=_STYLE_HELP)
+@click.option("--size", metavar="WxH", help="Size of the figure: 8x5 (inches), 16x9cm, 120x80mm or 1200x700px.")
 @click.option("--log-scale/--linear-scale", default=None, help="Axis of the quantity; by default what suits its range.")
 @click.option("--log-x/--linear-x", default=None, help="Horizontal axis; by default what suits its values.")
 @click.option("--peak-tflops", type=float, metavar="N", help="Roofline: peak of the device, 10^12 operations a second.")
@@ -52,7 +62,10 @@ def plot_command(
     series: list[str],
     facet: list[str],
     baseline: tuple[str, ...],
+    mark: list[str],
     title: str | None,
+    style: str,
+    size: str | None,
     log_scale: bool | None,
     log_x: bool | None,
     peak_tflops: float | None,
@@ -60,15 +73,16 @@ def plot_command(
     db: str | None,
     filter_query: str | None,
 ) -> None:
-    """Draw results: throughput over batch sizes, scaling, bars, a time series, a heat map, a roofline, latency over load, or any axes.
+    """Draw results: throughput over batch sizes, scaling, bars, distributions, time series,
+    heat maps, latency, accuracy, history, a roofline, or any axes.
 
-    PATH is as for dlbs report. Lines and bars are medians; error bars are the intervals of repeated runs. Experiments that differ in more
-    than the horizontal axis, series, facets and repeat get lines of their own.
+    PATH is as for dlbs report. Lines and bars are medians; the text below a plot says what its error bars and bands are. Experiments that
+    differ in more than the horizontal axis, series, facets and repeat get lines of their own.
 
     \b
     Examples:
       dlbs plot results.json -o throughput.png
-      dlbs plot logs --x exp.num_threads \\
+      dlbs plot logs --x pytorch.num_threads \\
         --y results.throughput,results.memory_host --series exp.model \\
         -o threads.png
       dlbs plot logs --x exp.replica_batch --series exp.model --facet exp.dtype \\
@@ -77,6 +91,9 @@ def plot_command(
       dlbs plot logs --type strong -o scaling.png
       dlbs plot logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log \\
         --type series -o series.png
+      dlbs plot logs --type distribution --style paper --size 8x6cm -o runs.pdf
+      dlbs plot --db results.db '{"exp.model": "resnet50"}' \\
+        --type history --mark v7 -o history.svg
       dlbs plot logs --type latency-load -o load.png
       dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 \\
         -o roofline.png
@@ -100,6 +117,9 @@ def plot_command(
         facet,
         dict(map(_name_and_value, baseline)),
         log_x,
+        style,
+        size,
+        mark,
     )
     records = read_source(paths, db, filter_query)
     save(draw(kind_for(kind, options, records), records, load_config().declarations, options), output_file)

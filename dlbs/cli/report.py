@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from dlbs.results.tables.table import Table
 
 __all__ = ["report_command"]
+
+# What else these look at.
+_EFFECTIVE = {
+    "series": ("form",),
+    "page": ("paths", "db", "filter_query", "title", "plots", "against"),
+    "summary": ("paths", "db", "filter_query", "values", "form", "output_file"),
+    "scores": ("paths", "db", "filter_query", "explain", "form", "output_file"),
+}
 
 
 @click.command("report", context_settings=CONTEXT)
@@ -89,7 +98,8 @@ def report_command(
         --values results.time_p99 --format markdown
       dlbs report logs --scores
       dlbs report logs --summary
-      dlbs report logs --html report.html --title "Release 2.1" --against before.json
+      dlbs report logs --html report.html --title "Release 2.1" \\
+        --against before.json
       dlbs report --series logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
       dlbs report --db results.db '{"exp.model": "resnet.*"}'
     """
@@ -98,6 +108,7 @@ def report_command(
     for flag, given in (("--title", title is not None), ("--plots", plots), ("--against", against is not None)):
         if given and page is None:
             raise LogError("is for the page", where=flag, hint="give --html FILE too")
+    _refuse_what_has_no_effect()
     if series is not None:
         _print_series(series, form)
         return
@@ -125,6 +136,25 @@ def report_command(
         print_tables([summary_table(records, load_config().declarations, names)], form, output_file)
         return
     print_tables(_tables(records, **contents), form, output_file)
+
+
+def _refuse_what_has_no_effect() -> None:
+    """Raise a LogError if options were given that --series, --html, --summary or --scores would not look at."""
+    context = click.get_current_context()
+    chosen = next((name for name in _EFFECTIVE if context.params[name]), None)
+    if chosen is None:
+        return
+    options = [option for option in context.command.params if option.expose_value and option.name is not None]
+    without = [
+        "PATH" if isinstance(option, click.Argument) else option.opts[0]
+        for option in options
+        if option.name not in (chosen, *_EFFECTIVE[chosen])
+        and context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        and context.params[str(option.name)]
+    ]
+    if without:
+        flag = next(option.opts[0] for option in options if option.name == chosen)
+        raise LogError(f"{' and '.join(without)} would have no effect", where=flag, hint="leave out one or the other")
 
 
 def _tables(

@@ -68,6 +68,11 @@ class Former:
     def hint(self) -> str:
         """What to write instead, as a sentence without its full stop."""
         said = f"{self.name} is {self.new} here" if self.new and self.new != self.name else ""
+        if not self.new:
+            meanings = {value: _settings(meant) for value, meant in self.values.items() if meant}
+            if not any(settings in self.why for settings in meanings.values()):
+                said = ", ".join(f"{self.name}={value} is {settings}" for value, settings in meanings.items())
+                said += " here" if said else ""
         if self.own:
             said = (
                 f"nothing reads {self.name} here; declare it with a 'desc', or name it outside the shipped namespaces"
@@ -324,8 +329,11 @@ def value_hint(name: str, value: Any) -> str:
     meant = row.meaning(value)
     if meant is None:
         return row.why
-    settings = " ".join(f"{new}={text(becomes)}" for new, becomes in meant.items())
-    return f"{name}={text(value)} is {settings} here" if settings else ""
+    return f"{name}={text(value)} is {_settings(meant)} here" if meant else ""
+
+
+def _settings(meant: Mapping[str, Any]) -> str:
+    return " ".join(f"{new}={text(becomes)}" for new, becomes in meant.items())
 
 
 def expression_hint(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
 from dlbs.config.config import Config, split_names
@@ -10,6 +11,8 @@ from dlbs.errors import ConfigError, Problems, did_you_mean
 from dlbs.experiment import check_name
 
 __all__ = ["OPEN", "check_all_names", "check_names", "name_hint", "our_word"]
+
+_log = logging.getLogger("dlbs")
 
 OPEN = ("runtime.env.", "slurm.", "voir.", "exp.sys.")  # families of ours in which names are free
 
@@ -75,6 +78,10 @@ _WORDS = {
 }
 
 
+# Names of the original that are understood: they mean just what our own name means, which is said.
+_ACCEPTED = {"monitor.frequency"}
+
+
 def our_word(name: str, known: Iterable[str]) -> str:
     """What to write instead of a word of another tool, or of a parameter's last part alone: `did you mean 'exp.dtype'?`; may be empty."""
     last = name.lower().replace("-", "_").rpartition(".")[2]
@@ -97,7 +104,7 @@ def check_names(config: Config, names: Iterable[str], where: str) -> None:
         own = f"declare it with a 'desc' to have a parameter of your own here, or name it outside of {name.partition('.')[0]}.*"
         close = name_hint(name, config.declarations)
         if close and not our_word(name, config.declarations):  # the closest names may be far away
-            close += f" A name of your own goes outside of {name.partition('.')[0]}.*"
+            close += f" A name of your own goes outside of {name.partition('.')[0]}.*, or is declared with a 'desc' in a file"
         hint = migration_hint(name) or close
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
@@ -107,6 +114,8 @@ def check_all_names(config: Config, problems: Problems) -> None:
     for name, where in _given(config):
         with problems:
             check_names(config, [name], where)
+            if name in _ACCEPTED:
+                _log.warning("%s: %s", where, migration_hint(name))
             if name == "exp.repeat":
                 raise ConfigError(
                     "exp.repeat is set by the plan builder",

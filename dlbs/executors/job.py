@@ -23,6 +23,7 @@ from dlbs.logs import LOG_VARIABLE, last_values, parameter_line
 from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.monitor import Monitor
+from dlbs.machine.usage import Usage, reap
 
 __all__ = ["Elsewhere", "Job"]
 
@@ -69,6 +70,8 @@ class Job:
         self._status = self._message = ""
         self._here = elsewhere is None
         self._kill_at = 0.0
+        self._usage: Usage | None = None
+        self._monitor = Monitor.of(launcher.experiment, self._container) if self._here else None
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
             check_replaceable(launcher.log)
@@ -93,13 +96,14 @@ class Job:
         except OSError as error:
             os.close(self._log)
             raise _cannot_run(error, launcher) from None
-        self._monitor = Monitor.of(launcher.experiment, self._process.pid, self._container) if self._here else None
+        if self._monitor is not None:
+            self._monitor.watch(self._process.pid)
 
     def moments(self) -> Iterator[float]:
         """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
         if self._status:
             # Nobody says when the last process of a group has gone, once the first one has.
-            yield self._kill_at if self._process.poll() is None else time.monotonic() + _LOOK_AGAIN
+            yield self._kill_at if not self._has_ended() else time.monotonic() + _LOOK_AGAIN
         elif self._timeout:
             yield self.start + self._timeout
         if self._monitor is not None and not self._status:
@@ -108,7 +112,7 @@ class Job:
     def look(self) -> Outcome | None:
         """Go on with what is due; the outcome if it has ended."""
         now = time.monotonic()
-        ended = self._process.poll() is not None
+        ended = self._has_ended()
         if not ended and not self._status and self._timeout and now >= self.start + self._timeout:
             self.end("timeout", f"not finished after {self._timeout:g} s (exp.timeout)")
         if self._status and now < self._kill_at and (not ended or _group_lives(self._process.pid)):
@@ -116,7 +120,9 @@ class Job:
         if not self._status and not ended:
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._has_ended(block=True)
+        if self._monitor is not None:
+            self._monitor.end(self._usage)
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -133,6 +139,12 @@ class Job:
         if self._container:
             stop_container(self.launcher.experiment, self._container, self.grace)
         _signal_group(self._process.pid, signal.SIGTERM)
+
+    def _has_ended(self, *, block: bool = False) -> bool:
+        """Whether the launcher has ended; `block` waits for it."""
+        if self._process.returncode is None:
+            self._usage = reap(self._process, block=block)
+        return self._process.returncode is not None
 
     def _finish(self, seconds: float) -> Outcome:
         """Write how the experiment ended and give the log its name."""

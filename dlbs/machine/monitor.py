@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlbs.experiment import Experiment
@@ -12,12 +12,13 @@ from dlbs.machine.cpus import CpuEnergy, CpuState
 from dlbs.machine.gpus import GPU_SERIES, Gpus
 from dlbs.machine.processes import PROCESS_SERIES, ProcessTree
 from dlbs.machine.resources import gpu_ids
+from dlbs.machine.usage import Usage
 from dlbs.text import text
 
 __all__ = ["Monitor"]
 
 
-_FIRST_LOOK = 0.02  # seconds after the start
+_FIRST_LOOK = 0.002  # seconds after the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class _Look:
     Attributes:
         moment: `time.monotonic()`.
         time: Seconds since 1970.
-        used: What the processes have used so far and hold now, and the energy of the processors so far.
-        states: Clock and temperature of the processors.
+        used: What the processes have used so far and hold now, and the energy of the CPUs so far.
+        states: Clock and temperature of the CPUs.
         gpus: For each GPU series, a value of each GPU.
     """
 
@@ -42,8 +43,10 @@ class _Look:
 class Monitor:
     """Samples of one experiment.
 
+    It is made before the experiment starts, because loading the libraries that read processes and GPUs can take longer than a short
+    experiment.
+
     Args:
-        pid: The launcher's process; it and all its descendants are counted.
         interval: Seconds between two samples.
         gpus: Numbers of the GPUs to look at.
         container: Name of the container whose processes are counted too; empty for none.
@@ -51,17 +54,17 @@ class Monitor:
     """
 
     def __init__(
-        self, pid: int, interval: float, *, gpus: list[int] | None = None, container: str = "", docker: str = "docker"
+        self, interval: float, *, gpus: list[int] | None = None, container: str = "", docker: str = "docker"
     ) -> None:
-        self._tree = ProcessTree(pid, container, docker)
+        self._tree = ProcessTree(container, docker)
         self._gpus = Gpus(gpus or [])
-        self._processors = CpuEnergy()
+        self._cpus = CpuEnergy()
         self._state = CpuState()
         self._interval = interval
-        self._start = self._next = time.monotonic()
+        self._start = self._next = 0.0
         self._last: _Look | None = None  # that of the last sample, from which the next one is counted
         self._early: _Look | None = None  # since then, if there is no sample yet
-        self._early_at = self._start + _FIRST_LOOK
+        self._early_at = 0.0
         self._times: list[float] = []
         self._series: dict[str, list[float]] = {name: [] for name in PROCESS_SERIES}
         self._power: list[float] = []
@@ -69,36 +72,45 @@ class Monitor:
         self._gpu_series: dict[str, list[list[float | None]]] = {name: [] for name in GPU_SERIES}
 
     @classmethod
-    def of(cls, experiment: Experiment, pid: int, container: str = "") -> Monitor | None:
+    def of(cls, experiment: Experiment, container: str = "") -> Monitor | None:
         """The monitor that an experiment asks for; None if it asks for none."""
         interval = float(experiment.get("monitor.interval") or 0)
         if interval <= 0:
             return None
         gpus = text(experiment.get("exp.gpu_ids"))
         docker = text(experiment.get("exp.docker_launcher")) or "docker"
-        return cls(pid, interval, gpus=gpu_ids(gpus), container=container, docker=docker)
+        return cls(interval, gpus=gpu_ids(gpus), container=container, docker=docker)
+
+    def watch(self, pid: int) -> None:
+        """Begin, with a first look: `pid` is the launcher's process; it and all its descendants are counted."""
+        self._start = time.monotonic()
+        self._tree.watch(pid, self._start)
+        self._last = self._look(self._start)
+        self._next = self._start + self._interval
+        self._early_at = self._start + _FIRST_LOOK
 
     def sample_if_due(self) -> float:
         """Take a sample if it is time to; return the moment (`time.monotonic()`) of the next one."""
         now = time.monotonic()
-        if now >= self._next:
+        if self._last is not None and now >= self._next:
             look = self._look(now)
-            if self._last is not None:
-                self._record(self._last, look)
+            self._record(self._last, look)
             self._last, self._early = look, None
             self._next = now + self._interval
         if self._times:
             return self._next
-        # Nothing can be seen of an experiment that has ended. So that one that is too short for a sample gets one all the same, it
-        # is looked at before the first: at 20 ms, 40 ms, 80 ms, …
+        # Memory and threads cannot be read any more when an experiment has ended. One that is too short for a sample is
+        # therefore looked at before the first: at 2 ms, 4 ms, 8 ms, …
         if now >= self._early_at:
-            self._early = self._look(now)
+            look = self._look(now)
+            if look.used["mem_res"]:  # else all that is left of it has ended
+                self._early = look
             self._early_at = self._start + 2 * (now - self._start)
         return min(self._next, self._early_at)
 
     def _look(self, now: float) -> _Look:
         used = self._tree.used(now)
-        used["energy"] = self._processors.joules()
+        used["energy"] = self._cpus.joules()
         return _Look(now, time.time(), used, self._state.at(now), self._gpus.sample())
 
     def _record(self, last: _Look, look: _Look) -> None:
@@ -107,25 +119,39 @@ class Monitor:
         self._times.append(round(look.time, 3))
         for name in PROCESS_SERIES:
             value = look.used[name]
-            if name == "cpu":  # processor seconds → percent of one processor
+            if name == "cpu":  # CPU seconds → percent of one CPU
                 value = round(100 * max(0.0, value - last.used[name]) / seconds, 1)
             elif name.startswith("io_"):  # bytes since the sample before
                 value = max(0.0, value - last.used[name])
             self._series[name].append(value)
-        if self._processors.found:
+        if self._cpus.found:
             self._power.append(round(max(0.0, look.used["energy"] - last.used["energy"]) / seconds, 2))
         for name, state in zip(self._states, look.states, strict=True):
             self._states[name].append(state)
         for name, values in zip(GPU_SERIES, look.gpus, strict=True):
             self._gpu_series[name].append(values)
 
-    def results(self) -> dict[str, Any]:
-        """Log values: series with their time stamps, means, peaks and energy; docs/log-format.md has the units.
+    def end(self, usage: Usage | None) -> None:
+        """To be called when the experiment has ended: one that was too short for a sample gets it now.
 
-        To be called when the experiment has ended.
+        Args:
+            usage: Of the launcher's process, if it is known.
         """
-        if not self._times and self._last is not None and self._early is not None:
-            self._record(self._last, self._early)
+        if self._times or self._last is None:
+            return
+        seen = self._early or self._last
+        if self._early is None or (usage is not None and usage.cpu > seen.used["cpu"]):
+            used = dict(seen.used)
+            if usage is not None:
+                for name in ("cpu", "io_read", "io_write"):
+                    used[name] = max(used[name], getattr(usage, name))
+            used["threads"] = max(used["threads"], 1.0)
+            used["energy"] = self._cpus.joules()
+            seen = replace(seen, moment=time.monotonic(), time=time.time(), used=used)
+        self._record(self._last, seen)
+
+    def results(self) -> dict[str, Any]:
+        """Log values: series with their time stamps, means, peaks and energy; docs/log-format.md has the units."""
         found: dict[str, Any] = {"time": self._times, **self._series}
         for name in ("cpu", "mem_res"):
             if self._series[name]:

@@ -10,30 +10,37 @@ __all__ = ["PROCESS_SERIES", "ProcessTree"]
 PROCESS_SERIES = ("cpu", "mem_res", "mem_virt", "mem_shrd", "threads", "io_read", "io_write")
 
 
-_LOOK_FOR_PROCESSES = (
-    1.0  # seconds: to find the tree costs a look at every process of the machine, to look at those known is cheap
-)
+# Seconds. To search for processes costs a look at every process of the machine, which may take longer than a short experiment; to
+# look at those known is cheap.
+_FIRST_SEARCH, _SEARCH = 0.01, 1.0
 
 
 class ProcessTree:
     """The processes of an experiment."""
 
-    def __init__(self, pid: int, container: str, docker: str) -> None:
+    def __init__(self, container: str, docker: str) -> None:
         import psutil
 
         self._psutil = psutil
-        self._roots = [psutil.Process(pid)]
+        self._roots: list[Any] = []
         self._container, self._docker = container, docker
         self._known: dict[int, Any] = {}
         self._look_at = 0.0
         self._ended = dict.fromkeys(("cpu", "io_read", "io_write"), 0.0)  # of processes that are there no more
         self._last: dict[int, dict[str, float]] = {}
 
+    def watch(self, pid: int, now: float) -> None:
+        """Count this process, which has just been started, and all its descendants."""
+        process = self._psutil.Process(pid)
+        self._roots.append(process)
+        self._known[pid] = process
+        self._look_at = now + _FIRST_SEARCH
+
     def used(self, now: float) -> dict[str, float]:
-        """What all processes have used so far (processor seconds, bytes read and written) and hold now (bytes, threads)."""
+        """What all processes have used so far (CPU seconds, bytes read and written) and hold now (bytes, threads)."""
         if now >= self._look_at:
             self._look()
-            self._look_at = now + _LOOK_FOR_PROCESSES
+            self._look_at = now + _SEARCH
         self._look_near()
         total = dict.fromkeys(PROCESS_SERIES, 0.0)
         for pid, process in list(self._known.items()):
@@ -74,7 +81,7 @@ class ProcessTree:
     def _look_near(self) -> None:
         """Find new children of the main threads of known processes, where the kernel lists them.
 
-        At every sample, since it costs a file each: the processor time that a process has used before it is found would all count for one sample.
+        At every sample, since it costs a file each: the CPU time that a process has used before it is found would all count for one sample.
         """
         waiting = list(self._known)
         while waiting:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from dlbs.errors import LaunchError
 from dlbs.packs.definition import Pack
+from dlbs.packs.milabench import MODULES
 from dlbs.packs.places import Places
+from dlbs.packs.provided import provide
 
 __all__ = ["BenchmarkPack", "benchfile_of"]
 
@@ -25,6 +27,7 @@ class BenchmarkPack:
 
     Attributes:
         python: The interpreter of its environment.
+        working_directory: Where its command runs.
     """
 
     def __init__(self, pack: Pack) -> None:
@@ -32,6 +35,7 @@ class BenchmarkPack:
         self.places = Places.of()
         # In a run the launcher says which environment is the pack's.
         self.python = Path(os.environ.get("DLBS_PACK_PYTHON") or self.places.python(pack))
+        self.working_directory: str | os.PathLike[str] = pack.directory
 
     @property
     def directory(self) -> Path:
@@ -86,17 +90,22 @@ def benchfile_of(pack: Pack) -> BenchmarkPack | None:
     path = pack.directory / "benchfile.py"
     if not path.is_file():
         return None
+    provide(MODULES)
     try:
         names = runpy.run_path(str(path), run_name="benchfile")
     except Exception as error:
         raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
+    if "__pack__" in names:
+        from dlbs.packs.milabench.adapter import AdaptedPack
+
+        return AdaptedPack(pack, names["__pack__"], str(path))
     found = [value for value in names.values() if isinstance(value, type) and issubclass(value, BenchmarkPack)]
     found = [value for value in found if value is not BenchmarkPack]
     if not found:
         raise LaunchError(
             "defines no subclass of BenchmarkPack",
             where=str(path),
-            hint="from dlbs.packs.benchfile import BenchmarkPack",
+            hint="from dlbs.packs.benchfile import BenchmarkPack, or __pack__ = a subclass of milabench.pack.Package",
         )
     made: BenchmarkPack = found[-1](pack)
     return made

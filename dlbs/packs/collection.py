@@ -122,15 +122,18 @@ def _merged(name: str, given: Mapping[str, _Given]) -> Entry:
             chain.append(current)
         if len(chain) > _MOST_ANCESTORS:
             raise ConfigError(f"inherits from itself: {' → '.join(chain[:4])} …", where=document.where(name))
-    places = {str(key): document.where(name, str(key)) for key in document.data[name] or ()}
+    places = {str(key).replace("-", "_"): document.where(name, str(key)) for key in document.data[name] or ()}
     return Entry(name, merged, document.where(name), places, base or Path(document.path).parent)
 
 
 def _take(merged: dict[str, Any], values: Mapping[str, Any], layer: Document, name: str) -> None:
-    for key, value in values.items():
+    for given, value in values.items():
+        key = (
+            str(given) if given in KEYS else str(given).replace("-", "_")
+        )  # templates of milabench say install-variant
         if key not in KEYS:
             raise ConfigError(
-                f"unknown key {key!r} of a pack", where=layer.where(name, key), hint=suggestion(str(key), KEYS)
+                f"unknown key {given!r} of a pack", where=layer.where(name, given), hint=suggestion(str(given), KEYS)
             )
         if key in _DEEP and isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _deep(value, merged[key])

@@ -2,65 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean
 from dlbs.packs.definition import Pack
 from dlbs.packs.docker import DockerContainer
+from dlbs.packs.extend import option_name
 from dlbs.packs.jsonlines import read_output_file, write_jsonl_file
+from dlbs.packs.provided import provide
+from dlbs.packs.registry import Registrable
+from dlbs.packs.repro import MODULES
 
 __all__ = ["ContainerModel", "Model", "devices_to_test", "load_model"]
 
-ModelType = TypeVar("ModelType", bound="type[Model]")
+_FILES = ("model.py", "models.py")  # what the file that registers models may be called
 
 
-class Model(ABC):
+class Model(Registrable, ABC):
     """A model that gives an output for each input, both as plain data.
 
     @Model.register("tutorial-model")
     class TutorialModel(Model): ...
     """
 
-    _registered: dict[str, type[Model]] = {}  # noqa: RUF012
-
-    @classmethod
-    def register(cls, name: str) -> Callable[[ModelType], ModelType]:
-        """Register a class under a name."""
-
-        def remember(model: ModelType) -> ModelType:
-            if name in Model._registered and Model._registered[name].__qualname__ != model.__qualname__:
-                raise ConfigError(f"two models are called {name!r}")
-            Model._registered[name] = model
-            return model
-
-        return remember
-
-    @classmethod
-    def by_name(cls, name: str) -> type[Model]:
-        """A registered class.
-
-        Raises:
-            ConfigError: There is none; the message names the closest ones.
-        """
-        if name not in Model._registered:
-            raise ConfigError(f"there is no model {name!r}", hint=did_you_mean(name, Model._registered))
-        return Model._registered[name]
-
-    @classmethod
-    def list_available(cls) -> list[str]:
-        """Names of all registered models, sorted."""
-        return sorted(Model._registered)
-
     @abstractmethod
-    def predict_batch(self, inputs: Sequence[dict[str, Any]], **options: Any) -> list[Any]:
-        """The outputs for several inputs, in their order."""
+    def predict_batch(self, inputs: Sequence[Any], *arguments: Any, **options: Any) -> Any:
+        """The outputs for several inputs, in their order; or one result for all of them, such as metrics."""
 
     def predict(self, *arguments: Any, **instance: Any) -> Any:
         """The output for one input, given by its fields or as one mapping.
@@ -95,7 +70,7 @@ class ContainerModel(Model):
         self.image, self.device, self.command, self.network, self.timeout = image, device, command, network, timeout
         self._docker = docker
 
-    def predict_batch(self, inputs: Sequence[dict[str, Any]], **options: Any) -> list[Any]:
+    def predict_batch(self, inputs: Sequence[Any], *arguments: Any, **options: Any) -> list[Any]:
         """The `output` of each line that the program writes, or the whole line if it has none.
 
         Raises:
@@ -131,8 +106,16 @@ class ContainerModel(Model):
         return [line["output"] if isinstance(line, dict) and "output" in line else line for line in outputs]
 
 
-def load_model(pack: Pack, *, name: str = "", image: str = "", device: int = -1, docker: str = "docker") -> Model:
-    """The model of a container pack: a class that its `model.py` registers, or the plain one. This runs model.py.
+def load_model(
+    pack: Pack,
+    *,
+    name: str = "",
+    image: str = "",
+    device: int = -1,
+    docker: str = "docker",
+    arguments: Mapping[str, Any] | None = None,
+) -> Model:
+    """The model of a container pack: a class that its `model.py` (or `models.py`) registers, or the plain one. This runs that file.
 
     A class of the pack's own gets those of `image`, `device` and `docker` that its constructor has.
 
@@ -142,35 +125,26 @@ def load_model(pack: Pack, *, name: str = "", image: str = "", device: int = -1,
         image: Another image than the pack's own.
         device: Number of the GPU; -1 is the CPU.
         docker: The docker command.
+        arguments: Further arguments of the class, over those that the pack says (`argv`).
 
     Raises:
         LaunchError: model.py fails, or registers nothing.
-        ConfigError: There is no model of that name, or there are several and none is chosen.
+        ConfigError: There is no model of that name, there are several and none is chosen, or it does not take the arguments.
     """
     name = name or pack.predictor
-    path = pack.directory / "model.py"
-    if not path.is_file():
+    path = next((pack.directory / one for one in _FILES if (pack.directory / one).is_file()), None)
+    if path is None:
         if name:
             raise ConfigError(f"{pack.name} has no model.py, so there is no model {name!r}", where=pack.where)
         return ContainerModel(
             image or pack.image, device=device, command=pack.command, network=pack.network, docker=docker
         )
-    before = set(Model._registered)
-    module_name = f"dlbs_pack_{pack.name}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
-    found = {
-        registered: model
-        for registered, model in Model._registered.items()
-        if registered not in before or model.__module__ == module_name
-    }
+    before = Model.classes()
+    module_name = _run_file(path, pack)
+    known_now = Model.classes()
+    found = {one: model for one, model in known_now.items() if f"{model.__module__}.".startswith(f"{module_name}.")}
+    # Without classes of its own, those that it imported.
+    found = found or {one: model for one, model in known_now.items() if before.get(one) is not model}
     if not found:
         raise LaunchError("registers no model", where=str(path), hint='@Model.register("NAME") on a subclass of Model')
     if name and name not in found:
@@ -179,10 +153,67 @@ def load_model(pack: Pack, *, name: str = "", image: str = "", device: int = -1,
     if not name and len(found) > 1:
         hint = "choose one: --model NAME, -Ppack.predictor=NAME, or `predictor` in pack.yaml"
         raise ConfigError(f"registers several models: {', '.join(found)}", where=str(path), hint=hint)
-    made = found[name] if name else next(iter(found.values()))
-    options = {"image": image or pack.image, "device": device, "docker": docker}
-    known = inspect.signature(made).parameters
-    return made(**{option: value for option, value in options.items() if option in known})
+    name = name or next(iter(found))
+    known = inspect.signature(found[name]).parameters
+    own = {"image": image or pack.image, "device": device, "docker": docker}
+    given = {**_arguments(pack), **(arguments or {})}
+    try:
+        made: Model = found[name](**{**{option: value for option, value in own.items() if option in known}, **given})
+    except TypeError as error:
+        there = ", ".join(known) or "none"
+        hint = (
+            f"its constructor's arguments are {there}; set them by `argv` in pack.yaml, -Pargv.NAME, or --model-kwargs"
+        )
+        raise ConfigError(f"{name}: {error}", where=str(path), hint=hint) from None
+    return made
+
+
+def _arguments(pack: Pack) -> dict[str, Any]:
+    """The arguments of a model's constructor that a pack says, under names that Python has: `batch_size` of `--batch-size`.
+
+    Raises:
+        ConfigError: `argv` is a list: these arguments have names.
+    """
+    if not isinstance(pack.argv, dict):
+        raise ConfigError("argv of a container must be a mapping of its model's arguments", where=pack.where)
+    return {option_name(str(option)).removeprefix("argv."): value for option, value in pack.argv.items()}
+
+
+def _run_file(path: Path, pack: Pack) -> str:
+    """Run a pack's file that registers models, and return the name of its module.
+
+    Files that were written for Repro import its modules, and constants of their own package; they find ours, and those.
+
+    Raises:
+        LaunchError: It fails.
+    """
+    package = f"repro.models.{pack.directory.name}"
+    if (pack.directory / "__init__.py").is_file():
+        # Some build on others, which lie beside them.
+        beside = [one for one in pack.directory.parent.iterdir() if (one / "__init__.py").is_file()]
+        provide(MODULES, packages={f"repro.models.{one.name}": one for one in beside})
+    else:
+        repository, _, version = pack.image.rpartition(":")
+        constants = {
+            "MODEL_NAME": pack.directory.name,
+            "DEFAULT_IMAGE": pack.image,
+            "DOCKERHUB_REPO": repository or pack.image,
+        }
+        provide(MODULES, constants={package: {**constants, "VERSION": version, "AUTOMATICALLY_PUBLISH": False}})
+    try:
+        if (pack.directory / "__init__.py").is_file():
+            importlib.import_module(f"{package}.{path.stem}")
+            return package
+        module_name = f"dlbs_pack_{pack.name}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+        return module_name
+    except Exception as error:
+        raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
 
 
 def devices_to_test(environ: Mapping[str, str] = os.environ) -> list[int]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO
 
 from dlbs.errors import LaunchError
 from dlbs.text import printable
 
-__all__ = ["DockerContainer", "DockerContainerError"]
+__all__ = ["DockerContainer", "DockerContainerError", "make_volume_map", "run_command"]
 
 _LAST_LINES = 20
-# Inside, the shared directory itself is the caller's, under whatever number the engine shows the caller.
-_GIVE_BACK = 'chown -hR "$(stat -c %u:%g /shared)" /shared'
-_GIVING_BACK = f"""if [ "$(id -u)" = 0 ]; then trap '{_GIVE_BACK}' EXIT; fi
-"""
 _MOST_PRINTED = 1 << 20  # bytes of what a container prints that are kept
 
 
@@ -57,7 +55,7 @@ class DockerContainer:
         self.host_dir = ""
         self._private_dir = ""
         self._docker = docker
-        self._name = name or os.environ.get("DLBS_CONTAINER") or f"dlbs-{uuid.uuid4().hex[:16]}"
+        self._name = name or _name()
 
     def __enter__(self) -> DockerContainer:
         # Whoever the image's user is may write into the shared directory; the one around it keeps other users of the host out.
@@ -70,8 +68,8 @@ class DockerContainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._remove()
-        self._take_back()
+        _remove(self._docker, self._name)
+        _take_back(self._docker, self.image, {self.host_dir: self.container_dir})
         _delete(self._private_dir)
 
     def run_command(
@@ -82,81 +80,175 @@ class DockerContainer:
         network_disabled: bool = False,
         environment: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        stdout: bool = True,
+        stderr: bool = True,
+        silent: bool = True,
     ) -> str:
-        """Run a shell command in a new container, and return what it printed: the last MiB of that, if it is more.
-
-        Args:
-            command: For `/bin/sh -c`; several are joined by ` && `.
-            cuda: Let it see the GPUs, all of them; CUDA_VISIBLE_DEVICES in the command chooses.
-            network_disabled: Give it no network.
-            environment: Variables that it gets.
-            timeout: Seconds after which the container is removed.
+        """Run a shell command in a new container that sees the shared directory, as `run_command` does.
 
         Raises:
             DockerContainerError: It failed, or ran out of time.
-            LaunchError: docker cannot be started.
+            LaunchError: docker cannot be started, or this is not open.
         """
         if not self.host_dir:
             raise LaunchError("the container is not open", hint="with DockerContainer(image) as backend: ...")
-        flags = ["--rm", "--name", self._name, "--volume", f"{self.host_dir}:{self.container_dir}"]
-        flags += ["--log-driver", "none"]  # else the daemon keeps all that it prints on the host's disk
-        flags += ["--gpus", "all"] if cuda else []
-        flags += ["--network", "none"] if network_disabled else []
-        for name, value in (environment or {}).items():
-            flags += ["--env", f"{name}={value}"]
-        words = [self._docker, "run", *flags, "--entrypoint", "/bin/sh", self.image, "-c", _GIVING_BACK + command]
-        printed = bytearray()
-        try:
-            code = _run(words, printed, timeout)
-        except subprocess.TimeoutExpired:
-            self._remove()
-            raise DockerContainerError(f"{self.image}: no end after {timeout:g} s{_ending(_text(printed))}") from None
-        except OSError as error:
-            raise LaunchError(
-                f"cannot be started: {error.strerror}", where=self._docker, hint="install docker"
-            ) from None
-        except BaseException:  # such as Ctrl-C: the container must not live on
-            self._remove()
-            raise
-        self._take_back()
-        if code != 0:
-            raise DockerContainerError(f"{self.image}: exit code {code}{_ending(_text(printed))}")
-        return _text(printed)
+        return run_command(
+            self.image, command, {self.host_dir: self.container_dir}, stdout=stdout, stderr=stderr, silent=silent,
+            network_disabled=network_disabled, cuda=cuda, environment=environment, timeout=timeout, docker=self._docker, name=self._name,
+        )  # fmt: skip
 
-    def _take_back(self) -> None:
-        """Make everything in the shared directory the caller's, whoever wrote it."""
-        foreign = [path for path, owner in _owners(self.host_dir) if owner != os.getuid()]
-        if foreign and os.getuid() == 0:
-            for path in foreign:
+
+def make_volume_map(*volumes: str) -> dict[str, str]:
+    """Where directories of the host are seen in a container: `/shared0`, `/shared1`, ..."""
+    return {volume: f"/shared{number}" for number, volume in enumerate(volumes)}
+
+
+def run_command(
+    image: str,
+    command: str,
+    volume_map: Mapping[str, str] | None = None,
+    stdout: bool = True,
+    stderr: bool = True,
+    silent: bool = True,
+    network_disabled: bool = False,
+    cuda: bool = False,
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    docker: str = "docker",
+    name: str | None = None,
+) -> str:
+    """Run a shell command in a new container of an image, and return what it printed: the last MiB of that, if it is more.
+
+    Args:
+        image: Name of the image.
+        command: For `/bin/sh -c`; several are joined by ` && `.
+        volume_map: Directory of the host → where the container sees it. Those that do not exist are made.
+        stdout, stderr: Return what it printed there.
+        silent: Otherwise what is returned goes to standard error, too, while it runs.
+        network_disabled: Give it no network.
+        cuda: Let it see the GPUs, all of them; CUDA_VISIBLE_DEVICES in the command chooses.
+        environment: Variables that it gets.
+        timeout: Seconds after which the container is removed.
+        docker: The docker command.
+        name: Name of the container; by default that of the experiment (`DLBS_CONTAINER`), or a unique one.
+
+    Raises:
+        DockerContainerError: It failed, or ran out of time; the message has the last lines, whatever is returned.
+        LaunchError: docker cannot be started.
+    """
+    name = name or _name()
+    volumes = dict(volume_map or {})
+    flags = ["--rm", "--name", name]
+    for host, inside in volumes.items():
+        os.makedirs(host, exist_ok=True)  # otherwise the daemon does, and it is root's
+        flags += ["--volume", f"{os.path.abspath(host)}:{inside}"]
+    flags += ["--log-driver", "none"]  # else the daemon keeps all that it prints on the host's disk
+    flags += ["--gpus", "all"] if cuda else []
+    flags += ["--network", "none"] if network_disabled else []
+    for variable, value in (environment or {}).items():
+        flags += ["--env", f"{variable}={value}"]
+    giving_back = _give_back(volumes.values())
+    # The trap is for root alone: nobody else can give files away.
+    before = f"""if [ "$(id -u)" = 0 ]; then trap {shlex.quote(giving_back)} EXIT; fi\n""" if volumes else ""
+    words = [docker, "run", *flags, "--entrypoint", "/bin/sh", image, "-c", before + command]
+    printed = _Printed(stdout, stderr, silent)
+    try:
+        code = _run(words, printed, timeout)
+    except subprocess.TimeoutExpired:
+        _remove(docker, name)
+        raise DockerContainerError(f"{image}: no end after {timeout:g} s{_ending(_text(printed.all))}") from None
+    except OSError as error:
+        raise LaunchError(f"cannot be started: {error.strerror}", where=docker, hint="install docker") from None
+    except BaseException:  # such as Ctrl-C: the container must not live on
+        _remove(docker, name)
+        raise
+    _take_back(docker, image, volumes)
+    if code != 0:
+        raise DockerContainerError(f"{image}: exit code {code}{_ending(_text(printed.all))}")
+    return _text(printed.returned)
+
+
+def _name() -> str:
+    return os.environ.get("DLBS_CONTAINER") or f"dlbs-{uuid.uuid4().hex[:16]}"
+
+
+def _give_back(inside: Iterable[str]) -> str:
+    """Shell code by which everything in shared directories becomes the caller's, under whatever number the engine shows the caller."""
+    return "; ".join(f'chown -hR "$(stat -c %u:%g {shlex.quote(path)})" {shlex.quote(path)}' for path in inside)
+
+
+def _take_back(docker: str, image: str, volumes: Mapping[str, str]) -> None:
+    """Make everything in shared directories the caller's, whoever wrote it."""
+    foreign = {host: [path for path, owner in _owners(host) if owner != os.getuid()] for host in volumes}
+    foreign = {host: paths for host, paths in foreign.items() if paths}
+    if foreign and os.getuid() == 0:
+        for paths in foreign.values():
+            for path in paths:
                 os.chown(path, 0, os.getgid(), follow_symlinks=False)
-        elif foreign:  # of a user of the image who cannot give it away: its root can
-            flags = ["--rm", "--user", "0:0", "--network", "none", "--volume", f"{self.host_dir}:{self.container_dir}"]
-            words = [self._docker, "run", *flags, "--entrypoint", "/bin/sh", self.image, "-c", _GIVE_BACK]
-            subprocess.run(words, capture_output=True, check=False)
+    elif foreign:  # of a user of the image who cannot give it away: its root can
+        flags = ["--rm", "--user", "0:0", "--network", "none"]
+        for host in foreign:
+            flags += ["--volume", f"{os.path.abspath(host)}:{volumes[host]}"]
+        give_back = _give_back(volumes[host] for host in foreign)
+        words = [docker, "run", *flags, "--entrypoint", "/bin/sh", image, "-c", give_back]
+        subprocess.run(words, capture_output=True, check=False)
 
-    def _remove(self) -> None:
-        subprocess.run([self._docker, "rm", "--force", self._name], capture_output=True, check=False)
+
+def _remove(docker: str, name: str) -> None:
+    subprocess.run([docker, "rm", "--force", name], capture_output=True, check=False)
 
 
-def _run(words: Sequence[str], printed: bytearray, timeout: float | None) -> int:
-    """Run a command and return its exit code; `printed` gets the end of what it prints, while it runs."""
+class _Printed:
+    """The end of what a container prints: all of it, and what its caller asked for."""
 
-    def read(stream: IO[bytes]) -> None:
+    def __init__(self, stdout: bool, stderr: bool, silent: bool) -> None:
+        self.all, self.returned = bytearray(), bytearray()
+        self.wanted = {"stdout": stdout, "stderr": stderr}
+        self._silent = silent
+
+    def take(self, stream: str, block: bytes) -> None:
+        _extend(self.all, block)
+        if self.wanted[stream]:
+            _extend(self.returned, block)
+            if not self._silent:
+                sys.stderr.write(printable(block.decode("utf-8", "replace")))
+                sys.stderr.flush()
+
+
+def _extend(end: bytearray, block: bytes) -> None:
+    end.extend(block)
+    del end[:-_MOST_PRINTED]
+
+
+def _run(words: Sequence[str], printed: _Printed, timeout: float | None) -> int:
+    """Run a command and return its exit code; `printed` gets what it prints, while it runs."""
+
+    def read(stream: IO[bytes], name: str) -> None:
         while block := os.read(stream.fileno(), 1 << 16):
-            printed.extend(block)
-            del printed[:-_MOST_PRINTED]
+            printed.take(name, block)
 
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdout is not None  # it is a pipe
-        reader = threading.Thread(target=read, args=[process.stdout], daemon=True)
-        reader.start()
+    # One pipe keeps the order of lines; two are needed only to tell them apart.
+    apart = printed.wanted["stdout"] != printed.wanted["stderr"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE if apart else subprocess.STDOUT
+    ) as process:
+        streams = {"stdout": process.stdout, "stderr": process.stderr}
+        readers = [
+            threading.Thread(target=read, args=[stream, name], daemon=True)
+            for name, stream in streams.items()
+            if stream is not None
+        ]
+        for reader in readers:
+            reader.start()
         try:
             return process.wait(timeout)
         except BaseException:
             process.kill()
             raise
         finally:
-            reader.join()
+            for reader in readers:
+                reader.join()
 
 
 def _owners(directory: str) -> Iterator[tuple[str, int]]:

@@ -16,7 +16,7 @@ from dlbs.errors import ConfigError, LaunchError
 from dlbs.files import dlbs_root, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.packs.definition import Pack
-from dlbs.packs.extend import constant_argv, needs_environment, uses_voir
+from dlbs.packs.extend import constant_argv, imports, needs_environment, uses_voir
 from dlbs.packs.places import Places
 
 __all__ = [
@@ -190,11 +190,14 @@ def _check_torch(pack: Pack, places: Places) -> None:
 
 def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
     from dlbs.packs.benchfile import benchfile_of
+    from dlbs.packs.milabench.adapter import AdaptedPack
 
     own = benchfile_of(pack)
     if own is not None and own.overrides("install"):
         tell(f"{pack.name}: install by benchfile.py")
         own.install()
+        if uses_voir(pack.directory) or isinstance(own, AdaptedPack):
+            _install_voir(pack, places, tell)
         return
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if pack.shares_torch:
@@ -219,7 +222,25 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
             [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
         )
     if uses_voir(pack.directory):  # for packs that do not name it themselves
-        run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
+        _install_voir(pack, places, tell)
+
+
+def _install_voir(pack: Pack, places: Places, tell: Tell) -> None:
+    """Add voir to an environment, and benchmate at the end of its path, where an installed one wins."""
+    pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
+    (library,) = places.environment(pack).glob("lib/python*/site-packages")
+    provided = dlbs_root() / "python" / "pack_runner" / "provided"
+    (library / "dlbs_provided.pth").write_text(f"{provided}\n", encoding="utf-8")
+    if imports(pack.directory / "main.py", "torchcompat"):  # a module of torch, which is not installed twice
+        _share_torch(places.environment(pack))
+        run_command(
+            [*pip, "--no-deps", "torchcompat"],
+            f"{pack.name}: torchcompat",
+            directory=pack.directory,
+            pack=pack,
+            tell=tell,
+        )
 
 
 def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "add_packs",
     "chosen_packs",
     "constant_argv",
+    "imports",
     "needs_environment",
     "option_name",
     "parameters_of",
@@ -140,7 +141,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
             }
         )
     parameters.update({f"voir.{name}": value for name, value in pack.voir.items()})
-    if parameters["pack.has_voirfile"]:
+    if parameters["pack.has_voirfile"] or parameters["pack.start"]:
         chosen = {name.removeprefix("voir.") for name in given if name.startswith("voir.")}
         parameters["pack.voir_options"] = sorted(chosen | set(pack.voir))
     if isinstance(pack.argv, list):
@@ -157,7 +158,10 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words
-    _join_batch(parameters, given)
+    if (
+        pack.kind != "container"
+    ):  # a batch there is what the model is asked at once; how it divides that is its own affair
+        _join_batch(parameters, given)
     return parameters
 
 
@@ -220,11 +224,16 @@ def uses_voir(directory: Path) -> bool:
     """Whether the main script runs under voir: if the pack has a voirfile, or its code speaks of voir."""
     if (directory / "voirfile.py").is_file():
         return True
+    return imports(directory / "main.py", "voir", "benchmate")
+
+
+def imports(file: Path, *packages: str) -> bool:
+    """Whether a script imports one of some packages."""
     try:
-        source = read_source(directory / "main.py")
+        source = read_source(file)
     except OSError:
         return False
-    return re.search(r"^\s*(import|from)\s+voir\b", source, re.MULTILINE) is not None
+    return re.search(rf"^\s*(import|from)\s+({'|'.join(packages)})\b", source, re.MULTILINE) is not None
 
 
 def starts_itself(directory: Path) -> bool:
@@ -234,7 +243,15 @@ def starts_itself(directory: Path) -> bool:
     except (OSError, SyntaxError, ValueError):
         return False
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    return any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body)
+    if any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body):
+        return True
+    # A package of milabench runs by its plan, whether it is overridden or not.
+    return any(
+        isinstance(target, ast.Name) and target.id == "__pack__"
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    )
 
 
 def needs_environment(pack: Pack) -> bool:

@@ -32,13 +32,41 @@ def iterate_jsonl_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Any
             raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def read_jsonl_file(path: str | os.PathLike[str]) -> list[Any]:
+def read_jsonl_file(path: str | os.PathLike[str], single_line: bool = False) -> list[Any]:
     """All values in a file that the user names.
+
+    Args:
+        path: The file.
+        single_line: The values follow each other without line ends, as some programs write them.
 
     Raises:
         LogError: As `iterate_jsonl_files`.
     """
-    return list(iterate_jsonl_files([path]))
+    return _one_after_another(path) if single_line else list(iterate_jsonl_files([path]))
+
+
+def _one_after_another(path: str | os.PathLike[str]) -> list[Any]:
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            text = stream.read(_LONGEST_LINE + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LogError(f"cannot be read: {reason}", where=str(path)) from None
+    if len(text) > _LONGEST_LINE:
+        raise LogError(f"is longer than {_LONGEST_LINE:,} characters", where=str(path))
+    values = []
+    decoder, begin = json.JSONDecoder(), 0
+    while begin < len(text):
+        if text[begin].isspace():
+            begin += 1
+            continue
+        try:
+            _, end = decoder.raw_decode(text, begin)
+            values.append(load_json(text[begin:end]))
+        except (ValueError, RecursionError) as error:
+            raise LogError(f"not JSON ({error}): {text[begin : begin + 80]!r}", where=str(path)) from None
+        begin = end
+    return values
 
 
 def read_output_file(path: str | os.PathLike[str], expected: int) -> list[Any]:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import DlbsError, LogError
+from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import parameter_line
 from dlbs.packs.container_model import load_model
 from dlbs.packs.definition import Pack, find_pack
+from dlbs.packs.extend import option_name
 from dlbs.packs.jsonlines import read_jsonl_file
 from dlbs.packs.predictions import one_for_each
 from dlbs.text import printable
@@ -41,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace, pack: Pack) -> None:
     inputs = _inputs(pack, options.inputs)
-    model = load_model(pack, name=options.model, image=options.image, device=options.device, docker=options.docker)
+    model = load_model(
+        pack, name=options.model, image=options.image, device=options.device, docker=options.docker,
+        arguments=_model_arguments(options.words),
+    )  # fmt: skip
     endless = itertools.cycle(inputs)
     times: list[float] = []
     first = 0.0
@@ -78,6 +83,22 @@ def _inputs(pack: Pack, file: str) -> list[Any]:
     return inputs
 
 
+def _model_arguments(words: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a model's constructor: `--batch-size 64 --quiet` is batch_size=64 and quiet=True."""
+    found: dict[str, Any] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name = option_name(word).removeprefix("argv.")
+            found[name] = True
+        elif name:
+            try:
+                found[name] = load_json(word)
+            except JsonError:
+                found[name] = word
+    return found
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("directory")
@@ -90,7 +111,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--docker", default="docker")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an unforeseen error")
-    return parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    options = parser.parse_args(given[:end])
+    options.words = given[end + 1 :]  # -- --NAME VALUE ...: arguments of the model's constructor
+    return options
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     except DlbsError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
-    os.chdir(own.directory)
     try:
+        os.chdir(own.working_directory)
         os.execvp(command[0], command)
     except OSError as error:
         print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)

@@ -121,7 +121,9 @@ class Configuration:
             new[key] = [one[key] for one in becomes] if isinstance(wanted, list) else becomes[0][key]
             if name not in known_names() and not _all_values(self.data, name):
                 self.migration.left(
-                    place, f"nothing sets {name}; the original took such a condition as met, here it is an error"
+                    place,
+                    f"nothing sets {name}; the original took such a condition as met, here it is an error; "
+                    f'if -P or -V sets it, declare it: "{name}": {{"val": "", "desc": "..."}}',
                 )
         return new
 

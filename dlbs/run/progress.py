@@ -87,6 +87,7 @@ class Progress:
         self._most_running = 1
         self._live: Live | None = None
         self._file_failed = False
+        self._announced = False
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -139,6 +140,7 @@ class Progress:
             describe(experiment, self.names), log, time.monotonic(), self._free_slot()
         )
         self._notice_begun()
+        self._announce_waiting(experiment)
         if self.verbose:
             self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: begins")
         self._draw()
@@ -201,6 +203,19 @@ class Progress:
             if os.path.lexists(f"{one.log}.part"):
                 one.began, one.since = True, time.monotonic()
         self._most_running = max(self._most_running, sum(one.began for one in self._running.values()))
+
+    def _announce_waiting(self, experiment: Experiment) -> None:
+        """Say once that an experiment on nodes that are started by hand waits for the others: its own words are in its log."""
+        if self._announced or int(experiment.get("exp.num_nodes") or 1) == 1 or experiment.get("exp.nodes"):
+            return
+        if not experiment.get("exp.rendezvous"):
+            return
+        self._announced = True
+        seconds = float(experiment.get("exp.rendezvous_timeout") or 0)
+        end = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+        which = f"node {experiment.get('exp.node_rank', 0)} of {experiment['exp.num_nodes']}"
+        where = f"at {text(experiment['exp.rendezvous'])} until {end}"
+        self._say(f"{which}: waits for the others {where} ({seconds:g} s; exp.rendezvous_timeout)")
 
     def _say(self, line: str) -> None:
         if self._live is not None:

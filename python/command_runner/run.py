@@ -90,7 +90,8 @@ class Runner:
             self.ignored += report is self.report
         elif one.code:
             _print(rest)
-            raise FailedError(one.code, reason(one.code, complained or said))
+            own = report.values().get("exp.status_msg")  # what the command says of itself, in the warm-up too
+            raise FailedError(one.code, str(own) if own else reason(one.code, complained or said))
         if not self._shown:
             _print(rest)
             self._shown = True
@@ -128,12 +129,12 @@ def _print(lines: Sequence[str]) -> None:
 
 
 def reason(code: int, output: str) -> str:
-    """Why a command failed, in one line: its exit code, and the last line that it printed."""
+    """Why a command failed, in one line: its exit code, and the last line that it printed that has letters: torchrun ends with "====="."""
     words = f"exit code {code}"
     if code > _SIGNALLED:
         with contextlib.suppress(ValueError):  # a code that is no signal's
             words = f"ended by {signal.Signals(code - _SIGNALLED).name}"
-    lines = [line.strip() for line in output.splitlines() if line.strip() and not KEY_LINE.match(line)]
+    lines = [line.strip() for line in output.splitlines() if any(map(str.isalnum, line)) and not KEY_LINE.match(line)]
     last = "".join(letter if letter.isprintable() else "?" for letter in lines[-1]) if lines else ""
     return f"{words}: {last[:300]}" if last else words
 
@@ -151,8 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         runner.run()
     except (CannotStartError, FailedError) as error:
-        said = runner.report.values().get("exp.status_msg")
-        return _failed(error.code, str(said or error))
+        return _failed(error.code, str(error))
     finally:
         _clean_up(runner)
     said = runner.report.values()

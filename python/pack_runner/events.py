@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator
 from typing import IO, Any
 
-__all__ = ["Events", "read_events"]
+__all__ = ["Events", "event_of", "read_events"]
 
 _MIB = 1 << 20
 _MOST_LOSSES = 1000
@@ -117,7 +117,14 @@ def _without_advice(message: str) -> str:
 def read_events(stream: IO[str]) -> Iterator[Any]:
     """Events, one JSON object a line; a line that is none is passed over, as when the program was killed while it wrote."""
     for line in stream:
-        try:
-            yield json.loads(line)
-        except (ValueError, RecursionError):  # the latter of thousands of brackets
-            continue
+        event = event_of(line)
+        if event is not None:
+            yield event
+
+
+def event_of(line: str) -> Any:
+    """The event of a line; None if it is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):  # the latter of thousands of brackets
+        return None

@@ -1,9 +1,10 @@
 """Run the main script of a pack, under voir if it uses it, and turn what voir reports of it into log lines.
 
     python run.py [--voir] [--voirfile FILE] [--option NAME=VALUE]... [--batch N] -- main.py ARGUMENTS...
-    python run.py --command -- PROGRAM ARGUMENTS...
+    python run.py --command [--option NAME=VALUE]... -- PROGRAM ARGUMENTS...
+    python run.py --events [--stdout] [--stop N] [--batch N] -- PROGRAM ARGUMENTS...
 
-It runs in the pack's environment, also inside containers, so it needs nothing but the standard library.
+The last form is for programs that report events themselves, under voir or not, as plans of benchfiles do. It runs in the pack's environment, also inside containers, so it needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from pack_runner.events import Events, read_events
+from pack_runner.events import Events, event_of, read_events
 from pack_runner.script import Script
 from pack_runner.unforeseen import guarded
 
@@ -45,8 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     script = options.script[1:] if options.script[:1] == ["--"] else options.script
     if options.voir:
         code, problem = _run_under_voir(script, options)
+    elif options.events:
+        code, problem = _run_with_events(script, dict(os.environ), options)
+    elif options.command:
+        os.environ["DLBS_VOIR_OPTIONS"] = json.dumps(dict(map(_option, options.option)))
+        code, problem = _run(script, "the command")
     else:
-        code, problem = _run(script, "the command") if options.command else _run([sys.executable, *script], script[0])
+        code, problem = _run([sys.executable, *script], script[0])
     if problem:
         print_lines({"exp.status_msg": " ".join(problem.split())})
     return code
@@ -63,7 +69,6 @@ def _run(command: Sequence[str], name: str) -> tuple[int, str]:
 
 def _run_under_voir(words: Sequence[str], options: argparse.Namespace) -> tuple[int, str]:
     """Exit code, and what is wrong."""
-    events = Events(options.batch)
     environment = dict(os.environ)
     if options.voirfile:
         environment["VOIRFILE"] = options.voirfile
@@ -73,25 +78,50 @@ def _run_under_voir(words: Sequence[str], options: argparse.Namespace) -> tuple[
             config = Path(directory) / "options.json"
             config.write_text(json.dumps({"options": dict(map(_option, options.option))}))
             flags = ["--config", str(config)]
-        read, write = os.pipe()
-        environment["DATA_FD"] = str(write)
-        script = Script([sys.executable, "-m", "voir", *flags, *words], environment, [write])
-        os.close(write)
-        ending: threading.Thread | None = None
-        with os.fdopen(read, encoding="utf-8", errors="replace") as stream:
-            for event in read_events(stream):
-                events.take(event)
-                if events.stopped and ending is None:
-                    ending = threading.Thread(target=script.end)
-                    ending.start()
-        code = script.wait()
-        if ending is not None:
-            ending.join()
+        return _run_with_events([sys.executable, "-m", "voir", *flags, *words], environment, options)
+
+
+def _run_with_events(
+    command: Sequence[str], environment: dict[str, str], options: argparse.Namespace
+) -> tuple[int, str]:
+    """Exit code, and what is wrong. Events come through a pipe (`DATA_FD`), or hidden in standard output."""
+    events = Events(options.batch)
+    lock = threading.Lock()
+    ending: list[threading.Thread] = []
+    started = threading.Event()
+
+    def take(event: Any) -> None:
+        with lock:
+            events.take(event)
+            enough = options.stop and any(len(rates) >= options.stop for rates in events.rates.values())
+            events.stopped = events.stopped or bool(enough)
+            if events.stopped and not ending:
+                ending.append(threading.Thread(target=end))
+                ending[0].start()
+
+    def end() -> None:
+        started.wait()
+        script.end()
+
+    read, write = os.pipe()
+    environment["DATA_FD"] = "1" if options.stdout else str(write)
+    environment["PYTHONUNBUFFERED"] = "1"
+    script = Script(command, environment, [write], lambda line: take(event_of(line)))
+    started.set()
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8", errors="replace") as stream:
+        for event in read_events(stream):
+            take(event)
+    code = script.wait()
+    for thread in ending:
+        thread.join()
+    if script.in_line:
+        print()
     print_lines(events.results())
     if events.stopped and events.rates:  # that it was ended is as it should be
         return 0, ""
     problem = next(iter(events.errors), "")
-    if code == 0 and not events.rates:
+    if code == 0 and not events.rates and not (options.events and script.has_result):
         return 1, problem or _NO_RATE
     return code, problem
 
@@ -110,6 +140,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--voirfile", default="", help="voirfile to use instead of those beside the script")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the voirfile")
     parser.add_argument("--batch", type=int, default=0, metavar="N", help="instances in a batch")
+    parser.add_argument("--events", action="store_true", help="what follows is a whole command that reports events")
+    parser.add_argument("--stop", type=int, default=0, metavar="N", help="end it after so many rates; 0 does not")
+    parser.add_argument("--stdout", action="store_true", help="it hides its events in standard output")
     parser.add_argument("--command", action="store_true", help="what follows is a whole command, not a Python script")
     parser.add_argument("script", nargs=argparse.REMAINDER, help="-- main.py and its arguments")
     options = parser.parse_args(arguments)

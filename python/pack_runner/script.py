@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pack_runner.output import Copier
@@ -25,13 +25,18 @@ class Script:
         command: Its words.
         environment: Its environment; None is this program's.
         pass_fds: File descriptors that it keeps.
+        on_data: Takes lines that it hides in its output (`voir.smuggle`).
 
     Raises:
         OSError: It cannot be started.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        on_data: Callable[[str], None] | None = None,
     ) -> None:
         sys.stdout.flush()
         self._process = subprocess.Popen(
@@ -39,12 +44,17 @@ class Script:
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        self._copiers = [Copier(self._process.stdout, 1), Copier(self._process.stderr, 2)]
+        self._copiers = [Copier(self._process.stdout, 1, on_data), Copier(self._process.stderr, 2)]
 
     @property
     def has_result(self) -> bool:
         """Whether it printed a result so far."""
         return any(copier.has_result for copier in self._copiers)
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it ended within a line of standard output."""
+        return self._copiers[0].in_line
 
     def wait(self) -> int:
         """Wait until it has ended and return its exit code, as shells give it: 128 + n after signal n."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch import nn
 from pytorch_benchmarks import torchrun
 from pytorch_benchmarks.devices import select_device
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.meeting import Node, meet
 from pytorch_benchmarks.network import endpoint, interface_to
 from pytorch_benchmarks.options.common import CommonOptions
 
@@ -36,6 +40,10 @@ __all__ = [
 
 
 _COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
+_LONGEST_WAIT = 10**7  # seconds; clocks and torchrun cannot count to any number
+_EQUAL = (  # options that nodes must have in common; paths and devices may differ
+    "model", "model_opts", "dtype", "amp", "batch_size", "forward_only", "num_batches", "num_warmup_batches", "epochs",
+)  # fmt: skip
 _ONLY_BETWEEN = {"nccl": "cuda", "xccl": "xpu"}
 
 
@@ -67,18 +75,22 @@ def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequ
         program: The file that runs, with its `arguments`.
 
     Raises:
-        UsageError: There are several nodes, and it is not clear which one this is or where they meet.
+        UsageError: There are several nodes, and it is not clear which one this is or where they meet, or they run different things.
+        BenchmarkError: Not all nodes have come in time.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ or (replicas(options) == 1 and options.num_nodes == 1):
         return
-    meeting = ["--standalone"] if options.num_nodes == 1 else _meeting(options)
+    meeting = ["--standalone"] if options.num_nodes == 1 else _met(options)
     runner = [sys.executable, torchrun.__file__, *meeting, f"--nproc-per-node={replicas(options)}"]
     sys.stdout.flush()
     os.execv(sys.executable, [*runner, os.path.abspath(program), *arguments])
 
 
-def _meeting(options: CommonOptions) -> list[str]:
-    """Arguments of torchrun with which several nodes find each other. The ranks are fixed: rank 0 reports, on the node that asked for it."""
+def _met(options: CommonOptions) -> list[str]:
+    """Wait for the other nodes; return arguments of torchrun with which it finds them too.
+
+    The ranks are fixed: rank 0 reports, on the node that asked for it.
+    """
     where = endpoint(options.rendezvous)
     if where is None:
         raise UsageError(f"--rendezvous {options.rendezvous!r}: {options.num_nodes} nodes meet at HOST:PORT of node 0")
@@ -87,8 +99,24 @@ def _meeting(options: CommonOptions) -> list[str]:
     interface = interface_to(where[0])
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    node = Node(options.node_rank, options.num_nodes, platform.node(), _facts(options))
+    seconds = min(options.rendezvous_timeout, _LONGEST_WAIT)
+    meet(node, where, seconds, say=lambda line: print(line, file=sys.stderr, flush=True))
     nodes = [f"--nnodes={options.num_nodes}", f"--node-rank={options.node_rank}"]
-    return [*nodes, f"--master-addr={where[0]}", f"--master-port={where[1]}"]
+    return [*nodes, f"--master-addr={where[0]}", f"--master-port={where[1]}", f"--rdzv-conf=timeout={seconds}"]
+
+
+def _facts(options: CommonOptions) -> dict[str, str]:
+    """What has to be equal on all nodes: versions, and options that decide what is computed."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    versions = {
+        "Python": platform.python_version(),
+        "PyTorch": torch.__version__,
+        "pytorch_benchmarks": digest.hexdigest()[:12],
+    }
+    return versions | {f"--{name}": str(getattr(options, name)) for name in _EQUAL if hasattr(options, name)}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,17 +20,22 @@ from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import BUILDERS, Builder, register_model
+from pytorch_benchmarks.models.weights import Weights, WeightsEnum, find_weights, get_model_weights, get_weight
 
 __all__ = [
     "ModelFactory",
     "UnknownModelError",
     "builder_of",
     "get_model",
+    "get_model_builder",
+    "get_model_weights",
+    "get_weight",
     "list_models",
     "load_architecture",
     "register_model",
 ]
 
+_TORCHVISION = {"norm_layer": "norm", "activation_layer": "activation"}  # what options of builders are called there
 _LOADED: dict[str, list[str]] = {}  # module of an architecture → its models
 
 
@@ -96,29 +101,66 @@ def load_architecture(file: str | os.PathLike[str]) -> list[str]:
     return _LOADED[name]
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models, sorted, that match a shell pattern: `list_models("resnet*")`."""
-    return sorted(name for name in _load() if fnmatch.fnmatchcase(name, pattern))
+def list_models(
+    include: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
+    *,
+    module: ModuleType | None = None,
+) -> list[str]:
+    """Names of the models, sorted: `list_models("resnet*")`, `list_models(exclude=["vgg*", "*net"])`. The arguments are torchvision's.
+
+    Args:
+        include: Shell patterns of which one fits; by default all do.
+        exclude: Shell patterns of which none fits.
+        module: Where they are registered, such as `pytorch_benchmarks.models.resnet`, or a package of such modules.
+    """
+
+    def fits(name: str, patterns: str | Iterable[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, one) for one in ([patterns] if isinstance(patterns, str) else patterns))
+
+    def lies_there(builder: Builder) -> bool:
+        return module is None or f"{builder.__module__}.".startswith(f"{module.__name__}.")
+
+    include = list(include) if include is not None and not isinstance(include, str) else include
+    exclude = list(exclude) if exclude is not None and not isinstance(exclude, str) else exclude or ()
+    return sorted(
+        name
+        for name, builder in _load().items()
+        if (include is None or fits(name, include)) and not fits(name, exclude) and lies_there(builder)
+    )
 
 
-def get_model(name: str, *, weights: str = "", **options: Any) -> Model:
+def get_model_builder(name: str) -> Builder:
+    """What builds a model: the class or function that is registered under a name.
+
+    Raises:
+        UnknownModelError: The message names the closest models.
+    """
+    return builder_of(name)
+
+
+def get_model(
+    name: str, *, weights: str | Weights | WeightsEnum | None = None, progress: bool = True, **options: Any
+) -> Model:
     """Build a model, with random weights or with trained ones.
 
     Args:
         name: Of a registered model, or `PROVIDER:MODEL` for one of another package.
-        weights: An entry, a file of tensors, or the name of an entry: see `weights.find_weights`. The options that an entry has are
-            the builder's unless others are given.
-        options: Keyword arguments of its builder. `norm` and `activation` are constructors of layers, or names of such.
+        weights: A member of `get_model_weights(name)`, an entry, a file of tensors, the name of an entry, or `"DEFAULT"`: see
+            `weights.find_weights`. The options that an entry has are the builder's unless others are given.
+        progress: Changes nothing: nothing is downloaded.
+        options: Keyword arguments of its builder. `norm` and `activation` are constructors of layers, or names of such; they may be
+            called `norm_layer` and `activation_layer`, as in torchvision.
 
     Raises:
         UnknownModelError: The message names the closest models.
         UsageError: The provider's package does not import, or the weights cannot be had.
         TypeError: The model does not have one of the options.
     """
+    if ":" not in name:
+        options = {_TORCHVISION.get(option, option): value for option, value in options.items()}
     if not weights:
         return _built(name, options)
-    from pytorch_benchmarks.models.weights import find_weights
-
     entry = find_weights(weights, name)
     model = _built(name, {**entry.model_opts, **options})
     misfits = model.load_weights(entry.tensors())

@@ -199,7 +199,7 @@ def test_a_meeting_point_that_is_taken_is_one_error(torch_program: Torch) -> Non
         taken.listen()
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         done = torch_program(str(BENCHMARKS), *TWO, "--model=deep_mnist", "--num_nodes=2", f"--rendezvous={place}")
-    check(done, 1, "the replicas cannot meet: ")
+    check(done, 2, "node 0 cannot listen on port ")
 
 
 def test_the_reason_is_that_of_the_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ def test_equal_times_have_no_outliers() -> None:
         (137, "", "ended by SIGKILL"),
         (255, "x", "exit code 255: x"),
         (1, "real\n__results.x__= 1\n", "exit code 1: real"),
+        (1, "real\n=====\n - \n", "exit code 1: real"),
         (1, "\x1b[31mred", "exit code 1: ?[31mred"),
         (1, "a" * 1000, f"exit code 1: {'a' * 300}"),
     ],

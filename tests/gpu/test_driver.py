@@ -115,7 +115,8 @@ def watched(machine: str, monkeypatch: pytest.MonkeyPatch, gpus: list[int]) -> d
     import time
 
     monkeypatch.setitem(sys.modules, "pynvml", RecordedNvml(machine))  # type: ignore[arg-type]
-    monitor = Monitor(os.getpid(), interval=0.01, gpus=gpus)
+    monitor = Monitor(0.01, gpus=gpus)
+    monitor.watch(os.getpid())
     for _ in range(3):
         time.sleep(0.011)
         monitor.sample_if_due()

@@ -67,7 +67,7 @@ def test_a_sweep_as_in_the_manual(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "changes too" not in dlbs("compare", "logs", "--by", "size", check=True).stdout
     dlbs("report", "logs", "--html", "page.html", check=True)
     page = (tmp_path / "page.html").read_text()
-    assert "Time of commands" in page
+    assert "Time by size" in page
     assert "batch time" not in page
     scores = dlbs("report", "logs", "--scores", check=True).stdout
     assert "perf of a benchmark that logs no throughput is runs per second" in scores

@@ -9,15 +9,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dlbs.results.store.store import Store
 from tests.conftest import ROOT, RunDlbs
-from tests.integration.test_browser import FLAGS, Served
+from tests.integration.pages import violations
+from tests.integration.test_browser import Served
 from tests.results.history.test_trends import nightly
-from tests.services import CHROMIUM
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.integration]
 
@@ -102,35 +106,26 @@ def test_only_this_page_may_ask_and_nothing_can_be_written(
 
 @pytest.mark.needs("Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_click_on_a_point_compares_it(served: ServedHistory, width: int) -> None:
-    from playwright.sync_api import sync_playwright
+def test_a_click_on_a_point_compares_it(page: Page, served: ServedHistory, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
 
-    complaints: list[str] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=1000 * PATIENCE)
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.set_default_timeout(1000 * PATIENCE)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+    def check() -> None:
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert violations(page) == []
 
-        def fits() -> bool:
-            return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
-
-        page.goto(served.url)
-        assert fits()
-        page.get_by_role("link", name="resnet18").click()
-        assert "−9" in (page.locator("text.change").text_content() or "")
-        assert fits()
-        page.locator("svg a").last.press("Enter")  # points can be reached with the keyboard
-        page.wait_for_url("**/compare?*")
-        assert "slower" in page.inner_text("main")
-        assert fits()
-        page.locator("#runs ~ ul a, #runs ~ h3 ~ ul a").first.click()
-        page.wait_for_url("**/run?*")
-        assert "results.throughput" in page.inner_text("main")
-        assert fits()
-        browser.close()
-    assert complaints == []
+    page.goto(served.url)
+    check()
+    page.get_by_role("link", name="resnet18").click()
+    assert "−9" in (page.locator("text.change").text_content() or "")
+    check()
+    page.locator("svg a").last.press("Enter")  # points can be reached with the keyboard
+    page.wait_for_url("**/compare?*")
+    assert "slower" in page.inner_text("main")
+    check()
+    page.locator("#runs ~ ul a, #runs ~ h3 ~ ul a").first.click()
+    page.wait_for_url("**/run?*")
+    assert "results.throughput" in page.inner_text("main")
+    check()
 
 
 def test_what_is_wrong_is_said_before_anything_is_served(dlbs: RunDlbs, tmp_path: Path) -> None:

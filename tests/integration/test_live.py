@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,33 +10,15 @@ import pytest
 
 from dlbs.executors.local import LocalExecutor
 from dlbs.run.locks import locked
-from tests.integration.test_browser import FLAGS, Served
+from tests.integration.test_browser import Served
 from tests.made_logs import make_logs, make_record, write_log
 from tests.run.test_watch import begin, end
-from tests.services import CHROMIUM
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium")]
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page that fails the test if the browser complained."""
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=1000 * PATIENCE)
-        opened = browser.new_page(viewport={"width": 1280, "height": 700})
-        opened.set_default_timeout(1000 * PATIENCE)
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        yield opened
-        browser.close()
-    assert complaints == []
 
 
 @pytest.fixture

@@ -132,6 +132,15 @@ def test_a_training_from_pictures_to_weights(place: Path, tmp_path: Path, capsys
     assert same_tensors(best["model"], entry.tensors())
 
 
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
+def test_it_learns_from_images_that_chance_has_changed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str
+) -> None:
+    found = trained(place, tmp_path, capsys, "--epochs=12", f"--auto_augment={policy}", "--random_erase=0.25")
+    assert found["results.epoch_loss"][-1] < found["results.epoch_loss"][0]
+    assert found["results.accuracy_top1"] > 50
+
+
 def test_weights_are_as_accurate_as_their_entry_says(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +161,7 @@ def test_weights_are_as_accurate_as_their_entry_says(
 EVERYTHING = (
     "--crop=random_resized", "--optimizer=adamw", "--lr=0.002", "--label_smoothing=0.1", "--mixup_alpha=0.5", "--cutmix_alpha=1",
     "--ema_decay=0.9", "--ema_steps=2", "--clip_grad_norm=1", "--lr_warmup_epochs=1", "--lr_step_size=1", "--lr_gamma=0.7",
+    "--auto_augment=randaugment", "--ra_magnitude=5", "--random_erase=0.25",
 )  # fmt: skip
 
 

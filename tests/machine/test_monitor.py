@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from dlbs.machine.monitor import Monitor
+from dlbs.machine.processes import PROCESS_SERIES
+from dlbs.machine.usage import reap
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
 
@@ -34,7 +36,7 @@ def watched(process: subprocess.Popen[bytes], monitor: Monitor, seconds: float) 
     while time.monotonic() < end:
         time.sleep(max(0.0, min(monitor.sample_if_due(), end) - time.monotonic()))
     process.kill()
-    process.wait()
+    monitor.end(reap(process, block=True))
     return monitor.results()
 
 
@@ -42,7 +44,8 @@ def until_seen(code: str, interval: float, seen: Callable[[dict[str, Any]], bool
     """What a monitor logs of a program that is watched for as long as this machine needs to show something of it."""
     for seconds in (0.8, 8.0, 80.0):
         with program(code) as process:
-            monitor = Monitor(process.pid, interval)
+            monitor = Monitor(interval)
+            monitor.watch(process.pid)
             found = watched(process, monitor, seconds)
         assert monitor.results() == found
         if seen(found):
@@ -60,10 +63,63 @@ def test_a_run_too_short_for_a_sample_gets_one_at_its_end() -> None:
     code = "b = bytearray(50_000_000)\nwhile True: pass"
     found = until_seen(code, 100_000, lambda found: max(found["results.use.mem_res"], default=0) > 50_000_000)
     assert len(found["results.use.time"]) == 1
-    assert begin < found["results.use.time"][0] < time.time()
+    assert begin - 0.001 < found["results.use.time"][0] < time.time() + 0.001  # it is rounded
     assert found["results.use.cpu"][0] > 0
     assert found["results.use.cpu_mean"] == found["results.use.cpu_peak"] == found["results.use.cpu"][0]
     assert {len(found[f"results.use.{name}"]) for name in ("cpu", "mem_res", "threads", "io_read", "io_write")} == {1}
+
+
+def test_a_run_that_ends_before_the_second_look_has_a_sample() -> None:
+    monitor = Monitor(100_000)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        monitor.watch(process.pid)
+        assert process.stdin is not None
+        process.stdin.close()
+        monitor.end(reap(process, block=True))
+    found = monitor.results()
+    assert {len(found[f"results.use.{name}"]) for name in ("time", *PROCESS_SERIES)} == {1}
+    assert 0 < found["results.use.mem_res"][0] < 30_000_000  # that of cat, not of this process
+    assert found["results.use.threads"] == [1]
+    assert found["results.use.cpu_mean"] == found["results.use.cpu"][0] >= 0
+
+
+def test_what_was_used_between_the_last_look_and_the_end_counts() -> None:
+    monitor = Monitor(100_000)
+    with subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]) as process:
+        monitor.watch(process.pid)
+        begin = time.monotonic()
+        usage = reap(process, block=True)
+        monitor.end(usage)
+        seconds = time.monotonic() - begin
+    assert usage is not None
+    assert usage.cpu >= 0.3
+    assert (
+        monitor.results()["results.use.cpu"][0] > 0.5 * 100 * 0.3 / seconds
+    )  # part of it is from before the first look
+
+
+def test_the_end_of_a_process_is_seen_once() -> None:
+    with subprocess.Popen(["sh", "-c", "read line; exit 7"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert reap(process) is None
+        assert process.returncode is None
+        process.stdin.close()
+        assert reap(process, block=True) is not None
+        assert process.returncode == 7
+        assert process.wait() == 7
+
+
+@pytest.mark.parametrize("executor", ["local", "tests.executors.nohup_executor:NohupExecutor", "slurm"])
+def test_an_experiment_of_milliseconds_has_a_sample(
+    executor: str, request: pytest.FixtureRequest, dlbs: RunDlbs, tmp_path: Path
+) -> None:
+    environment = request.getfixturevalue("cluster").environment if executor == "slurm" else {}
+    flags = ("-Vexp.seed=[1,2,3]", "-Pmonitor.interval=5", "--executor", executor)
+    dlbs("run", *DUMMY, *flags, check=True, **environment)
+    for log in logs(tmp_path):
+        found = values(log)
+        assert {len(found[f"results.use.{name}"]) for name in ("time", *PROCESS_SERIES)} == {1}
+        assert found["results.use.threads"][0] >= 1
 
 
 def test_a_run_that_has_samples_gets_no_other() -> None:
@@ -73,8 +129,7 @@ def test_a_run_that_has_samples_gets_no_other() -> None:
 
 @pytest.mark.parametrize(("interval", "is_on"), [(0, False), ("", False), (0.5, True)])
 def test_the_interval_turns_it_on(interval: Any, is_on: bool) -> None:
-    with program(IDLE) as process:
-        assert (Monitor.of({"monitor.interval": interval}, process.pid) is not None) == is_on
+    assert (Monitor.of({"monitor.interval": interval}) is not None) == is_on
 
 
 def test_the_monitor_sees_cpu_and_memory(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -113,3 +113,31 @@ def test_a_pack_without_requirements_runs_with_the_python_of_dlbs(dlbs: RunDlbs,
     assert os.path.samefile(record["results.python"], sys.executable)
     assert dlbs("pack", "check", "plain", **base).returncode == 0
     assert not (tmp_path / "base").exists()
+
+
+HIDDEN = """
+import json, sys, time
+def hide(**event):
+    digits = (json.dumps(event) + "\\n").encode().hex().translate(str.maketrans("abcdef", ":;<=>?"))
+    print(f"\\x1b[{digits}z", end="", flush=True)
+print("before", end="")
+for rate in range(1, 1000):
+    hide(task="train", rate=rate, units="items/s", note="x" * 3000)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.integration
+def test_events_that_are_hidden_in_standard_output_are_found_and_a_script_that_never_ends_is_ended(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "endless.py").write_text(HIDDEN)
+    done = subprocess.run(
+        [sys.executable, str(RUNNER), "--events", "--stdout", "--stop", "5", "--", sys.executable, "endless.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (line,) = [one for one in done.stdout.splitlines() if one.startswith("__results.throughput_data__=")]
+    assert json.loads(line.partition("=")[2])[:5] == [1, 2, 3, 4, 5]
+    assert "before" in done.stdout
+    assert "\x1b" not in done.stdout

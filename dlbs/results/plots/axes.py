@@ -8,23 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.extras import require
-from dlbs.results.grouping import common_label, groups
-from dlbs.results.plots.lines import Lines, Point, lines_of
-from dlbs.results.plots.style import (
-    axis_label,
-    has_wide_range,
-    in_order,
-    label,
-    left_out,
-    legend,
-    plain_ticks,
-    set_scale,
-    style,
-)
+from dlbs.results.grouping import groups
+from dlbs.results.plots.appearance import muted
+from dlbs.results.plots.axis import set_numeric_x, set_text_x, set_y_scale
+from dlbs.results.plots.frame import Description, left_out
+from dlbs.results.plots.lines import Lines, lines_of
+from dlbs.results.plots.points import Point, draw_line, explain_points
+from dlbs.results.plots.quantities import label, name_of, titled
+from dlbs.results.plots.selection import FEWER, in_order
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
-from dlbs.results.tables.cells import statistic
 from dlbs.results.tables.pivot import shown_value
 from dlbs.results.tables.table import Cell
 from dlbs.text import counted
@@ -38,41 +31,59 @@ if TYPE_CHECKING:
 __all__ = ["free_axes"]
 
 _MOST_PANELS = 16
-_MOST_TICKS = 12
-_WIDTH_OF_TITLE = 34  # characters
+_WIDTH_OF_TITLE = 40  # characters
 
 
-def free_axes(figure: Figure, results: Results) -> None:
+def free_axes(figure: Figure, results: Results) -> Description:
     """Lines of medians: rows of panels for each quantity, a panel for each facet, all with one horizontal axis."""
     options = results.options
     lines = lines_of(results)
     panels = _panels(lines, options.facet)
     columns = min(len(panels), 4 if len(lines.y) > 1 else 3)
     rows = math.ceil(len(panels) / columns)
-    figure.set_size_inches(max(8.0, 3.6 * columns + 1), max(4.8, 3.2 * rows * len(lines.y)))
+    if options.size is None and len(panels) * len(lines.y) > 1:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(max(width, 0.45 * width * columns + 1), max(height, 0.66 * height * rows * len(lines.y)))
     grid = figure.subplots(rows * len(lines.y), columns, squeeze=False, sharex=True)
+    _set_x_axis(figure, lines, options.log_x)
     cells: list[Cell] = []
     named: set[str] = set()
+    notes = []
     for at, key in enumerate(lines.y):
         places: list[Axes] = [axes for row in grid[at * rows : (at + 1) * rows] for axes in row]
         for unused in places[len(panels) :]:
             unused.remove()
         del places[len(panels) :]
-        cells += _draw_quantity(places, lines, panels, key, options, named)
+        found, without_base = _draw_quantity(places, lines, panels, key, options, named)
+        cells += found
+        if without_base:
+            notes.append(f"{counted(without_base, 'value')} without a baseline")
         for number_, axes in enumerate(places):
             is_lowest = at == len(lines.y) - 1 and number_ + columns >= len(panels)
             axes.tick_params(labelbottom=is_lowest, labelleft=number_ % columns == 0)
-            axes.set_xlabel(axis_label(lines.x, lines.drawn) if is_lowest else "")
+            axes.set_xlabel(_x_label(lines) if is_lowest else "")
             if number_ % columns:
                 axes.set_ylabel("")
             if options.facet and (at == 0 or rows > 1):
                 axes.set_title(_facet_title(panels[number_][0], options.facet), fontsize="medium")
-    _set_x_axis(figure, grid[0][0], lines, options.log_x)
-    missing = left_out(results.records, lines.drawn)
+    explained = explain_points(cells)
+    if lines.baseline:
+        explained = explained.replace("of the median", "of the ratio").replace("from the batches", "of the ratio")
+    what = f"{', '.join(lines.quantity(key).name for key in lines.y)} {'by' if lines.places else 'against'} {name_of(lines.x)}"
+    if lines.baseline:
+        what += f", relative to {lines.baseline}"
     shown = [lines.x, *options.facet, *lines.series]
-    words = [common_label(lines.drawn, without=shown), statistic("median", cells), missing]
-    figure.suptitle("\n".join(map(label, filter(None, words))), fontsize="medium")
-    legend(figure)
+    notes = [explained, *notes, left_out(results.records, lines.drawn)]
+    return Description(titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True)
+
+
+def _is_joined(lines: Lines) -> bool:
+    """Whether something lies between the points: nothing does between texts, and measured values have no order."""
+    return lines.places is None and not lines.is_measured
+
+
+def _x_label(lines: Lines) -> str:
+    return label(name_of(lines.x)) if lines.places is not None else str(lines.quantity(lines.x))
 
 
 def _panels(lines: Lines, facet: Sequence[str]) -> list[list[Record]]:
@@ -90,9 +101,7 @@ def _panels(lines: Lines, facet: Sequence[str]) -> list[list[Record]]:
     ]
     if len(kept) * len(lines.y) > _MOST_PANELS:
         count = f"{len(kept)} × {len(lines.y)}" if len(lines.y) > 1 else str(len(kept))
-        raise LogError(
-            f"{count} panels are too many for one plot", where="--facet", hint="choose some with --filter_query"
-        )
+        raise LogError(f"{count} panels are too many for one plot", where="--facet", hint=FEWER)
     return kept
 
 
@@ -103,8 +112,8 @@ def _draw_quantity(
     key: str,
     options: Options,
     named: set[str],
-) -> list[Cell]:
-    """Draw one quantity into its panels, which share its scale; returns what was drawn."""
+) -> tuple[list[Cell], int]:
+    """Draw one quantity into its panels, which share its scale; returns what was drawn, and how many values have no baseline."""
     points_drawn: list[Point] = []
     without_base = 0
     for axes, panel in zip(places, panels, strict=True):
@@ -113,76 +122,45 @@ def _draw_quantity(
             points, lost = lines.points(members.get(line, []), key)
             without_base += lost
             if points:
-                _draw_line(axes, lines, points, index, "" if words in named else words)
+                wide = 10.0 if lines.places is not None else 4.0
+                draw_line(
+                    axes, points, index, None if words in named else words, lines=1 if lines.is_measured else len(lines.labels),
+                    joined=_is_joined(lines), apart=wide,
+                )  # fmt: skip
                 named.add(words)
                 points_drawn += points
         if lines.baseline:
-            axes.axhline(1, color="#555555", linewidth=1, linestyle=":", zorder=0)
+            axes.axhline(1, color=muted(), linewidth=1, linestyle=":", zorder=0)
     if not points_drawn:
         hint = "a value is divided by that of the experiment that is equal otherwise"
         raise LogError(f"no value of {key} has one of the baseline to be divided by", where="--baseline", hint=hint)
     for axes in places[1:]:
         axes.sharey(places[0])
-    set_scale(places[0], [point.value for point in points_drawn], options.log_scale)
-    plain_ticks(places[0].yaxis)  # bytes without an exponent in a corner
-    words = axis_label(key, lines.drawn)
+    set_y_scale(
+        places[0],
+        [*(point.value for point in points_drawn), *([1.0] if lines.baseline else [])],
+        options.log_scale,
+        [point.cell for point in points_drawn],
+    )
+    words = str(lines.quantity(key))
     for axes in places:
-        # Divided by another of its kind, a quantity has no unit.
-        name = words.partition(",")[0]
-        axes.set_ylabel(f"{name}\n{label(f'relative to {lines.baseline}')}" if lines.baseline else words)
-    if without_base:
-        places[0].annotate(
-            f"{counted(without_base, 'value')} without a baseline", (0, 0), xytext=(4, 4), xycoords="axes fraction",
-            textcoords="offset points", fontsize="small", color="#555555",
-        )  # fmt: skip
-    return [point.cell for point in points_drawn]
-
-
-def _draw_line(axes: Axes, lines: Lines, points: Sequence[Point], index: int, words: str) -> None:
-    look = style(index)
-    shift = 0.0
-    if lines.places is not None or lines.is_measured:
-        look["linestyle"] = ""  # nothing lies between texts, and measured values have no order
-    if lines.places is not None and len(lines.labels) > 1:
-        # Side by side, so that error bars do not cover each other.
-        shift = min(0.2, 0.6 / (len(lines.labels) - 1)) * (index - (len(lines.labels) - 1) / 2)
-    below = [point.value - point.cell.low if point.cell.low is not None else 0.0 for point in points]
-    above = [point.cell.high - point.value if point.cell.high is not None else 0.0 for point in points]
-    axes.errorbar(
-        [point.x + shift for point in points], [point.value for point in points], yerr=[below, above],
-        capsize=3 if any(below) or any(above) else 0, label=label(words) if words else None, **look,
-    )  # fmt: skip
+        axes.set_ylabel(f"{words}\n{label(f'relative to {lines.baseline}')}" if lines.baseline else words)
+    return [point.cell for point in points_drawn], without_base
 
 
 def _facet_title(record: Record, facet: Sequence[str]) -> str:
-    words = label(", ".join(f"{name}={shown_value(record, name) or 'none'}" for name in facet))
+    words = label(", ".join(f"{name_of(name)} {shown_value(record, name) or 'none'}" for name in facet), None)
     return "\n".join(textwrap.wrap(words, _WIDTH_OF_TITLE)) or words
 
 
-def _set_x_axis(figure: Figure, axes: Axes, lines: Lines, log_x: bool | None) -> None:
-    """Texts in their order; numbers, logarithmic where they double or range widely, with ticks at the values of a parameter that has few."""
+def _set_x_axis(figure: Figure, lines: Lines, log_x: bool | None) -> None:
+    """Texts in their order, or numbers."""
     if lines.places is not None:
         if log_x:
             raise LogError(f"{lines.x} has texts, which have no logarithm", where="--log_x", hint="leave it out")
-        axes.set_xticks(range(len(lines.places)), list(map(label, lines.places)))
-        axes.set_xlim(-0.5, len(lines.places) - 0.5)
-        if sum(map(len, lines.places)) > 7 * figure.get_figwidth() / len(
-            {one.get_position().x0 for one in figure.axes}
-        ):
-            for one in figure.axes:
-                for words in one.get_xticklabels():
-                    words.set(rotation=40, ha="right", rotation_mode="anchor")
+        set_text_x(figure, figure.axes, lines.places)
         return
-    xs = sorted({value for record in lines.drawn if (value := number(record, lines.x)) is not None})
-    if log_x and xs[0] <= 0:
-        what = f"{lines.x} is {xs[0]:g} in some experiments, which has no logarithm"
-        raise LogError(what, where="--log_x", hint="leave it out, or choose others with --filter_query")
-    doubles = len(xs) > 1 and all(x > 0 and math.log2(x).is_integer() for x in xs)
-    if log_x if log_x is not None else doubles or has_wide_range(xs):
-        axes.set_xscale("log", base=2 if doubles else 10)
-        plain_ticks(axes.xaxis)
-        if len(xs) <= _MOST_TICKS and not lines.is_measured:
-            axes.set_xticks(xs, [f"{x:,.10g}" for x in xs])
-            axes.minorticks_off()
-    elif all(x.is_integer() for x in xs):
-        axes.xaxis.set_major_locator(require("matplotlib.ticker", "reports").MaxNLocator(integer=True))
+    factor = lines.quantity(lines.x).factor
+    values = [value * factor for record in lines.drawn if (value := number(record, lines.x)) is not None]
+    for axes in figure.axes:
+        set_numeric_x(axes, values, log_x, is_parameter=not lines.is_measured, where=lines.x)

@@ -82,7 +82,8 @@ class Baseline:
         if None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
             low, high = (cell.low or 0.0) / (base.high or 1.0), (cell.high or 0.0) / (base.low or 1.0)
             confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
-        return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs))
+        doubtful = cell.doubtful + base.doubtful
+        return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs), doubtful=doubtful)
 
 
 def _is(value: Any, words: str) -> bool:

@@ -6,15 +6,16 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.files import make_parent, write_bytes
+from dlbs.results.plots.appearance import DOTS_PER_INCH, STYLES, settings, size_of
+from dlbs.results.plots.frame import TITLE, Description, add_frame
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options, Results
-from dlbs.results.plots.style import SETTINGS, label, note_doubts
 from dlbs.results.read.onelog import Record
 from dlbs.results.registry import registered
 from dlbs.results.statistics.samples import usual_metric
@@ -23,7 +24,10 @@ from dlbs.results.tables.cells import doubt_lines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "save", "svg"]
+__all__ = ["FORMATS", "draw", "rendered", "save", "svg", "title_of"]
+
+# Metadata without the time, so that the same figure is the same file.
+FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def draw(
@@ -38,48 +42,59 @@ def draw(
         options: What can be chosen.
 
     Raises:
-        LogError: There is no such kind, matplotlib is not installed, or there is nothing to draw.
+        LogError: There is no such kind or style, matplotlib is not installed, or there is nothing to draw.
     """
     options = options or Options()
     function = registered(KINDS, kind, "kind of plot")
+    looks = settings(options.style)
+    size = size_of(options.size) if options.size is not None else None
     figure_module = require("matplotlib.figure", "reports")
-    matplotlib = require("matplotlib", "reports")
-    with matplotlib.rc_context(SETTINGS):
-        figure: Figure = figure_module.Figure(figsize=(8, 4.8), layout="constrained")
-        function(figure, Results(list(records), declarations, options))
-        if doubts := doubt_lines(records, [options.value or usual_metric(records), *options.y]):
-            note_doubts(figure, ", ".join(doubts))
-        if options.title is not None:
-            if figure.get_suptitle():
-                figure.suptitle(label(options.title))
-            else:
-                figure.axes[0].set_title(label(options.title))
+    with require("matplotlib", "reports").rc_context(looks):
+        figure: Figure = figure_module.Figure(figsize=size or STYLES[options.style][2], layout="constrained")
+        made: Description = function(figure, Results(list(records), declarations, options))
+        if size is not None:
+            figure.set_size_inches(size)
+        doubts = doubt_lines(made.records, [options.value or usual_metric(records), *options.y])
+        add_frame(figure, made, options.title, ", ".join(doubts), grows=size is None)
     return figure
 
 
 def save(figure: Figure, path: str) -> None:
-    """Write a figure to a `.png` or `.svg` file, at once or not at all.
+    """Write a figure to a `.png`, `.svg` or `.pdf` file, at once or not at all.
 
     Raises:
         LogError: Another kind of file is asked for.
         ConfigError: It cannot be written.
     """
     target = Path(path)
-    if target.suffix not in {".png", ".svg"}:
-        raise LogError("unknown kind of image", where=path, hint="name it .png or .svg")
+    form = target.suffix[1:].lower()
+    if form not in FORMATS:
+        raise LogError("unknown kind of image", where=path, hint="name it .png, .svg or .pdf")
     make_parent(target)
-    write_bytes(target, _rendered(figure, target.suffix[1:]), follow=True)
+    write_bytes(target, rendered(figure, form), follow=True)
+
+
+def title_of(figure: Figure) -> str:
+    """The title of a figure that `draw` made, as one line."""
+    return " ".join(words.get_text() for words in figure.texts if words.get_gid() == TITLE)
 
 
 def svg(figure: Figure) -> str:
     """The figure as SVG text."""
-    return _rendered(figure, "svg").decode()
+    return rendered(figure, "svg").decode()
 
 
-def _rendered(figure: Figure, form: str) -> bytes:
-    matplotlib = require("matplotlib", "reports")
+def rendered(figure: Figure, form: str, dpi: float | None = None) -> bytes:
+    """The figure as the bytes of a file.
+
+    Args:
+        figure: What `draw` made.
+        form: A key of `FORMATS`.
+        dpi: Dots per inch of a PNG file; None for the usual ones.
+    """
     out = io.BytesIO()
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+    looks = {**settings("light"), "savefig.facecolor": "auto"}
+    with require("matplotlib", "reports").rc_context(looks), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that no font has, and labels that leave no room: the file shows them
-        figure.savefig(out, format=form, metadata={"Date": None} if form == "svg" else None)
+        figure.savefig(out, format=form, metadata=FORMATS[form], dpi=dpi or DOTS_PER_INCH)
     return out.getvalue()

@@ -1,66 +1,107 @@
-"""Models against replica batches, by colour."""
+"""Models against replica batches, by colour: one scale for all maps of a figure."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
 from dlbs.extras import require
-from dlbs.results.plots.style import axis_label, label, with_value
+from dlbs.results.grouping import common_label, distinguishing_names, groups, label_of
+from dlbs.results.plots.axis import is_logarithmic, log_ticks, plain_number, plain_ticks
+from dlbs.results.plots.frame import Description, left_out
+from dlbs.results.plots.points import explain_points
+from dlbs.results.plots.quantities import label, name_of, quantity_of, titled
+from dlbs.results.plots.selection import check_count, in_order, with_value
 from dlbs.results.statistics.samples import usual_metric
-from dlbs.results.tables.pivot import custom_tables
+from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.pivot import shown_value
+from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
+from dlbs.text import short_number
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from dlbs.results.plots.options import Results
 
 __all__ = ["heatmap"]
 
+_MOST_MAPS = 9
+_MODEL, _BATCH = "exp.model", "exp.replica_batch"
 
-def heatmap(figure: Figure, results: Results) -> None:
-    """Models against replica batches, one map for each group of experiments that differ otherwise."""
-    key = results.options.value or usual_metric(results.records)
-    with_value(results.records, key)
-    tables = custom_tables(
-        results.records,
-        results.declarations,
-        ["exp.model"],
-        ["exp.replica_batch"],
-        [key],
-        without=["exp.effective_batch"],
-    )
-    if len(tables) > 9:
-        raise LogError(f"{len(tables)} heat maps are too many for one figure", hint="choose some with --filter_query")
-    figure.set_size_inches(
-        max(6.0, 2.5 + 0.8 * max(len(table.columns) for table in tables)),
-        sum(1.6 + 0.4 * len(table.rows) for table in tables),
-    )
-    colours = require("matplotlib.colors", "reports")
-    rows = figure.subplots(
-        len(tables), 1, squeeze=False, height_ratios=[1.6 + 0.4 * len(table.rows) for table in tables]
-    )
-    for (axes,), table in zip(rows, tables, strict=True):
-        values = [[cell.value if isinstance(cell.value, float) else math.nan for cell in row] for row in table.cells]
-        positive = [value for row in values for value in row if value > 0]
-        wide = bool(positive) and max(positive) / min(positive) > 30
-        use_log = wide if results.options.log_scale is None else results.options.log_scale
-        norm = colours.LogNorm(min(positive), max(positive)) if use_log and positive else None
-        image = axes.imshow(values, aspect="auto", cmap="cividis", norm=norm)
-        middle = (
-            math.sqrt(min(positive) * max(positive)) if norm and positive else sum(positive) / max(1, len(positive))
-        )
-        for y, row in enumerate(table.texts()):
-            for x, words in enumerate(row[len(table.names) :]):
-                value = values[y][x]
-                dark = not math.isnan(value) and value < middle
-                axes.text(
-                    x, y, label(words.split(" ")[0]), ha="center", va="center", fontsize="small", color="white" if dark else "black"
-                )  # fmt: skip
-        axes.set_xticks(range(len(table.columns)), [label(column.split()[-1]) for column in table.columns])
-        axes.set_yticks(range(len(table.rows)), [label(row[0]) for row in table.rows])
+
+def heatmap(figure: Figure, results: Results) -> Description:
+    """Models against replica batches, one map for each group of experiments that differ otherwise; all have one scale."""
+    key, records = results.options.value or usual_metric(results.records), list(results.records)
+    drawn = with_value(records, key)
+    quantity = quantity_of(key, drawn)
+    split = distinguishing_names(records, results.declarations, given=[_MODEL, _BATCH], without=["exp.effective_batch"])
+    facets = list(groups(records, split).values())
+    check_count(len(facets), "heat maps", too_many=len(facets) > _MOST_MAPS)
+    batches = [shown_value(members[0], _BATCH) for members in in_order(records, [_BATCH])]
+    maps = []
+    for members in facets:
+        rows = []
+        for row in groups(members, [_MODEL]).values():
+            found = {shown_value(runs[0], _BATCH): runs for runs in groups(row, [_BATCH]).values()}
+            rows.append([cells_of(key)(found.get(batch, [])).scaled(quantity.factor) for batch in batches])
+        maps.append(rows)
+    heights = [(0.75 if split else 0.5) + 0.36 * len(rows) for rows in maps]
+    width = max(6.0, 2.8 + 0.78 * len(batches))
+    if results.options.size is None:
+        figure.set_size_inches(width, 0.6 + sum(heights))
+    panels = [axes for (axes,) in figure.subplots(len(maps), 1, squeeze=False, sharex=True, height_ratios=heights)]
+    cells = [cell for rows in maps for row in rows for cell in row]
+    values = [cell.value for cell in cells if isinstance(cell.value, float)]
+    # Logarithms are taken here: matplotlib's own scale of colours overflows where values are as far apart as numbers can be.
+    logarithmic = is_logarithmic(values, results.options.log_scale)
+    places = [math.log10(value) if logarithmic else value for value in values if value > 0 or not logarithmic]
+    norm = require("matplotlib.colors", "reports").Normalize(min(places), max(places))
+    image: Any = None
+    for axes, rows, members in zip(panels, maps, facets, strict=True):
+        numbers = [[_place(cell, logarithmic=logarithmic) for cell in row] for row in rows]
+        image = axes.imshow(numbers, aspect="auto", norm=norm)
+        _write_numbers(axes, rows, numbers, norm)
+        axes.set_xticks(range(len(batches)), list(map(label, batches)))
+        models = [shown_value(row[0], _MODEL) for row in groups(members, [_MODEL]).values()]
+        axes.set_yticks(range(len(rows)), [label(model, 40) for model in models])
         axes.grid(visible=False)
-        axes.set_xlabel("replica batch, instances")
-        axes.set_title(label(table.title), fontsize="medium")
-        figure.colorbar(image, ax=axes, label=axis_label(key, results.records))
+        if split:
+            words = label(label_of(members[0], split), None)
+            axes.set_title("\n".join(textwrap.wrap(words, int(11 * width))), fontsize="medium", loc="left")
+    panels[-1].set_xlabel(str(quantity_of(_BATCH, drawn)))
+    if len(panels) == 1:
+        panels[0].set_ylabel(name_of(_MODEL))
+    else:
+        figure.supylabel(name_of(_MODEL), fontsize="medium")
+    bar = figure.colorbar(image, ax=panels, label=str(quantity))
+    plain_ticks(bar.ax.yaxis)
+    if logarithmic:
+        ticks = log_ticks(10 ** min(places), 10 ** max(places))
+        bar.set_ticks(list(map(math.log10, ticks)), labels=list(map(plain_number, ticks)))
+    notes = [explain_points(cells, "numbers").partition(";")[0]]
+    if any(cell.status == "missing" for cell in cells):
+        notes.append(f"{MISSING}: not in the plan, or no log")
+    notes.append(left_out(records, drawn))
+    subject = common_label(drawn, without=[_MODEL, _BATCH, *split])
+    return Description(titled(f"{quantity.name} by model and replica batch"), drawn, (), notes, subject)
+
+
+def _place(cell: Cell, *, logarithmic: bool) -> float:
+    """Where a number is on the scale of colours; NaN if it has none."""
+    if not isinstance(cell.value, float) or (logarithmic and cell.value <= 0):
+        return math.nan
+    return math.log10(cell.value) if logarithmic else cell.value
+
+
+def _write_numbers(axes: Axes, rows: list[list[Cell]], numbers: list[list[float]], norm: Any) -> None:
+    """The number in each cell, or why there is none."""
+    for y, row in enumerate(rows):
+        for x, cell in enumerate(row):
+            words = MISSING if cell.status == "missing" else cell.status
+            ink: dict[str, Any] = {}
+            if isinstance(cell.value, float):
+                words = short_number(cell.value) + (f" {DOUBTFUL}" if cell.doubtful else "")
+                ink = {"color": "white" if norm(numbers[y][x]) < 0.55 else "black"}
+            axes.text(x, y, words, ha="center", va="center", fontsize="small", **ink)

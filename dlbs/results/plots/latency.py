@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
 from dlbs.results.grouping import distinguishing_names, label_of, varying
+from dlbs.results.plots.appearance import muted
+from dlbs.results.plots.axis import plain_ticks, set_y_scale
+from dlbs.results.plots.frame import Description, left_out
 from dlbs.results.plots.options import Results
-from dlbs.results.plots.style import (
-    MOST_LINES,
-    add_title,
-    check_some_ended_well,
-    in_order,
-    label,
-    legend,
-    note_left_out,
-    set_scale,
-    style,
-)
+from dlbs.results.plots.points import Point, draw_line, explain_points
+from dlbs.results.plots.selection import MOST_LINES, check_count, check_some_ended_well, in_order
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.table import Cell
 from dlbs.results.underload import FAMILY, PERCENTILES
 
 if TYPE_CHECKING:
@@ -44,16 +39,15 @@ class Load:
     Attributes:
         rate: Queries a second that arrived on average.
         latency: Milliseconds.
-        low, high: Its interval, if it has one.
+        cell: The latency with its interval and its runs, if they are known.
     """
 
     rate: float
     latency: float
-    low: float | None = None
-    high: float | None = None
+    cell: Cell = field(default=Cell(None), compare=False)
 
 
-def latency_load(figure: Figure, results: Results) -> None:
+def latency_load(figure: Figure, results: Results) -> Description:
     """A line for each percentile, of each model and group: latency over the rate at which queries arrived."""
     drawn = [record for record in results.records if status_of(record) == "ok" and _rate_of(record)]
     if not drawn:
@@ -70,27 +64,43 @@ def latency_load(figure: Figure, results: Results) -> None:
     sets = in_order(drawn, ["exp.model", *names])
     shown = varying(drawn, ["exp.model", *names])
     lines = [(group, key, loads) for group in sets for key, loads in loads_of(group).items()]
-    if len(lines) > MOST_LINES:
-        raise LogError(f"{len(lines)} lines are too many for one plot", hint="choose some with --filter_query")
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     for index, (group, key, loads) in enumerate(lines):
         words = label_of(group[0], shown) if shown else ""
-        _draw(axes, index, loads, label(f"{words}, {key}" if words else key), joined=not _is_searched(key))
+        # The runs of a search, many of them at nearly the same rate, are points that no line joins.
+        points = [Point(load.rate, load.latency, load.cell) for load in loads]
+        draw_line(axes, points, index, f"{words}, {key}" if words else key, joined=not _is_searched(key))
     swept = [line for line in lines if not _is_searched(line[1])]
     knees = [knee for _, key, loads in swept if key == _last(swept) and (knee := knee_of(loads))]
     for knee in knees:
         axes.annotate(
             f"knee: {knee.rate:,.4g} queries/s", (knee.rate, knee.latency), xytext=(-8, 14),
-            textcoords="offset points", ha="right", fontsize="small", arrowprops={"arrowstyle": "-", "color": "#555555"},
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+            textcoords="offset points", ha="right", fontsize="small", arrowprops={"arrowstyle": "-", "color": muted()},
+            bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1},
         )  # fmt: skip
     _draw_bounds(axes, drawn)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.05 * max([load.rate for *_, loads in lines for load in loads] or [1.0]))
+    plain_ticks(axes.xaxis)
     axes.set_xlabel("offered load, queries/s")
     axes.set_ylabel("latency, ms")
-    set_scale(axes, [load.latency for *_, loads in lines for load in loads], results.options.log_scale)
-    note_left_out(axes, results.records, drawn)
-    add_title(axes, drawn, varying=[_RATE])
-    legend(figure)
+    every = [load for *_, loads in lines for load in loads]
+    bound = [value for record in drawn if (value := number(record, "serving.target_latency"))]
+    set_y_scale(
+        axes, [load.latency for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
+    )
+    notes = [explain_points([load.cell for load in every]).replace("from the batches", "from the queries")]
+    if knees:
+        notes.append("knee: from where latency rises steeply (Kneedle)")
+    if any(number(record, f"{FAMILY}max_qps") is not None for record in drawn):
+        notes.append("max: highest rate that keeps the bound; band: its 95 % confidence interval")
+    return Description(
+        "Latency against offered load",
+        drawn,
+        [_RATE],
+        [*notes, left_out(results.records, drawn)],
+        direct=True,
+        hollow=True,
+    )
 
 
 def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
@@ -105,7 +115,7 @@ def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
         for name in PERCENTILES:
             cell = cells_of(f"{FAMILY}latency_{name}")(group)
             if isinstance(cell.value, float) and isinstance(rate, float):
-                found.setdefault(name, []).append(Load(rate, cell.value, cell.low, cell.high))
+                found.setdefault(name, []).append(Load(rate, cell.value, cell))
     for record in records:
         trials = record.get(f"{FAMILY}trials")
         for trial in trials if isinstance(trials, list) else []:
@@ -158,27 +168,17 @@ def _is_searched(key: str) -> bool:
     return key.endswith(_TRIALS)
 
 
-def _draw(axes: Axes, index: int, loads: Sequence[Load], words: str, *, joined: bool) -> None:
-    """One line; the runs of a search, many of them at nearly the same rate, are points that no line joins."""
-    below = [load.latency - load.low if load.low is not None else 0.0 for load in loads]
-    above = [load.high - load.latency if load.high is not None else 0.0 for load in loads]
-    axes.errorbar(
-        [load.rate for load in loads], [load.latency for load in loads], yerr=[below, above],
-        capsize=3 if any(below) or any(above) else 0, label=words, **{**style(index), **({} if joined else {"linestyle": ""})},
-    )  # fmt: skip
-
-
 def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
     """The bound that all experiments share, and the highest rates with their intervals."""
     bounds = {number(record, "serving.target_latency") for record in drawn}
     if len(bounds) == 1 and (bound := bounds.pop()):
-        axes.axhline(bound, color="#555555", linestyle=":", label=f"bound: {bound:,.4g} ms")
+        axes.axhline(bound, color=muted(), linestyle=":", label=f"bound: {bound:,.4g} ms")
     for record in drawn:
         limit, interval = number(record, f"{FAMILY}max_qps"), record.get(f"{FAMILY}max_qps_ci95")
         if limit is not None:
             if isinstance(interval, list) and len(interval) == 2 and all(isinstance(one, float) for one in interval):
-                axes.axvspan(interval[0], interval[1], color="#555555", alpha=0.15, linewidth=0)
-            axes.axvline(limit, color="#555555", linestyle="--", label=f"max: {limit:,.4g} queries/s")
+                axes.axvspan(interval[0], interval[1], color=muted(), alpha=0.15, linewidth=0)
+            axes.axvline(limit, color=muted(), linestyle="--", label=f"max: {limit:,.4g} queries/s")
 
 
 def _rate_of(record: Record) -> float | None:

@@ -11,7 +11,9 @@ from dlbs.errors import LogError
 from dlbs.results.grouping import distinguishing_names, groups, hashable, label_of, title_name, varying
 from dlbs.results.plots.baseline import Baseline
 from dlbs.results.plots.options import Options, Results
-from dlbs.results.plots.style import MOST_LINES, in_order
+from dlbs.results.plots.points import Point
+from dlbs.results.plots.quantities import Quantity, quantity_of
+from dlbs.results.plots.selection import FEWER, MOST_LINES, in_order
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.query import check_keys
 from dlbs.results.read.records import number, status_of
@@ -20,25 +22,10 @@ from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.pivot import shown_value
 from dlbs.results.tables.table import Cell
 
-__all__ = ["Lines", "Point", "lines_of"]
+__all__ = ["Lines", "lines_of"]
 
 _BATCH = "exp.replica_batch"
 _MOST_PLACES = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The median of the runs of one experiment.
-
-    Attributes:
-        x: Where it is: a number, or the index of a text.
-        value: How high it is.
-        cell: The value with its interval.
-    """
-
-    x: float
-    value: float
-    cell: Cell
 
 
 @dataclass(slots=True)
@@ -70,6 +57,11 @@ class Lines:
         """Whether the horizontal axis is a result, which differs from run to run."""
         return _is_measured(self.x)
 
+    def quantity(self, key: str) -> Quantity:
+        """How an axis shows a key. Divided by another of its kind, a quantity has no unit."""
+        found = quantity_of(key, self.drawn)
+        return Quantity(found.name) if self.baseline and key != self.x else found
+
     def points(self, members: Sequence[Record], key: str) -> tuple[list[Point], int]:
         """The points of a line from left to right, and how many have no baseline.
 
@@ -78,6 +70,7 @@ class Lines:
             key: The quantity.
         """
         found, lost = [], 0
+        factor = self.quantity(key).factor
         valued = [record for record in members if number(record, key) is not None]
         for runs in groups(valued, self.runs).values():
             cell: Cell | None = cells_of(key)(runs)
@@ -86,14 +79,14 @@ class Lines:
             if cell is None or not isinstance(cell.value, float):
                 lost += 1
             else:
-                found.append(Point(self._place(runs), cell.value, cell))
+                found.append(Point(self._place(runs), cell.value * factor, cell.scaled(factor)))
         return sorted(found, key=lambda point: point.x), lost
 
     def _place(self, runs: list[Record]) -> float:
         if self.places is not None:
             return float(self.places.index(shown_value(runs[0], self.x)))
         at = cells_of(self.x)(runs).value
-        return float(at) if isinstance(at, (int, float)) else 0.0
+        return float(at) * self.quantity(self.x).factor if isinstance(at, (int, float)) else 0.0
 
 
 def lines_of(results: Results) -> Lines:
@@ -171,7 +164,7 @@ def _divides(records: Sequence[Record], given: Sequence[str], name: str) -> bool
 def _texts(drawn: Sequence[Record], x: str) -> list[str]:
     places = list(dict.fromkeys(shown_value(group[0], x) for group in in_order(drawn, [x])))
     if len(places) > _MOST_PLACES:
-        hint = "choose some with --filter_query"
+        hint = FEWER
         raise LogError(f"{len(places)} values of {x} are too many for one plot", where="--x", hint=hint)
     return places
 
@@ -189,6 +182,6 @@ def _labels(lines: Lines) -> dict[tuple[Any, ...], str]:
         hint = "give a value of a parameter that differs"
         raise LogError(f"all experiments have {lines.baseline}", where="--baseline", hint=hint)
     if len(found) > MOST_LINES:
-        hint = "choose some with --filter_query, or divide them into panels with --facet"
+        hint = f"{FEWER}, or divide them into panels with --facet"
         raise LogError(f"{len(found)} lines are too many for one plot", hint=hint)
     return found

@@ -14,6 +14,10 @@ from dlbs.results.read.records import number
 __all__ = ["Options", "Results", "kind_for"]
 
 
+# Flags that kinds with axes of their own take all the same.
+_OWN = {"history": ("--x",), "throughput": ("--log_x",), "latency-throughput": ("--log_x",)}
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What can be chosen about a plot.
@@ -24,12 +28,15 @@ class Options:
         log_scale: Logarithmic axis of the quantity; None decides by its range.
         peak_tflops: Roofline: peak of the device in 10^12 operations a second; None takes it from the logs, if they know it.
         peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes a second; None draws no slope.
-        x: Axes: key of the horizontal axis; None for the replica batch.
+        x: Axes: key of the horizontal axis; None for the replica batch. History: tags or commits if None.
         y: Axes: keys of the quantities; none for `value`.
         series: Axes: parameters that divide lines; others that differ divide them too.
         facet: Axes: parameters that divide panels.
         baseline: Axes: parameters with values; every value is divided by that of the experiment that has these and is equal otherwise.
-        log_x: Axes: logarithmic horizontal axis; None decides by its values.
+        log_x: Axes, throughput, latency-throughput: logarithmic horizontal axis; None decides by its values.
+        style: A key of `appearance.STYLES`.
+        size: Of the whole figure, such as `8x5` (inches), `16x9cm` or `1200x700px`; None for what suits the style and the content.
+        mark: History: tags or commits to mark.
     """
 
     value: str | None = None
@@ -43,6 +50,9 @@ class Options:
     facet: Sequence[str] = ()
     baseline: Mapping[str, Any] = field(default_factory=dict)
     log_x: bool | None = None
+    style: str = "light"
+    size: str | None = None
+    mark: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,9 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
         "--baseline": options.baseline,
         "--log_x": options.log_x is not None,
     }
-    given = [flag for flag, value in chosen.items() if value]
+    given = [flag for flag, value in chosen.items() if value and flag not in _OWN.get(kind or "", ())]
+    if options.mark and kind != "history":
+        raise LogError("only a history has tags to mark", where="--mark", hint="add --type history")
     if given and kind not in (None, "axes"):
         raise LogError(
             f"plots of type {kind} have axes of their own", where=given[0], hint="leave out the type, or this"

@@ -1,42 +1,40 @@
-"""Operations per second over operations per byte, below the limits of the device."""
+"""Operations per second over operations per byte, below the limits of the device (Williams, Waterman and Patterson, Roofline, CACM 2009)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import distinguishing_names, label_of, varying
-from dlbs.results.plots.style import (
-    MOST_LINES,
-    add_title,
-    check_some_ended_well,
-    in_order,
-    label,
-    legend,
-    note_left_out,
-    plain_ticks,
-    style,
-)
+from dlbs.results.grouping import distinguishing_names, groups, label_of, varying
+from dlbs.results.plots.appearance import marks, muted
+from dlbs.results.plots.axis import plain_number, plain_ticks
+from dlbs.results.plots.frame import Description, left_out
+from dlbs.results.plots.quantities import label, quantity_of
+from dlbs.results.plots.selection import MOST_LINES, check_count, check_some_ended_well, in_order
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
-from dlbs.text import short_number
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dlbs.results.plots.options import Results
+    from dlbs.results.plots.options import Options, Results
 
 __all__ = ["roofline"]
 
+_KEYS = ("results.flops", "results.flops_per_batch", "results.bytes_per_batch")
+_SAME = 0.02  # two peaks that differ by less are one: each is worked out from a run
+_ROOFS = ["exp.device_title", "exp.dtype"]
 
-def roofline(figure: Figure, results: Results) -> None:
+
+def roofline(figure: Figure, results: Results) -> Description:
     """Achieved operations a second over operations for each byte, below what the device can do."""
     drawn = [
         record
         for record in results.records
-        if status_of(record) == "ok"
-        and all(number(record, key) for key in ("results.flops", "results.flops_per_batch", "results.bytes_per_batch"))
+        if status_of(record) == "ok" and all((number(record, key) or 0) > 0 for key in _KEYS)
     ]
     if not drawn:
         check_some_ended_well(results.records)
@@ -46,47 +44,89 @@ def roofline(figure: Figure, results: Results) -> None:
         )
     axes = figure.subplots()
     names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
-    intensities = []
     sets = in_order(drawn, ["exp.model", *names])
     shown = varying(drawn, ["exp.model", *names])
-    if len(sets) > MOST_LINES:
-        raise LogError(f"{len(sets)} points are too many for one plot", hint="choose some with --filter_query")
+    check_count(len(sets), "points", too_many=len(sets) > MOST_LINES)
+    quantity = quantity_of("results.flops", drawn)
+    intensities: list[float] = []
     for index, group in enumerate(sets):
         xs = [_of(record, "results.flops_per_batch") / _of(record, "results.bytes_per_batch") for record in group]
-        ys = [_of(record, "results.flops") / 1e9 for record in group]
         intensities += xs
-        points = {**style(index), "linestyle": ""}
-        axes.plot(xs, ys, label=label(label_of(group[0], shown)), **points)
-    peaks = [_of(record, "results.flops") / share / 1e9 for record in drawn if (share := number(record, "results.mfu"))]
-    peak = 1e3 * results.options.peak_tflops if results.options.peak_tflops else max(peaks, default=None)
-    bandwidth = results.options.peak_bandwidth
+        ys = [_of(record, "results.flops") * quantity.factor for record in group]
+        axes.plot(xs, ys, label=label(label_of(group[0], shown)), **{**marks(index), "linestyle": ""})
+    peaks = _peaks(drawn, results.options)
+    bandwidth = results.options.peak_bandwidth * 1e9 if results.options.peak_bandwidth else None
     low, high = min(intensities) / 4, max(intensities) * 4
-    if bandwidth is not None:
-        edge = min(peak / bandwidth, high * 4) if peak else high
-        low, high = min(low, edge / 4), max(high, edge * 2)
-        axes.plot(
-            [low, edge],
-            [low * bandwidth, edge * bandwidth],
-            color="#555555",
-            label=f"memory: {short_number(bandwidth)} GB/s",
-        )
-        if peak:
-            axes.plot([edge, high], [peak, peak], color="#555555")
-    elif peak:
-        axes.plot([low, high], [peak, peak], color="#555555")
-    if peak:
-        axes.annotate(
-            f"peak: {short_number(peak / 1e3)} TFLOP/s", (high, peak), ha="right", va="bottom", fontsize="small"
-        )
+    if bandwidth and peaks:
+        low, high = min(low, min(peaks.values()) / bandwidth / 4), max(high, 2 * max(peaks.values()) / bandwidth)
+    _draw_roofs(
+        axes,
+        {name: peak * quantity.factor for name, peak in peaks.items()},
+        bandwidth,
+        low,
+        high,
+        quantity.factor,
+        quantity.unit,
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xlim(low, high)
     plain_ticks(axes.xaxis)
     plain_ticks(axes.yaxis)
-    axes.set_xlabel("operations for each byte that kernels read or write, FLOP/byte")
-    axes.set_ylabel("achieved, GFLOP/s")
-    note_left_out(axes, results.records, drawn)
-    add_title(axes, drawn)
-    legend(figure)
+    axes.set_xlabel("arithmetic intensity, FLOP/byte")
+    axes.set_ylabel(f"achieved performance, {quantity.unit}")
+    unknown = [
+        "" if peaks else "peak of the device unknown: give --peak_tflops to draw it",
+        "" if bandwidth else "memory bandwidth unknown: give --peak_bandwidth to draw its limit",
+    ]
+    notes = ["points: single runs; bytes are those that operations read and write one by one", *unknown]
+    return Description(
+        "Roofline: achieved performance against arithmetic intensity",
+        drawn,
+        shown,
+        [*notes, left_out(results.records, drawn)],
+    )
+
+
+def _peaks(drawn: Sequence[Record], options: Options) -> dict[str, float]:
+    """Name → peak in operations a second: the given one, or those by which the logs' shares of the peak (MFU) were worked out."""
+    if options.peak_tflops:
+        return {"": 1e12 * options.peak_tflops}
+    found: dict[str, float] = {}
+    differs = varying(drawn, _ROOFS)
+    for members in groups(drawn, differs).values():
+        peaks = [_of(one, "results.flops") / share for one in members if (share := number(one, "results.mfu"))]
+        if peaks:
+            found[label_of(members[0], differs) if differs else ""] = max(peaks)
+    if found and max(found.values()) <= (1 + _SAME) * min(found.values()):
+        return {"": max(found.values())}
+    return found
+
+
+def _draw_roofs(
+    axes: Axes, peaks: dict[str, float], bandwidth: float | None, low: float, high: float, factor: float, unit: str
+) -> None:
+    """The limits of computing, and that of the memory up to where it meets the highest of them."""
+    slope = bandwidth * factor if bandwidth else None
+    for name, peak in peaks.items():
+        axes.plot([max(low, peak / slope) if slope else low, high], [peak, peak], color=muted())
+        words = f"peak{f' ({label(name)})' if name else ''}: {_digits(peak)} {unit}"
+        axes.annotate(
+            words, (high, peak), xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", fontsize="small"
+        )
+    if slope and bandwidth:
+        edge = min(max(peaks.values()) / slope, high) if peaks else high
+        axes.plot([low, edge], [low * slope, edge * slope], color=muted())
+        middle = math.sqrt(low * edge)
+        axes.annotate(
+            f"memory: {_digits(bandwidth / 1e9)} GB/s", (middle, middle * slope), xytext=(-4, 4), textcoords="offset points",
+            ha="right", va="bottom", fontsize="small",
+        )  # fmt: skip
+
+
+def _digits(value: float) -> str:
+    """Four digits at most, without an exponent."""
+    return plain_number(float(f"{value:.4g}"))
 
 
 def _of(record: Record, key: str) -> float:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import common_label
-from dlbs.results.plots.style import check_some_ended_well, label, legend, style
-from dlbs.results.tables.scaling import devices, scaling_tables
-from dlbs.results.tables.table import Table
+from dlbs.results.grouping import groups
+from dlbs.results.plots.appearance import muted
+from dlbs.results.plots.axis import set_numeric_x
+from dlbs.results.plots.frame import Description
+from dlbs.results.plots.points import Point, draw_line, explain_points
+from dlbs.results.plots.selection import MOST_LINES, check_count, check_some_ended_well
+from dlbs.results.read.records import number, status_of
+from dlbs.results.tables.scaling import devices, nothing_to_scale, scaling_tables
+from dlbs.results.tables.table import Cell, Table
+from dlbs.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,57 +26,107 @@ if TYPE_CHECKING:
 __all__ = ["strong_scaling", "weak_scaling"]
 
 
-def weak_scaling(figure: Figure, results: Results) -> None:
+def weak_scaling(figure: Figure, results: Results) -> Description:
     """Speed-up with the replica batch fixed."""
-    _draw(figure, results, "weak")
+    return _draw(figure, results, "weak")
 
 
-def strong_scaling(figure: Figure, results: Results) -> None:
+def strong_scaling(figure: Figure, results: Results) -> Description:
     """Speed-up with the effective batch fixed."""
-    _draw(figure, results, "strong")
+    return _draw(figure, results, "strong")
 
 
-def _draw(figure: Figure, results: Results, kind: str) -> None:
-    tables = scaling_tables(results.records, results.declarations, kind)[2::4]
-    counts = sorted({devices(record) for record in results.records})
-    axes = figure.subplots()
-    index = 0
-    rows = [labels for table in tables for labels in table.rows]
-    differs = [len({labels[at] for labels in rows}) > 1 for at in range(2)]
-    for table in tables:
-        for labels, cells in zip(table.rows, table.cells, strict=True):
-            points = [
-                (count, cell.value)
-                for count, cell in zip(_columns(table), cells, strict=True)
-                if isinstance(cell.value, float)
-            ]
-            if points:
-                xs, ys = zip(*points, strict=True)
-                group = table.title.partition("(")[2].rstrip(")") if len(tables) > 1 else ""
-                words = [labels[0] if differs[0] else "", f"{table.names[1]} {labels[1]}" if differs[1] else "", group]
-                name = ", ".join(filter(None, words)) or labels[0]
-                axes.plot(xs, ys, label=label(name), **style(index))
-                index += 1
-    if index == 0:
+def _draw(figure: Figure, results: Results, kind: str) -> Description:
+    tables = scaling_tables(results.records, results.declarations, kind)
+    speedups = tables[2::4]
+    fixed = "replica" if kind == "weak" else "effective"
+    lines, alone = _lines(speedups, tables[0::4])
+    if not lines:
         check_some_ended_well(results.records)
-        raise LogError("no experiment that ended well has results.throughput", hint="dlbs status shows what failed")
-    axes.plot(counts, counts, color="#8A8A8A", linestyle=":", label="ideal", zorder=0)
-    axes.set_xscale("log", base=2)
+        if not alone:
+            raise LogError("no experiment that ended well has results.throughput", hint="dlbs status shows what failed")
+        counts = sorted({devices(record) for record in results.records if status_of(record) == "ok"})
+        what = (
+            nothing_to_scale(counts)
+            if len(counts) == 1
+            else f"no {fixed} batch ran on two numbers of devices: nothing to scale"
+        )
+        raise LogError(what, hint=f"keep the {fixed} batch and vary the GPUs, or exp.num_replicas on CPUs")
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    axes = figure.subplots()
+    xs = sorted({point.x for _, points in lines for point in points})
+    set_numeric_x(axes, xs, True, is_parameter=True, where="devices")
     axes.set_yscale("log", base=2)
-    axes.set_xticks(counts, [str(count) for count in counts])
-    low, high = math.floor(math.log2(counts[0])) - 1, math.ceil(math.log2(counts[-1])) + 1
-    ticks = [2.0**power for power in range(low, high + 1)]
+    axes.plot(xs, xs, color=muted(), linestyle=":", label="ideal", zorder=0)
+    for index, (words, points) in enumerate(lines):
+        draw_line(axes, points, index, words, lines=len(lines))
+    values = [point.value for _, points in lines for point in points] + xs
+    axes.set_ylim(min(values) / 1.15, max(values) * 1.15)
+    ticks = [2.0**power for power in range(math.floor(math.log2(min(values))), math.ceil(math.log2(max(values))) + 1)]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("GPUs (on CPUs: replicas)")
-    axes.set_ylabel("speed-up over the fewest")
-    fixed = f"{kind} scaling: {'replica' if kind == 'weak' else 'effective'} batch fixed"
-    without = ["exp.replica_batch"] if kind == "strong" else []
-    axes.set_title(
-        label(", ".join(filter(None, [fixed, common_label(results.records, without=without)]))), fontsize="medium"
+    drawn = [record for record in results.records if status_of(record) == "ok" and number(record, "results.throughput")]
+    is_cpu = all(number(record, "exp.num_gpus") in (None, 0) for record in drawn)
+    axes.set_xlabel("replicas on CPUs" if is_cpu else "GPUs")
+    axes.set_ylabel("speed-up vs. smallest device count")
+    kept = "exp.replica_batch" if kind == "weak" else "exp.effective_batch"
+    explained = explain_points([point.cell for _, points in lines for point in points])
+    notes = [
+        explained.replace("median of", "ratio of throughputs, medians of").replace(
+            "interval of the median", "interval of the ratio"
+        )
+    ]
+    if base := xs[0] if xs[0] > 1 else 0:
+        notes.append(f"{base:g} devices are the fewest: they count as a speed-up of {base:g}")
+    if alone:
+        notes.append(f"{counted(alone, 'experiment')} with one number of devices, where nothing scales, left out")
+    missing = len(results.records) - len(drawn)
+    notes.append(f"{missing} of {len(results.records)} experiments have no value" if missing else "")
+    shown = [] if len(groups(drawn, [kept])) == 1 else [kept]
+    follows = ["exp.effective_batch" if kind == "weak" else "exp.replica_batch"]
+    return Description(
+        f"{kind.title()} scaling: speed-up with the {fixed} batch fixed",
+        drawn,
+        [*shown, *follows],
+        notes,
+        direct=True,
+        hollow=True,
     )
-    legend(figure)
 
 
-def _columns(table: Table) -> list[int]:
-    return [int(column.split()[-1]) for column in table.columns]
+def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[str, list[Point]]], int]:
+    """Label and points of each line that has two points, and how many experiments have one."""
+    rows = [labels for table in tables for labels in table.rows]
+    differs = [len({labels[at] for labels in rows}) > 1 for at in range(2)]
+    found, alone = [], 0
+    for table, measured in zip(tables, throughputs, strict=True):
+        group = table.title.partition("(")[2].rstrip(")") if len(tables) > 1 else ""
+        for labels, cells, rates in zip(table.rows, table.cells, measured.cells, strict=True):
+            base = next((rate for rate in rates if isinstance(rate.value, float)), Cell(None))
+            points = [
+                Point(float(column.split()[-1]), cell.value, _with_interval(cell, rate, base))
+                for column, cell, rate in zip(table.columns, cells, rates, strict=True)
+                if isinstance(cell.value, float)
+            ]
+            words = [labels[0] if differs[0] else "", f"{table.names[1]} {labels[1]}" if differs[1] else "", group]
+            if len(points) > 1:
+                found.append((", ".join(filter(None, words)) or labels[0], points))
+            alone += len(points) == 1
+    return found, alone
+
+
+def _with_interval(speedup: Cell, rate: Cell, base: Cell) -> Cell:
+    """The speed-up with its interval: bounds of the throughput over the opposite ones of the fewest devices.
+
+    The chance that one of the two intervals misses is at most the sum of their chances (Bonferroni).
+    """
+    plain = Cell(speedup.value, runs=min(rate.runs, base.runs), doubtful=rate.doubtful + base.doubtful)
+    bounds = (rate.low, rate.high, base.low, base.high)
+    if rate is base or None in bounds or not isinstance(speedup.value, float) or not isinstance(rate.value, float):
+        return plain
+    rate_low, rate_high, base_low, base_high = (bound or 0.0 for bound in bounds)
+    if min(rate_low, base_low) <= 0 or not isinstance(base.value, float):
+        return plain
+    scale = speedup.value / rate.value * base.value
+    confidence = max(0.0, (rate.confidence or 0.0) + (base.confidence or 0.0) - 1)
+    return replace(plain, low=scale * rate_low / base_high, high=scale * rate_high / base_low, confidence=confidence)

@@ -7,60 +7,96 @@ from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
 from dlbs.experiment import describe
-from dlbs.results.plots.style import COLOURS, label, set_scale
-from dlbs.results.statistics.series import series_of
-from dlbs.results.statistics.steady import smoothed
+from dlbs.extras import require
+from dlbs.results.plots.appearance import colour, muted
+from dlbs.results.plots.axis import plain_ticks, set_y_scale
+from dlbs.results.plots.frame import Description
+from dlbs.results.plots.quantities import in_bytes, label
+from dlbs.results.statistics.series import Series, series_of
+from dlbs.results.statistics.steady import WINDOW, smoothed
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from dlbs.results.plots.options import Results
 
 __all__ = ["series"]
 
+_MOST_WATCHED = 4
+_FEWEST_SAMPLES = 3
 
-def series(figure: Figure, results: Results) -> None:
+
+def series(figure: Figure, results: Results) -> Description:
     """Batch times, raw and smoothed, above what was watched, on one axis of seconds."""
     if len(results.records) != 1:
         raise LogError(f"{len(results.records)} experiments are too many for a time series", hint="give one log")
     found = series_of(results.records[0])
     if found is None:
         raise LogError("the experiment has no batch times (results.time_data)")
-    watched = list(found.monitor.items())[:4]
-    figure.set_size_inches(8, 4.2 + 1.3 * len(watched))
+    watched = list(found.monitor.items())[:_MOST_WATCHED]
+    if results.options.size is None:
+        figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() * (0.88 + 0.27 * len(watched)))
     rows = figure.subplots(
         1 + len(watched), 1, sharex=bool(watched), squeeze=False, height_ratios=[3, *[1] * len(watched)]
     )
     axes = rows[0][0]
-    # With a monitor, seconds are the axis that both have; else batches say more.
-    xs: list[float] = found.ends if watched else [float(n) for n in range(1, len(found.times) + 1)]
-    steady = found.steady - len(found.warmup)
-    axes.plot(xs, found.times, ".", markersize=4, color=COLOURS[4], label="batch")
-    axes.plot(xs, smoothed(found.times), color=COLOURS[0], label="running median")
-    if found.warmup:
-        before = (
-            [-value for value in _reversed_sums(found.warmup)] if watched else list(range(1 - len(found.warmup), 1))
-        )
-        axes.plot(before, found.warmup, ".", markersize=4, color=COLOURS[7], label="warm-up")
-    if steady > 0 and found.is_conclusive:
-        axes.axvline(xs[min(steady, len(xs) - 1)], color=COLOURS[1], linestyle="--", label="steady from here")
-    outliers = [xs[outlier.batch - 1] for outlier in found.outliers]
-    axes.plot(
-        outliers,
-        [outlier.time for outlier in found.outliers],
-        "x",
-        color=COLOURS[1],
-        label="outlier" if outliers else None,
-    )
+    _draw_batches(axes, found, in_seconds=bool(watched))
     axes.set_ylabel("batch time, ms")
-    set_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
+    set_y_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
     for row, (name, (moments, values)) in zip(rows[1:], watched, strict=True):
-        row[0].plot(moments, values, color=COLOURS[2])
-        row[0].set_ylabel(label(name).replace(", ", ",\n"), fontsize="small")
-        row[0].set_ylim(bottom=0)
-    rows[-1][0].set_xlabel("s since the first timed batch" if watched else "timed batch")
-    axes.set_title(label(describe(results.records[0])))
-    axes.legend(fontsize="small")
+        if "bytes" in name:
+            unit, factor = in_bytes(max(values))
+            name, values = name.replace("bytes", unit), [value * factor for value in values]
+        row[0].plot(moments, values, color=colour(2))
+        row[0].set_ylabel(label(name).replace(", ", ",\n").replace(" (GPU", "\n(GPU"), fontsize="small")
+        row[0].set_ylim(0, 1.1 * max(values) or 1.0)
+        plain_ticks(row[0].yaxis)
+    if watched:
+        _look_at_batches(axes, found, watched[0][1][0])
+    rows[-1][0].set_xlabel("time since the first timed batch, s" if watched else "timed batch")
+    record = results.records[0]
+    notes = [f"running median: of {WINDOW} batches"]
+    if more := list(found.monitor)[_MOST_WATCHED:]:
+        notes.append(f"recorded, too: {'; '.join(more)}")
+    return Description("Batch times of one run", [record], (), notes, subject=describe(record))
+
+
+def _look_at_batches(axes: Axes, found: Series, moments: Sequence[float]) -> None:
+    """Show the time of the batches and half as much around it, if the monitor looked then: a program may start and end for much longer."""
+    first, last = -sum(found.warmup) / 1000, found.ends[-1]
+    low, high = first - 0.5 * (last - first), last + 0.5 * (last - first)
+    inside = [moment for moment in moments if low <= moment <= high]
+    if len(inside) >= _FEWEST_SAMPLES:
+        margin = 0.03 * (last - first)
+        axes.set_xlim(min(first, *inside) - margin, max(last, *inside) + margin)
+
+
+def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:
+    """Warm-up and timed batches, with the boundary between them, over batches or over seconds."""
+    # With a monitor, seconds are the axis that both have; else batches say more.
+    xs: list[float] = found.ends if in_seconds else [float(n) for n in range(1, len(found.times) + 1)]
+    axes.plot(xs, found.times, ".", markersize=4, color=colour(4), label="batch")
+    axes.plot(xs, smoothed(found.times), color=colour(0), label="running median")
+    if found.warmup:
+        before = [-value for value in _reversed_sums(found.warmup)] if in_seconds else range(1 - len(found.warmup), 1)
+        axes.plot(list(before), found.warmup, ".", markersize=4, color=colour(7), label="warm-up")
+        boundary = 0.0 if in_seconds else 0.5
+        axes.axvline(boundary, color=muted(), linewidth=1, linestyle=":", label="timing begins")
+    steady = found.steady - len(found.warmup)
+    if steady > 0 and found.is_conclusive:
+        axes.axvline(xs[min(steady, len(xs) - 1)], color=colour(1), linestyle="--", label="steady from here")
+    if outliers := found.outliers:
+        axes.plot(
+            [xs[one.batch - 1] for one in outliers], [one.time for one in outliers], "x", color=colour(1), label="outlier"
+        )  # fmt: skip
+    if in_seconds:
+        plain_ticks(axes.xaxis)
+        return
+    # There is no batch -7.5, and no timed batch 0: ticks stand at timed batches.
+    locator = require("matplotlib.ticker", "reports").MaxNLocator(10, steps=[1, 2, 5, 10], integer=True)
+    inside = [int(tick) for tick in locator.tick_values(1, len(xs)) if 1 < tick <= len(xs)]
+    axes.set_xticks([1, *inside], [f"{tick:,}" for tick in (1, *inside)])
 
 
 def _reversed_sums(milliseconds: Sequence[float]) -> list[float]:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.results.grouping import distinguishing_names, label_of, varying
-from dlbs.results.plots.style import (
-    MOST_LINES,
-    add_title,
-    axis_label,
-    in_order,
-    label,
-    legend,
-    note_left_out,
-    set_scale,
-    style,
-    with_value,
-)
-from dlbs.results.read.onelog import Record
+from dlbs.results.plots.axis import set_numeric_x, set_y_scale
+from dlbs.results.plots.frame import Description, left_out
+from dlbs.results.plots.points import Point, draw_line, explain_points
+from dlbs.results.plots.quantities import quantity_of, titled
+from dlbs.results.plots.selection import MOST_LINES, check_count, in_order, with_value
 from dlbs.results.read.records import number
 from dlbs.results.statistics.samples import usual_metric
-from dlbs.results.tables.pivot import custom_tables
-from dlbs.results.tables.table import Cell
+from dlbs.results.tables.cells import cells_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from dlbs.results.plots.options import Results
@@ -38,56 +25,41 @@ __all__ = ["throughput"]
 _BATCH = "exp.replica_batch"
 
 
-def throughput(figure: Figure, results: Results) -> None:
-    """A line for each model and group over replica batches."""
+def throughput(figure: Figure, results: Results) -> Description:
+    """A line for each model and group over replica batches: medians, with the interval of each as an error bar."""
     key = results.options.value or usual_metric(results.records)
-    drawn = with_value(results.records, key)
+    drawn = [record for record in with_value(results.records, key) if (number(record, _BATCH) or 0) > 0]
+    if not drawn:
+        hint = "--type bars needs none; --x KEY chooses another axis"
+        raise LogError(f"no experiment that ended well has {_BATCH} and {key}", hint=hint)
+    quantity = quantity_of(key, drawn)
     axes = figure.subplots()
-    cells = _draw_lines(axes, drawn, results.declarations, key)
-    axes.set_xscale("log", base=2)
-    ticks = sorted({int(batch) for record in drawn if (batch := number(record, _BATCH))})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel(axis_label(_BATCH, drawn))
-    axes.set_ylabel(axis_label(key, drawn))
-    set_scale(
-        axes, [value for record in drawn if (value := number(record, key)) is not None], results.options.log_scale
+    names = distinguishing_names(
+        drawn, results.declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"]
     )
-    note_left_out(axes, results.records, drawn)
-    add_title(axes, drawn, varying=[_BATCH], cells=cells)
-    legend(figure)
-
-
-def _draw_lines(axes: Axes, drawn: Sequence[Record], declarations: Mapping[str, Parameter], key: str) -> list[Cell]:
-    """One line for each model and group: medians, with the interval of each as an error bar; returns what was drawn."""
-    found: list[Cell] = []
-    names = distinguishing_names(drawn, declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"])
     shown = varying(drawn, ["exp.model", *names])
     lines = in_order(drawn, ["exp.model", *names])
-    if len(lines) > MOST_LINES:
-        raise LogError(f"{len(lines)} lines are too many for one plot", hint="choose some with --filter_query")
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    cells = []
+    set_numeric_x(
+        axes, [number(record, _BATCH) or 0.0 for record in drawn], results.options.log_x, is_parameter=True, where=_BATCH
+    )  # fmt: skip
     for index, line in enumerate(lines):
-        (table, *_) = custom_tables(line, declarations, [_BATCH], [], [key], without=["exp.effective_batch"])
-        points = [
-            (float(labels[0]), cells[0].value, cells[0].low, cells[0].high)
-            for labels, cells in zip(table.rows, table.cells, strict=True)
-            if isinstance(cells[0].value, float) and _is_number(labels[0])
-        ]
-        if not points:
-            continue
-        found += [cell for row in table.cells for cell in row]
-        xs, ys = [point[0] for point in points], [point[1] for point in points]
-        below = [y - low if low is not None else 0.0 for _, y, low, _ in points]
-        above = [high - y if high is not None else 0.0 for _, y, _, high in points]
-        axes.errorbar(
-            xs, ys, yerr=[below, above], capsize=3 if any(below) or any(above) else 0,
-            label=label(label_of(line[0], shown)), **style(index),
-        )  # fmt: skip
-    return found
-
-
-def _is_number(words: str) -> bool:
-    try:
-        return math.isfinite(float(words))
-    except ValueError:
-        return False
+        points = []
+        for runs in in_order(line, [_BATCH]):
+            cell = cells_of(key)(runs).scaled(quantity.factor)
+            if isinstance(cell.value, float):
+                points.append(Point(number(runs[0], _BATCH) or 0.0, cell.value, cell))
+        cells += [point.cell for point in points]
+        draw_line(axes, points, index, label_of(line[0], shown), lines=len(lines))
+    axes.set_xlabel(str(quantity_of(_BATCH, drawn)))
+    axes.set_ylabel(str(quantity))
+    set_y_scale(axes, [cell.value for cell in cells if isinstance(cell.value, float)], results.options.log_scale, cells)
+    return Description(
+        titled(f"{quantity.name} against replica batch"),
+        drawn,
+        [_BATCH],
+        [explain_points(cells), left_out(results.records, drawn)],
+        direct=True,
+        hollow=True,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dlbs.config.flags import parse_value
@@ -12,10 +13,26 @@ from dlbs.language.template import escape
 from dlbs.plan.resolve import Processor
 from dlbs.results.read.onelog import Record
 
-__all__ = ["compile_additions"]
+__all__ = ["Additions", "compile_additions"]
 
 
-def compile_additions(given: Iterable[str]) -> Callable[[Record], Record]:
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """A function that adds keys to a record.
+
+    Attributes:
+        needs: For each key that is added, those that its value refers to.
+        add: The function.
+    """
+
+    needs: Mapping[str, list[str]]
+    add: Callable[[Record], Record]
+
+    def __call__(self, record: Record) -> Record:
+        return self.add(record)
+
+
+def compile_additions(given: Iterable[str]) -> Additions:
     """Return a function that adds keys to a record.
 
     Args:
@@ -54,7 +71,7 @@ def compile_additions(given: Iterable[str]) -> Callable[[Record], Record]:
                 raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
         return made
 
-    return add
+    return Additions(needs, add)
 
 
 def _values(flag: str) -> dict[str, Any]:

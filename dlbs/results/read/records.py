@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import os
+import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from dlbs.text import formula_escaped, formula_unescaped
 from dlbs.version import __version__
 
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
+
+_IN_MEMORY = 16 << 20  # bytes of output that wait in memory; more of it waits in a temporary file
 
 
 def status_of(record: Record) -> str:
@@ -54,8 +57,8 @@ def number(record: Record, key: str) -> float | None:
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
     """Write records as JSON (`{"dlbs_version": ..., "data": [...]}`), JSON Lines, CSV or Parquet to a file or, without a path, as JSON to standard output.
 
-    JSON is written record by record, as they come; CSV and Parquet need all of them, because all columns are known only then. After an error
-    there is no file, and standard output ends where it was.
+    JSON is made record by record, as they come; CSV and Parquet need all of them, because all columns are known only then. After an error,
+    also one of the last record, there is no file, and nothing on standard output.
 
     Args:
         path: `.json`, `.jsonl`, `.csv`, each of them with `.gz` behind it if it is to be compressed, or `.parquet`.
@@ -67,7 +70,10 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
         ConfigError: The file cannot be written.
     """
     if path is None:
-        _write_json(sys.stdout, records, failed)
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8") as whole:
+            _write_json(whole, records, failed)
+            whole.seek(0)
+            shutil.copyfileobj(whole, sys.stdout)
         return
     if not is_results_file(path):
         raise LogError(
@@ -94,10 +100,8 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
 
 
 def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record] | None) -> None:
-    rest = iter(records)
-    first = list(itertools.islice(rest, 1))  # an error before it leaves nothing behind
     stream.write(f'{{"dlbs_version": {json.dumps(__version__)}, "data": [')
-    _write_list(stream, itertools.chain(first, rest))
+    _write_list(stream, records)
     if failed is not None:
         stream.write('], "failed": [')
         _write_list(stream, failed)

@@ -6,12 +6,12 @@ import math
 import statistics
 from collections.abc import Sequence
 
-__all__ = ["noise_of", "smoothed", "steady_from"]
+__all__ = ["WINDOW", "noise_of", "smoothed", "steady_from"]
 
-_WINDOW = 11  # batches
+WINDOW = 11  # batches
 
 
-def smoothed(values: Sequence[float], window: int = _WINDOW) -> list[float]:
+def smoothed(values: Sequence[float], window: int = WINDOW) -> list[float]:
     """Running median: single slow batches do not move it."""
     half = window // 2
     return [statistics.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]

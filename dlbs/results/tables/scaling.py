@@ -14,7 +14,7 @@ from dlbs.results.tables.pivot import add_notes, group_title, pivot, with_statis
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number
 
-__all__ = ["devices", "scaling_tables", "strong_scaling", "weak_scaling"]
+__all__ = ["devices", "nothing_to_scale", "scaling_tables", "strong_scaling", "weak_scaling"]
 
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
 
@@ -77,7 +77,7 @@ def scaling_tables(
         for table in (time, speedup, efficiency):
             table.add_legend()
         if len(counts) == 1:
-            speedup.legend.append(f"all experiments used {_devices(counts[0])}: there is nothing to compare")
+            speedup.legend.append(nothing_to_scale(counts))
         if not explain:
             for table in made:
                 table.formulas.clear()
@@ -125,6 +125,11 @@ def devices(record: Record) -> int:
         if count:
             return int(count)
     return 1
+
+
+def nothing_to_scale(counts: Sequence[int]) -> str:
+    """Why there is no scaling where all experiments used one number of devices, the only one of `counts`."""
+    return f"all experiments used {_devices(counts[0])}: nothing to scale"
 
 
 def _devices(count: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dlbs.text import short_number
 
-__all__ = ["DOUBTFUL", "USUAL", "Cell", "Table"]
+__all__ = ["DOUBTFUL", "MISSING", "USUAL", "Cell", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ class Cell:
     lost: int = 0
     doubtful: int = 0
     tone: str = ""
+
+    def scaled(self, factor: float) -> Cell:
+        """The same in another unit; texts and statuses stay."""
+        if not isinstance(self.value, float):
+            return self
+        low, high = (bound if bound is None else bound * factor for bound in (self.low, self.high))
+        return replace(self, value=self.value * factor, low=low, high=high)
 
     def words(self) -> str:
         """The cell as people read it: `400.0 [395.2, 402.1]`, `400.0 ⚠`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""

@@ -45,6 +45,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "hardswish": partial(nn.Hardswish, inplace=True),
     "leaky_relu": partial(nn.LeakyReLU, inplace=True),
     "relu": partial(nn.ReLU, inplace=True),
+    "relu6": partial(nn.ReLU6, inplace=True),
     "silu": partial(nn.SiLU, inplace=True),
     "tanh": nn.Tanh,
 }

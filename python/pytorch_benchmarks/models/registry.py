@@ -15,17 +15,24 @@ BuilderType = TypeVar("BuilderType", bound=Builder)
 BUILDERS: dict[str, Builder] = {}
 
 
-def register_model(name: str) -> Callable[[BuilderType], BuilderType]:
+def register_model(name: str | None = None) -> Callable[[BuilderType], BuilderType]:
     """Register a class or a function that builds a model; its keyword arguments are the model's options.
 
     @register_model("deep_mnist")
     class DeepMnist(Model): ...
+
+    Args:
+        name: What it is called; by default as the class or function is. The signature is torchvision's.
+
+    Raises:
+        ValueError: Another model is called so.
     """
 
     def register(builder: BuilderType) -> BuilderType:
-        if name in BUILDERS:
-            raise ValueError(f"two models are called {name!r}")
-        BUILDERS[name] = builder
+        called = builder.__name__ if name is None else name
+        if called in BUILDERS:
+            raise ValueError(f"two models are called {called!r}")
+        BUILDERS[called] = builder
         return builder
 
     return register

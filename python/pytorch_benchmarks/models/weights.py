@@ -10,10 +10,11 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,9 +22,21 @@ from torch import Tensor
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.files import open_regular, read_regular
+from pytorch_benchmarks.models.registry import BUILDERS
 from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
-__all__ = ["Weights", "find_weights", "list_weights", "read_weights", "weights_directory", "write_weights"]
+__all__ = [
+    "Weights",
+    "WeightsEnum",
+    "default_weights",
+    "find_weights",
+    "get_model_weights",
+    "get_weight",
+    "list_weights",
+    "read_weights",
+    "weights_directory",
+    "write_weights",
+]
 
 _LARGEST_ENTRY = 64 << 20  # bytes
 
@@ -89,16 +102,121 @@ def list_weights(model: str = "") -> dict[str, Weights]:
     return {name: entry for name, entry in found.items() if model in ("", entry.model)}
 
 
-def find_weights(given: str, model: str) -> Weights:
+class WeightsEnum(Enum):
+    """The weights of one model that are known by name: `resnet18_weights.flowers`, or `["flowers"]`. `DEFAULT` is the best of them.
+
+    Members have the attributes that torchvision's have: `transforms()`, `meta` and `get_state_dict()`. Their `value` is the entry.
+    """
+
+    @property
+    def transforms(self) -> Callable[[], Transforms]:
+        """Makes what a picture goes through on its way to the model.
+
+        Raises:
+            UsageError: When called, if that is not known.
+        """
+
+        def make() -> Transforms:
+            if self.value.transforms is None:
+                raise UsageError(f"the weights {self.name} do not say what an image goes through")
+            made: Transforms = self.value.transforms
+            return made
+
+        return make
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """`categories`, `_metrics`, `num_params` if it is known, and `training`."""
+        entry: Weights = self.value
+        known = {"num_params": int(entry.metrics["parameters"])} if "parameters" in entry.metrics else {}
+        return {
+            "categories": list(entry.categories),
+            "_metrics": dict(entry.metrics),
+            "training": entry.training,
+            **known,
+        }
+
+    @property
+    def url(self) -> str:
+        """Where the tensors are: a file, since nothing is downloaded."""
+        return Path(self.value.file).absolute().as_uri()
+
+    def get_state_dict(self, *arguments: Any, **options: Any) -> dict[str, Tensor]:
+        """The tensors by name. Arguments, such as `progress`, change nothing."""
+        entry: Weights = self.value
+        return entry.tensors()
+
+
+def get_model_weights(name: str | Callable[..., Any]) -> type[WeightsEnum]:
+    """The weights of a model that are in `weights_directory()`, as an enum of its own.
+
+    Args:
+        name: Of the model, or its builder.
+
+    Raises:
+        UsageError: A file in the directory is no entry.
+    """
+    model = (
+        name if isinstance(name, str) else next((one for one, made in BUILDERS.items() if made is name), name.__name__)
+    )
+    entries: dict[str, Any] = dict(list_weights(model))
+    if entries:
+        entries["DEFAULT"] = entries[_best(entries)]
+    made: type[WeightsEnum] = cast(Any, WeightsEnum)(f"{model}_weights", entries)
+    return made
+
+
+def get_weight(name: str) -> WeightsEnum:
+    """A member of a model's weights by its full name, `resnet18_weights.DEFAULT`.
+
+    Raises:
+        UsageError: There is none.
+    """
+    model, dot, entry = name.partition(".")
+    known = get_model_weights(model.removesuffix("_weights"))
+    if not dot or entry not in known.__members__:
+        there = ", ".join(f"{known.__name__}.{one}" for one in known.__members__) or "none"
+        raise UsageError(f"there are no weights {name!r}: of that model there are {there}")
+    return known[entry]
+
+
+def default_weights(model: str) -> Weights:
+    """The most accurate weights of a model in `weights_directory()`.
+
+    Raises:
+        UsageError: There are none.
+    """
+    known = list_weights(model)
+    if not known:
+        raise UsageError(
+            f"--weights DEFAULT: there are no weights of {model} in {weights_directory()}; train.py writes them"
+        )
+    return known[_best(known)]
+
+
+def _best(entries: Mapping[str, Weights]) -> str:
+    """The name of the most accurate ones, of equal ones the last."""
+    return max(entries, key=lambda name: (entries[name].metrics.get("accuracy_top1", -1.0), name))
+
+
+def find_weights(given: str | Weights | WeightsEnum, model: str) -> Weights:
     """The weights that `--weights` speaks of.
 
     Args:
-        given: An entry (`.json`), a file of tensors (any other), or the name of an entry in `weights_directory()`.
+        given: An entry (`.json`), a file of tensors (any other), the name of an entry in `weights_directory()`, `DEFAULT` for the most
+            accurate one there, or an entry or a member of an enum itself.
         model: What they are for.
 
     Raises:
         UsageError: There are none, or they are of another model.
     """
+    if isinstance(given, (Weights, WeightsEnum)):
+        known_entry: Weights = given if isinstance(given, Weights) else given.value
+        if known_entry.model != model:
+            raise UsageError(f"these weights are of {known_entry.model}, not of {model}")
+        return known_entry
+    if given == "DEFAULT":
+        return default_weights(model)
     path = Path(given).expanduser()
     if not path.exists() and path.parent == Path() and not path.suffix:
         path = weights_directory() / f"{given}.json"

@@ -45,6 +45,7 @@ class CommonOptions:
     num_nodes: int = option(1, "Machines that take part; the program is started on each.", whole(1))
     node_rank: int = option(0, "Which of the machines this is, from 0; the first one reports.", whole(0))
     rendezvous: str = option("", "Where the machines meet: an address of node 0, and a free port.", metavar="HOST:PORT")
+    rendezvous_timeout: int = option(600, "Seconds that machines wait there for each other.", whole(1))
     device: str = option(
         "auto",
         "Device that computes; gpu is whichever kind PyTorch finds (CUDA, ROCm, XPU, MPS), auto is that or else the CPU.",

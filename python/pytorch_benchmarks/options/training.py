@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,15 @@ from pytorch_benchmarks.options.parser import Parser
 __all__ = ["TrainingOptions", "parse_training_options"]
 
 OPTIMIZERS = ("sgd", "adamw", "rmsprop")
+AUGMENTATIONS = ("none", "randaugment", "trivialaugment")
 SCHEDULERS = ("step", "cosine", "exponential", "constant")
+
+
+def _magnitude(value: str) -> int:
+    number = whole(0)(value)
+    if number > 30:
+        raise ArgumentTypeError(f"must be at most 30, not {number}")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,13 @@ class TrainingOptions(CommonOptions):
         positive,
         metavar="ALPHA",
     )
+    auto_augment: str = option(
+        "none",
+        "Change images by chance: by two operations of one magnitude (randaugment), or by one of any (trivialaugment).",
+        choices=AUGMENTATIONS,
+    )
+    ra_magnitude: int = option(9, "Magnitude of randaugment, from 0 to 30.", _magnitude, metavar="N")
+    random_erase: float = option(0.0, "Probability that a box of an image is erased.", share, metavar="SHARE")
     ema_decay: float = option(
         0.0,
         "Keep an exponential moving average of the weights with this decay, and evaluate that; 0 does not.",

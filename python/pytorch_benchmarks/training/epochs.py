@@ -21,6 +21,7 @@ from pytorch_benchmarks.measure.competing_load import CompetingLoad
 from pytorch_benchmarks.measure.report import log_competing_load
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.training.augmenting import Augmenting
 from pytorch_benchmarks.training.evaluation import evaluate
 from pytorch_benchmarks.training.mixing import Mixing
 from pytorch_benchmarks.training.optimizers import build_optimizer
@@ -145,13 +146,20 @@ class Trainer:
             cutmix_alpha=options.cutmix_alpha,
             seed=number,
         )
+        augmenting = Augmenting(
+            setup.transforms,
+            policy=options.auto_augment,
+            magnitude=options.ra_magnitude,
+            erasing=options.random_erase,
+            seed=number,
+        )
         self.network.train()
         losses = torch.zeros((), dtype=torch.float32, device=setup.device)
         for batch_number, batch in enumerate(islice(batches, count)):
             rate = learning_rate(options, state.epoch + batch_number / count)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
-            losses += self._step(mixing(batch)).float()
+            losses += self._step(mixing(augmenting(batch))).float()
             if state.average is not None and batch_number % options.ema_steps == 0:
                 state.average.update_parameters(state.model)
         self._synchronize()

@@ -43,6 +43,10 @@ def plotted(records: Records, **options: Any) -> Any:
     return draw("latency-load", records, DECLARATIONS, Options(**options))
 
 
+def knees(axes: Any) -> list[str]:
+    return [words.get_text() for words in axes.texts if "knee" in words.get_text()]
+
+
 def test_a_line_for_each_percentile_over_the_rate_with_bound_and_knee() -> None:
     (axes,) = plotted(SWEEP).axes
     assert axes.get_xlabel() == "offered load, queries/s"
@@ -53,7 +57,7 @@ def test_a_line_for_each_percentile_over_the_rate_with_bound_and_knee() -> None:
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [
         (rate, 3 * latency) for rate, latency in CURVE
     ]
-    assert [words.get_text() for words in axes.texts] == ["knee: 60 queries/s"]
+    assert knees(axes) == ["knee: 60 queries/s"]
     assert axes.get_yscale() == "log"
 
 
@@ -75,7 +79,7 @@ def test_the_trials_of_a_search_and_its_limit_are_drawn() -> None:
     line = axes.containers[0].lines[0]
     assert list(line.get_xdata()) == [60.0, 70.0], "a trial without an answer has no place"
     assert line.get_linestyle() == "None", "trials are points, and no curve with a knee"
-    assert not axes.texts
+    assert not knees(axes)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,6 @@ def test_a_log_may_hold_anything(trials: object) -> None:
 
 
 def test_the_page_draws_it_where_there_are_several_rates() -> None:
-    assert "Latency against offered load" in [one["title"] for one in figures_of(SWEEP, DECLARATIONS)]
-    assert "Latency against offered load" in [one["title"] for one in figures_of([SEARCH], DECLARATIONS)]
-    assert "Latency against offered load" not in [one["title"] for one in figures_of(SWEEP[:1], DECLARATIONS)]
+    assert "Latency against offered load" in [one.title for one in figures_of(SWEEP, DECLARATIONS)]
+    assert "Latency against offered load" in [one.title for one in figures_of([SEARCH], DECLARATIONS)]
+    assert "Latency against offered load" not in [one.title for one in figures_of(SWEEP[:1], DECLARATIONS)]

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LogError
-from dlbs.results.plots.figure import draw, save, svg
+from dlbs.results.plots.figure import FORMATS, draw, rendered, save, svg, title_of
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options
 from tests.conftest import RunDlbs
@@ -56,7 +56,7 @@ def test_scaling_has_the_ideal_line() -> None:
     ideal = next(line for line in axes.lines if line.get_label() == "ideal")
     assert list(ideal.get_xdata()) == list(ideal.get_ydata()) == [1, 2, 4]
     strong = [make_record("a", 16 // gpus, gpus=gpus, time=10.0 / gpus) for gpus in (1, 2, 4)]
-    assert "effective batch fixed" in drawn("strong", strong).axes[0].get_title()
+    assert title_of(drawn("strong", strong)) == "Strong scaling: speed-up with the effective batch fixed"
 
 
 def test_bars_stand_beside_each_other_in_order() -> None:
@@ -87,10 +87,11 @@ def test_a_heat_map_says_why_a_cell_is_empty() -> None:
 def test_a_roofline_has_its_roof_where_it_is_known() -> None:
     (axes,) = drawn("roofline", sweep(), peak_bandwidth=100.0).axes
     assert axes.get_xscale() == axes.get_yscale() == "log"
-    assert any("peak: 10.00 TFLOP/s" in text.get_text() for text in axes.texts)
-    assert "memory: 100.0 GB/s" in axes.get_legend_handles_labels()[1]
+    assert {"peak: 10 TFLOP/s", "memory: 100 GB/s"} == {text.get_text() for text in axes.texts}
+    assert axes.get_ylabel() == "achieved performance, TFLOP/s"
+    assert axes.get_xlabel() == "arithmetic intensity, FLOP/byte"
     (axes,) = drawn("roofline", sweep(), peak_tflops=20.0).axes
-    assert any("peak: 20.00 TFLOP/s" in text.get_text() for text in axes.texts)
+    assert "peak: 20 TFLOP/s" in {text.get_text() for text in axes.texts}
 
 
 @pytest.mark.parametrize("spread", [1.0001, 1.02, 1.5, 3.0, 6.0, 9.0, 20.0, 95.0, 5000.0])
@@ -124,17 +125,18 @@ def test_a_note_on_doubtful_runs_covers_nothing(malloc: str) -> None:
     ]
     figure = drawn("throughput", runs)
     figure.draw_without_rendering()
-    (legend,) = figure.legends
     note = figure.findobj(lambda one: isinstance(one, Text) and "doubtful" in one.get_text())[-1]
-    others = [*legend.get_texts(), figure.axes[0].xaxis.label, *figure.axes[0].get_xticklabels()]
+    names = [words for legend in figure.legends for words in legend.get_texts()] or figure.axes[0].texts
+    assert len(names) == 3
+    others = [*names, figure.axes[0].xaxis.label, *figure.axes[0].get_xticklabels()]
     place = note.get_window_extent()
     assert place.width > 0
     assert not [one.get_text() for one in others if place.overlaps(one.get_window_extent())]
 
 
 def test_experiments_without_a_value_are_counted() -> None:
-    (axes,) = drawn("throughput", [*sweep(), make_record("c", status="failure")]).axes
-    assert any("1 of 19 experiments have no value" in text.get_text() for text in axes.texts)
+    figure = drawn("throughput", [*sweep(), make_record("c", status="failure")])
+    assert "1 of 19 experiments have no value" in [text.get_text() for text in figure.texts]
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -148,14 +150,18 @@ def test_hostile_names_are_texts(kind: str) -> None:
         "serving.latency_p99": 7.0,
     }
     results = {f"results.{key}": value for key, value in more.items()}
-    records = [make_record(name, 8, gpus=gpus, **results) for gpus in (1, 2)]
+    results |= {"results.epoch_accuracy_top1": [1.0, 2.0], "db.tags": [name]}
+    effective = {"exp.effective_batch": 8} if kind == "strong" else {}
+    records = [make_record(name, 8, gpus=gpus, **results) | effective for gpus in (1, 2)]
     words = svg(drawn(kind, records[:1] if kind == "series" else records))
     assert "<script>" not in words
     assert r"$\frac{1}{0}$ &lt;script&gt;&amp;" in words
 
 
-def test_the_same_results_are_the_same_file() -> None:
-    assert svg(drawn("throughput", sweep())) == svg(drawn("throughput", sweep()))
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_the_same_results_are_the_same_file(form: str) -> None:
+    one, other = (rendered(drawn("bars", sweep()[:9]), form) for _ in range(2))
+    assert one == other
 
 
 @pytest.mark.parametrize(
@@ -179,8 +185,10 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
     save(figure, str(tmp_path / "a.svg"))
     assert re.search(r"<svg[^>]*viewBox", (tmp_path / "a.svg").read_text())
-    with pytest.raises(LogError, match="unknown kind of image"):
-        save(figure, str(tmp_path / "a.pdf"))
+    save(figure, str(tmp_path / "a.pdf"))
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(LogError, match=r"unknown kind of image \(name it .png, .svg or .pdf"):
+        save(figure, str(tmp_path / "a.gif"))
     with pytest.raises(ConfigError, match="cannot be written"):
         save(figure, "/proc/nope/a.png")
 
@@ -196,6 +204,16 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("plot", "logs", *axes, "-o", "axes.svg", check=True)
     assert done.stderr == "18 experiments → axes.svg\n"
     assert "relative to exp.replica_batch=1" in (tmp_path / "axes.svg").read_text()
+    done = dlbs("plot", "logs", "--style", "dark", "--size", "900x600px", "-o", "dark.png", check=True)
+    assert (tmp_path / "dark.png").read_bytes()[16:24] == bytes.fromhex("0000038400000258")  # width and height
+    done = dlbs("plot", "logs", "--style", "paper", "--size", "8x6cm", "-o", "paper.pdf", check=True)
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
+    dlbs("db", "add", "logs", "--tag", "v1", "--db", "results.db", check=True)
+    dlbs("plot", "--db", "results.db", "--type", "history", "--mark", "v1", "-o", "history.svg", check=True)
+    assert "tag, in the order of time" in (tmp_path / "history.svg").read_text()
+    done = dlbs("plot", "logs", "--size", "large", "-o", "x.png")
+    assert done.returncode == 2
+    assert "--size: 'large' is not a size (such as 8x5 (inches), 16x9cm or 1200x700px)" in done.stderr
     done = dlbs("plot", "logs", "--baseline", "exp.model", "-o", "x.png")
     assert done.returncode == 2
     assert "--baseline: 'exp.model' is not NAME=VALUE (such as exp.framework=pytorch)" in done.stderr

@@ -220,8 +220,8 @@ def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlb
     assert not (three / "r.json").exists()
     printed = dlbs("parse", "logs")
     assert printed.returncode == 2
-    assert "the output is incomplete" in printed.stderr
-    assert not printed.stdout.endswith("]}\n")  # what is cut short is no JSON
+    assert "nothing was written" in printed.stderr
+    assert printed.stdout == ""
     done = dlbs("parse", "logs", "--output_file", "r.json", "--ignore_errors")
     assert done.returncode == 0
     assert "logs/2.log:5" in done.stderr
@@ -259,6 +259,7 @@ def test_bad_input(dlbs: RunDlbs, three: Path, arguments: list[str], said: str) 
         (["--filter_query", "${exp.modle} == 'alexnet'"], "--filter_query: no experiment has 'exp.modle'"),
         (["--filter_params", "exp.modle"], "--filter_params: no experiment has 'exp.modle'"),
         (["--output_params", "exp.modle,results.time"], "--output_params: no experiment has 'exp.modle'"),
+        (["-Pmy.name=${exp.modle}"], "-Pmy.name: no experiment has 'exp.modle'"),
     ],
 )
 def test_a_key_that_nothing_has_is_an_error_with_a_suggestion(
@@ -269,6 +270,10 @@ def test_a_key_that_nothing_has_is_an_error_with_a_suggestion(
     assert said in done.stderr
     assert "did you mean 'exp.model'" in done.stderr
     assert not (three / "r.json").exists()
+    printed = dlbs("parse", "logs", *arguments)
+    assert printed.returncode == 2
+    assert printed.stdout == ""
+    assert said in printed.stderr
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,7 @@ def test_scaling_from_two_devices_on_and_with_failures() -> None:
     assert efficiency.texts() == [["alexnet", "8", "failure", "100.0", "90.91"]]
     assert "where 2 devices are the fewest, they count as a speed-up of 2" in speedup.legend
     (only, *_) = scaling_tables([one], load_config().declarations, "weak")[2:]
-    assert "there is nothing to compare" in only.legend[0]
+    assert only.legend[0].endswith(": nothing to scale")
 
 
 def test_custom_tables() -> None:
@@ -420,7 +420,7 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
             "--type weak: has tables of its own (leave out --rows, or --type weak)",
         ),
         (["--type", "weak", "--values", "results.time"], "(leave out --values, or --type weak)"),
-        (["--series", "nope"], "nope: no such"),
+        (["--series", "nope"], "--series: PATH would have no effect"),
         (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
         (["--output_file", "/proc/nope/x"], "cannot be written"),
         (["--filter_query", '{"exp.model": "x"}'], "no experiments to report"),

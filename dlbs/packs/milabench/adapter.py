@@ -1,0 +1,193 @@
+"""A benchfile that was written for milabench as one of ours: its steps are installed, prepared and run like those of other packs."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import inspect
+import itertools
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlbs.errors import LaunchError
+from dlbs.files import dlbs_root
+from dlbs.jsonio import load_json
+from dlbs.packs.arguments import filled_argv
+from dlbs.packs.benchfile import BenchmarkPack
+from dlbs.packs.definition import Pack
+from dlbs.packs.milabench.package import BasePackage
+from dlbs.packs.milabench.plans import Command
+
+__all__ = ["AdaptedPack"]
+
+_ENOUGH = 60  # rates, as in milabench
+
+
+class AdaptedPack(BenchmarkPack):
+    """The class that a benchfile names `__pack__`.
+
+    Args:
+        pack: The definition.
+        made: The class.
+        where: Path of the benchfile.
+
+    Raises:
+        LaunchError: It is no subclass of `milabench.pack.Package`, or its constructor fails.
+    """
+
+    def __init__(self, pack: Pack, made: Any, where: str) -> None:
+        super().__init__(pack)
+        self.where = where
+        if not (isinstance(made, type) and issubclass(made, BasePackage)):
+            raise LaunchError("__pack__ is no subclass of milabench.pack.Package", where=where)
+        try:
+            self.package: Any = made(self._config())
+        except Exception as error:
+            raise LaunchError(f"{type(error).__name__}: {error}", where=where) from None
+
+    def install(self) -> None:
+        """What the package installs."""
+        self._step("install")
+
+    def prepare(self) -> None:
+        """What the package prepares."""
+        self._step("prepare")
+
+    def command(self, script: Sequence[str]) -> list[str]:
+        """The command that the package's plan comes to, under the program that takes its events.
+
+        Raises:
+            LaunchError: The plan fails, or comes to none or several commands.
+        """
+        self.package.config["argv"] = _options(script[1:], self.pack.argv)
+        plan = self._step("run")
+        if not isinstance(plan, Command):
+            raise LaunchError(
+                "run() gives no plan: return await super().run(), or override build_run_plan", where=self.where
+            )
+        try:
+            commands = [one for one in plan.commands() if one[1]]
+        except LaunchError:
+            raise
+        except Exception as error:
+            raise LaunchError(f"{type(error).__name__}: {error}", where=self.where) from None
+        if len(commands) != 1:
+            raise LaunchError(
+                f"the plan comes to {len(commands)} commands, and an experiment runs one", where=self.where
+            )
+        package, words, options = commands[0]
+        words = self._interpreted([str(word) for word in words])
+        environment = {**package.full_env(options.get("env")), **self._voir_variables(bool(options.get("use_stdout")))}
+        stop: list[str] = []
+        if not (self.directory / "voirfile.py").is_file():  # nobody else ends a script that never ends
+            stop = ["--stop", str(self.package.config["voir"]["options"].get("stop", _ENOUGH))]
+            environment["VOIRFILE"] = str(_runner() / "voirfile.py")
+        os.environ.update({name: str(value) for name, value in environment.items()})
+        self.working_directory = options.get("cwd") or package.working_directory
+        stdout = ["--stdout"] if options.get("use_stdout") else []
+        return [sys.executable, str(_runner() / "run.py"), "--events", *stdout, *stop, *_batch(script), "--", *words]
+
+    def _interpreted(self, words: list[str]) -> list[str]:
+        """The words with an interpreter before what needs one."""
+        python = str(self.python)
+        if words[0] == "voir":
+            return [python, "-m", *words]
+        return [python, *words] if words[0] == "-m" or words[0].endswith(".py") else words
+
+    def _voir_variables(self, stdout: bool) -> dict[str, str]:
+        options = self.package.config["voir"]["options"]
+        found = {"MILABENCH_MANAGED": "1", "MILABENCH_USE_STDOUT": str(int(stdout))}
+        for name, option in (("VOIR_EARLYSTOP_COUNT", "stop"), ("VOIR_EARLYSTOP_SKIP", "skip")):
+            if option in options:
+                found[name] = str(options[option])
+        return found
+
+    def _step(self, phase: str) -> Any:
+        self.package.phase = phase
+        method = getattr(self.package, phase)
+        try:
+            made = method()
+            return asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made
+        except LaunchError:
+            raise
+        except Exception as error:
+            raise LaunchError(f"{phase}: {type(error).__name__}: {error}", where=self.where) from None
+
+    def _config(self) -> dict[str, Any]:
+        """What milabench tells a package about itself and the machine."""
+        pack, places = self.pack, self.places
+        directories = {
+            "base": places.base,
+            "cache": places.cache,
+            "code": pack.directory,
+            "data": places.data(),
+            "extra": places.base / "extra" / pack.name,
+            "runs": places.base / "runs",
+            "venv": places.environment(pack),
+        }
+        given = load_json(os.environ.get("DLBS_VOIR_OPTIONS") or "{}")
+        devices = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        return {
+            "name": pack.name,
+            "definition": str(pack.directory),
+            "dirs": {name: str(path) for name, path in directories.items()},
+            "python": str(self.python),
+            "argv": filled_argv(pack, places),
+            "voir": {"options": {**pack.voir, **given}},
+            "plan": dict(pack.plan),
+            "group": pack.install_group,
+            "install_group": pack.install_group,
+            "install_variant": pack.install_variant,
+            "max_duration": pack.max_duration,
+            "weight": pack.weight,
+            "tag": [pack.name],
+            "run_name": pack.name,
+            "devices": devices,
+            "num_machines": pack.num_machines,
+            "cpus_per_gpu": min(8, os.cpu_count() or 1),
+            "gradient_accumulation_steps": 1,
+            "use_deepspeed": False,
+            "env": {},
+            "system": {
+                "arch": "cuda" if devices else "cpu",
+                "nodes": [{"name": "local", "ip": "127.0.0.1", "port": 22, "user": getpass.getuser(), "main": True}],
+                "self": None,
+            },
+        }
+
+
+def _runner() -> Path:
+    return dlbs_root() / "python" / "pack_runner"
+
+
+async def _awaited(made: Any) -> Any:
+    return await made
+
+
+def _options(words: Sequence[str], known: Any) -> Any:
+    """Words as the mapping of options that the pack defines; as they are if it defines a list."""
+    if not isinstance(known, Mapping):
+        return list(words)
+    options: dict[str, Any] = {}
+    last = ""
+    for word in words:
+        if word in known:
+            options[word] = None
+            last = word
+        elif last and options[last] is None:
+            options[last] = word
+        else:
+            options[word] = None
+            last = ""
+    return options
+
+
+def _batch(words: Sequence[str]) -> list[str]:
+    """`--batch N`, if an option that is called batch size has a number."""
+    for option, value in itertools.pairwise(words):
+        if option.lstrip("-").replace("-", "_") in {"batch_size", "batchsize", "bs"} and value.isdecimal():
+            return ["--batch", value]
+    return []

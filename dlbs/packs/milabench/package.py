@@ -1,0 +1,237 @@
+"""The base class of benchfiles that were written for milabench: what is installed, prepared and run, and in which environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from dlbs.errors import LaunchError
+from dlbs.packs.milabench.options import assemble_options, merge
+from dlbs.packs.milabench.paths import XPath
+from dlbs.packs.milabench.plans import Command, PackCommand, VoidCommand, VoirCommand
+
+__all__ = ["BasePackage", "Package"]
+
+
+class BasePackage:
+    """A package without a way to install, prepare or run it.
+
+    Args:
+        config: `name`, `definition`, `dirs`, `argv`, `voir`, `devices` and the rest of its definition.
+        core: Ignored.
+
+    Attributes:
+        dirs: Paths by name: `code`, `data`, `cache`, `venv`, `extra`, `runs`, `base`.
+        phase: `install`, `prepare` or `run`.
+    """
+
+    def __init__(self, config: Mapping[str, Any], core: Any = None) -> None:
+        self.config = dict(config)
+        self.dirs = Namespace(**{name: XPath(path) for name, path in config["dirs"].items()})
+        self.pack_path = self.dirs.code = XPath(config["definition"])
+        self.phase: str | None = None
+        self.processes: list[Any] = []
+
+    @property
+    def name(self) -> str:
+        """What the pack is called."""
+        return str(self.config["name"])
+
+    def copy(self, config: Mapping[str, Any]) -> Any:
+        """The same package with another configuration."""
+        return type(self)(merge(self.config, config))
+
+    @property
+    def argv(self) -> list[Any]:
+        """Arguments of the script."""
+        return assemble_options(self.config.get("argv", []))
+
+    @property
+    def tag(self) -> str:
+        """What this run is called."""
+        return ".".join(self.config["tag"])
+
+    @property
+    def logdir(self) -> XPath:
+        """Directory for files of this run."""
+        return XPath(self.dirs.runs / self.config["run_name"])
+
+    def logfile(self, extension: str) -> XPath:
+        """A file of this run."""
+        return XPath(self.logdir / f"{self.tag}.{extension}")
+
+    @property
+    def working_directory(self) -> Any:
+        """Where the script runs."""
+        return self.dirs.code
+
+    def resolve_argument(self, name: str, default: Any) -> Any:
+        """The value of an option of the script."""
+        argv = self.config.get("argv")
+        return argv.get(name, default) if isinstance(argv, Mapping) else default
+
+    def make_env(self) -> dict[str, str]:
+        """Environment variables of what is run."""
+        return {}
+
+    def full_env(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """All environment variables of what is run: those of this process, of the environment, `make_env`, and given ones."""
+        binaries = os.path.dirname(self.config["python"])
+        own = {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}", "VIRTUAL_ENV": str(self.dirs.venv)}
+        more = {**self.make_env(), **self.config.get("env", {}), **(env or {})}
+        return {**os.environ, **own, **{name: str(value) for name, value in more.items()}}
+
+    async def message(self, *message_parts: Any) -> None:
+        """Say something."""
+        print(*message_parts, file=sys.stderr)
+
+    async def message_error(self, exc: BaseException) -> None:
+        """Say what went wrong."""
+        await self.message(f"{type(exc).__name__}: {exc}")
+
+    async def send(self, **kwargs: Any) -> None:
+        """Events of milabench's own reports are not kept."""
+
+    async def pip_install(self, *args: Any) -> None:
+        """Run `pip install` in the package's environment.
+
+        Raises:
+            LaunchError: It failed.
+        """
+        await self.execute(
+            self.config["python"], "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *args
+        )
+
+    def conda_install(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: environments are those of Python.
+
+        Raises:
+            LaunchError: Always.
+        """
+        raise LaunchError(
+            f"conda would install {' '.join(map(str, args))}, and environments of packs are Python's", where=self.name
+        )
+
+    async def execute(
+        self, *args: Any, cwd: Any = None, env: Mapping[str, str] | None = None, external: bool = False, **options: Any
+    ) -> int:
+        """Run a command in the environment of the package, by default in the directory of its code.
+
+        Raises:
+            LaunchError: It failed.
+        """
+        words = [str(word) for word in args]
+        environment = {**os.environ, **(env or {})} if external else self.full_env(env)
+        try:
+            done = subprocess.run(words, cwd=cwd or self.dirs.code, env=environment, check=False)
+        except OSError as error:
+            raise LaunchError(f"{words[0]}: {error.strerror}", where=self.name) from None
+        if done.returncode != 0:
+            raise LaunchError(
+                f"{' '.join(words)} failed with exit code {done.returncode}",
+                where=self.name,
+                hint="its messages are above",
+            )
+        return 0
+
+    async def python(self, *args: Any, **kwargs: Any) -> int:
+        """Run a Python script in the environment."""
+        return await self.execute("python", *args, **kwargs)
+
+    async def voir(self, script: Any, args: Any = (), wrapper: Any = (), cwd: Any = None, **kwargs: Any) -> Any:
+        """A plan that runs a script under voir."""
+        inner = PackCommand(self, str(self.dirs.code / script), *args)
+        return VoirCommand(inner, cwd=cwd, **kwargs)
+
+
+class Package(BasePackage):
+    """A package that is installed, prepared and run as most are. Benchfiles override what differs."""
+
+    main_script = "main.py"
+    prepare_script: str | None = "prepare.py"
+    base_requirements: str | list[str] = "requirements.in"
+
+    def requirements_map(self, variant: str | None = None) -> dict[XPath, XPath]:
+        """Files of requirements → their pinned form for a variant."""
+        variant = self.config.get("install_variant") if variant is None else variant
+        names = [self.base_requirements] if isinstance(self.base_requirements, str) else self.base_requirements
+        files = [XPath(self.dirs.code / name) for name in names]
+        if variant == "unpinned":
+            return {file: file for file in files}
+        return {file: XPath(file.with_suffix(f".{variant}.txt" if variant else ".txt")) for file in files}
+
+    def requirements_files(self, variant: str | None = None) -> list[XPath]:
+        """Files of requirements that are installed."""
+        return list(self.requirements_map(variant).values())
+
+    def make_env(self) -> dict[str, str]:
+        """Directories as `MILABENCH_DIR_NAME`, the configuration as `MILABENCH_CONFIG`, and the cache but for installing."""
+        env = {f"MILABENCH_DIR_{name.upper()}": str(path) for name, path in self.config["dirs"].items()}
+        env["MILABENCH_CONFIG"] = json.dumps(self.config)
+        if self.phase in {"prepare", "run"}:
+            env["XDG_CACHE_HOME"] = str(self.dirs.cache)
+        return env
+
+    async def install(self) -> None:
+        """Install the requirements; benchmate is provided, and left out.
+
+        Raises:
+            LaunchError: pip failed.
+        """
+        for file in self.requirements_files():
+            if file.exists():
+                await self.pip_install("-r", _without_provided(file, self.dirs.extra))
+
+    def build_prepare_plan(self) -> Any:
+        """How it is prepared: by `prepare.py` and the arguments of the main script."""
+        script = self.dirs.code / self.prepare_script if self.prepare_script is not None else None
+        if script is None or not script.exists():
+            return VoidCommand(self)
+        words = [script] if os.access(script, os.X_OK) and script.suffix != ".py" else [self.config["python"], script]
+        return _Words(self, *words, *self.argv, cwd=script.parent)
+
+    async def prepare(self) -> Any:
+        """Carry out `build_prepare_plan`."""
+        return await self.build_prepare_plan().execute("prepare")
+
+    def build_run_plan(self) -> Any:
+        """How it runs: under voir, the main script with its arguments."""
+        return VoirCommand(PackCommand(self, *self.argv, lazy=True), cwd=self.working_directory)
+
+    async def run(self) -> Any:
+        """The plan; the launcher of the experiment carries it out."""
+        return self.build_run_plan()
+
+
+class _Words(Command):
+    """A command as it is."""
+
+    def __init__(self, pack: Any, *words: Any, **kwargs: Any) -> None:
+        super().__init__(pack, **kwargs)
+        self.words = words
+
+    def _argv(self, **kwargs: Any) -> list[Any]:
+        return list(self.words)
+
+
+def _without_provided(file: XPath, directory: XPath) -> XPath:
+    """A file of requirements without those that are provided, or the file itself if it has none."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not is_provided(line)]
+    if kept == lines:
+        return file
+    directory.mkdir(parents=True, exist_ok=True)
+    made = directory / file.name
+    made.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return XPath(made)
+
+
+def is_provided(requirement: str) -> bool:
+    """Whether a line of requirements asks for a package that is provided: benchmate, which no index has."""
+    line = requirement.strip().lower()
+    return line.startswith("benchmate") or "subdirectory=benchmate" in line or "egg=benchmate" in line

@@ -1,0 +1,18 @@
+"""`@overrides` on methods, as the package `overrides` has it: a mark for readers. Type checkers look at the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["override", "overrides"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def overrides(method: Method) -> Method:
+    """Mark a method that overrides one of a base class."""
+    return method
+
+
+override = overrides

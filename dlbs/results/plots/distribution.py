@@ -1,0 +1,174 @@
+"""Distributions: runs of each experiment as boxes with all points, batches of each run as violins."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlbs.doubts import doubts_of
+from dlbs.errors import LogError
+from dlbs.extras import require
+from dlbs.logs import finite
+from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
+from dlbs.results.plots.appearance import colour, muted
+from dlbs.results.plots.axis import is_logarithmic, plain_ticks
+from dlbs.results.plots.frame import Description, left_out
+from dlbs.results.plots.quantities import label, quantity_of, titled
+from dlbs.results.plots.selection import check_count, check_some_ended_well, in_order, with_value
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.results.statistics.samples import usual_metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dlbs.results.plots.options import Results
+
+__all__ = ["batches", "runs"]
+
+_MOST_ROWS = 40
+_MOST_SHAPES = 500  # points that an SVG file holds as shapes; more are an image in it
+_ROW = 0.34  # inches
+_FEWEST_FOR_A_BOX = 5  # of fewer values, quartiles say nothing
+_FEWEST_FOR_A_VIOLIN = 10
+_LONGEST_LABEL = 60
+
+
+def runs(figure: Figure, results: Results) -> Description:
+    """A row for each experiment: a point for each run, and a box where there are enough of them."""
+    key = results.options.value or usual_metric(results.records)
+    drawn = with_value(results.records, key)
+    quantity = quantity_of(key, drawn)
+    names = _names(drawn, results)
+    rows = in_order(drawn, names)
+    axes = _rows(figure, results, [_label(row[0], drawn, names) for row in rows])
+    for at, row in enumerate(rows):
+        values = [(number(record, key) or 0.0) * quantity.factor for record in row]
+        if len(values) >= _FEWEST_FOR_A_BOX:
+            _draw_box(axes, at, values, 0.3)
+        _draw_runs(axes, at, row, values, as_pixels=len(drawn) > _MOST_SHAPES)
+    _finish(axes, [(number(record, key) or 0.0) * quantity.factor for record in drawn], results, str(quantity))
+    boxed = any(len(row) >= _FEWEST_FOR_A_BOX for row in rows)
+    notes = ["points: single runs" + ("; box: quartiles and median; whiskers: least and greatest run" if boxed else "")]
+    return Description(
+        titled(f"{quantity.name}: distribution of runs"),
+        drawn,
+        names,
+        [*notes, left_out(results.records, drawn)],
+        hollow=True,
+    )
+
+
+def _draw_runs(axes: Axes, at: int, row: Sequence[Record], values: Sequence[float], *, as_pixels: bool) -> None:
+    """A point for each run, hollow if it is doubtful."""
+    for doubtful in (False, True):
+        places = [place for place, record in enumerate(row) if bool(doubts_of(record)) == doubtful]
+        face: Any = axes.get_facecolor() if doubtful else colour(0)
+        if places:
+            axes.plot(
+                [values[place] for place in places], [at + _scatter(place) for place in places], "o", markersize=4, color=colour(0),
+                markerfacecolor=face, alpha=0.85, rasterized=as_pixels,
+            )  # fmt: skip
+
+
+def batches(figure: Figure, results: Results) -> Description:
+    """A violin of the batch times of each run, with median, quartiles, and the batches themselves."""
+    check_some_ended_well(results.records)
+    series = [(record, times) for record in results.records if status_of(record) == "ok" and (times := _times(record))]
+    if not series:
+        raise LogError(
+            "no experiment that ended well has batch times (results.time_data)", hint="dlbs parse LOG shows its keys"
+        )
+    drawn = [record for record, _ in series]
+    names = [*_names(drawn, results), *varying(drawn, ["exp.repeat"])]
+    times_of = {id(record): times for record, times in series}
+    rows = [(record, times_of[id(record)]) for row in in_order(drawn, names) for record in row]
+    experiments = in_order(drawn, [name for name in names if name != "exp.repeat"])
+    colours = {id(record): at for at, members in enumerate(experiments) for record in members}
+    labels, before = [], -1
+    for record, _ in rows:
+        # An experiment is named beside its first run.
+        is_first = colours[id(record)] != before
+        before = colours[id(record)]
+        labels.append(_label(record, drawn, names if is_first else ["exp.repeat"]))
+    axes = _rows(figure, results, labels)
+    for at, (record, times) in enumerate(rows):
+        ink = colour(colours[id(record)] % 2 * 2)  # neighbouring experiments differ
+        if len(times) >= _FEWEST_FOR_A_VIOLIN and min(times) < max(times):
+            _draw_violin(axes, at, times, ink)
+            _draw_box(axes, at, times, 0.07, whiskers=False)
+        else:
+            axes.plot(times, [at] * len(times), ".", color=ink, markersize=4)
+    quantity = quantity_of("results.time_data", drawn)
+    _finish(axes, [time for _, times in rows for time in times], results, str(quantity))
+    notes = ["violin: density of the timed batches of one run; line and bar in it: median and quartiles"]
+    return Description(
+        titled(f"{quantity.name}: distribution within runs"), drawn, names, [*notes, left_out(results.records, drawn)]
+    )
+
+
+def _names(drawn: Sequence[Record], results: Results) -> list[str]:
+    """The parameters that tell rows apart."""
+    title = varying(drawn, [title_name(drawn)])
+    return [
+        *title,
+        *distinguishing_names(drawn, results.declarations, given=title, without=["exp.effective_batch"]),
+    ]
+
+
+def _label(record: Record, drawn: Sequence[Record], names: Sequence[str]) -> str:
+    shown = varying(drawn, names)
+    return label(label_of(record, shown), _LONGEST_LABEL) if shown else "all runs"
+
+
+def _times(record: Record) -> list[float]:
+    values = record.get("results.time_data")
+    found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
+    return found if isinstance(values, list) and len(found) == len(values) else []
+
+
+def _rows(figure: Figure, results: Results, labels: Sequence[str]) -> Axes:
+    """Axes with a row for each label, the first one at the top."""
+    check_count(len(labels), "rows", too_many=len(labels) > _MOST_ROWS)
+    if results.options.size is None:
+        scale = figure.get_figheight() / 4.8
+        figure.set_size_inches(figure.get_figwidth(), scale * max(2.0, 1.0 + _ROW * len(labels)))
+    axes = figure.subplots()
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    return axes
+
+
+def _finish(axes: Axes, values: Sequence[float], results: Results, words: str) -> None:
+    if is_logarithmic(values, results.options.log_scale):
+        axes.set_xscale("log")
+    plain_ticks(axes.xaxis)
+    axes.set_xlabel(words)
+
+
+def _scatter(place: int) -> float:
+    """Where in its row a point is, so that equal ones do not hide each other: the golden ratio spreads any number of them."""
+    return 0.4 * ((place * 0.6180339887) % 1 - 0.5)
+
+
+def _draw_box(axes: Axes, at: int, values: Sequence[float], half: float, *, whiskers: bool = True) -> None:
+    """Quartiles and median, and lines to the least and the greatest value."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    axes.fill_between([low, high], at - half, at + half, color=muted(), alpha=0.25, linewidth=0)
+    axes.plot([middle, middle], [at - half, at + half], color=muted(), linewidth=1.6)
+    if whiskers:
+        axes.plot([min(values), low], [at, at], color=muted(), linewidth=1)
+        axes.plot([high, max(values)], [at, at], color=muted(), linewidth=1)
+
+
+def _draw_violin(axes: Axes, at: int, values: Sequence[float], ink: str) -> None:
+    """A kernel density (Gaussian, Scott's bandwidth), as high as the row, from the least to the greatest value."""
+    density = require("matplotlib.mlab", "reports").GaussianKDE(values, "scott")
+    numpy = require("numpy", "reports")
+    xs = numpy.linspace(min(values), max(values), 100)
+    heights = density.evaluate(xs)
+    heights = 0.42 * heights / heights.max()
+    axes.fill_between(xs, at - heights, at + heights, color=ink, alpha=0.55, linewidth=0)

@@ -1,0 +1,187 @@
+"""A quantity over tags or commits, in the order of time: medians with intervals, and the places at which the level changed."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, did_you_mean
+from dlbs.results.grouping import distinguishing_names, label_of, varying
+from dlbs.results.keys import better_of
+from dlbs.results.plots.appearance import colour, muted, warning_colour
+from dlbs.results.plots.axis import set_close_y, set_text_x
+from dlbs.results.plots.frame import Description, left_out
+from dlbs.results.plots.points import Point, draw_line, explain_points
+from dlbs.results.plots.quantities import Quantity, label, name_of, quantity_of, titled
+from dlbs.results.plots.selection import FEWER, check_count, in_order, with_value
+from dlbs.results.read.onelog import Record
+from dlbs.results.statistics.changes import FALSE_ALARMS, change_points
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.tables.cells import cells_of
+from dlbs.text import text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dlbs.results.plots.options import Results
+
+__all__ = ["Trend", "history", "places_of", "trends_of"]
+
+_PLACES = ("db.tags", "exp.env.git_revision")
+# What is expected to differ from one tag to the next, and makes no experiment another one.
+_CHANGES = ("exp.effective_batch", "exp.framework_version", "exp.dlbs_version", "exp.id")
+_MOST_TRENDS = 12
+_MOST_PLACES = 200
+_LONGEST_COMMIT = 10
+
+
+@dataclass(slots=True)
+class Trend:
+    """One experiment over time.
+
+    Attributes:
+        words: Its label; empty if there is one only.
+        points: Left to right; `x` is the index of the place.
+        changes: Indices of points at which a new level begins.
+    """
+
+    words: str
+    points: list[Point]
+    changes: list[int] = field(default_factory=list)
+
+
+def history(figure: Figure, results: Results) -> Description:
+    """A panel for each experiment, all over the same tags or commits."""
+    key = results.options.value or usual_metric(results.records)
+    valued = with_value(results.records, key)
+    axis = results.options.x or next((one for one in _PLACES if any(record.get(one) for record in valued)), "")
+    if not axis:
+        hint = "take results from a store (--db) to which they were added with a tag: dlbs db add LOGS --tag v1"
+        raise LogError("no experiment has a tag or a commit", hint=hint)
+    drawn = [record for record in valued if places_of(record, axis)]
+    if not drawn:
+        hint = did_you_mean(axis, set().union(*valued)) or f"{' and '.join(_PLACES)} are usual"
+        raise LogError(f"no experiment that ended well has {axis}", where="--x", hint=hint)
+    places = _ordered(drawn, axis)
+    check_count(len(places), f"values of {axis}", too_many=len(places) > _MOST_PLACES)
+    quantity = quantity_of(key, drawn)
+    trends = trends_of(drawn, results.declarations, axis, key, quantity)
+    check_count(len(trends), "experiments", too_many=len(trends) > _MOST_TRENDS)
+    marked = _marked(results.options.mark, places)
+    if results.options.size is None and len(trends) > 1:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height * (0.25 + 0.42 * len(trends)))
+    rows = [axes for (axes,) in figure.subplots(len(trends), 1, squeeze=False, sharex=True)]
+    for axes, trend in zip(rows, trends, strict=True):
+        draw_line(axes, trend.points, 0, None)
+        _draw_changes(axes, trend, better_of(key))
+        for place in marked:
+            axes.axvline(place, color=muted(), linewidth=1, linestyle=":", zorder=0)
+        set_close_y(
+            axes,
+            [point.value for point in trend.points],
+            results.options.log_scale,
+            [point.cell for point in trend.points],
+        )
+        axes.set_title(label(trend.words), fontsize="medium", loc="left")
+        axes.set_ylabel(str(quantity).replace(", ", ",\n") if len(trends) > 1 else str(quantity))
+    names = [place[:_LONGEST_COMMIT] if axis == "exp.env.git_revision" else place for place in places]
+    set_text_x(figure, rows, names)
+    for axes in rows[:-1]:
+        axes.tick_params(labelbottom=False)
+    rows[-1].set_xlabel(f"{name_of(axis)}, in the order of time")
+    cells = [point.cell for trend in trends for point in trend.points]
+    notes = [explain_points(cells)]
+    if any(trend.changes for trend in trends):
+        notes.append(
+            f"dashed: the level changes there (E-divisive; {100 * FALSE_ALARMS:g} % of series without a change are marked); "
+            "lines: median of each level"
+        )
+    if marked:
+        notes.append("dotted: marked by --mark")
+    notes.append(left_out(results.records, drawn))
+    shown = [axis, *_CHANGES]
+    return Description(titled(f"{quantity.name} over {name_of(axis)}s"), drawn, shown, notes, hollow=True)
+
+
+def places_of(record: Record, axis: str) -> list[str]:
+    """The tags of an experiment, or its one value of another key; empty if it has none."""
+    value = record.get(axis)
+    return [text(one) for one in value] if isinstance(value, list) else [text(value)] if value not in (None, "") else []
+
+
+def trends_of(
+    drawn: Sequence[Record], declarations: Mapping[str, Parameter], axis: str, key: str, quantity: Quantity
+) -> list[Trend]:
+    """Each experiment over the places of time at which it ran.
+
+    Args:
+        drawn: Experiments that have the quantity and a place.
+        declarations: Say which parameters identify an experiment.
+        axis: Key of the places.
+        key: Key of the quantity.
+        quantity: How it is shown.
+    """
+    places = _ordered(drawn, axis)
+    names = distinguishing_names(drawn, declarations, given=["exp.model"], without=[*_CHANGES, axis])
+    shown = varying(drawn, ["exp.model", *names])
+    found = []
+    for members in in_order(drawn, ["exp.model", *names]):
+        points = []
+        for at, place in enumerate(places):
+            cell = cells_of(key)([record for record in members if place in places_of(record, axis)])
+            if isinstance(cell.value, float):
+                scaled = cell.scaled(quantity.factor)
+                points.append(Point(float(at), cell.value * quantity.factor, scaled))
+        words = label_of(members[0], shown) if shown else ""
+        found.append(Trend(words, points, change_points([point.value for point in points])))
+    return found
+
+
+def _ordered(drawn: Sequence[Record], axis: str) -> list[str]:
+    """Places in the order in which their first experiments began."""
+    first: dict[str, str] = {}
+    for record in drawn:
+        moment = text(record.get("exp.start_time")) or text(record.get("db.added"))
+        for place in places_of(record, axis):
+            first[place] = min(first.get(place, moment), moment)
+    return sorted(first, key=lambda place: first[place])
+
+
+def _marked(wanted: Collection[str], places: Sequence[str]) -> list[int]:
+    """The indices of places that are to be marked; the beginning of a commit will do."""
+    found = []
+    for words in wanted:
+        fits = [at for at, place in enumerate(places) if place == words]
+        fits = fits or [at for at, place in enumerate(places) if place.startswith(words)]
+        if not fits:
+            hint = did_you_mean(words, places) or FEWER
+            raise LogError(f"{words!r} is not on the horizontal axis", where="--mark", hint=hint)
+        found.append(fits[0])
+    return found
+
+
+def _draw_changes(axes: Axes, trend: Trend, better: int) -> None:
+    """A line where each new level begins, with by how much it differs from the one before; the median of each level."""
+    values = [point.value for point in trend.points]
+    edges = [0, *trend.changes, len(values)]
+    if len(edges) == 2:
+        return
+    levels = [statistics.median(values[low:high]) for low, high in itertools.pairwise(edges)]
+    for (low, high), level in zip(itertools.pairwise(edges), levels, strict=True):
+        span = [trend.points[low].x - 0.4, trend.points[high - 1].x + 0.4]
+        axes.plot(span, [level, level], color=muted(), linewidth=1, zorder=1)
+    for change, before, after in zip(trend.changes, levels, levels[1:], strict=False):
+        ratio = after / before - 1 if before else 0.0
+        ink = warning_colour() if ratio * better < 0 else colour(2)
+        place = (trend.points[change - 1].x + trend.points[change].x) / 2
+        axes.axvline(place, color=ink, linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"{100 * ratio:+.3g} %", (place, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
+            color=ink, fontsize="small", va="top", ha="left",
+        )  # fmt: skip

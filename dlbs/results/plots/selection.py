@@ -1,0 +1,48 @@
+"""Which experiments are drawn: those that ended well and have a value, in the order of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlbs.errors import LogError, did_you_mean
+from dlbs.results.grouping import groups, ordered_keys
+from dlbs.results.read.onelog import Record
+from dlbs.results.read.records import number, status_of
+from dlbs.results.statistics.samples import none_ended_well
+
+__all__ = ["FEWER", "MOST_LINES", "check_count", "check_some_ended_well", "in_order", "with_value"]
+
+MOST_LINES = 24
+FEWER = "choose some with --filter_query"
+
+
+def check_some_ended_well(records: Sequence[Record]) -> None:
+    """Raise a LogError if no experiment ended well, so that there is nothing to draw."""
+    if failed := none_ended_well(records):
+        raise LogError(failed, hint="dlbs report says why")
+
+
+def check_count(count: int | str, what: str, *, too_many: bool) -> None:
+    """Raise a LogError if there are too many of something for one plot."""
+    if too_many:
+        raise LogError(f"{count} {what} are too many for one plot", hint=FEWER)
+
+
+def with_value(records: Sequence[Record], key: str) -> list[Record]:
+    """Experiments that ended well and have a number.
+
+    Raises:
+        LogError: There are none.
+    """
+    check_some_ended_well(records)
+    good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
+    if not good:
+        hint = did_you_mean(key, set().union(*records)) or "dlbs parse LOG shows the keys of a log"
+        raise LogError(f"no experiment that ended well has {key}", hint=hint)
+    return good
+
+
+def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:
+    """Groups of records in the order in which tables show them."""
+    found = groups(records, names)
+    return [found[key] for key in ordered_keys(found, names)]

@@ -1,0 +1,95 @@
+"""Instruments of voirfiles and context managers of scripts that watch GPUs, processes and the machine meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from voir.instruments import dash, early_stop, gpu_monitor, log
+
+from benchmate.metrics import file_push, give_push, is_running_with_voir, sumggle_push
+
+__all__ = [
+    "auto_push",
+    "bench_monitor",
+    "get_rank",
+    "log_patterns",
+    "milabench_sys_monitor",
+    "monitor_monogpu",
+    "monitor_node",
+    "monitor_process_monogpu",
+    "monogpu_monitor",
+    "multigpu_monitor",
+    "setupvoir",
+    "smuggle_monitor",
+    "voirfile_monitor",
+]
+
+# dlbs watches processes and the machine itself (the monitor of an experiment): of these instruments, GPUs are left.
+monitor_monogpu = monitor_node = gpu_monitor
+
+
+def monitor_process_monogpu(**options: Any) -> Any:
+    """Nothing more: dlbs watches the processes."""
+
+    def watch(overseer: Any) -> Iterator[Any]:
+        yield overseer.phases.init
+
+    return watch
+
+
+def log_patterns() -> tuple[str, ...]:
+    """Keys of events that are kept."""
+    return ("value", "progress", "rate", "units", "loss", "time", "gpudata", "memory_peak")
+
+
+def get_rank() -> int:
+    """Rank of this process; -1 for the only one."""
+    return int(os.getenv("RANK", "-1"))
+
+
+def auto_push() -> Any:
+    """Where events of this process go: to voir, hidden in standard output, or as lines of it."""
+    if is_running_with_voir():
+        return give_push()
+    return sumggle_push() if os.getenv("MILABENCH_USE_STDOUT") == "1" else file_push()
+
+
+def voirfile_monitor(overseer: Any, options: Any) -> None:
+    """Require what voirfiles of milabench do: keep events, ask to be ended after enough rates, watch GPUs."""
+    if getattr(options, "dash", False):
+        overseer.require(dash)
+    overseer.require(log(*log_patterns(), context="task"))
+    if get_rank() <= 0:
+        overseer.require(early_stop(n=options.stop, key="rate", task="train", signal="stop"))
+        overseer.require(gpu_monitor(poll_interval=options.gpu_poll))
+
+
+@contextmanager
+def bench_monitor(*arguments: Any, **options: Any) -> Iterator[Any]:
+    """What takes events (mappings) while a script runs."""
+    push = auto_push()
+    yield lambda event: push(**event)
+
+
+smuggle_monitor = monogpu_monitor = multigpu_monitor = bench_monitor
+
+
+class _Monitor:
+    """What is stopped at the end."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def setupvoir(monogpu: bool = True, enabled: bool = True) -> tuple[Any, _Monitor]:
+    """What takes events, and a monitor to stop at the end."""
+    push = sumggle_push()
+    return (lambda event: push(**event)), _Monitor()
+
+
+def milabench_sys_monitor(monogpu: bool = False) -> tuple[Any, _Monitor]:
+    """As `setupvoir`."""
+    return setupvoir(monogpu)

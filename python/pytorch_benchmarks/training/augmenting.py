@@ -1,0 +1,201 @@
+"""Images changed by chance while a model trains: RandAugment, TrivialAugment, random erasing. They work on batches, on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pytorch_benchmarks.data.transforms import Transforms
+
+__all__ = ["OPERATIONS", "Augmenting"]
+
+_GREY = (0.299, 0.587, 0.114)  # share of red, green and blue in brightness (ITU-R BT.601)
+_STEPS = 30  # of RandAugment's magnitude
+_ERASED = (0.02, 1 / 3)  # share of an image's area
+_RATIO = 0.3  # least height to width of what is erased; the most is its inverse
+_TRIES = 10
+
+
+class Augmenting:
+    """Changes each image of a batch by itself.
+
+    Args:
+        transforms: What images went through: their mean and deviation are taken back meanwhile.
+        policy: `randaugment`: two operations of one magnitude (Cubuk et al., arXiv:1909.13719); `trivialaugment`: one of any magnitude, in
+            wider ranges (Müller and Hutter, arXiv:2103.10158); empty: none.
+        magnitude: Of RandAugment, 0 to 30.
+        erasing: Probability that a box of an image is set to the mean (Zhong et al., arXiv:1708.04896).
+        seed: Decides what chance does.
+    """
+
+    def __init__(
+        self,
+        transforms: Transforms,
+        *,
+        policy: str = "none",
+        magnitude: int = 9,
+        erasing: float = 0.0,
+        seed: tuple[int, ...] = (0,),
+    ) -> None:
+        self.transforms, self.policy, self.magnitude, self.erasing = transforms, policy, magnitude, erasing
+        self._random = np.random.default_rng((*seed, 1))  # other numbers than those that mix images
+
+    def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Inputs of the same shape, type and layout; targets as they are."""
+        inputs, labels = batch
+        if self.policy == "none" and not self.erasing:
+            return batch
+        images = inputs.reshape(len(inputs), *self.transforms.shape).clone()
+        if self.policy != "none":
+            channels = images.shape[1]
+            mean = torch.tensor(self.transforms.mean[:channels], device=images.device).reshape(-1, 1, 1)
+            deviation = torch.tensor(self.transforms.deviation[:channels], device=images.device).reshape(-1, 1, 1)
+            for number in range(len(images)):
+                image = (images[number].float() * deviation + mean).clamp(0, 1)
+                images[number] = (self._operated(image) - mean) / deviation
+        for number in range(len(images)):
+            if self._random.random() < self.erasing:
+                self._erase(images[number])
+        return images.reshape(inputs.shape), labels
+
+    def _operated(self, image: Tensor) -> Tensor:
+        trivial = self.policy == "trivialaugment"
+        for _ in range(1 if trivial else 2):
+            name = str(self._random.choice(list(OPERATIONS)))
+            strength = float(self._random.random()) if trivial else self.magnitude / _STEPS
+            sign = 1.0 if self._random.random() < 0.5 else -1.0
+            image = OPERATIONS[name](image, strength, sign, trivial).clamp(0, 1)
+        return image
+
+    def _erase(self, image: Tensor) -> None:
+        """Set a box to 0, which is the mean of normalised images."""
+        height, width = image.shape[-2:]
+        for _ in range(_TRIES):
+            area = height * width * self._random.uniform(*_ERASED)
+            ratio = math.exp(self._random.uniform(math.log(_RATIO), -math.log(_RATIO)))
+            box_height, box_width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < box_height < height and 0 < box_width < width:
+                top = int(self._random.integers(height - box_height + 1))
+                left = int(self._random.integers(width - box_width + 1))
+                image[:, top : top + box_height, left : left + box_width] = 0
+                return
+
+
+Operation = Callable[[Tensor, float, float, bool], Tensor]  # image in [0, 1], strength in [0, 1], sign, wide ranges
+
+
+def _moved(image: Tensor, matrix: list[list[float]]) -> Tensor:
+    """An image whose pixels come from elsewhere: an affine map of coordinates in pixels from its middle; black where there is nothing."""
+    height, width = image.shape[-2:]
+    (a, b, x), (c, d, y) = matrix
+    theta = torch.tensor(
+        [[a, b * height / width, 2 * x / width], [c * width / height, d, 2 * y / height]], device=image.device
+    )
+    grid = torch.nn.functional.affine_grid(theta[None], [1, *image.shape], align_corners=False)
+    moved: Tensor = torch.nn.functional.grid_sample(image[None], grid, mode="nearest", align_corners=False)[0]
+    return moved
+
+
+def _shear_x(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return _moved(image, [[1, sign * strength * (0.99 if wide else 0.3), 0], [0, 1, 0]])
+
+
+def _shear_y(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return _moved(image, [[1, 0, 0], [sign * strength * (0.99 if wide else 0.3), 1, 0]])
+
+
+def _translate_x(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    most = 32.0 if wide else 150 / 331 * image.shape[-1]
+    return _moved(image, [[1, 0, sign * strength * most], [0, 1, 0]])
+
+
+def _translate_y(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    most = 32.0 if wide else 150 / 331 * image.shape[-2]
+    return _moved(image, [[1, 0, 0], [0, 1, sign * strength * most]])
+
+
+def _rotate(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    angle = math.radians(sign * strength * (135 if wide else 30))
+    return _moved(image, [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]])
+
+
+def _blended(image: Tensor, other: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    """Between another image and this one, or beyond it."""
+    return other + (image - other) * (1 + sign * strength * (0.99 if wide else 0.9))
+
+
+def _grey(image: Tensor) -> Tensor:
+    if image.shape[0] != 3:
+        return image.mean(0, keepdim=True)
+    return (image * torch.tensor(_GREY, device=image.device).reshape(3, 1, 1)).sum(0, keepdim=True)
+
+
+def _brightness(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return _blended(image, torch.zeros_like(image), strength, sign, wide)
+
+
+def _color(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return _blended(image, _grey(image).expand_as(image), strength, sign, wide)
+
+
+def _contrast(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return _blended(image, _grey(image).mean().expand_as(image), strength, sign, wide)
+
+
+def _sharpness(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    kernel = torch.ones(image.shape[0], 1, 3, 3, device=image.device)
+    kernel[:, :, 1, 1] = 5
+    smooth = image.clone()
+    smooth[:, 1:-1, 1:-1] = torch.nn.functional.conv2d(image[None], kernel / 13, groups=image.shape[0])[0]
+    return _blended(image, smooth, strength, sign, wide)
+
+
+def _posterize(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    lost = 2 ** round(strength * (6 if wide else 4))
+    return (image * 255).round().div(lost).floor() * lost / 255
+
+
+def _solarize(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return torch.where(image >= 1 - strength, 1 - image, image)
+
+
+def _autocontrast(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    low, high = image.amin((1, 2), keepdim=True), image.amax((1, 2), keepdim=True)
+    return torch.where(high > low, (image - low) / (high - low).clamp_min(1 / 255), image)
+
+
+def _equalize(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    levels = (image * 255).round().long()
+    made = []
+    for channel in levels:
+        total = torch.bincount(channel.flatten(), minlength=256).cumsum(0).float()
+        first = total[total > 0][0]
+        span = total[-1] - first
+        made.append(((total - first) / span)[channel] if span > 0 else channel / 255)
+    return torch.stack(made)
+
+
+def _identity(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
+    return image
+
+
+OPERATIONS: dict[str, Operation] = {
+    "identity": _identity,
+    "shear_x": _shear_x,
+    "shear_y": _shear_y,
+    "translate_x": _translate_x,
+    "translate_y": _translate_y,
+    "rotate": _rotate,
+    "brightness": _brightness,
+    "color": _color,
+    "contrast": _contrast,
+    "sharpness": _sharpness,
+    "posterize": _posterize,
+    "solarize": _solarize,
+    "autocontrast": _autocontrast,
+    "equalize": _equalize,
+}

@@ -1,0 +1,74 @@
+"""Every verb checks its options before it prints: after an error, standard output is empty."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import RunDlbs
+from tests.experiments import DUMMY
+
+_LOG = "logs/1.log"
+
+
+@pytest.fixture
+def results(dlbs: RunDlbs) -> RunDlbs:
+    """dlbs, in a directory with logs and a store."""
+    dlbs(
+        "run",
+        *DUMMY,
+        "-Pdummy.seconds=0",
+        "-Vexp.replica_batch=[1,2]",
+        "-Pexp.log_file=logs/${exp.replica_batch}.log",
+        check=True,
+    )
+    dlbs("db", "add", "logs", check=True)
+    return dlbs
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["parse", "logs", "--output_params", "exp.modle"], "--output_params: no experiment has 'exp.modle'"),
+        (["parse", "logs", "--filter_params", "exp.modle"], "--filter_params: no experiment has 'exp.modle'"),
+        (["parse", "logs", "--filter_query", '{"exp.modle": 1}'], "--filter_query: no experiment has 'exp.modle'"),
+        (["parse", "logs", "-Pmy.name=${exp.modle}"], "-Pmy.name: no experiment has 'exp.modle'"),
+        (["report", "logs", "--rows", "exp.modle"], "--rows: no experiment has 'exp.modle'"),
+        (["report", "logs", "--cols", "exp.modle"], "--cols: no experiment has 'exp.modle'"),
+        (["report", "logs", "--values", "exp.modle", "--format", "json"], "--values: no experiment has 'exp.modle'"),
+        (["report", "logs", "--summary", "--values", "exp.modle"], "--values: no experiment has 'exp.modle'"),
+        (["report", "--series", "logs", "--rows", "exp.model"], "--series: --rows would have no effect"),
+        (["report", "--series", _LOG, "logs"], "--series: PATH would have no effect"),
+        (["report", "--series", "nowhere"], "nowhere: no such"),
+        (["report", "logs", "--summary", "--type", "weak"], "--summary: --type would have no effect"),
+        (["report", "logs", "--scores", "--cols", "exp.model"], "--scores: --cols would have no effect"),
+        (["report", "logs", "--html", "x.html", "--over", "exp.seed"], "--html: --over would have no effect"),
+        (["compare", _LOG, "logs/2.log", "--by", "exp.modle"], "--by exp.modle: no experiment has 'exp.modle'"),
+        (["compare", _LOG, "logs/2.log", "--metric", "results.tim"], "--metric: no experiment has 'results.tim'"),
+        (["plot", "logs", "--x", "exp.modle", "-o", "x.svg"], "no experiment has 'exp.modle'"),
+        (["plot", "logs", "--x", "exp.replica_batch", "--y", "results.tim", "-o", "x.svg"], "'results.tim'"),
+        (["db", "query", "--columns", "exp.modle"], "--columns: no experiment has 'exp.modle'"),
+        (["db", "query", "--columns", "exp.modle", "--format", "json"], "--columns: no experiment has 'exp.modle'"),
+        (["db", "query", '{"exp.model": "("}'], "bad regular expression"),
+        (["db", "export", '{"exp.model": "("}'], "bad regular expression"),
+        (["db", "add", "logs", "--tag", ""], "a tag has 1 to 200 letters"),
+        (["status", "logs", "nowhere"], "nowhere: there is no such directory"),
+        (["validate", "--results", "logs", "--require", "exp.modle"], "--require: no experiment has 'exp.modle'"),
+        (["build", *DUMMY, "-Pexp.modle=alexnet"], "unknown parameter 'exp.modle'"),
+        (["print-config", "-Pexp.modle=alexnet"], "unknown parameter 'exp.modle'"),
+        (["explain", "exp.modle"], "no parameter 'exp.modle'"),
+        (["help", "exp.model", "exp.modle"], "exp.modle"),
+        (["migrate", "--dry-run", "nowhere.json"], "nowhere.json: no such file"),
+    ],
+)
+def test_nothing_is_printed_before_a_bad_option_is_found(results: RunDlbs, arguments: list[str], said: str) -> None:
+    done = results(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.mark.integration
+def test_columns_choose_the_keys_of_json_too(results: RunDlbs) -> None:
+    done = results("db", "query", "--columns", "exp.replica_batch", "--format", "json", check=True)
+    assert '"exp.replica_batch"' in done.stdout
+    assert '"exp.model"' not in done.stdout

@@ -1,0 +1,62 @@
+"""What ONNX Runtime is asked for with a provider, and what is said if it is not there. tests/gpu/test_onnxruntime.py runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from onnxruntime_benchmarks.options import OnnxOptions
+from onnxruntime_benchmarks.session import check_provider, open_session
+from pytorch_benchmarks.errors import UsageError
+
+
+class Session:
+    """Notes what it is made with, and says that it computes with `there`."""
+
+    there: list[str] = ["CUDAExecutionProvider", "CPUExecutionProvider"]  # noqa: RUF012
+    asked: list[Any] = []  # noqa: RUF012
+
+    def __init__(self, file: str, settings: Any, providers: list[Any]) -> None:
+        self.asked[:] = providers
+
+    def get_providers(self) -> list[str]:
+        return self.there
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> type[Session]:
+    """In the place of sessions that only a GPU can open."""
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(Session, "there", Session.there)
+    return Session
+
+
+@pytest.mark.parametrize(("dtype", "tf32"), [("float32", "0"), ("float16", "0"), ("tf32", "1")])
+def test_cuda_is_the_only_provider_and_uses_tf32_only_if_asked(session: type[Session], dtype: str, tf32: str) -> None:
+    open_session(Path("m.onnx"), OnnxOptions(provider="cuda", dtype=dtype))
+    assert session.asked == [("CUDAExecutionProvider", {"use_tf32": tf32})]
+
+
+def test_the_cpu_is_asked_for_by_its_name(session: type[Session]) -> None:
+    session.there = ["CPUExecutionProvider"]
+    open_session(Path("m.onnx"), OnnxOptions(provider="cpu"))
+    assert session.asked == ["CPUExecutionProvider"]
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_an_error(session: type[Session]) -> None:
+    session.there = ["CPUExecutionProvider"]
+    with pytest.raises(
+        UsageError, match="--provider cuda: ONNX Runtime cannot start it here and would compute on the CPU"
+    ):
+        open_session(Path("m.onnx"), OnnxOptions(provider="cuda"))
+
+
+def test_a_provider_that_is_not_built_in_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UsageError, match="this ONNX Runtime has CPUExecutionProvider; install onnxruntime-gpu"):
+        check_provider("cuda")
+    check_provider("cpu")
