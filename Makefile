@@ -66,7 +66,6 @@ format: venv
 docs: venv
 	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
 	$(BIN)/python scripts/module_map.py
-	$(BIN)/python -m scripts.plot_images
 	$(BIN)/python -m scripts.key_table
 	PYTHONPATH=.:python $(BIN)/python -m scripts.site
 

@@ -56,7 +56,8 @@ def _blocks(image: bytes) -> numpy.ndarray:
     pixels = imread(io.BytesIO(image), format="png")[:, :, :3]
     height, width = (size - size % _BLOCK for size in pixels.shape[:2])
     blocks = pixels[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK, 3)
-    return blocks.mean(axis=(1, 3))
+    means: numpy.ndarray = blocks.mean(axis=(1, 3))
+    return means
 
 
 def main() -> None:
