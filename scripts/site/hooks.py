@@ -1,0 +1,69 @@
+"""Hooks of mkdocs: they add the generated pages, the changelog, and the examples that pages link to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from scripts.environments import ROOT
+from scripts.site.pages import generated_pages
+
+__all__ = ["on_config", "on_files", "on_page_markdown"]
+
+_OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security-policy.md", "README.md": "readme.md"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add pages that are no files in docs/."""
+    for path, markdown in generated_pages().items():
+        files.append(File.generated(config, path, content=markdown))
+    for name, path in _OUTSIDE.items():
+        files.append(File.generated(config, path, content=_inside((ROOT / name).read_text(encoding="utf-8"))))
+    for path, readme in example_pages().items():
+        files.append(File.generated(config, path, content=_example(readme.read_text(encoding="utf-8"))))
+    return files
+
+
+def example_pages() -> dict[str, Path]:
+    """Path in the site → the README of an example."""
+    return {f"examples/{readme.parent.name}.md": readme for readme in (ROOT / "examples").glob("*/README.md")}
+
+
+def _inside(markdown: str) -> str:
+    """A page of the repository's root, whose links lead to docs/."""
+    return _examples(re.sub(r"\]\(docs/", "](", markdown), "")
+
+
+def _example(markdown: str) -> str:
+    return re.sub(r"\]\((?:\.\./)+docs/", "](../", re.sub(r"\]\(([\w-]+\.(?:ya?ml|py|ipynb|sh))\)", r"](#)", markdown))
+
+
+def _examples(markdown: str, up: str) -> str:
+    """Links to an example lead to its page; other files of the repository are named, without a link."""
+    markdown = re.sub(r"\]\((?:\.\./)?examples/([\w-]+)/?(?:[\w.-]+)?\)", rf"]({up}examples/\1.md)", markdown)
+    for name, path in _OUTSIDE.items():
+        markdown = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({up}{path}", markdown)
+    return re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", markdown)
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make links out of docs/ lead to pages of the site."""
+    if "/" in page.file.src_uri:
+        return markdown
+    return _examples(markdown, "")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages that the navigation does not name where they belong, so that none is left out."""
+    named = set(re.findall(r"[\w./-]+\.md", str(config.nav)))
+    written = {path.name for path in (ROOT / "docs").glob("*.md")}
+    rest = {"Examples": sorted(example_pages()), "More": sorted((written | set(_OUTSIDE.values())) - named)}
+    for section in config.nav or ():
+        for title, pages in rest.items():
+            if isinstance(section, dict) and title in section:
+                section[title] = pages
+    return config
