@@ -15,6 +15,14 @@ PAGES = [
     "docs/slurm.md",
     "docs/executors.md",
     "docs/recovering.md",
+    "docs/reporting.md",
+    "docs/plots.md",
+    "docs/until-known.md",
+    "docs/store.md",
+    "docs/multi-node.md",
+    "docs/monitoring.md",
+    "docs/python-api.md",
+    "docs/log-format.md",
 ]
 
 
