@@ -15,6 +15,12 @@ PAGES = [
     "docs/slurm.md",
     "docs/executors.md",
     "docs/recovering.md",
+    "docs/statistics.md",
+    "docs/security.md",
+    "docs/testing.md",
+    "docs/engine.md",
+    "docs/performance.md",
+    "docs/gpu.md",
 ]
 
 
