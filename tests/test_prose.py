@@ -23,6 +23,12 @@ PAGES = [
     "docs/monitoring.md",
     "docs/python-api.md",
     "docs/log-format.md",
+    "docs/statistics.md",
+    "docs/security.md",
+    "docs/testing.md",
+    "docs/engine.md",
+    "docs/performance.md",
+    "docs/gpu.md",
 ]
 
 

@@ -49,7 +49,7 @@ def _two_speeds(shape: tuple[int, int], source: np.random.Generator) -> Array:
 
 SERIES: dict[str, Callable[[tuple[int, int], np.random.Generator], Array]] = {
     "independent": lambda shape, source: source.normal(size=shape),
-    "correlation 0.5 between neighbours": _correlated,
+    "correlation 0.5 between adjacent batches": _correlated,
     "changing between two speeds": _two_speeds,
 }
 

@@ -245,7 +245,7 @@ def table() -> Iterator[str]:
 
 def candidates_table() -> Iterator[str]:
     """The estimators beside each other, with all runs, as in docs/statistics.md."""
-    yield f"| runs a side | estimator | {' | '.join(COLUMNS)} | 10 % found in every tenth batch |"
+    yield f"| runs per side | estimator | {' | '.join(COLUMNS)} | 10 % found in every tenth batch |"
     yield "| --- | --- |" + " ---: |" * (len(COLUMNS) + 1)
     for condition in CONDITIONS:
         yield f"| **{condition}** | |" + " |" * (len(COLUMNS) + 1)

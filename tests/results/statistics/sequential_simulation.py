@@ -184,7 +184,7 @@ def real_table() -> list[str]:
                 for case in columns.values()
             ]
             cells = " | ".join(f"{100 * count / DRAWS:.1f} %" for count in counts)
-            order = "as they ran" if in_order else "dealt"
+            order = "as they ran" if in_order else "shuffled"
             lines.append(f"| {configuration}, {condition} | {order} | {words} | {cells} |")
     return lines
 

@@ -80,7 +80,7 @@ def test_the_manual_has_these_numbers_of_8c0f0d6(count: int) -> None:
 
 
 def test_the_manual_has_these_numbers_of_the_estimators() -> None:
-    rows = table("runs a side", "estimator", *TITLES, "10 % found in every tenth batch")
+    rows = table("runs per side", "estimator", *TITLES, "10 % found in every tenth batch")
     assert {cells[1] for _, cells in rows} == set(CANDIDATES)
     for condition, (count, method, *cells) in rows:
         if method != "mean" and count == "5":
