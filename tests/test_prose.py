@@ -15,6 +15,17 @@ PAGES = [
     "docs/slurm.md",
     "docs/executors.md",
     "docs/recovering.md",
+    "docs/index.md",
+    "docs/configuration.md",
+    "docs/expressions.md",
+    "docs/command-line.md",
+    "docs/commands.md",
+    "docs/launchers.md",
+    "docs/frameworks.md",
+    "docs/migrating.md",
+    "docs/dependencies.md",
+    "CONTRIBUTING.md",
+    "README.md",
 ]
 
 
