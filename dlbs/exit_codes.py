@@ -34,24 +34,24 @@ BISECT_SKIP = 125  # as for git bisect run
 
 # Whose it is, the code, what it means; docs/command-line.md has the same rows.
 EXIT_CODES: tuple[tuple[str, str, str], ...] = (
-    ("dlbs", f"{OK}", "all is well"),
+    ("dlbs", f"{OK}", "success"),
     ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or `dlbs run` stopped early"),
     ("dlbs", f"{WRONG_INPUT}", "wrong input, standard output cannot be written, or nothing could be started"),
-    ("dlbs", f"{REGRESSION}", "something got worse (`--fail-on-regression` of `dlbs compare` and `dlbs run`)"),
-    ("dlbs", f"{UNDECIDED}", "`dlbs run --until-known` ended before every pair was decided, and nothing failed"),
+    ("dlbs", f"{REGRESSION}", "regression (`--fail-on-regression` of `dlbs compare` and `dlbs run`)"),
+    ("dlbs", f"{UNDECIDED}", "`dlbs run --until-known` ended with undecided pairs, and nothing failed"),
     (
         "dlbs",
         f"{UNFORESEEN}",
-        "an error that nobody foresaw, a defect of dlbs; the message names a file with the details",
+        "unexpected error, a bug in dlbs; the message names a file with the details",
     ),
     ("dlbs", f"{SIGNALLED} + n", f"stopped by signal n; {INTERRUPTED} is Ctrl-C"),
     ("a benchmark", f"{OK}", "`exp.status` is ok"),
-    ("a benchmark", f"{OUT_OF_MEMORY}", "memory was not enough: failure, and larger batches are skipped"),
+    ("a benchmark", f"{OUT_OF_MEMORY}", "out of memory: failure, and larger batches are skipped"),
     ("a benchmark", f"{SKIPPED}", "not supported here: skipped"),
     (
         "a benchmark",
         f"{UNFORESEEN}",
-        "an error that nobody foresaw, a defect of ours; the message names a file with the details: failure",
+        "unexpected error, a bug in the benchmark program; the message names a file with the details: failure",
     ),
     ("a benchmark", "any other", "failure"),
     ("the command of `dlbs bisect`", f"{BISECT_SKIP}", "this candidate cannot be measured"),

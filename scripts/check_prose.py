@@ -3,7 +3,8 @@
     python -m scripts.check_prose [FILE...]
 
 Without files: the manual, README, CHANGELOG, CONTRIBUTING, descriptions of parameters, and texts in the code of the command line. Code in
-Markdown, names in backticks and output of programs are left out. Prints file:line: what was found, and what to write; exit code 1 if anything was.
+Markdown, names in backticks, output of programs and generated parts of pages are left out. Prints file:line: what was found, and what to
+write; exit code 1 if anything was.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ def _lines(file: Path) -> Iterator[tuple[int, str, bool]]:
 
 
 def _markdown(text: str) -> Iterator[tuple[int, str, bool]]:
-    fenced = False
+    fenced = generated = False
     for number, line in enumerate(text.splitlines(), 1):
-        if _FENCE.match(line):
+        if line.startswith("<!-- "):
+            generated = bool(_GENERATED.match(line))
+        elif _FENCE.match(line):
             fenced = not fenced
-        elif not fenced and not line.startswith("    "):
+        elif not fenced and not generated and not line.startswith("    "):
             yield number, line, not line.lstrip().startswith(("|", "<!--", "![", "[!["))
 
 

@@ -32,7 +32,7 @@ def row_of(one: Former) -> str:
             changes.append(f"`{value}`: {becomes or 'leave it out'}")
     changes += [f"`{old}`: {f'`{word}`' if word else 'nothing'}" for old, word in one.words.items()]
     if not new and not changes:
-        new = "declare it, or give it a name of your own" if one.own else "leave it out" if one.omit else "none"
+        new = "declare it, or rename it" if one.own else "leave it out" if one.omit else "none"
     return f"| `{one.name}` | {', '.join(filter(None, (new, *changes)))} | {one.why} |".replace("|  |", "| |")
 
 

@@ -29,6 +29,17 @@ PAGES = [
     "docs/engine.md",
     "docs/performance.md",
     "docs/gpu.md",
+    "docs/index.md",
+    "docs/configuration.md",
+    "docs/expressions.md",
+    "docs/command-line.md",
+    "docs/commands.md",
+    "docs/launchers.md",
+    "docs/frameworks.md",
+    "docs/migrating.md",
+    "docs/dependencies.md",
+    "CONTRIBUTING.md",
+    "README.md",
 ]
 
 

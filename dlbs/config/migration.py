@@ -120,7 +120,7 @@ NAMES = (
     Former(
         "exp.data_dir",
         "pytorch.data_dir",
-        "each framework has a directory of its own, and this is that of pytorch and train",
+        "each framework has its own directory, and this is that of pytorch and train",
         values={"${${exp.framework_family}.data_dir}": {}, "${pytorch.data_dir}": {}},
         reference="pytorch.data_dir",
     ),

@@ -43,7 +43,7 @@ def test_a_name_that_exists_is_in_the_table_for_its_values_only(row: Any) -> Non
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("exp.data_dir", "exp.data_dir is pytorch.data_dir here: each framework has a directory of its own"),
+        ("exp.data_dir", "exp.data_dir is pytorch.data_dir here: each framework has its own directory"),
         ("exp.proj", "exp.proj is exp.project here"),
         ("exp.framework_ver", "exp.framework_ver is exp.framework_version here"),
         ("pytorch.data_loader_only", "exp.phase=ingestion"),

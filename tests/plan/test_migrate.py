@@ -152,7 +152,7 @@ def test_where_synthetic_data_lie_moves_from_every_place_of_a_configuration() ->
         ({"exp.framework": "tensorflow"}, "tensorflow does not come with DLBS"),
         (
             {"exp.framework": "x", "x.launcher": "./x.sh", "exp.data_dir": "/x"},
-            "each framework has a directory of its own",
+            "each framework has its own directory",
         ),
         ({"exp.framework": "jax", "exp.data": "synthetic/pinned"}, "synthetic/pinned has no equivalent"),
     ],
