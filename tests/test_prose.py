@@ -15,6 +15,22 @@ PAGES = [
     "docs/slurm.md",
     "docs/executors.md",
     "docs/recovering.md",
+    "docs/models.md",
+    "docs/packs.md",
+    "docs/packs-benchmarks.md",
+    "docs/packs-models.md",
+    "docs/packs-architectures.md",
+    "docs/packs-containers.md",
+    "docs/torchbench.md",
+    "docs/installing.md",
+    "docs/first-hour.md",
+    "docs/own-script.md",
+    "docs/gate-pull-requests.md",
+    "docs/two-machines.md",
+    "docs/train-to-accuracy.md",
+    "docs/slurm-cluster.md",
+    "docs/notebook.md",
+    "CHANGELOG.md",
 ]
 
 
