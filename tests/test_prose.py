@@ -40,6 +40,22 @@ PAGES = [
     "docs/dependencies.md",
     "CONTRIBUTING.md",
     "README.md",
+    "docs/models.md",
+    "docs/packs.md",
+    "docs/packs-benchmarks.md",
+    "docs/packs-models.md",
+    "docs/packs-architectures.md",
+    "docs/packs-containers.md",
+    "docs/torchbench.md",
+    "docs/installing.md",
+    "docs/first-hour.md",
+    "docs/own-script.md",
+    "docs/gate-pull-requests.md",
+    "docs/two-machines.md",
+    "docs/train-to-accuracy.md",
+    "docs/slurm-cluster.md",
+    "docs/notebook.md",
+    "CHANGELOG.md",
 ]
 
 
