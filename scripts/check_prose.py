@@ -10,11 +10,13 @@ write; exit code 1 if anything was.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import yaml
 
 __all__ = ["findings", "main"]
 
@@ -79,16 +81,19 @@ def _strings(text: str) -> Iterator[tuple[int, str, bool]]:
                 yield node.lineno + offset, line, False
 
 
+@functools.cache
 def _words() -> list[tuple[re.Pattern[str], str, re.Pattern[str] | None]]:
-    if not _LIST:
-        with (Path(__file__).parent / "prose_words.toml").open("rb") as file:
-            for word in tomllib.load(file)["word"]:
-                unless = re.compile(word["unless"], re.IGNORECASE) if "unless" in word else None
-                _LIST.append((re.compile(word["pattern"], re.IGNORECASE), word["use"], unless))
-    return _LIST
+    """(pattern, what to write, the text around a match in which it is right) of each word."""
+    words = yaml.safe_load((Path(__file__).parent / "prose_words.yaml").read_text(encoding="utf-8"))
+    return [
+        (
+            re.compile(word["pattern"], re.IGNORECASE),
+            word["use"],
+            re.compile(word["unless"], re.IGNORECASE) if "unless" in word else None,
+        )
+        for word in words
+    ]
 
-
-_LIST: list[tuple[re.Pattern[str], str, re.Pattern[str] | None]] = []
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -23,6 +23,7 @@ ROOMS = [
         f"dlbs/results/{name}"
         for name in ("read", "statistics", "tables", "plots", "export", "page", "store", "history")
     ),
+    *(f"dlbs/packs/{name}" for name in ("milabench", "repro")),
     "dlbs/cli",
     "python/pytorch_benchmarks",
     *(
@@ -41,6 +42,7 @@ ROOMS = [
         )
     ),
     "python/pack_runner",
+    "python/pack_runner/provided/benchmate",
     "python/command_runner",
     "python/onnxruntime_benchmarks",
     "python/jax_benchmarks",

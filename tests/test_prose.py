@@ -8,54 +8,12 @@ import pytest
 
 from scripts.check_prose import ROOT, findings
 
+# Tables of options in these come from texts that are not yet in the field's words.
+_NOT_YET = {"pytorch-benchmarks.md", "serving.md", "training.md"}
 PAGES = [
-    "docs/glossary.md",
-    "docs/parallel.md",
-    "docs/docker.md",
-    "docs/slurm.md",
-    "docs/executors.md",
-    "docs/recovering.md",
-    "docs/reporting.md",
-    "docs/plots.md",
-    "docs/until-known.md",
-    "docs/store.md",
-    "docs/multi-node.md",
-    "docs/monitoring.md",
-    "docs/python-api.md",
-    "docs/log-format.md",
-    "docs/statistics.md",
-    "docs/security.md",
-    "docs/testing.md",
-    "docs/engine.md",
-    "docs/performance.md",
-    "docs/gpu.md",
-    "docs/index.md",
-    "docs/configuration.md",
-    "docs/expressions.md",
-    "docs/command-line.md",
-    "docs/commands.md",
-    "docs/launchers.md",
-    "docs/frameworks.md",
-    "docs/migrating.md",
-    "docs/dependencies.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "docs/models.md",
-    "docs/packs.md",
-    "docs/packs-benchmarks.md",
-    "docs/packs-models.md",
-    "docs/packs-architectures.md",
-    "docs/packs-containers.md",
-    "docs/torchbench.md",
-    "docs/installing.md",
-    "docs/first-hour.md",
-    "docs/own-script.md",
-    "docs/gate-pull-requests.md",
-    "docs/two-machines.md",
-    "docs/train-to-accuracy.md",
-    "docs/slurm-cluster.md",
-    "docs/notebook.md",
-    "CHANGELOG.md",
+    str(page.relative_to(ROOT))
+    for page in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+    if page.name not in _NOT_YET
 ]
 
 

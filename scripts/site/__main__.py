@@ -40,7 +40,16 @@ def main() -> None:
     count = _write_man_pages(given.man)
     print(f"{count} man pages: {given.man}", flush=True)
     _draw_images()
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--clean", "--site-dir", str(given.output.absolute())]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--clean",
+        "--site-dir",
+        str(given.output.absolute()),
+    ]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # advertising of the theme
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code:

@@ -33,7 +33,9 @@ class Command:
     verbs: list[tuple[str, str]]
 
 
-def commands(command: click.Command = cli, parent: click.Context | None = None, name: str = "dlbs") -> Iterator[Command]:
+def commands(
+    command: click.Command = cli, parent: click.Context | None = None, name: str = "dlbs"
+) -> Iterator[Command]:
     """A command and all commands of it, in the order of the help."""
     context = click.Context(command, parent=parent, info_name=name)
     usage = " ".join(command.collect_usage_pieces(context))
@@ -61,7 +63,12 @@ def _cell(text: str) -> str:
 
 def command_reference() -> str:
     """The page of all commands."""
-    lines = ["# Command reference", "", f"All commands of DLBS {__version__}, as `--help` shows them. [Command line](../command-line.md) explains them.", ""]
+    lines = [
+        "# Command reference",
+        "",
+        f"All commands of DLBS {__version__}, as `--help` shows them. [Command line](../command-line.md) explains them.",
+        "",
+    ]
     for one in commands():
         lines += [f"{'#' * (1 + len(one.name.split()))} {one.name}", "", f"    {one.name} {one.usage}", ""]
         for paragraph in one.paragraphs:
@@ -91,7 +98,11 @@ def man_page(one: Command) -> str:
     """A page of section 1 of the manual."""
     title = one.name.replace(" ", "-").upper()
     about = one.paragraphs[0].replace("\n", " ")
-    lines = [f'.TH "{_roff(title)}" "1" "" "DLBS {__version__}" "DLBS"', ".SH NAME", f"{_roff(one.name.replace(' ', '-'))} \\- {_roff(about)}"]
+    lines = [
+        f'.TH "{_roff(title)}" "1" "" "DLBS {__version__}" "DLBS"',
+        ".SH NAME",
+        f"{_roff(one.name.replace(' ', '-'))} \\- {_roff(about)}",
+    ]
     lines += [".SH SYNOPSIS", f".B {_roff(one.name)}", _roff(one.usage), ".SH DESCRIPTION"]
     for paragraph in one.paragraphs:
         if paragraph.startswith("\b"):

@@ -14,7 +14,12 @@ from scripts.site.pages import generated_pages
 
 __all__ = ["on_config", "on_files", "on_page_markdown"]
 
-_OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security-policy.md", "README.md": "readme.md"}
+_OUTSIDE = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security-policy.md",
+    "README.md": "readme.md",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -29,7 +29,12 @@ def _about(parameter: Parameter) -> str:
 def parameter_reference() -> str:
     """All declared parameters, by their namespace."""
     config = load_config()
-    lines = ["# Parameter reference", "", "All parameters with type, default and description, from `config/`. `dlbs help NAME` prints one.", ""]
+    lines = [
+        "# Parameter reference",
+        "",
+        "All parameters with type, default and description, from `config/`. `dlbs help NAME` prints one.",
+        "",
+    ]
     namespaces: dict[str, list[Parameter]] = {}
     for name, parameter in config.declarations.items():
         namespaces.setdefault(name.split(".")[0], []).append(parameter)
