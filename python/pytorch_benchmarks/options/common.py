@@ -1,4 +1,4 @@
-"""Options that benchmarks and training share: the model, its data, and how the machine is used."""
+"""Options that benchmarks and training share: the model, its data, and the use of the machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class CommonOptions:
     )
     num_nodes: int = option(1, "Number of nodes; the program is started on each.", whole(1))
     node_rank: int = option(0, "Rank of this node, from 0; node 0 reports results.", whole(0))
-    rendezvous: str = option("", "Rendezvous address of the nodes: an address of node 0, and a free port.", metavar="HOST:PORT")
+    rendezvous: str = option(
+        "", "Rendezvous address of the nodes: an address of node 0, and a free port.", metavar="HOST:PORT"
+    )
     rendezvous_timeout: int = option(600, "Seconds that nodes wait for each other at the rendezvous.", whole(1))
     device: str = option(
         "auto",
@@ -83,9 +85,7 @@ class CommonOptions:
         "Format of the data set: caffe_lmdb is an LMDB of Caffe's Datum records, image_folder one directory of images per class.",
         choices=BACKENDS,
     )
-    num_loader_threads: int = option(
-        4, "Workers that read and decode data; 0 reads data between batches.", whole(0)
-    )
+    num_loader_threads: int = option(4, "Workers that read and decode data; 0 reads data between batches.", whole(0))
     data_loader: str = option(
         "auto",
         "Type of the workers that load data; auto selects processes for a GPU, threads for a CPU.",
@@ -101,12 +101,8 @@ class CommonOptions:
         "Maximum number of pixels (height times width) of an image. Larger images are errors, because a small file can claim any size.",
         whole(1),
     )
-    num_threads: int = option(
-        0, "Threads that compute on the CPU; 0 is PyTorch's default, one per core.", whole(0)
-    )
-    channels_last: bool = option(
-        False, "Store images with channels last (NHWC), which makes many convolutions faster."
-    )
+    num_threads: int = option(0, "Threads that compute on the CPU; 0 is PyTorch's default, one per core.", whole(0))
+    channels_last: bool = option(False, "Store images with channels last (NHWC), which makes many convolutions faster.")
     deterministic: bool = option(
         False, "Use only deterministic algorithms. This reduces speed, and disables cudnn_benchmark."
     )

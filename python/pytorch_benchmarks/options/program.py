@@ -14,7 +14,7 @@ __all__ = ["ProgramOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ProgramOptions:
-    """What such a program shares with benchmarks.py; a class that inherits this adds `dtype` with what the framework computes in."""
+    """Options that such a program shares with benchmarks.py; a class that inherits this adds `dtype` with the types of the framework."""
 
     model: str = changed(CommonOptions, "model")
     model_opts: dict[str, Any] = changed(CommonOptions, "model_opts")  # noqa: RUF009

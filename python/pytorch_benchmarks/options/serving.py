@@ -1,4 +1,4 @@
-"""Options of `benchmarks.py --serving`: how a model is put under load, and what its answers have to keep."""
+"""Options of `benchmarks.py --serving`: the load on a model, and the bounds of its answers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class ServingOptions(CommonOptions):
         "threads", "Type of the workers: threads that share a model, or processes with one model each.", choices=WORKERS
     )
     serving_queue_limit: int = option(
-        0, "Maximum number of waiting queries; further ones are rejected, which counts as too late. 0 is no limit.", whole(0)
+        0,
+        "Maximum number of waiting queries; further ones are rejected, which counts as too late. 0 is no limit.",
+        whole(0),
     )
     serving_prompt_tokens: str = option(
         "",
@@ -113,7 +115,9 @@ class ServingOptions(CommonOptions):
         positive,
         metavar="PERCENT",
     )
-    serving_url: str = option("", "URL of a server that answers queries, instead of a model in this process.", metavar="URL")
+    serving_url: str = option(
+        "", "URL of a server that answers queries, instead of a model in this process.", metavar="URL"
+    )
     serving_protocol: str = option(
         "openai",
         "Protocol of the server at the URL: openai is OpenAI's completions, predict posts a JSON body and receives JSON.",

@@ -27,7 +27,7 @@ def _magnitude(value: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions(CommonOptions):
-    """One training. What is None is taken from elsewhere, as the help of the option says."""
+    """One training. The help of an option describes the meaning of None."""
 
     batch_size: int = changed(CommonOptions, "batch_size", 32)
     data_backend: str = changed(CommonOptions, "data_backend", "image_folder")
@@ -77,12 +77,17 @@ class TrainingOptions(CommonOptions):
     lr_warmup_epochs: float = option(
         0.0, "Epochs in which the learning rate rises linearly.", positive, metavar="EPOCHS"
     )
-    lr_warmup_decay: float = option(0.01, "Fraction of the learning rate at which warm-up begins.", share, metavar="SHARE")
+    lr_warmup_decay: float = option(
+        0.01, "Fraction of the learning rate at which warm-up begins.", share, metavar="SHARE"
+    )
     label_smoothing: float = option(
         0.0, "Fraction of a target that is spread evenly over all classes.", share, metavar="SHARE"
     )
     mixup_alpha: float = option(
-        0.0, "Mix images (mixup) with this parameter of the Beta distribution; 0 disables it.", positive, metavar="ALPHA"
+        0.0,
+        "Mix images (mixup) with this parameter of the Beta distribution; 0 disables it.",
+        positive,
+        metavar="ALPHA",
     )
     cutmix_alpha: float = option(
         0.0,
