@@ -45,7 +45,7 @@ __all__ = ["bisect_command"]
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Maximum number of runs while the verdict is inconclusive.",
+    help="Maximum number of runs per candidate while the verdict is inconclusive.",
 )
 @click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs.")
 @click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")

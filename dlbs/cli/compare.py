@@ -1,4 +1,4 @@
-"""The verb `compare`: differences between two sets of results, or between values of a parameter in one, and whether they exceed the noise."""
+"""The verb `compare`: significant differences between two sets of results, or between values of a parameter in one."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ _HERE = "dlbs.cli.db"
     cls=LazyGroup,
     verbs={
         "add": (f"{_HERE}:add_command", "Add results of logs and results files."),
-        "tags": ("dlbs.cli.db_history:tags_command", "List tags, and what has them."),
-        "list": ("dlbs.cli.db_history:list_command", "List experiments, and how often each ran."),
+        "tags": ("dlbs.cli.db_history:tags_command", "List tags, and the runs that have them."),
+        "list": ("dlbs.cli.db_history:list_command", "List experiments, and their numbers of runs."),
         "query": (f"{_HERE}:query_command", "Show experiments, or the history of one."),
         "export": (f"{_HERE}:export_command", "Write experiments to a results file."),
         "rm": ("dlbs.cli.db_history:rm_command", "Remove runs, or a tag."),

@@ -77,7 +77,9 @@ def tags_command(form: str, db: str) -> None:
 @url_option
 @common_options
 def list_command(words: tuple[str, ...], form: str, db: str) -> None:
-    """List the experiments of a store, one per line: number of runs, time of the last run, and exp.id. WORDs are as for dlbs db query --history.
+    """List the experiments of a store, one per line: number of runs, time of the last run, and exp.id.
+
+    WORDs are as for dlbs db query --history.
 
     \b
     Examples:
@@ -164,7 +166,7 @@ def history_of(store: Store, words: str) -> list[Record]:
 @click.command("rm", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
 @click.option(
-    "--tag", metavar="WORD", help="Remove the runs that have this tag; with queries, also those that match one."
+    "--tag", metavar="WORD", help="Remove runs that have this tag; with queries, only those that also match one."
 )
 @click.option("--only-tag", is_flag=True, help="With --tag: remove only the tag, and keep the runs.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
@@ -175,7 +177,9 @@ def history_of(store: Store, words: str) -> list[Record]:
 def rm_command(
     queries: tuple[str, ...], tag: str | None, only_tag: bool, dry_run: bool, yes: bool, as_json: bool, db: str
 ) -> None:
-    """Remove runs from a store permanently: those that match any of the queries, or have a tag. Logs are not removed.
+    """Remove runs from a store permanently: those that match any of the queries, and have the tag if --tag is given.
+
+    Logs are not removed.
 
     \b
     Examples:

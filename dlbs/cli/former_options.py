@@ -1,4 +1,4 @@
-"""Options of the original DLBS (HewlettPackard/dlcookbook-dlbs), and their values, that are called otherwise here or not needed, and what to write."""
+"""Options and values of the original DLBS (HewlettPackard/dlcookbook-dlbs) that were renamed or removed, and their replacements."""
 
 from __future__ import annotations
 

@@ -99,7 +99,9 @@ def list_command(show_all: bool, as_json: bool, docker: str) -> None:
 def build_command(
     directory: str, tag: str | None, arguments: tuple[str, ...], network: str, quiet: bool, docker: str
 ) -> None:
-    """Build an image from a directory with a Dockerfile, relative to DLBS if it does not exist here."""
+    """Build an image from a directory with a Dockerfile.
+
+    The directory is relative to DLBS if it does not exist here."""
     from dlbs.launch.images import build_image, inspect_image
 
     place = Path(directory)

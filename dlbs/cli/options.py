@@ -326,7 +326,7 @@ def run(command: click.Command, name: str) -> None:
 
 
 def _parameter_hint(error: click.ClickException) -> str:
-    """How to write what looks like a parameter that is set as other tools do it: `--model alexnet`, or `exp.model=alexnet`."""
+    """A hint for parameters in the syntax of other tools: `--model alexnet`, or `exp.model=alexnet`."""
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return ""
     if not any(option.name == "parameters" for option in error.ctx.command.params):

@@ -1,4 +1,4 @@
-"""The verb `pack`: benchmarks, models and containers that are added without changing the code. Environments and containers have separate modules."""
+"""The verb `pack`: add benchmarks, models and containers. Environments and containers have separate modules."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _HERE = "dlbs.cli.pack"
     "pack",
     cls=LazyGroup,
     verbs={
-        "new": (f"{_HERE}:new_command", "Make a new pack from a template."),
+        "new": (f"{_HERE}:new_command", "Create a pack from a template."),
         "list": (f"{_HERE}:list_command", "List the packs that are found."),
-        "show": (f"{_HERE}:show_command", "Show what a pack is."),
-        "check": (f"{_HERE}:check_command", "Find what would fail about packs."),
-        "import": ("dlbs.cli.pack_import:import_command", "Find out which TorchBench models run here, and add them."),
-        "install": ("dlbs.cli.pack_install:install_command", "Make the environments of packs."),
-        "prepare": ("dlbs.cli.pack_install:prepare_command", "Download and make what packs need."),
-        "pin": ("dlbs.cli.pack_install:pin_command", "Write exact versions of what packs need."),
+        "show": (f"{_HERE}:show_command", "Show a pack and its parameters."),
+        "check": (f"{_HERE}:check_command", "Find problems of packs."),
+        "import": ("dlbs.cli.pack_import:import_command", "Determine which TorchBench models run here, and add them."),
+        "install": ("dlbs.cli.pack_install:install_command", "Create the environments of packs."),
+        "prepare": ("dlbs.cli.pack_install:prepare_command", "Download and prepare the data of packs."),
+        "pin": ("dlbs.cli.pack_install:pin_command", "Write the exact versions of packs' requirements."),
         "build": ("dlbs.cli.pack_containers:build_command", "Build the images of containers."),
         "publish": ("dlbs.cli.pack_containers:publish_command", "Push the image of a container."),
-        "predict": ("dlbs.cli.pack_containers:predict_command", "Let a container predict."),
+        "predict": ("dlbs.cli.pack_containers:predict_command", "Run a container on inputs."),
         "shell": ("dlbs.cli.pack_install:shell_command", "Open a shell in the environment of a pack."),
     },
     context_settings=CONTEXT,

@@ -164,7 +164,7 @@ class _Selection:
         return {name: whole[name] for name in self._columns if name in whole} if self._columns else whole
 
     def summary(self) -> str:
-        """How many experiments there were, and what became of them."""
+        """The number of experiments, and their outcomes."""
         words = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
         bad = self._statuses.total() - self._statuses["ok"]
         said = f"{counted(self._statuses.total(), 'experiment')}: {words or 'none'}"
@@ -173,7 +173,7 @@ class _Selection:
 
 
 def _tell(reading: Reading, ignore_errors: bool) -> None:
-    """Say on standard error what was noticed about the logs.
+    """Report problems of the logs on standard error.
 
     Raises:
         LogError: A result may be lost, and that is not to be ignored.

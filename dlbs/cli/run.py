@@ -107,8 +107,9 @@ def run_command(
     After --, write any command: after warm-up, it is run and timed at least ten times, and for at least three seconds. {name} in it is the
     value of a parameter; `__key__= value` lines that it prints are results.
 
-    Experiments with a complete log are not run again (exp.rerun changes that): after an interruption,
-    run the same command again. Ctrl-C stops immediately, SIGUSR1 after the current experiments. The exit code is 0 only if no experiment failed, and not all were skipped.
+    Experiments with a complete log are not run again (exp.rerun changes that): after an interruption, run the same command again.
+    Ctrl-C stops immediately, SIGUSR1 after the current experiments. The exit code is 0 only if no experiment failed, and not all
+    were skipped.
 
     \b
     Examples:
@@ -187,7 +188,7 @@ def run_experiments(
     detach: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
+    """Run experiments that log to the paths in the manifest, report the outcome, and return the exit code."""
     from dlbs.run.whole import run_whole
 
     launchers: list[dict[str, str]] = []
@@ -215,7 +216,7 @@ def run_experiments(
 
 
 def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached: bool) -> None:
-    """Say what became of a plan."""
+    """Report the outcome of a plan."""
     if not progress.quiet:
         words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
         words += [f"{summary.kept} already finished"] if summary.kept else []

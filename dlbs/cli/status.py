@@ -44,7 +44,8 @@ _WIDE = 10_000  # columns of what is no terminal
 @executor_option("Executor, if it is your own class; others are known from the log directory.", default=None)
 @common_options
 def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executor: str | None) -> int:
-    """Show the progress of plans, from their log directories: finished, failed, running, queued, interrupted and remaining experiments, and doubtful runs.
+    """Show the progress of plans, from their log directories: finished, failed, running, queued, interrupted and
+    remaining experiments, and doubtful runs.
 
     Experiments whose executor cannot be queried are unknown. The exit code is 0 if all finished successfully, 1 otherwise.
 
@@ -114,7 +115,7 @@ def _echo(status: str, words: str) -> None:
 
 
 def _states(directory: Path, known: Executor | None) -> list[State]:
-    """The states of a plan, even if its executor does not say what it is running."""
+    """The states of a plan, even if its executor does not report the experiments that it runs."""
     owned: Set[Path] | None = None
     try:
         owned = owned_logs(directory, known)

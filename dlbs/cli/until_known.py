@@ -87,7 +87,7 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check(given: dict[str, Any], options: dict[str, Any]) -> None:
-    """Refuse what makes no sense together."""
+    """Reject options that contradict each other."""
     if not given["by"]:
         raise click.UsageError("--until-known needs --by NAME: the parameter whose values are compared")
     if given["fail_on_regression"] and given["baseline"] is None:
@@ -180,7 +180,7 @@ def run_until_known(
 
 
 def _show(known: Known, confidence: float) -> None:
-    """Print the comparison, and what is left open."""
+    """Print the comparison, and the open questions."""
     from dlbs.cli.tables import print_tables
     from dlbs.results.tables.comparison_by import comparison_by_table
 
