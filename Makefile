@@ -56,6 +56,8 @@ services:
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs dlbs python config examples scripts
+	$(BIN)/python -m scripts.check_prose
 	$(BIN)/mypy
 
 format: venv

@@ -2,9 +2,9 @@
 
     python -m scripts.check_prose [FILE...]
 
-Without files: the manual, README, CHANGELOG, CONTRIBUTING, descriptions of parameters, and texts in the code of the command line. Code in
-Markdown, names in backticks, output of programs and generated parts of pages are left out. Prints file:line: what was found, and what to
-write; exit code 1 if anything was.
+Without files: the manual, README, CHANGELOG, CONTRIBUTING, descriptions of parameters, and texts in the code of the command line and of
+the options of benchmarks. Code in Markdown, names in backticks, output of programs and generated parts of pages are left out. Prints
+file:line: what was found, and what to write; exit code 1 if anything was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ __all__ = ["findings", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 120  # characters of a line of Markdown that is no table, no link of its own and no code
-SCOPE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/**/*.md", "config/**/*.yaml")
+SCOPE = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/**/*.md",
+    "examples/**/*.md",
+    "config/**/*.yaml",
+    "dlbs/cli/*.py",
+    "python/pytorch_benchmarks/options/*.py",
+)
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _CODE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+")
 _GENERATED = re.compile(r"<!-- (map of modules|options): ")

@@ -1,4 +1,4 @@
-"""The verb `bisect`: which commit, or which of an ordered list of things, made it slower."""
+"""The verb `bisect`: find the commit, or the line of an ordered list, that caused a slowdown."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ __all__ = ["bisect_command"]
 
 @click.command("bisect", context_settings=CONTEXT)
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True)
-@click.option("--good", metavar="NAME", required=True, help="One that is as fast as it should be.")
-@click.option("--bad", metavar="NAME", required=True, help="A later one that is slower.")
-@click.option("--repo", metavar="DIR", default=".", show_default=True, help="Git repository that has the commits.")
-@click.option("--list", "list_file", metavar="FILE", help="Search in the lines of this file instead of commits.")
-@click.option("--state", metavar="DIR", default="bisect", show_default=True, help="Where measurements are kept.")
+@click.option("--good", metavar="NAME", required=True, help="Candidate with the expected speed.")
+@click.option("--bad", metavar="NAME", required=True, help="Later candidate that is slower.")
+@click.option("--repo", metavar="DIR", default=".", show_default=True, help="Git repository with the commits.")
+@click.option("--list", "list_file", metavar="FILE", help="Search the lines of this file instead of commits.")
+@click.option("--state", metavar="DIR", default="bisect", show_default=True, help="Directory for measurements.")
 @click.option(
     "--metric",
     metavar="KEY",
-    help="What is compared: results.throughput, or results.time where no experiment has that.",
+    help="Quantity to compare: results.throughput, or results.time if no experiment has that.",
 )
-@click.option("--threshold", default="3%", show_default=True, help="Differences up to this are none.")
-@click.option("--confidence", default="95%", show_default=True, help="Confidence of each interval.")
+@click.option("--threshold", default="3%", show_default=True, help="Ignore differences up to this.")
+@click.option("--confidence", default="95%", show_default=True, help="Confidence level of each interval.")
 @click.option(
     "--most-runs",
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Measure again up to so often while it is inconclusive.",
+    help="Maximum number of runs per candidate while the verdict is inconclusive.",
 )
 @click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs.")
 @click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")
@@ -66,11 +66,12 @@ def bisect_command(
     trust_doubtful: bool,
     as_json: bool,
 ) -> None:
-    """Find the first commit, or the first of a list, that is slower than the good one.
+    """Find the first commit, or the first line of a list, that is slower than the good one.
 
-    COMMAND measures one candidate. {item} in it is the candidate's name and {logs} the directory where it must leave its logs; they are in
-    DLBS_BISECT_ITEM and DLBS_BISECT_LOGS too. With commits it runs in a checkout of its own. Exit code 125 skips a candidate. The verdict is that of
-    dlbs compare with the good one; where it is inconclusive, the candidate is measured again. After an interruption, run the same command again.
+    COMMAND measures one candidate. {item} in it is the candidate's name, and {logs} the directory where it must write its logs;
+    DLBS_BISECT_ITEM and DLBS_BISECT_LOGS have the same values. With commits, it runs in a separate checkout. Exit code 125 skips a
+    candidate. The verdict is that of dlbs compare with the good candidate; while it is inconclusive, the candidate is measured again.
+    After an interruption, run the same command again.
 
     \b
     Examples:

@@ -26,15 +26,19 @@ _INDENT = 26
 
 @click.command("check-machine", context_settings=CONTEXT)
 @click.option(
-    "--seconds", type=click.FloatRange(0, 600), default=5.0, show_default=True, help="Time for the A/A run; 0 skips it."
+    "--seconds",
+    type=click.FloatRange(0, 600),
+    default=5.0,
+    show_default=True,
+    help="Duration of the A/A run; 0 skips it.",
 )
 @json_option
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is a warning.")
 @common_options
 def check_machine_command(seconds: float, as_json: bool, strict: bool) -> int:
-    """Check whether this machine is fit to measure: settings and load that make times vary, each with its remedy.
+    """Check whether this machine is suitable for measurements: find settings and load that make times vary, each with a remedy.
 
-    Then time the same work again and again (an A/A run): its noise says how small a difference repeated runs can detect here.
+    Then time the same work repeatedly (an A/A run): its noise shows how small a difference repeated runs can detect here.
     Nothing is changed.
 
     \b
@@ -71,7 +75,7 @@ def check_machine_command(seconds: float, as_json: bool, strict: bool) -> int:
             click.echo(f"  coefficient of variation {noise.variation:.1%}, slowest over fastest {noise.spread:.2f}")
             click.echo("  smallest difference that is detected (5 % false alarms, 80 % power):")
             for runs, share in differences.items():
-                click.echo(f"    {runs:2} runs a side  {share:6.1%}")
+                click.echo(f"    {runs:2} runs per side  {share:6.1%}")
             click.echo("")
         click.echo(f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "no warnings")
     return 1 if strict and warnings else 0

@@ -1,4 +1,4 @@
-"""The verb `compare`: two sets of results, or the values of a parameter in one; what differs, and whether it is more than noise."""
+"""The verb `compare`: significant differences between two sets of results, or between values of a parameter in one."""
 
 from __future__ import annotations
 
@@ -47,35 +47,37 @@ def share(words: str, where: str) -> float:
 @click.option(
     "--baseline",
     metavar="VALUE",
-    help="With --by: what other values are compared with; by default the first one in the plan.",
+    help="With --by: value to compare the others with; by default the first one in the plan.",
 )
 @click.option(
     "--metric",
     metavar="KEY",
-    help="What is compared: results.throughput, or results.time where no experiment has that.",
+    help="Quantity to compare: results.throughput, or results.time if no experiment has that.",
 )
-@click.option("--threshold", default="3%", show_default=True, help="Differences up to this are none.")
-@click.option("--confidence", default="95%", show_default=True, help="Confidence of each interval.")
+@click.option("--threshold", default="3%", show_default=True, help="Ignore differences up to this.")
+@click.option("--confidence", default="95%", show_default=True, help="Confidence level of each interval.")
 @click.option(
-    "--simultaneous", is_flag=True, help="Confidence of all intervals together: wider ones, fewer false alarms."
+    "--simultaneous",
+    is_flag=True,
+    help="Apply the confidence level to all intervals together: wider intervals, fewer false alarms.",
 )
 @click.option(
     "--estimator",
     type=click.Choice(list(ESTIMATORS)),
     default="rank",
     show_default=True,
-    help="How the ratio is estimated: by ranks, which outliers move little, or by means.",
+    help="Estimator of the ratio: ranks, which are robust to outliers, or means.",
 )
-@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs a side.")
+@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs per side.")
 @click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")
-@names_option("--match", "Match experiments by these parameters alone.")
+@names_option("--match", "Match experiments by these parameters only.")
 @names_option("--ignore", "Parameters that do not distinguish experiments.")
 @click.option(
     "--fail-on-regression",
     is_flag=True,
-    help="Exit with 3 if anything is slower, broken or missing in B; with --by it needs --baseline.",
+    help="Exit with 3 if anything is slower, broken or missing in B; with --by, requires --baseline.",
 )
-@click.option("--html", "page", metavar="FILE", help="Write a page: verdicts, intervals, what differs, the runs.")
+@click.option("--html", "page", metavar="FILE", help="Write an HTML page: verdicts, intervals, differences, runs.")
 @click.option("--title", metavar="TEXT", help="With --html: title of the page.")
 @format_option
 @output_option
@@ -97,14 +99,14 @@ def compare_command(
     filter_query: str | None,
     **options: Any,
 ) -> int:
-    """Compare experiments B with experiments A, or values of a parameter: what is faster, slower, inconclusive.
+    """Compare experiments B with the baseline A, or values of a parameter, with verdicts: faster, slower, same, inconclusive.
 
-    A and B are results files, logs or directories, or queries of a store (--db). Experiments are matched by what distinguishes them within A
-    or B; a parameter that has one value in A and another one in B is what is compared. A verdict needs three runs a side without warnings, and
-    the whole confidence interval of the ratio on one side of the threshold.
+    A and B are results files, logs or directories, or queries of a store (--db). Experiments are matched by the parameters that distinguish
+    them within A or B; a parameter with one value in A and another in B is the one that is compared. A verdict requires three runs per side
+    without warnings, and the whole confidence interval of the ratio on one side of the threshold.
 
-    With --by, any number of paths or queries are one set of experiments. Those that are equal but for the parameter are compared with the
-    baseline.
+    With --by, all paths or queries together are one set of experiments. Experiments that are equal except for the parameter are compared
+    with the baseline.
 
     \b
     Examples:
@@ -167,7 +169,7 @@ def _check_usage(paths: Sequence[str], by: str | None, baseline: str | None, fai
 
 
 class _Shown(NamedTuple):
-    """What is printed of a comparison, or shown on a page."""
+    """The parts of a comparison that are printed, or shown on a page."""
 
     made: Comparison | ComparisonBy
     document: dict[str, Any]

@@ -80,7 +80,7 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 
 
 class _Shell(ShellComplete):
-    """What the three shells share: they pass the line up to the cursor."""
+    """Common part of the three shells: they pass the line up to the cursor."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ["COMP_WORDS"]
@@ -173,7 +173,7 @@ def _frameworks() -> list[str]:
 
 
 def complete_parameter(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the value of -P or -V that is a word of its own."""
+    """Complete the value of -P or -V that is a separate word."""
     return [CompletionItem(word) for word in _parameters(incomplete)]
 
 

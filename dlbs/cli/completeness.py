@@ -1,4 +1,4 @@
-"""What `dlbs validate --results` prints: which experiments have no results, or lack some."""
+"""The output of `dlbs validate --results`: experiments without results, or with incomplete ones."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ _HERE = "dlbs.cli.db"
     cls=LazyGroup,
     verbs={
         "add": (f"{_HERE}:add_command", "Add results of logs and results files."),
-        "tags": ("dlbs.cli.db_history:tags_command", "List tags, and what has them."),
-        "list": ("dlbs.cli.db_history:list_command", "List experiments, and how often each ran."),
+        "tags": ("dlbs.cli.db_history:tags_command", "List tags, and the runs that have them."),
+        "list": ("dlbs.cli.db_history:list_command", "List experiments, and their numbers of runs."),
         "query": (f"{_HERE}:query_command", "Show experiments, or the history of one."),
         "export": (f"{_HERE}:export_command", "Write experiments to a results file."),
         "rm": ("dlbs.cli.db_history:rm_command", "Remove runs, or a tag."),
@@ -30,7 +30,7 @@ _HERE = "dlbs.cli.db"
     context_settings=CONTEXT,
 )
 def db_command() -> None:
-    """Keep results in a database, and ask it: what was measured when, on which machine.
+    """Store results in a database, and query what was measured when, on which machine.
 
     \b
     Examples:
@@ -43,13 +43,13 @@ def db_command() -> None:
 
 @click.command("add", context_settings=CONTEXT)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--tag", metavar="WORD", help="Give the experiments this tag, to ask for them by (db.tags).")
+@click.option("--tag", metavar="WORD", help="Tag the experiments, for queries (db.tags).")
 @url_option
 @common_options
 def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
-    """Add the results of logs and results files; what is there already changes nothing.
+    """Add the results of logs and results files; results that exist already are not added again.
 
-    Experiments that are still running are left out.
+    Experiments that are still running are skipped.
 
     \b
     Examples:
@@ -75,14 +75,14 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
 @click.option(
     "--history",
     metavar="WORDS",
-    help="All runs of one experiment, with what changed between them: its values in words, or its exp.id.",
+    help="Show all runs of one experiment and the changes between them; WORDS are values of the experiment, or its exp.id.",
 )
 @names_option("--columns", "Keys to show.")
 @format_option
 @url_option
 @common_options
 def query_command(queries: tuple[str, ...], history: str | None, columns: list[str], form: str, db: str) -> None:
-    """Show experiments that fit any of the queries, all without one.
+    """Show experiments that match any of the queries; all without a query.
 
     \b
     Examples:
@@ -122,12 +122,12 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     "--output-file",
     "-o",
     metavar="FILE",
-    help="Write to .json, .jsonl, .csv (.gz may follow) or .parquet; standard output by default.",
+    help="Output file: .json, .jsonl or .csv (optionally .gz), or .parquet; standard output by default.",
 )
 @url_option
 @common_options
 def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -> None:
-    """Write experiments that fit any of the queries to a file that dlbs report reads; all without a query.
+    """Write experiments that match any of the queries to a file that dlbs report reads; all without a query.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The verbs `db tags`, `db list` and `db rm`: what a store holds, and removing some of it."""
+"""The verbs `db tags`, `db list` and `db rm`: list the contents of a store, and remove parts of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _runs(db: str) -> list[Run]:
 @url_option
 @common_options
 def tags_command(form: str, db: str) -> None:
-    """List the tags of a store: how many runs each has, on which machines, and from when to when they ran.
+    """List the tags of a store, each with its number of runs, their machines, and the times of the first and last run.
 
     \b
     Examples:
@@ -77,7 +77,9 @@ def tags_command(form: str, db: str) -> None:
 @url_option
 @common_options
 def list_command(words: tuple[str, ...], form: str, db: str) -> None:
-    """List the experiments of a store, a line for each: how often each ran, when last, and its exp.id. WORDs are as for db query --history.
+    """List the experiments of a store, one per line: number of runs, time of the last run, and exp.id.
+
+    WORDs are as for dlbs db query --history.
 
     \b
     Examples:
@@ -164,18 +166,20 @@ def history_of(store: Store, words: str) -> list[Record]:
 @click.command("rm", context_settings=CONTEXT)
 @click.argument("queries", metavar="[QUERY]...", nargs=-1)
 @click.option(
-    "--tag", metavar="WORD", help="Remove the runs that have this tag; with queries, those that fit one, too."
+    "--tag", metavar="WORD", help="Remove runs that have this tag; with queries, only those that also match one."
 )
-@click.option("--only-tag", is_flag=True, help="With --tag: keep the runs, and remove the tag from them.")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--only-tag", is_flag=True, help="With --tag: remove only the tag, and keep the runs.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @url_option
 @common_options
 def rm_command(
     queries: tuple[str, ...], tag: str | None, only_tag: bool, dry_run: bool, yes: bool, as_json: bool, db: str
 ) -> None:
-    """Remove runs from a store, for good: those that fit any of the queries, or have a tag. Logs stay where they are.
+    """Remove runs from a store permanently: those that match any of the queries, and have the tag if --tag is given.
+
+    Logs are not removed.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""How `dlbs run` and `dlbs status` print which results are doubtful, why, and what to do."""
+"""How `dlbs run` and `dlbs status` print doubtful runs, the reasons, and remedies."""
 
 from __future__ import annotations
 

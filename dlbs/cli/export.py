@@ -15,10 +15,10 @@ __all__ = ["export_command"]
 @click.command("export", context_settings=CONTEXT)
 @click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option(
-    "--to", "kind", type=click.Choice(list(KINDS)), help="What is written; by default what the name of the file says."
+    "--to", "kind", type=click.Choice(list(KINDS)), help="Output format; by default determined by the file name."
 )
 @click.option(
-    "--output-file", "-o", metavar="FILE", required=True, help="File, or directory; with --to mlflow a URI too."
+    "--output-file", "-o", metavar="FILE", required=True, help="File or directory; with --to mlflow, also a URI."
 )
 @source_options
 @common_options
@@ -27,8 +27,8 @@ def export_command(
 ) -> None:
     """Write results for other tools: tables, test reports, metrics, runs.
 
-    PATH is as for dlbs report. Names of files that end in .json, .jsonl, .csv, .parquet, .xml (JUnit) or .prom (Prometheus) say the format.
-    MLflow and TensorBoard keep directories.
+    PATH is as for dlbs report. The ending of a file name determines the format: .json, .jsonl, .csv, .parquet, .xml (JUnit) or .prom
+    (Prometheus). MLflow and TensorBoard use directories.
 
     \b
     Examples:

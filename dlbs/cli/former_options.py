@@ -1,4 +1,4 @@
-"""Options of the original DLBS (HewlettPackard/dlcookbook-dlbs), and their values, that are called otherwise here or not needed, and what to write."""
+"""Options and values of the original DLBS (HewlettPackard/dlcookbook-dlbs) that were renamed or removed, and their replacements."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ FORMER_VALUES = {
 
 
 def former_option_hint(error: click.ClickException) -> str:
-    """What to write for an option, or a value of one, that a verb does not have, but its predecessor had; empty for others."""
+    """The replacement of an option, or of a value, that a verb does not have but its predecessor had; empty for others."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return ""

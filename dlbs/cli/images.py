@@ -22,7 +22,7 @@ docker_option = click.option(
     default="docker",
     show_default=True,
     metavar="COMMAND",
-    help="The docker command, or one that takes the same arguments, such as podman.",
+    help="The docker command, or one that accepts the same arguments, such as podman.",
 )
 
 
@@ -64,7 +64,7 @@ def images_command() -> None:
 
 
 @images_command.command("list", context_settings=CONTEXT)
-@click.option("--all", "show_all", is_flag=True, help="All images that are here, not only dlbs/*.")
+@click.option("--all", "show_all", is_flag=True, help="Show all local images, not only dlbs/*.")
 @json_option
 @docker_option
 @common_options
@@ -92,14 +92,16 @@ def list_command(show_all: bool, as_json: bool, docker: str) -> None:
 @click.argument("directory", metavar="DIRECTORY")
 @click.option("--tag", metavar="NAME", help="Name of the image; docker/pytorch/cpu becomes dlbs/pytorch:cpu.")
 @click.option("--build-arg", "arguments", metavar="NAME=VALUE", multiple=True, help="Set an ARG of the Dockerfile.")
-@click.option("--network", default="", metavar="MODE", help="Network while building, such as host.")
+@click.option("--network", default="", metavar="MODE", help="Network during the build, such as host.")
 @click.option("--quiet", "-q", is_flag=True, help="Show the output of the build only if it fails.")
 @docker_option
 @common_options
 def build_command(
     directory: str, tag: str | None, arguments: tuple[str, ...], network: str, quiet: bool, docker: str
 ) -> None:
-    """Build an image from a directory with a Dockerfile; relative to DLBS if it is not here."""
+    """Build an image from a directory with a Dockerfile.
+
+    The directory is relative to DLBS if it does not exist here."""
     from dlbs.launch.images import build_image, inspect_image
 
     place = Path(directory)

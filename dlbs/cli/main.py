@@ -13,11 +13,11 @@ from dlbs.version import __version__
 __all__ = ["cli", "main"]
 
 _VERBS = {
-    "run": ("dlbs.cli.run:run_command", "Run experiments and leave one log file for each."),
-    "status": ("dlbs.cli.status:status_command", "Show how far a plan is, from its logs."),
-    "rerun": ("dlbs.cli.status:rerun_command", "Repeat one experiment from what its log says."),
-    "build": ("dlbs.cli.plan:build_command", "Write the plan that a configuration makes."),
-    "validate": ("dlbs.cli.plan:validate_command", "Find what would fail, without running anything."),
+    "run": ("dlbs.cli.run:run_command", "Run experiments and write one log file for each."),
+    "status": ("dlbs.cli.status:status_command", "Show the progress of a plan, from its logs."),
+    "rerun": ("dlbs.cli.status:rerun_command", "Repeat one experiment from its log."),
+    "build": ("dlbs.cli.plan:build_command", "Write the plan that a configuration expands to."),
+    "validate": ("dlbs.cli.plan:validate_command", "Find problems without running anything."),
     "print-config": (
         "dlbs.cli.plan:print_config_command",
         "Show the merged configuration and where each value was set.",
@@ -25,21 +25,24 @@ _VERBS = {
     "explain": ("dlbs.cli.plan:explain_command", "Show how a parameter got its value."),
     "help": ("dlbs.cli.plan:help_command", "Describe parameters, result keys, frameworks and models."),
     "migrate": ("dlbs.cli.migrate:migrate_command", "Rewrite configurations and plans of the original DLBS."),
-    "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks from outside."),
+    "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks as packs."),
     "images": ("dlbs.cli.images:images_command", "List, build and pull docker images."),
-    "check-machine": ("dlbs.cli.check_machine:check_machine_command", "Check whether this machine is fit to measure."),
-    "sysinfo": ("dlbs.cli.sysinfo:sysinfo_command", "Show what this machine has."),
-    "parse": ("dlbs.cli.parse:parse_command", "Turn log files into a table of results."),
+    "check-machine": (
+        "dlbs.cli.check_machine:check_machine_command",
+        "Check whether this machine is suitable for measurements.",
+    ),
+    "sysinfo": ("dlbs.cli.sysinfo:sysinfo_command", "Show the hardware and software of this machine."),
+    "parse": ("dlbs.cli.parse:parse_command", "Convert log files to a table of results."),
     "report": ("dlbs.cli.report:report_command", "Print tables of results, or write a page of them."),
-    "compare": ("dlbs.cli.compare:compare_command", "Say what is faster or slower than before."),
-    "bisect": ("dlbs.cli.bisect:bisect_command", "Find the change that made it slower."),
-    "plot": ("dlbs.cli.plot:plot_command", "Draw results."),
+    "compare": ("dlbs.cli.compare:compare_command", "Report what is faster or slower than before."),
+    "bisect": ("dlbs.cli.bisect:bisect_command", "Find the change that caused a slowdown."),
+    "plot": ("dlbs.cli.plot:plot_command", "Plot results."),
     "export": (
         "dlbs.cli.export:export_command",
         "Write results for other tools: Parquet, JUnit, Prometheus, MLflow, ...",
     ),
     "serve": ("dlbs.cli.serve:serve_command", "Show results in a browser while a plan runs."),
-    "db": ("dlbs.cli.db:db_command", "Keep results in a database, and ask it."),
+    "db": ("dlbs.cli.db:db_command", "Store results in a database, and query it."),
     "completion": ("dlbs.cli.main:completion_command", "Print the shell completion script."),
 }
 
@@ -50,7 +53,7 @@ DLBS runs grids of deep-learning benchmarks and compares their results.
   dlbs run -- sleep 0.{n} -Vn=[1,2]            time any command
   dlbs run -Pexp.model=alexnet -Pexp.gpus=''   benchmark a model ('dlbs[torch]')
   dlbs report logs                             print a table of the results
-  dlbs compare before after                    say what is faster or slower
+  dlbs compare before after                    report what is faster or slower
 
 dlbs --help lists all verbs. dlbs VERB --help shows examples.
 dlbs help NAME describes a parameter, a result key, a model or a framework.
@@ -62,7 +65,7 @@ dlbs check-machine checks whether this machine is fit to measure.
 @click.version_option(__version__, prog_name="dlbs")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Run grids of deep-learning benchmarks and turn their logs into numbers.
+    """Run grids of deep-learning benchmarks and convert their logs to tables of results.
 
     \b
     dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
@@ -93,7 +96,7 @@ def completion_command(shell: str) -> None:
 
 
 def main(verb: str = "", name: str = "dlbs") -> None:
-    """Run the console command `dlbs`, or one verb as a program of its own."""
+    """Run the console command `dlbs`, or one verb as a separate program."""
     register()
     if "_DLBS_COMPLETE" in os.environ:
         cli.main(prog_name="dlbs")

@@ -19,15 +19,21 @@ _LARGEST = 256 << 20  # bytes of a configuration or a plan
 
 @click.command("migrate", context_settings=CONTEXT)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--dry-run", is_flag=True, help="Say what would be changed, and write nothing.")
-@click.option("--output-file", "--output", "-o", metavar="FILE", help="Write there, and leave the one FILE as it is.")
+@click.option("--dry-run", is_flag=True, help="Print what would be changed, and write nothing.")
+@click.option(
+    "--output-file",
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="Write to this file instead of replacing FILE; for one FILE only.",
+)
 @json_option
 @common_options
 def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | None, as_json: bool) -> int:
     """Rewrite configurations and plans of the original DLBS.
 
-    Each FILE is replaced by what it is here; what it was is kept as FILE.orig. What means exactly the same is written anew. What has
-    no equivalent stays as it is and is named, and the exit code is 1 then. Nothing is guessed.
+    Each FILE is replaced by its equivalent; the original is kept as FILE.orig. Settings with an exact equivalent are rewritten. Settings
+    without one are kept and reported, and the exit code is 1. Nothing is guessed.
 
     \b
     Examples:

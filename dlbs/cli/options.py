@@ -1,4 +1,4 @@
-"""What all commands share: options that may be written with `_` or `-`, logging, errors without tracebacks, lazy verbs.
+"""Common parts of all commands: options that may be written with `_` or `-`, logging, errors without tracebacks, lazy verbs.
 
 Only click and the standard library are imported here: `dlbs --help` must feel instant.
 """
@@ -176,7 +176,7 @@ def executor_option(
 def nodes_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--nodes`, which sets exp.nodes and, unless another one was chosen, the executor ssh; the function gets the hosts."""
 
-    @names_option("--nodes", "Run each experiment on these hosts together, by ssh; names as ssh knows them.")
+    @names_option("--nodes", "Run each experiment on all of these hosts, by ssh; NAMEs are ssh names.")
     @functools.wraps(function)
     def wrapped(*args: Any, nodes: list[str], executor: str, **kwargs: Any) -> Any:
         chosen = "ssh" if nodes and executor == "local" else executor
@@ -196,7 +196,7 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME=VALUE",
         multiple=True,
         shell_complete=complete_parameter,
-        help="Set a parameter: JSON if it parses as JSON, else the text itself.",
+        help="Set a parameter; VALUE is JSON if it parses as JSON, otherwise a string.",
     )
     @click.option(
         "-V",
@@ -215,13 +215,13 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         multiple=True,
         shell_complete=complete_file,
-        help="A configuration file (YAML or JSON). Repeatable.",
+        help="Configuration file (YAML or JSON). Repeatable.",
     )
-    @click.option("--discard-default-config", is_flag=True, help="Leave the shipped values out.")
+    @click.option("--discard-default-config", is_flag=True, help="Ignore the default configuration.")
     @names_option(
-        "--select", "Packs with one of these words as name, tag or install group; sets exp.pack.", complete_pack
+        "--select", "Select packs with one of these names, tags or install groups; sets exp.pack.", complete_pack
     )
-    @names_option("--exclude", "Of them, leave out those with one of these words.", complete_pack)
+    @names_option("--exclude", "Exclude packs with one of these names, tags or install groups.", complete_pack)
     @functools.wraps(function)
     def wrapped(
         parameters: tuple[str, ...],
@@ -259,7 +259,7 @@ url_option = click.option(
     envvar="DLBS_DB",
     default="results.db",
     show_default=True,
-    help="An SQLite file or an SQLAlchemy URL; DLBS_DB sets it too.",
+    help="SQLite file or SQLAlchemy URL; also set by DLBS_DB.",
 )
 
 
@@ -280,9 +280,9 @@ def console() -> Any:
 
 
 def run(command: click.Command, name: str) -> None:
-    """Run a command as a program: nothing that goes wrong shows a traceback, but under `--debug`.
+    """Run a command as a program: errors show no traceback, except with `--debug`.
 
-    Errors of ours are one line and exit code 2. Others are one line too, with an exit code of their own.
+    DLBS errors are one line, with exit code 2. Others are one line too, with a different exit code.
     """
     debug = "--debug" in sys.argv
     guard_streams()
@@ -326,7 +326,7 @@ def run(command: click.Command, name: str) -> None:
 
 
 def _parameter_hint(error: click.ClickException) -> str:
-    """How to write what looks like a parameter that is set as other tools do it: `--model alexnet`, or `exp.model=alexnet`."""
+    """A hint for parameters in the syntax of other tools: `--model alexnet`, or `exp.model=alexnet`."""
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return ""
     if not any(option.name == "parameters" for option in error.ctx.command.params):

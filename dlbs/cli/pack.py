@@ -1,4 +1,4 @@
-"""The verb `pack`: benchmarks, models and containers that are added from outside. Environments and containers have modules of their own."""
+"""The verb `pack`: add benchmarks, models and containers. Environments and containers have separate modules."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _HERE = "dlbs.cli.pack"
     "pack",
     cls=LazyGroup,
     verbs={
-        "new": (f"{_HERE}:new_command", "Make a new pack from a template."),
+        "new": (f"{_HERE}:new_command", "Create a pack from a template."),
         "list": (f"{_HERE}:list_command", "List the packs that are found."),
-        "show": (f"{_HERE}:show_command", "Show what a pack is."),
-        "check": (f"{_HERE}:check_command", "Find what would fail about packs."),
-        "import": ("dlbs.cli.pack_import:import_command", "Find out which TorchBench models run here, and add them."),
-        "install": ("dlbs.cli.pack_install:install_command", "Make the environments of packs."),
-        "prepare": ("dlbs.cli.pack_install:prepare_command", "Download and make what packs need."),
-        "pin": ("dlbs.cli.pack_install:pin_command", "Write exact versions of what packs need."),
+        "show": (f"{_HERE}:show_command", "Show a pack and its parameters."),
+        "check": (f"{_HERE}:check_command", "Find problems of packs."),
+        "import": ("dlbs.cli.pack_import:import_command", "Determine which TorchBench models run here, and add them."),
+        "install": ("dlbs.cli.pack_install:install_command", "Create the environments of packs."),
+        "prepare": ("dlbs.cli.pack_install:prepare_command", "Download and prepare the data of packs."),
+        "pin": ("dlbs.cli.pack_install:pin_command", "Write the exact versions of packs' requirements."),
         "build": ("dlbs.cli.pack_containers:build_command", "Build the images of containers."),
         "publish": ("dlbs.cli.pack_containers:publish_command", "Push the image of a container."),
-        "predict": ("dlbs.cli.pack_containers:predict_command", "Let a container predict."),
+        "predict": ("dlbs.cli.pack_containers:predict_command", "Run a container on inputs."),
         "shell": ("dlbs.cli.pack_install:shell_command", "Open a shell in the environment of a pack."),
     },
     context_settings=CONTEXT,
 )
 def pack_command() -> None:
-    """Add benchmarks without touching the code of DLBS.
+    """Add benchmarks without changing the code of DLBS.
 
-    Packs are looked for in DLBS_PACK_PATH (directories and YAML files that define several, joined by colons), then in ./packs.
+    Packs are searched in DLBS_PACK_PATH (directories, and YAML files that define several, separated by colons), then in ./packs.
 
     \b
     Examples:
@@ -61,12 +61,12 @@ def pack_command() -> None:
     type=click.Choice(["benchmark", "model", "architecture", "container"]),
     default="benchmark",
     show_default=True,
-    help="What it is to be.",
+    help="Type of the pack.",
 )
-@click.option("--dest", metavar="DIR", default="packs", show_default=True, help="Directory for the pack's own.")
+@click.option("--dest", metavar="DIR", default="packs", show_default=True, help="Parent of the pack's directory.")
 @common_options
 def new_command(name: str, template: str, dest: str) -> None:
-    """Make a new pack that works, to be changed into yours. A directory that is there already is left alone.
+    """Create a working pack that you can adapt. An existing directory is not changed.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def new_command(name: str, template: str, dest: str) -> None:
 @json_option
 @common_options
 def list_command(select: list[str], exclude: list[str], as_json: bool) -> int:
-    """List the packs that are found, without importing anything of them. The exit code is 1 if a definition is malformed.
+    """List the packs that are found, without importing any of their code. The exit code is 1 if a definition is malformed.
 
     \b
     Examples:
@@ -124,7 +124,7 @@ def _document(pack: Pack) -> dict[str, object]:
 @json_option
 @common_options
 def show_command(name: str, as_json: bool) -> None:
-    """Show what a pack is, and the parameters that it sets; nothing of it is imported.
+    """Show a pack and the parameters that it sets, without importing any of its code.
 
     \b
     Examples:
@@ -150,18 +150,22 @@ def show_command(name: str, as_json: bool) -> None:
 @names_argument
 @select_option
 @exclude_option
-@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where models are proved: cpu, cuda.")
 @click.option(
-    "--model", metavar="NAME", help="Check a model of pytorch_benchmarks instead: the list that a new one has to pass."
+    "--device", default="cpu", show_default=True, metavar="NAME", help="Device on which models are tested: cpu, cuda."
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Check a model of pytorch_benchmarks instead, with the checks that a new one has to pass.",
 )
 @json_option
 @common_options
 def check_command(
     names: tuple[str, ...], select: list[str], exclude: list[str], device: str, model: str | None, as_json: bool
 ) -> int:
-    """Find what would fail about packs. The exit code is 1 if something would.
+    """Find problems of packs. The exit code is 1 if there are any.
 
-    Scripts and containers are only looked at; models are run, in a process of their own, to prove that they behave.
+    Scripts and containers are only inspected; models are run in a separate process, to test that they work.
 
     \b
     Examples:
@@ -199,7 +203,7 @@ def check_command(
 
 
 def _show_findings(findings: Iterable[tuple[bool, str]]) -> int:
-    """Print what was looked at, and return how much of it is not as it should be."""
+    """Print the findings, and return the number of problems."""
     failed = 0
     for fine, words in findings:
         failed += not fine

@@ -22,12 +22,12 @@ __all__ = ["build_command", "predict_command", "publish_command"]
 @names_argument
 @select_option
 @exclude_option
-@click.option("--image", default="", metavar="IMAGE", help="Another name for the image, of one pack.")
+@click.option("--image", default="", metavar="IMAGE", help="Different name for the image; for one pack only.")
 @click.option(
     "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Argument of docker build. Repeatable."
 )
-@click.option("--network", default="", metavar="NAME", help="Network while it is built, such as host.")
-@click.option("--pull", is_flag=True, help="Pull it instead, and build it only if it cannot be pulled.")
+@click.option("--network", default="", metavar="NAME", help="Network during the build, such as host.")
+@click.option("--pull", is_flag=True, help="Pull the image, and build it only if it cannot be pulled.")
 @docker_option
 @common_options
 def build_command(
@@ -66,13 +66,13 @@ def build_command(
     "--repository",
     default="",
     metavar="IMAGE",
-    help="Where to, registry.example.org/me/model:1.0; the image's own name by default.",
+    help="Destination, such as registry.example.org/me/model:1.0; by default the name of the image.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @docker_option
 @common_options
 def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> None:
-    """Push the image of a container pack to a registry, where docker is logged in.
+    """Push the image of a container pack to a registry that docker is logged in to.
 
     \b
     Examples:
@@ -87,29 +87,36 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
 @click.command("predict", context_settings=CONTEXT)
 @click.argument("name", shell_complete=complete_pack)
 @click.option(
-    "--input-files", required=True, multiple=True, metavar="FILE", help="JSON lines to predict for. Repeatable."
+    "--input-files",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="File with the inputs, as JSON lines. Repeatable.",
 )
-@click.option("--output", required=True, metavar="FILE", help="Where the outputs go, one a line.")
+@click.option("--output", required=True, metavar="FILE", help="File for the outputs, one per line.")
 @click.option(
-    "--batch-size", type=click.IntRange(1), metavar="N", help="Instances that a container gets at once; all by default."
+    "--batch-size", type=click.IntRange(1), metavar="N", help="Instances per call of the container; all by default."
 )
 @click.option("--device", type=int, default=-1, show_default=True, help="Number of the GPU; -1 is the CPU.")
-@click.option("--image", default="", metavar="IMAGE", help="Another image than the pack's own.")
-@click.option("--model", default="", metavar="NAME", help="Which model of several that the pack's model.py registers.")
+@click.option("--image", default="", metavar="IMAGE", help="Image to use instead of the pack's own.")
+@click.option("--model", default="", metavar="NAME", help="Model to use, if the pack's model.py registers several.")
 @click.option(
-    "--model-kwargs", default="{}", metavar="JSON", help="Arguments of the model's constructor, over the pack's argv."
+    "--model-kwargs",
+    default="{}",
+    metavar="JSON",
+    help="Arguments of the model's constructor; they override the pack's argv.",
 )
 @click.option(
     "--dataset-reader",
     default="",
     metavar="NAME",
-    help="What reads the files: jsonl, sacrerouge, or one of the pack's own.",
+    help="Reader of the files: jsonl, sacrerouge, or one that the pack defines.",
 )
 @click.option(
     "--output-writer",
     default="",
     metavar="NAME",
-    help="What writes: default, metrics, sacrerouge, or one of the pack's own.",
+    help="Writer of the outputs: default, metrics, sacrerouge, or one that the pack defines.",
 )
 @common_options
 def predict_command(
@@ -124,7 +131,7 @@ def predict_command(
     dataset_reader: str,
     output_writer: str,
 ) -> None:
-    """Let a container pack predict for JSON lines; the outputs are in the order of the inputs.
+    """Run a container pack on inputs in JSON lines; the outputs are in the order of the inputs.
 
     A model that gives one result for all inputs, such as metrics, writes one line.
 

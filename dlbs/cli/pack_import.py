@@ -21,16 +21,17 @@ _STATES = ("ready", "packages", "data", "GPU", "not supported")
 @click.command("import", context_settings=CONTEXT)
 @click.argument("places", metavar="DIR...", nargs=-1, required=True)
 @click.option(
-    "--output", metavar="FILE", default="packs/torchbench.yaml", show_default=True, help="Collection that names them."
+    "--output", metavar="FILE", default="packs/torchbench.yaml", show_default=True, help="Collection to write."
 )
-@click.option("--dry-run", is_flag=True, help="Only show the table.")
+@click.option("--dry-run", is_flag=True, help="Only print the table.")
 @json_option
 @common_options
 def import_command(places: tuple[str, ...], output: str, dry_run: bool, as_json: bool) -> None:
-    """Find out which TorchBench models run here, and write a collection of those that may.
+    """Determine which TorchBench models run here, and write a collection of those that may.
 
-    A place is the directory of a model, or a folder of such, as the suite's models/. What each needs is read from its source; nothing of
-    it is run: `ready`, `packages` that are missing, `data` to download, a `GPU`, or `not supported`. The last are not in the collection.
+    DIR is the directory of a model, or a directory of several, such as the suite's models/. The requirements of each model are read from
+    its source, without running it: `ready`, missing `packages`, `data` to download, a `GPU`, or `not supported`. The last are not in the
+    collection.
 
     \b
     Examples:

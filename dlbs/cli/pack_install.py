@@ -25,14 +25,14 @@ __all__ = ["install_command", "pin_command", "prepare_command", "shell_command"]
 @click.option(
     "--variant",
     metavar="NAME",
-    help="Requirements to install: unpinned, cpu, cuda, rocm; by default what the pack says.",
+    help="Requirements to install: unpinned, cpu, cuda, rocm; by default those that the pack selects.",
 )
-@click.option("--force", is_flag=True, help="Make the environment anew.")
+@click.option("--force", is_flag=True, help="Recreate the environment.")
 @common_options
 def install_command(
     names: tuple[str, ...], select: list[str], exclude: list[str], variant: str | None, force: bool
 ) -> None:
-    """Make the environments of packs, one for each install group, under DLBS_BASE. Nothing happens if nothing has changed.
+    """Create the environments of packs, one per install group, under DLBS_BASE. Unchanged environments are not reinstalled.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def install_command(
 @click.option("--force", is_flag=True, help="Prepare again.")
 @common_options
 def prepare_command(names: tuple[str, ...], select: list[str], exclude: list[str], force: bool) -> None:
-    """Run prepare.py of packs in their environments, once: data go to DLBS_DATA_DIR, weights to XDG_CACHE_HOME.
+    """Run prepare.py of packs in their environments, once: data are stored in DLBS_DATA_DIR, weights in XDG_CACHE_HOME.
 
     \b
     Examples:
@@ -66,15 +66,15 @@ def prepare_command(names: tuple[str, ...], select: list[str], exclude: list[str
 @names_argument
 @select_option
 @exclude_option
-@click.option("--variant", metavar="NAME", required=True, help="cpu, cuda or rocm: what the versions are for.")
+@click.option("--variant", metavar="NAME", required=True, help="Variant to pin versions for: cpu, cuda or rocm.")
 @click.option(
-    "--index", metavar="URL", multiple=True, help="A further package index, for builds of this variant. Repeatable."
+    "--index", metavar="URL", multiple=True, help="Additional package index, for builds of this variant. Repeatable."
 )
 @common_options
 def pin_command(
     names: tuple[str, ...], select: list[str], exclude: list[str], variant: str, index: tuple[str, ...]
 ) -> None:
-    """Write requirements.VARIANT.txt beside requirements.in: every package with its exact version.
+    """Write requirements.VARIANT.txt next to requirements.in: every package with its exact version.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def pin_command(
 @click.argument("command", metavar="[COMMAND]...", nargs=-1)
 @common_options
 def shell_command(name: str, command: tuple[str, ...]) -> int:
-    """Open a shell in the directory and the environment of a pack, or run one command there.
+    """Open a shell in the directory and environment of a pack, or run one command there.
 
     \b
     Examples:

@@ -38,6 +38,6 @@ def chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str])
 
 names_argument = click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_pack)
 
-select_option = names_option("--select", "Packs with one of these words as name, tag or install group.")
+select_option = names_option("--select", "Select packs with one of these names, tags or install groups.")
 
-exclude_option = names_option("--exclude", "Of them, leave out those with one of these words.")
+exclude_option = names_option("--exclude", "Exclude packs with one of these names, tags or install groups.")

@@ -26,30 +26,32 @@ __all__ = ["parse_command"]
     "--output-file",
     "-o",
     metavar="FILE",
-    help="Write to .json, .jsonl, .csv (.gz may follow) or .parquet; standard output by default.",
+    help="Output file: .json, .jsonl or .csv (optionally .gz), or .parquet; standard output by default.",
 )
 @click.option(
     "-P",
     "additions",
     metavar="NAME=VALUE",
     multiple=True,
-    help="Add a key, whose value may refer to others: -Pmy.name='${exp.model} ${exp.dtype}'.",
+    help="Add a key; its value may refer to others: -Pmy.name='${exp.model} ${exp.dtype}'.",
 )
 @names_option("--output-params", "Keep only these keys.")
 @names_option("--filter-params", "Keep only experiments that have all these keys.")
-@click.option("--filter-query", metavar="QUERY", help="Keep only experiments that fit; see the examples.")
+@click.option("--filter-query", metavar="QUERY", help="Keep only experiments that match; see the examples.")
 @click.option(
     "--failed-benchmarks",
     type=click.Choice(list(FAILED)),
     default="keep",
     show_default=True,
-    help="What to do with experiments that did not end well.",
+    help="How to treat experiments that did not succeed.",
 )
-@click.option("--ignore-errors", is_flag=True, help="Go on when a line of a log is broken, or a log cannot be read.")
-@click.option("--jobs", "-j", type=click.IntRange(1), help="Processes that read; by default one for each processor.")
+@click.option(
+    "--ignore-errors", is_flag=True, help="Continue if a line of a log is malformed, or a log cannot be read."
+)
+@click.option("--jobs", "-j", type=click.IntRange(1), help="Number of reader processes; by default one per CPU.")
 @click.option("--recursive", is_flag=True, help="Always on: directories are searched recursively.")
-@click.option("--overwrite", is_flag=True, help="Always on: a file that is written replaces an older one.")
-@click.option("--no-cache", is_flag=True, help="Read all logs again, also those that have not changed.")
+@click.option("--overwrite", is_flag=True, help="Always on: existing files are replaced.")
+@click.option("--no-cache", is_flag=True, help="Read all logs again, including unchanged ones.")
 @common_options
 def parse_command(
     paths: tuple[str, ...],
@@ -65,11 +67,11 @@ def parse_command(
     overwrite: bool,
     no_cache: bool,
 ) -> None:
-    """Turn log files into a table of results.
+    """Convert log files to a table of results.
 
-    PATH is a log file, a directory (searched recursively), a glob pattern, or any of them compressed (.gz, .tar.gz). How many
-    experiments failed or are unfinished is said on standard error, and so is what is odd about the logs: torn or broken lines, binary data,
-    other encodings, values that stand more than once. Logs that have not changed are not read again.
+    PATH is a log file, a directory (searched recursively), a glob pattern, or any of them compressed (.gz, .tar.gz). The
+    numbers of failed and unfinished experiments are printed on standard error, as are problems of the logs: truncated or malformed lines,
+    binary data, other encodings, duplicate keys. Unchanged logs are not read again.
 
     \b
     Examples:
@@ -162,7 +164,7 @@ class _Selection:
         return {name: whole[name] for name in self._columns if name in whole} if self._columns else whole
 
     def summary(self) -> str:
-        """How many experiments there were, and what became of them."""
+        """The number of experiments, and their outcomes."""
         words = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
         bad = self._statuses.total() - self._statuses["ok"]
         said = f"{counted(self._statuses.total(), 'experiment')}: {words or 'none'}"
@@ -171,7 +173,7 @@ class _Selection:
 
 
 def _tell(reading: Reading, ignore_errors: bool) -> None:
-    """Say on standard error what was noticed about the logs.
+    """Report problems of the logs on standard error.
 
     Raises:
         LogError: A result may be lost, and that is not to be ignored.

@@ -37,13 +37,13 @@ __all__ = ["build_command", "explain_command", "help_command", "print_config_com
     "--plan",
     "output",
     metavar="FILE",
-    help="Where to write the plan: .json or .jsonl, .gz may follow; standard output by default.",
+    help="Output file for the plan: .json or .jsonl, optionally .gz; standard output by default.",
 )
 @click.option("--resolve", is_flag=True, help="Write final values instead of references and expressions.")
 @config_options
 @common_options
 def build_command(config: Config, output: str | None, resolve: bool) -> None:
-    """Write the plan that a configuration makes: a list of experiments.
+    """Write the plan that a configuration expands to: a list of experiments.
 
     \b
     Examples:
@@ -81,15 +81,15 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
 
 @click.command("validate", cls=CommandVerb, context_settings=CONTEXT)
 @plan_option("Validate this plan instead of building one.")
-@executor_option("What is going to run the experiments; it has checks of its own.")
+@executor_option("Executor that will run the experiments; adds its own checks.")
 @nodes_option
 @click.option(
     "--results",
     metavar="PATH",
     multiple=True,
-    help="Check results instead: that each experiment of the plan has them. Logs, directories or results files.",
+    help="Check instead whether each experiment of the plan has results. Logs, directories or results files.",
 )
-@names_option("--require", "With --results: keys that each experiment has to have; by default a time or a throughput.")
+@names_option("--require", "With --results: keys that each experiment must have; by default a time or a throughput.")
 @json_option
 @config_options
 @common_options
@@ -102,10 +102,10 @@ def validate_command(
     require: list[str],
     as_json: bool,
 ) -> int:
-    """Find what would fail, without running anything: all problems at once. With --results, find what is missing afterwards.
+    """Find all problems at once, without running anything. With --results, find missing results after a run.
 
-    Results are complete if each experiment ended well, has a time or a throughput, and an exp.id of its own, and if none of the plan is missing:
-    of --plan, or of the plan that ran last in a log directory. The exit code is 1 if something is missing.
+    Results are complete if each experiment succeeded, has a time or a throughput and a unique exp.id, and no experiment of the plan is
+    missing. The plan is --plan, or the one that ran last in a log directory. The exit code is 1 if something is missing.
 
     \b
     Examples:
@@ -234,7 +234,7 @@ def explain_command(config: Config, names: tuple[str, ...], as_json: bool) -> No
 @config_options
 @common_options
 def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool, as_json: bool) -> None:
-    """Describe parameters by their names, a regular expression or a word; result keys, models and frameworks too.
+    """Describe parameters by name, regular expression or word; also result keys, models and frameworks.
 
     \b
     Examples:
@@ -263,7 +263,7 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
 
 
 def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
-    """What `dlbs help` says, as a list of documents; the names have been found to exist."""
+    """The output of `dlbs help`, as a list of documents; the names are known to exist."""
     from dlbs.plan.descriptions import framework_document, models_document
     from dlbs.plan.explain import framework_launchers
 
@@ -279,7 +279,7 @@ def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, mod
 
 
 def _described(config: Config, name: str) -> list[str]:
-    """What `dlbs help NAME` prints: a parameter, model or framework, or keys of results, which a pattern may match too.
+    """The output of `dlbs help NAME`: a parameter, model or framework, or keys of results, which a pattern may match too.
 
     Raises:
         ConfigError: There is nothing of that name.

@@ -23,33 +23,37 @@ _STYLE_HELP = "; ".join(f"{name}: {words}" for name, (*_, words) in STYLES.items
     "kind",
     type=click.Choice(list(KINDS)),
     metavar="KIND",
-    help=f"What is drawn: {', '.join(KINDS)}. By default throughput (bars without batch sizes), or axes if one of --x, --y, --series, --facet "
+    help=f"Kind of plot: {', '.join(KINDS)}. By default throughput (bars without batch sizes), or axes if one of --x, --y, --series, --facet "
     "or --baseline is given.",
 )
-@click.option("--output-file", "-o", metavar="FILE", required=True, help="Where to write it: .png, .svg or .pdf.")
-@click.option("--value", metavar="KEY", help="Another quantity than the usual one.")
+@click.option("--output-file", "-o", metavar="FILE", required=True, help="Output file: .png, .svg or .pdf.")
+@click.option("--value", metavar="KEY", help="Quantity to plot instead of the default.")
 @click.option(
     "--x",
     metavar="KEY",
-    help="Horizontal axis: a parameter, a text too, or a result; replica batches by default. History: tags or commits.",
+    help="Horizontal axis: a parameter, numeric or text, or a result; replica batch by default. History: tags or commits.",
 )
-@names_option("--y", "Quantities, a row of panels for each; throughput by default.")
-@names_option("--series", "Parameters that divide lines; others that differ divide them too.")
-@names_option("--facet", "Parameters that divide panels, which share their scales.")
+@names_option("--y", "Quantities, one row of panels each; throughput by default.")
+@names_option("--series", "Parameters that separate lines; other differing ones separate them too.")
+@names_option("--facet", "Parameters that separate panels, which share their scales.")
 @click.option(
     "--baseline",
     metavar="NAME=VALUE",
     multiple=True,
-    help="Divide each value by that of the experiment that has this and is equal otherwise.",
+    help="Divide each value by that of the experiment that has this value and is otherwise equal.",
 )
 @names_option("--mark", "History: tags or commits to mark.")
 @click.option("--title", metavar="TEXT", help="Title of the plot.")
 @click.option("--style", type=click.Choice(list(STYLES)), default="light", help=_STYLE_HELP)
 @click.option("--size", metavar="WxH", help="Size of the figure: 8x5 (inches), 16x9cm, 120x80mm or 1200x700px.")
-@click.option("--log-scale/--linear-scale", default=None, help="Axis of the quantity; by default what suits its range.")
-@click.option("--log-x/--linear-x", default=None, help="Horizontal axis; by default what suits its values.")
-@click.option("--peak-tflops", type=float, metavar="N", help="Roofline: peak of the device, 10^12 operations a second.")
-@click.option("--peak-bandwidth", type=float, metavar="N", help="Roofline: memory bandwidth, 10^9 bytes a second.")
+@click.option(
+    "--log-scale/--linear-scale", default=None, help="Scale of the quantity's axis; by default chosen by its range."
+)
+@click.option("--log-x/--linear-x", default=None, help="Scale of the horizontal axis; by default chosen by its values.")
+@click.option(
+    "--peak-tflops", type=float, metavar="N", help="Roofline: peak of the device, in 10^12 operations per second."
+)
+@click.option("--peak-bandwidth", type=float, metavar="N", help="Roofline: memory bandwidth, in 10^9 bytes per second.")
 @source_options
 @common_options
 def plot_command(
@@ -73,11 +77,11 @@ def plot_command(
     db: str | None,
     filter_query: str | None,
 ) -> None:
-    """Draw results: throughput over batch sizes, scaling, bars, distributions, time series,
+    """Plot results: throughput over batch sizes, scaling, bars, distributions, time series,
     heat maps, latency, accuracy, history, a roofline, or any axes.
 
-    PATH is as for dlbs report. Lines and bars are medians; the text below a plot says what its error bars and bands are. Experiments that
-    differ in more than the horizontal axis, series, facets and repeat get lines of their own.
+    PATH is as for dlbs report. Lines and bars are medians; the text below a plot explains its error bars and bands. Experiments that
+    differ in more than the horizontal axis, series, facets and repeat get separate lines.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The verb `report`: results in; tables, scores, time series and pages for people out."""
+"""The verb `report`: tables, scores, time series and pages of results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _EFFECTIVE = {
     type=click.Choice(list(KINDS)),
     default="regular",
     show_default=True,
-    help="Kind of tables: what was varied against batch sizes, or scaling over devices.",
+    help="Kind of tables: varied parameters against batch sizes, or scaling over devices.",
 )
 @names_option("--rows", "Parameters whose values label the rows.")
 @names_option("--cols", "Parameters whose values label the columns.")
@@ -53,19 +53,19 @@ _EFFECTIVE = {
     type=click.Choice(list(AGGREGATES)),
     default="median",
     show_default=True,
-    help="What becomes of several values in a cell.",
+    help="How several values in a cell are aggregated.",
 )
-@names_option("--over", "Aggregate over these parameters too, instead of making tables for each of their values.")
-@click.option("--scores", is_flag=True, help="One score for each benchmark, and their weighted geometric mean.")
-@click.option("--explain", is_flag=True, help="Say how each number was computed.")
+@names_option("--over", "Also aggregate over these parameters, instead of printing a table for each of their values.")
+@click.option("--scores", is_flag=True, help="Print one score per benchmark, and their weighted geometric mean.")
+@click.option("--explain", is_flag=True, help="Explain how each number was computed.")
 @click.option(
-    "--summary", is_flag=True, help="The distinct values of each parameter, or of the keys that --values names."
+    "--summary", is_flag=True, help="Print the distinct values of each parameter, or of the keys in --values."
 )
-@click.option("--series", metavar="PATH", help="Look at the batch times in a log, or in all logs of a directory.")
-@click.option("--html", "page", metavar="FILE", help="Write a page with everything, which opens from the disk.")
+@click.option("--series", metavar="PATH", help="Analyse the batch times in a log, or in all logs of a directory.")
+@click.option("--html", "page", metavar="FILE", help="Write an HTML page with all results, which needs no server.")
 @click.option("--title", metavar="TEXT", help="With --html: title of the page.")
-@names_option("--plots", "With --html: kinds of plots; by default those for which there are enough results.")
-@click.option("--against", metavar="PATH", help="With --html: earlier results; the summary names regressions.")
+@names_option("--plots", "With --html: kinds of plots; by default those with enough results.")
+@click.option("--against", metavar="PATH", help="With --html: earlier results; the summary lists regressions.")
 @format_option
 @output_option
 @source_options
@@ -84,10 +84,10 @@ def report_command(
     output_file: str | None,
     **contents: Any,
 ) -> None:
-    """Print tables of results: throughput and batch time, scaling, scores, or whatever you ask for.
+    """Print tables of results: throughput and batch time, scaling, scores, or other quantities.
 
-    PATH is a results file that `dlbs parse` wrote, or whatever `dlbs parse` reads. Experiments that differ in more than rows, columns
-    and repeat get tables of their own.
+    PATH is a results file of `dlbs parse`, or anything that `dlbs parse` reads. Experiments that differ in more than rows, columns
+    and repeat get separate tables.
 
     \b
     Examples:
@@ -139,7 +139,7 @@ def report_command(
 
 
 def _refuse_what_has_no_effect() -> None:
-    """Raise a LogError if options were given that --series, --html, --summary or --scores would not look at."""
+    """Raise a LogError if options were given that --series, --html, --summary or --scores would ignore."""
     context = click.get_current_context()
     chosen = next((name for name in _EFFECTIVE if context.params[name]), None)
     if chosen is None:
@@ -198,7 +198,7 @@ def _tables(
             }
             flags = [flag for flag, value in given.items() if value]
             raise LogError(
-                "has tables of its own",
+                "has separate tables",
                 where=f"--type {kind}",
                 hint=f"leave out {' and '.join(flags)}, or --type {kind}",
             )

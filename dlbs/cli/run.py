@@ -43,36 +43,40 @@ __all__ = ["run_command", "run_experiments"]
 
 @click.command("run", cls=CommandVerb, context_settings=CONTEXT)
 @plan_option("Run this plan (a JSON list, or .jsonl) instead of building one.")
-@click.option("--dry-run", is_flag=True, help="Print the launchers and run nothing.")
-@click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
+@click.option("--dry-run", is_flag=True, help="Print the launchers without running them.")
+@click.option("--no-validation", is_flag=True, help="Run without validation.")
 @click.option(
     "--jobs",
     "-j",
     type=click.IntRange(1),
-    help="Experiments at the same time: 1 by default on this machine, no limit on a cluster.",
+    help="Experiments to run in parallel: 1 by default on this machine, no limit on a cluster.",
 )
 @click.option(
     "--order",
     type=click.Choice(ORDERS),
     default="plan",
     show_default=True,
-    help="round-robin runs the first repeat of everything first.",
+    help="Order of experiments; round-robin runs the first repeat of all experiments first.",
 )
 @click.option("--order-seed", type=int, default=1, show_default=True, help="Seed of --order random.")
-@click.option("--retries", type=click.IntRange(0), default=0, show_default=True, help="Try what failed again.")
-@click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
-@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N failures.")
-@click.option("--deadline", metavar="TIME", help="Stop then: 90m, 2h, 18:30 or 2026-11-30T18:30.")
-@executor_option("What runs experiments: this machine, a Slurm cluster, other machines, or a class of yours.")
+@click.option(
+    "--retries", type=click.IntRange(0), default=0, show_default=True, help="Number of retries of failed experiments."
+)
+@click.option("--fail-fast", is_flag=True, help="Start no experiments after the first failure.")
+@click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Start no experiments after N failures.")
+@click.option("--deadline", metavar="TIME", help="Stop after or at this time: 90m, 2h, 18:30 or 2026-11-30T18:30.")
+@executor_option("Executor of the experiments: this machine, a Slurm cluster, other machines, or your own class.")
 @nodes_option
 @click.option(
-    "--detach", is_flag=True, help="On a cluster: return when all is submitted; run the same command again to watch it."
+    "--detach",
+    is_flag=True,
+    help="On a cluster: return when all jobs are submitted; run the same command again to watch them.",
 )
 @click.option("--wait", is_flag=True, help="If another run writes to the same logs, wait for its end.")
-@click.option("--progress-file", metavar="FILE", help="Keep a JSON file with the progress up to date.")
+@click.option("--progress-file", metavar="FILE", help="Write the progress to a JSON file, and keep it up to date.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-@click.option("--verbose", "-v", is_flag=True, help="Also show when experiments begin.")
-@click.option("--json", "as_json", is_flag=True, help="At the end, print JSON: what became of the plan.")
+@click.option("--verbose", "-v", is_flag=True, help="Also show the start of experiments.")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print the outcome of the plan as JSON.")
 @until_known_options
 @config_options
 @common_options
@@ -98,13 +102,14 @@ def run_command(
     as_json: bool,
     asked: Asked | None,
 ) -> int:
-    """Run experiments and leave one log file for each.
+    """Run experiments and write one log file for each.
 
-    After -- comes any command: it is warmed up, then run and timed ten times at least, for three seconds at least. {name} in it is the
-    value of a parameter, and `__key__= value` lines that it prints are results.
+    After --, write any command: after warm-up, it is run and timed at least ten times, and for at least three seconds. {name} in it is the
+    value of a parameter; `__key__= value` lines that it prints are results.
 
-    Experiments whose log is complete are not run again (exp.rerun changes that): after an interruption,
-    run the same command again. Ctrl-C stops at once, SIGUSR1 after the current experiments. The exit code is 0 only if nothing failed, and not everything was skipped.
+    Experiments with a complete log are not run again (exp.rerun changes that): after an interruption, run the same command again.
+    Ctrl-C stops immediately, SIGUSR1 after the current experiments. The exit code is 0 only if no experiment failed, and not all
+    were skipped.
 
     \b
     Examples:
@@ -183,7 +188,7 @@ def run_experiments(
     detach: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run experiments whose logs go where the manifest says, say what came of them, and return the exit code."""
+    """Run experiments that log to the paths in the manifest, report the outcome, and return the exit code."""
     from dlbs.run.whole import run_whole
 
     launchers: list[dict[str, str]] = []
@@ -211,7 +216,7 @@ def run_experiments(
 
 
 def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached: bool) -> None:
-    """Say what became of a plan."""
+    """Report the outcome of a plan."""
     if not progress.quiet:
         words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
         words += [f"{summary.kept} already finished"] if summary.kept else []

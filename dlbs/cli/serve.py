@@ -18,16 +18,17 @@ __all__ = ["serve_command"]
 @click.command("serve", context_settings=CONTEXT)
 @click.argument("directory", metavar="DIR", default="logs")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 selects a free one."
 )
 @click.option(
     "--db", metavar="URL", help="Show the history in this store instead; logs of its runs are shown if they are in DIR."
 )
 @common_options
 def serve_command(directory: str, port: int, db: str | None) -> None:
-    """Show the results of a log directory in a browser, up to date while a plan runs; with --db what a store has over time.
+    """Show the results of a log directory in a browser, updated while a plan runs; with --db, the history in a store.
 
-    It listens on 127.0.0.1 only and writes nothing: `ssh -L 8080:127.0.0.1:8080 HOST` brings it to another machine. Ctrl-C ends it.
+    The server listens on 127.0.0.1 only and writes nothing; `ssh -L 8080:127.0.0.1:8080 HOST` on another machine gives access to it.
+    Ctrl-C ends it.
 
     \b
     Examples:

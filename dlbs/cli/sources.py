@@ -21,8 +21,8 @@ __all__ = ["read_source", "source_options"]
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--db URL` and `--filter-query QUERY`."""
 
-    @click.option("--db", metavar="URL", help="Ask this store; what stands for paths are queries then.")
-    @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that fit, as in dlbs parse.")
+    @click.option("--db", metavar="URL", help="Read from this store; arguments are queries instead of paths.")
+    @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that match, as in dlbs parse.")
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -35,7 +35,7 @@ def read_source(
 ) -> list[Record]:
     """Records from files, or from a store.
 
-    What is odd about logs is said on standard error, and the rest is read all the same.
+    Problems of logs are reported on standard error; the rest of the logs is read.
 
     Args:
         paths: Results files, log files, directories, patterns; with `db`, queries, each of which adds experiments, none meaning all.

@@ -40,13 +40,14 @@ _WIDE = 10_000  # columns of what is no terminal
 @click.command("status", context_settings=CONTEXT)
 @click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
 @json_option
-@click.option("--verbose", "-v", is_flag=True, help="List every experiment that failed or is doubtful.")
-@executor_option("What runs them, if it is a class of yours; others are known from the log directory.", default=None)
+@click.option("--verbose", "-v", is_flag=True, help="List all failed and doubtful experiments.")
+@executor_option("Executor, if it is your own class; others are known from the log directory.", default=None)
 @common_options
 def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executor: str | None) -> int:
-    """Show how far plans are, from their log directories: finished, failed, running, queued, interrupted, to do, and which numbers are doubtful.
+    """Show the progress of plans, from their log directories: finished, failed, running, queued, interrupted and
+    remaining experiments, and doubtful runs.
 
-    Unknown are those whose executor cannot be asked. The exit code is 0 if everything is finished well, 1 otherwise.
+    Experiments whose executor cannot be queried are unknown. The exit code is 0 if all finished successfully, 1 otherwise.
 
     \b
     Examples:
@@ -114,7 +115,7 @@ def _echo(status: str, words: str) -> None:
 
 
 def _states(directory: Path, known: Executor | None) -> list[State]:
-    """The states of a plan, even if its executor does not say what it is running."""
+    """The states of a plan, even if its executor does not report the experiments that it runs."""
     owned: Set[Path] | None = None
     try:
         owned = owned_logs(directory, known)
@@ -125,14 +126,14 @@ def _states(directory: Path, known: Executor | None) -> list[State]:
 
 @click.command("rerun", context_settings=CONTEXT)
 @click.argument("log", metavar="LOG")
-@click.option("--no-validation", is_flag=True, help="Run without looking for problems first.")
+@click.option("--no-validation", is_flag=True, help="Run without validation.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-@click.option("--json", "as_json", is_flag=True, help="At the end, print JSON: what became of the experiment.")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print the outcome of the experiment as JSON.")
 @common_options
 def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> int:
-    """Repeat one experiment from what its log says, and replace the log when it is done.
+    """Repeat one experiment from its log, and replace the log at the end.
 
-    The log decides what is started: repeat only logs that you trust.
+    The log determines the commands that are run: repeat only logs that you trust.
 
     \b
     Examples:

@@ -43,8 +43,8 @@ class _Output(io.FileIO):
 def guard_streams() -> None:
     """Take over the standard streams of the process.
 
-    What cannot be written to standard error is dropped. What cannot be written to standard output raises `OutputError`, or
-    `ReaderGoneError` if its reader has gone. A stream that the caller closed gets its number back, so that no file of ours gets it
+    Output that cannot be written to standard error is dropped. Output that cannot be written to standard output raises
+    `OutputError`, or `ReaderGoneError` if its reader has gone. A stream that the caller closed gets its number back, so that no file of ours gets it
     and receives what is meant for the stream.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):

@@ -15,7 +15,7 @@ __all__ = ["sysinfo_command"]
 @json_option
 @common_options
 def sysinfo_command(as_json: bool) -> None:
-    """Show what this machine has: CPU, memory, GPUs, docker, Slurm, Python, torch.
+    """Show the hardware and software of this machine: CPU, memory, GPUs, docker, Slurm, Python, torch.
 
     \b
     Examples:

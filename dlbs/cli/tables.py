@@ -29,9 +29,9 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice([TERMINAL, *FORMATS]),
         default=TERMINAL,
         show_default=True,
-        help="How tables are written.",
+        help="Format of tables.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON: --format json.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON; same as --format json.")
     @functools.wraps(function)
     def wrapped(*args: Any, form: str, as_json: bool, **kwargs: Any) -> Any:
         if as_json and form not in {TERMINAL, "json"}:
@@ -41,7 +41,9 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-output_option = click.option("--output-file", "-o", metavar="FILE", help="Write there instead of standard output.")
+output_option = click.option(
+    "--output-file", "-o", metavar="FILE", help="Write to this file instead of standard output."
+)
 
 
 def print_tables(tables: Sequence[Table], form: str, output_file: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Standard error that nobody has to wait for: what cannot be written is dropped, and a reader that has stopped delays no experiment."""
+"""Non-blocking standard error: output that cannot be written is dropped, and a stopped reader delays no experiment."""
 
 from __future__ import annotations
 

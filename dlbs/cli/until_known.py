@@ -27,7 +27,7 @@ __all__ = ["Asked", "run_until_known", "until_known_options"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `--until-known` asks for, as it was typed."""
+    """The options of `--until-known`, as typed."""
 
     by: str
     baseline: str | None
@@ -48,27 +48,25 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the function gets `asked`, None without `--until-known`."""
 
     @click.option(
-        "--until-known", is_flag=True, help="Repeat until each value of --by is known to be faster, slower or the same."
+        "--until-known", is_flag=True, help="Repeat until each value of --by has a verdict of faster, slower or same."
     )
-    @click.option("--by", metavar="NAME", help="Until known: the parameter whose values are compared.")
-    @click.option(
-        "--baseline", metavar="VALUE", help="Until known: what they are compared with; by default the first value."
-    )
+    @click.option("--by", metavar="NAME", help="Until known: parameter whose values are compared.")
+    @click.option("--baseline", metavar="VALUE", help="Until known: value to compare with; by default the first one.")
     @click.option(
         "--metric",
         metavar="KEY",
-        help="Until known: what is compared; by default the throughput, or the time where no experiment has one.",
+        help="Until known: quantity to compare; by default the throughput, or the time if no experiment has one.",
     )
-    @click.option("--threshold", help="Until known: differences up to this are none.  [default: 3%]")
-    @click.option("--confidence", help="Until known: of all verdicts together.  [default: 95%]")
+    @click.option("--threshold", help="Until known: ignore differences up to this.  [default: 3%]")
+    @click.option("--confidence", help="Until known: confidence level of all verdicts together.  [default: 95%]")
     @names_option("--ignore", "Until known: parameters that do not distinguish experiments.")
-    @click.option("--trust-doubtful", is_flag=True, help="Until known: use runs with warnings too.")
-    @click.option("--budget", metavar="TIME", help="Until known: start nothing more after 90m, 2h, ...")
+    @click.option("--trust-doubtful", is_flag=True, help="Until known: also use runs with warnings.")
+    @click.option("--budget", metavar="TIME", help="Until known: start no runs after 90m, 2h, ...")
     @click.option(
         "--max-repeats",
         type=click.IntRange(1),
         metavar="N",
-        help="Until known: most repeats of an experiment; 100 by default without --budget.",
+        help="Until known: maximum repeats of an experiment; 100 by default without --budget.",
     )
     @click.option(
         "--fail-on-regression", is_flag=True, help="Until known: exit with 3 if anything is slower or broken."
@@ -89,7 +87,7 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check(given: dict[str, Any], options: dict[str, Any]) -> None:
-    """Refuse what makes no sense together."""
+    """Reject options that contradict each other."""
     if not given["by"]:
         raise click.UsageError("--until-known needs --by NAME: the parameter whose values are compared")
     if given["fail_on_regression"] and given["baseline"] is None:
@@ -121,16 +119,16 @@ def run_until_known(
 
     Args:
         config: Makes the plan.
-        asked: What is to be known.
+        asked: The comparison to decide.
         plan: A written plan.
         seed: Of the order within rounds.
         executor: Runs experiments.
         policies: About failures and time.
-        validate: Look for problems first.
+        validate: Validate first.
         wait: Wait for another run that writes to the same logs.
-        progress: What a user sees.
-        begin: Says whether experiments run in containers.
-        conclude: Says what became of the experiments.
+        progress: Shows the progress to the user.
+        begin: Reports whether experiments run in containers.
+        conclude: Reports the outcome of the experiments.
         as_json: Print the comparison as JSON.
     """
     from dlbs.cli.compare import share
@@ -182,7 +180,7 @@ def run_until_known(
 
 
 def _show(known: Known, confidence: float) -> None:
-    """Print the comparison, and what is left open."""
+    """Print the comparison, and the open questions."""
     from dlbs.cli.tables import print_tables
     from dlbs.results.tables.comparison_by import comparison_by_table
 

@@ -29,7 +29,7 @@ class JaxOptions(ProgramOptions):
         "auto", "Device that computes; auto is the GPU if JAX finds one, or else the CPU.", choices=DEVICES
     )
     num_threads: int = option(
-        0, "CPUs that the process is bound to, and so the threads that compute on them; 0 takes all.", whole(0)
+        0, "CPUs that the process is bound to, and thus its compute threads; 0 uses all.", whole(0)
     )
 
 

@@ -26,30 +26,29 @@ class OnnxOptions(ProgramOptions):
         ProgramOptions,
         "forward_only",
         True,
-        "Benchmark inference, the only thing that ONNX Runtime does; false is skipped.",
+        "Benchmark inference, the only phase that ONNX Runtime supports; false is skipped.",
     )
     dtype: str = option(
         "float32",
-        "Type of weights, inputs and arithmetic; int8 quantises weights and, while it runs, inputs of matrix products (dynamic quantisation). "
-        "bfloat16 is skipped.",
+        "Type of weights, inputs and arithmetic; int8 quantises weights and, at run time, inputs of matrix products (dynamic quantisation). bfloat16 is skipped.",
         choices=DTYPES,
     )
     provider: str = option("cpu", "Execution provider that computes.", choices=PROVIDERS)
     num_threads: int = option(
-        0, "Threads that compute one operation on the CPU; 0 is ONNX Runtime's own choice, one for each core.", whole(0)
+        0, "Threads that compute one operation on the CPU; 0 is ONNX Runtime's default, one per core.", whole(0)
     )
     inter_threads: int = option(
         1,
-        "Operations that run at the same time on the CPU, in threads of their own; 1 runs one after the other.",
+        "Operations that run in parallel on the CPU, in separate threads; 1 runs them sequentially.",
         whole(1),
     )
     graph_optimization_level: str = option(
-        "all", "How far ONNX Runtime rewrites the graph before it runs.", choices=LEVELS
+        "all", "Level of ONNX Runtime's graph optimisation before the run.", choices=LEVELS
     )
     model_file: str = option(
         "", "ONNX file to run instead of an exported model; model is then its name in reports.", metavar="FILE"
     )
-    cache_dir: str = option("", "Directory that keeps exported models; ~/.cache/dlbs/onnx if empty.", metavar="DIR")
+    cache_dir: str = option("", "Directory of exported models; if empty, ~/.cache/dlbs/onnx.", metavar="DIR")
 
 
 def parse_onnx_options(arguments: Sequence[str] | None = None) -> OnnxOptions:

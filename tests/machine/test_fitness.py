@@ -142,7 +142,7 @@ def test_the_verb_prints_findings_and_what_can_be_detected(dlbs: RunDlbs) -> Non
     done = dlbs("check-machine", "--seconds", "0.1")
     assert done.returncode == 0, done.stderr
     assert "CPUs:" in done.stdout
-    assert "5 runs a side" in done.stdout
+    assert "5 runs per side" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 

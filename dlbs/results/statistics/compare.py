@@ -232,7 +232,9 @@ def _remedy(fewest: int, few: bool, doubted: bool) -> str:
         )
     if few:
         return f"too few runs ({fewest} a side): {_ENOUGH} {repeats}, or insist with --trust-single-runs"
-    return f"rerun on an idle machine until {FEWEST_RUNS} runs a side have no warnings, or insist with --trust-doubtful"
+    return (
+        f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or insist with --trust-doubtful"
+    )
 
 
 def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: bool) -> tuple[str, list[str]]:

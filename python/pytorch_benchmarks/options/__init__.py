@@ -1,1 +1,1 @@
-"""Options of the programs: each stands in one place, a field with its default, its kind and its help text."""
+"""Options of the programs: each is defined in one place, a field with its default, type and help text."""

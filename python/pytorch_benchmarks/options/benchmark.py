@@ -22,47 +22,47 @@ class BenchmarkOptions(ServingOptions):
     """One benchmark. `num_warmup_batches` is None for `auto`."""
 
     forward_only: bool = option(False, "Benchmark inference (true) or training (false).")
-    num_batches: int = option(10, "Batches that are timed.", whole(1))
+    num_batches: int = option(10, "Number of timed batches.", whole(1))
     num_warmup_batches: int | None = option(
         2,
-        "Batches that run before the timed ones; auto runs them until their times are steady.",
+        "Warm-up batches before the timed ones; auto runs them until their times are steady.",
         optional(whole(0), "auto"),
         metavar="N|auto",
     )
     min_time: float = option(
         0.0,
-        "Seconds that the timed batches take at least together; 0 runs a fixed number of batches.",
+        "Minimum total seconds of the timed batches; 0 runs a fixed number of batches.",
         positive,
         metavar="SECONDS",
     )
     sync: str = option(
         "each",
-        "Wait for the device before and after each batch, or once at the end, as training loops do.",
+        "When to wait for the device: before and after each batch, or once at the end, as training loops do.",
         choices=("each", "end"),
     )
-    cuda_graphs: bool = option(False, "Record the work of a batch as a CUDA graph and replay it.")
+    cuda_graphs: bool = option(False, "Capture the work of a batch as a CUDA graph and replay it.")
     data: str = option(
         "auto",
-        "Synthetic data, in the memory of the device (synthetic is that too) or of the host; auto is the data of data_dir, or synthetic without it.",
+        "Source of the data: synthetic in device memory (synthetic, synthetic/device) or in host memory (synthetic/pinned, synthetic/pageable); auto reads data_dir, or is synthetic if that is empty.",
         choices=("auto", "synthetic", *SYNTHETIC),
     )
-    data_shuffle: bool = option(False, "Read instances in a random order, a new one in each epoch.")
-    data_loader_only: bool = option(False, "Time the loading of data alone; no model runs.")
+    data_shuffle: bool = option(False, "Read instances in random order, a new one in each epoch.")
+    data_loader_only: bool = option(False, "Time only the loading of data, without a model.")
     passes: tuple[str, ...] = option(
         PASSES,
-        "What is measured after the timed batches, each on a batch of its own: memory, flops, both, or none.",
+        "Measurements after the timed batches, each on a separate batch: memory, flops, both, or none.",
         names_of(PASSES),
         metavar="NAMES",
     )
     peak_tflops: float = option(
         0.0,
-        "Peak of the device in this precision, in 10^12 operations per second, for its utilisation; 0 takes it from a table.",
+        "Peak of the device in this precision, in 10^12 operations per second, to compute its utilisation; 0 takes it from a table.",
         positive,
         metavar="TFLOPS",
     )
     profile: str = option("", "File for a Chrome trace of three batches that run after the timed ones.", metavar="FILE")
     pack: str = option(
-        "", "Directory with a class Model(BenchmarkModel), which brings its own data and steps.", metavar="DIR"
+        "", "Directory with a class Model(BenchmarkModel), which has its own data and steps.", metavar="DIR"
     )
     pack_args: tuple[str, ...] = option((), "Arguments of the pack's model, as a JSON list.", json_list, metavar="JSON")
     own_batch: bool = option(False, "Use the default batch size of the pack's model.")

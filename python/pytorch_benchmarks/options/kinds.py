@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def boolean(value: str) -> bool:
-    """`true` or `false`, in all the ways in which configurations write them."""
+    """`true` or `false`, in all spellings of configurations."""
     word = value.strip().lower()
     if word in {"true", "t", "yes", "y", "on", "1"}:
         return True
@@ -70,7 +70,7 @@ def optional(convert: Callable[[str], Value], word: str = "") -> Callable[[str],
 
 
 def names_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """Converts names with commas between them; `none` is no name."""
+    """Converts comma-separated names; `none` is not a name."""
 
     def convert(value: str) -> tuple[str, ...]:
         names = tuple(name for name in value.split(",") if name and name != "none")

@@ -1,6 +1,6 @@
-"""The tables of options in the manual, made from the fields: `python -m pytorch_benchmarks.options.manual PAGE...` brings pages up to date.
+"""The tables of options in the manual, generated from the fields: `python -m pytorch_benchmarks.options.manual PAGE...` updates pages.
 
-A table stands between `<!-- options: CommonOptions -->` and `<!-- end of options -->`; it has the options that a class adds or changes.
+A table is placed between `<!-- options: CommonOptions -->` and `<!-- end of options -->`; it has the options that a class adds or changes.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def options_table(kind: type[CommonOptions]) -> str:
 
 
 def with_tables(page: str) -> str:
-    """The text of a page with its tables as the fields are now."""
+    """The text of a page with its tables generated from the current fields."""
     return _TABLE.sub(lambda found: f"{found[1]}\n{options_table(_KINDS[found[2]])}\n{found[3]}", page)
 
 
 def main(pages: Sequence[str] | None = None) -> int:
-    """Bring the tables of pages up to date."""
+    """Update the tables of pages."""
     for path in map(Path, sys.argv[1:] if pages is None else pages):
         path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""An option is a field of a dataclass: its default, its kind and its help text stand there and nowhere else."""
+"""An option is a field of a dataclass, which alone defines its default, type and help text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _KEY = "option"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How an option is written and what it means.
+    """Syntax and meaning of an option.
 
     Attributes:
         help: Sentences, for `--help`, the parameter of the same name and the manual.
         convert: From the text of the argument to the value; raises `argparse.ArgumentTypeError`.
         choices: Allowed values; empty if `convert` decides.
-        metavar: Stands for the value in the help.
+        metavar: Placeholder of the value in the help.
         alone: Value of the option without an argument; None if it needs one.
     """
 
@@ -41,7 +41,7 @@ def option(
     metavar: str = "",
     alone: Any = None,
 ) -> Any:
-    """A field of a dataclass that is an option of a program. A default of true or false makes it a boolean, which may stand alone."""
+    """A field of a dataclass that is an option of a program. A default of true or false makes it a boolean, which needs no value."""
     if isinstance(default, bool):
         convert, metavar, alone = boolean, "true|false", True
     elif isinstance(default, int) and not metavar:
@@ -63,12 +63,12 @@ def changed(kind: type, name: str, default: Any = MISSING, help: str = "") -> An
 
 
 def options_of(kind: type) -> list[tuple[Field[Any], Option]]:
-    """The fields of a dataclass with what is known about them as options, in their order."""
+    """The fields of a dataclass with their options, in order."""
     return [(one, one.metadata[_KEY]) for one in fields(kind)]
 
 
 def default_text(one: Field[Any]) -> str:
-    """A default as one writes it on the command line; empty if there is none."""
+    """A default as written on the command line; empty if there is none."""
     value = None if one.default is MISSING else one.default
     if value is None:
         return ""

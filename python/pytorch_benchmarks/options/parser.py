@@ -20,9 +20,9 @@ class Parser(argparse.ArgumentParser):
     A wrong argument prints one line and exits with code 2.
 
     Args:
-        kind: The dataclass; options of CommonOptions, if it is one, stand apart in the help.
+        kind: The dataclass; if it inherits CommonOptions, their options are a separate group in the help.
         prog: Name of the program.
-        description: What it does, in a sentence.
+        description: Its purpose, in a sentence.
         example: Arguments of a typical call.
     """
 
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _underscored(word: str) -> str:
-    """`--batch-size=4` as `--batch_size=4`; what is no option stays as it is."""
+    """`--batch-size=4` as `--batch_size=4`; other words are unchanged."""
     if not word.startswith("--"):
         return word
     name, equals, value = word[2:].partition("=")

@@ -14,20 +14,20 @@ __all__ = ["ProgramOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ProgramOptions:
-    """What such a program shares with benchmarks.py; a class that inherits this adds `dtype` with what the framework computes in."""
+    """Options that such a program shares with benchmarks.py; a class that inherits this adds `dtype` with the types of the framework."""
 
     model: str = changed(CommonOptions, "model")
     model_opts: dict[str, Any] = changed(CommonOptions, "model_opts")  # noqa: RUF009
     forward_only: bool = changed(BenchmarkOptions, "forward_only")
     data_loader_only: bool = changed(
-        BenchmarkOptions, "data_loader_only", help="Is skipped: inputs are synthetic here, and nothing loads them."
+        BenchmarkOptions, "data_loader_only", help="Skipped: inputs are synthetic, and nothing loads them."
     )
     batch_size: int = changed(CommonOptions, "batch_size", help="Instances in one batch.")
     num_batches: int = changed(BenchmarkOptions, "num_batches")
     num_warmup_batches: int | None = changed(BenchmarkOptions, "num_warmup_batches")
     min_time: float = changed(BenchmarkOptions, "min_time")
-    num_replicas: int = changed(CommonOptions, "num_replicas", 1, help="Model replicas; there can be one only.")
-    seed: int = changed(CommonOptions, "seed", help="Seed of weights and inputs.")
+    num_replicas: int = changed(CommonOptions, "num_replicas", 1, help="Model replicas; only one is supported.")
+    seed: int = changed(CommonOptions, "seed", help="Random seed for weights and inputs.")
     json: str = changed(CommonOptions, "json")
     debug: bool = changed(CommonOptions, "debug")
     dtype: str = changed(CommonOptions, "dtype")

@@ -1,4 +1,4 @@
-"""Options of `benchmarks.py --serving`: how a model is put under load, and what its answers have to keep."""
+"""Options of `benchmarks.py --serving`: the load on a model, and the bounds of its answers."""
 
 from __future__ import annotations
 
@@ -20,113 +20,116 @@ PROTOCOLS = ("openai", "predict")
 class ServingOptions(CommonOptions):
     """One run, or one search, of MLPerf's load generator (LoadGen)."""
 
-    serving: bool = option(False, "Put the model under the load of MLPerf's load generator (LoadGen).")
+    serving: bool = option(False, "Measure the model under load from MLPerf's load generator (LoadGen).")
     serving_scenario: str = option(
         "single-stream",
-        "Scenario of MLPerf Inference: one query after the other, with one sample or several; queries that arrive at random; all samples at once.",
+        "Scenario of MLPerf Inference: sequential queries with one sample (single-stream) or several (multi-stream), queries that arrive at random (server), or all samples at once (offline).",
         choices=SCENARIOS,
     )
     serving_target_qps: float = option(
         0.0,
-        "Queries per second that arrive on average in the server scenario. Others have no rate.",
+        "Mean arrival rate in the server scenario, in queries per second. Other scenarios have no rate.",
         positive,
         metavar="QPS",
     )
     serving_target_latency: float = option(
         0.0,
-        "Milliseconds in which the percentile of queries has to be answered in the server scenario.",
+        "Bound of the latency percentile in the server scenario, in milliseconds.",
         positive,
         metavar="MS",
     )
     serving_percentile: float = option(
         0.0,
-        "Percentile of the latencies that counts, such as 99; 0 is the scenario's own: 90 for single-stream, 99 for the others.",
+        "Latency percentile that is evaluated, such as 99; 0 is the default of the scenario: 90 for single-stream, 99 for the others.",
         percent,
         metavar="PERCENT",
     )
     serving_min_duration: float = option(
         10.0,
-        "Seconds that a run takes at least. A submission to MLPerf needs 600.",
+        "Minimum duration of a run in seconds. A submission to MLPerf needs 600.",
         positive,
         metavar="SECONDS",
     )
     serving_min_queries: int = option(
         0,
-        "Queries that a run has at least; 0 is as many as LoadGen's early stopping needs, 662 for the 99th percentile.",
+        "Minimum number of queries in a run; 0 is as many as LoadGen's early stopping needs, 662 for the 99th percentile.",
         whole(0),
     )
-    serving_samples_per_query: int = option(8, "Samples in a query of the multi-stream scenario.", whole(1))
-    serving_samples: int = option(64, "Different samples, which queries choose from at random.", whole(1))
-    serving_schedule_seed: int = option(1, "Seed of LoadGen for the times at which queries arrive.", whole(0))
-    serving_sample_seed: int = option(1, "Seed of LoadGen for the samples of each query.", whole(0))
-    serving_library_seed: int = option(1, "Seed of LoadGen for the order in which it loads samples.", whole(0))
+    serving_samples_per_query: int = option(8, "Samples per query in the multi-stream scenario.", whole(1))
+    serving_samples: int = option(64, "Number of different samples; queries choose from them at random.", whole(1))
+    serving_schedule_seed: int = option(1, "LoadGen's seed for the arrival times of queries.", whole(0))
+    serving_sample_seed: int = option(1, "LoadGen's seed for the samples of each query.", whole(0))
+    serving_library_seed: int = option(1, "LoadGen's seed for the order in which it loads samples.", whole(0))
     serving_max_batch: int = option(
-        0, "Samples that are worked on together at most; 0 is the batch size (exp.replica_batch).", whole(0)
+        0, "Maximum number of samples that are processed together; 0 is the batch size (exp.replica_batch).", whole(0)
     )
     serving_max_wait: float = option(
         0.0,
-        "Milliseconds that the oldest waiting query waits at most for others to fill its batch.",
+        "Maximum time that the oldest waiting query waits for others to fill its batch, in milliseconds.",
         positive,
         metavar="MS",
     )
     serving_workers: int = option(
-        0, "Batches that are worked on at the same time; 0 is 1, or 32 connections with a URL.", whole(0)
+        0, "Batches that are processed in parallel; 0 is 1, or 32 connections with a URL.", whole(0)
     )
     serving_worker_kind: str = option(
-        "threads", "Whether workers are threads that share a model or processes with one each.", choices=WORKERS
+        "threads", "Type of the workers: threads that share a model, or processes with one model each.", choices=WORKERS
     )
     serving_queue_limit: int = option(
-        0, "Queries that may wait; further ones are rejected, which counts as too late. 0 is no limit.", whole(0)
+        0,
+        "Maximum number of waiting queries; further ones are rejected, which counts as too late. 0 is no limit.",
+        whole(0),
     )
     serving_prompt_tokens: str = option(
         "",
-        "Language models: lengths of prompts, as 128, uniform:16:256, lognormal:MEDIAN:SIGMA[:MOST], or file:FILE with a length, or two, a line. "
-        "The model's own if empty.",
+        "Language models: lengths of prompts, as 128, uniform:16:256, lognormal:MEDIAN:SIGMA[:MOST], or file:FILE with one or two lengths per line. If empty, the model's default.",
         metavar="LENGTHS",
     )
     serving_output_tokens: str = option(
         "",
-        "Language models: lengths of answers, in the same way; with a file, its second column.",
+        "Language models: lengths of answers, in the same format; with a file, its second column.",
         metavar="LENGTHS",
     )
     serving_target_ttft: float = option(
         0.0,
-        "Language models: milliseconds to the first token that server keeps; 0 is no bound.",
+        "Language models: bound of the time to first token in the server scenario, in milliseconds; 0 is no bound.",
         positive,
         metavar="MS",
     )
     serving_target_tpot: float = option(
         0.0,
-        "Language models: milliseconds for each further token that server keeps; 0 is no bound.",
+        "Language models: bound of the time per further token in the server scenario, in milliseconds; 0 is no bound.",
         positive,
         metavar="MS",
     )
     serving_find: str = option(
         "",
-        "What is searched for: max_qps is the highest rate of the server scenario that keeps the bounds.",
+        "Quantity to search for: max_qps is the highest rate of the server scenario that meets the bounds.",
         choices=SEARCHES,
         metavar="WHAT",
     )
-    serving_find_trials: int = option(20, "Runs that a search has at most.", whole(4))
+    serving_find_trials: int = option(20, "Maximum number of runs in a search.", whole(4))
     serving_find_precision: float = option(
         5.0,
-        "Percent of the rate to which a search finds it: half the width of the interval at which it ends.",
+        "Precision of a search, in percent of the rate: half the width of the interval at which it ends.",
         positive,
         metavar="PERCENT",
     )
-    serving_url: str = option("", "Address of a server that answers instead of a model in this process.", metavar="URL")
+    serving_url: str = option(
+        "", "URL of a server that answers queries, instead of a model in this process.", metavar="URL"
+    )
     serving_protocol: str = option(
         "openai",
-        "What the server at the URL speaks: the completions of OpenAI, or predict: a JSON body is posted, and JSON comes back.",
+        "Protocol of the server at the URL: openai is OpenAI's completions, predict posts a JSON body and receives JSON.",
         choices=PROTOCOLS,
     )
     serving_body: str = option(
         "",
-        "File that is posted to a predict endpoint for each query; JSON with the inputs of the model if empty.",
+        "File that is posted to a predict endpoint for each query; if empty, JSON with the inputs of the model.",
         metavar="FILE",
     )
     serving_timeout: float = option(
-        60.0, "Seconds in which a server has to answer before the run fails.", positive, metavar="SECONDS"
+        60.0, "Seconds to wait for an answer of the server before the run fails.", positive, metavar="SECONDS"
     )
-    serving_log_dir: str = option("", "Directory in which the logs of LoadGen are kept.", metavar="DIR")
-    serving_keep_trace: bool = option(False, "Keep the trace of LoadGen too, which has an entry for each query.")
+    serving_log_dir: str = option("", "Directory for LoadGen's logs.", metavar="DIR")
+    serving_keep_trace: bool = option(False, "Also keep LoadGen's trace, which has an entry for each query.")

@@ -100,7 +100,7 @@ def test_where_too_few_clean_runs_remain_doubtful_ones_make_it_inconclusive() ->
     assert match.used == (4, 4)
     assert match.notes == (
         "B: 2 of 4 runs are doubtful (CPU contention)",
-        "rerun on an idle machine until 3 runs a side have no warnings, or insist with --trust-doubtful",
+        "rerun on an idle machine until 3 runs per side have no warnings, or insist with --trust-doubtful",
     )
     assert compare(a, b, trust_single_runs=True).matches[0].verdict == "inconclusive"
     (match,) = compare(a, b, trust_doubtful=True).matches
