@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from dlbs.errors import LaunchError
 from dlbs.packs.definition import Pack
-from dlbs.packs.milabench import MODULES
 from dlbs.packs.places import Places
-from dlbs.packs.provided import provide
 
-__all__ = ["BenchmarkPack", "benchfile_of"]
+__all__ = ["BenchmarkPack"]
 
 
 class BenchmarkPack:
@@ -79,33 +76,3 @@ class BenchmarkPack:
     def overrides(self, method: str) -> bool:
         """Whether the benchfile has its own way of doing something."""
         return getattr(type(self), method) is not getattr(BenchmarkPack, method)
-
-
-def benchfile_of(pack: Pack) -> BenchmarkPack | None:
-    """The class that a pack's benchfile.py defines; None without one. This runs the file.
-
-    Raises:
-        LaunchError: It fails, or defines no subclass of `BenchmarkPack`.
-    """
-    path = pack.directory / "benchfile.py"
-    if not path.is_file():
-        return None
-    provide(MODULES)
-    try:
-        names = runpy.run_path(str(path), run_name="benchfile")
-    except Exception as error:
-        raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
-    if "__pack__" in names:
-        from dlbs.packs.milabench.adapter import AdaptedPack
-
-        return AdaptedPack(pack, names["__pack__"], str(path))
-    found = [value for value in names.values() if isinstance(value, type) and issubclass(value, BenchmarkPack)]
-    found = [value for value in found if value is not BenchmarkPack]
-    if not found:
-        raise LaunchError(
-            "defines no subclass of BenchmarkPack",
-            where=str(path),
-            hint="from dlbs.packs.benchfile import BenchmarkPack, or __pack__ = a subclass of milabench.pack.Package",
-        )
-    made: BenchmarkPack = found[-1](pack)
-    return made

@@ -189,7 +189,7 @@ def _check_torch(pack: Pack, places: Places) -> None:
 
 
 def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
-    from dlbs.packs.benchfile import benchfile_of
+    from dlbs.packs.benchfile_loading import benchfile_of
     from dlbs.packs.milabench.adapter import AdaptedPack
 
     own = benchfile_of(pack)
@@ -249,7 +249,7 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
     Raises:
         LaunchError: A pack is not installed, or its script failed.
     """
-    from dlbs.packs.benchfile import benchfile_of
+    from dlbs.packs.benchfile_loading import benchfile_of
 
     places = Places.of()
     for pack in packs:

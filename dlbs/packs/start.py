@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dlbs.errors import DlbsError
-from dlbs.packs.benchfile import benchfile_of
+from dlbs.packs.benchfile_loading import benchfile_of
 from dlbs.packs.definition import find_pack
 from dlbs.text import printable
 from dlbs.unforeseen import guarded

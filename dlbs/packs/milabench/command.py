@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlbs.errors import LaunchError
 from dlbs.packs.milabench.paths import XPath
-
-if TYPE_CHECKING:
-    from dlbs.packs.milabench.package import BasePackage
 
 __all__ = [
     "CmdCommand",
@@ -36,7 +33,7 @@ class Command:
 
     def __init__(self, pack_or_exec: Any, **kwargs: Any) -> None:
         self.exec: Command | None = pack_or_exec if isinstance(pack_or_exec, Command) else None
-        self._pack: BasePackage | None = None if self.exec is not None else pack_or_exec
+        self._pack: Any = None if self.exec is not None else pack_or_exec
         self._kwargs = kwargs
 
     @property

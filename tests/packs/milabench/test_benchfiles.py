@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from dlbs.errors import LaunchError
-from dlbs.packs.benchfile import BenchmarkPack, benchfile_of
+from dlbs.packs.benchfile import BenchmarkPack
+from dlbs.packs.benchfile_loading import benchfile_of
 from dlbs.packs.definition import find_pack
 from dlbs.packs.extend import starts_itself
 from dlbs.packs.milabench import MODULES
