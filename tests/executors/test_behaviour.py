@@ -200,8 +200,9 @@ def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Ex
     body = "echo {{ exp.seed }} >> ran; while test {{ exp.seed }} -eq 2 -a ! -e go; do sleep 0.1; done"
     flag = launcher(tmp_path, body)
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
-    process = executor.start(*grid)
-    wait_until(lambda: logs(tmp_path) and list(tmp_path.glob("logs/*.part")))
+    process = executor.start(*grid, "--progress-file", "progress.json")
+    # Its launcher runs, and dlbs knows that it was started.
+    wait_until(lambda: logs(tmp_path) and "2" in (tmp_path / "ran").read_text() and progress(tmp_path)["current"])
     process.kill()
     process.wait()
     (tmp_path / "go").touch()

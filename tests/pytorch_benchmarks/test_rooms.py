@@ -21,6 +21,7 @@ ROWS = (
         "host",
         "load_errors",
         "log",
+        "meeting",
         "network",
         "replica_reasons",
         "tensors",
