@@ -98,7 +98,7 @@ def masked(output: str) -> list[str]:
             line,
         ):
             continue
-        line = re.sub(r" ⚠ [^│]*$", "", line).replace("⚠", "")
+        line = re.sub(r" ⚠ [^│|]*$", "", line).replace("⚠", "")
         line = re.sub(r"\b[0-9a-f]{7,40}\b", "#", line)
         line = re.sub(r"(?<![A-Za-z_])[-−]?\d[\d.,]*(e[-+]\d+)?( [KMGk]?B\b)?", "#", line)
         line = re.sub(r"# ± #|\\?\[#, #( at # %)?\\?\]", "#", line)
