@@ -90,9 +90,11 @@ def test_scores_comparisons_and_plots_have_the_same_labels() -> None:
     assert [score.bench for score in scores(sweep(), DECLARATIONS)] == LABELS
     assert sorted(match.label for match in compare(sweep(), sweep(), DECLARATIONS).matches) == sorted(LABELS)
     assert compare_by(sweep(), DECLARATIONS, by="runtime.malloc").experiments == ["runtime.cpus=1", "runtime.cpus=0"]
-    axes = draw("bars", sweep(), DECLARATIONS).axes[0]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == LABELS
-    assert axes.get_title() == "deep_mnist, training, float32, gpu, batch 16\nmedian of 3 runs with 75 % interval"
+    bars = draw("bars", sweep(), DECLARATIONS)
+    assert [tick.get_text() for tick in bars.axes[0].get_yticklabels()] == LABELS  # bars with long labels lie
+    _, subtitle, note = (words.get_text() for words in bars.texts)
+    assert subtitle == "deep_mnist, training, float32, gpu, batch 16 · Imaginary GPU"
+    assert note == "bars: median of 3 runs; error bars: 75 % confidence interval of the median"
     lines = draw("throughput", sweep(), DECLARATIONS).axes[0].get_legend_handles_labels()[1]
     assert lines == LABELS
 
@@ -112,7 +114,8 @@ def test_a_list_of_experiments_has_columns_for_what_varies() -> None:
 
 @pytest.mark.parametrize("kind", ["bars", "throughput", "weak"])
 def test_a_legend_covers_no_data(kind: str) -> None:
-    figure = draw(kind, [*sweep(), *[{**one, "exp.model": "other"} for one in sweep()]], DECLARATIONS)
+    records = [{**one, "exp.num_gpus": gpus} for gpus in (1, 2) for one in sweep()] if kind == "weak" else sweep()
+    figure = draw(kind, [*records, *[{**one, "exp.model": "other"} for one in records]], DECLARATIONS)
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())

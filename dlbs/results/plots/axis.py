@@ -161,8 +161,9 @@ def set_numeric_x(axes: Axes, values: Iterable[float], log_x: bool | None, *, is
 def _with_margins(low: float, high: float, *, logarithmic: bool) -> tuple[float, float]:
     """The ends of an axis, a little beyond the values."""
     if logarithmic:
-        factor = (high / low) ** 0.05 if high > low else 2.0
-        return low / factor, high * factor
+        # Of logarithms, because a quotient overflows where values are as far apart as numbers can be, and half the smallest number is 0.
+        factor = 10 ** (0.05 * (math.log10(high) - math.log10(low))) if high > low else 2.0
+        return low / factor or low, high * factor
     margin = 0.05 * (high - low) or abs(low) or 1.0
     return low - margin, high + margin
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ __all__ = ["FORMATS", "draw", "rendered", "save", "svg", "title_of"]
 
 # Metadata without the time, so that the same figure is the same file.
 FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_OF_TEXTS = (r"Glyph \d+ .* missing from", "constrained_layout not applied")  # how matplotlib's warnings of texts begin
 
 
 def draw(
@@ -49,7 +51,7 @@ def draw(
     looks = settings(options.style)
     size = size_of(options.size) if options.size is not None else None
     figure_module = require("matplotlib.figure", "reports")
-    with require("matplotlib", "reports").rc_context(looks):
+    with require("matplotlib", "reports").rc_context(looks), _without_warnings_of_texts():
         figure: Figure = figure_module.Figure(figsize=size or STYLES[options.style][2], layout="constrained")
         made: Description = function(figure, Results(list(records), declarations, options))
         if size is not None:
@@ -94,7 +96,15 @@ def rendered(figure: Figure, form: str, dpi: float | None = None) -> bytes:
     """
     out = io.BytesIO()
     looks = {**settings("light"), "savefig.facecolor": "auto"}
-    with require("matplotlib", "reports").rc_context(looks), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that no font has, and labels that leave no room: the file shows them
+    with require("matplotlib", "reports").rc_context(looks), _without_warnings_of_texts():
         figure.savefig(out, format=form, metadata=FORMATS[form], dpi=dpi or DOTS_PER_INCH)
     return out.getvalue()
+
+
+@contextmanager
+def _without_warnings_of_texts() -> Iterator[None]:
+    """Print no warning of letters that no font has, or of labels that leave no room for the axes: the file shows both."""
+    with warnings.catch_warnings():
+        for message in _OF_TEXTS:
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield
