@@ -153,6 +153,8 @@ class Watch:
                     except OSError:  # it was renamed or removed meanwhile
                         continue
                     stamps[entry.name] = (status.st_size, status.st_mtime_ns)
+        except FileNotFoundError:
+            problems.append(f"{self.directory}: there is no such directory")
         except OSError as error:
             problems.append(f"{self.directory}: cannot be read: {error.strerror}")
         return stamps

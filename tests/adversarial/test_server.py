@@ -359,12 +359,25 @@ def test_directory_pages(tmp_path: Path, path: str) -> None:
 
 
 def test_the_directory_may_go_away(logs: Path) -> None:
+    """The page says so, and so does what an open page asks for; when it is back, so are the results."""
     with serving(logs) as server:
-        assert server.answers()
+        assert b"alexnet" in server.ask(get("/"))
         (logs / "1.log").unlink()
         (logs / ".dlbs.plan").write_bytes(b"\xff")
         assert b"is not UTF-8" in server.ask(get("/"))
         (logs / ".dlbs.plan").unlink()
+        assert b"there is no such directory" not in server.ask(get("/"))  # it is empty
         logs.rmdir()
-        assert b"there is no such directory" in server.ask(get("/"))
+        for path in ("/", "/content"):
+            assert b"there is no such directory" in server.ask(get(path)), path
+        wait_until(lambda: b"there is no such directory" in server.ask(get("/now")), "the end of the directory in /now")
+        logs.mkdir()
+        (logs / "1.log").write_text(LOG)
+        for path in ("/", "/content"):
+            shown = server.ask(get(path))
+            assert b"alexnet" in shown, path
+            assert b"there is no such directory" not in shown, path
+        wait_until(
+            lambda: b"there is no such directory" not in server.ask(get("/now")), "the directory's return in /now"
+        )
         assert server.errors.read_text().count("\n") == 1

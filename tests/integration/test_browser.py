@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dlbs.executors.local import LocalExecutor
+from dlbs.logs import parameter_line
+from dlbs.run.locks import locked
 from tests.conftest import ROOT, RunDlbs
 from tests.integration.pages import sort_by
 from tests.made_logs import make_logs, make_record, write_log
@@ -79,13 +82,19 @@ def test_the_live_view_follows_the_logs(page: Page, tmp_path: Path) -> None:
     assert "nothing is running" in page.locator("#progress").inner_text()
     page.fill("#words", "alexnet")
     sort_by(page, "throughput, images/s")
-    running = make_record("resnet18", 64, status="", exp__gpu_ids="0,1", exp__cpus="0-3")
-    write_log(tmp_path / "logs" / "new.log.part", running)
-    page.wait_for_selector("#running")
-    assert "resnet18" in page.locator("#running").inner_text()
-    assert "0,1" in page.locator("#running").inner_text()
-    (tmp_path / "logs" / "new.log.part").unlink()
-    write_log(tmp_path / "logs" / "new.log", make_record("resnet18", 64))
+    running = {"exp.gpu_ids": "0,1", "exp.cpus": "0-3", **make_record("resnet18", 64, status="")}
+    logs = tmp_path / "logs"
+    with locked([logs], LocalExecutor(tmp_path)):  # as a run does
+        (tmp_path / "head").write_text("".join(f"{parameter_line(key, value)}\n" for key, value in running.items()))
+        (tmp_path / "head").rename(logs / "new.log.part")
+        page.wait_for_selector("#running")
+        assert "resnet18" in page.locator("#running").inner_text()
+        assert "0,1" in page.locator("#running").inner_text()
+        assert f"process {os.getpid()} is running them" in page.locator("#progress").inner_text()
+    page.wait_for_selector("#running", state="detached")  # no run holds the directory any more
+    assert "nothing is running 2 ok, 1 interrupted" in page.locator("#progress").inner_text()
+    (logs / "new.log.part").unlink()
+    write_log(logs / "new.log", make_record("resnet18", 64))
     wait_until(lambda: page.locator("#shown").inner_text() == "2 of 3")
     assert page.input_value("#words") == "alexnet"  # what was typed stays, and so does the order
     assert page.locator("#results th[aria-sort=descending]").inner_text().startswith("throughput")
@@ -116,6 +125,22 @@ def test_the_live_view_of_a_plan_that_runs(page: Page, tmp_path: Path) -> None:
         run.wait()
         page.goto("about:blank")
         assert server.stop() == 0
+
+
+def test_the_live_view_says_that_the_directory_is_gone(page: Page, tmp_path: Path) -> None:
+    logs = make_logs(tmp_path / "logs", [make_record(batch=batch) for batch in (1, 2)])
+    server = Served(logs)
+    page.goto(server.url)
+    logs.rename(tmp_path / "elsewhere")
+    wait_until(lambda: "there is no such directory" in page.locator("#live").inner_text())
+    wait_until(lambda: page.locator("#shown").count() == 0)
+    assert "No experiment has written a log yet" not in page.locator("#content").inner_text()
+    (tmp_path / "elsewhere").rename(logs)
+    page.wait_for_selector("#problems", state="detached")
+    page.wait_for_selector("#shown")
+    assert page.locator("#shown").inner_text() == "2 of 2"
+    page.goto("about:blank")
+    assert server.stop() == 0
 
 
 def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:

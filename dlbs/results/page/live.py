@@ -53,12 +53,13 @@ class LiveResults:
         """The whole page."""
         return self._current(_PAGE)[1]
 
-    def _now(self) -> dict[str, Any]:
+    def _now(self, *, fresh: bool = False) -> dict[str, Any]:
+        """The variables of what happens now; `fresh` looks again, however short ago the last look was."""
         from dlbs.results.page.now import now_variables
 
         with self._watching:
             began = time.monotonic()
-            if self._look is None or began >= self._next_look:
+            if fresh or self._look is None or began >= self._next_look:
                 self._look = self._watch.look()
                 ended = time.monotonic()
                 self._next_look = ended + (ended - began) / _SHARE
@@ -85,7 +86,8 @@ class LiveResults:
 
     def _sign(self) -> str:
         """What is another one when an experiment has ended, or a log was changed or removed."""
-        digest = hashlib.sha256()
+        # A directory that is gone has no files either, but is another page than an empty one.
+        digest = hashlib.sha256(b"there" if self.directory.is_dir() else b"gone")
         for directory, names, files in os.walk(self.directory):
             names.sort()
             for name in sorted(files):
@@ -117,6 +119,8 @@ class LiveResults:
         self._problems = (*problems, *Reading(reading.errors).messages())
         ended = [record for record in records if not str(record["exp.log_file"]).endswith(".part")]
         declarations = load_config().declarations
+        # The page is kept until a log changes: an older look than that at the logs must not be kept with it.
+        live = self._now(fresh=True)
         if is_page:
-            return page_html(ended, declarations, logs=reading.paths, live=self._now(), live_path="/content")
-        return content_html(ended, declarations, logs=reading.paths, live=self._now())
+            return page_html(ended, declarations, logs=reading.paths, live=live, live_path="/content")
+        return content_html(ended, declarations, logs=reading.paths, live=live)
