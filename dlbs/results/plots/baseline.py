@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class Baseline:
         self._partners = groups(self._records, self._names)
 
     def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
-        """The value of a group of runs divided by that of the baseline; None if there is no such value, or it is 0.
+        """The value of a group of runs divided by that of the baseline; None if there is no such value, it is 0, or the quotient is too large.
 
         The interval goes from the lower bound over the baseline's upper one to the upper bound over the lower one. The chance that either of
         the two intervals misses is at most the sum of their chances (Bonferroni).
@@ -76,6 +77,8 @@ class Baseline:
         partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), [])
         base = cells_of(key)([one for one in partners if number(one, key) is not None])
         if not isinstance(base.value, float) or not isinstance(cell.value, float) or base.value == 0:
+            return None
+        if not math.isfinite(cell.value / base.value):
             return None
         low = high = confidence = None
         bounds = (cell.low, cell.high, base.low, base.high)

@@ -35,6 +35,7 @@ def roofline(figure: Figure, results: Results) -> Description:
         record
         for record in results.records
         if status_of(record) == "ok" and all((number(record, key) or 0) > 0 for key in _KEYS)
+        if 0 < _of(record, "results.flops_per_batch") / _of(record, "results.bytes_per_batch") < math.inf
     ]
     if not drawn:
         check_some_ended_well(results.records)
@@ -96,6 +97,7 @@ def _peaks(drawn: Sequence[Record], options: Options) -> dict[str, float]:
     differs = varying(drawn, _ROOFS)
     for members in groups(drawn, differs).values():
         peaks = [_of(one, "results.flops") / share for one in members if (share := number(one, "results.mfu"))]
+        peaks = [peak for peak in peaks if math.isfinite(peak)]
         if peaks:
             found[label_of(members[0], differs) if differs else ""] = max(peaks)
     if found and max(found.values()) <= (1 + _SAME) * min(found.values()):

@@ -53,6 +53,9 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
         )
         raise LogError(what, hint=f"keep the {fixed} batch and vary the GPUs, or exp.num_replicas on CPUs")
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    if not all(0 < point.value < math.inf for _, points in lines for point in points):
+        hint = "choose others with --filter_query"
+        raise LogError("throughputs are too far apart for a speed-up, or not greater than 0", hint=hint)
     axes = figure.subplots()
     xs = sorted({point.x for _, points in lines for point in points})
     set_numeric_x(axes, xs, True, is_parameter=True, where="devices")
