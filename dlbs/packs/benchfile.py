@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dlbs.errors import LaunchError
 from dlbs.packs.definition import Pack
+from dlbs.packs.extend import needs_environment
 from dlbs.packs.places import Places
 
 __all__ = ["BenchmarkPack"]
@@ -23,15 +26,16 @@ class BenchmarkPack:
         pack: The definition.
 
     Attributes:
-        python: The interpreter of its environment.
+        python: The interpreter of its environment; that of dlbs if it needs none.
         working_directory: Where its command runs.
     """
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self.places = Places.of()
-        # In a run the launcher says which environment is the pack's.
-        self.python = Path(os.environ.get("DLBS_PACK_PYTHON") or self.places.python(pack))
+        own = self.places.python(pack) if needs_environment(pack) else Path(sys.executable)
+        given = os.environ.get("DLBS_PACK_PYTHON")  # the launcher sets it to pack.python
+        self.python = Path(shutil.which(given) or given) if given else own
         self.working_directory: str | os.PathLike[str] = pack.directory
 
     @property

@@ -12,18 +12,20 @@ from dlbs.config.documents import Document, load
 from dlbs.errors import ConfigError, suggestion
 from dlbs.text import truth
 
-__all__ = ["KEYS", "Entry", "entries_of"]
+__all__ = ["KEYS", "SUITE_KEYS", "Entry", "entries_of"]
 
-# What milabench's definitions say to milabench alone: groups of its reports, what it checks and needs, where it puts things.
-_OF_THE_SUITE = (
-    "group", "validation", "requires_capabilities", "weights", "use_deepspeed", "runs", "dirs", "venv", "client", "gpu_load_threshold",
+# Keys that only milabench's reports, checks and benchfiles read. Benchfiles find them in their configuration.
+SUITE_KEYS = (
+    "group", "validation", "requires_capabilities", "weights", "use_deepspeed", "runs", "dirs", "venv", "client", "server",
+    "deepspeed", "gpu_load_threshold",
 )  # fmt: skip
 KEYS = (
     "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
     "description", "enabled", "image", "build_args", "network", "command", "predictor", "num_machines", "matrix", "job",
-    *_OF_THE_SUITE,
+    *SUITE_KEYS,
 )  # fmt: skip
-_DEEP = ("argv", "voir", "plan")  # mappings of which an heir may change some keys
+_DEEP = ("argv", "voir", "plan", "client", "server")  # mappings of which an heir may change some keys
+_ALL = "*"  # the entry whose keys override those of all others
 _MOST_ANCESTORS = 20
 _MOST_INCLUDED = 100  # files
 _MOST_JOBS = 10_000  # that a matrix makes
@@ -70,7 +72,7 @@ def entries_of(path: Path) -> Iterator[Entry]:
     given: dict[str, _Given] = {}
     _read(path, given, [])
     for name, found in given.items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and name != _ALL:
             yield from _expanded(_merged(name, given), found.document)
 
 
@@ -78,21 +80,37 @@ def _read(path: Path, given: dict[str, _Given], chain: list[Path]) -> None:
     document = load(path)
     if not isinstance(document.data, dict):
         raise ConfigError("must hold a mapping of packs", where=document.path)
-    for name in document.data.get("include") or ():
-        where = document.where("include")
-        if not isinstance(document.data["include"], list) or not isinstance(name, str):
-            raise ConfigError("include must be a list of files", where=where)
+    if _is_early(document.data):
+        what = "is in the early form of milabench, with `benchmarks:` and `<<<`, which milabench itself has dropped"
+        raise ConfigError(
+            what, where=document.where("benchmarks"), hint="make the entries keys of the file, with inherits"
+        )
+    included = document.data.get("include") or []
+    included = [included] if isinstance(included, str) else included
+    if not isinstance(included, list) or not all(isinstance(name, str) for name in included):
+        raise ConfigError("include must be a file or a list of files", where=document.where("include"))
+    for name in included:
         if path.resolve() in chain or len(chain) > _MOST_INCLUDED:
-            raise ConfigError(f"{path.name} includes itself", where=where)
+            raise ConfigError(f"{path.name} includes itself", where=document.where("include"))
         _read(path.parent / name, given, [*chain, path.resolve()])
     for name in document.data:
         if name != "include":
             given.setdefault(str(name), _Given()).layers.append((document, path.parent))
 
 
+def _is_early(data: Mapping[str, Any]) -> bool:
+    """Whether a file has its entries under one key, and merges mappings by `<<<`."""
+    under = data.get("benchmarks")
+    return isinstance(under, dict) and any(isinstance(one, dict) and "<<<" in one for one in under.values())
+
+
 def _merged(name: str, given: Mapping[str, _Given]) -> Entry:
-    """An entry with all that it inherits; what an entry says itself wins, and later files over those that they include."""
+    """An entry with everything that it inherits: its own keys win, and those of a file win over the files that it includes."""
     merged: dict[str, Any] = {}
+    for layer, _ in reversed(given[_ALL].layers if _ALL in given else []):
+        if not isinstance(layer.data[_ALL], dict):
+            raise ConfigError("must be a mapping", where=layer.where(_ALL))
+        _take(merged, layer.data[_ALL], layer, _ALL)
     document = given[name].document
     base: Path | None = None
     chain = [name]
@@ -104,6 +122,7 @@ def _merged(name: str, given: Mapping[str, _Given]) -> Entry:
             what = f"{chain[-2]!r} inherits from {current!r}, which is not there"
             raise ConfigError(what, where=given[chain[-2]].document.where(chain[-2]))
         parent = None
+        own: dict[str, Any] = {}
         for layer, directory in reversed(given[current].layers):
             values = layer.data[current]
             if values is None and len(given[current].layers) > 1:
@@ -112,11 +131,12 @@ def _merged(name: str, given: Mapping[str, _Given]) -> Entry:
                 raise ConfigError("must be a mapping", where=layer.where(current))
             if base is None and "definition" in values:
                 base = directory
-            _take(merged, values, layer, current)
+            _take(own, values, layer, current)
             parent = parent or values.get("inherits")
             if parent is not None and not isinstance(parent, str):
                 where = layer.where(current, "inherits")
                 raise ConfigError(f"inherits must be the name of one definition, not {parent!r}", where=where)
+        _inherit(merged, own)
         current = parent
         if current is not None:
             chain.append(current)
@@ -126,11 +146,30 @@ def _merged(name: str, given: Mapping[str, _Given]) -> Entry:
     return Entry(name, merged, document.where(name), places, base or Path(document.path).parent)
 
 
+def _inherit(merged: dict[str, Any], parent: Mapping[str, Any]) -> None:
+    """Add the keys of a parent. Tags are those of both, as in milabench."""
+    for key, value in parent.items():
+        if key == "tags" and isinstance(value, (list, str)) and isinstance(merged.get(key), (list, str)):
+            merged[key] = sorted({*_words(merged[key]), *_words(value)})
+        elif key in _DEEP and isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _deep(value, merged[key])
+        else:
+            merged.setdefault(key, value)
+
+
+def _words(tags: list[Any] | str) -> list[str]:
+    return [tags] if isinstance(tags, str) else [str(tag) for tag in tags]
+
+
 def _take(merged: dict[str, Any], values: Mapping[str, Any], layer: Document, name: str) -> None:
+    """Add the keys of a layer of an entry under those of later files.
+
+    Raises:
+        ConfigError: A key is unknown.
+    """
     for given, value in values.items():
-        key = (
-            str(given) if given in KEYS else str(given).replace("-", "_")
-        )  # templates of milabench say install-variant
+        # Templates of milabench have install-variant.
+        key = str(given) if given in KEYS else str(given).replace("-", "_")
         if key not in KEYS:
             raise ConfigError(
                 f"unknown key {given!r} of a pack", where=layer.where(name, given), hint=suggestion(str(given), KEYS)
@@ -186,7 +225,7 @@ def _expanded(entry: Entry, document: Document) -> Iterator[Entry]:
             under, base = inherited.values, inherited.base
         merged: dict[str, Any] = {}
         _take(merged, made, document, entry.name)
-        _take(merged, under, document, entry.name)
+        _inherit(merged, under)
         made_entry = Entry(_filled(job["name"], words), merged, entry.where, {}, base)
         yield from _expanded(made_entry, document)
 
