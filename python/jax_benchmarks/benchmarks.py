@@ -44,15 +44,11 @@ def _check(options: JaxOptions) -> None:
     if options.data_loader_only:
         raise SkippedError("ingestion is not supported, inputs are synthetic: use exp.phase=inference or training")
     if options.dtype == "int8":
-        raise SkippedError(
-            "--dtype int8: JAX models compute in floating point; use float32 or bfloat16"
-        )
+        raise SkippedError("--dtype int8: JAX models compute in floating point; use float32 or bfloat16")
     if options.dtype == "float16" and not options.forward_only:
         raise SkippedError("--dtype float16: training needs gradient scaling; use bfloat16")
     if options.num_replicas > 1:
-        raise UsageError(
-            f"--num_replicas {options.num_replicas}: JAX runs one replica on one device; use one GPU"
-        )
+        raise UsageError(f"--num_replicas {options.num_replicas}: JAX runs one replica on one device; use one GPU")
 
 
 def _benchmark(options: JaxOptions, log: Log) -> None:

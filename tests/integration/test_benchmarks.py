@@ -272,7 +272,7 @@ def test_the_launcher_before_torchrun_passes_the_local_rank(tmp_path: Path) -> N
 def test_replicas_that_cannot_communicate_are_one_error(bench: Bench) -> None:
     done = bench("--model=deep_mnist", "--num_replicas=2", "--dist_backend=nccl", *FEW)
     assert done.returncode == 2
-    assert done.stderr == "error: --dist_backend nccl does not communicate between CPUs: use auto or gloo\n"
+    assert done.stderr == "error: --dist_backend nccl does not support CPUs: use auto or gloo\n"
 
 
 def test_synthetic_data_and_a_data_set_exclude_each_other(bench: Bench, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_bad_data_is_one_line(bench: Bench, data: Path, tmp_path: Path) -> None:
         f"--data_dir={tmp_path / 'nope'}": "does not exist",
         f"--data_dir={data / 'image_folder'}": "--data_backend image_folder",
         f"--data_dir={data / 'caffe_lmdb'} --batch_size=25": "fewer than a batch",
-        f"--data_dir={data / 'caffe_lmdb'} --model=acoustic_model": "it works on frames",
+        f"--data_dir={data / 'caffe_lmdb'} --model=acoustic_model": "its instances are frames",
     }
     for arguments, said in cases.items():
         done = bench("--model=deep_mnist", *arguments.split())
@@ -353,7 +353,7 @@ BAD = [
     ([], 2, "--model is needed"),
     (["--modle=alexnet"], 2, "did you mean --model?"),
     (["--model=deep_mnist", "--batch_size=0"], 2, "must be at least 1"),
-    (["--model=deep_mnist", "--batch_size=many"], 2, "not a whole number"),
+    (["--model=deep_mnist", "--batch_size=many"], 2, "not an integer"),
     (["--model=deep_mnist", "--num_batches=0"], 2, "must be at least 1"),
     (["--model=deep_mnist", "--forward_only=maybe"], 2, "neither true nor false"),
     (["--model=deep_mnist", "--dtype=float64"], 2, "float64"),

@@ -43,7 +43,7 @@ def test_an_unknown_model_suggests_the_closest() -> None:
 def test_a_provider_that_does_not_import_is_one_line() -> None:
     for provider in ("torchvision", "timm"):
         if importlib.util.find_spec(provider) is None:
-            with pytest.raises(UsageError, match=f"needs the package {provider}, which does not import here"):
+            with pytest.raises(UsageError, match=f"needs the package {provider}, which cannot be imported"):
                 get_model(f"{provider}:resnet18")
     with pytest.raises(UnknownModelError, match="there are torchvision, timm, transformers"):
         get_model("torchvison:resnet18")

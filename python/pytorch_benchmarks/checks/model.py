@@ -140,7 +140,9 @@ def script(subject: Subject) -> str:
         pairs = zip(*map(tree_leaves, (model(inputs), scripted(inputs))), strict=True)
     for one, other in pairs:
         if isinstance(one, Tensor) and not torch.allclose(one, other, rtol=1e-3, atol=1e-4):
-            raise CheckError(f"the output of the scripted model differs by up to {float((one - other).abs().max()):.3g}")
+            raise CheckError(
+                f"the output of the scripted model differs by up to {float((one - other).abs().max()):.3g}"
+            )
     return "the same output"
 
 

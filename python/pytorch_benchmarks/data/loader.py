@@ -99,7 +99,7 @@ class _ThreadLoader:
         ]
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._drawn: dict[int, tuple[list[int], list[list[float]]]] = {}  # batch → its images, and random numbers for each
+        self._drawn: dict[int, tuple[list[int], list[list[float]]]] = {}  # batch → images, random numbers
         self._source = order.batches()
         self._next_chunk = 0  # counted over all batches
         self._missing: dict[int, int] = {}  # batch → chunks that are still being filled

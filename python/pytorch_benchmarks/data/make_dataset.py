@@ -158,7 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--encoded", type=boolean, nargs="?", const=True, default=False, help="records contain JPEG images"
     )
-    parser.add_argument("--float_data", type=boolean, nargs="?", const=True, default=False, help="records contain floats")
+    parser.add_argument(
+        "--float_data", type=boolean, nargs="?", const=True, default=False, help="records contain floats"
+    )
     parser.add_argument(
         "--by_class", type=boolean, nargs="?", const=True, default=False, help="images of a class resemble each other"
     )

@@ -63,7 +63,7 @@ class Order:
                 yield indices.tolist()
 
     def draws(self, number: int) -> list[list[float]]:
-        """Random numbers for each image of batch `number`, so that augmentation does not depend on which worker processes an image.
+        """Random numbers for each image of batch `number`, so that augmentation does not depend on which worker handles an image.
 
         Drawn for a whole batch, they cost a tenth of one generator per image.
         """

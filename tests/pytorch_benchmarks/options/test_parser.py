@@ -67,7 +67,7 @@ def test_a_model_of_a_pack_has_the_name_of_its_directory() -> None:
     [
         ([], "--model is needed"),
         (["--model=m", "--batch_size=0"], "argument --batch_size: must be at least 1, not 0"),
-        (["--model=m", "--batch-size=x"], "argument --batch_size: 'x' is not a whole number"),
+        (["--model=m", "--batch-size=x"], "argument --batch_size: 'x' is not an integer"),
         (["--model=m", "--min_time=-1"], "must be at least 0, not -1"),
         (["--model=m", "--min_time=inf"], "must be at least 0, not inf"),
         (["--model=m", "--amp=maybe"], "'maybe' is neither true nor false"),
@@ -101,7 +101,7 @@ def test_a_wrong_argument_of_a_benchmark_is_one_line(
     [
         (["--model=resnet18"], "--data_dir is needed"),
         (["--data_dir=d"], "--model is needed"),
-        (["--model=resnet18", "--data_dir=d", "--test_only"], "name them with --weights"),
+        (["--model=resnet18", "--data_dir=d", "--test_only"], "--test_only requires --weights"),
         (["--model=resnet18", "--data_dir=d", "--lr=-1"], "must be at least 0"),
         (["--model=resnet18", "--data_dir=d", "--label_smoothing=2"], "must be at most 1"),
         (["--model=resnet18", "--data_dir=d", "--optimiser=sgd"], "did you mean --optimizer"),
