@@ -311,7 +311,7 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
     assert alone["results.accuracy_top1"] == found["results.accuracy_top1"]
     assert "results.warnings" not in alone
     more = trained(place, tmp_path, capsys, "--epochs=4", "--ema_decay=0.5", "--resume=auto")
-    assert "2 replicas until now, 1 from now on" in more["results.warnings"][0]
+    assert "2 replicas before, 1 now" in more["results.warnings"][0]
 
 
 def test_torchrun_starts_it(place: Path, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def layers(subject: Subject) -> str:
             continue
         taken = sum(isinstance(module, _Marker) for module in model.modules())
         if not taken:
-            raise CheckError(f"the option {option} is accepted, but none of the {there} layers is made with it")
+            raise CheckError(f"the option {option} is accepted, but none of the {there} layers uses it")
         said.append(f"{option} of {taken} of {there} layers")
     if not said:
         raise NotPossibleError("the model has no options norm or activation that accept layer constructors")

@@ -143,12 +143,12 @@ def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
             if torn and position == end:
                 break
             if position + size > end:
-                raise ValueError("torn record")
+                raise ValueError("truncated record")
             if number == 4:
                 fields.start, fields.size = position, size
             elif number == 6:
                 if size % 4:
-                    raise ValueError("torn record")
+                    raise ValueError("truncated record")
                 fields.floats += record[position : position + size]
             position += size
         elif wire == 5 and position + 4 <= end:
@@ -158,7 +158,7 @@ def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
         elif wire == 1 and position + 8 <= end:
             position += 8
         else:
-            raise ValueError("torn record")
+            raise ValueError("truncated record")
     return fields
 
 
@@ -173,6 +173,6 @@ def _varint(record: memoryview, position: int) -> tuple[int, int]:
                 return value, position
             shift += 7
             if shift > 63:
-                raise ValueError("torn record")
+                raise ValueError("truncated record")
     except IndexError:
-        raise ValueError("torn record") from None
+        raise ValueError("truncated record") from None

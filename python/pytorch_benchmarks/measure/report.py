@@ -79,7 +79,7 @@ def log_summary(log: Log, *, model: str, phase: str, batch: int, dtype: str, uni
     """Print one human-readable line of the values logged by `log_batches`."""
     if log.reports:
         print(
-            f"{model} {phase}, batch {batch}, {dtype}: {log.values['results.time']:.2f} ms a batch, "
+            f"{model} {phase}, batch {batch}, {dtype}: {log.values['results.time']:.2f} ms per batch, "
             f"{log.values['results.throughput']:.1f} {unit}/s ({len(log.values['results.time_data'])} batches)",
             flush=True,
         )

@@ -106,8 +106,8 @@ def log_times(
 
 
 _KEPT = (
-    "memory that a batch frees was kept for the next one (runtime.malloc=keep), which makes models up to 2.7 times as fast; "
-    "other programs usually run without: compare with them under runtime.malloc=system"
+    "memory freed by a batch was kept for the next one (runtime.malloc=keep), which makes models up to 2.7 times as fast; "
+    "most programs do not keep it: compare with them under runtime.malloc=system"
 )
 
 

@@ -110,7 +110,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
             return  # a subclass did not call this constructor
         if self.extra_args:
             raise UsageError(
-                f"the model does not know the arguments {' '.join(self.extra_args)}: remove them from argv"
+                f"unknown arguments of the model: {' '.join(self.extra_args)}: remove them from argv"
                 " (models remove the arguments they use from self.extra_args)"
             )
         wanted: Decorations = self.dargs

@@ -91,7 +91,7 @@ class Trainer:
         replicas = self.state.restore(path, options, setup.device)
         self.log("results.resumed_epoch", self.state.epoch)
         if replicas != setup.world.size:
-            self.log.warn(f"effective batch changed: {replicas} replicas until now, {setup.world.size} from now on")
+            self.log.warn(f"effective batch changed: {replicas} replicas before, {setup.world.size} now")
         if not self.best.exists():  # it is in the directory of the checkpoint
             self.state.best = {}
 

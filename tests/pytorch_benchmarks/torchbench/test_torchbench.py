@@ -258,7 +258,7 @@ def test_arguments_of_a_model_are_applied(tmp_path: Path, words: list[str], chec
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--nonsense"], "does not know the arguments --nonsense"),
+        (["--nonsense"], "unknown arguments of the model: --nonsense"),
         (["--precision", "fp7"], "invalid choice: 'fp7'"),
         (["--backend", "fx2trt"], "invalid choice: 'fx2trt'"),
     ],
