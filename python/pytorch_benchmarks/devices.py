@@ -55,12 +55,12 @@ def local_rank(options: CommonOptions) -> int:
     Raises:
         UsageError: The two differ, or there is no GPU for this rank.
     """
-    told = os.environ.get("LOCAL_RANK")
+    launcher_rank = os.environ.get("LOCAL_RANK")
     if options.local_rank < 0:
-        return int(told or 0)
-    if told is not None and int(told) != options.local_rank:
+        return int(launcher_rank or 0)
+    if launcher_rank is not None and int(launcher_rank) != options.local_rank:
         raise UsageError(
-            f"--local_rank {options.local_rank}, but LOCAL_RANK is {told}: omit the option, the launcher sets the variable"
+            f"--local_rank {options.local_rank}, but LOCAL_RANK is {launcher_rank}: omit the option, the launcher sets the variable"
         )
     return options.local_rank
 

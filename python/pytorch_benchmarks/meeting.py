@@ -141,12 +141,12 @@ class _Host:
             self._listener = listener
             self._selector.register(listener, selectors.EVENT_READ)
             try:
-                self._look_for_another_host()
+                self._detect_another_host()
                 self._wait_for_all()
                 # Before the others continue, so that they cannot mistake this port for torchrun's.
                 self._selector.unregister(listener)
                 listener.close()
-                self._tell({"go": True})
+                self._send_all({"go": True})
             finally:
                 for key in list(self._selector.get_map().values()):
                     if isinstance(key.data, _Guest):
@@ -159,7 +159,7 @@ class _Host:
         while missing := self._missing():
             whom = _ranks(missing)
             if self._wait.left == 0:
-                self._refuse_all(self._wait.end(whom), BenchmarkError)
+                self._reject_all(self._wait.end(whom), BenchmarkError)
             if self._wait.is_worth_saying and whom != self._said:
                 self._said = whom
                 self._wait.say(self._wait.describe(whom))
@@ -169,7 +169,7 @@ class _Host:
                 else:
                     self._read(key.data)
 
-    def _look_for_another_host(self) -> None:
+    def _detect_another_host(self) -> None:
         """Detect another node 0 at this address by its error message. Our own answer, or none, means nothing."""
         with suppress(OSError):
             probe = socket.create_connection(self._place, timeout=min(2.0, self._wait.seconds))
@@ -224,17 +224,17 @@ class _Host:
             self._guests[node.rank] = guest
             difference = _difference(self._node, node)
             if difference:
-                self._refuse_all(difference, UsageError)
+                self._reject_all(difference, UsageError)
             if self._said:
                 self._wait.say(f"{node.describe()} connected")
             _send(guest.connection, {"left": self._wait.left, "missing": self._missing()})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send_all(self, message: dict[str, Any]) -> None:
         for guest in self._guests.values():
             _send(guest.connection, message)
 
-    def _refuse_all(self, error: str, kind: type[BenchmarkError]) -> NoReturn:
-        self._tell({"error": error, "usage": kind is UsageError})
+    def _reject_all(self, error: str, kind: type[BenchmarkError]) -> NoReturn:
+        self._send_all({"error": error, "usage": kind is UsageError})
         raise kind(error)
 
 

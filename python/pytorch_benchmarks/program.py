@@ -96,7 +96,7 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
         if options.debug:
             traceback.print_exc(file=sys.stdout)
         else:
-            _print_theirs(error.__cause__, options)
+            _print_external(error.__cause__, options)
         return _fail(str(error), error.exit_code, log)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, log)
@@ -108,7 +108,7 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
             traceback.print_exc(file=sys.stdout)
         elif (
             not isinstance(explained, (LostReplicaError, OutOfMemoryError))
-            and _print_theirs(error, options)
+            and _print_external(error, options)
             and explained is None
         ):
             explained = BenchmarkError(f"{type(error).__name__}: {reason(error) if str(error) else 'no message'}")
@@ -118,7 +118,7 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     return 0
 
 
-def _print_theirs(error: BaseException | None, options: Asked) -> bool:
+def _print_external(error: BaseException | None, options: Asked) -> bool:
     """Print the part of a traceback inside an external model; False if there is none."""
     if error is None:
         return False

@@ -16,7 +16,7 @@ from pytorch_benchmarks.files import read_regular
 __all__ = ["MAX_PIXELS", "check_pixels", "decode_image", "decoder_name", "read_image"]
 
 MAX_PIXELS = 100_000_000  # the default of --max_image_pixels
-_BYTES_A_PIXEL = 8  # largest in a file: four channels of 16 bits
+_BYTES_PER_PIXEL = 8  # largest in a file: four channels of 16 bits
 _OTHER_BYTES = 16 << 20  # headers, colour profiles, metadata
 _MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs as much as a full decode
 # Not all formats of Pillow: EPS, for one, would start Ghostscript.
@@ -31,7 +31,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> by
         OSError: It cannot be read, or is not a regular file.
         ValueError: The file is larger than an image of `max_pixels` can be.
     """
-    return read_regular(path, _BYTES_A_PIXEL * max_pixels + _OTHER_BYTES)
+    return read_regular(path, _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES)
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:

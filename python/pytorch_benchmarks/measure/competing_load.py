@@ -51,7 +51,7 @@ class CompetingLoad:
         total = self._total
         competing = None
         if total.seconds >= _SHORTEST and total.busy > 0.0:
-            competing = round(max(0.0, (total.busy - total.own) / (total.seconds * len(_processors()))), 4)
+            competing = round(max(0.0, (total.busy - total.own) / (total.seconds * len(_allowed_cpus()))), 4)
         return {
             "results.page_faults": total.faults / batches,
             "results.page_faults_major": total.faults_major / batches,
@@ -74,13 +74,13 @@ def _sample() -> _Sample:
     )
 
 
-def _processors() -> set[int]:
+def _allowed_cpus() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _busy_seconds() -> float:
     """Seconds that the allowed CPUs were busy, for any process or stolen by the hypervisor; 0 if unknown."""
-    wanted = {f"cpu{number}" for number in _processors()}
+    wanted = {f"cpu{number}" for number in _allowed_cpus()}
     ticks = 0
     try:
         with open("/proc/stat") as lines:

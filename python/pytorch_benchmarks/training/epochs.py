@@ -127,7 +127,7 @@ class Trainer:
             for name, value in found.items():
                 state.history.setdefault(name, []).append(value)
             self._keep(found)
-            self._tell(found, count)
+            self._report(found, count)
         if state.history:
             self._log_results(count)
         if trained:  # epochs before an interruption logged their own warnings
@@ -181,7 +181,7 @@ class Trainer:
                 state.save(self.best, self.setup.options, self.setup.world.size)
             state.save(self.last, self.setup.options, self.setup.world.size)
 
-    def _tell(self, found: dict[str, float], count: int) -> None:
+    def _report(self, found: dict[str, float], count: int) -> None:
         if self.log.reports:
             print(
                 f"epoch {self.state.epoch}/{self.setup.options.epochs}: loss {found['loss']:.4f}, "
