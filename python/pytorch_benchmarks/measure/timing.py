@@ -28,9 +28,9 @@ class Schedule:
     """How many batches to run, and when to wait for the device.
 
     Attributes:
+        count: Timed batches, at least one.
         warmup: Warm-up batches; None runs them until their times are steady, at most 200 batches or one minute.
         min_time: Minimum total seconds of the timed batches; 0 runs `count` batches instead.
-        min_time: Seconds that the timed batches take at least together; 0 runs `count` batches instead.
         sync: `each` waits for the device before and after every batch; `end` lets it run ahead and waits once, as a training loop
             does: a batch's time is then measured from the end of the previous batch on the device to its own end.
     """
