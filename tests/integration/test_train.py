@@ -257,12 +257,12 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_what_was(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--model=unet"], "U-Net is no classifier"),
+        (["--model=unet"], "U-Net is not a classifier"),
         (["--model=text_cnn"], "does not take images"),
         (["--model=thumbnial"], "did you mean thumbnail"),
         (["--model_opts", '{"num_classes": 2}'], "Thumbnail has 2 classes, the data set 3"),
         (["--model_opts", '{"depth": 2}'], "--model_opts do not fit thumbnail"),
-        (["--data_dir=/nowhere"], "there is no /nowhere/train"),
+        (["--data_dir=/nowhere"], "/nowhere/train does not exist"),
         (["--val_dir=/nowhere"], "data directory /nowhere does not exist"),
         (["--batch_size=61"], "the data set has 60 images, fewer than a batch of 61"),
         (["--architecture=/nowhere.py"], "--architecture: /nowhere.py does not exist"),

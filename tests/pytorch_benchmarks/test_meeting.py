@@ -82,9 +82,9 @@ def test_those_that_have_come_learn_who_is_missing(pool: ThreadPoolExecutor, pla
     for seconds in (1, 10, 100):  # as long as this machine needs to bring the second one there
         first, second = start(pool, place, 0, 3, seconds), start(pool, place, 1, 3, seconds)
         errors = [first.error(), second.error()]
-        if "nodes 1, 2 did not come" not in errors[0]:
+        if "nodes 1, 2 did not arrive" not in errors[0]:
             break
-    assert all("node 2 did not come" in error for error in errors)
+    assert all("node 2 did not arrive" in error for error in errors)
     assert any(line.startswith("waiting for node 2 at ") for line in second.said)
 
 
@@ -161,4 +161,4 @@ def test_strangers_do_not_count(pool: ThreadPoolExecutor, place: tuple[str, int]
 def test_what_else_listens_there_is_not_taken_for_node_0(pool: ThreadPoolExecutor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         node = start(pool, ("127.0.0.1", silent.getsockname()[1]), 1, seconds=0.5)
-        assert "node 0 did not come" in node.error()
+        assert "node 0 did not arrive" in node.error()

@@ -122,7 +122,7 @@ def test_a_model_takes_weights_in_every_form(trained: dict[str, Weights], given:
 
 
 def test_weights_that_are_not_there_say_so(trained: dict[str, Weights]) -> None:
-    with pytest.raises(UsageError, match=r"no weights 'text_cnn_weights.lat'.*text_cnn_weights.early"):
+    with pytest.raises(UsageError, match=r"unknown weights 'text_cnn_weights.lat'.*text_cnn_weights.early"):
         get_weight("text_cnn_weights.lat")
     with pytest.raises(UsageError, match="weights of that model are none"):
         get_weight("nothing")

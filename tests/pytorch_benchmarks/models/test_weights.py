@@ -67,7 +67,7 @@ def test_entries_in_the_directory_have_names(entry: Path, monkeypatch: pytest.Mo
     assert get_model("deep_mnist", weights="digits").num_classes == 3
     with pytest.raises(UsageError, match="did you mean digits"):
         find_weights("digist", "deep_mnist")
-    with pytest.raises(UsageError, match="of resnet18 there are none"):
+    with pytest.raises(UsageError, match="entries of resnet18: none"):
         find_weights("xyz", "resnet18")
 
 
@@ -110,9 +110,9 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
         ),
         ({"transforms": {"shape": [1, 28, 28], "crop_pct": 7}}, "crop_pct above 0 and at most 1"),
         ({"transforms": {"size": 3}}, "unexpected keyword"),
-        ({"categories": 5}, "is no entry of weights"),
-        ({"model_opts": {"num_classes": 4}}, r"classifier|has the shape \(3, 500\) instead of \(4, 500\)"),
-        ({"model_opts": {}}, r"has the shape \(3, 500\) instead of \(10, 500\)"),
+        ({"categories": 5}, "is not an entry of weights"),
+        ({"model_opts": {"num_classes": 4}}, r"classifier|has shape \(3, 500\) instead of \(4, 500\)"),
+        ({"model_opts": {}}, r"has shape \(3, 500\) instead of \(10, 500\)"),
     ],
 )
 def test_what_is_wrong_with_an_entry_is_said(entry: Path, values: dict[str, Any], said: str) -> None:
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, entry: Path) -> None:
     (tmp_path / "torn.json").write_text('{"model": ')
     for file, said in (
         ("torn.pt", "cannot be read as tensors"),
-        ("list.pt", "does not hold the tensors of a model"),
+        ("list.pt", "does not contain the tensors of a model"),
         ("torn.json", "cannot be read"),
         ("no.pt", "does not exist"),
     ):
