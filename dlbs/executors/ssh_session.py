@@ -1,10 +1,10 @@
-"""One experiment on several nodes: a launcher on each by ssh, the output of all of them, and one end for all.
+"""One experiment on several nodes: a launcher on each by ssh, their merged output, and a common end.
 
     python -m dlbs.executors.ssh_session
 
-reads what to run from standard input, one JSON line (`Order`), and prints what the nodes print: the first one's lines as they are, those of the
-others as `[HOST] ...`, so that only the first one reports. A node that fails or is lost ends the others. So does the end of standard
-input, which `dlbs run` holds open: it comes whatever ends that, `kill -9` too.
+reads one JSON line (`Order`) from standard input and prints the output of the nodes: lines of the first node unchanged, those of the
+others as `[HOST] ...`, so that only the first one reports results. A node that fails or is lost ends the others. So does the end of standard
+input, which `dlbs run` keeps open: it is closed however that process ends, `kill -9` included.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from dlbs.unforeseen import guarded
 
 __all__ = ["Order", "main"]
 
-_SETTLE = 3.0  # seconds in which the others may fail too, so that all reasons are said
+_SETTLE = 3.0  # seconds in which other nodes may fail too, so that all reasons are reported
 _LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
 _LONGEST_REASON = 1000  # characters
-_LONGEST_END = GRACE + 3.0  # seconds until connections that do not end are cut
+_LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a session runs.
+    """The work of a session.
 
     Attributes:
-        hosts: As ssh knows them; the first one reports.
-        launchers: Their text, one for each host.
-        patience: Seconds without a sign of life after which a node counts as lost.
+        hosts: Host names that ssh accepts; the first one reports results.
+        launchers: Shell code, one for each host.
+        patience: Seconds without a keep-alive after which a node counts as lost.
     """
 
     hosts: list[str]
@@ -48,19 +48,19 @@ class Order:
     patience: float
 
     def line(self) -> str:
-        """As the session reads it."""
+        """The line that the session reads."""
         return json.dumps(asdict(self)) + "\n"
 
 
 @dataclass(slots=True)
 class _Node:
-    """A node and what is known of it.
+    """A node and its state.
 
     Attributes:
-        code: Exit code of its launcher; None while that is not known.
-        begun: Whether its launcher has printed the parameters, which are in the log once.
-        lost: Why its connection ended before its launcher did; empty if it did not.
-        said: The reason that its program gave for a failure.
+        code: Exit code of its launcher; None until known.
+        begun: Whether its launcher has printed the parameters, which appear in the log once.
+        lost: The reason that its connection ended before its launcher; empty if it did not.
+        said: The reason that its program logged for a failure.
     """
 
     host: str
@@ -80,7 +80,7 @@ class _Node:
         return f"node {self.host}: {self.lost or self.said or f'exit code {self.code}'}"
 
     def close(self) -> None:
-        """Let it know that it is to end: no more signs of life."""
+        """Tell it to end by sending no more keep-alives."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
 
@@ -122,7 +122,7 @@ class _Session:
         for task in [*aside, stop]:
             task.cancel()
         for one in following:
-            one.result()  # raises what nobody foresaw
+            one.result()  # raises unexpected errors
         return self._exit_code(failed)
 
     def _exit_code(self, failed: list[_Node]) -> int:
@@ -147,9 +147,9 @@ class _Session:
                     node.process.stdin.write(b"\n")
 
     async def _follow(self, node: _Node, launcher: str) -> None:
-        """Run a launcher on a node, and pass on what it prints."""
+        """Run a launcher on a node, and forward its output."""
         try:
-            # A session of its own: what ends this one's group must not cut the connection before the node has cleared up.
+            # A separate session: ending this process group must not cut the connection before the node has cleaned up.
             node.process = process = await asyncio.create_subprocess_exec(
                 *ssh_command(node.host, self.order.patience),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -188,7 +188,7 @@ class _Session:
                 line = before
             try:
                 found = parse_line(line.decode("utf-8", "replace"))
-            except LogError:  # it is passed on as it is, and whoever reads the log says what is wrong with it
+            except LogError:  # forwarded unchanged; readers of the log report the error
                 found = None
             if found and found[0] == "exp.status_msg" and node.begun:
                 node.said = str(found[1])
@@ -199,7 +199,7 @@ class _Session:
         _print(b"".join(shown))
 
     async def _complaints(self, node: _Node, stream: asyncio.StreamReader) -> str:
-        """Pass on what ssh says itself; the last line of it."""
+        """Forward the messages of ssh itself, and return the last line."""
         last, rest = "", b""
         while data := await stream.read(65536):
             *lines, rest = (rest + data).split(b"\n")
@@ -216,7 +216,7 @@ class _Session:
 
 
 def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:
-    """Take out those that have ended, and return the ones of them that failed."""
+    """Remove nodes that have ended, and return those that failed."""
     ended = [running.pop(task) for task in list(running) if task.done()]
     return [node for node in ended if not node.well]
 
@@ -227,14 +227,14 @@ def _print(data: bytes) -> None:
 
 
 async def _run() -> int:
-    reader = asyncio.StreamReader(limit=1 << 30)  # of the line that is the order
+    reader = asyncio.StreamReader(limit=1 << 30)  # of the line with the order
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     line = await reader.readline()
     return await _Session(Order(**json.loads(line))).run(reader) if line else 1
 
 
 def main() -> int:
-    """Run the order that standard input has, and return the exit code."""
+    """Run the order read from standard input, and return the exit code."""
     return asyncio.run(_run())
 
 

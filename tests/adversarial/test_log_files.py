@@ -68,7 +68,7 @@ STRANGERS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     (f"{OURS}.sh", dangling_link, "symbolic link"),
     (f"{OURS}.sh", pipe, "not a regular file"),
     (f"{OURS}.sh", directory, "not a regular file"),
-    (f"{OURS}.sh", text, "not a launcher of dlbs"),
+    (f"{OURS}.sh", text, "not a launcher written by dlbs"),
     (".dlbs.plan", link, "not a regular file"),
     (".dlbs.plan", dangling_link, "not a regular file"),
     (".dlbs.plan", pipe, "not a regular file"),
@@ -119,7 +119,7 @@ def test_a_file_of_the_user_is_found_before_anything_runs(dlbs: RunDlbs, tmp_pat
     for verb in ("validate", "run"):
         done = dlbs(verb, *DUMMY, "-Pexp.log_file=thesis.txt")
         assert done.returncode == 2
-        assert "thesis.txt: is not a log of dlbs, so it is not replaced" in done.stderr
+        assert "thesis.txt: is not a log written by dlbs, so it is not replaced" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert (tmp_path / "thesis.txt").read_text() == PRECIOUS
 

@@ -36,8 +36,8 @@ CASES = [
     (["exp.framework=onnxruntime", "exp.phase=serving"], ["onnxruntime has no phase serving"]),
     (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh", "set pytorch.launcher to"]),
     (["pytorch.data_dir=/nope"], ["data directory /nope does not exist"]),
-    (["exp.gpus=97"], ["GPU 97 does not exist here"]),
-    (["exp.gpus=97,98"], ["GPUs 97, 98 do not exist here"]),
+    (["exp.gpus=97"], ["GPU 97 does not exist"]),
+    (["exp.gpus=97,98"], ["GPUs 97, 98 do not exist"]),
     (["exp.gpus=0:,1"], ["no list of GPUs"]),
     (["exp.num_nodes=2"], ["exp.num_nodes is 2"]),
     (["exp.gpus=0:1"], ["puts a replica on one GPU"]),
@@ -119,7 +119,7 @@ def test_the_gpu_that_is_there_is_fine(tmp_path: Path) -> None:
     if gpu_count():
         assert problems(tmp_path, "exp.gpus=0") == []
     else:
-        assert "there is none" in problems(tmp_path, "exp.gpus=0")[0]
+        assert "this machine has none" in problems(tmp_path, "exp.gpus=0")[0]
 
 
 def test_known_models_are_those_that_are_registered() -> None:
