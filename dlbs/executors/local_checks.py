@@ -57,9 +57,7 @@ def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     if nodes == 1:
         return None
     if not experiment.get("exp.rendezvous"):
-        hint = (
-            "use --nodes or --executor slurm, or start the same command on each node with exp.rendezvous and exp.node_rank"
-        )
+        hint = "use --nodes or --executor slurm, or start the same command on each node with exp.rendezvous and exp.node_rank"
         return Problem(f"exp.num_nodes is {nodes}, but experiments run on this machine", hint)
     rank = experiment.get("exp.node_rank", 0)
     if rank >= nodes:
@@ -74,9 +72,7 @@ def _docker(experiment: Experiment, site: Site) -> Problem | None:
         return None
     command = text(experiment.get("exp.docker_launcher")) or "docker"
     if shutil.which(command) is None:
-        return Problem(
-            f"command {command!r} not found", "install docker, or run on bare metal with -Pexp.docker=false"
-        )
+        return Problem(f"command {command!r} not found", "install docker, or run on bare metal with -Pexp.docker=false")
     if command == "docker" and not docker_available():
         return Problem(
             "the docker daemon cannot be reached", "start dockerd, or run on bare metal with -Pexp.docker=false"

@@ -91,7 +91,9 @@ def write_script(launcher: Launcher) -> None:
     stranger = _head(launcher.script)
     alone = not launcher.log.exists() and not Path(f"{launcher.log}.part").exists()
     if stranger and alone and _MARK in source and _MARK not in stranger:
-        raise LaunchError("is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT)
+        raise LaunchError(
+            "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT
+        )
     try:
         write_bytes(launcher.script, source)
     except DlbsError as error:

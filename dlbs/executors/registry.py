@@ -56,7 +56,9 @@ def load_executor(name: str) -> type[Executor]:
         raise ConfigError(f"{place} is not an executor", where=f"--executor {name}", hint="see docs/executors.md")
     missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
     if missing:
-        raise ConfigError(f"{place} does not define {missing}", where=f"--executor {name}", hint="see docs/executors.md")
+        raise ConfigError(
+            f"{place} does not define {missing}", where=f"--executor {name}", hint="see docs/executors.md"
+        )
     return found
 
 

@@ -141,7 +141,9 @@ class SlurmExecutor(Executor):
     def prepare(self) -> None:
         for program in PROGRAMS:
             if shutil.which(program) is None:
-                raise LaunchError(f"command {program!r} not found", hint="install Slurm's client programs, or use --executor local")
+                raise LaunchError(
+                    f"command {program!r} not found", hint="install Slurm's client programs, or use --executor local"
+                )
         if queue() is None:
             raise LaunchError("Slurm does not respond", hint="check squeue and SLURM_CONF")
         self._most_in_array = max_array_size()
@@ -204,7 +206,9 @@ class SlurmExecutor(Executor):
             found = queue() if refused else {}
             if found is None:
                 return
-            array.submitted = not refused or array.name in found  # it may have been accepted, with only the response lost
+            array.submitted = (
+                not refused or array.name in found
+            )  # it may have been accepted, with only the response lost
             if array.submitted:
                 return
         array.file.unlink(missing_ok=True)

@@ -48,7 +48,8 @@ def _nodes(experiment: Experiment, site: Site) -> Problem | None:
         return Problem("exp.nodes names no hosts", "set --nodes host1,host2")
     if len(set(nodes)) < len(nodes):
         return Problem(
-            f"exp.nodes names a host twice: {', '.join(nodes)}", "name each host once; exp.gpus sets the replicas per node"
+            f"exp.nodes names a host twice: {', '.join(nodes)}",
+            "name each host once; exp.gpus sets the replicas per node",
         )
     if count != len(nodes):
         return Problem(f"exp.num_nodes is {count}, but exp.nodes names {len(nodes)}", "remove exp.num_nodes")
@@ -81,7 +82,8 @@ def _reached(experiment: Experiment, site: Site) -> Problem | None:
         if len(set(found.values())) > 1:
             listed = ", ".join(f"{node} {version}" for node, version in found.items())
             return Problem(
-                f"nodes differ in {title}: {listed}", "install the same version on all nodes, or copy the directory again"
+                f"nodes differ in {title}: {listed}",
+                "install the same version on all nodes, or copy the directory again",
             )
     return None
 

@@ -66,7 +66,7 @@ def executable(command: Sequence[str]) -> str:
     there = os.path.exists(command[0]) and os.sep in command[0]
     if there:
         raise CannotStartError(_NOT_EXECUTABLE, f"{command[0]} is not executable")
-    raise CannotStartError(_NOT_FOUND, f"there is no program {command[0]!r}")
+    raise CannotStartError(_NOT_FOUND, f"program {command[0]!r} not found")
 
 
 def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> Invocation:

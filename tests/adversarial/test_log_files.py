@@ -142,7 +142,7 @@ def test_the_log_of_an_attempt_replaces_only_logs(dlbs: RunDlbs, tmp_path: Path,
     before = snapshot(tmp_path)
     done = dlbs("run", *DUMMY, "-Pdummy.exit_code=1", f"-Pexp.log_file=logs/{OURS}", "--retries", "1")
     assert done.returncode == 1
-    assert "not tried again" in done.stderr
+    assert "not retried" in done.stderr
     after = snapshot(tmp_path)
     assert {path: after.get(path) for path in before} == before
     assert values(tmp_path / "logs" / OURS)["exp.status"] == "failure"
