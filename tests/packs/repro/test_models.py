@@ -210,7 +210,7 @@ def test_names_are_registered_once_unless_replacing_is_meant() -> None:
     assert Shape.list_available() == ["large square", "square"]
     assert Shape.by_name("square") is Square
     assert Shape.by_name("large square")() == 9
-    with pytest.raises(ConfigError, match=r"two of Shape are called 'square' .*exist_ok=True"):
+    with pytest.raises(ConfigError, match=r"Shape 'square' is registered twice .*exist_ok=True"):
 
         @Shape.register("square")
         class Other(Shape):
