@@ -55,7 +55,7 @@ class Job:
         elsewhere: How to run it on other machines; None runs the launcher here.
 
     Attributes:
-        neighbours: exp.id of each experiment that ran at the same time.
+        concurrent: exp.id of each experiment that ran at the same time.
 
     Raises:
         LaunchError: The files cannot be written, existing ones were not written by dlbs, or bash cannot be started.
@@ -63,7 +63,7 @@ class Job:
 
     def __init__(self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Elsewhere | None = None) -> None:
         self.launcher, self.grant, self.grace = launcher, grant, grace
-        self.neighbours: list[str] = []
+        self.concurrent: list[str] = []
         self.part = Path(f"{launcher.log}.part")
         self._container = container_name(launcher.experiment, launcher.log)
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
@@ -186,8 +186,8 @@ class Job:
             ending.update(selected_facts(self.launcher.experiment))
             if machine_warnings():
                 ending["exp.machine_warnings"] = list(machine_warnings())
-        if self.neighbours:
-            ending["exp.neighbours"] = self.neighbours
+        if self.concurrent:
+            ending["exp.neighbours"] = self.concurrent
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
 

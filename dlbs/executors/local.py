@@ -60,8 +60,8 @@ class LocalExecutor(Executor):
             self.slots.give_back(grant)
             raise
         for other in self._jobs:
-            other.neighbours.append(text(experiment.get("exp.id")))
-            job.neighbours.append(text(other.launcher.experiment.get("exp.id")))
+            other.concurrent.append(text(experiment.get("exp.id")))
+            job.concurrent.append(text(other.launcher.experiment.get("exp.id")))
         self._jobs.append(job)
         return True
 
