@@ -43,14 +43,14 @@ class Slots:
             LaunchError: It cannot; the message contains what the machine has.
         """
         if request.any_gpus > len(self.gpus):
-            raise LaunchError(f"exp.gpus requests any {request.any_gpus} GPUs, this machine has {len(self.gpus)}")
+            raise LaunchError(f"exp.gpus requests any {request.any_gpus} GPUs, but {len(self.gpus)} are usable")
         missing = sorted(request.cpus - set(self.cpus))
         if missing:
             raise LaunchError(f"runtime.cpus requests CPU {missing[0]}, which this process may not use")
         if request.any_cpus > len(self.cpus):
-            raise LaunchError(f"runtime.cpus requests {request.any_cpus} CPUs, this machine has {len(self.cpus)}")
+            raise LaunchError(f"runtime.cpus requests {request.any_cpus} CPUs, but {len(self.cpus)} are usable")
         if request.memory > self.memory:
-            raise LaunchError(f"runtime.memory requests {request.memory:,} bytes, this machine has {self.memory:,}")
+            raise LaunchError(f"runtime.memory requests {request.memory:,} bytes, but this machine has {self.memory:,}")
 
     def take(self, request: Request) -> Grant | None:
         """Occupy the requested resources; return None if they are not free now."""

@@ -189,7 +189,7 @@ class SlurmExecutor(Executor):
                 write_tasks(array.file, some)
                 self._submit(array)
                 self._watched.update({task.log: _Watched(array, number) for number, task in enumerate(some)})
-                self._ask_soon()
+                self._query_soon()
 
     def _submit(self, array: _Array) -> None:
         """Submit an array, or postpone it if Slurm does not respond.
@@ -230,7 +230,7 @@ class SlurmExecutor(Executor):
         self._next_question = time.monotonic() + self._pause
         if found is None:
             return  # for example slurmctld restarts; jobs continue
-        self._submit_what_is_left(found)
+        self._submit_unconfirmed(found)
         self._cancel(found)
         for log, watched in list(self._watched.items()):
             outcome = self._outcome(watched, found)
@@ -240,7 +240,7 @@ class SlurmExecutor(Executor):
             watched.array.left.discard(watched.number)
             if not watched.array.left:
                 self._dead.append(watched.array)
-            self._ask_soon()
+            self._query_soon()
             yield watched.task.experiment, outcome
         self._clear_away()
 
@@ -248,7 +248,7 @@ class SlurmExecutor(Executor):
         while self._dead:
             self._dead.pop().clear_away()
 
-    def _submit_what_is_left(self, found: _Queue) -> None:
+    def _submit_unconfirmed(self, found: _Queue) -> None:
         """Submit arrays that Slurm has not confirmed."""
         for array in {id(one.array): one.array for one in self._watched.values() if not one.array.submitted}.values():
             array.submitted = array.name in found
@@ -293,14 +293,14 @@ class SlurmExecutor(Executor):
         for one in self._watched.values():
             if unwanted(one.task.experiment):
                 one.unwanted = True
-                self._ask_soon(0.0)
+                self._query_soon(0.0)
 
     def end_all(self, message: str) -> None:
         if not self._ending:
             self._ending = True
-            self._ask_soon(0.0)
+            self._query_soon(0.0)
 
-    def _ask_soon(self, seconds: float = _SHORTEST) -> None:
+    def _query_soon(self, seconds: float = _SHORTEST) -> None:
         self._pause = _SHORTEST
         self._next_question = min(self._next_question, time.monotonic() + seconds) if seconds else 0.0
 

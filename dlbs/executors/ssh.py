@@ -74,7 +74,7 @@ def _reached(experiment: Experiment, site: Site) -> Problem | None:
     nodes = _nodes_of(experiment)
     if not site.may_run:
         nodes = [node for node in nodes if node in site.nodes]
-    facts, failures = _ask_all(nodes, experiment, site.directory, versions=site.may_run)
+    facts, failures = _query_all(nodes, experiment, site.directory, versions=site.may_run)
     if failures:
         return Problem("; ".join(error.what for error in failures), failures[0].hint)
     for name, title in (("python", "Python"), ("torch", "PyTorch"), ("program", "pytorch_benchmarks")):
@@ -88,7 +88,7 @@ def _reached(experiment: Experiment, site: Site) -> Problem | None:
     return None
 
 
-def _ask_all(
+def _query_all(
     nodes: Sequence[str], experiment: Experiment, directory: Path, *, versions: bool
 ) -> tuple[list[Facts], list[DlbsError]]:
     """Query all nodes concurrently: the facts of those that respond, and the errors of the rest."""
@@ -137,7 +137,7 @@ class SshExecutor(LocalExecutor):
             problem = find(experiment, site)
             if problem is not None:
                 raise LaunchError(problem.what, hint=problem.hint)
-        facts, failures = _ask_all(nodes, experiment, self.directory, versions=True)
+        facts, failures = _query_all(nodes, experiment, self.directory, versions=True)
         if failures:
             raise LaunchError(failures[0].what, hint=failures[0].hint)
         placed = {**experiment, "exp.node_id": ",".join(fact.name for fact in facts)}

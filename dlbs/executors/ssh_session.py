@@ -96,7 +96,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.told_to_end.set)
-        aside = [asyncio.create_task(work) for work in (self._until_closed(standard_input), self._signs_of_life())]
+        aside = [asyncio.create_task(work) for work in (self._until_closed(standard_input), self._keep_alive())]
         stop = asyncio.create_task(self.told_to_end.wait())
         running = {
             asyncio.create_task(self._follow(node, launcher)): node
@@ -139,7 +139,7 @@ class _Session:
             continue
         self.told_to_end.set()
 
-    async def _signs_of_life(self) -> None:
+    async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self.order.patience / 3)
             for node in self.nodes:
@@ -162,7 +162,7 @@ class _Session:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdin.write(watched(launcher, node.token, self.order.patience).encode("utf-8", "surrogateescape"))
-        last, _ = await asyncio.gather(self._complaints(node, process.stderr), self._output(node, process.stdout))
+        last, _ = await asyncio.gather(self._ssh_messages(node, process.stderr), self._output(node, process.stdout))
         code = await process.wait()
         if node.code is None:
             what = "connection lost" if code in {255, -signal.SIGKILL} else f"ssh ended with exit code {code}"
@@ -198,7 +198,7 @@ class _Session:
             shown.append(node.prefix + line + b"\n")
         _print(b"".join(shown))
 
-    async def _complaints(self, node: _Node, stream: asyncio.StreamReader) -> str:
+    async def _ssh_messages(self, node: _Node, stream: asyncio.StreamReader) -> str:
         """Forward the messages of ssh itself, and return the last line."""
         last, rest = "", b""
         while data := await stream.read(65536):
@@ -206,10 +206,10 @@ class _Session:
             if len(rest) > _LONGEST_LINE:
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                last = self._complain(node, line)
-        return self._complain(node, rest) if rest else last
+                last = self._print_ssh_message(node, line)
+        return self._print_ssh_message(node, rest) if rest else last
 
-    def _complain(self, node: _Node, line: bytes) -> str:
+    def _print_ssh_message(self, node: _Node, line: bytes) -> str:
         said = line.decode("utf-8", "replace").strip()
         _print(f"[{node.host}] ssh: {said}\n".encode())
         return said[:_LONGEST_REASON]

@@ -48,7 +48,7 @@ class Entry:
     base: Path
 
 
-class _Given:
+class _Definitions:
     """All definitions of one name, those of the first file last."""
 
     def __init__(self) -> None:
@@ -67,14 +67,14 @@ def entries_of(path: Path) -> Iterator[Entry]:
     Raises:
         ConfigError: A file is malformed, a key or a type is wrong, or an inherited or included definition does not exist.
     """
-    given: dict[str, _Given] = {}
+    given: dict[str, _Definitions] = {}
     _read(path, given, [])
     for name, found in given.items():
         if not name.startswith("_"):
             yield from _expanded(_merged(name, given), found.document)
 
 
-def _read(path: Path, given: dict[str, _Given], chain: list[Path]) -> None:
+def _read(path: Path, given: dict[str, _Definitions], chain: list[Path]) -> None:
     document = load(path)
     if not isinstance(document.data, dict):
         raise ConfigError("must contain a mapping of packs", where=document.path)
@@ -87,10 +87,10 @@ def _read(path: Path, given: dict[str, _Given], chain: list[Path]) -> None:
         _read(path.parent / name, given, [*chain, path.resolve()])
     for name in document.data:
         if name != "include":
-            given.setdefault(str(name), _Given()).layers.append((document, path.parent))
+            given.setdefault(str(name), _Definitions()).layers.append((document, path.parent))
 
 
-def _merged(name: str, given: Mapping[str, _Given]) -> Entry:
+def _merged(name: str, given: Mapping[str, _Definitions]) -> Entry:
     """An entry with all inherited values; its own values win, and those of files win over those of included files."""
     merged: dict[str, Any] = {}
     document = given[name].document
@@ -167,7 +167,7 @@ def _expanded(entry: Entry, document: Document) -> Iterator[Entry]:
         raise ConfigError("matrix must be a mapping of lists", where=entry.places.get("matrix", entry.where))
     if not isinstance(job, dict) or not isinstance(job.get("name"), str):
         raise ConfigError("a matrix requires a job with a name", where=entry.places.get("job", entry.where))
-    given: dict[str, _Given] = {}
+    given: dict[str, _Definitions] = {}
     _read(Path(document.path), given, [])
     for count, values in enumerate(itertools.product(*matrix.values())):
         if count >= _MOST_JOBS:

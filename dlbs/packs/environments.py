@@ -101,7 +101,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         ):
             tell(f"{group}: up to date")
             continue
-        _check_ours(places.environment(first))
+        _check_marker(places.environment(first))
         if force or not known or known.get("python") != sys.version:
             _remove(places.environment(first))
         note.unlink(missing_ok=True)
@@ -138,7 +138,7 @@ def python_of(pack: Pack) -> str:
     return str(Places.of().python(pack)) if needs_environment(pack) else sys.executable
 
 
-def _check_ours(environment: Path) -> None:
+def _check_marker(environment: Path) -> None:
     """Raise a LaunchError if a directory that dlbs did not create is in its place."""
     if not os.path.lexists(environment):
         return
@@ -152,7 +152,7 @@ def _check_ours(environment: Path) -> None:
 
 def _remove(environment: Path) -> None:
     """Remove an environment; only directories with the marker file are ever removed."""
-    _check_ours(environment)
+    _check_marker(environment)
     if environment.is_dir():
         try:
             shutil.rmtree(environment)

@@ -42,10 +42,10 @@ def read_jsonl_file(path: str | os.PathLike[str], single_line: bool = False) -> 
     Raises:
         LogError: As `iterate_jsonl_files`.
     """
-    return _one_after_another(path) if single_line else list(iterate_jsonl_files([path]))
+    return _concatenated_values(path) if single_line else list(iterate_jsonl_files([path]))
 
 
-def _one_after_another(path: str | os.PathLike[str]) -> list[Any]:
+def _concatenated_values(path: str | os.PathLike[str]) -> list[Any]:
     try:
         with Path(path).open(encoding="utf-8") as stream:
             text = stream.read(_LONGEST_LINE + 1)

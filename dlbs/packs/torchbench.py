@@ -85,7 +85,7 @@ def needs_of(directory: Path) -> Needs:
         return needs("not supported", f"dlbs does not provide {missing[0]} of the suite")
     if "HuggingFaceAuthMixin" in read_source(directory / "__init__.py") and not os.environ.get(_TOKEN):
         return needs("not supported", f"its weights require access to be granted: set {_TOKEN}")
-    if reason := _refusal_of_cpus(directory):
+    if reason := _cpu_rejection(directory):
         return needs("GPU", reason)
     if data := _downloads(directory):
         return needs("data", ", ".join(data))
@@ -231,7 +231,7 @@ def _is_here(root: str) -> bool:
         return False
 
 
-def _refusal_of_cpus(directory: Path) -> str:
+def _cpu_rejection(directory: Path) -> str:
     """The reason that it cannot run on a CPU in any phase; empty if it may."""
     path = directory / "metadata.yaml"
     refused: set[str] = set()
@@ -255,12 +255,12 @@ def _raises_on_cpus(tree: ast.Module | None) -> bool:
         for model in (tree.body if tree is not None else ())
         if isinstance(model, ast.ClassDef) and model.name == "Model"
         for method in model.body
-        if isinstance(method, ast.FunctionDef) and any(_refuses_cpus(statement) for statement in method.body)
+        if isinstance(method, ast.FunctionDef) and any(_rejects_cpus(statement) for statement in method.body)
     }
     return "__init__" in refusing or {"train", "eval"} <= refusing
 
 
-def _refuses_cpus(statement: ast.stmt) -> bool:
+def _rejects_cpus(statement: ast.stmt) -> bool:
     """`if device == "cpu": raise NotImplementedError(...)`, or the same with `not device == "cuda"` or `device != "cuda"`."""
     if not isinstance(statement, ast.If) or not any(isinstance(one, ast.Raise) for one in statement.body):
         return False

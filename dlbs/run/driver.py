@@ -131,7 +131,7 @@ class _Run:
         while True:
             stop = self._reason_to_stop()
             if stop is None:
-                self._start_what_fits()
+                self._start_runnable()
             else:
                 self._stop(stop)
             self.executor.flush()
@@ -186,7 +186,7 @@ class _Run:
             moments.append(time.monotonic() + self.observer.tick_seconds)
         self.signals.wait_until(min(moments, default=None))
 
-    def _start_what_fits(self) -> None:
+    def _start_runnable(self) -> None:
         """Start experiments in the plan's order; one that waits for room may be overtaken, up to a limit."""
         now = time.monotonic()
         position = 0
@@ -235,7 +235,7 @@ class _Run:
         try:
             ending = last_values(log_path(experiment, self.directory))
         except DlbsError as error:
-            self._note(experiment, Outcome("failure", str(error)))
+            self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
         if not is_finished(experiment, ending):
             return False
@@ -260,7 +260,7 @@ class _Run:
         try:
             started = self.executor.start(experiment)
         except DlbsError as error:  # a problem of one experiment must not stop the others
-            self._note(experiment, Outcome("failure", str(error)))
+            self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
         if started:
             log = log_path(experiment, self.directory)
@@ -273,9 +273,9 @@ class _Run:
         try:
             write_log(log_path(experiment, self.directory), experiment, "skipped", reason)
         except DlbsError as error:
-            self._note(experiment, Outcome("failure", str(error)))
+            self._record_outcome(experiment, Outcome("failure", str(error)))
             return
-        self._note(experiment, Outcome("skipped", reason))
+        self._record_outcome(experiment, Outcome("skipped", reason))
 
     def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
         if outcome.status == WITHDRAWN:
@@ -291,15 +291,15 @@ class _Run:
                 keep_attempt(log_path(experiment, self.directory), attempt)
             except DlbsError as error:  # another attempt would overwrite this log
                 outcome = replace(outcome, message=f"{outcome.message}; not retried: {error}")
-                self._note(experiment, outcome)
+                self._record_outcome(experiment, outcome)
                 return
             self.observer.again(experiment, outcome, attempt)
             later = time.monotonic() + self.policies.pause(attempt)
             self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
             return
-        self._note(experiment, outcome)
+        self._record_outcome(experiment, outcome)
 
-    def _note(self, experiment: Experiment, outcome: Outcome) -> None:
+    def _record_outcome(self, experiment: Experiment, outcome: Outcome) -> None:
         self.observer.ended(experiment, outcome)
         self.summary.end(outcome)
         self.summary.directories.add(log_path(experiment, self.directory).parent)

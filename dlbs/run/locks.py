@@ -53,7 +53,7 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
         held = [(directory, stack.enter_context(_held(directory, wait))) for directory in sorted(directories)]
         owned: set[Path] = set()
         for directory, stream in held:
-            _refuse_others(directory, _content(stream), executor)
+            _reject_other_executors(directory, _content(stream), executor)
             here = executor.owned_logs(directory)
             end_orphans(directory, here)
             owned |= here
@@ -90,11 +90,11 @@ def _held(directory: Path, wait: bool) -> Iterator[IO[str]]:
             yield stream
         except BaseException:
             if before is not None:
-                _leave_nothing(directory, before, missing)
+                _remove_created(directory, before, missing)
             raise
 
 
-def _leave_nothing(directory: Path, before: set[str], missing: list[Path]) -> None:
+def _remove_created(directory: Path, before: set[str], missing: list[Path]) -> None:
     """Remove the files of this run from a log directory if nothing was run: only its own two files are new."""
     with suppress(OSError):  # a file system that became read-only, or files that appeared since
         new = set(os.listdir(directory)) - before
@@ -161,7 +161,7 @@ def _unwritable(error: OSError, directory: Path) -> LaunchError:
     return LaunchError(f"cannot write logs: {error.strerror}", where=str(directory))
 
 
-def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor) -> None:
+def _reject_other_executors(directory: Path, content: dict[str, Any], executor: Executor) -> None:
     """Raise a LaunchError if another executor still runs experiments of an earlier run here."""
     name = content.get("executor")
     if name == executor_name(executor):

@@ -139,7 +139,7 @@ class Progress:
         self._running[str(experiment["exp.log_file"])] = _Running(
             describe(experiment, self.names), log, time.monotonic(), self._free_slot()
         )
-        self._notice_begun()
+        self._detect_begun()
         self._announce_waiting(experiment)
         if self.verbose:
             self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: started")
@@ -168,7 +168,7 @@ class Progress:
         """Show that an experiment has ended."""
         self.counts[outcome.status] += 1
         self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
-        self._notice_begun()
+        self._detect_begun()
         if self._running.pop(str(experiment["exp.log_file"]), None) is not None:
             self._durations.add(outcome.seconds)
         self._say(
@@ -188,7 +188,7 @@ class Progress:
 
     def remaining(self) -> Remaining | None:
         """The remaining time, from the durations so far; None before the first experiment ended."""
-        self._notice_begun()
+        self._detect_begun()
         now = time.monotonic()
         running = [now - one.since for one in self._running.values() if one.began]
         return remaining_time(self._durations, self.total - self.done, running, self._most_running)
@@ -197,7 +197,7 @@ class Progress:
         taken = {one.slot for one in self._running.values()}
         return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
 
-    def _notice_begun(self) -> None:
+    def _detect_begun(self) -> None:
         """Detect experiments that have left the queue."""
         for one in islice((one for one in self._running.values() if not one.began), _MOST_QUEUED):
             if os.path.lexists(f"{one.log}.part"):
