@@ -54,7 +54,7 @@ def _replicas(experiment: Experiment, site: Site) -> Problem | None:
     if ":" not in gpus or gpus.startswith("any:"):
         return None
     hint = "for two replicas of one GPU each, write 0,1"
-    return Problem(f"exp.gpus={experiment['exp.gpus']}: a replica of pytorch_benchmarks uses one GPU", hint)
+    return Problem(f"exp.gpus is {experiment['exp.gpus']}, but a replica of pytorch_benchmarks uses one GPU", hint)
 
 
 def _data(experiment: Experiment, site: Site) -> Problem | None:
@@ -130,7 +130,7 @@ def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
     note = text(experiment.get("pack.install_note"))
     if experiment.get("pack.start") or (shutil.which(python) and (not note or os.path.isfile(note))):
         return None
-    return Problem(f"{name} is not installed", f"run: dlbs pack install {name}")
+    return Problem(f"{name} is not installed", f"run dlbs pack install {name}")
 
 
 def _command(experiment: Experiment, site: Site) -> Problem | None:
@@ -140,7 +140,7 @@ def _command(experiment: Experiment, site: Site) -> Problem | None:
         return Problem("no command is set", "add it after --, or set command.argv")
     warmup = text(experiment.get("exp.num_warmup_batches"))
     if not warmup.isdigit():
-        return Problem(f"exp.num_warmup_batches is {warmup}, but commands require a number", "give a number of runs")
+        return Problem(f"exp.num_warmup_batches is {warmup}, but commands require a number", "set a number of runs")
     if experiment.get("exp.docker"):
         return (
             None

@@ -1,6 +1,6 @@
 {% extends "base.sh" %}
 {% block environment %}
-# The file for --exp_log_file: the partial log, or standard output if the launcher is run manually.
+# The file that --exp_log_file names: the log while it is being written, or standard output by hand.
 log=/dev/stdout
 if [ -n "${DLBS_LOG:-}" ]; then log=$DLBS_LOG.part; fi
 {% endblock %}

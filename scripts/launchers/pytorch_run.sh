@@ -1,6 +1,6 @@
 {# Run a program of pytorch_benchmarks. A template that includes this sets: program, options, image, mounts (more arguments of docker run). #}
 {% if exp.num_nodes > 1 and not exp.rendezvous and not exp.nodes %}
-{# Slurm: one torchrun on each node of the job; their rendezvous is its first node. #}
+{# Slurm: one torchrun on each node of the job; they meet at its first node. #}
 {% set meet = ["--rdzv-backend=c10d", "--rdzv-id=" ~ exp.id, "--nnodes=" ~ exp.num_nodes, "--nproc-per-node=" ~ exp.num_local_replicas, "--rdzv-conf=join_timeout=" ~ exp.rendezvous_timeout] %}
 meeting_point=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID % 20000))
 {{ ["srun", "--kill-on-bad-exit=1"] | words }} {{ runtime.launcher | words }} {{ [runtime.python, pytorch.bench_path ~ "/pytorch_benchmarks/torchrun.py"] | words }} --rdzv-endpoint="$meeting_point" {{ meet | words }} {{ program }} {{ options | words }}
