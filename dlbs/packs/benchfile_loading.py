@@ -36,7 +36,7 @@ def benchfile_of(pack: Pack) -> BenchmarkPack | None:
         raise LaunchError(
             "defines no subclass of BenchmarkPack",
             where=str(path),
-            hint="use from dlbs.packs.benchfile import BenchmarkPack, or set __pack__ to a subclass of milabench.pack.Package",
+            hint="use `from dlbs.packs.benchfile import BenchmarkPack`, or set __pack__ to a subclass of milabench.pack.Package",
         )
     made: BenchmarkPack = found[-1](pack)
     return made

@@ -91,7 +91,7 @@ class DockerContainer:
             LaunchError: docker cannot be started, or the context is not open.
         """
         if not self.host_dir:
-            raise LaunchError("the container is not open", hint="use with DockerContainer(image) as backend: ...")
+            raise LaunchError("the container is not open", hint="use `with DockerContainer(image) as backend:`")
         return run_command(
             self.image, command, {self.host_dir: self.container_dir}, stdout=stdout, stderr=stderr, silent=silent,
             network_disabled=network_disabled, cuda=cuda, environment=environment, timeout=timeout, docker=self._docker, name=self._name,

@@ -160,7 +160,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words
-    if pack.kind != "container":  # there, a batch is one request to the model, which may divide it internally
+    if pack.kind != "container":  # a container's batch is one request, which its model may divide
         _join_batch(parameters, given)
     return parameters
 

@@ -84,7 +84,7 @@ def needs_of(directory: Path) -> Needs:
     if missing:
         return needs("not supported", f"dlbs does not provide {missing[0]} of the suite")
     if "HuggingFaceAuthMixin" in read_source(directory / "__init__.py") and not os.environ.get(_TOKEN):
-        return needs("not supported", f"its weights require access to be granted: set {_TOKEN}")
+        return needs("not supported", f"its weights require an access token: set {_TOKEN}")
     if reason := _cpu_rejection(directory):
         return needs("GPU", reason)
     if data := _downloads(directory):

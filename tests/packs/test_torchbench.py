@@ -117,7 +117,7 @@ def test_a_token_opens_models_whose_weights_are_given_to_some_only(
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
     assert state(directory) == (
         "not supported",
-        "its weights require access to be granted: set HUGGING_FACE_HUB_TOKEN",
+        "its weights require an access token: set HUGGING_FACE_HUB_TOKEN",
     )
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "a token")
     assert state(directory) == ("ready", "")
