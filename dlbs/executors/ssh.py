@@ -34,7 +34,7 @@ _OF_THIS_MACHINE = {
     "runtime.cpus": "bind processes with -Pruntime.launcher='taskset --cpu-list 0-3'",
     "runtime.memory": "it divides the memory of this machine; remove it",
     "monitor.interval": "the monitor samples this machine only; set it to 0",
-    "exp.sys_info": "set it to false; `ssh HOST dlbs sysinfo` prints the facts of a node",
+    "exp.sys_info": "leave it empty; `ssh HOST dlbs sysinfo` prints the facts of a node",
 }
 
 

@@ -169,7 +169,7 @@ def _reject_other_executors(directory: Path, content: dict[str, Any], executor: 
     count = len(_logs_of(name, directory, executor))
     if count:
         raise LaunchError(
-            f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} still write here",
+            f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} will still write here",
             where=str(directory),
             hint=f"continue with --executor {name}, or cancel them",
         )
