@@ -92,10 +92,10 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
         return Problem("no docker image is set", f"set exp.docker_image or {framework}.docker_image")
     if command != "docker" and not site.may_run:
         return None
-    asked = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        said = asked.stderr.strip().splitlines()
-        reason = "" if said and "no such image" in said[-1].lower() else f": {said[-1] if said else 'not found'}"
+    completed = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
+    if completed.returncode:
+        last = "".join(completed.stderr.strip().splitlines()[-1:])
+        reason = "" if "no such image" in last.lower() else f": {last or 'not found'}"
         hint = f"run `{command} pull {image}`, build it, or run on bare metal with -Pexp.docker=false"
         return Problem(f"docker image {image} not found on this machine{reason}", hint)
     return None

@@ -40,13 +40,13 @@ def queue() -> dict[str, dict[int, QueuedTask]] | None:
     """Unfinished tasks of arrays of dlbs: array name → task number → job; None if Slurm does not respond."""
     command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%j|%F|%K|%t"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if asked.returncode:
+    if completed.returncode:
         return None
     found: dict[str, dict[int, QueuedTask]] = {}
-    for line in asked.stdout.splitlines():
+    for line in completed.stdout.splitlines():
         name, array, task, state = (*line.strip().split("|"), "", "", "")[:4]
         if name.startswith("dlbs-") and task.isdigit():
             found.setdefault(name, {})[int(task)] = QueuedTask(f"{array}_{task}", state == "PD")
@@ -76,7 +76,7 @@ def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -
         LaunchError: sbatch cannot be started.
     """
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             ["sbatch", *arguments],
             input=script,
             capture_output=True,
@@ -89,18 +89,18 @@ def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -
         raise LaunchError(f"sbatch cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired as error:
         return str(error)  # it may have been submitted anyway
-    return (" ".join(asked.stderr.split()) or f"exit code {asked.returncode}") if asked.returncode else ""
+    return (" ".join(completed.stderr.split()) or f"exit code {completed.returncode}") if completed.returncode else ""
 
 
 def max_array_size() -> int:
     """Maximum number of tasks per array: the cluster's limit on the index, or the limit of dlbs if smaller."""
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             ["scontrol", "show", "config"], capture_output=True, text=True, timeout=_PATIENCE, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return _MOST_IN_ARRAY
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", asked.stdout)
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", completed.stdout)
     return max(1, min(int(found[1]), _MOST_IN_ARRAY)) if found else _MOST_IN_ARRAY
 
 

@@ -144,7 +144,7 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
         script.append(f"{shlex.join([python, '-c', _ASK, package])} || echo 'dlbs: no python'")
     command = ssh_command(host, _PATIENCE)
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             command, input="\n".join([*script, ""]), capture_output=True, text=True, errors="replace", timeout=_PATIENCE,
             check=False,
         )  # fmt: skip
@@ -154,19 +154,19 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
         ) from None
     except subprocess.TimeoutExpired:
         raise LaunchError(f"node {host} did not respond within {_PATIENCE:.0f} s") from None
-    return _facts(host, directory, python, package, asked)
+    return _facts(host, directory, python, package, completed)
 
 
-def _facts(host: str, directory: str, python: str, package: str, asked: subprocess.CompletedProcess[str]) -> Facts:
-    said = asked.stderr.strip().splitlines()
-    last = said[-1].strip() if said else ""
-    lines = re.findall(r"^dlbs: (.*)$", asked.stdout, re.MULTILINE)
+def _facts(host: str, directory: str, python: str, package: str, completed: subprocess.CompletedProcess[str]) -> Facts:
+    messages = completed.stderr.strip().splitlines()
+    last = messages[-1].strip() if messages else ""
+    lines = re.findall(r"^dlbs: (.*)$", completed.stdout, re.MULTILINE)
     if lines == ["no directory"]:
         hint = "share the directory between the nodes, or copy it to the same path"
         raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
-    if asked.returncode or len(lines) < 2:
+    if completed.returncode or len(lines) < 2:
         raise LaunchError(
-            f"node {host} cannot be reached: {last or f'exit code {asked.returncode}'}", hint=_hint(host, last)
+            f"node {host} cannot be reached: {last or f'exit code {completed.returncode}'}", hint=_hint(host, last)
         )
     facts = Facts((lines[0].split() + [""] * 3)[2], lines[1])
     if not python:
@@ -174,7 +174,7 @@ def _facts(host: str, directory: str, python: str, package: str, asked: subproce
     if lines[2:]:
         hint = "set runtime.python to an interpreter that exists on all nodes"
         raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
-    found = _versions(asked.stdout)
+    found = _versions(completed.stdout)
     if found is None:
         hint = f"its login shell may print text: run `ssh {host} true`, which must print nothing"
         raise LaunchError(f"node {host} did not report the versions of {python}", hint=hint)
@@ -186,10 +186,10 @@ def _facts(host: str, directory: str, python: str, package: str, asked: subproce
     return Facts(facts.address, facts.name, **found)
 
 
-def _versions(said: str) -> dict[str, str] | None:
+def _versions(output: str) -> dict[str, str] | None:
     """The versions that `_ASK` printed on the last line; None if that line is something else."""
     try:
-        found = load_json(said.strip().rpartition("\n")[2])
+        found = load_json(output.strip().rpartition("\n")[2])
     except JsonError:
         return None
     if not isinstance(found, dict) or set(found) != {"python", "torch", "program"}:
@@ -197,9 +197,9 @@ def _versions(said: str) -> dict[str, str] | None:
     return {name: str(value) for name, value in found.items()}
 
 
-def _hint(host: str, said: str) -> str:
-    if "Host key verification" in said:
+def _hint(host: str, output: str) -> str:
+    if "Host key verification" in output:
         return f"log in once to accept its key: ssh {host}"
-    if "Permission denied" in said:
+    if "Permission denied" in output:
         return "add your key to authorized_keys there; keys with a passphrase need ssh-agent"
     return f"check the connection: ssh {host} true"

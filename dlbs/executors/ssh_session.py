@@ -60,7 +60,7 @@ class _Node:
         code: Exit code of its launcher; None until known.
         begun: Whether its launcher has printed the parameters, which appear in the log once.
         lost: The reason that its connection ended before its launcher; empty if it did not.
-        said: The reason that its program logged for a failure.
+        status_msg: The reason that its program logged for a failure.
     """
 
     host: str
@@ -70,14 +70,14 @@ class _Node:
     code: int | None = None
     begun: bool = False
     lost: str = ""
-    said: str = ""
+    status_msg: str = ""
 
     @property
     def well(self) -> bool:
         return self.code == OK
 
     def reason(self) -> str:
-        return f"node {self.host}: {self.lost or self.said or f'exit code {self.code}'}"
+        return f"node {self.host}: {self.lost or self.status_msg or f'exit code {self.code}'}"
 
     def close(self) -> None:
         """Tell it to end by sending no more keep-alives."""
@@ -191,7 +191,7 @@ class _Session:
             except LogError:  # forwarded unchanged; readers of the log report the error
                 found = None
             if found and found[0] == "exp.status_msg" and node.begun:
-                node.said = str(found[1])
+                node.status_msg = str(found[1])
             node.begun |= found is not None and found[0] == "exp.start_time"
             if node.prefix and found and not node.begun:
                 continue
@@ -210,9 +210,9 @@ class _Session:
         return self._print_ssh_message(node, rest) if rest else last
 
     def _print_ssh_message(self, node: _Node, line: bytes) -> str:
-        said = line.decode("utf-8", "replace").strip()
-        _print(f"[{node.host}] ssh: {said}\n".encode())
-        return said[:_LONGEST_REASON]
+        message = line.decode("utf-8", "replace").strip()
+        _print(f"[{node.host}] ssh: {message}\n".encode())
+        return message[:_LONGEST_REASON]
 
 
 def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:

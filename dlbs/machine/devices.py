@@ -71,10 +71,10 @@ def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
         return []
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):  # a driver that does not respond
         return []
-    return [line.split(", ") for line in asked.stdout.splitlines()] if asked.returncode == 0 else []
+    return [line.split(", ") for line in completed.stdout.splitlines()] if completed.returncode == 0 else []
 
 
 def usable_cpus() -> tuple[int, ...]:

@@ -43,14 +43,14 @@ class Gpus:
         nvml = getattr(self, "_nvml", None)
         if nvml is None:
             return [[] for _ in GPU_SERIES]
-        asked = (
+        queries = (
             lambda handle: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
             lambda handle: float(nvml.nvmlDeviceGetMemoryInfo(handle).used),
             lambda handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
             lambda handle: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             lambda handle: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
         )
-        return [[self._answer(ask, handle) for handle in self._handles] for ask in asked]
+        return [[self._answer(ask, handle) for handle in self._handles] for ask in queries]
 
     def _answer(self, ask: Any, handle: Any) -> float | None:
         try:

@@ -110,8 +110,8 @@ class ProcessTree:
     def _find_container(self) -> None:
         command = [self._docker, "inspect", "--format", "{{.State.Pid}}", self._container]
         try:
-            asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-            pid = int(asked.stdout)
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            pid = int(completed.stdout)
             if pid > 0:
                 self._roots.append(self._psutil.Process(pid))
         except (OSError, ValueError, subprocess.TimeoutExpired, self._psutil.Error):

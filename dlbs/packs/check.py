@@ -89,8 +89,8 @@ def findings_of(command: list[str], environment: dict[str, str]) -> Iterator[Fin
         assert process.stdout is not None
         for line in process.stdout:
             try:
-                said = load_json(line)
-                status, words = said["status"], f"{said['check']}: {said['message']}"
+                finding = load_json(line)
+                status, words = finding["status"], f"{finding['check']}: {finding['message']}"
             except (ValueError, KeyError, TypeError):
                 continue  # output of the model itself
             looked += 1

@@ -267,8 +267,8 @@ def _rejects_cpus(statement: ast.stmt) -> bool:
     raised = next(one for one in statement.body if isinstance(one, ast.Raise))
     if "NotImplementedError" not in ast.unparse(raised):
         return False
-    asked = ast.unparse(statement.test).replace("self.", "").replace('"', "'")
-    return asked in {"device == 'cpu'", "device != 'cuda'", "not device == 'cuda'"}
+    condition = ast.unparse(statement.test).replace("self.", "").replace('"', "'")
+    return condition in {"device == 'cpu'", "device != 'cuda'", "not device == 'cuda'"}
 
 
 def _downloads(directory: Path) -> list[str]:

@@ -31,17 +31,17 @@ class Report:
     def take(self, output: str) -> list[str]:
         """Collect the results in the output of one run; return the other lines."""
         rest = []
-        said: dict[str, Any] = {}
+        printed: dict[str, Any] = {}
         for line in output.splitlines():
             found = KEY_LINE.match(line)
             try:
                 if found is None:
                     rest.append(line)
                 else:
-                    said[found[1]] = json.loads(found[2])
+                    printed[found[1]] = json.loads(found[2])
             except (ValueError, RecursionError):
                 rest.append(line)  # the log parser reports that it is malformed
-        for key, value in said.items():
+        for key, value in printed.items():
             self._values.setdefault(key, []).append(value)
         return rest
 
@@ -66,7 +66,7 @@ def _is_number(value: Any) -> bool:
 
 
 def results(
-    warmup: Sequence[Invocation], runs: Sequence[Invocation], said: dict[str, Any], load: float | None, ignored: int
+    warmup: Sequence[Invocation], runs: Sequence[Invocation], printed: dict[str, Any], load: float | None, ignored: int
 ) -> dict[str, Any]:
     """All log values, the longest first: short values are searched near the end of a log.
 
@@ -75,15 +75,15 @@ def results(
     Args:
         warmup: The warm-up runs.
         runs: The timed runs.
-        said: The values that the command printed.
+        printed: The values that the command printed.
         load: Share of the CPUs that other processes used.
         ignored: Runs that failed and are counted anyway.
     """
     usages = [one.usage for one in runs]
     preemptions = sum(usage.ru_nivcsw for usage in usages)
     found: dict[str, Any] = {}
-    if "results.time" in said or "results.time_data" in said:
-        own = said.get("results.time_data")
+    if "results.time" in printed or "results.time_data" in printed:
+        own = printed.get("results.time_data")
         times = own if isinstance(own, list) and all(map(_is_number, own)) else []
     else:
         times = [_MS * one.seconds for one in runs]
@@ -102,8 +102,8 @@ def results(
         "results.invocations": len(runs),
     }
     warnings = doubts(times, load, preemptions, ignored, len(runs))
-    more = said.get("results.warnings")
-    found |= said
+    more = printed.get("results.warnings")
+    found |= printed
     if warnings:
         found["results.warnings"] = [*warnings, *(more if isinstance(more, list) else [])]
     return dict(sorted(found.items(), key=lambda item: not isinstance(item[1], list) or item[0] == "results.warnings"))

@@ -84,14 +84,14 @@ class Runner:
         if self.options.prepare:
             self.help(self.options.prepare, "command.prepare")
         one = self._invoke(self._path, self.options.command)
-        said, complained = self._out.take(), self._err.take()
-        rest = report.take("\n".join([*said.splitlines(), *complained.splitlines()]))
+        output, errors = self._out.take(), self._err.take()
+        rest = report.take("\n".join([*output.splitlines(), *errors.splitlines()]))
         if one.code and self.options.ignore_failure:
             self.ignored += report is self.report
         elif one.code:
             _print(rest)
             own = report.values().get("exp.status_msg")  # printed by the command, in warm-up runs too
-            raise FailedError(one.code, str(own) if own else reason(one.code, complained or said))
+            raise FailedError(one.code, str(own) if own else reason(one.code, errors or output))
         if not self._shown:
             _print(rest)
             self._shown = True
@@ -107,10 +107,10 @@ class Runner:
             one = self._invoke(executable(command), command)
         except CannotStartError as error:
             raise FailedError(error.code, f"{name}: {error}") from None
-        said, complained = self._out.take(), self._err.take()
+        output, errors = self._out.take(), self._err.take()
         if one.code:
-            _print([*said.splitlines(), *complained.splitlines()])
-            raise FailedError(one.code, f"{name}: {reason(one.code, complained or said)}")
+            _print([*output.splitlines(), *errors.splitlines()])
+            raise FailedError(one.code, f"{name}: {reason(one.code, errors or output)}")
 
     def _invoke(self, path: str, command: Sequence[str]) -> Invocation:
         return invoke(path, command, (self._nothing, self._out.descriptor, self._err.descriptor))
@@ -155,8 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error.code, str(error))
     finally:
         _clean_up(runner)
-    said = runner.report.values()
-    for key, value in results(runner.warmup, runner.timed, said, runner.load, runner.ignored).items():
+    printed = runner.report.values()
+    for key, value in results(runner.warmup, runner.timed, printed, runner.load, runner.ignored).items():
         print(log_line(key, value))
     sys.stdout.flush()
     return 0
