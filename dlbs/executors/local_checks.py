@@ -95,7 +95,7 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
     completed = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
     if completed.returncode:
         last = "".join(completed.stderr.strip().splitlines()[-1:])
-        reason = "" if "no such image" in last.lower() else f": {last or 'not found'}"
+        reason = f": {last}" if last and "no such image" not in last.lower() else ""
         hint = f"run `{command} pull {image}`, build it, or run on bare metal with -Pexp.docker=false"
         return Problem(f"docker image {image} not found on this machine{reason}", hint)
     return None

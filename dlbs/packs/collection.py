@@ -152,11 +152,11 @@ def _deep(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _expanded(entry: Entry, document: Document) -> Iterator[Entry]:
     """The entry, or those that its matrix generates; none if it is not enabled."""
-    given = entry.values.get("enabled")
-    enabled = True if given is None else truth(given)
+    value = entry.values.get("enabled")
+    enabled = True if value is None else truth(value)
     if enabled is None:
         where = entry.places.get("enabled", entry.where)
-        raise ConfigError(f"enabled must be true or false, not {given!r}", where=where)
+        raise ConfigError(f"enabled must be true or false, not {value!r}", where=where)
     if not enabled:
         return
     if "matrix" not in entry.values:
