@@ -95,7 +95,7 @@ def test_a_host_cannot_be_an_option_of_ssh() -> None:
 
 
 def test_each_experiment_has_its_nodes_to_itself(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="its nodes to itself"):
+    with pytest.raises(LaunchError, match="run one at a time"):
         SshExecutor(tmp_path, 2).prepare()
 
 

@@ -47,7 +47,7 @@ CASES = [
     (["runtime.python=/nope/python"], ["Python interpreter '/nope/python' not found"]),
     (["exp.log_file="], ["exp.log_file is empty"]),
     (["pytorch.env=rm -rf x"], ["pytorch.env"]),
-    (["exp.docker=true", "exp.docker_launcher=nodocker"], ["no command 'nodocker'", "-Pexp.docker=false"]),
+    (["exp.docker=true", "exp.docker_launcher=nodocker"], ["command 'nodocker' not found", "-Pexp.docker=false"]),
 ]
 
 

@@ -178,7 +178,7 @@ def test_what_is_no_benchfile_says_so(tmp_path: Path, source: str, said: str) ->
         ("def build_run_plan(self): return VoidCommand(self)", "the plan has 0 commands"),
         ("async def run(self): pass", r"run\(\) returns no plan"),
         ("def run(self, args, voirargs, env): pass", "run: TypeError: .*missing 3 required"),
-        ("main_script = 'none.py'", "there is no .*none.py"),
+        ("main_script = 'none.py'", "none.py does not exist"),
         ("def build_run_plan(self): return CmdCommand(self, 1 / 0)", "run: ZeroDivisionError"),
     ],
 )

@@ -105,9 +105,9 @@ def test_predictions_are_written_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("predictions", "given"), [(["x"], "got 1"), ({"f1": 1}, "got a dict"), (("x", "y"), "a tuple")]
+    ("predictions", "given"), [(["x"], "not 1"), ({"f1": 1}, "not a dict"), (("x", "y"), "not a tuple")]
 )
 def test_a_writer_of_lines_needs_a_prediction_for_each_input(tmp_path: Path, predictions: Any, given: str) -> None:
-    with pytest.raises(LaunchError, match=rf"one prediction for each of 2 inputs, and .*{given}.*the writer metrics"):
+    with pytest.raises(LaunchError, match=rf"one prediction for each of 2 inputs, {given} .*the writer metrics"):
         OutputWriter.by_name("default")().write(INPUTS, predictions, str(tmp_path / "out"), model_name="m")
     assert not (tmp_path / "out").exists()
