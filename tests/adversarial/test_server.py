@@ -377,7 +377,5 @@ def test_the_directory_may_go_away(logs: Path) -> None:
             shown = server.ask(get(path))
             assert b"alexnet" in shown, path
             assert b"no such directory" not in shown, path
-        wait_until(
-            lambda: b"no such directory" not in server.ask(get("/now")), "the directory's return in /now"
-        )
+        wait_until(lambda: b"no such directory" not in server.ask(get("/now")), "the directory's return in /now")
         assert server.errors.read_text().count("\n") == 1
