@@ -71,7 +71,7 @@ def test_an_environment_of_ours_is_made_anew(dlbs: RunDlbs, tmp_path: Path) -> N
     assert dlbs("pack", "install", "mine", **base).returncode == 0
     assert (place / "bin" / "python").exists()
     (place / "old").touch()
-    assert "nothing has changed" in dlbs("pack", "install", "mine", **base).stderr
+    assert "up to date" in dlbs("pack", "install", "mine", **base).stderr
     assert (place / "old").exists()
     assert dlbs("pack", "install", "mine", "--force", **base).returncode == 0
     assert not (place / "old").exists()
