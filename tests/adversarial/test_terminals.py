@@ -166,7 +166,7 @@ def test_a_progress_file_on_a_full_disk_stops_no_plan(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(logs(tmp_path)) == 3
     assert done.stderr.count("progress file") == 1
-    assert "No space left on device; the plan goes on" in done.stderr
+    assert "No space left on device; the plan continues" in done.stderr
 
 
 def test_a_progress_file_that_cannot_be_begun_is_an_error_before_anything_runs(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_reader_that_goes_on_misses_nothing(tmp_path: Path) -> None:
     with os.fdopen(reading, "rb") as stream:
         printed = stream.read().decode()
     assert process.wait(PATIENCE) == 0
-    assert printed.count(": begins") == 3
+    assert printed.count(": started") == 3
     assert "3 experiments: 3 ok" in printed
 
 

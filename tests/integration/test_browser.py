@@ -132,7 +132,7 @@ def test_the_live_view_says_that_the_directory_is_gone(page: Page, tmp_path: Pat
     server = Served(logs)
     page.goto(server.url)
     logs.rename(tmp_path / "elsewhere")
-    wait_until(lambda: "there is no such directory" in page.locator("#live").inner_text())
+    wait_until(lambda: "no such directory" in page.locator("#live").inner_text())
     wait_until(lambda: page.locator("#shown").count() == 0)
     assert "No experiment has written a log yet" not in page.locator("#content").inner_text()
     (tmp_path / "elsewhere").rename(logs)

@@ -126,8 +126,8 @@ def test_a_command_that_takes_too_long_is_ended(dlbs: RunDlbs, tmp_path: Path) -
 def test_validate_finds_what_is_not_there(dlbs: RunDlbs) -> None:
     done = dlbs("validate", "-Pcommand.prepare=./prep", "--", "{program}", "-Vprogram=[true,frobnicate]")
     assert done.returncode == 2
-    assert "there is no program 'frobnicate'" in done.stderr
-    assert "command.prepare: there is no program './prep'" in done.stderr
+    assert "program 'frobnicate' not found" in done.stderr
+    assert "command.prepare: program './prep' not found" in done.stderr
     assert "1 experiment, no problems found" in dlbs("validate", "--", "true", check=True).stdout
 
 

@@ -263,7 +263,7 @@ def test_a_failure_inside_is_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "exit code 7" in done.stderr
     missing = dlbs("run", *DUMMY[:3], "-Pexp.docker_image=dlbs/nothing:here", launcher(tmp_path, "true"))
     assert missing.returncode == 2
-    assert "docker image dlbs/nothing:here is not here" in missing.stderr
+    assert "docker image dlbs/nothing:here not found on this machine" in missing.stderr
     assert "docker pull dlbs/nothing:here" in missing.stderr
 
 

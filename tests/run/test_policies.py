@@ -1,4 +1,4 @@
-"""When a plan stops early, what is tried again, and what need not be tried."""
+"""Policies of a run: when it stops early, which experiments are retried, and which are skipped."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_larger_batches_than_one_that_did_not_fit_are_skipped(dlbs: RunDlbs, tmp
     assert (tmp_path / "ran").read_text().split() == ["1", "4", "2"]
     assert "2 skipped" in done.stderr
     reasons = {values(log)["exp.replica_batch"]: values(log)["exp.status_msg"] for log in logs(tmp_path)}
-    assert "a batch of 4 did not fit into memory" in reasons[16]
+    assert "batch size 4 did not fit into memory" in reasons[16]
     again = dlbs("run", *grid[:-1], "-Vexp.replica_batch=[4,32]")  # known from the log of the run before
     assert "1 skipped, 1 already finished" in again.stderr
     dlbs("run", *grid[:-1], "-Pexp.replica_batch=64", "-Pexp.ignore_past_errors=true")

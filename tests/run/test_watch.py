@@ -120,7 +120,7 @@ def test_what_nobody_runs_is_interrupted_and_has_no_remaining_time(logs: Path) -
 
 
 def test_what_cannot_be_read_is_a_problem_and_no_error(logs: Path, tmp_path: Path) -> None:
-    assert Watch(tmp_path / "nothing").look().problems == (f"{tmp_path / 'nothing'}: there is no such directory",)
+    assert Watch(tmp_path / "nothing").look().problems == (f"{tmp_path / 'nothing'}: no such directory",)
     (tmp_path / "file").touch()
     assert any("cannot be read" in line for line in Watch(tmp_path / "file").look().problems)
     (logs / ".dlbs.plan").write_bytes(b"\xff\xfe")
