@@ -235,7 +235,9 @@ def run_plan(
     if threading.current_thread() is not threading.main_thread():
         raise LaunchError("a plan can run only in the main thread, because signals stop it", where="run_plan")
     if jobs is not None and jobs < 1:
-        raise ConfigError(f"cannot run {jobs} experiments in parallel", where="jobs", hint="must be at least 1, or None")
+        raise ConfigError(
+            f"cannot run {jobs} experiments in parallel", where="jobs", hint="must be at least 1, or None"
+        )
     if order not in ORDERS:
         raise ConfigError(f"unknown order {order!r}", where="order", hint=suggestion(order, ORDERS))
     chosen = load_executor(executor)(Path.cwd(), jobs)
@@ -422,15 +424,15 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
         raise ConfigError("a path is not a resolved plan", where=str(plan), hint=hint)
     for experiment in plan:
         if "exp.log_file" not in experiment:
-            raise ConfigError(
-                "an experiment has no exp.log_file", hint="pass experiments that dlbs.resolve returned"
-            )
+            raise ConfigError("an experiment has no exp.log_file", hint="pass experiments that dlbs.resolve returned")
         yield experiment
 
 
 def _check_share(name: str, value: Any, least: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
-        raise LogError(f"{value!r} is out of range: must be at least {least} and below 1", where=name, hint="3 % is 0.03")
+        raise LogError(
+            f"{value!r} is out of range: must be at least {least} and below 1", where=name, hint="3 % is 0.03"
+        )
 
 
 def _records(results: Any) -> list[dict[str, Any]]:

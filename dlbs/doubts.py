@@ -53,7 +53,9 @@ KINDS: dict[str, Kind] = {
         "warm up longer (exp.num_warmup_batches), fix clocks and cooling",
     ),
     "unsteady warm-up": Kind(
-        "times were still changing when the warm-up reached its limit", "", f"rerun on an idle machine with fixed clocks ({RERUN})"
+        "times were still changing when the warm-up reached its limit",
+        "",
+        f"rerun on an idle machine with fixed clocks ({RERUN})",
     ),
     "slow first run": Kind(
         "the first timed run took much longer than the others",

@@ -106,9 +106,7 @@ class Inquiry:
     ) -> None:
         self.repeats = Repeats(config, plan)
         if not len(self.repeats):
-            raise ConfigError(
-                "the plan has no experiments to run", hint="dlbs build prints the plan"
-            )
+            raise ConfigError("the plan has no experiments to run", hint="dlbs build prints the plan")
         first = [self.repeats.experiment(number, 1) for number in range(len(self.repeats))]
         self.pairs = Pairs(first, config.declarations, question)
         self.unlabelled = unlabelled_names(config, plan)

@@ -119,9 +119,7 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
     """
     tail = _tail(log)
     values: dict[str, Any] = {}
-    start = max(
-        0, tail.rfind(b"\n__exp.start_time__")
-    )  # skips about a hundred parameters before it
+    start = max(0, tail.rfind(b"\n__exp.start_time__"))  # skips about a hundred parameters before it
     for line in tail[start:].decode("utf-8", "replace").split("\n"):
         try:
             pair = parse_line(line)

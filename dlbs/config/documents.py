@@ -181,7 +181,9 @@ def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list
             line = key.start_mark.line + 1
             if key.id == "scalar" and key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
                 where = f"{document.path}:{line}"  # 1 and 01 would be one key
-                raise ConfigError(f"key {key.value} is not a string", where=where, hint=f"write '{key.value}' in quotes")
+                raise ConfigError(
+                    f"key {key.value} is not a string", where=where, hint=f"write '{key.value}' in quotes"
+                )
             if key.id == "scalar":
                 if key.value in seen and key.value != "<<":
                     where = f"{document.path}:{line}"

@@ -165,7 +165,9 @@ NAMES = (
     Former("monitor.timeseries", omit=True, why="all series are always logged, as results.use.*"),
     Former("monitor.launcher", omit=True, why="the monitor is part of dlbs run"),
     Former("monitor.backend_pid_folder", omit=True, why="it is derived from monitor.pid_folder"),
-    Former("resource_monitor.*", why="monitor.interval, seconds between two samples, enables the monitor; 0 disables it"),
+    Former(
+        "resource_monitor.*", why="monitor.interval, seconds between two samples, enables the monitor; 0 disables it"
+    ),
     Former("runtime.EXPORT_*", omit=True, why="every launcher sets CUDA_VISIBLE_DEVICES and CUDA_CACHE_PATH"),
     Former("runtime.visible_gpus", omit=True, why="CUDA_VISIBLE_DEVICES is derived from exp.gpus"),
     Former("runtime.bind_proc", why=_LAUNCHER),

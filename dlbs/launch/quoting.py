@@ -122,7 +122,9 @@ def _in_context(value: Any, place: Place) -> str:
     if context == Context.COMMENT:
         return printable(str(value) if isinstance(value, (Code, Words)) else text(value)).replace("\n", "?")
     if isinstance(value, Code) and not isinstance(value, Name):
-        raise LaunchError(f"shell code is not allowed in {context}", hint="print it outside of quotes and here-documents")
+        raise LaunchError(
+            f"shell code is not allowed in {context}", hint="print it outside of quotes and here-documents"
+        )
     return _QUOTING[context](_text(str(value) if isinstance(value, (Code, Words)) else value), place)
 
 

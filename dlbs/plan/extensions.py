@@ -61,9 +61,7 @@ class Extensions:
         Raises:
             ConfigError: A condition refers to a value that is not constant.
         """
-        waiting = [
-            iter([(point, frozenset[str]())])
-        ]  # per extension: the results of the previous one
+        waiting = [iter([(point, frozenset[str]())])]  # per extension: the results of the previous one
         while waiting:
             one = next(waiting[-1], None)
             if one is None:

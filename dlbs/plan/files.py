@@ -76,7 +76,9 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
     except MemoryError:
         raise ConfigError("is too large for the memory of this machine", where=name, hint=_LINES) from None
     if not isinstance(data, list):
-        raise ConfigError("a plan must be a JSON list of experiments", where=name, hint="use --config for a configuration")
+        raise ConfigError(
+            "a plan must be a JSON list of experiments", where=name, hint="use --config for a configuration"
+        )
     for number, item in enumerate(data, start=1):
         yield _experiment(item, f"{name}: experiment {number}", checked)
 

@@ -156,5 +156,9 @@ def _given(config: Config, plan: str | None) -> dict[str, Any]:
         return {}
     if config.variables:
         names = ", ".join(config.variable_origins.values())
-        raise ConfigError("variables cannot be combined with --plan", where=names, hint="use them in dlbs build, which writes the plan")
+        raise ConfigError(
+            "variables cannot be combined with --plan",
+            where=names,
+            hint="use them in dlbs build, which writes the plan",
+        )
     return {name: config.settings[name].value for name in config.from_command_line}

@@ -76,7 +76,9 @@ class Trace:
     """The origins of the values of one experiment."""
 
     values: Experiment = field(default_factory=dict)  # final, including hidden ones
-    needs: dict[str, list[str]] = field(default_factory=dict)  # name → the names that it was computed from, which come first
+    needs: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # name → the names that it was computed from, which come first
     environment: dict[str, list[str]] = field(default_factory=dict)  # name → environment variables, likewise
     targets: dict[str, str] = field(default_factory=dict)  # text of a computed reference → its name
     name_needs: set[str] = field(default_factory=set)  # names that determined the names of computed references

@@ -110,10 +110,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     default = Path(os.environ.get("OUT") or ROOT / ".gpu")
     parser.add_argument("--out", type=Path, default=default, help="Directory of the report; $OUT, or .gpu.")
     parser.add_argument("--state", type=Path, default=ROOT / ".gpu", help="Directory for the state between sessions.")
+    parser.add_argument("--resume", type=Path, help="journal.jsonl of an earlier session, possibly of another machine.")
     parser.add_argument(
-        "--resume", type=Path, help="journal.jsonl of an earlier session, possibly of another machine."
+        "--minutes", type=float, default=9.5, help="Total time; the next session runs the remaining cases."
     )
-    parser.add_argument("--minutes", type=float, default=9.5, help="Total time; the next session runs the remaining cases.")
     parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="Folder of wheels for missing packages.")
     parser.add_argument("--only", action="append", default=[], metavar="PART", choices=[part.name for part in PARTS])
     parser.add_argument("--again", action="store_true", help="Repeat failed cases.")

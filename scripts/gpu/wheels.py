@@ -145,7 +145,9 @@ def _elsewhere(requirement: str) -> bool:
 
 def main() -> None:
     """Download wheels."""
-    parser = argparse.ArgumentParser(description="Download the packages that a machine without a network probably lacks.")
+    parser = argparse.ArgumentParser(
+        description="Download the packages that a machine without a network probably lacks."
+    )
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "wheels")
     directory: Path = parser.parse_args().directory
     directory.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,12 @@ def key_reference() -> str:
 
 def api_reference() -> str:
     """The API reference, from docstrings."""
-    lines = ["# API reference", "", "The functions and classes of `import dlbs`. [Python API](../python-api.md) explains it.", ""]
+    lines = [
+        "# API reference",
+        "",
+        "The functions and classes of `import dlbs`. [Python API](../python-api.md) explains it.",
+        "",
+    ]
     for name in dlbs.__all__:
         if name != "__version__":
             found = getattr(dlbs, name)
