@@ -115,7 +115,7 @@ def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> 
 
 def test_an_option_that_is_not_read_is_named_with_the_word_behind_it() -> None:
     said = refused("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3")
-    assert "-Psize=1 was not read, because -Pexp.num_batches=3 stands behind it (put options of dlbs before --)" in said
+    assert "-Psize=1 was not read, because -Pexp.num_batches=3 follows it (put options of dlbs before --)" in said
 
 
 def test_an_option_for_a_placeholder_that_the_command_gets_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -139,11 +139,11 @@ def test_a_default_of_another_framework_is_no_value() -> None:
 @pytest.mark.parametrize(
     ("words", "given", "said"),
     [
-        ((), {}, "--: a command is missing"),
-        (("",), {}, "--: a command is missing"),
+        ((), {}, "--: the command is missing"),
+        (("",), {}, "--: the command is missing"),
         (("true",), {"parameters": {"exp.framework": "pytorch"}}, "a command is run by the framework command"),
         (("true",), {"plan": "plan.json"}, "--plan: a plan says what is run, and so does a command"),
-        (("true",), {"variables": {"size": [1]}}, "-Vsize: nothing uses the parameter 'size'"),
+        (("true",), {"variables": {"size": [1]}}, "-Vsize: the parameter 'size' is not used"),
     ],
 )
 def test_what_is_refused(words: tuple[str, ...], given: dict[str, Any], said: str) -> None:

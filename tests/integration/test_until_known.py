@@ -98,7 +98,7 @@ def test_nothing_is_started_that_does_not_fit_into_the_budget(dlbs: RunDlbs, tmp
     # Two take 0.8 s, and two more would take longer than what is left; a slow machine does not come so far.
     assert len(logs(tmp_path)) <= 2
     assert re.search(
-        r"(of the budget are left, and the next would take about|the budget of 1.0 s is spent)", done.stderr
+        r"(of the budget is left; the next round would take about|the budget of 1.0 s is spent)", done.stderr
     )
     assert "run the same command again to continue" in done.stderr
     before = order(tmp_path)

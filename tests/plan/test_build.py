@@ -130,7 +130,7 @@ def test_condition_on_missing_name_does_not_match(tmp_path: Path) -> None:
 
 
 def test_condition_on_a_name_that_nothing_defines_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"c.yaml:4: condition on 'my.b', which nothing defines"):
+    with pytest.raises(ConfigError, match=r"c.yaml:4: condition on 'my.b', which is not defined"):
         extended(tmp_path, {"my.b": 1}, 1)
 
 

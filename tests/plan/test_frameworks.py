@@ -250,7 +250,7 @@ def test_a_new_parameter_of_another_framework_does_not_change_what_an_experiment
     assert ids[0] == ids[1]
     left_out = dlbs("explain", "train.lr")
     assert left_out.returncode == 2
-    assert "train.lr is no parameter of experiments of the framework pytorch (dlbs help train.lr)" in left_out.stderr
+    assert "train.lr is not a parameter of experiments of the framework pytorch (dlbs help train.lr)" in left_out.stderr
 
 
 def test_an_architecture_is_launched_as_a_model_is(
