@@ -106,7 +106,9 @@ def test_help_says_what_became_of_names_and_frameworks() -> None:
     with pytest.raises(ConfigError, match=r"exp\.device_batch is now exp\.replica_batch"):
         explanation(config, "exp.device_batch")
     for ask in (describe, describe_framework):
-        with pytest.raises(ConfigError, match=r"the original's framework tensorrt is not included in DLBS: docs/launchers\.md"):
+        with pytest.raises(
+            ConfigError, match=r"the original's framework tensorrt is not included in DLBS: docs/launchers\.md"
+        ):
             ask(config, "tensorrt")
 
 

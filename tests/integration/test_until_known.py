@@ -41,7 +41,7 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     counts = Counter(seed for seed, _ in ran)
     assert counts[1] == counts[2] > counts[3] == 6
     assert len(logs(tmp_path)) == len(ran)
-    assert "2 pairs, 3 experiments a round; no verdict before round 6" in done.stderr
+    assert "2 pairs, 3 experiments per round; no verdict before round 6" in done.stderr
     assert re.search(
         r"round 6: seed=3 vs seed=1: 1\.[45]\d+ (± 0\.\d+|\[.*\]) times faster, decided after 6 rounds", done.stderr
     )
