@@ -100,7 +100,7 @@ def measurements() -> Iterator[Measurement]:
             for train in (True, False):
                 for model, rivals in RIVALS.items():
                     for rival in rivals:
-                        name = f"{model} {'training' if train else 'inference'} {mode_name} beside {rival[0]}"
+                        name = f"{model} {'training' if train else 'inference'} {mode_name} vs {rival[0]}"
                         yield Measurement(name, partial(_beside_rival, model, rival, mode, train))
 
 

@@ -51,7 +51,7 @@ def load_config(
     """Load and merge a configuration.
 
     Args:
-        files: The `--config` files, later ones take precedence. Files that do not exist are searched among the shipped ones.
+        files: The `--config` files; later ones take precedence. Files that do not exist are searched among the shipped ones.
         parameters: Of `-P`: a mapping, or `name=value` strings.
         variables: Of `-V`: a mapping, or `name=[...]` strings.
         extensions: Of `-E`: mappings, or their JSON text.

@@ -115,7 +115,7 @@ def written(pieces: Sequence[str], values: Sequence[Any], where: Callable[[int],
 def _in_context(value: Any, place: Place) -> str:
     context = place.context
     if context in _REFUSED:
-        beside = "behind" if context in {Context.ESCAPED, Context.DOLLAR} else "in"
+        beside = "after" if context in {Context.ESCAPED, Context.DOLLAR} else "in"
         raise LaunchError(f"a value {beside} {context} cannot be quoted", hint=_REFUSED[context])
     if context == Context.BARE:
         return bare(value, place)
