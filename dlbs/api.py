@@ -430,9 +430,7 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
 
 def _check_share(name: str, value: Any, least: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
-        raise LogError(
-            f"{value!r} is out of range: must be at least {least} and below 1", where=name, hint="3 % is 0.03"
-        )
+        raise LogError(f"must be a number from {least} to below 1, not {value!r}", where=name, hint="3 % is 0.03")
 
 
 def _records(results: Any) -> list[dict[str, Any]]:

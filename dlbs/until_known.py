@@ -91,7 +91,7 @@ def run_until_known(
     for name, value, least in (("threshold", threshold, 0.0), ("confidence", confidence, 0.5)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
             raise ConfigError(
-                f"{value!r} is out of range: must be at least {least} and below 1", where=name, hint="3 % is 0.03"
+                f"must be a number from {least} to below 1, not {value!r}", where=name, hint="3 % is 0.03"
             )
     for name, count in (("jobs", jobs), ("max_repeats", max_repeats), ("budget", budget)):
         if count is not None and count <= 0:

@@ -8,7 +8,7 @@ cat <<'END_OF_PARAMETERS'
 {{ parameter_lines }}
 END_OF_PARAMETERS
 
-# The machine.
+# The environment.
 {% for name, value in environment %}
 export {{ name | variable }}={{ value }}
 {% endfor %}

@@ -297,9 +297,9 @@ def test_bare_metal_is_said_only_if_nobody_asked_for_it(dlbs: RunDlbs, flags: tu
     environment = {"DOCKER_HOST": "unix:///nowhere"}
     dlbs("build", "--plan", "plan.json", *arguments, check=True)
     from_plan = dlbs("run", "--plan", "plan.json", check=True, **environment)
-    assert "no docker daemon here" not in from_plan.stderr
+    assert "no docker daemon found" not in from_plan.stderr
     done = dlbs("run", *arguments, "-Pexp.rerun=always", check=True, **environment)
-    assert ("no docker daemon here" in done.stderr) == is_said
+    assert ("no docker daemon found" in done.stderr) == is_said
 
 
 def test_dlbs_alone_says_where_to_start() -> None:

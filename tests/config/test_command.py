@@ -109,7 +109,9 @@ def test_an_option_of_ours_that_the_command_gets_is_pointed_out(caplog: pytest.L
 
 def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> None:
     said = refused("bench", "--size", "{size}")
-    assert said.startswith("-- bench --size {size}: nothing gives {size} a value (write -Vsize=[1,2,4] or -Psize=VALUE")
+    assert said.startswith(
+        "-- bench --size {size}: the placeholder {size} has no value (write -Vsize=[1,2,4] or -Psize=VALUE"
+    )
     assert "{{size}} is the literal text {size}" in said
 
 
@@ -131,7 +133,7 @@ def test_a_misspelt_placeholder_gets_the_right_name() -> None:
 
 
 def test_a_default_of_another_framework_is_no_value() -> None:
-    assert "nothing gives {exp.model} a value" in refused("bench", "{exp.model}")
+    assert "the placeholder {exp.model} has no value" in refused("bench", "{exp.model}")
     (found,) = resolved("bench", "{exp.model}", "{exp.num_batches}", parameters={"exp.model": "mine"})
     assert found["command.argv"] == ["bench", "mine", 10]
 

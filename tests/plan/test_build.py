@@ -268,11 +268,11 @@ def test_a_failing_build_leaves_no_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("p.json", "{}", "a plan is a JSON list"),
+        ("p.json", "{}", "a plan must be a JSON list"),
         ("p.json", "[1]", "experiment 1"),
         ("p.json", "[\n{\n", "not JSON"),
         ("p.jsonl", "{}\n{", "p.jsonl:2"),
-        ("p.jsonl", "[]", "an experiment is a JSON object"),
+        ("p.jsonl", "[]", "an experiment must be a JSON object"),
     ],
 )
 def test_malformed_plans(tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -193,9 +193,9 @@ def test_a_printed_configuration_makes_the_same_experiments(dlbs: RunDlbs, tmp_p
 @pytest.mark.parametrize(
     ("frameworks", "said"),
     [
-        ("pytorch", "must name frameworks"),
-        ("[1]", "must name frameworks"),
-        ("{own: pytorch}", "must name frameworks"),
+        ("pytorch", "must contain names of frameworks"),
+        ("[1]", "must contain names of frameworks"),
+        ("{own: pytorch}", "must contain names of frameworks"),
         ("{own: [pytroch]}", "did you mean 'pytorch'"),
     ],
 )
@@ -322,7 +322,7 @@ def test_a_launcher_that_uses_a_model_that_nobody_set_says_what_to_do(tmp_path: 
     (experiment,) = processor_for(config).resolve_all(build(config))
     with pytest.raises(
         LaunchError,
-        match=r"uses 'exp\.model', of frameworks with models, in.*\(set exp\.model, or write 'frameworks: \{own: \[models\]\}'",
+        match=r"uses 'exp\.model', of frameworks with models, in.*\(set exp\.model, or add 'frameworks: \{own: \[models\]\}'",
     ):
         make_launcher(experiment, tmp_path)
 

@@ -145,7 +145,7 @@ def test_where_synthetic_data_lie_moves_from_every_place_of_a_configuration() ->
         ({"exp.use_tensor_core": False}, "false has no equivalent"),
         ({"pytorch.distributed_backend": "nccl"}, "torchrun"),
         ({"exp.framework_family": "caffe"}, "exp.framework alone"),
-        ({"exp.singularity": True}, "containers are docker's"),
+        ({"exp.singularity": True}, "containers are started by docker"),
         ({"my.x": "$(f'{1}')$"}, "without the f"),
         ({"my.x": "${pytorch.distributed_backend}"}, "refers to pytorch.distributed_backend"),
         ({"my.x": "$('a' if '${exp.docker}' == 'True' else 'b')$"}, "compare the value"),
