@@ -13,5 +13,5 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(document: Any) -> None:
-    """Print a document on standard output. JSON escapes control characters, so that foreign values cannot control a terminal."""
+    """Print a document on standard output. JSON escapes control characters, so that values from logs cannot control a terminal."""
     click.echo(json.dumps(document, indent=1))

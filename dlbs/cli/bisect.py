@@ -111,10 +111,10 @@ def bisect_command(
     if as_json:
         print_json({"first": [one.name for one in first], "candidates": [asdict(one) for one in opened.candidates]})
     elif len(first) == 1:
-        click.echo(f"{first[0].name} is the first slower candidate: {first[0].note}")
+        click.echo(f"{first[0].name} is the first bad candidate: {first[0].note}")
     else:
         click.echo(
-            f"one of these is the first slower candidate; those between were skipped: {', '.join(one.name for one in first)}"
+            f"one of these is the first bad candidate; those between were skipped: {', '.join(one.name for one in first)}"
         )
     if list_file is None:
         shutil.rmtree(opened.directory / "checkout", ignore_errors=True)
