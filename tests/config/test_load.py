@@ -142,7 +142,7 @@ ERRORS = [
     ),
     ("exclude: [1]", [":1", "must be a condition"]),
     ("a: [", ["not YAML"]),
-    ("- a", ["must hold a mapping"]),
+    ("- a", ["must contain a mapping"]),
     ("parameters:\n  a: &x [*x]", ["alias inside itself"]),
     (
         "a: &a [1,1,1,1,1,1,1,1,1,1]\n"

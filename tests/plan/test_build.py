@@ -355,7 +355,7 @@ def test_a_group_that_is_not_there_is_an_error_without_internal_names(tmp_path: 
     made = config(tmp_path, parameters={"my.a": "x"}, extensions=[extension])
     with pytest.raises(ConfigError) as raised:
         list(build(made))
-    assert "${__condition.my.a_7} is no group" in str(raised.value)
+    assert "${__condition.my.a_7} is not a group" in str(raised.value)
     assert "my.a_0, my.a_1" in str(raised.value)
 
 

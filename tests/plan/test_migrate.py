@@ -192,7 +192,7 @@ def test_a_pattern_that_met_more_than_the_whole_value_is_named() -> None:
         }
     )
     assert [line.split(":")[0] for line in left] == [f"extensions[{index}].condition.exp.model" for index in (0, 1)]
-    assert "met alexnet_owt too" in left[0]
+    assert "also matched alexnet_owt" in left[0]
 
 
 def test_a_pattern_that_is_none_here_is_named() -> None:
