@@ -448,7 +448,7 @@ def test_new_list_show_and_check(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["pack", "shell", "plain"], "plain is not installed"),
         (["pack", "prepare", "prepared"], "prepared is not installed"),
         (["pack", "install", "pinned", "--variant", "rocm"], "has no requirements.rocm.txt"),
-        (["run", "-Pexp.framework=pack"], "no pack given"),
+        (["run", "-Pexp.framework=pack"], "which pack?"),
         (["run", "-Pexp.framework=pack", "-Pexp.pack=nope"], "there is no pack 'nope'"),
         (["build", "--select", "plain", "--exclude", "plain"], "no pack is left"),
     ],
