@@ -51,7 +51,7 @@ def results(dlbs: RunDlbs) -> RunDlbs:
         (["db", "query", "--columns", "exp.modle", "--format", "json"], "--columns: no experiment has 'exp.modle'"),
         (["db", "query", '{"exp.model": "("}'], "bad regular expression"),
         (["db", "export", '{"exp.model": "("}'], "bad regular expression"),
-        (["db", "add", "logs", "--tag", ""], "a tag has 1 to 200 letters"),
+        (["db", "add", "logs", "--tag", ""], "a tag must have 1 to 200 letters"),
         (["status", "logs", "nowhere"], "nowhere: no such directory"),
         (["validate", "--results", "logs", "--require", "exp.modle"], "--require: no experiment has 'exp.modle'"),
         (["build", *DUMMY, "-Pexp.modle=alexnet"], "unknown parameter 'exp.modle'"),

@@ -214,4 +214,4 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, served: Served) -> None:
     assert "nope: no such directory" in done.stderr
     done = dlbs("serve", "logs", "--port", str(served.port))
     assert done.returncode == 2
-    assert "Address already in use (--port 0 takes a free one)" in done.stderr
+    assert "Address already in use (--port 0 selects a free one)" in done.stderr

@@ -77,7 +77,7 @@ def test_a_plan_of_which_everything_was_skipped_measured_nothing(dlbs: RunDlbs) 
     for _ in range(2):  # the second time, that is known from the log
         done = dlbs("run", *DUMMY, "-Pdummy.exit_code=77")
         assert done.returncode == 1
-        assert "nothing was measured: everything was skipped" in done.stderr
+        assert "nothing was measured: all experiments were skipped" in done.stderr
     assert dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,77]").returncode == 0
 
 

@@ -31,7 +31,7 @@ def test_a_good_plan_has_no_problems(tmp_path: Path) -> None:
 CASES = [
     (["exp.model=alexnte"], ["unknown model 'alexnte'", "did you mean 'alexnet'"]),
     (["exp.framework=pytroch"], ["no launcher", "did you mean 'pytorch'"]),
-    (["exp.framework=tensorflow"], ["no launcher", "tensorflow does not come with DLBS: write a launcher"]),
+    (["exp.framework=tensorflow"], ["no launcher", "tensorflow is not included in DLBS: write a launcher"]),
     (
         ["exp.framework=jax", "exp.phase=serving"],
         ["jax does not support the phase serving", "set exp.framework=pytorch"],

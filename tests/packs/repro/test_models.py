@@ -178,7 +178,7 @@ def test_predicting_with_reader_writer_and_arguments(dlbs: RunDlbs, tmp_path: Pa
         ((), "missing 1 required positional argument: 'least'"),
         (("--model-kwargs", "[1]"), "--model-kwargs: must be a JSON object"),
         (("--model-kwargs", '{"least": 1}', "--dataset-reader", "jsonlines"), "did you mean 'jsonl'"),
-        (("--model-kwargs", '{"least": 1}', *own, "--batch-size", "1"), "a writer gets all predictions at once"),
+        (("--model-kwargs", '{"least": 1}', *own, "--batch-size", "1"), "cannot be used with an output writer"),
     ):
         done = dlbs(*predict, *arguments)
         assert done.returncode == 2

@@ -208,7 +208,7 @@ def test_options_of_the_page_need_the_page(dlbs: RunDlbs, tmp_path: Path, flag: 
     make_logs(tmp_path / "logs", [make_record()])
     done = dlbs("report", "logs", flag)
     assert done.returncode == 2
-    assert f"{flag.partition('=')[0]}: is for the page (give --html FILE too)" in done.stderr
+    assert f"{flag.partition('=')[0]}: requires --html FILE (add it, or remove" in done.stderr
 
 
 def test_any_kind_of_plot_can_be_shown_and_one_that_cannot_be_drawn_says_why(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_selection(dlbs: RunDlbs, three: Path, flags: list[str], expected: list[
 def test_failed_experiments_are_counted(dlbs: RunDlbs, three: Path) -> None:
     done = dlbs("parse", "logs", "--failed_benchmarks=discard")
     assert "1 failure, 2 ok" in done.stderr
-    assert "the 1 that did not end well were discarded" in done.stderr
+    assert "1 unsuccessful one was discarded" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.csv", "r.csv.gz"])

@@ -340,9 +340,9 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     [
         (["a"], "Missing argument"),
         (["a", "nope"], "nope: no such file"),
-        (["a", "a", "--threshold", "x"], "--threshold: 'x' is no share"),
-        (["a", "a", "--threshold", "3"], "no share"),
-        (["a", "a", "--confidence", "10%"], "no confidence"),
+        (["a", "a", "--threshold", "x"], "--threshold: 'x' is not a share"),
+        (["a", "a", "--threshold", "3"], "not a share"),
+        (["a", "a", "--confidence", "10%"], "is not a valid confidence level"),
         (["a", "a", "--metric", "results.nope"], "--metric: no experiment has 'results.nope'"),
         (["a", "a", "--match", "exp.nope"], "--match: no experiment has 'exp.nope'"),
     ],

@@ -282,7 +282,7 @@ def test_a_gate_needs_a_baseline(dlbs: RunDlbs, tmp_path: Path) -> None:
     command = ("compare", "logs", "--by", "runtime.malloc", "--fail-on-regression")
     done = dlbs(*command)
     assert done.returncode == 2
-    assert "needs --baseline" in done.stderr
+    assert "requires --baseline" in done.stderr
     assert dlbs(*command, "--baseline", "system").returncode == 3
     assert dlbs(*command, "--baseline", "arena").returncode == 0
 
@@ -305,7 +305,7 @@ def test_several_paths_and_a_store_are_one_set(dlbs: RunDlbs, tmp_path: Path) ->
         ([], "Missing argument 'A'"),
         (["logs"], "Missing argument 'B'"),
         (["logs"] * 3, "--by NAME compares within"),
-        (["logs", "logs", "--baseline", "keep"], "--baseline needs --by"),
+        (["logs", "logs", "--baseline", "keep"], "--baseline requires --by"),
         (["--by", "runtime.malloc"], "no logs or results given"),
         (["logs", "--by", "exp.nope"], "--by exp.nope: no experiment has 'exp.nope'"),
     ],

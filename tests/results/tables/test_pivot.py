@@ -417,9 +417,9 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["--rows", "exp.modle"], "--rows: no experiment has 'exp.modle' (did you mean 'exp.model'"),
         (
             ["--type", "weak", "--rows", "exp.model"],
-            "--type weak: has separate tables (leave out --rows, or --type weak)",
+            "--type weak: prints fixed tables (remove --rows, or --type weak)",
         ),
-        (["--type", "weak", "--values", "results.time"], "(leave out --values, or --type weak)"),
+        (["--type", "weak", "--values", "results.time"], "(remove --values, or --type weak)"),
         (["--series", "nope"], "--series: PATH would have no effect"),
         (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
         (["--output_file", "/proc/nope/x"], "cannot be written"),
