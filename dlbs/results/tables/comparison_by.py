@@ -110,7 +110,7 @@ def _legend(made: ComparisonBy) -> list[str]:
         lines.append(QUERIES_ONLY)
     if any(sum(match.doubtful) for match in matches):
         lines.append("runs: in 4 of 5, one doubtful run was left out")
-    if made.name != "runtime.malloc":  # then it is the compared parameter
+    if made.name != "runtime.malloc":  # otherwise it is the compared parameter
         lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
     for name, values in made.differences.items():
         lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
