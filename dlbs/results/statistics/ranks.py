@@ -66,7 +66,7 @@ def _depth(first: int, second: int, tail: float) -> tuple[int, float]:
     depth, outside = 0, 0
     while depth < len(counts) and (outside + counts[depth]) / arrangements <= tail * (
         1 + 1e-9
-    ):  # three runs on each side: 90 % is one twentieth on each side
+    ):  # with tolerance: three runs on each side reach exactly 1/20 (90 %)
         outside += counts[depth]
         depth += 1
     return depth, outside / arrangements

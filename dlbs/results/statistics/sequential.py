@@ -130,7 +130,7 @@ def needed_runs(ratio: float, interval: Interval, threshold: float, runs: float,
         None if the ratio is too close to the threshold for a reasonable number.
     """
     low, high = 1 - threshold, 1 + threshold
-    # The largest factor by which each half of the interval may shrink.
+    # The largest share of its width that each half of the interval may keep.
     above, below = interval.high - ratio, ratio - interval.low
     if ratio > high:
         share = _share(ratio - high, below)

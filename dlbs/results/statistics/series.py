@@ -125,7 +125,7 @@ def _warnings(record: Record, series: Series) -> list[str]:
             warnings.append("batch times did not reach a steady state: run more batches, and check for competing load")
         else:
             warnings.append(
-                f"the warm-up was too short by {late} batches; set "
+                f"the warm-up was too short by {late} batch{'es' if late > 1 else ''}; set "
                 f"-Pexp.num_warmup_batches={known + late} or auto"
             )
     end = series.ends[-1]
