@@ -42,7 +42,9 @@ def write_prometheus(
         ConfigError: The file cannot be written.
     """
     if not destination.endswith(".prom") and not destination.startswith("/dev/"):
-        raise LogError("the collector of Prometheus reads only .prom files", where=destination, hint="use the suffix .prom")
+        raise LogError(
+            "the collector of Prometheus reads only .prom files", where=destination, hint="use the suffix .prom"
+        )
     names = naming_parameters(records, declarations)
     last: dict[str, Record] = {}
     for record in sorted(records, key=lambda one: text(one.get("exp.start_time"))):

@@ -155,7 +155,9 @@ def server_config(application: Any, limits: Limits) -> Config:
                 and not self.cycle.response_complete
                 and not self.transport.get_write_buffer_size()
             ):
-                self._allow(limits.request_seconds)  # the response is still being computed, which is not the client's fault
+                self._allow(
+                    limits.request_seconds
+                )  # the response is still being computed, which is not the client's fault
             else:
                 self.transport.abort()
 

@@ -76,13 +76,13 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
             shutil.copyfileobj(whole, sys.stdout)
         return
     if not is_results_file(path):
-        raise LogError(
-            "unknown format", where=path, hint="use .json, .jsonl, .csv (optionally with .gz) or .parquet"
-        )
+        raise LogError("unknown format", where=path, hint="use .json, .jsonl, .csv (optionally with .gz) or .parquet")
     kind = path.removesuffix(".gz")
     if not kind.endswith(".json") and failed is not None:
         raise LogError(
-            "a separate list of failed experiments needs JSON", where=path, hint="use .json, or --failed_benchmarks keep"
+            "a separate list of failed experiments needs JSON",
+            where=path,
+            hint="use .json, or --failed_benchmarks keep",
         )
     make_parent(path)
     if kind.endswith(".parquet"):

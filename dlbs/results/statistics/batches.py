@@ -17,9 +17,7 @@ from dlbs.results.statistics.student import student_quantile, welch_freedom
 
 __all__ = ["batch_interval", "variance_of_mean"]
 
-_MOST_FREEDOM = (
-    50.0  # there, Student's t hardly differs from the normal distribution, and fewer cosines tolerate longer correlations
-)
+_MOST_FREEDOM = 50.0  # there, Student's t hardly differs from the normal distribution, and fewer cosines tolerate longer correlations
 
 
 def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0.95) -> Interval:

@@ -231,9 +231,7 @@ def _remedy(fewest: int, few: bool, doubted: bool) -> str:
         )
     if few:
         return f"too few runs ({fewest} per side): {_ENOUGH} {repeats}, or override with --trust-single-runs"
-    return (
-        f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or override with --trust-doubtful"
-    )
+    return f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or override with --trust-doubtful"
 
 
 def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: bool) -> tuple[str, list[str]]:

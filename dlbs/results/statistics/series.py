@@ -146,5 +146,7 @@ def _warnings(record: Record, series: Series) -> list[str]:
         warnings.append(f"CPU contention: {100 * competing:.0f} %; rerun on an idle machine")
     neighbours = record.get("exp.neighbours")
     if isinstance(neighbours, list) and neighbours:
-        warnings.append(f"{len(neighbours)} other experiments of the plan ran at the same time; run it alone with --jobs 1")
+        warnings.append(
+            f"{len(neighbours)} other experiments of the plan ran at the same time; run it alone with --jobs 1"
+        )
     return warnings + [line for line in warnings_of(record) if kind_of(line) != "CPU contention" or competing is None]

@@ -156,7 +156,9 @@ def _sides(records: Sequence[Record], by: str) -> dict[Any, list[Record]]:
     if len(sides) == 1:
         (side,) = sides.values()
         what = (
-            f"all {len(side)} experiments have {_words(side[0][by])!r}" if len(side) > 1 else "there is only one experiment"
+            f"all {len(side)} experiments have {_words(side[0][by])!r}"
+            if len(side) > 1
+            else "there is only one experiment"
         )
         raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
     if len(sides) > MOST_VALUES:

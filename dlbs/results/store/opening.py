@@ -108,7 +108,9 @@ def _check_sqlite(connection: Connection, where: str) -> None:
     found = connection.execute(text("SELECT type, name, sql FROM sqlite_master LIMIT 1000")).all()
     tables = {name for kind, name, _ in found if kind == "table"}
     if tables and "alembic_version" not in tables:
-        raise LogError("this database belongs to another program; it was not changed", where=where, hint="choose another --db")
+        raise LogError(
+            "this database belongs to another program; it was not changed", where=where, hint="choose another --db"
+        )
     for kind, name, code in found:
         if kind not in {"table", "index"} or "VIRTUAL" in str(code).upper().split("(")[0].split():
             raise LogError(f"the database contains a {kind} that dlbs did not create: {str(name)[:80]!r}", where=where)

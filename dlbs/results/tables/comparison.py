@@ -37,7 +37,9 @@ __all__ = [
 ]
 
 _MOST_NAMED = 3  # experiments in a note
-BATCHES_ONLY = f"fewer than {FEWEST_RUNS} runs: ratio and interval from batches within runs; ignores variation between runs"
+BATCHES_ONLY = (
+    f"fewer than {FEWEST_RUNS} runs: ratio and interval from batches within runs; ignores variation between runs"
+)
 _OF_ROUNDS = "median of the means of the ratios of two rounds (Hodges-Lehmann)"
 QUERIES_ONLY = "one run per side: interval from those that both runs logged; ignores variation between runs"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}

@@ -114,7 +114,9 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
         speedup.cells.append(ups)
         efficiency.cells.append(shares)
     for base_count in sorted(bases - {1}):
-        speedup.legend.append(f"where the smallest device count is {base_count}, its speed-up is {base_count} by definition")
+        speedup.legend.append(
+            f"where the smallest device count is {base_count}, its speed-up is {base_count} by definition"
+        )
     return speedup, efficiency
 
 
