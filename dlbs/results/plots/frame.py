@@ -63,14 +63,14 @@ def left_out(records: Sequence[Record], drawn: Sequence[Record]) -> str:
     return f"{missing} of {len(records)} experiments have no value" if missing else ""
 
 
-def add_frame(figure: Figure, made: Description, title: str | None, doubts: str, *, grows: bool) -> None:
+def add_frame(figure: Figure, made: Description, title: str | None, warnings: str, *, grows: bool) -> None:
     """Add texts around finished axes.
 
     Args:
         figure: Figure with all axes.
         made: Its texts.
         title: Title; None for the default one.
-        doubts: Kinds of warnings; may be empty.
+        warnings: Kinds of warnings; may be empty.
         grows: The figure may become higher, so that the axes keep their size.
     """
     size = float(require("matplotlib", "reports").rcParams["font.size"])
@@ -81,9 +81,9 @@ def add_frame(figure: Figure, made: Description, title: str | None, doubts: str,
         for note in filter(None, made.notes)
         for words in _wrapped(figure, label(note, None), 0.82 * size)
     ]
-    if doubts:
-        doubts = doubts.replace(f"{DOUBTFUL}:", "hollow:") if made.hollow else doubts
-        below += [(words, 0.82 * size, "normal", warning_colour()) for words in _wrapped(figure, doubts, 0.82 * size)]
+    if warnings:
+        warnings = warnings.replace(f"{DOUBTFUL}:", "hollow:") if made.hollow else warnings
+        below += [(words, 0.82 * size, "normal", warning_colour()) for words in _wrapped(figure, warnings, 0.82 * size)]
     top, bottom = (sum(_LINE * one[1] for one in lines) + _MARGIN * bool(lines) for lines in (above, below))
     labels = _labels(figure)
     if grows:

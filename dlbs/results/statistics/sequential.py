@@ -1,6 +1,6 @@
 """Confidence intervals of a ratio that are valid after every round of runs (sequential analysis).
 
-An ordinary interval that is checked repeatedly until it excludes 1 will exclude it eventually, even without a difference: twenty looks at 95 %
+An ordinary interval that is checked repeatedly until it excludes 1 will exclude it eventually, even without a difference: twenty checks of 95 %
 intervals of the same code end in a false verdict in one of five cases. Here, each look has a separate level, so that all looks together, without
 a limit, have the promised error (repeated confidence intervals, Jennison and Turnbull 1989). Any stopping rule is allowed.
 
