@@ -107,7 +107,7 @@ TABLES = (
 COLUMNS = "id, digest, exp_id, status, model, host, device, started, throughput, time, added, data"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
 SAYS, DAMAGED, OTHERS = "the database says", "is damaged", "the database of another program"
-NO_DATABASE = "file is not a database"
+NO_DATABASE = "not a database"
 
 # What was done, and part of the error or how many records there are.
 CASES: dict[str, tuple[Callable[[Path], Any], Any]] = {

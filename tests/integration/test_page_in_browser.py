@@ -106,7 +106,7 @@ def test_facets_narrow_by_exact_values_in_the_order_of_numbers(page: Page, large
     choose(page, "batch", "16")
     choose(page, "batch", "128")
     assert page.locator("#shown").inner_text() == "200 of 1,200"
-    page.get_by_role("button", name="take back type: float16").click()
+    page.get_by_role("button", name="remove type: float16").click()
     assert page.locator("#shown").inner_text() == "600 of 1,200"
     page.fill("#words", "float16")
     assert set(column(page, "type")) == {"float16"}  # not bfloat16

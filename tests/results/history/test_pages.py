@@ -133,7 +133,7 @@ def test_the_log_behind_a_run_is_shown_if_it_is_the_one_that_was_added(tmp_path:
     assert "something else" not in html
     assert "of another run" in html
     log.unlink()
-    assert "It is not in" in pages.run({"id": "1"})
+    assert "The log is not in" in pages.run({"id": "1"})
 
 
 def test_no_other_file_is_shown_whatever_the_store_says(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_what_follows_from_the_parameter_is_not_matched_by_and_is_named() -> Non
     made = by(sweep(batches=(1, 2)))
     assert made.experiments == ["batch 1", "batch 2"]
     assert list(made.differences) == ["my.command"]
-    assert "my.command changes too: run --malloc system, run --malloc keep, run --malloc arena" in (
+    assert "also differs: my.command: run --malloc system, run --malloc keep, run --malloc arena" in (
         comparison_by_table(made).legend
     )
 

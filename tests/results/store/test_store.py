@@ -98,7 +98,7 @@ def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("nothing of the kind, but long enough to be looked at " * 40)
-    with pytest.raises(LogError, match="file is not a database"):
+    with pytest.raises(LogError, match="not a database"):
         Store(str(tmp_path / "x.db"))
 
 
