@@ -163,11 +163,11 @@ def test_any_quantity_over_any_parameter(page: Page, large: str) -> None:
     page.select_option("#plot-x", label="model")
     page.select_option("#plot-lines", label="type")
     assert plotted(page).startswith("batch time, ms over model, 3 lines")
-    assert "mixes experiments that differ in batch" in page.locator("#plotnote").inner_text()
+    assert "mix experiments that differ in batch" in page.locator("#plotnote").inner_text()
     page.select_option("#plot-x", label="throughput, images/s")
     assert "Each point is a run" in page.locator("#plotnote").inner_text()
     page.fill("#words", "nothing-like-it")
-    assert "No experiment of the selection" in page.locator("#plotnote").inner_text()
+    assert "No selected experiment" in page.locator("#plotnote").inner_text()
 
 
 def test_links_lead_to_logs(page: Page, report: str) -> None:

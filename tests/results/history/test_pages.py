@@ -85,7 +85,7 @@ def test_tags_are_compared(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
-    assert "Nothing is in this store" in make_store(tmp_path, []).overview({})
+    assert "This store is empty" in make_store(tmp_path, []).overview({})
     assert "skipped" not in make_store(tmp_path, [make_record(status="skipped")]).overview({})
 
 

@@ -103,7 +103,7 @@ def test_results_without_rates_cannot_be_drawn_and_the_error_says_what_to_run() 
     with pytest.raises(LogError, match="no experiment has latencies of queries that arrive at a given rate") as raised:
         plotted([make_record()])
     assert "serving.target_qps" in raised.value.hint
-    with pytest.raises(LogError, match="no experiment ended well"):
+    with pytest.raises(LogError, match="no experiment succeeded"):
         plotted([make_record(status="failure")])
 
 

@@ -295,7 +295,7 @@ def test_where_nothing_ended_well_that_is_the_error(dlbs: RunDlbs, tmp_path: Pat
         assert done.stderr.startswith("error: no experiment succeeded: 2 failure")
         assert "--metric" not in done.stderr
     reported = dlbs("report", "a", check=True).stdout
-    assert reported.startswith("No experiment ended well: 2 failure")
+    assert reported.startswith("No experiment succeeded: 2 failure")
     with pytest.raises(LogError, match="no experiment succeeded: 4 failure"):
         package.compare(failed, failed)
 
