@@ -125,7 +125,7 @@ def database_error(error: Exception, where: str) -> LogError:
 def _check_file(path: Path, create: bool) -> None:
     """Raise a LogError if a path is not a database, or is missing and must not be created."""
     if path.exists() and not path.is_file():
-        raise LogError("not a regular file", where=str(path), hint="choose another --db")
+        raise LogError("is not a regular file", where=str(path), hint="choose another --db")
     if path.exists():
         with open_regular(path, follow_links=True) as stream:
             head = stream.read(len(_SQLITE))

@@ -227,7 +227,7 @@ def test_experiments_that_all_differ_in_something_else_are_not_compared() -> Non
     records = [
         {**one, "my.step": number} for number, one in enumerate([*runs("system", 13.0), *runs("keep", 10.0, minute=1)])
     ]
-    with pytest.raises(LogError, match=r"they differ in my\.step too.*--ignore my\.step"):
+    with pytest.raises(LogError, match=r"they also differ in my\.step.*--ignore my\.step"):
         by(records)
     assert by(records, ignore=["my.step"]).counts == {"keep": {"faster": 1}}
 
