@@ -133,7 +133,7 @@ def _draw_quantity(
             axes.axhline(1, color=muted(), linewidth=1, linestyle=":", zorder=0)
     if not points_drawn:
         hint = "each value needs a baseline experiment that is equal otherwise"
-        raise LogError(f"no value of {key} has a baseline value", where="--baseline", hint=hint)
+        raise LogError(f"no value of {key} can be divided by a baseline value", where="--baseline", hint=hint)
     for axes in places[1:]:
         axes.sharey(places[0])
     set_y_scale(

@@ -218,7 +218,7 @@ def test_a_name_that_says_no_format_is_refused() -> None:
 
 
 def test_the_collector_would_not_read_another_name(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match=r"\.prom only"):
+    with pytest.raises(LogError, match=r"only \.prom files"):
         exported(tmp_path / "metrics.txt", some_records(), "prometheus")
 
 

@@ -78,7 +78,7 @@ def test_a_record_cannot_make_the_page_show_other_files(dlbs: RunDlbs, tmp_path:
     dlbs("report", "r.json", "--html", "from_results.html", check=True)
     for name in ("from_logs.html", "from_results.html"):
         assert "the secret" not in (tmp_path / name).read_text()
-    assert "make it from the logs" in (tmp_path / "from_results.html").read_text()
+    assert "create the page from logs" in (tmp_path / "from_results.html").read_text()
 
 
 def test_machines_and_doubts_are_shown() -> None:

@@ -296,7 +296,7 @@ def test_history_is_in_the_order_of_time_with_changes_marked_where_they_are() ->
     (words,) = [one.get_text() for one in axes.texts]
     assert words.startswith("-16")
     assert words.endswith("%")
-    assert any("E-divisive; 1 % of series without a change are marked" in line for line in words_of(figure))
+    assert any("E-divisive; false alarms: 1 % of series without a change" in line for line in words_of(figure))
 
 
 def test_a_history_without_a_change_has_no_mark() -> None:

@@ -73,7 +73,7 @@ def test_a_series_shows_warm_up_outliers_and_what_was_watched() -> None:
     record |= {"results.use.time": [5.0, 5.1, 5.2], "results.use.cpu": [1, 2, 3]}
     first, second = drawn("series", [record]).axes
     assert {"batch", "running median", "warm-up", "outlier"} <= set(first.get_legend_handles_labels()[1])
-    assert second.get_ylabel().startswith("processor time")
+    assert second.get_ylabel().startswith("CPU time")
 
 
 def test_a_heat_map_says_why_a_cell_is_empty() -> None:
@@ -168,7 +168,7 @@ def test_the_same_results_are_the_same_file(form: str) -> None:
     ("kind", "records", "said"),
     [
         ("throughput", [make_record(status="failure")], "no experiment succeeded: 1 failure"),
-        ("roofline", [make_record()], "counted its operations"),
+        ("roofline", [make_record()], "counts of operations"),
         ("series", [make_record(), make_record()], "2 experiments are too many"),
         ("weak", [make_record(status="failure")], "no experiment succeeded: 1 failure"),
         ("throughput", [make_record(f"m{n}") for n in range(30)], "30 lines are too many"),

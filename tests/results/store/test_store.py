@@ -75,7 +75,7 @@ def test_the_first_version_has_a_revision_and_newer_ones_are_refused(url: str) -
     with sqlite3.connect(url) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(LogError, match=r"made by a newer version of dlbs \(revision 9999\)"):
+    with pytest.raises(LogError, match=r"created by a newer version of dlbs \(revision 9999\)"):
         Store(url)
 
 

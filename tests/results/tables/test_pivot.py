@@ -255,7 +255,7 @@ def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) 
 def test_explained_intervals_name_their_order_statistics() -> None:
     values = [record(time=1000 / rate, exp__repeat=rate) for rate in range(101, 110)]
     (formula, _) = regular_tables(values, load_config().declarations, explain=True)[0].formulas
-    assert formula.endswith("[102.0, 108.0]: number 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
+    assert formula.endswith("[102.0, 108.0]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
     assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 
 
