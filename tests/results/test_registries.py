@@ -43,7 +43,7 @@ def test_an_unknown_name_is_an_error_with_a_hint() -> None:
     registry: Registry = {"bars": ("a:b", "bars")}
     with pytest.raises(LogError, match=r"unknown plot 'bar' \(did you mean 'bars'"):
         registered(registry, "bar", "plot")
-    with pytest.raises(LogError, match=r"no plot 'x' \(there are bars"):
+    with pytest.raises(LogError, match=r"unknown plot 'x' \(choose from bars"):
         registered(registry, "x", "plot")
 
 

@@ -46,7 +46,7 @@ def test_the_first_page_has_trends_tags_and_machines_regressions_first(pages: Hi
         "resnet18, training, float32, gpu, batch 16", "alexnet, training, float32, gpu, batch 16",
     ]  # fmt: skip
     assert re.search(r'<span class="worse">−9\.\d %', html)
-    assert "at most 1 % of cases" in html
+    assert "at most 1 % of trends" in html
     assert "<td>v2</td>" in html
     assert "node1, Imaginary GPU" in html
     assert "alexnet" not in pages.overview({"words": "resnet18"})
