@@ -219,9 +219,9 @@ def test_a_link_that_the_user_names_is_followed(ask: Ask, tmp_path: Path) -> Non
 RESULTS: dict[str, tuple[str, Callable[[], bytes], Any]] = {
     "a sound one": ("r.json", lambda: json.dumps({"data": [{"exp.model": "x"}]}).encode(), 1),
     "nothing": ("r.json", lambda: b"", "not JSON"),
-    "a number": ("r.json", lambda: b"5", "no results"),
-    "a list of numbers": ("r.json", lambda: b"[1, 2]", "no results"),
-    "an object of nothing": ("r.json", lambda: b"{}", "no results"),
+    "a number": ("r.json", lambda: b"5", "not a results file"),
+    "a list of numbers": ("r.json", lambda: b"[1, 2]", "not a results file"),
+    "an object of nothing": ("r.json", lambda: b"{}", "not a results file"),
     "100,000 lists": ("r.json", lambda: b"[" * 100_000, "nested"),
     "a number of 5,000 digits": ("r.json", lambda: b"[" + b"9" * 5_000 + b"]", "5,000 digits"),
     "no UTF-8": ("r.json", lambda: b'[{"a": "\xff"}]', "cannot be read"),
