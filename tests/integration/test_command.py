@@ -70,7 +70,7 @@ def test_a_sweep_as_in_the_manual(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "Time by size" in page
     assert "batch time" not in page
     scores = dlbs("report", "logs", "--scores", check=True).stdout
-    assert "perf of a benchmark that logs no throughput is runs per second" in scores
+    assert "perf of a benchmark without throughput: runs per second" in scores
     for text in (scores, dlbs("status", check=True).stdout):
         assert not {"alexnet", "float32", "training"} & set(text.replace(",", " ").split())
     for kind in ("bars", "series"):

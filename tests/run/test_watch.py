@@ -148,7 +148,7 @@ def test_moments_are_for_people() -> None:
     look = Look({"pid": 7, "jobs": 3}, now - 3 * 3600, {"ok": 40, "to do": 2}, 0, 42, 40, (), 0, (), None, ())
     shown = now_variables(look, now)
     assert shown["since"] == "since 12:00, 3 h 0 min ago"
-    assert shown["pace"] == "13 experiments an hour"
+    assert shown["pace"] == "13 experiments per hour"
     assert shown["slots"] == "0 of 3"
     yesterday = now_variables(Look({"pid": 7}, now - 86_400, {}, 0, 0, 0, (), 0, (), None, ()), now)
     assert yesterday["since"].startswith("since Fri 20 Nov, 15:00")

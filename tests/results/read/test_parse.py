@@ -233,7 +233,7 @@ def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlb
     [
         (["nope.log"], "nope.log: no such file"),
         (["logs", "--output_file", "r.xml"], "unknown format"),
-        (["logs", "--output_file", "r.csv", "--failed_benchmarks", "keep_separately"], "only JSON has room"),
+        (["logs", "--output_file", "r.csv", "--failed_benchmarks", "keep_separately"], "needs JSON"),
         (["logs", "--filter_query", "{"], "not JSON"),
         (["logs", "--filter_query", "1 +"], "--filter_query"),
         (["logs", "--filter_query", "True"], "refers to no parameter"),

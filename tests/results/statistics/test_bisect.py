@@ -99,7 +99,7 @@ def test_another_search_in_the_same_place_is_refused(dlbs: RunDlbs, measure: Pat
     bisect(dlbs, measure, *QUICK)
     done = bisect(dlbs, measure, *QUICK, "--threshold", "9%")
     assert done.returncode == 2
-    assert "bisect.json: holds another search (threshold)" in done.stderr
+    assert "bisect.json: contains another search (threshold)" in done.stderr
 
 
 @pytest.mark.integration
