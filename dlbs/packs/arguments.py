@@ -21,9 +21,9 @@ def filled_argv(pack: Pack, places: Places) -> Any:
 
 
 def filled(given: Any, pack: Pack, places: Places) -> Any:
-    """A value with values in place of names in braces, in all its texts. Unknown names stay as they are.
+    """A value with values in place of names in braces, in all its texts. Unknown names are kept.
 
-    `auto(value, default)` and `auto_batch(default)` are the default, as in the suite unless it is told to adapt sizes to the machine.
+    `auto(value, default)` and `auto_batch(default)` are the default, as in the suite without its option to adapt sizes to the machine.
     """
     from dlbs.machine.devices import visible_gpus
 

@@ -1,4 +1,4 @@
-"""Run a pack whose benchfile says itself how: `python -m dlbs.packs.start DEFINITION NAME -- main.py ARGUMENTS`, from its launcher."""
+"""Run a pack by the command of its benchfile: `python -m dlbs.packs.start DEFINITION NAME -- main.py ARGUMENTS`, from its launcher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Become the command that the benchfile gives; return an exit code if that fails."""
+    """Replace this process by the command of the benchfile; return an exit code if that fails."""
     definition, name, _, *script = arguments
     try:
         own = benchfile_of(find_pack(name, [Path(definition)]))
