@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = ROOT / "benchmarks" / "milabench" / "base.yaml"
 CONFIDENCE = 0.95
 
-# What `milabench run` does with one pack, in the interpreter that has voir.
+# The steps of `milabench run` for one pack, in the interpreter that has voir.
 RUNNER = """
 import json, os, sys
 from voir.proc import run
@@ -116,7 +116,7 @@ def compare(pack: Pack, sides: Mapping[str, Side], rounds: int, order: random.Ra
 
 
 def missing(python: str) -> str:
-    """What the interpreter lacks; empty if nothing."""
+    """The module that the interpreter lacks; empty if it has all."""
     try:
         done = subprocess.run([python, "-c", "import voir, torch"], capture_output=True, text=True, check=False)
     except OSError as error:
