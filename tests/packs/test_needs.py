@@ -93,7 +93,7 @@ def test_one_file_is_a_model_that_is_checked_and_runs(
     (tmp_path / "packs" / "plain").mkdir(parents=True)
     (tmp_path / "packs" / "plain" / file).write_text(source)
     base = {"DLBS_BASE": str(tmp_path / "base")}
-    assert "plain: it needs nothing of its own" in dlbs("pack", "install", "plain", **base).stderr
+    assert "plain: nothing to install" in dlbs("pack", "install", "plain", **base).stderr
     checked = dlbs("pack", "check", "plain", EXPECTTEST_ACCEPT="1", **base)
     assert checked.returncode == 0, checked.stdout
     few = ("-Pexp.num_batches=2", "-Pexp.num_warmup_batches=0", "-Pexp.docker=false", f"-Pexp.phase={phase}")
