@@ -84,12 +84,20 @@ KINDS: dict[str, Kind] = {
         "queries were issued later than they were due", "", "leave the load generator a CPU (pytorch.num_threads)"
     ),
     "imprecise limit": Kind(
-        "the interval of the highest rate is wider than was asked for",
+        "the interval of the highest rate is wider than requested (serving.find_precision)",
         "",
-        "raise serving.find_trials or serving.min_duration",
+        "raise serving.find_processes and serving.find_trials, or serving.min_duration",
+    ),
+    "one process": Kind(
+        "the interval of the highest rate ignores how processes differ", "", "raise serving.find_processes"
+    ),
+    "server not restarted": Kind(
+        "the interval of the highest rate does not cover restarts of the server",
+        "",
+        "restart the server and search again",
     ),
     "limit not reached": Kind(
-        "every rate that was tried kept the bounds", "", "lower the bounds, or take offline throughput as the limit"
+        "all rates that were tried met the bounds", "", "lower the bounds, or take offline throughput as the limit"
     ),
     "slow data type": Kind(
         "the CPU has no instructions for the data type", "", "use float32 (exp.dtype), or another CPU"
