@@ -27,23 +27,21 @@ def check_replaceable(log: Path) -> None:
     Raises:
         LaunchError: Something else is there.
     """
-    for path in (log, Path(f"{log}.part"), Path(f"{log}.sh")):
+    for path in (str(log), f"{log}.part", f"{log}.sh"):
         kind = _kind(path)
         if kind:
-            raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=str(path), hint=_HINT)
+            raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=path, hint=_HINT)
     head = _head(log)
     if head and not _begins_with_parameters(head) and last_values(log).get("exp.status") not in STATUSES:
         raise LaunchError("is not a log of dlbs, so it is not replaced", where=str(log), hint=_HINT)
 
 
 def create_part(log: Path) -> int:
-    """Create the log under way, `<log>.part`, and return its descriptor.
+    """Create the log under way, `<log>.part`, and return its descriptor; `check_replaceable` comes before it.
 
     Raises:
-        LaunchError: There is something that is not ours.
         OSError: It cannot be created.
     """
-    check_replaceable(log)
     part = Path(f"{log}.part")
     # A new file, not the old one emptied: what a killed run left running may still be writing to that.
     part.unlink(missing_ok=True)
@@ -107,6 +105,7 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str) -> N
     values = {**experiment, "exp.status": status, "exp.status_msg": message, "exp.seconds": 0.0}
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
+        check_replaceable(log)
         with open(create_part(log), "w", encoding="ascii") as stream:
             stream.writelines(f"{parameter_line(key, value)}\n" for key, value in values.items())
         finish_log(log)
@@ -114,10 +113,10 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str) -> N
         raise LaunchError(f"cannot be written: {error.strerror}", where=str(error.filename or log)) from None
 
 
-def _kind(path: Path) -> str:
+def _kind(path: str) -> str:
     """What a path is, if it is neither missing nor a regular file."""
     try:
-        mode = path.lstat().st_mode
+        mode = os.lstat(path).st_mode
     except OSError:
         return ""
     if stat.S_ISREG(mode):

@@ -44,15 +44,17 @@ class _Namespace:
         raise AttributeError(full)
 
 
+_KEY = str(secrets.randbelow(10**18))  # no value can have a mark of ours; digits pass through most filters
+_MARKS = re.compile(f"{MARK}{_KEY}\\.([0-9]+){MARK}")
+
+
 class _Printed:
-    """What one rendering prints: values, and where its template prints each."""
+    """The values that one rendering prints, and where its template prints each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.values: list[Any] = []
         self.places: list[tuple[Any, int]] = []  # the template and the line of its Python code
-        self.key = str(secrets.randbelow(10**18))  # no value can have a mark of ours; digits pass through most filters
-        self._marks = re.compile(f"{MARK}{self.key}\\.([0-9]+){MARK}")
 
     def print(self, value: Any) -> str:
         """The mark for a value. It is called by the Python code that Jinja2 makes of a template."""
@@ -61,11 +63,11 @@ class _Printed:
         frame = sys._getframe(2)
         self.places.append((frame.f_globals.get("__jinja_template__"), frame.f_lineno))
         self.values.append(value)
-        return f"{MARK}{self.key}.{len(self.values) - 1}{MARK}"
+        return f"{MARK}{_KEY}.{len(self.values) - 1}{MARK}"
 
     def script(self, printed: str) -> str:
         """The finished script."""
-        parts = self._marks.split(printed)
+        parts = _MARKS.split(printed)
         pieces, numbers = parts[::2], [int(number) for number in parts[1::2]]
         if any(MARK in piece for piece in pieces):
             hint = "values are quoted after filters, so a filter must not change what a block, or a macro of another file, printed"
@@ -77,8 +79,8 @@ class _Printed:
         if isinstance(value, Words):
             return Words([self._whole(item) for item in value.items])
         if isinstance(value, str):
-            return self.script(value) if self.key in value else value
-        return self.script(text(value)) if self.key in text(value) else value
+            return self.script(value) if _KEY in value else value
+        return self.script(text(value)) if _KEY in text(value) else value
 
     def where(self, number: int) -> str:
         template, line = self.places[number]

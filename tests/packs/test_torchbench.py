@@ -200,7 +200,7 @@ def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: P
     directory = write(tmp_path / "packs" / "seeing", install_py=script)
     done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
     assert done.returncode == 2
-    assert "the data coco128.tar.gz are not here: download them from the suite's server to " in done.stderr
+    assert "the data coco128.tar.gz are missing: download them from the suite's server to " in done.stderr
     assert "install.py failed with exit code 1" in done.stderr
 
     # Files of one model, unlike archives, lie in its directory.

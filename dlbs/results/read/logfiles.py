@@ -78,8 +78,9 @@ def _in_plan_order(paths: Iterable[str]) -> list[str]:
             position = _positions(read_plan_file(Path(directory)))
         except LogError:  # `dlbs status` says what is wrong with it; here it would only have given an order
             position = {}
-        unplanned = [path for path in by_directory[directory] if _stem(path) not in position]
-        planned = [path for path in by_directory[directory] if _stem(path) in position]
+        inside = by_directory[directory]
+        planned = [path for path in inside if _stem(path) in position] if position else []
+        unplanned = [path for path in inside if _stem(path) not in position] if position else inside
         found += sorted(unplanned, key=_modified)
         found += sorted(planned, key=lambda path: position[_stem(path)])
     return found

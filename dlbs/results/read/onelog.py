@@ -33,7 +33,7 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     """
     record: Record = {}
     noticed: list[Finding] = []
-    results: Counter[str] = Counter()
+    results: list[str] = []  # their keys, collected only where one may come twice
     number = 0  # lines before the block
     binary = False
     for block in _blocks(stream):
@@ -46,9 +46,11 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
         before = len(record)
         record.update(zip(keys, values, strict=True))
         if before or len(record) != len(keys):
-            results.update(key for key in keys if key.startswith("results."))
+            results += [key for key in keys if key.startswith("results.")]
         number += block.count(_END)
-    noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in results.items() if count > 1]
+    if results:
+        counts = Counter(results).items()
+        noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in counts if count > 1]
     if not record:
         findings += [*noticed, Finding("empty", name)]
         return None

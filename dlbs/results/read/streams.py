@@ -81,16 +81,19 @@ def log_streams(path: str, *, follow_links: bool) -> Iterator[tuple[str, IO[byte
         OSError, EOFError, ValueError, tarfile.TarError, zlib.error: It is damaged.
     """
     with open_regular(path, follow_links=follow_links, buffering=0) as stream:
-        size = os.fstat(stream.fileno()).st_size
         if path.endswith(ARCHIVE_ENDINGS):
             packed = stream.read(len(_GZIP)) == _GZIP
             stream.seek(0)
-            inside = unpacked(stream, size) if packed else Unpacked(stream, _limit(size))
+            inside = unpacked(stream, _size(stream)) if packed else Unpacked(stream, _limit(_size(stream)))
             yield from _in_archive(path, inside)  # type: ignore[arg-type]
         elif path.endswith(".gz"):
-            yield path, unpacked(stream, size)
+            yield path, unpacked(stream, _size(stream))
         else:
             yield path, stream
+
+
+def _size(stream: IO[bytes]) -> int:
+    return os.fstat(stream.fileno()).st_size
 
 
 def _in_archive(path: str, stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

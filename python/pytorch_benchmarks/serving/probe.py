@@ -70,8 +70,8 @@ class Probe:
             rate: Queries per second.
             number: Of the trial in the search, from 1; it selects the arrival times: a limit that is valid for one schedule only is no limit.
         """
-        schedule, *seeds = self._settings.seeds
-        wanted = replace(self._settings, target_qps=rate, seeds=(schedule + number - 1, *seeds))
+        schedule, sample, library = self._settings.seeds
+        wanted = replace(self._settings, target_qps=rate, seeds=(schedule + number - 1, sample, library))
         _, times = self._run(wanted, f"trial-{number:02d}")
         return Trial(rate, times.keeps(wanted), self._percentile(times))
 
