@@ -53,7 +53,7 @@ def keep(error: BaseException) -> str:
         details = _write(f"Python {sys.version}\n{sys.argv}\n\n{text}")
     except OSError as problem:
         details = f"cannot be written: {problem.strerror}; --debug shows them"
-    return f"unforeseen, a defect of {_PACKAGE}: {words} (details: {details})"
+    return f"unexpected error, a bug in {_PACKAGE}: {words} (details: {details})"
 
 
 def _write(text: str) -> str:

@@ -402,4 +402,4 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
 def test_a_recipe_needs_data(dlbs: RunDlbs) -> None:
     done = dlbs("run", "--config", "recipes/resnet18.yaml", "-Pexp.gpus=", "-Pexp.docker=false")
     assert done.returncode == 2
-    assert "training needs data (set pytorch.data_dir to a directory with train and val in it)" in done.stderr
+    assert "training needs data (set pytorch.data_dir to a directory that contains train and val)" in done.stderr

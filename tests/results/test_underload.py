@@ -29,7 +29,7 @@ def test_a_table_has_rates_percentiles_and_validity() -> None:
     assert (rate.value, middle.value, tail.value, valid.value) == (10.0, 5.0, 15.0, "true")
     assert (tail.low, tail.high) == (12.5, 20.0)
     assert table.cells[-1][-1].value == "false"
-    assert "[low, high] 1 run: 95 % interval of its queries, which ignores how runs differ" in table.legend
+    assert "[low, high] 1 run: 95 % CI from its queries; ignores variation between runs" in table.legend
 
 
 def test_a_table_shows_the_limits_of_the_processes_of_a_search() -> None:
@@ -38,15 +38,15 @@ def test_a_table_shows_the_limits_of_the_processes_of_a_search() -> None:
     assert table.columns[0] == "Highest rate, queries/s"
     assert (table.cells[0][0].low, table.cells[0][0].high) == (60.0, 64.0)
     assert table.legend[:3] == [
-        "[low, high] of the highest rate, 1 run: 95 % interval of its processes",
-        "[low, high] 1 run: 95 % interval of its queries, which ignores how runs differ",
+        "[low, high] of the highest rate, 1 run: 95 % CI from its processes",
+        "[low, high] 1 run: 95 % CI from its queries; ignores variation between runs",
         "Highest rate 62.00: 2 processes, 57.50, 66.25",
     ]
 
 
 def test_how_a_highest_rate_was_computed() -> None:
     (table,) = regular_tables([SEARCH], DECLARATIONS, explain=True)
-    assert "62.00, a single run; [60.00, 64.00]: 95 % interval of its processes" in table.formulas[0]
+    assert "62.00, a single run; [60.00, 64.00]: 95 % CI from its processes" in table.formulas[0]
 
 
 @pytest.mark.parametrize("limits", [None, 3, [], ["x", None, True]])
