@@ -112,4 +112,4 @@ def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path
     (tmp_path / "note.log").write_text("hello")
     refused = dlbs("rerun", "note.log")
     assert refused.returncode == 2
-    assert "has no parameters" in refused.stderr
+    assert "does not begin with the parameters of an experiment" in refused.stderr
