@@ -13,7 +13,7 @@ from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.comparison import comparison_table
-from dlbs.results.tables.regular import regular_tables, usual_values
+from dlbs.results.tables.default import default_tables, usual_values
 from dlbs.results.underload import logged_interval, search_lines
 from tests.made_logs import make_record
 from tests.results.plots.test_latency import SEARCH, SWEEP, served
@@ -22,7 +22,7 @@ DECLARATIONS = load_config().declarations
 
 
 def test_a_table_has_rates_percentiles_and_validity() -> None:
-    (table,) = regular_tables(SWEEP, DECLARATIONS)
+    (table,) = default_tables(SWEEP, DECLARATIONS)
     assert table.columns == ["Rate, queries/s", "Latency p50, ms", "Latency p99, ms", "Valid"]
     assert [row[-1] for row in table.rows] == ["10.0", "20.0", "40.0", "60.0", "80.0"]
     rate, middle, tail, valid = table.cells[0]
@@ -34,7 +34,7 @@ def test_a_table_has_rates_percentiles_and_validity() -> None:
 
 def test_a_table_shows_the_limits_of_the_processes_of_a_search() -> None:
     limits = {"results.serving.max_qps_per_process": [57.5, 66.25], "results.serving.max_qps_processes": 2}
-    (table,) = regular_tables([SEARCH | limits], DECLARATIONS)
+    (table,) = default_tables([SEARCH | limits], DECLARATIONS)
     assert table.columns[0] == "Highest rate, queries/s"
     assert (table.cells[0][0].low, table.cells[0][0].high) == (60.0, 64.0)
     assert table.legend[:3] == [
@@ -45,7 +45,7 @@ def test_a_table_shows_the_limits_of_the_processes_of_a_search() -> None:
 
 
 def test_how_a_highest_rate_was_computed() -> None:
-    (table,) = regular_tables([SEARCH], DECLARATIONS, explain=True)
+    (table,) = default_tables([SEARCH], DECLARATIONS, explain=True)
     assert "62.00, a single run; [60.00, 64.00]: 95 % CI from its processes" in table.formulas[0]
 
 
