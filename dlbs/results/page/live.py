@@ -81,7 +81,6 @@ class LiveResults:
 
     def _must_wait(self) -> bool:
         """Whether a plan runs and regenerating the page now would use too much CPU time."""
-
         return time.monotonic() < self._not_before and owner(self.directory) is not None
 
     def _sign(self) -> str:
