@@ -1,6 +1,6 @@
 # make demo       installs into .venv, benchmarks two models on this machine, prints the table
-# make test       the same .venv, lint, types, all tests but those of packaging
-# make test-release  the tests of packaging: every way of installing, the release check, the site
+# make test       the same .venv, lint, types, all tests but those of a release
+# make test-release  the tests of a release: every way of installing, the release check, the site, the executable pages
 # make coverage   the tests of make test, and which lines of the code ran
 # make unit       the tests that start no benchmarks and need no services, in a minute
 # make services   installs and starts what the other tests need, as root on Debian
@@ -45,7 +45,7 @@ test coverage: WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n <
 test: venv check
 	$(PYTEST) -m "not release"
 
-# Not part of `make test`: they install several gigabytes, and only a change of packaging makes them fail.
+# Not part of `make test`: they install several gigabytes and run whole pages, and only packaging or a page makes them fail.
 test-release: venv
 	$(PYTEST) -m release
 

@@ -53,10 +53,11 @@ def losses(
 def test_the_loss_falls_on_a_fixed_batch(name: str) -> None:
     torch.manual_seed(0)
     model = without_noise(get_model(name, **SMALLER.get(name, {})))
+    steps = 3 if name == "inception3" else 2  # its first step goes too far
     if name in ONE_SIZE:  # those without batch normalization, which needs more than one image
-        found = losses(model, 3, batch=1)
+        found = losses(model, steps, batch=1)
     else:
-        found = losses(model, 3, side=SIDE if len(model.input_shape) == 3 else None)
+        found = losses(model, steps, side=SIDE if len(model.input_shape) == 3 else None)
     assert found[-1] < found[0]
 
 
