@@ -1,4 +1,4 @@
-"""The live view of a log directory: what happens now, looked at often, and the page of results, made anew when an experiment has ended."""
+"""Live view of a log directory: the current progress, polled often, and the page of results, regenerated when an experiment ends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveResults"]
 
-_SHARE = 0.05  # of the time of one CPU that the page may take while a plan runs: it is a neighbour of what is measured
+_SHARE = 0.05  # of one CPU's time for generating pages while a plan runs, to not disturb measurements
 _CONTENT, _PAGE = "content", "page"
 
 
 class LiveResults:
-    """What a log directory holds just now.
+    """Current content of a log directory.
 
     Args:
         directory: The log directory.
@@ -39,22 +39,22 @@ class LiveResults:
         self._problems: tuple[str, ...] = ()
 
     def now(self) -> tuple[str, str]:
-        """The version and the HTML of what happens now; as often as it costs little."""
+        """Version and HTML of the current progress; cached to limit the cost."""
         from dlbs.results.page.assets import fragment
 
         html = fragment("live.html", self._now())
         return f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', html
 
     def content(self) -> tuple[str, str]:
-        """The version and the HTML of the page's content. While a plan runs, it may be some time old if making it takes long."""
+        """Version and HTML of the page's content. While a plan runs, it may be outdated if generating it takes long."""
         return self._current(_CONTENT)
 
     def page(self) -> str:
-        """The whole page."""
+        """HTML of the whole page."""
         return self._current(_PAGE)[1]
 
     def _now(self, *, fresh: bool = False) -> dict[str, Any]:
-        """The variables of what happens now; `fresh` looks again, however short ago the last look was."""
+        """Variables of the current progress; `fresh` reads the directory again even if the last reading is recent."""
         from dlbs.results.page.now import now_variables
 
         with self._watching:
@@ -79,14 +79,14 @@ class LiveResults:
             return self._made[kind]
 
     def _must_wait(self) -> bool:
-        """Whether a plan runs, and making the page again now would take too much of its machine."""
+        """Whether a plan runs and regenerating the page now would use too much CPU time."""
         from dlbs.run.locks import owner
 
         return time.monotonic() < self._not_before and owner(self.directory) is not None
 
     def _sign(self) -> str:
-        """What is another one when an experiment has ended, or a log was changed or removed."""
-        # A directory that is gone has no files either, but is another page than an empty one.
+        """Fingerprint that changes when an experiment ends, or a log is changed or removed."""
+        # A removed directory has no files either, but its page differs from that of an empty one.
         digest = hashlib.sha256(b"there" if self.directory.is_dir() else b"gone")
         for directory, names, files in os.walk(self.directory):
             names.sort()
@@ -110,7 +110,7 @@ class LiveResults:
         reading = Reading()
         records: list[Record] = []
         problems: list[str] = []
-        # An empty directory is where a plan is about to run: no error here.
+        # An empty directory is not an error: a plan is about to run.
         if any(self.directory.rglob("*.log*")):
             try:
                 records = load_records([str(self.directory)], reading)
@@ -119,7 +119,7 @@ class LiveResults:
         self._problems = (*problems, *Reading(reading.errors).messages())
         ended = [record for record in records if not str(record["exp.log_file"]).endswith(".part")]
         declarations = load_config().declarations
-        # The page is kept until a log changes: an older look than that at the logs must not be kept with it.
+        # The page is cached until a log changes, so its progress must not be older than the logs.
         live = self._now(fresh=True)
         if is_page:
             return page_html(ended, declarations, logs=reading.paths, live=live, live_path="/content")

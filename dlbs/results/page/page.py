@@ -1,4 +1,4 @@
-"""The one-file report: a page with everything that opens from the disk, and the parts of it that the live view shows."""
+"""The one-file report, and its parts for the live view."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ def write_page(
     logs: Collection[str] = (),
     chosen: Chosen = _USUAL,
 ) -> None:
-    """Write a page about experiments that needs no network and no other file.
+    """Write a self-contained page about experiments.
 
     Args:
-        path: Where to.
+        path: Path of the file.
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown, and which may be linked to: those that were read just now. What a record says of its log's place is not
-            trusted.
-        chosen: What was chosen about the page; links are relative to its path.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that were just read and may be quoted and linked. The log paths in records are not trusted.
+        chosen: Options of the page; links are relative to its path.
 
     Raises:
-        LogError: matplotlib is not installed, or there is no such kind of plot.
+        LogError: matplotlib is not installed, or a kind of plot is unknown.
         ConfigError: The file cannot be written.
     """
     beside = os.path.dirname(os.path.abspath(path))
@@ -57,15 +56,15 @@ def page_html(
     live_path: str = "",
     chosen: Chosen = _USUAL,
 ) -> str:
-    """The page as text.
+    """Render the page as text.
 
     Args:
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown.
-        live: What the live view adds: `planned`, `done`, `owner`, `running`.
-        live_path: Where the live view looks for news.
-        chosen: What was chosen about the page.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted.
+        live: Additional variables of the live view: `planned`, `done`, `owner`, `running`.
+        live_path: Path that the live view polls for updates.
+        chosen: Options of the page.
     """
     content = page_content(records, declarations, logs, live, chosen)
     title = chosen.title or _title(records)
@@ -79,7 +78,7 @@ def content_html(
     logs: Collection[str] = (),
     live: Mapping[str, Any] | None = None,
 ) -> str:
-    """What stands between the head and the foot of the page."""
+    """Render the content of the page, without head and foot."""
     return fragment("content.html", page_content(records, declarations, logs, live, _USUAL))
 
 
