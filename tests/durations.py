@@ -6,7 +6,7 @@ pytest's cache has it where tests have run. In a fresh clone `durations.txt` say
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def seconds_of_files(cache: pytest.Cache, items: Iterable[pytest.Item]) -> Mappi
     """How long each file is going to take; tests of which nothing is known are guessed."""
     known = cache.get(_KEY, {})
     listed = _listed()
-    seconds: Counter[Path] = Counter()
+    seconds: defaultdict[Path, float] = defaultdict(float)
     for item in items:
         file = item.nodeid.partition("::")[0]
         if item.nodeid in known:
@@ -37,7 +37,7 @@ def seconds_of_files(cache: pytest.Cache, items: Iterable[pytest.Item]) -> Mappi
 
 def keep_durations(cache: pytest.Cache, reports: Iterable[pytest.TestReport]) -> None:
     """Remember how long these tests took."""
-    durations: Counter[str] = Counter()
+    durations: defaultdict[str, float] = defaultdict(float)
     for report in reports:
         durations[report.nodeid] += round(report.duration, 2)
     cache.set(_KEY, cache.get(_KEY, {}) | durations)
@@ -52,12 +52,13 @@ def _listed() -> dict[str, float]:
 
 def _main() -> None:
     cache = _FILE.parents[1] / ".pytest_cache" / "v" / _KEY
-    files: Counter[str] = Counter()
+    files: defaultdict[str, float] = defaultdict(float)
     for test, seconds in json.loads(cache.read_text(encoding="utf-8")).items():
         file = test.partition("::")[0]
         if (_FILE.parents[1] / file).exists():
             files[file] += seconds
-    lines = [f"{seconds:.0f} {file}\n" for file, seconds in files.most_common() if seconds >= _LEAST]
+    longest = sorted(files.items(), key=lambda one: -one[1])
+    lines = [f"{seconds:.0f} {file}\n" for file, seconds in longest if seconds >= _LEAST]
     _FILE.write_text("".join(lines), encoding="utf-8")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 from tests.durations import keep_durations, seconds_of_files
 
-LISTED = dict(reversed(line.split()) for line in (ROOT / "tests" / "durations.txt").read_text().splitlines())
+LINES = (ROOT / "tests" / "durations.txt").read_text().splitlines()
+LISTED = {file: float(seconds) for seconds, file in map(str.split, LINES)}
 
 
 def test_every_listed_file_exists() -> None:
@@ -33,8 +34,8 @@ def test_a_listed_file_takes_what_the_list_says_until_it_has_run() -> None:
 
     longest, cache = next(iter(LISTED)), Cache()
     items = [Item(f"{longest}::test_a"), Item(f"{longest}::test_b"), Item("tests/test_new.py::test_c")]
-    seconds = seconds_of_files(cache, items)  # type: ignore[arg-type]
-    assert seconds[Path(longest)] == float(LISTED[longest])
+    seconds = seconds_of_files(cache, items)
+    assert seconds[Path(longest)] == LISTED[longest]
     assert 0 < seconds[Path("tests/test_new.py")] < 1
-    keep_durations(cache, [Report(item.nodeid) for item in items])  # type: ignore[arg-type, misc]
-    assert set(seconds_of_files(cache, items).values()) == {6.0, 3.0}  # type: ignore[arg-type]
+    keep_durations(cache, [Report(item.nodeid) for item in items])
+    assert set(seconds_of_files(cache, items).values()) == {6.0, 3.0}
