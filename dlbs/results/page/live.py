@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
+from dlbs.run.locks import LOCK_NAME, owner
 from dlbs.run.watch import Look, Watch
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ class LiveResults:
 
     def _must_wait(self) -> bool:
         """Whether a plan runs and regenerating the page now would use too much CPU time."""
-        from dlbs.run.locks import owner
-
         return time.monotonic() < self._not_before and owner(self.directory) is not None
 
     def _sign(self) -> str:
@@ -91,7 +90,7 @@ class LiveResults:
         for directory, names, files in os.walk(self.directory):
             names.sort()
             for name in sorted(files):
-                if name.endswith((".part", ".sh", ".tmp")) or name == ".dlbs.lock":
+                if name.endswith((".part", ".sh", ".tmp")) or name == LOCK_NAME:
                     continue
                 path = os.path.join(directory, name)
                 try:
