@@ -1,6 +1,7 @@
 # make demo       installs into .venv, benchmarks two models on this machine, prints the table
-# make test       the same .venv, lint, types, all tests
-# make coverage   the same, and which lines of the code ran
+# make test       the same .venv, lint, types, all tests but those of a release
+# make test-release  the tests of a release: every way of installing, the release check, the site, the executable pages
+# make coverage   the tests of make test, and which lines of the code ran
 # make unit       the tests that start no benchmarks and need no services, in a minute
 # make services   installs and starts what the other tests need, as root on Debian
 # make gpu        with the PyTorch of $(PYTHON), no network, no .venv: tests and benchmarks that need a GPU; docs/gpu.md
@@ -20,7 +21,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-
 # would compile all tests again (13 s of CPU time instead of 6).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv demo test coverage unit services check format docs release-check benchmarks gpu gpu-wheels clean
+.PHONY: venv demo test test-release coverage unit services check format docs release-check benchmarks gpu gpu-wheels clean
 
 venv: $(VENV)/.installed
 
@@ -39,16 +40,20 @@ demo: venv
 	@$(BIN)/dlbs report demo/results.json
 	@echo "logs: demo/logs   results: demo/results.json"
 
-# One more: there is always a test that waits, for Slurm, a container or a time limit.
-test coverage: WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n + 1 : 8)))
+# Two more: there are always tests that wait, for Slurm, a container or a time limit.
+test coverage: WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 6 ? n + 2 : 8)))
 test: venv check
-	$(PYTEST)
+	$(PYTEST) -m "not release"
+
+# Not part of `make test`: they install several gigabytes and run whole pages, and only packaging or a page makes them fail.
+test-release: venv
+	$(PYTEST) -m release
 
 coverage: venv check
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST) -m "not release" --cov --cov-report=term
 
 unit: venv
-	$(PYTEST) -m "not integration" --ignore tests/integration --ignore tests/adversarial
+	$(PYTEST) -m "not integration" $(addprefix --ignore tests/,integration adversarial jax_benchmarks)
 
 services:
 	.ci/services

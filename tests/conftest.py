@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 
 from tests import forked
+from tests.durations import keep_durations, seconds_of_files
 from tests.forked import ForkServer, Program
 from tests.services import ACCELERATORS, COMMAND, skip_reason
 from tests.waiting import PATIENCE
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
-DURATIONS = "dlbs/durations"  # in pytest's cache: seconds of each test
 RunDlbs = Callable[..., "subprocess.CompletedProcess[str]"]
 BENCHMARKS = ROOT / "python" / "pytorch_benchmarks"
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -194,33 +194,17 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the longest files to processes first, so that none is left alone with one at the end.
-
-    How long a test took the last time is in pytest's cache; a new one is guessed.
-    """
-    if not hasattr(config, "workerinput") or not hasattr(config, "cache"):
-        return
-    known = config.cache.get(DURATIONS, {})
-    seconds: Counter[Path] = Counter()
-    for item in items:
-        guess = 3.0 if item.get_closest_marker("integration") else 0.03
-        seconds[item.path] += known.get(item.nodeid, guess)
-    items.sort(key=lambda item: -seconds[item.path])
-
-
-def _keep_durations(terminalreporter: pytest.TerminalReporter) -> None:
-    durations: Counter[str] = Counter()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if isinstance(report, pytest.TestReport):
-                durations[report.nodeid] += round(report.duration, 2)
-    cache = terminalreporter.config.cache
-    cache.set(DURATIONS, cache.get(DURATIONS, {}) | durations)
+    """Give the longest files to processes first, so that none is left alone with one at the end."""
+    if hasattr(config, "workerinput") and hasattr(config, "cache"):
+        seconds = seconds_of_files(config.cache, items)
+        items.sort(key=lambda item: -seconds[item.path])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if hasattr(terminalreporter.config, "cache"):
-        _keep_durations(terminalreporter)
+        ended = [report for reports in terminalreporter.stats.values() for report in reports]
+        tests = [report for report in ended if isinstance(report, pytest.TestReport)]
+        keep_durations(terminalreporter.config.cache, tests)
     counts = Counter(needed(report) for report in terminalreporter.stats.get("skipped", []))
     missing = {name: count for name, count in counts.items() if name and name not in ACCELERATORS}
     if missing:

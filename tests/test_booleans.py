@@ -31,6 +31,9 @@ BOTH = [*WORDS.items(), *NUMBERS]
 
 
 def resolved(**given: Any) -> list[dict[str, Any]]:
+    """Experiments of the framework with the fewest parameters, unless another one is given."""
+    if "exp.framework" not in given.get("parameters", {}):
+        given["variables"] = {"exp.framework": ["dummy"], **given.get("variables", {})}
     config = configure(**given)
     return list(processor_for(config).resolve_all(build(config)))
 

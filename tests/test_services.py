@@ -44,7 +44,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("services")
     directory = root / "tests"
     directory.mkdir()
-    for name in ("__init__.py", "conftest.py", "forked.py", "services.py", "waiting.py"):
+    for name in ("__init__.py", "conftest.py", "durations.py", "forked.py", "services.py", "waiting.py"):
         (directory / name).write_text((ROOT / "tests" / name).read_text())
     (directory / "test_it.py").write_text(TESTS)
     (root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())

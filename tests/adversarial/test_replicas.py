@@ -80,7 +80,7 @@ def torch_program(forked_torch: ForkServer, tmp_path: Path) -> Torch:
     """Run a program that imports torch, from the directory of the test."""
 
     def run(*command: str) -> Done:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return forked_torch.run(*command, directory=tmp_path, environment=environment, timeout=PATIENCE)
 
     return run

@@ -299,7 +299,7 @@ with Listener("127.0.0.1", 0, Limits()) as listener:
         try:
             listener.accept()
         except BlockingIOError:
-            client.settimeout(60)
+            client.settimeout(600)
             print(client.recv(1))
 """
     done = subprocess.run(

@@ -11,7 +11,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
 import sys
 import tarfile
 import warnings
@@ -26,7 +25,7 @@ import torch
 from pack_runner.run import Events
 
 from tests.adversarial.bounded import Ask, ask_and_expect, children
-from tests.conftest import ROOT
+from tests.forked import ForkServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -592,15 +591,13 @@ THEIRS: dict[str, tuple[str, str, list[str]]] = {
 @pytest.mark.parametrize(("source", "loads", "command"), THEIRS.values(), ids=THEIRS)
 @pytest.mark.parametrize("content", [saved(os.system), b"damaged"], ids=["code", "damaged"])
 def test_the_advice_of_torch_is_not_passed_on(
-    tmp_path: Path, content: bytes, source: str, loads: str, command: list[str]
+    forked_torch: ForkServer, tmp_path: Path, content: bytes, source: str, loads: str, command: list[str]
 ) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "__init__.py").write_text(source.replace("LOADS", loads))
     (tmp_path / "theirs" / "file.pt").write_bytes(content)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = forked_torch.run("-m", *command, directory=tmp_path, environment=environment, timeout=PATIENCE)
     assert done.returncode in {1, 2}, done.stderr
     said = done.stdout + done.stderr
     assert "could run code" in said or "is damaged" in said

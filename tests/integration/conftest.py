@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.pages import patient
 from tests.services import CHROMIUM
 from tests.waiting import PATIENCE
 
@@ -31,8 +32,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page that fails the test if the browser had anything to complain of."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(1000 * PATIENCE)
+    opened = patient(browser.new_context(viewport={"width": 1280, "height": 900})).new_page()
     complaints: list[str] = []
     opened.on(
         "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
@@ -47,5 +47,5 @@ def page(browser: Browser) -> Iterator[Page]:
         ),
     )
     yield opened
-    opened.close()
+    opened.context.close()
     assert complaints == []

@@ -1,14 +1,22 @@
-"""What tests do on pages: read a column, sort, choose a value of a facet, and ask axe-core."""
+"""What tests do on pages: wait for them without a limit of time, read a column, sort, choose a value of a facet, and ask axe-core."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+from tests.waiting import PATIENCE
 
-__all__ = ["choose", "column", "facet", "sort_by", "values_of", "violations"]
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Locator, Page
+
+__all__ = ["choose", "column", "facet", "patient", "sort_by", "values_of", "violations"]
+
+
+def patient(context: BrowserContext) -> BrowserContext:
+    """Let the pages of a context wait as long as all tests do: 30 s, the default of Playwright, are too short for a busy machine."""
+    context.set_default_timeout(1000 * PATIENCE)
+    return context
 
 
 def column(page: Page, title: str) -> list[str]:

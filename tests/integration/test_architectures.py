@@ -137,6 +137,7 @@ def checkout(tmp_path: Path) -> Path:
     for file in (
         "__init__.py",
         "conftest.py",
+        "durations.py",
         "forked.py",
         "services.py",
         "waiting.py",

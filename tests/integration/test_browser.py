@@ -18,7 +18,7 @@ from dlbs.executors.local import LocalExecutor
 from dlbs.logs import parameter_line
 from dlbs.run.locks import locked
 from tests.conftest import ROOT, RunDlbs
-from tests.integration.pages import sort_by
+from tests.integration.pages import patient, sort_by
 from tests.made_logs import make_logs, make_record, write_log
 from tests.waiting import PATIENCE, wait_until
 
@@ -195,14 +195,14 @@ def test_only_this_page_may_ask_and_nothing_can_be_written(
 def test_another_site_cannot_read_it(browser: Browser, served: Served, tmp_path: Path) -> None:
     """A page from another port is another origin; it asks, with its own policy out of the way, and gets no answer."""
     other = Served(make_logs(tmp_path / "other", [make_record()]))
-    stranger = browser.new_context(bypass_csp=True).new_page()
+    stranger = patient(browser.new_context(bypass_csp=True)).new_page()
     try:
         stranger.goto(other.url)
         script = "url => fetch(url, {mode: MODE}).then(a => a.text(), e => 'refused')"
         for mode in ("'cors'", "'no-cors'"):
             assert stranger.evaluate(script.replace("MODE", mode), served.url + "content") in {"refused", ""}
     finally:
-        stranger.close()
+        stranger.context.close()
         assert other.stop() == 0
     assert served.ask("/")[2]["x-frame-options"] == "DENY"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import RunDlbs
-from tests.integration.pages import choose, column, sort_by, values_of, violations
+from tests.integration.pages import choose, column, patient, sort_by, values_of, violations
 from tests.made_logs import make_logs, make_record
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_hostile_values_are_text(page: Page, comparison: str) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_nothing_keeps_anybody_out(browser: Browser, comparison: str, width: int, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = patient(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))  # type: ignore[arg-type]
     try:
         page = context.new_page()
         page.goto(comparison)

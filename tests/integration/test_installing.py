@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.conftest import ROOT
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.release]
 
 PAGE = (ROOT / "docs" / "installing.md").read_text()
 ROWS = re.findall(r"^\| [^|]+ \| `pip install ([^`]+)` \| `([^`]+)` \|$", PAGE, re.MULTILINE)
@@ -48,12 +49,27 @@ def constraint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def byte_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Python keeps what it has compiled: uv links the same files into each environment, which is always in the same place."""
+    return tmp_path_factory.mktemp("byte_code")
+
+
 @pytest.fixture
-def shell(tmp_path: Path, packages: Path, constraint: Path) -> Callable[..., str]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a test makes its environment; there is none before and after it."""
+    directory = tmp_path_factory.getbasetemp() / "environment"
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, packages: Path, constraint: Path, byte_code: Path) -> Callable[..., str]:
     """Run a command line where nothing leads to this checkout."""
 
     def run(command: str, programs: Path | None = None, directory: Path = tmp_path) -> str:
         environment = clean_environment(packages, PIP_CONSTRAINT=str(constraint), UV_CONSTRAINT=str(constraint))
+        environment["PYTHONPYCACHEPREFIX"] = str(byte_code)
         environment |= {f"PIPX_{name}": str(tmp_path / name) for name in ("HOME", "BIN_DIR", "MAN_DIR")}
         if programs:
             environment["PATH"] = f"{programs}:{environment['PATH']}"
@@ -79,18 +95,25 @@ def test_every_extra_has_a_line(packages: Path) -> None:
 
 @pytest.mark.parametrize(("requirement", "command"), ROWS, ids=[requirement for requirement, _ in ROWS])
 def test_what_is_installed_does_what_it_is_for(
-    tmp_path: Path, packages: Path, constraint: Path, shell: Callable[..., str], requirement: str, command: str
+    environment: Path,
+    tmp_path: Path,
+    packages: Path,
+    constraint: Path,
+    shell: Callable[..., str],
+    requirement: str,
+    command: str,
 ) -> None:
     """uv installs, from the same requirement as pip would: it links from its cache where pip copies gigabytes."""
     (word,) = shlex.split(requirement)
-    programs = install(tmp_path / "environment", word, packages=packages, constraint=constraint)
+    programs = install(environment, word, packages=packages, constraint=constraint)
     shell(RUN_FIRST, programs)
     if command == "dlbs serve logs":
-        environment = clean_environment(packages)
         output = tmp_path / "served"
         with output.open("w") as stream:
             words = [str(programs / "dlbs"), "serve", "logs", "--port", "0"]
-            served = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=stream, stderr=stream)
+            served = subprocess.Popen(
+                words, cwd=tmp_path, env=clean_environment(packages), stdout=stream, stderr=stream
+            )
         try:
             wait_until(lambda: "http://" in output.read_text() or served.poll() is not None)
             assert "http://" in output.read_text()
@@ -110,13 +133,13 @@ def test_without_an_environment_of_ones_own(tmp_path: Path, shell: Callable[...,
 
 
 @pytest.mark.parametrize("command", section("From a checkout"))
-def test_from_a_checkout(tmp_path: Path, shell: Callable[..., str], command: str) -> None:
+def test_from_a_checkout(environment: Path, tmp_path: Path, shell: Callable[..., str], command: str) -> None:
     assert command.startswith("pip install ")
     checkout = tmp_path / "checkout"
     for name in ("LICENSE", "README.md", "config", "dlbs", "docker", "pyproject.toml", "python", "scripts"):
         checkout.mkdir(exist_ok=True)
         (checkout / name).symlink_to(ROOT / name)
-    programs = install(tmp_path / "environment", "pip")
+    programs = install(environment, "pip")
     shell(command, programs, checkout)
     assert "hello" in shell("dlbs run -Pexp.num_batches=2 -- echo hello && cat logs/*.log", programs)
 

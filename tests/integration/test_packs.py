@@ -70,11 +70,13 @@ def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, w
 
 
 def test_installing_and_preparing_again_does_nothing(dlbs: Run, workplace: Path) -> None:
-    assert "ornatebench: up to date" in dlbs("pack", "install", "ornatebench").stderr
     assert "ornatebench: already prepared" in dlbs("pack", "prepare", "ornatebench").stderr
     assert (workplace / "base" / "data" / "ornatebench").is_dir()
-    marker = workplace / "base" / "venv" / "ornatebench" / "marker"
+    environment = workplace / "base" / "venv" / "ornatebench"
+    marker = environment / "marker"
     marker.touch()
+    assert "ornatebench: up to date" in dlbs("pack", "install", "ornatebench").stderr
+    assert marker.exists()
     (workplace / "packs" / "ornatebench" / "requirements.in").write_text("voir\ngiving\nsix\n")
     done = dlbs("pack", "install", "ornatebench")
     assert "installed ornatebench" in done.stderr, done.stderr
@@ -83,6 +85,7 @@ def test_installing_and_preparing_again_does_nothing(dlbs: Run, workplace: Path)
     done = dlbs("pack", "install", "ornatebench", "--force")
     assert done.returncode == 0, done.stderr
     assert not marker.exists()
+    assert (environment / "bin" / "python").exists()
 
 
 def test_the_shell_has_the_environment_of_the_pack(dlbs: Run, workplace: Path) -> None:
@@ -236,18 +239,6 @@ def test_two_packs_of_a_group_share_an_environment_and_jobs_run_side_by_side(dlb
     both = records(dlbs, "logs/second")
     assert [record["exp.job"] for record in sorted(both, key=lambda record: record["exp.job"])] == [0, 1]
     assert both[0]["exp.neighbours"] or both[1]["exp.neighbours"]
-
-
-def test_what_cannot_be_installed_is_an_error_and_is_tried_again(dlbs: Run, workplace: Path) -> None:
-    pack = workplace / "impossible"
-    pack.mkdir(exist_ok=True)
-    (pack / "main.py").write_text("print(1)\n")
-    (pack / "requirements.in").write_text("there-is-no-such-package-anywhere==99\n")
-    for _ in range(2):
-        done = dlbs("pack", "install", "./impossible")
-        assert done.returncode == 2
-        assert "requirements.in failed with exit code 1" in done.stderr
-        assert "Traceback" not in done.stderr
 
 
 def test_a_model_is_installed_without_touching_torch(dlbs: Run, workplace: Path) -> None:

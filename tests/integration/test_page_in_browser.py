@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import RunDlbs
-from tests.integration.pages import choose, column, facet, sort_by, values_of, violations
+from tests.integration.pages import choose, column, facet, patient, sort_by, values_of, violations
 from tests.made_logs import make_logs, make_record
 from tests.waiting import wait_until
 
@@ -217,7 +217,7 @@ def test_hostile_values_are_text(page: Page, report: str) -> None:
 
 def test_the_policy_keeps_code_and_markup_out(browser: Browser, report: str) -> None:
     """Even if a value became part of the page's own script."""
-    page = browser.new_page()
+    page = patient(browser.new_context()).new_page()
     page.goto(report)
     made = "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.hacked = 1'}))"
     for attack in (made, "document.body.innerHTML = '<b>x</b>'", "setTimeout('window.hacked = 1')"):
@@ -226,7 +226,7 @@ def test_the_policy_keeps_code_and_markup_out(browser: Browser, report: str) -> 
         )
         assert refused in {"TypeError", "EvalError"}, attack
     assert page.evaluate("window.hacked") is None
-    page.close()
+    page.context.close()
 
 
 def test_plots_are_drawn(page: Page, report: str) -> None:
@@ -296,7 +296,7 @@ def test_paper_gets_rows_without_controls_and_in_light_colours(page: Page, large
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
 def test_nothing_keeps_anybody_out(browser: Browser, report: str, width: int, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = patient(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))  # type: ignore[arg-type]
     try:
         page = context.new_page()
         page.goto(report)

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.integration
 
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
 Serve = Callable[..., "subprocess.CompletedProcess[str]"]
-SHORT = ("--serving", "--device=cpu", "--serving_min_duration=0.2", "--num_warmup_batches=1", "--serving_samples=8")
+# A run for the 99th percentile takes LoadGen 662 queries at least, one for the 90th takes 64.
+SHORT = (
+    "--serving", "--device=cpu", "--serving_min_duration=0.2", "--num_warmup_batches=1", "--serving_samples=8", "--serving_percentile=90",
+)  # fmt: skip
 SERVER = ("--serving_scenario=server", "--serving_target_qps=40", "--serving_target_latency=60000")
 
 
@@ -163,16 +166,19 @@ def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
 
 
 def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Path) -> None:
-    done = serve(
-        "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", "--serving_target_latency=200", "--serving_percentile=50",
-        "--serving_find_processes=2", "--serving_find_trials=10", "--serving_log_dir=logs",
-    )  # fmt: skip
+    for bound in (200, 2_000, 20_000):  # ms: as long as this machine needs for an answer without load
+        done = serve(
+            "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", f"--serving_target_latency={bound}", "--serving_percentile=50",
+            "--serving_find_processes=2", "--serving_find_trials=10", f"--serving_log_dir=logs{bound}",
+        )  # fmt: skip
+        if "no rate meets the bounds" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     found = results(done)
     low, high = served(found, "max_qps_ci95")
     assert 0 < low <= served(found, "max_qps") <= high
     assert served(found, "offline_qps") > 0
-    assert 0 < served(found, "unloaded_latency") <= 200
+    assert 0 < served(found, "unloaded_latency") <= bound
     trials = served(found, "trials")
     assert all(set(trial) == {"process", "qps", "latency", "kept"} for trial in trials)
     assert served(found, "scenario") == "server"
@@ -180,7 +186,7 @@ def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Pat
     assert found["exp.model_title"] == "DeepMNIST"
     assert found["results.competing_load"] is None or found["results.competing_load"] >= 0
     limits = served(found, "max_qps_per_process")
-    logs = tmp_path / "logs"
+    logs = tmp_path / f"logs{bound}"
     if any("limit not reached" in warning for warning in found.get("results.warnings", [])):
         assert (len(limits), served(found, "max_qps_processes")) == (1, 1)
     else:
@@ -251,10 +257,13 @@ def test_an_architecture_that_fails_in_a_search_is_an_error_with_its_traceback(s
 
 
 def test_a_server_is_searched_by_several_client_processes(serve: Serve, local_server: LocalServer) -> None:
-    done = serve(
-        *TEXT, f"--serving_url={local_server.url}", "--serving_find=max_qps", "--serving_target_latency=100", "--serving_percentile=50",
-        "--serving_find_processes=2", "--serving_find_trials=8",
-    )  # fmt: skip
+    for bound in (100, 1_000, 10_000):  # ms: as long as this machine needs for an answer without load
+        done = serve(
+            *TEXT, f"--serving_url={local_server.url}", "--serving_find=max_qps", f"--serving_target_latency={bound}", "--serving_percentile=50",
+            "--serving_find_processes=2", "--serving_find_trials=8",
+        )  # fmt: skip
+        if "no rate meets the bounds" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     found = results(done)
     warnings = " ".join(found["results.warnings"])

@@ -21,7 +21,7 @@ from dlbs.config.load import load_config
 from dlbs.results.key_table import known_keys
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.release]
 
 
 @pytest.fixture(scope="module")

@@ -41,11 +41,13 @@ def check(name: str, directory: Path, environment: dict[str, str] | None = None)
     assert ran == sum(isinstance(part, Command) for part in parts(page(name))) > 0
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "slurm-cluster"])
 def test_a_page_does_what_it_says(tmp_path: Path, name: str) -> None:
     check(name, tmp_path)
 
 
+@pytest.mark.release
 @pytest.mark.needs("Slurm")
 def test_the_page_about_slurm_on_a_real_cluster(cluster: Cluster, tmp_path: Path) -> None:
     check("slurm-cluster", tmp_path, cluster.environment)
@@ -73,6 +75,7 @@ def test_the_workflow_of_the_page_gives_the_action_its_inputs() -> None:
         assert one.get("default", "") in page("gate-pull-requests")
 
 
+@pytest.mark.release
 def test_the_notebook_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scripts.notebook import executed
 

@@ -1,19 +1,17 @@
-"""Models in JAX are those of PyTorch: the same parameters, and the same outputs, losses and updates for the same weights."""
+"""Models in JAX are those of PyTorch: the same parameters, and the same outputs, losses and updates for the same weights.
+
+JAX is imported by the tests, not by this module: pytest collects it in every process, and JAX takes two seconds and starts threads, which forks do not survive.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from jax_benchmarks.models import gpt2
-from jax_benchmarks.models.model import MODELS, Model, get_model, initial
-from jax_benchmarks.steps import Inference, Training
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.model_factory import get_model as torch_model
 from pytorch_benchmarks.models import gpt2 as torch_gpt2
@@ -21,18 +19,26 @@ from pytorch_benchmarks.models.model import Model as TorchModel
 from pytorch_benchmarks.models.resnet import ResNet
 from pytorch_benchmarks.phases.training import training_step
 
+pytestmark = pytest.mark.integration
+
+NAMES = ["deep_mnist", "gpt2_small", "resnet18"]
+
 # Small inputs, so that the tests are quick.
 OPTIONS: dict[str, dict[str, Any]] = {"resnet18": {"num_classes": 10}, "gpt2_small": {"sequence_length": 4}}
 
 
 @pytest.fixture(autouse=True)
 def _exact() -> None:
+    import jax
+
     jax.config.update("jax_platforms", "cpu")
 
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """GPT-2 with two blocks instead of twelve equal ones, which take XLA six times as long to compile, and a thousand words; small images."""
+    from jax_benchmarks.models import gpt2
+
     monkeypatch.setattr(gpt2, "_DEPTH", 2)
     monkeypatch.setattr(gpt2, "_VOCABULARY", 1000)
     monkeypatch.setattr(torch_gpt2.GPT2, "vocabulary", 1000)
@@ -46,6 +52,8 @@ def _shallow(kind: type[torch_gpt2.GPT2], title: str, **options: Any) -> torch_g
 
 def converted(model: TorchModel) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and buffers of a PyTorch model for JAX."""
+    import jax.numpy as jnp
+
     kept = {name: value for name, value in model.named_buffers() if not name.endswith("num_batches_tracked")}
     return (
         {name: jnp.asarray(value.detach().numpy().copy()) for name, value in model.named_parameters()},
@@ -55,6 +63,8 @@ def converted(model: TorchModel) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def batches(model: TorchModel) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """One batch for PyTorch, and the same for JAX, whose images have their channels last."""
+    import jax.numpy as jnp
+
     generator = torch.Generator().manual_seed(1)
     inputs = model.inputs(2, generator)
     targets = model.targets(2, generator)
@@ -63,8 +73,16 @@ def batches(model: TorchModel) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     return (inputs, targets), (jnp.asarray(last.contiguous().numpy()), jnp.asarray(targets.numpy()))
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_is_compared() -> None:
+    from jax_benchmarks.models.model import MODELS
+
+    assert sorted(MODELS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_those_of_pytorch(name: str) -> None:
+    from jax_benchmarks.models.model import get_model
+
     with torch.device("meta"):
         model = torch_model(name)
     mine = get_model(name)
@@ -74,9 +92,11 @@ def test_parameters_are_those_of_pytorch(name: str) -> None:
 
 
 @pytest.mark.usefixtures("_small")
-@pytest.mark.integration
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_those_of_pytorch(name: str) -> None:
+    from jax_benchmarks.models.model import get_model
+    from jax_benchmarks.steps import Inference
+
     model, mine = torch_model(name, **OPTIONS.get(name, {})).eval(), get_model(name, **OPTIONS.get(name, {}))
     theirs, ours = batches(model)
     with torch.inference_mode():
@@ -86,9 +106,11 @@ def test_outputs_are_those_of_pytorch(name: str) -> None:
 
 
 @pytest.mark.usefixtures("_small")
-@pytest.mark.integration
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NAMES)
 def test_two_training_steps_are_those_of_pytorch(name: str) -> None:
+    from jax_benchmarks.models.model import get_model
+    from jax_benchmarks.steps import Training
+
     model, mine = torch_model(name, **OPTIONS.get(name, {})), get_model(name, **OPTIONS.get(name, {}))
     theirs, ours = batches(model)
     training = Training(mine, *converted(model), ours)
@@ -101,8 +123,12 @@ def test_two_training_steps_are_those_of_pytorch(name: str) -> None:
             np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=2e-4, err_msg=key)
 
 
-@pytest.mark.integration
 def test_weights_in_bfloat16_stay_so() -> None:
+    import jax.numpy as jnp
+
+    from jax_benchmarks.models.model import Model, initial
+    from jax_benchmarks.steps import Training
+
     model = Model(
         "tiny", "images", (3,), 4, {"weight": (4, 3)}, lambda own, buffers, x, _: (x @ own["weight"].T, buffers)
     )
@@ -113,6 +139,10 @@ def test_weights_in_bfloat16_stay_so() -> None:
 
 
 def test_the_same_seed_gives_the_same_batch() -> None:
+    import jax.numpy as jnp
+
+    from jax_benchmarks.models.model import Model
+
     model = Model("tiny", "images", (3,), 4, {}, lambda parameters, buffers, x, training: (x, buffers))
     first, again, other = (model.batch(5, seed, jnp.float32) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])
@@ -135,5 +165,7 @@ def test_the_same_seed_gives_the_same_batch() -> None:
     ],
 )
 def test_what_there_is_not_is_named(name: str, options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    from jax_benchmarks.models.model import get_model
+
     with pytest.raises(kind, match=message):
         get_model(name, **options)

@@ -166,8 +166,16 @@ def test_a_place_without_models_is_an_error(tmp_path: Path) -> None:
         model_directories([tmp_path])
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where the environment is that these models share."""
+    return {"DLBS_BASE": str(tmp_path_factory.mktemp("base"))}
+
+
 @pytest.mark.integration
-def test_install_scripts_of_the_suite_run_with_what_they_import(dlbs: RunDlbs, tmp_path: Path) -> None:
+def test_install_scripts_of_the_suite_run_with_what_they_import(
+    dlbs: RunDlbs, tmp_path: Path, base: dict[str, str]
+) -> None:
     script = (
         "from utils.python_utils import get_pip_cmd, pip_install_requirements\n"
         "from utils import s3_utils\n"
@@ -185,7 +193,6 @@ def test_install_scripts_of_the_suite_run_with_what_they_import(dlbs: RunDlbs, t
         "[project]\nname = 'own'\nversion = '1'\n[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
     )
     (directory / "own" / "backend.py").write_text(BACKEND)
-    base = {"DLBS_BASE": str(tmp_path / "base")}
     done = dlbs("pack", "install", "scripted", **base)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (directory / "installed").exists()
@@ -193,12 +200,12 @@ def test_install_scripts_of_the_suite_run_with_what_they_import(dlbs: RunDlbs, t
 
 
 @pytest.mark.integration
-def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: Path) -> None:
+def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: Path, base: dict[str, str]) -> None:
     script = (
         "from utils import s3_utils\ns3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco128.tar.gz', decompress=True)\n"
     )
     directory = write(tmp_path / "packs" / "seeing", install_py=script)
-    done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
+    done = dlbs("pack", "install", "seeing", **base)
     assert done.returncode == 2
     assert "the data coco128.tar.gz are missing: download them from the suite's server to " in done.stderr
     assert "install.py failed with exit code 1" in done.stderr
@@ -207,10 +214,10 @@ def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: P
     (directory / "install.py").write_text(
         "from utils import s3_utils\ns3_utils.checkout_s3_data('MODEL_PKLS', 'seeing/obs.pkl', decompress=False)\n"
     )
-    done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
+    done = dlbs("pack", "install", "seeing", **base)
     assert f"download them from the suite's server to {directory / 'obs.pkl'}" in done.stderr
     (directory / "obs.pkl").write_bytes(b"")
-    assert dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base")).returncode == 0
+    assert dlbs("pack", "install", "seeing", **base).returncode == 0
 
 
 BACKEND = """

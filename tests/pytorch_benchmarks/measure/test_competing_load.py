@@ -38,10 +38,10 @@ def test_several_intervals_count_together_and_what_is_between_them_does_not() ->
     load = CompetingLoad()
     for _ in range(2):
         load.start()
-        touch_fresh_memory(16 << 20)
+        touch_fresh_memory(8 << 20)
         load.stop()
-        touch_fresh_memory(256 << 20)
-    pages = (16 << 20) / mmap.PAGESIZE
+        touch_fresh_memory(64 << 20)
+    pages = (8 << 20) / mmap.PAGESIZE
     assert 2 * pages <= load.metrics(batches=1)["results.page_faults"] < 10 * pages  # type: ignore[operator]
 
 

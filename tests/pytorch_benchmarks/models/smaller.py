@@ -1,8 +1,8 @@
-"""Options that make large models small enough to be tested."""
+"""Options and inputs that make large models small enough to be tested."""
 
 from __future__ import annotations
 
-__all__ = ["SMALLER"]
+__all__ = ["ONE_SIZE", "SIDE", "SMALLER"]
 
 # Shorter texts and smaller images will do; their expected outputs say with which options they were made.
 SMALLER: dict[str, dict[str, int]] = {
@@ -11,3 +11,7 @@ SMALLER: dict[str, dict[str, int]] = {
     "smollm2_135m": {"sequence_length": 16},
     "unet": {"side": 188},
 }
+
+# Models of images with layers that want exactly their size; the others pool what comes, and small images do for them.
+ONE_SIZE = {"alexnet", "alexnet_owt", "overfeat", "unet", "vgg11", "vgg13", "vgg16", "vgg19", "vit_b_16"}
+SIDE = 96  # the least that inception networks take is 75
