@@ -43,6 +43,7 @@ def runs(figure: Figure, results: Results) -> Description:
     quantity = quantity_of(key, drawn)
     names = _names(drawn, results)
     rows = in_order(drawn, names)
+    _check_rows(rows)
     axes = _rows(figure, results, [_label(row[0], drawn, names) for row in rows])
     for at, row in enumerate(rows):
         values = [(number(record, key) or 0.0) * quantity.factor for record in row]
@@ -86,6 +87,7 @@ def batches(figure: Figure, results: Results) -> Description:
     names = [*_names(drawn, results), *varying(drawn, ["exp.repeat"])]
     times_of = {id(record): times for record, times in series}
     rows = [(record, times_of[id(record)]) for row in in_order(drawn, names) for record in row]
+    _check_rows(rows)
     experiments = in_order(drawn, [name for name in names if name != "exp.repeat"])
     colours = {id(record): at for at, members in enumerate(experiments) for record in members}
     labels, before = [], -1
@@ -130,9 +132,13 @@ def _times(record: Record) -> list[float]:
     return found if isinstance(values, list) and len(found) == len(values) else []
 
 
+def _check_rows(rows: Sequence[Any]) -> None:
+    """Reject too many rows before they are labelled, which takes time proportional to the square of their number."""
+    check_count(len(rows), "rows", too_many=len(rows) > _MOST_ROWS)
+
+
 def _rows(figure: Figure, results: Results, labels: Sequence[str]) -> Axes:
     """Create axes with a row for each label, the first one at the top."""
-    check_count(len(labels), "rows", too_many=len(labels) > _MOST_ROWS)
     if results.options.size is None:
         scale = figure.get_figheight() / 4.8
         figure.set_size_inches(figure.get_figwidth(), scale * max(2.0, 1.0 + _ROW * len(labels)))
