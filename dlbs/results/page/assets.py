@@ -27,7 +27,7 @@ _TEMPLATES, _UPLOT = _HERE / "templates", _HERE / "vendor" / "uplot"
 _SELF, _NONE = "'self'", "'none'"
 # Parts of a page's own script, in the order in which they run; each begins with what it is for.
 _COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
-REPORT_SCRIPTS = (*_COMMON, "chart.js", "experiments.js", "report.js", "live.js")
+REPORT_SCRIPTS = (*_COMMON, "chart.js", "batches.js", "experiments.js", "report.js", "live.js")
 COMPARISON_SCRIPTS = (*_COMMON, "forest.js", "distribution.js", "comparison.js")
 
 
@@ -38,6 +38,7 @@ def document(
     *,
     title: str,
     live_path: str = "",
+    version: str = "",
 ) -> str:
     """A whole page: one file that needs no other, and no network.
 
@@ -47,6 +48,7 @@ def document(
         variables: Of the template.
         title: Of the page.
         live_path: Where the live view looks for news; empty for a page that is a file.
+        version: Of the content of a live view that is in the page already.
     """
     style = _read(_UPLOT / "uPlot.min.css") + "".join(
         _read(_TEMPLATES / name) for name in ("page.css", "parts.css", "live.css")
@@ -65,6 +67,7 @@ def document(
             scripts=[library, script],
             policy=_policy(style, [library, script], live=bool(live_path)),
             live_path=live_path,
+            version_shown=version,
             **variables,
         )
     )

@@ -16,6 +16,7 @@ from dlbs.results.page.figures import figures_of
 from dlbs.results.page.machines import machines_of
 from dlbs.results.page.tiles import tiles_of
 from dlbs.results.page.where import where_measured
+from dlbs.results.plots.applicable import applicable_kinds
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.tables.regular import regular_tables
@@ -52,6 +53,8 @@ def page_content(
     logs: Collection[str],
     live: Mapping[str, Any] | None,
     chosen: Chosen,
+    *,
+    later: bool = False,
 ) -> dict[str, Any]:
     """The variables of the template.
 
@@ -61,6 +64,7 @@ def page_content(
         logs: Logs whose ends may be shown, and which may be linked to.
         live: What the live view adds.
         chosen: What was chosen.
+        later: Only say how many plots there are.
     """
     readable = frozenset(logs)
     made = _tables(records, declarations)
@@ -81,7 +85,8 @@ def page_content(
         "tables": made[:_MOST_TABLES],
         "more_tables": max(0, len(made) - _MOST_TABLES),
         "most_rows": _MOST_ROWS,
-        "plots": figures_of(records, declarations, chosen.kinds) if records else [],
+        "plots": figures_of(records, declarations, chosen.kinds) if records and not later else [],
+        "plots_later": len(applicable_kinds(records, declarations)) if later else 0,
         "failures": failures,
         "failed": sum(status_of(record) in BAD for record in records),
         "other_reasons": sum(status_of(record) in BAD for record in records)

@@ -12,6 +12,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
 from dlbs.experiment import usual_names
 from dlbs.results.grouping import common_label, distinguishing_names, hashable, identity_names
+from dlbs.results.page.batches import batch_times
 from dlbs.results.page.columns import coded, lists, parameter_column
 from dlbs.results.page.failures import BAD, reason_of
 from dlbs.results.read.onelog import Record
@@ -69,7 +70,8 @@ def experiment_data(
 
     Returns:
         `count`, `common` (what all have in common), `parameters` (title and `Coded`, `label` if it tells experiments apart), `status`, `doubts`,
-        `reasons`, `figures` (key, title, digits as they were logged), `logs` (a common prefix and the rest), `links`.
+        `reasons`, `figures` (key, title, digits as they were logged), `batches` (as `batch_times` packs them), `logs` (a common prefix and the rest),
+        `links`.
     """
     labels = label_names(records, declarations)
     if not labels:
@@ -99,6 +101,7 @@ def experiment_data(
             [reason_of(record) if status in BAD else "" for record, status in zip(records, statuses, strict=True)]
         ).as_data(),
         "figures": _figures(records),
+        "batches": batch_times(records),
         "logs": {"prefix": prefix, "rest": [place[len(prefix) :] for place in places]},
         "links": _links(places, frozenset(logs), beside),
     }

@@ -16,6 +16,8 @@ from dlbs.results.registry import registered
 
 __all__ = ["Plot", "figures_of"]
 
+_PIXELS = 96  # in an inch, in CSS
+
 
 class Plot(NamedTuple):
     """A plot on the page.
@@ -25,12 +27,14 @@ class Plot(NamedTuple):
         title: What it shows.
         source: An image as a `data:` URL; empty if it could not be drawn.
         reason: Why it could not be drawn, and what to do; empty if it was.
+        size: Width and height in CSS pixels, so that nothing moves when the browser has decoded it.
     """
 
     kind: str
     title: str
     source: str
     reason: str
+    size: tuple[int, int] = (0, 0)
 
 
 def figures_of(
@@ -57,5 +61,6 @@ def figures_of(
             continue
         # As an image, so that nothing in it can run or reach the page's own names.
         image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
-        plots.append(Plot(kind, title_of(figure), image, ""))
+        width, height = (round(_PIXELS * inches) for inches in figure.get_size_inches())
+        plots.append(Plot(kind, title_of(figure), image, "", (width, height)))
     return plots

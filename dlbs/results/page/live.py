@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,65 @@ from dlbs.errors import LogError
 from dlbs.run.watch import Look, Watch
 
 if TYPE_CHECKING:
+    from dlbs.config.declarations import Parameter
     from dlbs.results.read.onelog import Record
 
-__all__ = ["LiveResults"]
+__all__ = ["LiveResults", "Prepared"]
 
 _SHARE = 0.05  # of the time of one CPU that the page may take while a plan runs: it is a neighbour of what is measured
-_CONTENT, _PAGE = "content", "page"
+_MANY_FILES = 500  # from which reading them for the first time takes so long that something else is shown meanwhile
+_LEVEL = 4  # of compression: higher ones take twice the time for the last tenth
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An answer that is sent to everybody who asks until something changes.
+
+    Attributes:
+        version: Another one for another answer.
+        body: The HTML, as UTF-8.
+        packed: The same, compressed.
+    """
+
+    version: str
+    body: bytes
+    packed: bytes
+
+    @classmethod
+    def of(cls, html: str, version: str = "") -> Prepared:
+        """Make one; its version is a digest of the HTML unless another is given."""
+        body = html.encode("utf-8", "replace")
+        version = version or f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        return cls(version, body, gzip.compress(body, _LEVEL, mtime=0))
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Keeps work below a share of the time while a plan runs."""
+
+    directory: Path
+    not_before: float = field(default=0.0)  # moment of `time.monotonic()`
+
+    def is_spent(self) -> bool:
+        """Whether a plan runs, and doing the work again now would take too much of its machine."""
+        from dlbs.run.locks import owner
+
+        return time.monotonic() < self.not_before and owner(self.directory) is not None
+
+    def spend(self, began: float) -> None:
+        """Take the time since a moment off."""
+        ended = time.monotonic()
+        self.not_before = ended + (ended - began) / _SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A content, and what its plots are drawn from."""
+
+    answer: Prepared
+    title: str
+    records: list[Record]
+    declarations: dict[str, Parameter]
 
 
 class LiveResults:
@@ -29,29 +84,58 @@ class LiveResults:
     """
 
     def __init__(self, directory: Path) -> None:
+        from dlbs.results.read.kept import KeptLogs
+
         self.directory = directory
-        self._watch = Watch(directory)
-        self._watching, self._making = threading.Lock(), threading.Lock()
-        self._made: dict[str, tuple[str, str]] = {}  # content or page → version, HTML
-        self._not_before = 0.0  # moment of `time.monotonic()`
+        self._watch, self._logs = Watch(directory), KeptLogs(str(directory))
+        self._watching, self._making, self._drawing = threading.Lock(), threading.Lock(), threading.Lock()
+        self._made: _Made | None = None
+        self._plots: Prepared | None = None
+        self._budget, self._plots_budget = _Budget(directory), _Budget(directory)
         self._look: Look | None = None
         self._next_look = 0.0
         self._problems: tuple[str, ...] = ()
 
-    def now(self) -> tuple[str, str]:
-        """The version and the HTML of what happens now; as often as it costs little."""
+    def now(self) -> Prepared:
+        """What happens now; as often as it costs little."""
         from dlbs.results.page.assets import fragment
 
-        html = fragment("live.html", self._now())
-        return f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', html
+        return Prepared.of(fragment("live.html", self._now()))
 
-    def content(self) -> tuple[str, str]:
-        """The version and the HTML of the page's content. While a plan runs, it may be some time old if making it takes long."""
-        return self._current(_CONTENT)
+    def content(self) -> Prepared:
+        """The page's content without its plots. While a plan runs, it may be some time old if making it takes long."""
+        return self._content().answer
 
-    def page(self) -> str:
-        """The whole page."""
-        return self._current(_PAGE)[1]
+    def plots(self) -> Prepared:
+        """The plots of the content that was asked for last; older ones while a plan runs, if drawing them takes long."""
+        from dlbs.results.page.page import plots_html
+
+        made = self._content()
+        with self._drawing:
+            known = self._plots
+            if known is not None and (known.version == made.answer.version or self._plots_budget.is_spent()):
+                return known
+            began = time.monotonic()
+            self._plots = Prepared.of(plots_html(made.records, made.declarations), made.answer.version)
+            self._plots_budget.spend(began)
+            return self._plots
+
+    def page(self) -> Prepared:
+        """The whole page. While many logs are read for the first time it has no content, which it asks for."""
+        from dlbs.results.page.assets import fragment
+        from dlbs.results.page.page import live_page_html, page_title
+
+        if self._made is None and (count := self._files()) >= _MANY_FILES:
+            return Prepared.of(live_page_html(fragment("first.html", {"count": count}), page_title([]), ""))
+        made = self._content()
+        return Prepared.of(live_page_html(made.answer.body.decode(), made.title, made.answer.version))
+
+    def _files(self) -> int:
+        try:
+            with os.scandir(self.directory) as entries:
+                return sum(1 for _ in entries)
+        except OSError:  # the page says that it is gone
+            return 0
 
     def _now(self, *, fresh: bool = False) -> dict[str, Any]:
         """The variables of what happens now; `fresh` looks again, however short ago the last look was."""
@@ -66,23 +150,16 @@ class LiveResults:
             look = self._look
         return {**now_variables(look), "problems": list(dict.fromkeys([*look.problems, *self._problems]))}
 
-    def _current(self, kind: str) -> tuple[str, str]:
+    def _content(self) -> _Made:
         with self._making:
-            signature = self._sign()
-            known = self._made.get(kind)
-            if known is not None and (known[0] == signature or self._must_wait()):
-                return known
+            if self._made is not None and self._budget.is_spent():
+                return self._made
             began = time.monotonic()
-            self._made[kind] = (signature, self._make(is_page=kind == _PAGE))
-            ended = time.monotonic()
-            self._not_before = ended + (ended - began) / _SHARE
-            return self._made[kind]
-
-    def _must_wait(self) -> bool:
-        """Whether a plan runs, and making the page again now would take too much of its machine."""
-        from dlbs.run.locks import owner
-
-        return time.monotonic() < self._not_before and owner(self.directory) is not None
+            signature = self._sign()
+            if self._made is None or self._made.answer.version != signature:
+                self._made = self._make(signature)
+            self._budget.spend(began)
+            return self._made
 
     def _sign(self) -> str:
         """What is another one when an experiment has ended, or a log was changed or removed."""
@@ -101,11 +178,10 @@ class LiveResults:
                 digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return f'"{digest.hexdigest()[:32]}"'
 
-    def _make(self, *, is_page: bool) -> str:
+    def _make(self, version: str) -> _Made:
         from dlbs.config.load import load_config
-        from dlbs.results.page.page import content_html, page_html
+        from dlbs.results.page.page import content_html, page_title
         from dlbs.results.read.findings import Reading
-        from dlbs.results.read.records import load_records
 
         reading = Reading()
         records: list[Record] = []
@@ -113,14 +189,12 @@ class LiveResults:
         # An empty directory is where a plan is about to run: no error here.
         if any(self.directory.rglob("*.log*")):
             try:
-                records = load_records([str(self.directory)], reading)
+                found = self._logs.read(reading)
+                records = [record for record in found if not str(record["exp.log_file"]).endswith(".part")]
             except LogError as error:
                 problems.append(str(error))
         self._problems = (*problems, *Reading(reading.errors).messages())
-        ended = [record for record in records if not str(record["exp.log_file"]).endswith(".part")]
         declarations = load_config().declarations
         # The page is kept until a log changes: an older look than that at the logs must not be kept with it.
-        live = self._now(fresh=True)
-        if is_page:
-            return page_html(ended, declarations, logs=reading.paths, live=live, live_path="/content")
-        return content_html(ended, declarations, logs=reading.paths, live=live)
+        html = content_html(records, declarations, logs=reading.paths, live=self._now(fresh=True))
+        return _Made(Prepared.of(html, version), page_title(records), records, dict(declarations))
