@@ -74,6 +74,8 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
 
 def printable(text: str) -> str:
     """The text without control characters but line ends: a hostile name must not write control sequences to a terminal."""
+    if text.isprintable():  # nearly all are, and a page has tens of thousands
+        return text
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 

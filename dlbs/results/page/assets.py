@@ -24,6 +24,7 @@ __all__ = ["COMPARISON_SCRIPTS", "REPORT_SCRIPTS", "document", "embedded", "frag
 _HERE = Path(__file__).parent
 _TEMPLATES, _UPLOT = _HERE / "templates", _HERE / "vendor" / "uplot"
 
+_PLAIN = frozenset({int, float, bool, type(None)})
 _SELF, _NONE = "'self'", "'none'"
 # Parts of a page's own script, in the order in which they run; each begins with what it is for.
 _COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
@@ -94,12 +95,15 @@ def embedded(value: Any) -> Markup:
 
 def shown(value: Any) -> Any:
     """The same data with printable texts."""
-    if value.__class__ is str:
+    kind = value.__class__
+    if kind is str:
         return printable(value)
+    if kind in _PLAIN:  # before the question about mappings, which takes long: a page has a million numbers
+        return value
     if isinstance(value, Mapping):
         return {printable(key): shown(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [shown(item) for item in value]
+        return [item if item.__class__ in _PLAIN else shown(item) for item in value]
     return value
 
 

@@ -68,7 +68,8 @@ def page_content(
     """
     readable = frozenset(logs)
     made = _tables(records, declarations)
-    failures = failures_of(records, readable, label_names(records, declarations))
+    labels = label_names(records, declarations)
+    failures = failures_of(records, readable, labels)
     return {
         "running": None,
         "problems": [],
@@ -92,7 +93,7 @@ def page_content(
         "other_reasons": sum(status_of(record) in BAD for record in records)
         - sum(failure["count"] for failure in failures),
         "machines": machines_of(records),
-        "data": experiment_data(records, declarations, logs=readable, beside=chosen.beside),
+        "data": experiment_data(records, declarations, labels, logs=readable, beside=chosen.beside),
     }
 
 

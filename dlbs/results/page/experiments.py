@@ -56,6 +56,7 @@ def facet_names(records: Sequence[Record], declarations: Mapping[str, Parameter]
 def experiment_data(
     records: Sequence[Record],
     declarations: Mapping[str, Parameter],
+    labels: Sequence[str],
     *,
     logs: Collection[str] = (),
     beside: str | None = None,
@@ -65,6 +66,7 @@ def experiment_data(
     Args:
         records: The experiments, in the order of the table.
         declarations: Say which parameters identify an experiment.
+        labels: The parameters that tell them apart, as `label_names` finds them.
         logs: Logs that were read just now and may be linked to. What a record says of its log's place is not trusted.
         beside: Directory of the page, which links are relative to; None for a page that links to no file.
 
@@ -73,7 +75,6 @@ def experiment_data(
         `reasons`, `figures` (key, title, digits as they were logged), `batches` (as `batch_times` packs them), `logs` (a common prefix and the rest),
         `links`.
     """
-    labels = label_names(records, declarations)
     if not labels:
         labels = list(dict.fromkeys(name for record in records for name in usual_names(record)))
     others = facet_names(records, declarations, labels)

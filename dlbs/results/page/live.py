@@ -100,6 +100,8 @@ class LiveResults:
         """What happens now; as often as it costs little."""
         from dlbs.results.page.assets import fragment
 
+        if self._made is None and self._making.locked() and (count := self._files()) >= _MANY_FILES:
+            return Prepared.of(fragment("first.html", {"count": count}))  # nobody reads the same logs at the same time
         return Prepared.of(fragment("live.html", self._now()))
 
     def content(self) -> Prepared:
@@ -194,6 +196,9 @@ class LiveResults:
             except LogError as error:
                 problems.append(str(error))
         self._problems = (*problems, *Reading(reading.errors).messages())
+        with self._watching:
+            for log, stamp, record in self._logs.complete():
+                self._watch.learn(Path(log), stamp, record)
         declarations = load_config().declarations
         # The page is kept until a log changes: an older look than that at the logs must not be kept with it.
         html = content_html(records, declarations, logs=reading.paths, live=self._now(fresh=True))

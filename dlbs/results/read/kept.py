@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from dlbs.results.read.cache import Cache
 from dlbs.results.read.findings import Reading
@@ -54,6 +55,13 @@ class KeptLogs:
             records += found
         reading.unchanged += len(logs) - len(fresh)
         return records
+
+
+    def complete(self) -> Iterator[tuple[str, tuple[int, int], Record]]:
+        """Each log with one complete experiment of DLBS in it: its path, its size and time, and its record."""
+        for log, (stamp, (records, _)) in self._known.items():
+            if len(records) == 1 and "exp.dlbs_version" in records[0] and log.endswith(".log"):
+                yield log, stamp, records[0]
 
 
 def _stamp(log: str) -> tuple[int, int]:
