@@ -43,7 +43,9 @@ def runs(figure: Figure, results: Results) -> Description:
     quantity = quantity_of(key, drawn)
     names = _names(drawn, results)
     rows = in_order(drawn, names)
-    axes = _rows(figure, results, [_label(row[0], drawn, names) for row in rows])
+    _check_rows(len(rows))
+    shown = varying(drawn, names)
+    axes = _rows(figure, results, [_label(row[0], shown) for row in rows])
     for at, row in enumerate(rows):
         values = [(number(record, key) or 0.0) * quantity.factor for record in row]
         if len(values) >= _FEWEST_FOR_A_BOX:
@@ -81,18 +83,20 @@ def batches(figure: Figure, results: Results) -> Description:
         raise LogError(
             "no experiment that ended well has batch times (results.time_data)", hint="dlbs parse LOG shows its keys"
         )
+    _check_rows(len(series))
     drawn = [record for record, _ in series]
     names = [*_names(drawn, results), *varying(drawn, ["exp.repeat"])]
     times_of = {id(record): times for record, times in series}
     rows = [(record, times_of[id(record)]) for row in in_order(drawn, names) for record in row]
     experiments = in_order(drawn, [name for name in names if name != "exp.repeat"])
     colours = {id(record): at for at, members in enumerate(experiments) for record in members}
+    shown, repeat = varying(drawn, names), varying(drawn, ["exp.repeat"])
     labels, before = [], -1
     for record, _ in rows:
         # An experiment is named beside its first run.
         is_first = colours[id(record)] != before
         before = colours[id(record)]
-        labels.append(_label(record, drawn, names if is_first else ["exp.repeat"]))
+        labels.append(_label(record, shown if is_first else repeat))
     axes = _rows(figure, results, labels)
     for at, (record, times) in enumerate(rows):
         ink = colour(colours[id(record)] % 2 * 2)  # neighbouring experiments differ
@@ -118,8 +122,7 @@ def _names(drawn: Sequence[Record], results: Results) -> list[str]:
     ]
 
 
-def _label(record: Record, drawn: Sequence[Record], names: Sequence[str]) -> str:
-    shown = varying(drawn, names)
+def _label(record: Record, shown: Sequence[str]) -> str:
     return label(label_of(record, shown), _LONGEST_LABEL) if shown else "all runs"
 
 
@@ -129,9 +132,12 @@ def _times(record: Record) -> list[float]:
     return found if isinstance(values, list) and len(found) == len(values) else []
 
 
+def _check_rows(count: int) -> None:
+    check_count(count, "rows", too_many=count > _MOST_ROWS)
+
+
 def _rows(figure: Figure, results: Results, labels: Sequence[str]) -> Axes:
     """Axes with a row for each label, the first one at the top."""
-    check_count(len(labels), "rows", too_many=len(labels) > _MOST_ROWS)
     if results.options.size is None:
         scale = figure.get_figheight() / 4.8
         figure.set_size_inches(figure.get_figwidth(), scale * max(2.0, 1.0 + _ROW * len(labels)))
