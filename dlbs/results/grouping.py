@@ -143,7 +143,9 @@ def distinguishing_names(
         before = _refine(before, records, name)
     ids, chosen = before, []
     # A parameter with one value tells nothing apart.
-    candidates = [name for name, count in _identity(records, declarations).items() if count > 1 and name not in left_out]
+    candidates = [
+        name for name, count in _identity(records, declarations).items() if count > 1 and name not in left_out
+    ]
     for name in candidates:
         # An experiment that failed early never found out the facts.
         if _splits(ids, records, name, skip_absent=name in _FACTS):

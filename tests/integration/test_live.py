@@ -78,7 +78,9 @@ def test_plots_come_after_the_rest_and_move_nothing(page: Page, logs: Path) -> N
 
 def test_answers_are_compressed_for_those_who_can_read_them(logs: Path) -> None:
     server = Served(logs)
-    with urllib.request.urlopen(urllib.request.Request(f"{server.url}content", headers={"Accept-Encoding": "gzip"})) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{server.url}content", headers={"Accept-Encoding": "gzip"})
+    ) as answer:
         assert answer.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(answer.read()).decode() == server.ask("/content")[1]
     assert server.stop() == 0

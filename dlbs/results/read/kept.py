@@ -56,7 +56,6 @@ class KeptLogs:
         reading.unchanged += len(logs) - len(fresh)
         return records
 
-
     def complete(self) -> Iterator[tuple[str, tuple[int, int], Record]]:
         """Each log with one complete experiment of DLBS in it: its path, its size and time, and its record."""
         for log, (stamp, (records, _)) in self._known.items():

@@ -402,7 +402,9 @@ def test_parquet_has_numbers_as_numbers_and_words_as_words() -> None:
     assert rows[0]["table"] == made[0].title
 
 
-@pytest.mark.parametrize("name", ["t.md", "t.csv", "t.csv.gz", "t.json", "t.jsonl", "t.html", "t.tex", "t.parquet", "t"])
+@pytest.mark.parametrize(
+    "name", ["t.md", "t.csv", "t.csv.gz", "t.json", "t.jsonl", "t.html", "t.tex", "t.parquet", "t"]
+)
 def test_the_name_of_the_output_file_says_the_format(dlbs: RunDlbs, tmp_path: Path, name: str) -> None:
     write_records(str(tmp_path / "r.json"), scaled())
     dlbs("report", "r.json", "-o", f"out/{name}", check=True)
