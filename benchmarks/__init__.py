@@ -1,1 +1,1 @@
-"""Scripts that measure dlbs and pytorch_benchmarks."""
+"""Scripts that measure the performance of dlbs and pytorch_benchmarks."""

@@ -1,12 +1,12 @@
-"""What timing a command costs: `dlbs run -- COMMAND` beside hyperfine and a loop in C.
+"""The cost of timing a command: `dlbs run -- COMMAND` compared with hyperfine and a loop in C.
 
     python benchmarks/command.py [--runs 500] [--rounds 5]
 
-The command is /bin/true: all of its time is that of starting and ending a process, so whatever the timer adds is seen best. Of each side there is
-the time that it reports for one run (the lowest decile of the runs), and the CPU time of a run, the timer's own included. Rounds alternate, and the best of
-each side is compared, because neighbours on the machine can only add. The lower bound is a loop in C around posix_spawn and wait4.
+The command is /bin/true: all of its time is that of starting and ending a process, so the timer's overhead is most visible. For each side, the
+table has the reported time of one run (the lowest decile of the runs), and the CPU time of a run including the timer. Rounds alternate, and the best
+of each side is compared, because other load only adds time. The lower bound is a loop in C around posix_spawn and wait4.
 
-hyperfine (apt-get install hyperfine) and cc are left out where they are not installed.
+hyperfine (apt-get install hyperfine) and cc are skipped where they are not installed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
                 assert len(times) == options.runs
                 reported[side].append(statistics.quantiles(times, n=10)[0])
     first = next(iter(sides))
-    print(f"{options.runs} runs of {TRUE}: best of {options.rounds} rounds, ms a run; ratio to {first}")
+    print(f"{options.runs} runs of {TRUE}: best of {options.rounds} rounds, ms per run; ratio to {first}")
     print(f"{'':24}{'reported':>10}{'ratio':>8}{'CPU':>10}{'ratio':>8}")
     for side in sides:
         time_of, cpu = min(reported[side]), min(spent[side])
@@ -76,13 +76,13 @@ def main() -> None:
 
 
 def cpu_seconds() -> float:
-    """CPU time of all processes that this one has started and that have ended."""
+    """CPU time of all child processes that have ended."""
     used = os.times()
     return used.children_user + used.children_system
 
 
 def available(directory: Path) -> list[tuple[str, Callable[[int], list[float]]]]:
-    """The sides that can run here; each measures some runs and gives their times in ms."""
+    """The sides that can run here; each measures some runs and returns their times in ms."""
     sides: list[tuple[str, Callable[[int], list[float]]]] = []
     if shutil.which("cc"):
         (directory / "loop.c").write_text(LOOP)

@@ -1,15 +1,15 @@
-"""How fast images are loaded, beside what the hardware allows and what most people write.
+"""Speed of image loading, compared with the hardware's limit and with common implementations.
 
     python benchmarks/data_pipeline.py [--seconds 3] [--rounds 3] [--workers 2]
 
-JPEG: a folder of 500×375 pictures, batches of 32, random resized crop to 224×224, flip, float32, normalised. Beside it: decoding the same
-bytes in as many threads and nothing else, and the usual loader (torch's DataLoader with processes; Pillow: open,
+JPEG: a folder of 500×375 images, batches of 32, random resized crop to 224×224, flip, float32, normalised. Compared with: only decoding the same
+bytes in as many threads, and the usual loader (torch's DataLoader with processes; Pillow: open,
 crop, resize, flip; to tensor, normalise). LMDB: raw records of 3×256×256, random crop and mirror, as batches of bytes in host memory, by
-threads and by processes, and as normalised float32 batches. Beside it: copying the same records out of the database in as many threads, as
-bytes objects (what lmdb gives by default) and into batches that were allocated beforehand (the limit), and the way of the original suite
+threads and by processes, and as normalised float32 batches. Compared with: copying the same records out of the database in as many threads, as
+bytes objects (lmdb's default) and into preallocated batches (the limit), and the implementation of the original suite
 (protobuf's parser, Pillow, random resized crop).
 
-Everything runs in this process in turn, several rounds; the best of each is shown, because neighbours on the machine only add.
+All variants alternate in this process for several rounds; the best of each is printed, because other load only adds time.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import DEVIATION, MEAN, Normalise
 
-# The allocator settings that dlbs gives every benchmark; they must be there before a process starts.
+# The allocator settings that dlbs sets for every benchmark; they must be set before a process starts.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 BATCH, SIZE = 32, 224
 SHAPE = (3, SIZE, SIZE)
 
 
 def photograph(index: int) -> np.ndarray:
-    """A picture with as much detail as a photograph: 110 kB at 500×375, as ImageNet's have on average."""
+    """An image with as much detail as a photograph: 110 kB at 500×375, the average of ImageNet."""
     noise = np.random.default_rng(index).normal(0, 15, (375, 500, 3))
     return (picture(index, 3, 375, 500) + noise).clip(0, 255).astype(np.uint8)
 
 
 def rate(count: Callable[[float], int], seconds: float) -> float:
-    """Images a second of a function that works for some seconds and returns how many images it did."""
+    """Images per second of a function that works for some seconds and returns its number of images."""
     start = time.perf_counter()
     return count(seconds) / (time.perf_counter() - start)
 
 
 def in_threads(work: Callable[[int], Any], workers: int, seconds: float) -> int:
-    """Call `work(number)` in threads until time is up; return how often."""
+    """Call `work(number)` in threads until the time is over; return the number of calls."""
     done = [0] * workers
     deadline = time.perf_counter() + seconds
 
@@ -88,7 +88,7 @@ def from_batches(batches: Iterator[Any], seconds: float) -> int:
 
 
 def ours(dataset: Any, kind: str, workers: int, *, normalised: bool, loader: Any = threads) -> Callable[[float], float]:
-    """A function that loads for some seconds and returns the rate, not counting the start of workers."""
+    """Make a function that loads for some seconds and returns the rate, excluding the start of workers."""
     finish = {"finish": Normalise(torch.float32, False, 1000, 3, torch.device("cpu"))} if normalised else {}
 
     def run(seconds: float) -> float:
@@ -102,7 +102,7 @@ def ours(dataset: Any, kind: str, workers: int, *, normalised: bool, loader: Any
 
 
 class UsualFolder(torch.utils.data.Dataset[Any]):
-    """What most people write: Pillow, one step after the other, float tensors across process borders."""
+    """The usual loader: Pillow, separate steps, float tensors passed between processes."""
 
     def __init__(self, images: list[tuple[str, int]]) -> None:
         self.images = images
@@ -128,7 +128,7 @@ class UsualFolder(torch.utils.data.Dataset[Any]):
 
 
 class OriginalLmdb(UsualFolder):
-    """The original suite's way: every record through protobuf's parser and Pillow."""
+    """The original suite's loader: protobuf's parser and Pillow for every record."""
 
     def __init__(self, records: CaffeLmdb) -> None:
         super().__init__([])
@@ -222,7 +222,11 @@ def main() -> None:
         directory = Path(name)
         make_folder(directory / "folder", ((photograph(index), index % 8) for index in range(320)))
         make_lmdb(directory / "lmdb", ((picture(index, 3, 256, 256), index % 8) for index in range(640)))
-        for copy in ("original", "processes", "bytes"):  # a database is opened once in a process and its children
+        for copy in (
+            "original",
+            "processes",
+            "bytes",
+        ):  # a database can be opened only once in a process and its children
             shutil.copytree(directory / "lmdb", directory / copy)
         folder, records = ImageFolder(directory / "folder"), CaffeLmdb(directory / "lmdb")
         data = [Path(path).read_bytes() for path, _ in folder.images]
@@ -259,14 +263,14 @@ def main() -> None:
 
     line("JPEG folder, float32", "jpeg", "decode", "usual")
     line("JPEG folder, bytes", "jpeg bytes", "decode")
-    line("  decoding and nothing else", "decode")
+    line("  decoding only", "decode")
     line("  the usual loader", "usual")
     line("LMDB, bytes, threads", "threads", "bytes", "into", "original")
     line("LMDB, bytes, processes", "processes", "bytes", "into", "original")
     line("LMDB, float32, threads", "float32", "original")
     line("  copying records out of the database", "bytes")
     line("  copying records into batches", "into")
-    line("  the original's way", "original")
+    line("  the original suite's loader", "original")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Whether a benchmark in a container is as fast as outside: the same experiments in docker and on bare metal, in turn.
+"""Overhead of containers: the same experiments in docker and on bare metal, alternating.
 
     dlbs images build docker/pytorch/cpu
     python benchmarks/docker_overhead.py [--models deep_mnist,resnet18] [--repeats 5]
 
-Prints throughputs (medians) and their ratio, and what a container adds to the time before the first batch.
+Prints throughputs (medians) and their ratio, and the time that a container adds before the first batch.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How fast plans are expanded, beside the same derived values written out by hand as one Python function.
+"""Speed of plan expansion, compared with a handwritten Python function for the same derived values.
 
     python benchmarks/expansion.py [--sizes 100 10000 100000]
 
 Two workloads: (a) 32 parameters, 27 of them derived, five variables; (b) the whole default configuration, five variables.
-Each row is one fresh process, so that nothing is remembered from the row before. `build + resolve` is what `dlbs run` does
-before it launches; `random` is the same with `--order random`, which holds the plan in memory, so not for the largest ones; `to file` streams the resolved plan to disk as `dlbs build --resolve` does, and its memory is the growth of
-the process's resident memory from the first thousand experiments to the last. The first check of each row is that both sides
-make the same values.
+Each row runs in a new process, so that nothing is cached from the previous row. `build + resolve` is the work of `dlbs run`
+before launching; `random` is the same with `--order random`, which keeps the plan in memory, so not for the largest ones; `to file` streams the resolved plan to disk as `dlbs build --resolve` does, and its memory is the growth of
+the process's resident memory from the first thousand experiments to the last. Each row first checks that both sides
+compute the same values.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MODELS = ["alexnet", "resnet50", "vgg16", "googlenet"]
 BATCHES = [1, 2, 4, 8, 16]
 GPUS = ["", "0", "0,1", "0,1,2,3", "0:1,2:3"]
 DTYPES = ["float32", "float16"]
-MOST_SHUFFLED = 10_000  # experiments: they are held in memory
+MOST_SHUFFLED = 10_000  # experiments, which are kept in memory
 Values = dict[str, Any]
 
 
@@ -159,7 +159,7 @@ def config_b(experiments: int) -> Config:
 
 
 def by_hand_b(config: Config, environ: dict[str, str]) -> Callable[..., Values]:
-    """The derived values of the default configuration that change with the variables; constants are given."""
+    """The derived values of the default configuration that depend on the variables; constants are passed."""
     constant = processor_for(config).resolve_uncached(next(build(config)))
     root = environ["DLBS_ROOT"]
     encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -258,7 +258,9 @@ def row(workload: str, experiments: int) -> dict[str, float | None]:
         assert ours == theirs, {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
     best_hand = best_ours = best_random = math.inf
-    for _ in range(3 if experiments > 1000 else 20):  # the best of a few, in turn: neighbours on the machine only add
+    for _ in range(
+        3 if experiments > 1000 else 20
+    ):  # the best of a few alternating runs, since other load only adds time
         start = time.perf_counter()
         for point in points(experiments):
             by_hand(*point)

@@ -1,9 +1,9 @@
-"""What the benchmark program adds to what it times: the same model in a bare loop and in ours, in turn, in one process.
+"""The overhead of the benchmark program: the same model in a bare loop and in ours, alternating in one process.
 
     python benchmarks/harness_overhead.py [--rounds 15]
 
-Inference on the CPU. Each round runs both in a random order and gives one ratio; the median of the ratios is shown, since the machine drifts
-more from round to round than the two differ.
+Inference on the CPU. Each round runs both in random order and gives one ratio; the median of the ratios is printed, since drift of the machine
+between rounds exceeds the difference.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pytorch_benchmarks.phases.inference import inference_step
 
 
 class Tiny(nn.Module):
-    """Nearly nothing to do, so that all is overhead."""
+    """A model with almost no work, so that all time is overhead."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -51,7 +51,7 @@ def ours(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
     schedule = Schedule(count)
     watcher = Progress(schedule, len(inputs), "images")  # as the program has one
     timing = time_batches(step, batches, schedule, synchronize=lambda: None, watcher=watcher)
-    return sum(timing.batches) / count  # what the program reports
+    return sum(timing.batches) / count  # as the program reports it
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
-"""What launching costs: `dlbs run` beside a bash loop over the same launcher scripts.
+"""The cost of launching: `dlbs run` compared with a bash loop over the same launcher scripts.
 
     python benchmarks/launch.py [--experiments 50] [--rounds 5] [--many 1000] [--jobs 8]
 
-The experiments do nothing, so that only launching is left. Both sides run the very same scripts with their output in a file; the
-cost of a program's start is taken out by running it with one experiment too. Rounds alternate, and the best of each is
-compared, because neighbours on the machine can only add.
+The experiments do nothing, so that only launching is measured. Both sides run the same scripts with their output in a file; the
+start-up time of a program is subtracted by also running it with one experiment. Rounds alternate, and the best of each is
+compared, because other load only adds time.
 
-Then many experiments side by side, beside `xargs -P` over the same scripts: the rate, and how the memory of `dlbs run` grows while they run.
+Then many experiments in parallel, compared with `xargs -P` over the same scripts: the rate, and the memory growth of `dlbs run`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
         print(f"{options.experiments} no-op experiments      ms each    start ms")
         print(f"dlbs run               {each:>10.2f} {ours[1] * 1000 - each:>11.0f}")
         print(f"bash loop              {each_loop:>10.2f} {max(0.0, loop[1] * 1000 - each_loop):>11.0f}")
-        print(f"overhead of dlbs run   {each - each_loop:>10.2f} ms an experiment, ratio {each / each_loop:.2f}")
+        print(f"overhead of dlbs run   {each - each_loop:>10.2f} ms per experiment, ratio {each / each_loop:.2f}")
         side_by_side(directory, options.many, options.jobs, rounds=3)
 
 
@@ -83,10 +83,10 @@ def side_by_side(directory: Path, count: int, jobs: int, rounds: int) -> None:
         xargs = f"xargs -a {names} -P {jobs} -I X sh -c 'bash X >X.out 2>&1'"
         best["xargs"] = min(best["xargs"], timed(["bash", "-c", xargs], directory))
     rates = {side: count / seconds for side, seconds in best.items()}
-    print(f"{count} no-op experiments, {jobs} at a time")
-    print(f"dlbs run               {rates['dlbs run']:>10.0f} a second, memory growth {growth / 1e6:.1f} MB")
+    print(f"{count} no-op experiments, {jobs} in parallel")
+    print(f"dlbs run               {rates['dlbs run']:>10.0f} per second, memory growth {growth / 1e6:.1f} MB")
     print(
-        f"xargs -P {jobs:<2}            {rates['xargs']:>10.0f} a second, ratio {rates['dlbs run'] / rates['xargs']:.2f}"
+        f"xargs -P {jobs:<2}            {rates['xargs']:>10.0f} per second, ratio {rates['dlbs run'] / rates['xargs']:.2f}"
     )
 
 

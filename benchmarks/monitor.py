@@ -1,4 +1,4 @@
-"""What the monitor costs: processor time of `dlbs run` while an experiment of several processes sleeps, with and without.
+"""The cost of the monitor: CPU time of `dlbs run` with and without it, while an experiment of several processes sleeps.
 
 python benchmarks/monitor.py [--seconds 10] [--interval 0.1] [--processes 4]
 """
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def share(directory: Path, seconds: float, interval: float, processes: int) -> float:
-    """Processor seconds of `dlbs run` for each second, in percent, once the experiment runs."""
+    """CPU time of `dlbs run` per second in percent, while the experiment runs."""
     body = f"for i in $(seq {processes}); do sleep {seconds + 3} & done; wait"
     template = directory / "own.sh"
     template.write_text('{% extends "base.sh" %}{% block benchmark %}\n' + body + "\n{% endblock %}")
@@ -44,8 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         without = share(Path(name), options.seconds, 0, options.processes)
         watched = share(Path(name), options.seconds, options.interval, options.processes)
-    print(f"without the monitor     {without:.2f} % of a processor")
-    print(f"a sample each {options.interval:g} s   {watched:.2f} % of a processor, {options.processes + 1} processes")
+    print(f"without the monitor     {without:.2f} % of a CPU")
+    print(f"a sample each {options.interval:g} s   {watched:.2f} % of a CPU, {options.processes + 1} processes")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How fast logs are read: MB/s of `dlbs parse` beside `grep -c '^__'` over the same files, which is the physical limit.
+"""Speed of reading logs: MB/s of `dlbs parse` compared with `grep -c '^__'` over the same files, the practical limit.
 
     python benchmarks/parse.py [LOGS]
 
-Makes LOGS (10,000) log files of 200 lines, 60 of them parameters and 20 results, in a directory of its own. Each way runs five times in turn;
-the least time of each counts, since whatever else the machine does only adds to it.
+Makes LOGS (10,000) log files of 200 lines, 60 of them parameters and 20 results, in a temporary directory. Each variant runs five times, alternating;
+the least time of each counts, since other load only adds time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WORDS = [
 
 
 def write_logs(directory: Path, count: int) -> int:
-    """Write log files as a sweep leaves them; return their size in bytes."""
+    """Write log files like those of a sweep; return their size in bytes."""
     source = random.Random(1)
     fixed = [(f"pytorch.option_{n}", f"value {n}" if n % 3 else n) for n in range(45)]
     total = 0
@@ -66,14 +66,14 @@ def write_logs(directory: Path, count: int) -> int:
 
 
 def main() -> None:
-    """Print one line for each way of reading."""
+    """Print one line for each variant."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as temporary:
         logs = Path(temporary) / "logs"
         logs.mkdir()
         os.environ["XDG_CACHE_HOME"] = str(Path(temporary) / "cache")
         size = write_logs(logs, count)
-        time.sleep(2.5)  # what changed a moment ago is not kept in the cache
+        time.sleep(2.5)  # recently changed files are not cached
         root = str(logs)
 
         def grep() -> None:
@@ -96,7 +96,7 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for read in ways.values():
-            read()  # the files come into memory, the cache is written
+            read()  # fills the page cache, and writes the cache of results
         for _ in range(ROUNDS):
             for way, read in ways.items():
                 start = time.perf_counter()

@@ -1,9 +1,9 @@
-"""How much runs of the same code differ: the same configurations again and again, in turn, at rest or under a load that comes and goes.
+"""Variation between runs of the same code: the same configurations repeatedly, alternating, idle or under intermittent load.
 
     python benchmarks/same_code.py measure DIRECTORY [--minutes 20] [--load] [--share 1]
     python benchmarks/same_code.py condense "at rest=DIRECTORY" "under load=DIRECTORY" --output_file FILE.json.gz
 
-`condense` writes a results file with what comparisons need; tests/results/statistics/real_runs.json.gz is one, and docs/statistics.md has what came of it.
+`condense` writes a results file with the keys that comparisons need, such as tests/results/statistics/real_runs.json.gz; docs/statistics.md has the results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONFIGURATIONS = {
     ("resnet18", "training"): ({"forward_only": "false", "batch_size": 4}, 2, 15),
 }
 FEWEST = 10  # timed batches
-# What `pytorch.malloc=keep` sets: memory is kept between batches.
+# The settings of `pytorch.malloc=keep`: memory is kept between batches.
 SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 KEPT = (
     "results.throughput",
@@ -42,7 +42,7 @@ KEPT = (
 
 
 def measure(directory: Path, minutes: float, load: bool, share: float) -> None:
-    """Run all configurations in turn until the time is over; each run has a log of its own."""
+    """Run all configurations in turn until the time is over; each run writes its own log."""
     end = time.monotonic() + 60 * minutes
     other = subprocess.Popen([sys.executable, __file__, "load"]) if load else None
     number = 0
@@ -66,7 +66,7 @@ def measure(directory: Path, minutes: float, load: bool, share: float) -> None:
 
 
 def busy_now_and_then(source: random.Random) -> None:
-    """Keep one CPU busy for one to twenty seconds, rest as long, and so on."""
+    """Keep one CPU alternately busy and idle, for one to twenty seconds each."""
     parent = os.getppid()
     while os.getppid() == parent:
         end = time.monotonic() + source.uniform(1, 20)
@@ -76,7 +76,7 @@ def busy_now_and_then(source: random.Random) -> None:
 
 
 def condense(conditions: list[str], output: str) -> None:
-    """One results file of all logs; batch times have four digits."""
+    """Write one results file of all logs; batch times have four digits."""
     records: list[dict[str, Any]] = []
     for text in conditions:
         condition, _, directory = text.partition("=")
@@ -84,7 +84,7 @@ def condense(conditions: list[str], output: str) -> None:
             (found,) = load_records([str(log)], cached=False)
             model, _, phase = log.parent.name.partition("-")
             if "results.throughput" not in found:
-                continue  # the last one of a collection may have been stopped
+                continue  # the last run may have been stopped
             record = {"exp.model": model, "exp.phase": phase, "noise.condition": condition}
             record["exp.repeat"] = int(log.stem.partition("-")[2])
             record.update({key: found[key] for key in KEPT if key in found})
@@ -100,9 +100,9 @@ def main() -> None:
     verb = verbs.add_parser("measure")
     verb.add_argument("directory", type=Path)
     verb.add_argument("--minutes", type=float, default=20)
-    verb.add_argument("--load", action="store_true", help="keep a CPU busy now and then")
+    verb.add_argument("--load", action="store_true", help="keep a CPU busy intermittently")
     verb.add_argument(
-        "--share", type=float, default=1.0, help="of the usual number of batches, for a machine that is slow"
+        "--share", type=float, default=1.0, help="fraction of the usual number of batches, for a slow machine"
     )
     verb = verbs.add_parser("condense")
     verb.add_argument("conditions", nargs="+", metavar="CONDITION=DIRECTORY")

@@ -1,9 +1,9 @@
-"""What serving costs with a model that does nothing: microseconds a query in single-stream, and what it adds to latencies in server.
+"""The overhead of serving, with a no-op model: microseconds per query in single-stream, and added latency in server.
 
     python benchmarks/serving.py [--seconds 5] [--rounds 5] [--rates 100,1000]
 
-Three sides take turns: LoadGen's C++ alone (the time between two queries that it does not count as latency, from its own log), a callback of four
-lines of Python, and the system under test of pytorch_benchmarks. Needs the package mlcommons-loadgen.
+Three sides alternate: LoadGen's C++ alone (the time between two queries that it does not count as latency, from its log), a callback of four
+lines of Python, and the system under test of pytorch_benchmarks. Requires the package mlcommons-loadgen.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pytorch_benchmarks.serving.phase import undisturbed  # noqa: E402
 from pytorch_benchmarks.serving.queue import Queue  # noqa: E402
 from pytorch_benchmarks.serving.system import Pace, System  # noqa: E402
 
-GOAL = 50.0  # microseconds a query in single-stream: a model of 1 ms is then measured within 5 %
+GOAL = 50.0  # microseconds per query in single-stream: the error for a model of 1 ms is then below 5 %
 
 
 class Nothing:
-    """A model that does nothing."""
+    """A no-op model."""
 
     def warm_up(self) -> None:
         pass
@@ -44,7 +44,7 @@ class Nothing:
 
 
 class Bare(System):
-    """The least that Python can do: a query is given back where it comes in."""
+    """The least work in Python: the callback answers each query itself."""
 
     def start(self) -> Pace:
         return Pace(0.0, 0.0)
@@ -64,7 +64,7 @@ def measured(kind: type[System], settings: Settings, directory: str) -> Outcome:
 
 
 def costs(outcome: Outcome) -> tuple[float, float]:
-    """Microseconds a query: all of it, and the part that LoadGen counts as latency."""
+    """Microseconds per query: in total, and the part that LoadGen counts as latency."""
     said: dict[str, Any] = outcome.detail
     return 1e6 / said["result_qps_with_loadgen_overhead"], 1e6 / said["result_qps_without_loadgen_overhead"]
 
@@ -86,7 +86,7 @@ def main() -> None:
             found["system"].append(whole)
             found["latency"].append(counted)
         middle = {name: statistics.median(values) for name, values in found.items()}
-        print(f"single-stream, a model that does nothing; medians of {options.rounds} runs of {options.seconds:g} s")
+        print(f"single-stream, no-op model; medians of {options.rounds} runs of {options.seconds:g} s")
         print("                                            µs/query   queries/s")
         for name, words in (
             ("loadgen", "LoadGen's own C++ between two queries"),
@@ -95,8 +95,8 @@ def main() -> None:
             ("latency", "  of which count as latency"),
         ):
             print(f"{words:42} {middle[name]:>9.1f} {1e6 / middle[name]:>11,.0f}")
-        print(f"goal: under {GOAL:g} µs a query: {'reached' if middle['system'] < GOAL else 'MISSED'}\n")
-        print("server, a model that does nothing: latency from when a query was due")
+        print(f"goal: under {GOAL:g} µs per query: {'reached' if middle['system'] < GOAL else 'MISSED'}\n")
+        print("server, no-op model: latency from the due time of a query")
         print("queries/s    p50 µs    p90 µs    p99 µs   issued late by, mean µs")
         for rate in map(float, options.rates.split(",")):
             wanted = replace(settings, scenario="server", target_qps=rate, target_latency=1.0, percentile=99.0)

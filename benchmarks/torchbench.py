@@ -1,10 +1,10 @@
-"""Models written for TorchBench: the suite's own way of timing them beside ours, in turn, in one process.
+"""Compare the suite's timing of TorchBench models with ours, alternating in one process.
 
     python benchmarks/torchbench.py DIRECTORY [DIRECTORY ...] [--rounds 15] [--batches 5] [--batch_size 4] [--phases training inference]
 
-One side does what the suite's run.py does: it makes the model, runs three batches to warm up, and takes the wall-clock time of each further one around `invoke()`. The
-other is what benchmarks.py runs: the pack's workload and its loop. Each has a model of its own; the allocator is as the system has it (runtime.malloc=system), threads
-and batches are the same. Each round runs both in a random order and gives one ratio, that of the median times; the ratio of all rounds and its interval are those of
+One side repeats the suite's run.py: it creates the model, runs three warm-up batches, and measures the wall-clock time of `invoke()` for each further one. The
+other is that of benchmarks.py: the pack's workload and its loop. Each has a separate model; the allocator is the system's (runtime.malloc=system), threads
+and batches are the same. Each round runs both in a random order and gives one ratio, that of the median times; the overall ratio and its interval are computed as by
 `dlbs compare` for runs in rounds (docs/statistics.md).
 """
 
@@ -30,15 +30,15 @@ from pytorch_benchmarks.precision import choose_precision
 from pytorch_benchmarks.torchbench.loader import load_class, make
 from pytorch_benchmarks.torchbench.workload import pack_workload
 
-WARMUP = 3  # batches; what run.py does
+WARMUP = 3  # batches, as in run.py
 CONFIDENCE = 0.95
 TESTS = {"training": "train", "inference": "eval"}
 
-Side = Callable[[int], list[float]]  # times so many batches: ms
+Side = Callable[[int], list[float]]  # number of batches → ms of each
 
 
 def as_the_suite(directory: Path, phase: str, batch_size: int) -> Side:
-    """The loop of run.py, around the model's own `invoke`."""
+    """The loop of run.py, around the model's `invoke`."""
     test = TESTS[phase]
     made = make(load_class(directory), test, "cpu", batch_size)
 
@@ -55,7 +55,7 @@ def as_the_suite(directory: Path, phase: str, batch_size: int) -> Side:
 
 
 def as_ours(directory: Path, phase: str, batch_size: int) -> Side:
-    """What benchmarks.py times."""
+    """The loop that benchmarks.py times."""
     given = ["--pack", str(directory), "--batch_size", str(batch_size)]
     options = parse_benchmark_options([*given, "--forward_only", str(phase == "inference").lower()])
     device = torch.device("cpu")
@@ -71,7 +71,7 @@ def as_ours(directory: Path, phase: str, batch_size: int) -> Side:
 
 
 def compare(directory: Path, phase: str, batch_size: int, batches: int, rounds: int) -> str:
-    """A row: throughputs of both sides in instances per second, and the ratio with its interval."""
+    """A row of the table: throughputs of both sides in instances per second, and the ratio with its interval."""
     sides = {"suite": as_the_suite(directory, phase, batch_size), "ours": as_ours(directory, phase, batch_size)}
     for measure in sides.values():
         measure(WARMUP)
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--phases", nargs="+", choices=sorted(TESTS), default=sorted(TESTS))
     options = parser.parse_args()
     if not is_enough(options.rounds, 1 - CONFIDENCE):
-        parser.error("so few rounds give no interval: --rounds 6, or more")
+        parser.error("--rounds must be at least 6 for an interval")
     print(
         f"instances/s, medians of {options.rounds} rounds of {options.batches} batches; batch size {options.batch_size}"
     )

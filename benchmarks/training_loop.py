@@ -1,9 +1,9 @@
-"""What train.py adds to the step that is benchmarked: images/s of an epoch of training, beside the same batches timed as a benchmark.
+"""The overhead of train.py over the benchmarked step: images/s of a training epoch, compared with the same batches timed as a benchmark.
 
     python benchmarks/training_loop.py [--rounds 5]
 
-Both read the same pictures with the same loader and run the same step, in turn, in one process. The bound is the step alone, on one batch
-that is in memory.
+Both read the same images with the same loader and run the same step, alternating in one process. The bound is the step alone, on one batch
+in memory.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """DLBS plans, launches and reports deep-learning benchmarks.
 
-From a configuration to a table, as the command line does it:
+From a configuration to a table, with the code of the command line:
 
     config = dlbs.load_config("plan.yaml", parameters={"exp.model": "resnet18"}, variables={"exp.replica_batch": [8, 16]})
     problems = dlbs.validate(config)
     summary = dlbs.run_plan(config)
-    frame = dlbs.load_results("logs")       # a pandas DataFrame, one row an experiment
+    frame = dlbs.load_results("logs")       # a pandas DataFrame, one row per experiment
     comparison = dlbs.compare("logs/before", "logs/after")
     known = dlbs.run_until_known(config, by="exp.replica_batch", budget=7200)
     figure = dlbs.plot(frame, "throughput")
 
-`import dlbs` costs nothing: functions are imported when they are used. This package never imports torch: what measures is the package
-`pytorch_benchmarks`, which talks to this one through log lines.
+`import dlbs` is cheap: functions are imported on first use. This package never imports torch. The package `pytorch_benchmarks` measures,
+and communicates with this one through log lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start the program: `python -m dlbs`. The files experimenter.py, logparser.py, report.py and plotter.py start it by their paths."""
+"""The entry point, `python -m dlbs`; also started by the path of experimenter.py, logparser.py, report.py or plotter.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["start"]
 
 
 def start(verb: str = "", name: str = "dlbs") -> None:
-    """Run `dlbs`, or one of its verbs as a program of its own, and exit.
+    """Run `dlbs`, or one of its verbs as a separate program, and exit.
 
     Args:
         verb: The verb; empty for all of them.

@@ -1,4 +1,4 @@
-"""The Python API: what the command line does, on the same code, for notebooks and scripts. `import dlbs` offers all of it."""
+"""The Python API for notebooks and scripts: the functions of the command line. `import dlbs` provides all of it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from dlbs.run.whole import look_through, run_whole
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from typing_extensions import Unpack  # type checkers have it; typing does from Python 3.11 on
+    from typing_extensions import Unpack  # for type checkers; in typing since Python 3.11
 
     Results: TypeAlias = str | Iterable[str] | pd.DataFrame | Sequence[dict[str, Any]]
 
@@ -51,7 +51,7 @@ Plan = Config | Iterable[Experiment]
 
 
 class CompareOptions(TypedDict, total=False):
-    """Options of `compare`, whatever is compared: the rules of a comparison, for type checkers, which cannot derive them."""
+    """Options of `compare`, for type checkers, which cannot derive them."""
 
     metric: str
     threshold: float
@@ -76,7 +76,7 @@ def load_config(
     discard_default: bool = False,
     command: Sequence[str] | None = None,
 ) -> Config:
-    """Load a configuration: the shipped files, files of yours, and what is set here; the packs that it names are added.
+    """Load a configuration: the shipped files, your files and the arguments; the packs that it names are added.
 
     >>> config = dlbs.load_config(
     ...     parameters={"exp.framework": "dummy", "exp.docker": False},
@@ -86,13 +86,13 @@ def load_config(
     {'exp.replica_batch': [16, 32]}
 
     Args:
-        files: YAML or JSON files, later ones winning.
-        parameters: Name → value, or `name=value` texts as `-P` takes them.
-        variables: Name → values, or `name=[...]` texts as `-V` takes them. Their product is the plan.
-        extensions: Mappings with `condition`, `parameters` and `cases`, or their JSON texts.
-        select: Run the packs with one of these words as name, tag or install group.
-        exclude: Of them, leave out those with one of these words.
-        discard_default: Leave the shipped values out; the declarations stay.
+        files: YAML or JSON files; later ones take precedence.
+        parameters: Name → value, or `name=value` strings as for `-P`.
+        variables: Name → values, or `name=[...]` strings as for `-V`. Their product is the plan.
+        extensions: Mappings with `condition`, `parameters` and `cases`, or their JSON text.
+        select: Run the packs whose name, tag or install group is one of these words.
+        exclude: Exclude packs with one of these words, as for `select`.
+        discard_default: Ignore the shipped values; the declarations are kept.
         command: The words of a command to benchmark: `["sort", "--parallel", "{threads}", "data"]` with `variables={"threads": [1, 2]}`.
 
     Raises:
@@ -113,7 +113,7 @@ def load_config(
 
 @with_arguments
 def build_plan(config: Config) -> Iterator[Experiment]:
-    """The experiments of a configuration: the product of its variables, its extensions, its repeats. Values are not resolved.
+    """Build the experiments of a configuration: the product of its variables, with extensions and repeats. Values are not resolved.
 
     >>> config = dlbs.load_config(parameters={"exp.framework": "dummy"}, variables={"exp.model": ["a", "b"]})
     >>> [experiment["exp.model"] for experiment in dlbs.build_plan(config)]
@@ -123,17 +123,17 @@ def build_plan(config: Config) -> Iterator[Experiment]:
         config: A configuration.
 
     Returns:
-        A stream of dictionaries, parameter → raw value. A plan of any size takes the memory of one experiment.
+        An iterator of dictionaries, parameter → raw value. A plan of any size needs the memory of one experiment.
 
     Raises:
-        ConfigError: A condition is malformed or about a name that nothing defines.
+        ConfigError: A condition is malformed or refers to an undefined name.
     """
     return build(config)
 
 
 @with_arguments
 def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) -> Iterator[Experiment]:
-    """Experiments with final values: references and expressions evaluated, types and domains checked. Nothing of a plan is run.
+    """Resolve experiments: evaluate references and expressions, check types and domains. Nothing is run.
 
     >>> config = dlbs.load_config(parameters={"exp.framework": "dummy", "exp.gpus": "0,1"})
     >>> [experiment["exp.effective_batch"] for experiment in dlbs.resolve(config)]
@@ -141,13 +141,13 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
 
     Args:
         config: Makes the plan, or declares the parameters of the given one.
-        plan: Experiments, or the path of a plan file (`dlbs build --plan FILE`); by default those that the configuration makes.
+        plan: Experiments, or the path of a plan file (`dlbs build --plan FILE`); by default those of the configuration.
 
     Returns:
-        A stream of dictionaries, parameter → JSON value. Lists and dictionaries may be shared between experiments.
+        An iterator of dictionaries, parameter → JSON value. Lists and dictionaries may be shared between experiments.
 
     Raises:
-        DlbsError: A value cannot be resolved; the message has the parameters that led there.
+        DlbsError: A value cannot be resolved; the message names the chain of parameters.
     """
     if plan is None:
         plan = build(config)
@@ -158,7 +158,7 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
 
 @with_arguments
 def validate(plan: Plan, *, executor: str = "local") -> list[PlanProblem]:
-    """What would make experiments fail, found without running anything: all problems at once.
+    """Find all problems that would make experiments fail, without running anything.
 
     >>> config = dlbs.load_config(
     ...     parameters={"exp.framework": "dummy", "exp.docker": False}, variables={"exp.gpus": ["", "4711"]}
@@ -168,10 +168,10 @@ def validate(plan: Plan, *, executor: str = "local") -> list[PlanProblem]:
 
     Args:
         plan: A configuration, or resolved experiments.
-        executor: What is going to run them: a name of `dlbs run --executor`.
+        executor: Executor that will run them: a name of `dlbs run --executor`.
 
     Returns:
-        Problems; each has `what`, `hint`, one of the experiments that have it, and how many have it. Empty if all is well.
+        Problems; each has `what`, `hint`, one affected experiment, and the number of affected experiments. Empty if there are none.
 
     Raises:
         DlbsError: A value cannot be resolved.
@@ -196,7 +196,7 @@ def run_plan(
     wait: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Summary:
-    """Run what is not finished, and leave a log file for each experiment; what a killed run left is ended first.
+    """Run the unfinished experiments and write a log file for each; processes left by a killed run are stopped first.
 
     >>> config = dlbs.load_config(
     ...     parameters={"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""},
@@ -210,34 +210,36 @@ def run_plan(
     >>> summary.exit_code, dict(summary.outcomes)
     (0, {'ok': 2})
 
-    Ctrl-C stops the experiments that run and returns a summary with `stop_signal`; the same call goes on.
+    Ctrl-C stops the running experiments and returns a summary with `stop_signal`; the same call continues the plan.
 
     Args:
-        plan: A configuration, or resolved experiments. Relative log files begin in the current directory.
+        plan: A configuration, or resolved experiments. Paths of log files are relative to the current directory.
         executor: A name of `dlbs run --executor`, or `module:Class`.
-        jobs: Experiments at the same time; None for what suits the executor.
+        jobs: Experiments to run in parallel; None for the executor's default.
         order: `plan`, `round-robin` or `random`.
-        order_seed: Of `random`.
-        retries: How often an experiment that failed is tried again.
-        max_failures: After so many failed experiments no more are started; 0 for any number.
-        time_limit: Seconds after which what runs is stopped; None for none.
-        validation: Look for problems before anything runs.
-        wait: Wait until another run that writes to the same log directories has ended, instead of refusing.
-        on_event: Is called when an experiment starts, is tried again, or ends.
+        order_seed: Seed of `random`.
+        retries: Number of retries of a failed experiment.
+        max_failures: Start no more experiments after this many failures; 0 for no limit.
+        time_limit: Seconds after which running experiments are stopped; None for no limit.
+        validation: Validate before anything runs.
+        wait: If another run writes to the same log directories, wait for its end instead of raising an error.
+        on_event: Called when an experiment starts, is retried, or ends.
 
     Returns:
-        What became of the plan: how many experiments ended in which way, and the exit code that `dlbs run` would have.
+        The outcome of the plan: the number of experiments with each status, and the exit code of `dlbs run`.
 
     Raises:
         ConfigError: The plan is empty or has problems; nothing was run.
-        LaunchError: Another run writes to the same logs, the executor cannot run anything, or this is not the main thread.
+        LaunchError: Another run writes to the same logs, the executor cannot run anything, or the caller is not in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise LaunchError("a plan runs in the main thread only, since signals stop it", where="run_plan")
+        raise LaunchError("a plan can run only in the main thread, because signals stop it", where="run_plan")
     if jobs is not None and jobs < 1:
-        raise ConfigError(f"{jobs} experiments at the same time", where="jobs", hint="give 1 or more, or None")
+        raise ConfigError(
+            f"cannot run {jobs} experiments in parallel", where="jobs", hint="must be at least 1, or None"
+        )
     if order not in ORDERS:
-        raise ConfigError(f"no order {order!r}", where="order", hint=suggestion(order, ORDERS))
+        raise ConfigError(f"unknown order {order!r}", where="order", hint=suggestion(order, ORDERS))
     chosen = load_executor(executor)(Path.cwd(), jobs)
     given = plan if isinstance(plan, Config) else list(_resolved(plan))
     planned, experiments = (_repeatable(given, one, order_seed) for one in ("plan", order))
@@ -291,40 +293,40 @@ def compare(
     {'keep': {'faster': 1}}
 
     Args:
-        a: The experiments that others are compared with: paths as `dlbs compare` takes them, a frame of `load_results`, or records.
-        b: The others; None with `by`.
+        a: The baseline: paths as for `dlbs compare`, a frame of `load_results`, or records.
+        b: The experiments to compare with A; None with `by`.
         by: Compare the values of this parameter within A.
-        baseline: With `by`: the value that others are compared with; None for the first one in the plan.
-        metric: Key of the quantity; what is better, more or less of it, is known from its name. None for the throughput, or the time
-            where no experiment has a throughput.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        confidence: Of each interval.
-        simultaneous: Make the intervals so wide that all of them together have this confidence.
+        baseline: With `by`: the value to compare the others with; None for the first one in the plan.
+        metric: Key of the quantity; its name determines whether higher or lower is better. None for the throughput, or the time if no
+            experiment has a throughput.
+        threshold: Ignore differences up to this share.
+        confidence: Confidence level of each interval.
+        simultaneous: Apply the confidence level to all intervals together, which makes them wider.
         estimator: `rank` (Hodges-Lehmann) or `mean`.
         trust_single_runs: Give verdicts on fewer than three runs.
         trust_doubtful: Give verdicts on doubtful runs, those with warnings.
-        match: Match experiments by these parameters alone.
-        ignore: Parameters that do not tell experiments apart.
+        match: Match experiments by these parameters only.
+        ignore: Parameters that do not distinguish experiments.
 
     Returns:
-        The comparison; `matches` has the ratio, its interval and the verdict of each experiment, `regressions` the bad ones. With `by`,
-        `comparisons` has such a comparison of each other value with the baseline.
+        The comparison; `matches` has the ratio, its interval and the verdict of each experiment, `regressions` the regressions. With `by`,
+        `comparisons` has one comparison with the baseline for each other value.
 
     Raises:
-        LogError: A path finds nothing, a parameter or value is unknown, a share is out of range, or numpy is not installed.
+        LogError: A path has no results, a parameter or value is unknown, a share is out of range, or numpy is not installed.
         TypeError: Neither or both of `b` and `by` are given.
     """
     if (b is None) == (by is None) or (by is None and baseline is not None):
-        raise TypeError("compare() takes two sets of results, or one with by=NAME and, if need be, baseline=VALUE")
+        raise TypeError("compare() takes two sets of results, or one with by=NAME and optionally baseline=VALUE")
     _check_share("threshold", threshold, 0.0)
     _check_share("confidence", confidence, 0.5)
     if estimator not in ESTIMATORS:
-        raise LogError(f"no estimator {estimator!r}", where="estimator", hint=suggestion(estimator, ESTIMATORS))
+        raise LogError(f"unknown estimator {estimator!r}", where="estimator", hint=suggestion(estimator, ESTIMATORS))
     sides = [_records(one) for one in (a, b) if one is not None]
     known = {name for side in sides for record in side for name in record}
     everything = [record for side in sides for record in side]
     if metric is None and (failed := none_ended_well(everything)):
-        raise LogError(failed, hint="exp.status_msg of each says why")
+        raise LogError(failed, hint="exp.status_msg of each contains the reason")
     metric = usual_metric(everything) if metric is None else metric
     if known and metric not in known:
         raise LogError(f"no experiment has {metric!r}", where="metric", hint=did_you_mean(metric, known))
@@ -358,7 +360,7 @@ def plot(
     size: str | tuple[float, float] | None = None,
     mark: str | Sequence[str] = (),
 ) -> Figure:
-    """Draw results, as `dlbs plot` does.
+    """Plot results, like `dlbs plot`.
 
     >>> runs = [
     ...     {"exp.model": "a", "exp.replica_batch": n, "exp.status": "ok", "results.throughput": 50.0 * n} for n in (1, 2, 4)
@@ -368,31 +370,31 @@ def plot(
     True
 
     Args:
-        results: Paths as `dlbs plot` takes them, a frame of `load_results`, or records.
-        kind: What `dlbs plot --type` takes, such as `throughput`, `bars`, `distribution` or `history`; None for `axes` if `x`, `y`, `series`,
-            `facet` or `baseline` is given, or else `throughput`.
-        path: A .png, .svg or .pdf file to write; None writes none.
+        results: Paths as for `dlbs plot`, a frame of `load_results`, or records.
+        kind: A value of `dlbs plot --type`, such as `throughput`, `bars`, `distribution` or `history`; None for `axes` if `x`, `y`, `series`,
+            `facet` or `baseline` is given, otherwise `throughput`.
+        path: A .png, .svg or .pdf file to write; None for no file.
         value: Key of the quantity; None for the usual one.
         x: Axes: key of the horizontal axis, a parameter or a result; None for the replica batch.
-        y: Axes: keys of the quantities, a row of panels for each.
-        series: Axes: parameters that divide lines; others that differ divide them too.
-        facet: Axes: parameters that divide panels.
-        baseline: Axes: parameters with values, such as `{"exp.framework": "pytorch"}`; each value is divided by that of the experiment that has
-            these and is equal otherwise.
+        y: Axes: keys of the quantities, one row of panels each.
+        series: Axes: parameters that separate lines; other differing parameters separate them too.
+        facet: Axes: parameters that separate panels.
+        baseline: Axes: parameters with values, such as `{"exp.framework": "pytorch"}`; each value is divided by that of the experiment with
+            these values that is otherwise equal.
         title: None for the usual one.
-        log_scale: Logarithmic axis of the quantity; None decides by its range.
-        log_x: Axes: logarithmic horizontal axis; None decides by its values.
+        log_scale: Logarithmic axis of the quantity; None to choose by its range.
+        log_x: Axes: logarithmic horizontal axis; None to choose by its values.
         peak_tflops: Roofline: peak of the device, in 10^12 operations per second.
         peak_bandwidth: Roofline: memory bandwidth, in 10^9 bytes per second.
         style: `light`, `dark`, `paper` or `slides`.
-        size: `8x5` (inches), `16x9cm`, `1200x700px`, or inches as two numbers; None for what suits the style and the content.
+        size: `8x5` (inches), `16x9cm`, `1200x700px`, or inches as two numbers; None to choose by style and content.
         mark: History: tags or commits to mark.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        LogError: There is no such kind or key, nothing to draw, too much for one plot, or matplotlib is not installed.
+        LogError: The kind or key is unknown, there is nothing to plot or too much for one plot, or matplotlib is not installed.
     """
     quantities, lines, panels, marks = (
         [names] if isinstance(names, str) else list(names) for names in (y, series, facet, mark)
@@ -409,7 +411,7 @@ def plot(
 
 
 def _repeatable(plan: Plan, order: str, seed: int) -> Callable[[], Iterator[Experiment]]:
-    """A function that gives the resolved experiments each time it is called: a configuration is never held in memory as a whole."""
+    """Return a function that iterates over the resolved experiments, so that a plan is never in memory as a whole."""
     if isinstance(plan, Config):
         return lambda: resolved_in_order(plan, build(plan), order, seed)
     held = list(_resolved(plan))
@@ -422,15 +424,13 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
         raise ConfigError("a path is not a resolved plan", where=str(plan), hint=hint)
     for experiment in plan:
         if "exp.log_file" not in experiment:
-            raise ConfigError(
-                "an experiment has no exp.log_file", hint="give the experiments that dlbs.resolve returns"
-            )
+            raise ConfigError("an experiment has no exp.log_file", hint="pass experiments that dlbs.resolve returned")
         yield experiment
 
 
 def _check_share(name: str, value: Any, least: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
-        raise LogError(f"{value!r} is not a share from {least} to below 1", where=name, hint="3 % is 0.03")
+        raise LogError(f"must be a number from {least} to below 1, not {value!r}", where=name, hint="3 % is 0.03")
 
 
 def _records(results: Any) -> list[dict[str, Any]]:
@@ -445,4 +445,4 @@ def _records(results: Any) -> list[dict[str, Any]]:
 
 
 def _ignore(launcher: Launcher) -> None:
-    """What is only simulated is shown by the command line alone."""
+    """Ignore simulated experiments; only the command line prints them."""

@@ -1,4 +1,4 @@
-"""Errors that Python callers see name the arguments of functions, where those of the command line name its flags."""
+"""Errors for Python callers: they name arguments of functions instead of flags of the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLAG = re.compile(r"--([a-z][\w-]*)(?: (.*))?", re.DOTALL)
 
 
 def argument_of(where: str) -> str:
-    """Where an error is, in the words of a Python caller: `parameters['exp.model']` for `-Pexp.model`; other places stay as they are."""
+    """The place of an error as a Python argument: `parameters['exp.model']` for `-Pexp.model`; other places are unchanged."""
     if found := _LETTER.fullmatch(where):
         return f"{_LETTERS[found[1]]}[{found[2]!r}]" if found[2] else _LETTERS[found[1]]
     if where.startswith("-- "):
@@ -40,13 +40,13 @@ def _translated(error: DlbsError) -> DlbsError:
     if isinstance(error, SeveralError):
         return SeveralError(map(_translated, error.errors))
     made = copy.copy(error)
-    # A variable may be named with others: "-Va, -Vb".
+    # Several variables may be named: "-Va, -Vb".
     made.where = ", ".join(map(argument_of, error.where.split(", "))) if error.where.startswith("-") else error.where
     return made
 
 
 def with_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function, or the iterator that it returns, raise errors that name arguments."""
+    """Make a function, and the iterator that it returns, raise errors that name arguments."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""Doubtful runs: the warnings that a run logged about its own numbers, what each kind means, and what to do."""
+"""Doubtful runs: the warnings that runs logged about their own numbers, with the meaning and the remedy of each kind."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Kind(NamedTuple):
     """A kind of warning.
 
     Attributes:
-        meaning: What happened.
-        worst: The same with the figure of the worst run in place of `{}`; empty if such warnings have none.
-        remedy: What to do.
+        meaning: The cause of the warning.
+        worst: The same with `{}` for the figure of the worst run; empty if such warnings have no figure.
+        remedy: The fix.
     """
 
     meaning: str
@@ -48,12 +48,14 @@ KINDS: dict[str, Kind] = {
         f"rerun on an idle machine ({RERUN})",
     ),
     "drift": Kind(
-        "times changed from the first third of the run to the last",
-        "times changed by up to {} from the first third of the run to the last",
+        "times changed between the first and the last third of the run",
+        "times changed by up to {} between the first and the last third of the run",
         "warm up longer (exp.num_warmup_batches), fix clocks and cooling",
     ),
     "unsteady warm-up": Kind(
-        "times still changed when the warm-up had to end", "", f"rerun on an idle machine with fixed clocks ({RERUN})"
+        "times were still changing when the warm-up reached its limit",
+        "",
+        f"rerun on an idle machine with fixed clocks ({RERUN})",
     ),
     "slow first run": Kind(
         "the first timed run took much longer than the others",
@@ -66,94 +68,94 @@ KINDS: dict[str, Kind] = {
         f"rerun on an idle machine ({RERUN})",
     ),
     "failures": Kind(
-        "runs failed and were counted all the same",
-        "in the worst experiment {} runs failed and were counted all the same",
-        "fix the command, or leave out command.ignore_failure",
+        "failed runs were counted",
+        "in the worst experiment {} runs failed and were counted",
+        "fix the command, or remove command.ignore_failure",
     ),
     "invalid result": Kind(
-        "a run does not keep the rules of MLPerf's load generator",
+        "a run violates the rules of MLPerf's load generator",
         "",
         "see results.serving.reason: run longer (serving.min_duration), or lower serving.target_qps",
     ),
     "rejected queries": Kind(
-        "the queue was full, and queries were not worked on; they count as too late",
+        "the queue was full; rejected queries count as too late",
         "in the worst experiment {} queries were rejected",
         "lower serving.target_qps, or raise serving.queue_limit",
     ),
     "late load generator": Kind(
-        "queries were issued later than they were due", "", "leave the load generator a CPU (pytorch.num_threads)"
+        "queries were issued later than they were due", "", "reserve a CPU for the load generator (pytorch.num_threads)"
     ),
     "imprecise limit": Kind(
-        "the interval of the highest rate is wider than was asked for",
+        "the confidence interval of the highest rate is wider than requested",
         "",
         "raise serving.find_trials or serving.min_duration",
     ),
     "limit not reached": Kind(
-        "every rate that was tried kept the bounds", "", "lower the bounds, or take offline throughput as the limit"
+        "every tested rate met the bounds", "", "tighten the bounds, or use the offline throughput as the limit"
     ),
     "slow data type": Kind(
         "the CPU has no instructions for the data type", "", "use float32 (exp.dtype), or another CPU"
     ),
-    "oversubscription": Kind("more threads than CPUs", "", "set pytorch.num_threads to the number of CPUs, or lower"),
+    "oversubscription": Kind("more threads than CPUs", "", "set pytorch.num_threads to at most the number of CPUs"),
     "accuracy differs from the weights' entry": Kind(
-        "the accuracy is not the one that the weights were published with",
+        "the accuracy differs from the published accuracy of the weights",
         "",
         "check the images, the precision and the weights",
     ),
     "memory not measured": Kind(
-        "the pass that measures memory failed; times are not concerned", "", "leave it out (pytorch.passes)"
+        "the pass that measures memory failed; times are not affected", "", "disable it (pytorch.passes)"
     ),
     "operations not counted": Kind(
-        "the pass that counts operations failed; times are not concerned", "", "leave it out (pytorch.passes)"
+        "the pass that counts operations failed; times are not affected", "", "disable it (pytorch.passes)"
     ),
     "profile not written": Kind(
-        "the pass that writes a profile failed; times are not concerned", "", "leave it out (pytorch.profile)"
+        "the pass that writes a profile failed; times are not affected", "", "disable it (pytorch.profile)"
     ),
     "effective batch changed": Kind(
-        "a training was continued with another number of replicas", "", "continue it with as many replicas as before"
+        "training was continued with a different number of replicas", "", "continue with the same number of replicas"
     ),
 }
 
 
 def warnings_of(record: Mapping[str, Any]) -> list[str]:
-    """What makes the numbers of a run doubtful, as the run itself logged it; empty if nothing does."""
+    """The warnings that a run logged about its own numbers; empty if there are none."""
     found = record.get("results.warnings")
     return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
 
 
 def kind_of(warning: str) -> str:
-    """What a warning is about, without its figures and its remedy: `CPU contention`."""
+    """The kind of a warning, without its figures and its remedy: `CPU contention`."""
     return textwrap.shorten(warning.partition(":")[0], _LONGEST, placeholder="…")
 
 
 def doubts_of(record: Mapping[str, Any]) -> list[str]:
-    """The kinds of the warnings of a run, each once."""
+    """The distinct kinds of the warnings of a run."""
     return list(dict.fromkeys(map(kind_of, warnings_of(record))))
 
 
 def short_doubts(record: Mapping[str, Any]) -> list[str]:
-    """The kinds of the warnings of a run with their figures, each once: `CPU contention 86 %`."""
+    """The distinct kinds of the warnings of a run with their figures: `CPU contention 86 %`."""
     return list(dict.fromkeys(f"{kind_of(line)} {_figure(line)}".rstrip() for line in warnings_of(record)))
 
 
 def doubt_words(counts: Mapping[str, int]) -> str:
-    """Kinds of warnings with the number of runs that each concerns, the most frequent first: `CPU contention 8, drift 3`."""
+    """Kinds of warnings with their numbers of runs, the most frequent first: `CPU contention 8, drift 3`."""
     return ", ".join(f"{kind} {count}" for kind, count in Counter(counts).most_common())
 
 
 def _figure(warning: str) -> str:
-    """The share or count in a warning of a kind that has one: `86 %`, `2 of 30`; empty if there is none."""
+    """The share or count in a warning: `86 %`, `2 of 30`; empty if it has none."""
     kind = KINDS.get(kind_of(warning))
     found = _FIGURE.search(warning.partition(":")[2]) if kind is not None and kind.worst else None
     return found[0] if found else ""
 
 
 def _size(warning: str) -> float:
-    """How bad it is, among warnings of one kind."""
+    """The severity of a warning among those of its kind."""
     first, _, of = _figure(warning).replace(",", "").removesuffix(" %").partition(" of ")
     try:
         return abs(float(first)) / (float(of or 1) or 1.0)
-    except ValueError:  # there is no figure, or none of ours: `1.2.3 %`
+    except ValueError:  # no figure, or a malformed one: `1.2.3 %`
         return 0.0
 
 
@@ -162,9 +164,9 @@ class Doubts:
     """The warnings of several runs.
 
     Attributes:
-        runs: Runs that ended well.
-        doubtful: Those of them that have warnings.
-        kinds: Kind of warning → runs that have it.
+        runs: Successful runs.
+        doubtful: Successful runs with warnings.
+        kinds: Kind of warning → number of runs that have it.
     """
 
     runs: int = 0
@@ -173,7 +175,7 @@ class Doubts:
     _worst: dict[str, str] = field(default_factory=dict)
 
     def add(self, warnings: Sequence[str]) -> None:
-        """Count a run that ended well."""
+        """Count a successful run."""
         self.runs += 1
         self.doubtful += bool(warnings)
         self.kinds.update(dict.fromkeys(map(kind_of, warnings), 1))
@@ -183,7 +185,7 @@ class Doubts:
                 self._worst[kind] = line
 
     def lines(self) -> list[str]:
-        """How many runs are doubtful; then, once for each kind, what it means and what to do. Empty if none is."""
+        """The number of doubtful runs, then the meaning and the remedy of each kind; empty if no run is doubtful."""
         if not self.doubtful:
             return []
         several = len(self.kinds) > 1
@@ -194,14 +196,14 @@ class Doubts:
 
     def _line(self, name: str) -> str:
         kind, worst = KINDS.get(name), self._worst[name]
-        if kind is None:  # a program's own kind: its warning says it all
+        if kind is None:  # a kind that a program defines: its warning is the complete text
             return worst
         figure = _figure(worst)
         return f"{name}: {kind.worst.format(figure) if figure else kind.meaning}; {kind.remedy}"
 
 
 def describe_doubts(name: str) -> list[str]:
-    """Lines of help on the kinds of warnings that a word names: `contention`; on all for `doubtful`. Empty if it names none."""
+    """Help on the kinds of warnings that a word names: `contention`; on all for `doubtful`. Empty if it names none."""
     word = name.lower()
     about_all = word in {"doubt", "doubts", "doubtful", "warning", "warnings"}
     found = {kind: text for kind, text in KINDS.items() if about_all or word in {kind.lower(), *kind.lower().split()}}
@@ -210,4 +212,4 @@ def describe_doubts(name: str) -> list[str]:
     lines = ["A result is doubtful if its run logged warnings about its own numbers (results.warnings)."] * about_all
     for kind, text in found.items():
         lines += [kind, f"  {text.meaning}", f"  {text.remedy}"]
-    return [*lines, f"Repeat what is doubtful: {RERUN}"] if about_all else lines
+    return [*lines, f"Repeat doubtful runs: {RERUN}"] if about_all else lines

@@ -1,4 +1,4 @@
-"""The one family of errors that users see: where it is, what is wrong, what to do."""
+"""The errors that users see: place, problem, and fix."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
 
 
 class DlbsError(Exception):
-    """A problem that the user can mend.
+    """A problem that the user can fix.
 
     Args:
-        what: One sentence that says what is wrong.
-        where: `file:line`, a command line flag, or a parameter name; empty if there is no place to point at.
-        hint: What to do about it.
+        what: The problem, in one sentence.
+        where: `file:line`, a command line flag, or a parameter name; empty if the problem has no place.
+        hint: The fix.
     """
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
@@ -49,7 +49,7 @@ class ExpressionError(DlbsError):
 
 
 class ResolveError(DlbsError):
-    """A parameter has no final value: undefined name, cycle, wrong type, value out of its domain."""
+    """A parameter cannot be resolved: undefined name, cycle, wrong type, value outside its domain."""
 
 
 class LaunchError(DlbsError):
@@ -61,7 +61,7 @@ class LogError(DlbsError):
 
 
 class SeveralError(ConfigError):
-    """Several errors that were found at once.
+    """Several errors, reported together.
 
     Args:
         errors: Two or more.
@@ -73,7 +73,7 @@ class SeveralError(ConfigError):
 
 
 class Problems:
-    """Collects the errors of several steps, so that all of them are reported at once: `with problems: step()` for each."""
+    """Collect the errors of several steps and report them together: `with problems: step()` for each."""
 
     def __init__(self) -> None:
         self.found: list[DlbsError] = []
@@ -90,7 +90,7 @@ class Problems:
         return True
 
     def raise_all(self) -> None:
-        """Raise the error if there is one, or several as one."""
+        """Raise the collected error, or a `SeveralError`; do nothing if there is none."""
         if self.found:
             several = SeveralError(self.found)
             raise (several if len(several.errors) > 1 else self.found[0]) from None
@@ -98,7 +98,7 @@ class Problems:
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `did you mean 'x' or 'y'?` for the closest known names, or an empty string."""
-    import difflib  # 4 ms that only errors pay for
+    import difflib  # imported here because it takes 4 ms
 
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
     if not close:

@@ -1,6 +1,6 @@
-"""Exit codes, all of them: those that `dlbs` ends with, and those of the programs that it starts and understands.
+"""All exit codes: those of `dlbs`, and those that it interprets of programs that it starts.
 
-Only whole numbers up to 125 are free for such a use: shells have given 126, 127 and 128 + n a meaning of their own.
+Only codes up to 125 are free: shells define 126, 127 and 128 + n.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OUT_OF_MEMORY = 3
 SKIPPED = 77  # as for Automake's tests
 BISECT_SKIP = 125  # as for git bisect run
 
-# Whose it is, the code, what it means; docs/command-line.md has the same rows.
+# Program, code, meaning; docs/command-line.md has the same rows.
 EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("dlbs", f"{OK}", "success"),
     ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or `dlbs run` stopped early"),

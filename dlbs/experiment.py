@@ -1,4 +1,4 @@
-"""The noun: an experiment is a flat dictionary of parameters; what they may be called, how it is described, where its log is."""
+"""An experiment, a flat dictionary of parameters: valid names, its label, and the path of its log."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = [
 
 Experiment = dict[str, Any]
 
-TITLES = ("exp.model", "command.line", "exp.framework")  # what is run, in the words that say most
-# Parameters that need no name, and what is said instead.
+TITLES = ("exp.model", "command.line", "exp.framework")  # the most specific names of the measured software
+# Parameters whose name is omitted in labels → the prefix of their value.
 _SPOKEN = {
     **dict.fromkeys((*TITLES, "exp.phase", "exp.dtype", "exp.device_type"), ""),
     "exp.replica_batch": "batch ",
@@ -38,16 +38,16 @@ _SPOKEN = {
 _USUAL = ("exp.phase", "exp.dtype", "exp.device_type", "exp.replica_batch")
 _LONGEST_VALUE = 60  # characters
 _LONGEST_WORD = 200  # characters of a model's or framework's name
-HIDDEN = "__condition."  # how the plan builder calls the groups of conditions; never part of a resolved experiment
+HIDDEN = "__condition."  # prefix of the plan builder's names for groups of conditions; never in a resolved experiment
 _OWN = re.compile(rf"({re.escape(HIDDEN)})--\w+\.")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 def check_name(name: object, where: str) -> None:
-    """Raise a ConfigError unless a text can be the name of a parameter.
+    """Raise a ConfigError unless a string is a valid parameter name.
 
-    This is the only pattern. Names stand in logs, in scripts and in the options of programs: whatever makes experiments out of
-    something from outside checks them.
+    This is the only pattern. Names are written to logs, scripts and options of programs, so all code that makes experiments from
+    external data checks them.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith("__"):
         raise ConfigError(
@@ -58,18 +58,18 @@ def check_name(name: object, where: str) -> None:
 
 
 def hidden_prefix(where: str) -> str:
-    """How the groups of one extension are called, which must not be mistaken for those of another: `__condition.--plan_yaml_8.`"""
+    """The prefix of one extension's names for groups, distinct from those of others: `__condition.--plan_yaml_8.`"""
     own = "".join(letter if letter.isalnum() else "_" for letter in where)
     return f"{HIDDEN}--{own}."
 
 
 def as_written(words: str) -> str:
-    """A text in which the groups of conditions are called as in the configuration: `${__condition.exp.model_1}`."""
+    """The text with groups of conditions named as in the configuration: `${__condition.exp.model_1}`."""
     return _OWN.sub(r"\1", words)
 
 
 def check_plan_names(names: Iterable[object], where: str) -> None:
-    """The same for an experiment of a written plan, which may have hidden parameters of the plan builder."""
+    """Check the names in an experiment of a plan file, which may have hidden parameters of the plan builder."""
     for name in names:
         check_name(name.removeprefix(HIDDEN) if isinstance(name, str) else name, where)
 
@@ -78,26 +78,26 @@ def log_path(experiment: Experiment, directory: Path) -> Path:
     """The log file of an experiment that runs in `directory`.
 
     Raises:
-        ConfigError: The experiment does not name one, or not one that can exist.
+        ConfigError: The experiment names no file, or an impossible one.
     """
     name = text(experiment.get("exp.log_file"))
     if not name:
         raise ConfigError("exp.log_file is empty", hint="set exp.log_file")
     if "\0" in name:
-        raise ConfigError("exp.log_file has a NUL character, which no file name can have", hint="remove it")
+        raise ConfigError("exp.log_file contains a NUL character, which is not allowed in file names", hint="remove it")
     return directory / name
 
 
 def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool = False) -> str:
-    """One experiment in a few words: `resnet18, batch 4, runtime.malloc=system`, or `sort --parallel 2 data, repeat 1`.
+    """The label of an experiment: `resnet18, batch 4, runtime.malloc=system`, or `sort --parallel 2 data, repeat 1`.
 
-    This is the only function that makes such labels.
+    All labels are made by this function.
 
     Args:
         experiment: Its parameters.
-        names: Those that tell it from the others; the usual ones if it has none of these.
-        whole: Shorten no value, say of a parameter that it lacks that this is `none`, and name a command only if it is among the names: different
-            experiments have different labels.
+        names: Parameters that distinguish it; the usual ones if it has none of these.
+        whole: Make different experiments have different labels: shorten no value, write `none` for missing parameters, and include a
+            command only if it is among the names.
     """
     if whole:
         shown = told_names(experiment, names)
@@ -121,14 +121,14 @@ def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool =
 
 
 def told_names(experiment: Experiment, names: Sequence[str]) -> list[str]:
-    """Those of some parameters that a whole label of an experiment holds."""
+    """The given parameters that a complete label of an experiment contains."""
     return [name for name in names if name not in _SPOKEN or _has(experiment, name)]
 
 
 def usual_names(experiment: Experiment) -> list[str]:
-    """The parameters by which readers know an experiment, as far as it has them: what is run, then how."""
+    """The parameters of an experiment's default label: the measured software, then phase, type, device and batch size."""
     title = [name for name in TITLES if _has(experiment, name)][:1]
-    # The size of a batch that a model chooses itself is known when it has run.
+    # A batch size that the model chooses itself is unknown before the run.
     unknown = {"exp.replica_batch"} if experiment.get("pack.own_batch") is True else set()
     return [*title, *(name for name in _USUAL if _has(experiment, name) and name not in unknown)]
 

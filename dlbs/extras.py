@@ -21,5 +21,5 @@ def require(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise LogError(
-            f"this needs the Python package {error.name!r}", hint=f"pip install 'dlbs[{extra}]' installs it"
+            f"the Python package {error.name!r} is required", hint=f"pip install 'dlbs[{extra}]' installs it"
         ) from None

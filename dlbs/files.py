@@ -1,4 +1,4 @@
-"""Files: where those of DLBS are, atomic writes, and opens that follow no link and wait for no pipe."""
+"""Files: the root directory, atomic writes, and safe opens that neither follow links nor block on pipes."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
 def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, buffering: int = -1) -> IO[bytes]:
     """Open a regular file for reading.
 
-    Directories of logs may hold what strangers put there: a named pipe would block for ever, a device could be read without end, a
-    link could lead to any file of the reader.
+    Log directories may contain files of other users: a named pipe would block forever, a device could be read endlessly, and a link
+    could lead to any file of the reader.
 
     Args:
         path: The file.
@@ -50,8 +50,8 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, bu
         buffering: As for `open`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        LogError: It is not a regular file, or cannot be read.
+        FileNotFoundError: The file does not exist.
+        LogError: The file is not regular, or cannot be read.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     try:
@@ -69,16 +69,16 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, bu
 
 
 def read_regular(path: str | os.PathLike[str], limit: int, *, follow_links: bool = False) -> bytes:
-    """All bytes of a regular file that has no more than a limit.
+    """Read all bytes of a regular file of limited size.
 
     Args:
         path: The file.
-        limit: The most bytes that it may have.
+        limit: Maximum number of bytes.
         follow_links: As for `open_regular`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        LogError: It is not a regular file, cannot be read, or is larger.
+        FileNotFoundError: The file does not exist.
+        LogError: The file is not regular, cannot be read, or is larger.
     """
     with open_regular(path, follow_links=follow_links) as stream:
         try:
@@ -91,10 +91,10 @@ def read_regular(path: str | os.PathLike[str], limit: int, *, follow_links: bool
 
 
 def read_source(path: str | os.PathLike[str], errors: str = "replace") -> str:
-    """The text of a file that somebody wrote by hand: regular, UTF-8, and of 64 MiB at most.
+    """Read a text file that a user wrote: regular, UTF-8, and at most 64 MiB.
 
     Raises:
-        OSError: It is missing, cannot be read, or is something else.
+        OSError: It is missing, unreadable, too large, or not a regular file.
         UnicodeDecodeError: It is not UTF-8 (with `errors="strict"`).
     """
     try:
@@ -108,10 +108,10 @@ def read_source(path: str | os.PathLike[str], errors: str = "replace") -> str:
 
 
 def make_parent(path: str | os.PathLike[str]) -> None:
-    """Make the directory of a file that is going to be written.
+    """Create the parent directory of a file.
 
     Raises:
-        ConfigError: It cannot be made.
+        ConfigError: It cannot be created.
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -121,14 +121,14 @@ def make_parent(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[IO[str]]:
-    """Open a text file that appears under its name only when it is complete; `.gz` is compressed.
+    """Write a text file that appears under its name only when it is complete; `.gz` is compressed.
 
-    On an error nothing is left behind and an older file of that name stays as it was.
+    After an error, no temporary file remains and an existing file is unchanged.
 
     Args:
         path: The file.
-        follow: For files that the user names: a link stays, and the file that it leads to is replaced; a pipe or a device, such as
-            /dev/stdout, is written to. Files of ours in directories to which others may write are regular files or an error.
+        follow: For files that the user names: a link is kept and its target replaced; a pipe or a device, such as /dev/stdout, is
+            written to. Without it, for DLBS's files in directories that others can write, anything but a regular file is an error.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -155,16 +155,16 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = Fal
 
 @contextmanager
 def _writing(path: Path, follow: bool) -> Iterator[int]:
-    """The descriptor of a file, which replaces the one of this name at the end; the caller closes it.
+    """Open a temporary file that replaces the named one at the end; the caller closes the descriptor.
 
-    Until then its name cannot be guessed, so nobody can put a link there first.
+    Its name is random, so that no other user can create a link there first.
     """
     try:
         exists = path.exists() if follow else os.path.lexists(path)
         mode = (path.stat() if follow else path.lstat()).st_mode if exists else stat.S_IFREG
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             if not follow:
-                raise ConfigError("is not a regular file, so it is not replaced", where=str(path))
+                raise ConfigError("is not a regular file and is not replaced", where=str(path))
             descriptor = os.open(
                 path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )  # a pipe without a reader is an error
@@ -179,14 +179,14 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
             yield create_file(beside)
             os.replace(beside, target)
         finally:
-            with contextlib.suppress(OSError):  # it was renamed, or the file system has become read-only
+            with contextlib.suppress(OSError):  # already renamed, or the file system became read-only
                 beside.unlink()
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
 def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:
-    """The directory that holds `config/`, `scripts/` and `python/`: `$DLBS_ROOT`, the checkout, or the installed copy."""
+    """The directory that contains `config/`, `scripts/` and `python/`: `$DLBS_ROOT`, the checkout, or the installed copy."""
     environ = os.environ if environ is None else environ
     if environ.get("DLBS_ROOT"):
         return Path(environ["DLBS_ROOT"])

@@ -1,4 +1,4 @@
-"""Run until it is known: rounds of those experiments whose comparison is still open, until every pair is decided or the budget is spent."""
+"""Run until known: rounds of the experiments in undecided pairs, until every pair is decided or the budget is spent."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from dlbs.text import counted, duration
 
 __all__ = ["MOST_REPEATS", "Inquiry", "Known"]
 
-MOST_REPEATS = 100  # where neither a budget nor a number of repeats is given
+MOST_REPEATS = 100  # if neither a budget nor a number of repeats is given
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a run until it is known came to.
+    """The outcome of a run until known.
 
     Attributes:
-        comparison: The values of the parameter beside the baseline, as `dlbs.compare(..., by=...)` gives it. Pairs that are open are `inconclusive`.
-        rounds: Complete rounds, those of earlier runs included.
-        open: Pairs that more rounds may decide, a line each.
-        given_up: Lines of pairs of which an experiment failed again and again.
-        stopped: Why there were no more rounds although pairs were open; empty if none was, or a signal or a policy stopped the run.
-        summary: What became of the experiments.
+        comparison: The values of the parameter compared with the baseline, as from `dlbs.compare(..., by=...)`. Undecided pairs are `inconclusive`.
+        rounds: Complete rounds, including those of earlier runs.
+        open: Pairs that more rounds may decide, one line each.
+        given_up: Pairs with an experiment that failed repeatedly, one line each.
+        stopped: Why the rounds ended with undecided pairs; empty if there are none, or if a signal or a policy stopped the run.
+        summary: The outcome of the experiments.
     """
 
     comparison: ComparisonBy
@@ -65,31 +65,31 @@ class Known:
 
     @property
     def exit_code(self) -> int:
-        """With which `dlbs run` ends, without `--fail-on-regression`."""
+        """Exit code of `dlbs run` without `--fail-on-regression`."""
         return self.summary.exit_code or (OK if self.is_decided else UNDECIDED)
 
     def gate_code(self) -> int:
-        """With which `dlbs run --fail-on-regression` ends."""
+        """Exit code of `dlbs run --fail-on-regression`."""
         return self.summary.exit_code or (REGRESSION if self.comparison.regressions else self.exit_code)
 
 
 class Inquiry:
-    """A question, and the rounds of experiments that answer it.
+    """A comparison to decide, and the rounds of experiments that decide it.
 
-    Each round runs one repeat of each experiment that an open pair needs, in an order drawn at random: what changes on a machine with time then changes both
-    sides of a pair alike. Repeats are those that `exp.repeats` would make, so logs of an earlier run are rounds that need not run again.
+    Each round runs one repeat of each experiment of an undecided pair, in random order, so that changes of the machine over time affect both
+    sides of a pair alike. Repeats are those of `exp.repeats`, so logs of an earlier run count as rounds.
 
     Args:
-        config: Makes the plan, or only declares the parameters of a written one.
-        question: What is to be known.
-        plan: A written plan.
-        budget: Seconds after which no experiment is started; those that would probably take longer are not started either. None for any time.
-        max_repeats: Most repeats of an experiment; None for 100 without a budget, and any number with one.
-        seed: Of the order within rounds.
-        tell: Is given a line for each pair after each round.
+        config: Makes the plan, or only declares the parameters of a given one.
+        question: The comparison to decide.
+        plan: A plan from a file.
+        budget: Seconds after which no experiment is started, nor one that would probably exceed them. None for no limit.
+        max_repeats: Maximum repeats of an experiment; None for 100 without a budget, unlimited with one.
+        seed: Seed of the order within rounds.
+        tell: Called with a line for each pair after each round.
 
     Raises:
-        ConfigError: Repeats of an experiment cannot be told apart.
+        ConfigError: Repeats of an experiment cannot be distinguished.
         LogError: There is nothing to compare.
     """
 
@@ -106,16 +106,14 @@ class Inquiry:
     ) -> None:
         self.repeats = Repeats(config, plan)
         if not len(self.repeats):
-            raise ConfigError(
-                "the plan has no experiments that run", hint="dlbs build shows what the configuration makes"
-            )
+            raise ConfigError("the plan has no experiments to run", hint="dlbs build prints the plan")
         first = [self.repeats.experiment(number, 1) for number in range(len(self.repeats))]
         self.pairs = Pairs(first, config.declarations, question)
         self.unlabelled = unlabelled_names(config, plan)
         self.budget = budget
         self.max_repeats = MOST_REPEATS if max_repeats is None and budget is None else max_repeats
         self.seed, self.tell = seed, tell
-        self.rounds = 0  # that are complete
+        self.rounds = 0  # complete rounds
         self.stopped = ""
         self.manifest = Manifest()
         self._round = _Round(0)
@@ -125,20 +123,20 @@ class Inquiry:
         self._busy = 0.0
 
     def look_through(self, executor: Executor, *, validate: bool) -> Manifest:
-        """Look for problems before anything runs, and give the logs that are known to be left; it grows with the rounds.
+        """Validate before anything runs, and return the manifest of logs, which grows with the rounds.
 
         Raises:
-            ConfigError: There are problems; all of them are named.
+            ConfigError: There are problems; the message lists all of them.
         """
         rounds = [[self.repeats.experiment(number, repeat) for number in self.pairs.wanted()] for repeat in (1, 2)]
-        # Two of each, so that problems of repeats show, and labels have the number of the repeat.
+        # Two of each: validation then finds problems of repeats, and labels contain the repeat.
         both = look_through(chain(*rounds), executor, validate=validate, unlabelled=self.unlabelled)
         self.manifest = look_through(rounds[0], executor, validate=False, unlabelled=self.unlabelled)
         if both.directories != self.manifest.directories:
             raise ConfigError(
-                "repeats of an experiment leave their logs in different directories",
+                "repeats of an experiment write logs to different directories",
                 where="exp.log_dir",
-                hint="leave exp.repeat out of it",
+                hint="remove exp.repeat from it",
             )
         self.manifest.differences = both.differences
         return self.manifest
@@ -146,7 +144,7 @@ class Inquiry:
     def run(
         self, observer: Observer, executor: Executor, *, policies: Policies | None = None, wait: bool = False
     ) -> Known:
-        """Run rounds until every pair is decided, or something stops them. `look_through` comes first.
+        """Run rounds until every pair is decided or a limit is reached; call `look_through` first.
 
         Raises:
             LaunchError: Another run writes to the same directories, or the executor cannot run anything.
@@ -164,19 +162,19 @@ class Inquiry:
             summary,
         )
 
-    # What the driver asks, through `Rounds`.
+    # The protocol `Rounds`, which the driver calls.
 
     def expected_total(self) -> int:
-        """How many experiments there will be at least: no verdict comes before the first look."""
+        """The least number of experiments: no verdict comes before the first analysis."""
         wanted = len(self.pairs.wanted())
         return self._given + wanted * max(0, self.pairs.first_round - self._round.repeat)
 
     def next_round(self) -> list[Experiment]:
-        """The experiments of the next round; none if all is known, or the limits are reached."""
+        """The experiments of the next round; none if all pairs are decided or a limit is reached."""
         self._take_round()
         wanted, repeat = self.pairs.wanted(), self._round.repeat + 1
         if repeat == 1:
-            self._began = time.monotonic()  # waiting for another run costs nothing
+            self._began = time.monotonic()  # waiting for another run does not count
         if not wanted or self.stopped:
             return []
         if self.max_repeats is not None and repeat > self.max_repeats:
@@ -198,7 +196,7 @@ class Inquiry:
         return order
 
     def may_start(self, experiment: Experiment) -> bool:
-        """Whether it fits into the budget, as far as earlier repeats tell."""
+        """Whether an experiment fits into the budget, judging by its earlier repeats."""
         return _is_finished(experiment) or self._fits(
             self._expected(self._round.numbers[str(experiment["exp.log_file"])])
         )
@@ -219,7 +217,7 @@ class Inquiry:
         self._round.records[number] = record
 
     def _take_round(self) -> None:
-        """Look at the pairs, if all experiments of the round came to their end."""
+        """Analyse the pairs, if all experiments of the round ended."""
         done = self._round
         if done.repeat == self.rounds or not done.is_complete:
             return
@@ -233,11 +231,11 @@ class Inquiry:
                 self.tell(f"round {done.repeat}: {pair_line(self.pairs, pair)}")
 
     def _expected(self, number: int) -> float:
-        """Seconds of one more run of an experiment; 0 if it never ran."""
+        """Expected seconds of one more run of an experiment; 0 if it never ran."""
         return statistics.median(self._seconds.get(number, [0.0]))
 
     def _fits(self, seconds: float) -> bool:
-        """Whether so much work fits into the budget; if not, that is why the rounds end."""
+        """Whether this much work fits into the budget; if not, record why the rounds end."""
         if self.budget is None:
             return True
         elapsed = time.monotonic() - self._began
@@ -246,7 +244,7 @@ class Inquiry:
             return True
         self.stopped = f"the budget of {duration(self.budget)} is spent"
         if elapsed < self.budget:
-            self.stopped = f"{duration(self.budget - elapsed)} of the budget are left, and the next would take about {duration(seconds / side_by_side)}"
+            self.stopped = f"{duration(self.budget - elapsed)} of the budget is left; the next round would take about {duration(seconds / side_by_side)}"
         return False
 
     def _pair_seconds(self, pair: Pair) -> float:
@@ -258,13 +256,13 @@ class Inquiry:
 
 @dataclass(slots=True)
 class _Round:
-    """A round under way.
+    """A round in progress.
 
     Attributes:
         repeat: Its number, from 1.
         numbers: Log file → number of the experiment.
-        records: Number of the experiment → what its log says.
-        has_run: Whether something was measured, so that there is news.
+        records: Number of the experiment → the record of its log.
+        has_run: Whether anything was measured, so that the pairs need analysis.
     """
 
     repeat: int
@@ -279,12 +277,12 @@ class _Round:
 
 
 def _ignore(launcher: Launcher) -> None:
-    """Experiments that are only simulated are left out of the plan."""
+    """Exclude simulated experiments from the plan."""
 
 
 def _is_finished(experiment: Experiment) -> bool:
-    """Whether it need not run, so that it takes no time."""
+    """Whether an experiment need not run and takes no time."""
     try:
         return is_finished(experiment, last_values(log_path(experiment, Path.cwd())))
-    except DlbsError:  # the driver says what is wrong with it, and does not run it
+    except DlbsError:  # the driver reports the problem and does not run it
         return True

@@ -1,8 +1,8 @@
-"""JSON from anywhere: one loader that survives depth, length, numbers and encodings, whoever wrote the text.
+"""Safe loading of untrusted JSON: limits on depth and numbers, checked encodings.
 
 `json.loads` raises four kinds of errors on hostile text (`JSONDecodeError`, `ValueError` for a number of 5,000 digits, `RecursionError`,
-`UnicodeDecodeError`), and accepts values that break later: half of a surrogate pair cannot be written to a file, and what is nested 900
-levels deep cannot be walked.
+`UnicodeDecodeError`), and accepts values that break later: half of a surrogate pair cannot be written to a file, and values nested 900
+levels deep cannot be traversed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 __all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "load_json"]
 
 MAX_DEPTH = 100  # levels of lists and objects
-MAX_DIGITS = 4_000  # of a whole number; Python refuses more than 4,300
+MAX_DIGITS = 4_000  # of an integer; Python rejects more than 4,300
 _SURROGATES = range(0xD800, 0xE000)
 
 
 class JsonError(ValueError):
-    """A text is not JSON, or holds a value that cannot be used.
+    """A text is not JSON, or contains an unusable value.
 
     Attributes:
         what: The reason, in a few words.
@@ -37,11 +37,11 @@ def load_json(
 ) -> Any:
     """Parse a JSON text.
 
-    Half of a surrogate pair (`"\\ud800"`) becomes U+FFFD, the replacement character. NaN and Infinity are read, since benchmarks write them.
+    Half of a surrogate pair (`"\\ud800"`) becomes U+FFFD, the replacement character. NaN and Infinity are accepted, because benchmarks write them.
 
     Args:
         document: The text; bytes are UTF-8, with or without a byte-order mark.
-        object_pairs: Makes an object of its pairs, such as a dictionary that refuses duplicate keys.
+        object_pairs: Makes an object from its pairs, for example to reject duplicate keys.
 
     Raises:
         JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
@@ -53,7 +53,7 @@ def load_json(
         raise JsonError(error.msg, error.lineno) from None
     except RecursionError:
         raise JsonError("nested too deeply") from None
-    # Most texts can neither be deep nor hold a surrogate, which two quick searches tell.
+    # Two fast searches exclude deep nesting and surrogates for most texts.
     if source.count("[") + source.count("{") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
         raise JsonError(f"nested more than {MAX_DEPTH} levels deep")
     if "\\u" in source or not source.isascii():

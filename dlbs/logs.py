@@ -1,4 +1,4 @@
-"""The log protocol: `__key__= json` lines among ordinary output, and what the end of a log file tells."""
+"""The log protocol: `__key__= json` lines among ordinary output, and fast reading of a log's beginning and end."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = [
     "start_time",
 ]
 
-# In the environment of everything that an experiment starts, so that a later run finds what a killed one left behind.
+# In the environment of all processes of an experiment, so that a later run finds those that a killed run left.
 LOG_VARIABLE = "DLBS_LOG"
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 _LARGEST = 1e150
-_HEAD = 4 << 20  # bytes at a log's beginning in which its parameters are
-_TAIL = 16_384  # bytes before a log's ending in which the last results are
-_LONGEST_ENDING = 4 << 20  # bytes; the samples of the monitor stand in it
+_HEAD = 4 << 20  # bytes at a log's beginning that contain its parameters
+_TAIL = 16_384  # bytes before a log's ending that contain the last results
+_LONGEST_ENDING = 4 << 20  # bytes; includes the samples of the monitor
 _START = re.compile(rb'^__exp\.start_time__= "([^"\n]{1,40})"', re.MULTILINE)
-_ENDING = b"\n__exp.end_time__"  # the launcher writes it when the benchmark has ended
+_ENDING = b"\n__exp.end_time__"  # written by the launcher at the end of the benchmark
 
 
 def parameter_line(key: str, value: Any) -> str:
-    """One log line without its newline: `__exp.model__= "alexnet"`. ASCII only, so no log's encoding can break it."""
+    """One log line without its newline: `__exp.model__= "alexnet"`. ASCII only, valid in any encoding of a log."""
     return f"__{key}__= {json.dumps(value)}"
 
 
@@ -60,27 +60,31 @@ def parse_line(line: str) -> tuple[str, Any] | None:
 
 
 def finite(value: Any) -> float | None:
-    """A number that can be computed with: its square, and the sum of a million of these, are finite; None of anything else."""
+    """A number small enough for statistics (the sum of a million squares is finite); None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if abs(value) <= _LARGEST else None  # not even that of a whole number of 400 digits is a float
+    return float(value) if abs(value) <= _LARGEST else None  # a huge integer cannot be converted to float
 
 
 def batch_time(values: Mapping[str, Any]) -> float | None:
-    """The time of a batch in ms: `results.time`, which is defined as the mean of `results.time_data` where a program logs only that."""
+    """The batch time in ms: `results.time`, or the mean of `results.time_data` if a program logs only that."""
     if "results.time" in values:
         return finite(values["results.time"])
     times = values.get("results.time_data")
-    if not isinstance(times, list) or not times or any(finite(time) is None for time in times):
+    # Without a call for each time: a sweep has thousands of logs with hundreds of times each.
+    if not isinstance(times, list) or not times or not {int, float}.issuperset(map(type, times)):
         return None
-    return math.fsum(times) / len(times)
+    if not max(map(abs, times)) <= _LARGEST:
+        return None
+    total = math.fsum(times)
+    return total / len(times) if math.isfinite(total) else None  # not a number can hide behind the largest
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:
-    """The parameters of an experiment: the values at the beginning of its log, before anything ran; empty if there is no file.
+    """The parameters of an experiment, from the beginning of its log; empty if there is no file.
 
     Raises:
-        LogError: The file is there but is not a regular file, or cannot be read.
+        LogError: The file exists, but is not regular or cannot be read.
     """
     values: dict[str, Any] = {}
     for line in _read(log, 0, _HEAD).split(b"\n"):
@@ -95,10 +99,10 @@ def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def start_time(log: str | os.PathLike[str]) -> float | None:
-    """When the benchmark of a log began, in seconds since 1970; None if the log does not say, or there is no file.
+    """The start time of a log's benchmark in seconds since 1970; None if the log or the line is missing.
 
     Raises:
-        LogError: The file is there but is not a regular file, or cannot be read.
+        LogError: The file exists, but is not regular or cannot be read.
     """
     found = _START.search(_read(log, 0, _HEAD))
     if found is None:
@@ -110,18 +114,16 @@ def start_time(log: str | os.PathLike[str]) -> float | None:
 
 
 def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
-    """The values that stand near the end of a log file; empty if there is no file.
+    """The values near the end of a log file; empty if there is no file.
 
-    How an experiment ended is in its last lines, so resuming a plan of ten thousand reads little of their logs.
+    The last lines contain the status of an experiment, so resuming a plan of ten thousand reads little of each log.
 
     Raises:
-        LogError: The file is there but is not a regular file, or cannot be read.
+        LogError: The file exists, but is not regular or cannot be read.
     """
     tail = _tail(log)
     values: dict[str, Any] = {}
-    start = max(
-        0, tail.rfind(b"\n__exp.start_time__")
-    )  # before that are a hundred parameters that nobody asks for here
+    start = max(0, tail.rfind(b"\n__exp.start_time__"))  # skips about a hundred parameters before it
     for line in tail[start:].decode("utf-8", "replace").split("\n"):
         try:
             pair = parse_line(line)
@@ -133,7 +135,7 @@ def last_values(log: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _tail(log: str | os.PathLike[str]) -> bytes:
-    """The end of a log, from some way before the benchmark ended: what follows may be longer than all results."""
+    """The end of a log, from before the benchmark's end: the lines after it may be longer than all results."""
     size = _TAIL
     tail = _read(log, -size, size)
     while len(tail) == size < _LONGEST_ENDING and tail.rfind(_ENDING) < _TAIL // 2:
@@ -143,7 +145,7 @@ def _tail(log: str | os.PathLike[str]) -> bytes:
 
 
 def _read(log: str | os.PathLike[str], start: int, size: int) -> bytes:
-    """Up to `size` bytes of a log from a position, which counts from its end if it is negative; none if there is no file."""
+    """Up to `size` bytes of a log from a position, relative to its end if negative; empty if there is no file."""
     try:
         with open_regular(log) as stream:
             stream.seek(start if start >= 0 else max(0, os.fstat(stream.fileno()).st_size + start))

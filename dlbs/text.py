@@ -1,4 +1,4 @@
-"""A value as text, and numbers and durations for people."""
+"""Values as text, and numbers and durations for readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def short_number(value: float) -> str:
-    """`12.35`, `1,234`: four digits are more than a benchmark repeats."""
+    """`12.35`, `1,234`: a number with four digits, more than benchmarks reproduce."""
     if value == 0 or not abs(value) < 1e15:
         return str(value)
     if abs(value) >= 999.95:
@@ -32,14 +32,14 @@ def short_number(value: float) -> str:
 
 
 def plus_minus(deviation: float) -> str:
-    """What stands after ±, with two digits and no exponent: `0.52`, `7.0`, `100`."""
+    """The number after ±, with two digits and no exponent: `0.52`, `7.0`, `100`."""
     if not abs(deviation) < 1e15:
         return str(deviation)
     return f"{deviation:,.0f}" if abs(deviation) >= 99.5 else f"{deviation:#.2g}".rstrip(".")
 
 
 def duration(seconds: float) -> str:
-    """`7 s`, `2 min 5 s`, `3 h 20 min`."""
+    """A duration as text: `7 s`, `2 min 5 s`, `3 h 20 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -47,18 +47,18 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 experiment`, `2 experiments`."""
+    """A number with its noun: `1 experiment`, `2 experiments`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> str:
-    """A line for people in a terminal: folded between words, with its continuation further in. No word is broken.
+    """Wrap a line for a terminal between words, with continuation lines indented further. No word is broken.
 
     Args:
         line: The line.
         width: Columns of the terminal.
-        first: What it begins with.
-        others: What its further lines begin with.
+        first: Indentation of the first line.
+        others: Indentation of further lines.
     """
     if len(first) + len(line) <= width:
         return first + line
@@ -73,23 +73,23 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
 
 
 def printable(text: str) -> str:
-    """The text without control characters but line ends: a hostile name must not write control sequences to a terminal."""
-    if text.isprintable():  # nearly all are, and a page has tens of thousands
+    """Replace control characters except newlines, so that a hostile name cannot write control sequences to a terminal."""
+    if text.isprintable():  # nearly all are: a page has tens of thousands of them
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
-# A spreadsheet takes for a formula what begins so, blanks and line ends before it included; also in the wide letters of East Asian keyboards.
+# Spreadsheets take cells that begin so for formulas, also after whitespace and in the full-width letters of East Asian keyboards.
 _FORMULA = re.compile(r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def formula_escaped(value: str) -> str:
-    """A text for a CSV file: with an apostrophe, as spreadsheets themselves write it, if they would take it for a formula."""
+    """A text for a CSV file, with an apostrophe in front if spreadsheets would take it for a formula."""
     return f"'{value}" if _FORMULA.match(value) else value
 
 
 def formula_unescaped(value: str) -> str:
-    """The text that `formula_escaped` was given."""
+    """The inverse of `formula_escaped`."""
     return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
 
 
@@ -98,7 +98,7 @@ _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
 
 
 def truth(value: Any) -> bool | None:
-    """The boolean that a value is, in any of the ways in which people write one (true t yes y on 1, false f no n off 0); None if it is none."""
+    """A value as boolean, in any usual spelling (true t yes y on 1, false f no n off 0); None if it is not one."""
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower() if isinstance(value, (str, int)) else ""
@@ -106,9 +106,9 @@ def truth(value: Any) -> bool | None:
 
 
 def text(value: Any) -> str:
-    """The text of a value, as it stands in other texts and on command lines.
+    """The text of a value, for use in other texts and on command lines.
 
-    Lists are joined by one space, booleans read `true` and `false` as in JSON, null is empty, dictionaries are JSON.
+    Lists are joined by one space, booleans are `true` and `false` as in JSON, null is empty, dictionaries are JSON.
     """
     if value.__class__ is str:
         return str(value)
@@ -120,7 +120,7 @@ def text(value: Any) -> str:
         return ""
     if isinstance(value, (list, tuple)):
         try:
-            return " ".join(value)  # most lists hold texts only
+            return " ".join(value)  # fast path: most lists contain only strings
         except TypeError:
             return " ".join(map(text, value))
     if isinstance(value, (set, frozenset)):

@@ -1,4 +1,4 @@
-"""The last line of defence: an error that nobody foresaw is one line that names a file with the details, never a traceback."""
+"""Unexpected errors: one line that names a file with the details, instead of a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["guarded", "tell_unforeseen"]
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """Run a program that a launcher starts, and return its exit code; an unforeseen error is also the reason in the log."""
+    """Run a program that a launcher starts, and return its exit code; an unexpected error is also logged as `exp.status_msg`."""
     try:
         return main()
     except KeyboardInterrupt:
@@ -36,22 +36,22 @@ def guarded(main: Callable[[], int]) -> int:
 
 
 def tell_unforeseen(error: Exception) -> None:
-    """Say in one line that an error is a defect of dlbs, and leave the details in a new file that only the user can read.
+    """Report an error as a bug of dlbs in one line, and write the details to a new file that only the user can read.
 
-    The file lies beside the log if a launcher started this program, otherwise among the temporary files.
+    The file is in the directory of the log if a launcher started this program, otherwise in the directory for temporary files.
     """
     print(f"error: {_kept(error)}", file=sys.stderr)
 
 
 def _kept(error: Exception) -> str:
-    """Keep the details, and return the message."""
-    traceback.clear_frames(error.__traceback__)  # after a MemoryError it is what they hold that is missing
+    """Write the details, and return the message."""
+    traceback.clear_frames(error.__traceback__)  # after a MemoryError this frees the memory of their variables
     try:
         details = f"details: {_details(error)}"
     except (OSError, MemoryError) as problem:
         details = f"details cannot be written: {problem}; --debug shows them"
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"unforeseen, a defect of dlbs: {printable(what)} ({printable(details)})"
+    return f"unexpected error, a bug in dlbs: {printable(what)} ({printable(details)})"
 
 
 def _details(error: Exception) -> str:
@@ -64,13 +64,13 @@ def _details(error: Exception) -> str:
 
 
 def _create() -> tuple[int, str]:
-    """A new file; mkstemp opens it with O_EXCL, as 0600."""
+    """Create a file; mkstemp uses O_EXCL and mode 0600."""
     from dlbs.logs import LOG_VARIABLE
 
     directory, log = os.path.split(os.environ.get(LOG_VARIABLE, ""))
     if log:
         try:
             return tempfile.mkstemp(prefix=f"{log}.error-", suffix=".txt", dir=directory or ".")
-        except OSError:  # a log directory that is full or gone: there is another place
+        except OSError:  # the log directory is full or missing: use the temporary directory
             pass
     return tempfile.mkstemp(prefix="dlbs-error-", suffix=".txt")

@@ -42,7 +42,7 @@ def run_until_known(
     on_event: Callable[[Event], None] | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Known:
-    """Repeat the experiments of a configuration until each value of a parameter is known to be faster or slower than the baseline, or the same.
+    """Repeat experiments until each value of a parameter has a verdict of faster, slower or same relative to the baseline.
 
     >>> config = dlbs.load_config(
     ...     parameters={"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""},
@@ -53,47 +53,49 @@ def run_until_known(
     >>> known.rounds, known.is_decided, known.comparison.counts
     (5, True, {'32': {'faster': 1}})
 
-    Each round runs one repeat of each experiment whose pair is open. All verdicts together are right with the given confidence, however many rounds and pairs
-    there are. Make the same call again to continue: repeats that have a log are not run again.
+    Each round runs one repeat of each experiment of an undecided pair. The confidence level applies to all verdicts together, for any number of rounds
+    and pairs. Make the same call again to continue: repeats that have a log are not run again.
 
     Args:
-        config: Makes the plan, of one repeat of each experiment.
+        config: Makes the plan, with one repeat of each experiment.
         by: The parameter whose values are compared.
-        baseline: The value that others are compared with; None for the first of the plan.
-        metric: Key of the quantity; None for the throughput, or the time where no experiment logs a throughput.
-        threshold: Share by which a ratio may differ from 1 and count as the same; with 0 nothing is ever the same.
-        confidence: Of all verdicts together.
-        ignore: Parameters that do not tell experiments apart.
-        trust_doubtful: Use runs with warnings too.
-        budget: Seconds after which no experiment is started; None for any time.
-        max_repeats: Most repeats of an experiment; None for 100 without a budget, and any number with one.
+        baseline: The value to compare the others with; None for the first one in the plan.
+        metric: Key of the quantity; None for the throughput, or the time if no experiment has a throughput.
+        threshold: Ignore differences up to this share; with 0 no verdict is `same`.
+        confidence: Confidence level of all verdicts together.
+        ignore: Parameters that do not distinguish experiments.
+        trust_doubtful: Also use runs with warnings.
+        budget: Seconds after which no experiment is started; None for no limit.
+        max_repeats: Maximum repeats of an experiment; None for 100 without a budget, unlimited with one.
         executor: A name of `dlbs run --executor`, or `module:Class`.
-        jobs: Experiments at the same time; None for what suits the executor.
-        order_seed: Of the order within rounds.
-        retries: How often an experiment that failed is tried again.
-        max_failures: After so many failed experiments no more are started; 0 for any number.
-        time_limit: Seconds after which what runs is stopped; None for none.
-        validation: Look for problems before anything runs.
-        wait: Wait until another run that writes to the same log directories has ended, instead of refusing.
-        on_event: Is called when an experiment starts, is tried again, or ends.
-        on_line: Is called with a line of text for each pair after each round.
+        jobs: Experiments to run in parallel; None for the executor's default.
+        order_seed: Seed of the order within rounds.
+        retries: Number of retries of a failed experiment.
+        max_failures: Start no more experiments after this many failures; 0 for no limit.
+        time_limit: Seconds after which running experiments are stopped; None for no limit.
+        validation: Validate before anything runs.
+        wait: If another run writes to the same log directories, wait for its end instead of raising an error.
+        on_event: Called when an experiment starts, is retried, or ends.
+        on_line: Called with a line of text for each pair after each round.
 
     Returns:
-        The comparison, and which pairs are still open.
+        The comparison, and the undecided pairs.
 
     Raises:
-        ConfigError: The plan has problems, or repeats cannot be told apart; nothing was run.
+        ConfigError: The plan has problems, or repeats cannot be distinguished; nothing was run.
         LogError: There is nothing to compare, or a share is out of range.
-        LaunchError: Another run writes to the same logs, the executor cannot run anything, or this is not the main thread.
+        LaunchError: Another run writes to the same logs, the executor cannot run anything, or the caller is not in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise LaunchError("a plan runs in the main thread only, since signals stop it", where="run_until_known")
+        raise LaunchError("a plan can run only in the main thread, because signals stop it", where="run_until_known")
     for name, value, least in (("threshold", threshold, 0.0), ("confidence", confidence, 0.5)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
-            raise ConfigError(f"{value!r} is not a share from {least} to below 1", where=name, hint="3 % is 0.03")
+            raise ConfigError(
+                f"must be a number from {least} to below 1, not {value!r}", where=name, hint="3 % is 0.03"
+            )
     for name, count in (("jobs", jobs), ("max_repeats", max_repeats), ("budget", budget)):
         if count is not None and count <= 0:
-            raise ConfigError(f"{count} is too small", where=name, hint="give a positive number, or None")
+            raise ConfigError(f"{count} is too small", where=name, hint="must be positive, or None")
     question = Question(by, baseline, metric, threshold, confidence, ignore, trust_doubtful)
     inquiry = Inquiry(config, question, budget=budget, max_repeats=max_repeats, seed=order_seed, tell=on_line)
     chosen = load_executor(executor)(Path.cwd(), jobs)

@@ -1,4 +1,4 @@
-"""The version of DLBS, which every experiment logs."""
+"""The version of DLBS, logged by every experiment."""
 
 __all__ = ["__version__"]
 

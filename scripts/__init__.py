@@ -1,1 +1,1 @@
-"""Programs for those who work on dlbs, and the templates of launchers."""
+"""Development tools for dlbs, and the templates of launchers."""

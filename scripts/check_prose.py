@@ -1,10 +1,10 @@
-"""Check the English of everything that users read: the field's words, short lines of Markdown.
+"""Check the English of all texts: terms of the field, short lines of Markdown.
 
     python -m scripts.check_prose [FILE...]
 
-Without files: the manual, README, CHANGELOG, CONTRIBUTING, descriptions of parameters, and texts in the code of the command line and of
-the options of benchmarks. Code in Markdown, names in backticks, output of programs and generated parts of pages are left out. Prints
-file:line: what was found, and what to write; exit code 1 if anything was.
+Without files: the manual, README, CHANGELOG, CONTRIBUTING, descriptions of parameters, and all strings and docstrings in Python code except
+tests. Code in Markdown, names in backticks, output of programs and generated parts of pages are ignored. Prints file:line, the words, and
+a replacement; the exit code is 1 if there are findings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 __all__ = ["findings", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST = 120  # characters of a line of Markdown that is no table, no link of its own and no code
+LONGEST = 120  # characters of a line of Markdown that is not a table, a single link or code
 SCOPE = (
     "README.md",
     "CHANGELOG.md",
@@ -29,8 +29,10 @@ SCOPE = (
     "docs/**/*.md",
     "examples/**/*.md",
     "config/**/*.yaml",
-    "dlbs/cli/*.py",
-    "python/pytorch_benchmarks/options/*.py",
+    "dlbs/**/*.py",
+    "python/**/*.py",
+    "scripts/**/*.py",
+    "benchmarks/**/*.py",
 )
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _CODE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+")
@@ -38,7 +40,7 @@ _GENERATED = re.compile(r"<!-- (map of modules|options): ")
 
 
 def main(arguments: list[str]) -> int:
-    """Check files, or all of them; the exit code."""
+    """Check files, or all of them; returns the exit code."""
     files = [Path(name) for name in arguments] or sorted({file for glob in SCOPE for file in ROOT.glob(glob)})
     found = [finding for file in files for finding in findings(file)]
     print(*found, sep="\n")
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 
 def findings(file: Path) -> Iterator[str]:
-    """What a file should say otherwise: `file:line: 'found': use instead`."""
+    """The findings of a file: `file:line: 'found': use instead`."""
     name = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
     for number, line, is_prose in _lines(file):
         text = _CODE.sub("`code`", line)
@@ -61,7 +63,7 @@ def findings(file: Path) -> Iterator[str]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str, bool]]:
-    """(number, line, whether it is a paragraph of Markdown) of what a file tells its readers."""
+    """(number, line, whether it is a paragraph of Markdown) of a file's texts."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".md":
         yield from _markdown(text)
@@ -83,7 +85,7 @@ def _markdown(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def _strings(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Texts of more than two words: docstrings, help, messages."""
+    """Strings of more than two words: docstrings, help, messages."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") > 1:
             for offset, line in enumerate(node.value.splitlines()):
@@ -92,7 +94,7 @@ def _strings(text: str) -> Iterator[tuple[int, str, bool]]:
 
 @functools.cache
 def _words() -> list[tuple[re.Pattern[str], str, re.Pattern[str] | None]]:
-    """(pattern, what to write, the text around a match in which it is right) of each word."""
+    """(pattern, replacement, context in which a match is allowed) of each word."""
     words = yaml.safe_load((Path(__file__).parent / "prose_words.yaml").read_text(encoding="utf-8"))
     return [
         (

@@ -1,9 +1,9 @@
-# Prepare a shell, bash or zsh, from any directory: `source scripts/environment.sh`. Sourcing it again changes nothing more.
+# Prepare a shell, bash or zsh, from any directory: `source scripts/environment.sh`. Sourcing it again has no further effect.
 #
 #   DLBS_ROOT     the checkout, or the installed copy, that this file belongs to
-#   PATH          gets the checkout's .venv/bin, where `make venv` puts the program dlbs
+#   PATH          with the checkout's .venv/bin, where `make venv` installs the program dlbs
 #   experimenter  logparser  reporter  plotter
-#                 aliases of dlbs, dlbs parse, dlbs report and dlbs plot; and variables with the paths of their files, for
+#                 aliases of dlbs, dlbs parse, dlbs report and dlbs plot, and variables with the paths of their files, for
 #                 `python $experimenter run ...`
 #
 # Nothing else in the shell is changed.
@@ -14,7 +14,7 @@ _dlbs_environment() {
         */*) directory=${1%/*}/ ;;
         *) directory=./ ;;
     esac
-    # In a subshell, so that neither OLDPWD nor a hook of the user's notices; CDPATH must not lead elsewhere.
+    # In a subshell, which affects neither OLDPWD nor the user's hooks; CDPATH must not lead elsewhere.
     root=$(CDPATH='' && builtin cd -P -- "$directory.." >/dev/null 2>&1 && builtin pwd) || return 1
     package=$root/dlbs
     if [ ! -f "$package/experimenter.py" ]; then
@@ -31,14 +31,14 @@ _dlbs_environment() {
     export logparser="$package/logparser.py"
     export reporter="$package/report.py"
     export plotter="$package/plotter.py"
-    # Single words, so that they mean the same under every shell option.
+    # Single words, so that shell options do not affect them.
     alias experimenter='dlbs' logparser='dlbs parse' reporter='dlbs report' plotter='dlbs plot'
     if ! command -v dlbs >/dev/null 2>&1; then
         echo "environment.sh: there is no program dlbs yet (run 'make venv' in $root, or pip install it)" >&2
     fi
 }
 
-# Each shell has a way of its own to name the file that it is reading, which the other could not even parse.
+# Each shell has its own syntax for the current file, which the other cannot parse.
 if [ -n "${BASH_VERSION:-}" ]; then
     eval '_dlbs_environment "${BASH_SOURCE[0]}"'
 elif [ -n "${ZSH_VERSION:-}" ]; then

@@ -1,4 +1,4 @@
-"""Empty virtual environments that are filled by uv, which takes seconds where pip takes minutes, and packages built from this checkout."""
+"""Virtual environments, filled by uv because it is much faster than pip, and packages built from this checkout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def clean_environment(packages: Path | None = None, **more: str) -> dict[str, str]:
-    """The environment without what leads Python to this checkout; pip, pipx and uv find `packages`, a directory, too."""
+    """The environment without variables that point Python to this checkout; pip, pipx and uv also search the directory `packages`."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -36,10 +36,10 @@ def build_packages(directory: Path) -> tuple[Path, Path]:
 
 
 def install(directory: Path, *requirements: str, packages: Path | None = None, constraint: Path | None = None) -> Path:
-    """Make an empty environment and install into it; returns its directory of programs.
+    """Make an environment and install into it; returns its directory of programs.
 
     Raises:
-        subprocess.CalledProcessError: Something cannot be installed.
+        subprocess.CalledProcessError: The installation fails.
     """
     more = {"UV_CONSTRAINT": str(constraint)} if constraint else {}
     environment = clean_environment(packages, **more)

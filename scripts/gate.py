@@ -1,6 +1,6 @@
-"""Run a plan on a commit and on its base, compare both, and write a summary: the script of action.yml.
+"""Run a plan on a commit and its base, compare both, and write a summary: the script of action.yml.
 
-It reads the inputs of the action from GATE_* variables and needs `dlbs`, `git` and nothing else. By hand, in a repository of yours:
+It reads the inputs of the action from GATE_* variables and needs only `dlbs` and `git`. To run it manually in your repository:
 
     GATE_CONFIG=benchmark.yaml GATE_BASE=main python3 gate.py
 """
@@ -21,12 +21,12 @@ _REGRESSION = 3  # exit code of dlbs compare --fail-on-regression
 
 
 class GateError(Exception):
-    """An input that cannot be used, or a program that fails."""
+    """An invalid input, or a program that fails."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What action.yml passes on."""
+    """The inputs of action.yml."""
 
     config: Path
     arguments: list[str]
@@ -39,10 +39,10 @@ class Inputs:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Inputs:
-        """Read the variables of the environment.
+        """Read the environment variables.
 
         Raises:
-            GateError: A variable is missing or has no valid value.
+            GateError: A variable is missing or invalid.
         """
         config = environment.get("GATE_CONFIG", "")
         if not config:
@@ -79,7 +79,7 @@ def _git(*arguments: str, directory: Path | None = None) -> str:
 
 
 def _commit_of(base: str, root: Path) -> str:
-    """The commit of the base, which a shallow checkout of CI may have to fetch."""
+    """The commit of the base, fetched if a shallow checkout of CI lacks it."""
     if base.startswith("-"):
         raise GateError(f"base: {base!r} is not a commit, tag or branch")
     try:
@@ -92,7 +92,7 @@ def _commit_of(base: str, root: Path) -> str:
 
 
 def _measure(inputs: Inputs, checkouts: Mapping[str, Path]) -> list[str]:
-    """Run the plan in both checkouts, round by round, so that a change of the machine meets both; return what failed."""
+    """Run the plan in both checkouts, round by round, so that changes of the machine affect both; return the failures."""
     failed = []
     for number in range(1, inputs.rounds + 1):
         order = ("base", "head") if number % 2 else ("head", "base")
@@ -115,7 +115,7 @@ def _compare(inputs: Inputs) -> subprocess.CompletedProcess[str]:
 
 
 def _append(variable: str, text: str) -> None:
-    """Add text to a file that GitHub names in a variable; elsewhere, print it."""
+    """Append text to a file that GitHub names in a variable; without GitHub, print it."""
     path = os.environ.get(variable)
     if path:
         with open(path, "a", encoding="utf-8") as stream:
@@ -128,7 +128,7 @@ def gate(inputs: Inputs) -> int:
     """Measure, compare and report; returns the exit code of the step.
 
     Raises:
-        GateError: There is no such base.
+        GateError: The base does not exist.
     """
     root = Path(_git("rev-parse", "--show-toplevel"))
     commit, head = _commit_of(inputs.base, root), _git("rev-parse", "HEAD")

@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "log-format.md"
 
 
 def main() -> None:
-    """Bring the page up to date."""
+    """Update the page."""
     page = PAGE.read_text(encoding="utf-8")
     made = re.sub(
         r"(<!-- keys: .* -->\n\n).*?(\n<!-- end of keys -->)",

@@ -1,6 +1,6 @@
-"""Write the map of modules in CONTRIBUTING.md, each module with the first line of its docstring: `python scripts/module_map.py`.
+"""Write the module map in CONTRIBUTING.md from the first lines of docstrings: `python scripts/module_map.py`.
 
-A module's first line says what it is for, so that the map needs no other source and cannot drift; a test compares them.
+The docstrings are the only source, so that the map cannot become outdated; a test compares them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- map of modules: make docs -->", "<!-- end of the map -->"
-# In the order of the pipeline: a room imports from those above it in this list, never from those below.
+# In the order of the pipeline: a directory imports from those above it in this list, never from those below.
 ROOMS = [
     "dlbs",
     *(
@@ -51,7 +51,7 @@ ROOMS = [
 
 
 def modules_of(room: str) -> list[Path]:
-    """The modules of a room, without those of rooms in it."""
+    """The modules of a directory, without those of its subdirectories."""
     return sorted(path for path in (ROOT / room).glob("*.py") if path.name != "__init__.py")
 
 
@@ -77,7 +77,7 @@ def lines() -> Iterator[str]:
 
 
 def contributing() -> str:
-    """CONTRIBUTING.md with the map as it should be."""
+    """CONTRIBUTING.md with the current map."""
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)

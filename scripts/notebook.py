@@ -10,7 +10,7 @@ __all__ = ["executed"]
 
 
 def executed(path: Path, directory: Path) -> Any:
-    """A notebook with the outputs that it has when it runs in a directory.
+    """Run a notebook in a directory, and return it with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: A cell failed.
@@ -24,7 +24,7 @@ def executed(path: Path, directory: Path) -> Any:
 
 
 def main() -> None:
-    """Run the notebook that was named, in a directory that is removed afterwards."""
+    """Run the given notebook in a temporary directory."""
     import tempfile
 
     import nbformat

@@ -1,6 +1,6 @@
-"""Examples of plots: for each kind logs of an imaginary sweep, always the same, and the options that draw them.
+"""Examples of plots: for each kind, reproducible logs of a made-up sweep, and the options of the plot.
 
-The manual's images are made of them (`scripts/plot_images.py`), and the tests compare what is drawn today with those images.
+`scripts/plot_images.py` makes the manual's images from them, and tests compare current plots with those images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dlbs.results.read.records import load_records
 __all__ = ["EXAMPLES", "Example", "read_example"]
 
 Record = dict[str, Any]
-# ms of overhead, ms for each instance, FLOP for each instance, bytes for a batch and for each instance
+# ms of overhead, ms per instance, FLOP per instance, bytes per batch and per instance
 _MODELS = {
     "alexnet": (2.0, 0.31, 1.4e9, 4.9e8, 9e6),
     "resnet50": (6.0, 1.30, 8.2e9, 2.0e8, 2.9e8),
@@ -35,9 +35,9 @@ class Example:
 
     Attributes:
         kind: A key of `KINDS`.
-        records: Makes what the logs hold.
-        options: How it is drawn.
-        tag: Makes the tag under which a log is added to a store; None for an example without a store.
+        records: Makes the content of the logs.
+        options: Options of the plot.
+        tag: Makes the tag of a log in a store; None for an example without a store.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Example:
 
 
 def read_example(example: Example, directory: Path) -> list[Record]:
-    """The results of an example: its logs are written to a directory, and read as any others, from a store if it has tags."""
+    """The results of an example: its logs are written to a directory and read from there, or from a store if it has tags."""
     files: dict[str, list[str]] = {}
     for number, record in enumerate(example.records()):
         path = directory / f"{number:04}.log"
@@ -85,7 +85,7 @@ def _record(model: str, batch: int, repeat: int = 1, gpus: int = 1, *, share: fl
 
 
 def _sweep() -> Iterator[Record]:
-    """Three models over batches, each five times; one experiment failed, one run was disturbed."""
+    """Three models over batch sizes, five runs each; one experiment failed, one run was disturbed."""
     for model in _MODELS:
         for batch in (1, 2, 4, 8, 16, 32, 64):
             for repeat in range(1, 6):
@@ -98,7 +98,7 @@ def _sweep() -> Iterator[Record]:
 
 
 def _types() -> Iterator[Record]:
-    """Models, data types and batches that differ by more than a factor of 30."""
+    """Models, data types and batch sizes whose results differ by more than a factor of 30."""
     for dtype, share in (("float32", 1.0), ("float16", 0.45)):
         for model in _MODELS:
             for batch in (1, 8, 64):
@@ -138,7 +138,7 @@ def _threads() -> Iterator[Record]:
 
 
 def _gpus(fixed: str) -> Iterator[Record]:
-    """One to eight GPUs with one of the batches fixed."""
+    """One to eight GPUs with a fixed replica or effective batch."""
     for model, loss in (("resnet50", 0.03), ("vgg16", 0.12)):
         for gpus in (1, 2, 4, 8):
             batch = 64 if fixed == "replica" else 64 // gpus
@@ -163,7 +163,7 @@ def _run() -> Iterator[Record]:
 
 
 def _served() -> Iterator[Record]:
-    """A server at growing rates."""
+    """A server at increasing rates."""
     for rate in (20, 40, 60, 80, 100, 110, 116):
         for repeat in (1, 2, 3):
             base = (6 + 420 / (120 - rate)) * random.Random(f"{rate} {repeat}").gauss(1, 0.03)
@@ -191,7 +191,7 @@ def _trained() -> Iterator[Record]:
 
 
 def _tagged() -> Iterator[Record]:
-    """Twelve versions; the eighth made one model slower, the fifth another one faster."""
+    """Twelve versions; the eighth slows one model down, the fifth speeds another up."""
     for version in range(1, 13):
         for repeat in range(1, 7):
             for model, share in (

@@ -1,7 +1,7 @@
 """Write the images of docs/plots.md: `python -m scripts.plot_images [DIRECTORY]`.
 
-Logs are made, read and drawn as by `dlbs plot`. An image that looks as before is left as it is, whatever its bytes: versions of matplotlib differ
-in the last bits of a curve. The images are the references of the tests, too.
+Logs are made, read and plotted as by `dlbs plot`. An image that looks the same as before is not rewritten, because versions of matplotlib differ
+in the last bits of a curve. The images are also the references of tests.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["IMAGES", "TOLERANCE", "difference", "image_of"]
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 DOTS_PER_INCH = 100
-TOLERANCE = 0.02  # of the range from black to white
-_BLOCK = 4  # pixels that are averaged: edges of letters may fall differently
+TOLERANCE = 0.02  # fraction of the range from black to white
+_BLOCK = 4  # pixels that are averaged, since edges of letters may shift
 
 
 def image_of(example: Example) -> bytes:
@@ -36,9 +36,9 @@ def image_of(example: Example) -> bytes:
 
 
 def difference(one: bytes, other: bytes) -> float:
-    """How different two PNG files look, 0 to 1: the root mean square over blocks of pixels in that tenth of the image that differs most.
+    """The visible difference of two PNG files, 0 to 1: the root mean square over blocks of pixels in the tenth of the image that differs most.
 
-    The whole image would not do: most of it is white in any plot. Images of different sizes differ by 1.
+    Not over the whole image, because most of a plot is white. Images of different sizes differ by 1.
     """
     import numpy
 

@@ -1,8 +1,8 @@
-"""Check what would be released: build, check the metadata, install wheel and sdist where nothing else is, run the demo with each.
+"""Check a release: build, check the metadata, install wheel and sdist in empty environments, run the demo with each.
 
     python -m scripts.release_check [--torch REQUIREMENT] [-- OPTION...]
 
-Options behind -- go to `dlbs run` of the demo.
+Options after -- are passed to the demo's `dlbs run`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 
 def _run_demo(programs: Path, directory: Path, options: Sequence[str]) -> None:
-    """Run the commands of `make demo` with an installed dlbs, outside of the checkout."""
+    """Run the commands of `make demo` with an installed dlbs, outside the checkout."""
     directory.mkdir()
     plan = shutil.copy(ROOT / "examples" / "first" / "plan.yaml", directory)
     for command in (
@@ -35,7 +35,7 @@ def _run_demo(programs: Path, directory: Path, options: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all steps; the first that fails ends the program with its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--torch", default="torch", help="which PyTorch to install for the demo")
+    parser.add_argument("--torch", default="torch", help="PyTorch requirement for the demo")
     parser.add_argument("options", nargs="*", help="options of dlbs run")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _run_demo(programs, directory / f"demo-{kind}", given.options)
         except subprocess.CalledProcessError as error:
             sys.exit(f"release check failed: {' '.join(map(str, error.cmd))} exited with {error.returncode}")
-    print("the release check found no problem")
+    print("release check passed")
 
 
 if __name__ == "__main__":

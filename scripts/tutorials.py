@@ -1,6 +1,6 @@
-"""Pages that are run from top to bottom: `python -m scripts.tutorials PAGE...` runs their commands here and writes what they print into the pages.
+"""Run tutorial pages: `python -m scripts.tutorials PAGE...` runs their commands and writes the output into the pages.
 
-A page has files, each a fenced block behind a line that only names the file, and commands: indented lines that begin with `$`, with the output below.
+A page contains files, each a fenced block after a line with only the file's name, and commands: indented lines that begin with `$`, followed by the output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class GivenFile:
 
 @dataclass(frozen=True)
 class Command:
-    """A command with what the page says that it prints."""
+    """A command with its output in the page."""
 
     command: str
     output: str
@@ -52,12 +52,12 @@ def parts(page: str) -> Iterator[GivenFile | Command]:
 
 
 def run_page(page: str, directory: Path, environment: Mapping[str, str]) -> Iterator[tuple[Command, str, int]]:
-    """Do what a page says, in an empty directory: yields each command with what it printed and its exit code.
+    """Run a page in an empty directory; yields each command with its output and exit code.
 
     Args:
-        page: Its text.
-        directory: Gets `work`, where the files go and the commands run, and beside it `dlbs`, a checkout of DLBS.
-        environment: More variables of the environment.
+        page: Text of the page.
+        directory: Directory for `work`, where the files are written and the commands run, and for `dlbs`, a checkout of DLBS.
+        environment: Additional environment variables.
     """
     programs, work = directory / "bin", directory / "work"
     programs.mkdir()
@@ -89,7 +89,7 @@ def run_page(page: str, directory: Path, environment: Mapping[str, str]) -> Iter
 
 
 def masked(output: str) -> list[str]:
-    """Lines of which the words are left: no numbers, nor what depends on them and on the load of the machine: warnings and verdicts."""
+    """Mask numbers in lines, and remove everything that depends on them or on the machine's load: warnings and verdicts."""
     kinds = "|".join(map(re.escape, KINDS))
     lines = []
     for line in output.splitlines():
@@ -110,7 +110,7 @@ def masked(output: str) -> list[str]:
 
 
 def _rewritten(page: str, environment: Mapping[str, str]) -> str:
-    """A page with the output that its commands have here."""
+    """The page with the current output of its commands."""
     with tempfile.TemporaryDirectory() as directory:
         printed = iter(list(run_page(page, Path(directory), environment)))
 
@@ -125,7 +125,7 @@ def _rewritten(page: str, environment: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Run the pages that were named."""
+    """Run the given pages."""
     for name in sys.argv[1:]:
         path = Path(name)
         path.write_text(_rewritten(path.read_text(encoding="utf-8"), {}), encoding="utf-8")

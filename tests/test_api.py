@@ -140,7 +140,7 @@ def test_two_runs_over_the_same_logs_are_refused() -> None:
             refused.append(LaunchError(done.stderr.decode().strip().splitlines()[-1]))
 
     assert dlbs.run_plan(config, on_event=run_another).exit_code == 0
-    assert "another dlbs run is writing here" in str(refused[0])
+    assert "is writing to this directory" in str(refused[0])
 
 
 @pytest.mark.integration
@@ -165,10 +165,10 @@ def test_a_comparison_takes_all_rules_with_their_defaults_in_python_and_on_the_c
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"threshold": "2%"}, "threshold: '2%' is not a share"),
-        ({"threshold": -1}, "threshold: -1 is not a share"),
-        ({"threshold": 2}, "threshold: 2 is not a share"),
-        ({"confidence": 95}, "confidence: 95 is not a share"),
+        ({"threshold": "2%"}, "threshold: must be a number from 0.0 to below 1, not '2%'"),
+        ({"threshold": -1}, "threshold: must be a number from 0.0 to below 1, not -1"),
+        ({"threshold": 2}, "threshold: must be a number from 0.0 to below 1, not 2"),
+        ({"confidence": 95}, "confidence: must be a number from 0.5 to below 1, not 95"),
         ({"estimator": "men"}, "did you mean 'mean'"),
         ({"metric": "results.throughputt"}, "did you mean 'results.throughput'"),
     ],

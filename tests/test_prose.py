@@ -6,21 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check_prose import ROOT, findings
+from scripts.check_prose import ROOT, SCOPE, findings
 
 PAGES = [
     str(page.relative_to(ROOT))
     for page in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 ]
 
-GLOBS = (
-    "config/**/*.yaml",
-    "dlbs/cli/*.py",
-    "python/pytorch_benchmarks/options/*.py",
-    "python/jax_benchmarks/options.py",
-    "python/onnxruntime_benchmarks/options.py",
+TEXTS = sorted(
+    {file.relative_to(ROOT).as_posix() for glob in SCOPE if not glob.endswith(".md") for file in ROOT.glob(glob)}
 )
-TEXTS = sorted({file.relative_to(ROOT).as_posix() for glob in GLOBS for file in ROOT.glob(glob)})
 
 
 @pytest.mark.parametrize("page", [*PAGES, *TEXTS])

@@ -115,7 +115,7 @@ def test_rounds_until_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     first = [one for one in runs if one["exp.repeat"] == 1]
     first.sort(key=lambda one: one["exp.replica_batch"])
     pairs = Pairs(first, DECLARATIONS, Question("exp.replica_batch", trust_doubtful=True))
-    expected = [f"1 pair, 2 experiments a round; no verdict before round {pairs.first_round}"]
+    expected = [f"1 pair, 2 experiments per round; no verdict before round {pairs.first_round}"]
     progress = progress_lines(runs, capsys)
     skipped = lines.index("...") - 1
     expected += [*progress[:skipped], "..."]
@@ -127,7 +127,7 @@ def test_rounds_until_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
         if repeat >= pairs.first_round:
             expected.append(f"round {repeat}: {pair_line(pairs, pairs.pairs[0])}")
     table = comparison_by_table(pairs.comparison())
-    table.legend.append("all intervals of all rounds and pairs together hold 95 %")
+    table.legend.append("the confidence level of all intervals, rounds and pairs together is 95 %")
     stream = io.StringIO()
     print_table(table, Console(file=stream, width=1000, highlight=False, markup=False))
     expected += [*ending(runs), *printed(stream.getvalue()), f"known after {repeat} rounds"]

@@ -1,1 +1,1 @@
-"""What a GPU does with our models and our harness, each figure as a ratio of two sides that were measured in turn in one process."""
+"""Measurements of models and harness on a GPU, as ratios of two sides that alternate in one process."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu [throughput] [overhead] [data] [--only TEXT]
 
-Prints a line for each measurement. In a session (`make gpu`) the results go into its report. On a CPU all of it runs with tiny sizes, so that the code is
-tried; figures of a CPU are not reported.
+Prints a line for each measurement. In a session (`make gpu`) the results are added to its report. On a CPU, all measurements run with tiny sizes to test
+the code; figures of a CPU are not reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GROUPS = ("throughput", "overhead", "data")
 
 
 def main() -> int:
-    """Run the measurements; 0 if all could be taken."""
+    """Run the measurements; returns 0 if all succeeded."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="measurements whose names contain this text")
     options = parser.parse_args()
     if unknown := [group for group in options.groups if group not in GROUPS]:
-        parser.error(f"there is no group {unknown[0]}: they are {', '.join(GROUPS)}")
+        parser.error(f"unknown group {unknown[0]}; known are {', '.join(GROUPS)}")
     warnings.filterwarnings("ignore", category=UserWarning)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     listed = {
@@ -65,12 +65,12 @@ def main() -> int:
         shown = "   ".join(f"{key} {value:,.3f}" for key, value in case.values.items() if value is not None)
         print(f"{name:60} {shown or case.outcome + ': ' + case.reason.splitlines()[-1]}", flush=True)
         if "CUDA error" in case.reason:
-            return 1  # nothing works after it in this process; a session goes on in a new one
+            return 1  # the process is unusable after it; a session continues in a new one
     return int(failed > 0)
 
 
 def _measured(name: str, measurement: Measurement, effort: Effort, tried: set[object]) -> Case:
-    """Take a measurement. On a CPU, code that was tried with another model is not tried again."""
+    """Run a measurement. On a CPU, code that was tested with another model is not tested again."""
     begin = time.perf_counter()
     case = Case("", name)
     code = measurement.run.func, measurement.run.args[1:]
@@ -81,7 +81,7 @@ def _measured(name: str, measurement: Measurement, effort: Effort, tried: set[ob
             )
             case.outcome, case.reason = (
                 "skipped",
-                f"needs a GPU: {build}; its code was tried on the CPU with tiny sizes",
+                f"requires a GPU: {build}; its code was tested on the CPU with tiny sizes",
             )
         if not effort.tiny or code not in tried:
             values = dict(measurement.run(effort))
@@ -89,7 +89,7 @@ def _measured(name: str, measurement: Measurement, effort: Effort, tried: set[ob
         tried.add(code)
     except NotHereError as error:
         case.outcome, case.reason = "skipped", str(error)
-    except Exception:  # one measurement that fails must not take the others with it
+    except Exception:  # a failed measurement must not stop the others
         case.outcome, case.reason = "failed", traceback.format_exc()[-4000:]
     case.seconds = round(time.perf_counter() - begin, 2)
     gc.collect()
@@ -103,4 +103,4 @@ def _measured(name: str, measurement: Measurement, effort: Effort, tried: set[ob
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # tearing the interpreter down takes a second that nobody needs
+    os._exit(code)  # skips the interpreter's shutdown, which takes a second

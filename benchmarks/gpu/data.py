@@ -1,4 +1,4 @@
-"""Whether data loaders keep the GPU busy, and with how many workers."""
+"""Whether data loaders keep the GPU busy, by number of workers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["measurements"]
 
 
 def measurements() -> Iterator[Measurement]:
-    """Each loader with more and more workers, as far as there are CPUs."""
+    """Each loader with increasing numbers of workers, up to the number of CPUs."""
     most = len(os.sched_getaffinity(0))
     workers = sorted({count for count in (1, 4, 8, 16) if count <= most} | {min(most, 16)}, reverse=True)
     for backend in ("image_folder", "caffe_lmdb"):
@@ -48,7 +48,7 @@ def _data_set(backend: str, images: int) -> Path:
         try:
             import lmdb  # noqa: F401
         except ImportError:
-            raise NotHereError("needs the package lmdb") from None
+            raise NotHereError("requires the package lmdb") from None
     place = Path(tempfile.mkdtemp(prefix="dlbs-gpu-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     with redirect_stdout(StringIO()):
@@ -58,7 +58,7 @@ def _data_set(backend: str, images: int) -> Path:
 
 
 def _feeding(backend: str, loader: str, workers: int, effort: Effort) -> Mapping[str, Any]:
-    """Training of resnet50 on a data set, beside the same training on one batch in the device's memory, and beside loading alone."""
+    """Training of resnet50 on a data set, compared with training on one batch in the device's memory, and with loading alone."""
     batch, name = (4, "resnet18") if effort.tiny else (128, "resnet50")
     directory = _data_set(backend, 16 if effort.tiny else 1024)
     set_backends(parse_benchmark_options(["--model=m"]), tf32=False)

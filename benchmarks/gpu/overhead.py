@@ -1,4 +1,4 @@
-"""What the harness adds to a batch, whether its clock is right, and what graphs save where launching takes longer than working."""
+"""The harness's overhead per batch, the accuracy of its clock, and the gain of CUDA graphs where launching kernels is the bottleneck."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["measurements"]
 
 
 def measurements() -> Iterator[Measurement]:
-    """All of them, in order of importance."""
+    """All measurements, in order of importance."""
     for sync in ("each", "end"):
         yield Measurement(f"harness, one small kernel, sync {sync}", partial(_harness, sync))
     for model, batch, train in (("resnet50", 64, True), ("bert_base", 32, False)):
@@ -44,7 +44,7 @@ def _prepared(name: str, batch: int, train: bool, effort: Effort) -> tuple[Any, 
 
 
 def _harness(sync: str, effort: Effort) -> Mapping[str, Any]:
-    """Microseconds that the harness adds to a batch that is one small kernel."""
+    """Microseconds that the harness adds to a batch of one small kernel."""
     value = torch.zeros(1, device=effort.device)
     synchronize = synchronizer(effort.device)
 
@@ -66,7 +66,7 @@ def _harness(sync: str, effort: Effort) -> Mapping[str, Any]:
 
 
 def _clock(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, Any]:
-    """The time of a batch by events, beside the time of its kernels in a profile and by the wall clock."""
+    """The time of a batch by events, compared with its kernels in a profile and with the wall clock."""
     from torch.profiler import ProfilerActivity, profile
 
     step, batches = _prepared(name, 2 if effort.tiny else batch, train, effort)
@@ -96,7 +96,7 @@ def _clock(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, A
 
 
 def _graphs(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, Any]:
-    """How much faster a recorded step is where the host cannot launch kernels as fast as the device runs them."""
+    """The speed-up of a recorded step where the host launches kernels more slowly than the device runs them."""
     eager, batches = _prepared(name, batch, train, effort)
     recorded = eager if effort.device.type == "cpu" else graphed(eager, effort.device)
     sides = {"eager": ours(eager, batches, effort.device), "graph": ours(recorded, batches, effort.device)}

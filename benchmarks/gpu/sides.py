@@ -1,4 +1,4 @@
-"""Measure several ways to do the same work in turn, in one process."""
+"""Measure several implementations of the same work, alternating in one process."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["Effort", "Measurement", "NotHereError", "Side", "bare", "compare", "
 
 
 class NotHereError(Exception):
-    """Something that a measurement needs is not installed; the message says what."""
+    """A package that a measurement needs is not installed; the message names it."""
 
 
-Side = Callable[[int], float]  # number of batches → seconds for each
+Side = Callable[[int], float]  # number of batches → seconds per batch
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How thoroughly is measured.
+    """The effort of a measurement.
 
     Attributes:
-        device: Where.
-        rounds: Of all sides, each in a random order.
-        seconds: That a side takes in a round.
+        device: The device.
+        rounds: Number of rounds of all sides, each in random order.
+        seconds: Duration of a side in a round.
     """
 
     device: torch.device
@@ -42,22 +42,22 @@ class Effort:
 
     @property
     def tiny(self) -> bool:
-        """Whether only the code is tried, with tiny sizes: figures of a CPU are of no use here."""
+        """Whether only the code is tested, with tiny sizes, since figures of a CPU are useless here."""
         return self.device.type == "cpu"
 
     @classmethod
     def of(cls, device: torch.device) -> Effort:
-        """Three rounds of 0.4 s on a GPU."""
+        """The default effort: three rounds of 0.4 s on a GPU."""
         return cls(device, 1, 0.0) if device.type == "cpu" else cls(device, 3, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A line of the report.
+    """A measurement, one line of the report.
 
     Attributes:
-        name: Says what is measured.
-        run: Gets the effort last, measures and returns its figures; raises `NotHereError` if a package that it needs is not there.
+        name: Its name.
+        run: Function of the effort that measures and returns figures; raises `NotHereError` if a package is missing.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Measurement:
 
 
 def ours(step: Callable[[Any], Any], batches: Iterator[Any], device: torch.device, sync: str = "end") -> Side:
-    """Batches timed by the harness: what benchmarks.py reports."""
+    """Batches timed by the harness, as benchmarks.py reports them."""
 
     def side(count: int) -> float:
         timing = time_batches(
@@ -81,7 +81,7 @@ def ours(step: Callable[[Any], Any], batches: Iterator[Any], device: torch.devic
 
 
 def bare(step: Callable[[], Any], device: torch.device) -> Side:
-    """A loop as one writes it by hand: wait, look at the clock, work, wait, look at the clock."""
+    """A handwritten loop: synchronise, read the clock, work, synchronise, read the clock."""
     synchronize = synchronizer(device)
 
     def side(count: int) -> float:
@@ -96,9 +96,9 @@ def bare(step: Callable[[], Any], device: torch.device) -> Side:
 
 
 def compare(sides: Mapping[str, Side], effort: Effort, warmup: int = 3) -> dict[str, list[float]]:
-    """Seconds of a batch, of each side in each round.
+    """Seconds per batch of each side in each round.
 
-    Each side warms up, and gets as many batches as take `effort.seconds`.
+    Each side warms up, and runs as many batches as take `effort.seconds`.
     """
     counts = {}
     for name, side in sides.items():
@@ -113,13 +113,13 @@ def compare(sides: Mapping[str, Side], effort: Effort, warmup: int = 3) -> dict[
 
 
 def ratio(found: Mapping[str, list[float]], of: str, to: str) -> float:
-    """By how much `of` is faster than `to`: the median of the rounds' ratios. The machine drifts more than two sides differ."""
+    """The speed-up of `of` over `to`: the median of the rounds' ratios, since drift of the machine exceeds the difference of two sides."""
     return statistics.median(b / a for a, b in zip(found[of], found[to], strict=True))
 
 
 @cache
 def matrix_rate(device: torch.device, arithmetic: str, size: int = 8192) -> float:
-    """Operations a second of a product of two square matrices on this device, measured: what a model can reach at most."""
+    """Measured operations per second of a product of two square matrices on this device, the upper bound for a model."""
     kind = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(arithmetic, torch.float32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if arithmetic == "tf32" else "highest")

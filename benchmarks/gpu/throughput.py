@@ -1,4 +1,4 @@
-"""Throughput of our models in the harness, beside a bare loop of the same model, and beside other libraries' models of the same architecture."""
+"""Throughput of our models in the harness, compared with a bare loop, and with other libraries' models of the same architecture."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from pytorch_benchmarks.precision import Precision
 
 __all__ = ["measurements"]
 
-# Model → batch; text models take their own length of sequences.
+# Model → batch size; text models use their default sequence length.
 BATCHES = {"resnet50": 128, "vit_b_16": 128, "bert_base": 64, "gpt2_small": 8}
 TINY = {"resnet50": "deep_mnist", "vit_b_16": "deep_mnist", "bert_base": "text_cnn", "gpt2_small": "text_cnn"}
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A way to run a model.
+    """Settings of a model's run.
 
     Attributes:
         arithmetic: float32, tf32 or bfloat16; bfloat16 is autocast in training, and the type of the weights in inference.
-        compiled: Whether by torch.compile, on both sides.
-        graphs: Whether ours is recorded as a CUDA graph; the bare loop is not.
-        channels_last: How images lie in memory, on both sides.
+        compiled: Whether torch.compile is used, on both sides.
+        graphs: Whether our side is recorded as a CUDA graph; the bare loop is not.
+        channels_last: Memory format of images, on both sides.
     """
 
     arithmetic: str
@@ -49,7 +49,7 @@ class Mode:
     channels_last: bool = False
 
     def precision(self, train: bool, device: torch.device) -> Precision:
-        """As benchmarks.py makes it of --dtype and --amp."""
+        """The precision, as benchmarks.py derives it from --dtype and --amp."""
         if self.arithmetic != "bfloat16":
             return Precision(torch.float32, None, self.arithmetic == "tf32" and device.type == "cuda", device.type)
         if train:
@@ -57,7 +57,7 @@ class Mode:
         return Precision(torch.bfloat16, None, False, device.type)
 
 
-# The most important first: a session may be over before the last. Compiling takes up to a minute for each model, most for training.
+# The most important first: a session may end before the last. Compiling takes up to a minute per model, longest for training.
 MODES = {
     "bf16": Mode("bfloat16", channels_last=True),
     "tf32": Mode("tf32"),
@@ -66,7 +66,7 @@ MODES = {
     "compile, bf16": Mode("bfloat16", compiled=True, channels_last=True),
 }
 
-# Other libraries' models of the same architecture: the package, and how it makes one.
+# Other libraries' models of the same architecture: the package, and the function that creates one.
 Rival = tuple[str, Callable[[Any], nn.Module]]
 RIVALS: dict[str, list[Rival]] = {
     "resnet50": [
@@ -90,7 +90,7 @@ RIVALS: dict[str, list[Rival]] = {
 
 
 def measurements() -> Iterator[Measurement]:
-    """All of them, in order of importance."""
+    """All measurements, in order of importance."""
     for mode_name, mode in MODES.items():
         for train in (False, True) if mode.compiled else (True, False):
             for model in BATCHES:
@@ -100,13 +100,13 @@ def measurements() -> Iterator[Measurement]:
             for train in (True, False):
                 for model, rivals in RIVALS.items():
                     for rival in rivals:
-                        name = f"{model} {'training' if train else 'inference'} {mode_name} beside {rival[0]}"
+                        name = f"{model} {'training' if train else 'inference'} {mode_name} vs {rival[0]}"
                         yield Measurement(name, partial(_beside_rival, model, rival, mode, train))
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A model of ours on the device, its batch, and how it is to be run."""
+    """One of our models on the device, with its batch and settings."""
 
     model: Model
     batches: Iterator[Any]
@@ -132,7 +132,7 @@ def _subject(name: str, mode: Mode, train: bool, effort: Effort) -> _Subject:
 def hand_written(
     network: nn.Module, loss: Callable[[Any, Any], Any], batch: Any, precision: Precision, train: bool
 ) -> Callable[[], Any]:
-    """A step as one writes it without us: PyTorch's examples, and torchvision's and timm's scripts without their logging."""
+    """A step without our harness, as in PyTorch's examples, and in torchvision's and timm's scripts without logging."""
     inputs, targets = batch
     context = precision.context or nullcontext
     if not train:
@@ -182,11 +182,11 @@ def _beside_rival(name: str, rival: Rival, mode: Mode, train: bool, effort: Effo
     try:
         library = importlib.import_module(package)
     except ImportError as error:
-        raise NotHereError(f"needs the package {package}: {error}") from None
+        raise NotHereError(f"requires the package {package}: {error}") from None
     one = _subject(name, mode, train, effort)
     step = training_step(one.model, one.model, one.precision) if train else inference_step(one.model, one.precision)
     inputs, targets = next(one.batches)
-    if effort.tiny:  # the code is tried with a model of ours in the place of theirs
+    if effort.tiny:  # tests the code with our model in place of theirs
         other: nn.Module = get_model(TINY[name])
     else:
         other = build(library)
@@ -195,7 +195,7 @@ def _beside_rival(name: str, rival: Rival, mode: Mode, train: bool, effort: Effo
         other = other.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(output: Any, target: Any) -> Any:
-        if hasattr(output, "prediction_logits"):  # of BERT, whose loss is that of both of its tasks
+        if hasattr(output, "prediction_logits"):  # BERT, whose loss is that of both tasks
             output = (output.prediction_logits, output.seq_relationship_logits)
         return one.model.loss(getattr(output, "logits", output), target)
 

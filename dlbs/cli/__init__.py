@@ -1,1 +1,1 @@
-"""The command line: one file a verb, nothing but options and printing."""
+"""The command line: one file per verb, only options and printing."""

@@ -1,4 +1,4 @@
-"""The option `--json`, which every verb has that lists or decides something, and the printing of documents."""
+"""The option `--json`, and the printing of JSON documents."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(document: Any) -> None:
-    """Print a document on standard output. JSON escapes control characters, so that values of others cannot reach a terminal."""
+    """Print a document on standard output. JSON escapes control characters, so that values from logs cannot control a terminal."""
     click.echo(json.dumps(document, indent=1))

@@ -84,7 +84,9 @@ def bisect_command(
 
     if most_runs < FEWEST_RUNS and not trust_single_runs:
         raise LogError(
-            f"a verdict needs {FEWEST_RUNS} runs", where=f"--most-runs {most_runs}", hint="--trust-single-runs insists"
+            f"a verdict requires {FEWEST_RUNS} runs",
+            where=f"--most-runs {most_runs}",
+            hint="increase it, or use --trust-single-runs",
         )
     names = _lines(list_file, good, bad) if list_file is not None else _commits(repo, good, bad)
     settings = {
@@ -94,7 +96,8 @@ def bisect_command(
     }  # fmt: skip
     opened = Search.open(Path(state), settings, names)
     click.echo(
-        f"{len(names)} candidates, about {max(0, len(names) - 2).bit_length()} to measure between the ends", err=True
+        f"{len(names)} candidates, about {max(0, len(names) - 2).bit_length()} to measure between good and bad",
+        err=True,
     )
 
     try:
@@ -108,10 +111,10 @@ def bisect_command(
     if as_json:
         print_json({"first": [one.name for one in first], "candidates": [asdict(one) for one in opened.candidates]})
     elif len(first) == 1:
-        click.echo(f"{first[0].name} is the first that is worse: {first[0].note}")
+        click.echo(f"{first[0].name} is the first bad candidate: {first[0].note}")
     else:
         click.echo(
-            f"one of these is the first that is worse; those between were skipped: {', '.join(one.name for one in first)}"
+            f"one of these is the first bad candidate; those between were skipped: {', '.join(one.name for one in first)}"
         )
     if list_file is None:
         shutil.rmtree(opened.directory / "checkout", ignore_errors=True)
@@ -128,9 +131,9 @@ def _lines(path: str, good: str, bad: str) -> list[str]:
     names = [line for line in lines if line and not line.startswith("#")]
     for flag, name in (("--good", good), ("--bad", bad)):
         if names.count(name) != 1:
-            raise LogError(f"{name!r} stands {names.count(name)} times in the list", where=flag, hint=f"see {path}")
+            raise LogError(f"{name!r} is {names.count(name)} times in the list", where=flag, hint=f"see {path}")
     if names.index(good) >= names.index(bad):
-        raise LogError(f"{bad!r} does not come after {good!r}", where="--bad", hint=f"order {path} from good to bad")
+        raise LogError(f"{bad!r} is not after {good!r}", where="--bad", hint=f"order {path} from good to bad")
     return names[names.index(good) : names.index(bad) + 1]
 
 
@@ -144,7 +147,7 @@ def _commits(repo: str, good: str, bad: str) -> list[str]:
         raise LogError(
             f"{bad!r} is not a descendant of {good!r}",
             where="--bad",
-            hint="git log --first-parent shows the line of commits",
+            hint="git log --first-parent lists the commits",
         )
     return [first, *between]
 
@@ -156,12 +159,12 @@ def _git(repo: str, *arguments: str, flag: str = "--repo") -> str:
         raise LogError(f"git cannot be started: {error.strerror}", where=flag) from None
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise LogError(f"git says: {lines[-1] if lines else done.returncode}", where=flag)
+        raise LogError(f"git failed: {lines[-1] if lines else done.returncode}", where=flag)
     return done.stdout
 
 
 def _measure(state: Search, index: int, most_runs: int) -> str:
-    """Measure a candidate until its comparison with the good end has a verdict, and note why."""
+    """Measure a candidate until its comparison with the good one has a verdict, and record the reason."""
     from dlbs.config.load import load_config
     from dlbs.results.statistics.bisect import BAD, GOOD, SKIPPED
     from dlbs.results.statistics.compare import compare
@@ -172,7 +175,7 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
     candidate = state.candidates[index]
     trust = state.settings["trust_single_runs"]
     for wanted in range(1 if trust else FEWEST_RUNS, most_runs + 1):
-        # The good end is measured as often as the candidate, or the interval could not get narrower.
+        # The good candidate is measured as often, otherwise the interval could not become narrower.
         for one in dict.fromkeys((0, index)):
             while state.candidates[one].runs < wanted:
                 problem = _run(state, one)
@@ -208,10 +211,10 @@ def _measure(state: Search, index: int, most_runs: int) -> str:
 
 
 def _run(state: Search, index: int) -> str:
-    """Run the command for a candidate once more; return what went wrong, or an empty text."""
+    """Run the command for a candidate once more; return the error, or an empty string."""
     candidate = state.candidates[index]
     logs = state.logs(index) / f"run{candidate.runs + 1}"
-    shutil.rmtree(logs, ignore_errors=True)  # of a run that was interrupted
+    shutil.rmtree(logs, ignore_errors=True)  # left by an interrupted run
     logs.mkdir(parents=True)
     places = {"{item}": candidate.name, "{logs}": str(logs.resolve())}
     command = [
@@ -249,7 +252,7 @@ def _records(state: Search, index: int) -> list[Record]:
 
 
 def _checkout(state: Search, commit: str) -> Path:
-    """The search's own checkout, at a commit and without anything that building another one left."""
+    """Put the search's own checkout at a commit, without files left by the build of another one."""
     repo, directory = state.settings["repo"], (state.directory / "checkout").resolve()
     if (directory / ".git").exists():
         _git(str(directory), "checkout", "--quiet", "--force", "--detach", commit)

@@ -1,4 +1,4 @@
-"""The verb `check-machine`: is this machine fit to measure?"""
+"""The verb `check-machine`: check whether this machine is suitable for measurements."""
 
 from __future__ import annotations
 

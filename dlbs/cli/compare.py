@@ -37,7 +37,7 @@ def share(words: str, where: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise LogError(f"{words!r} is no share", where=where, hint="write 3% or 0.03")
+        raise LogError(f"{words!r} is not a share", where=where, hint="write 3% or 0.03")
     return value
 
 
@@ -122,17 +122,17 @@ def compare_command(
 
     _check_usage(paths, by, baseline, fail_on_regression)
     if title is not None and page is None:
-        raise LogError("is for the page", where="--title", hint="give --html FILE too")
+        raise LogError("requires --html FILE", where="--title", hint="add it, or remove --title")
     sets = [
         read_source(source, db, filter_query) for source in ([paths] if by is not None else [[side] for side in paths])
     ]
     sure = share(confidence, "--confidence")
     if not 0.5 <= sure < 1:
-        raise LogError("is no confidence", where=f"--confidence {confidence}", hint="give 50% to 99.99%")
+        raise LogError("is not a valid confidence level", where=f"--confidence {confidence}", hint="give 50% to 99.99%")
     known = {name for records in sets for record in records for name in record}
     everything = [record for records in sets for record in records]
     if metric is None and (failed := none_ended_well(everything)):
-        raise LogError(failed, hint="dlbs report says why")
+        raise LogError(failed, hint="dlbs report prints the reasons")
     metric = metric or usual_metric(everything)
     rules = Rules(metric, share(threshold, "--threshold"), sure, **options)
     for flag, names in (("--metric", [metric]), ("--match", rules.match), ("--ignore", rules.ignore)):
@@ -161,11 +161,13 @@ def _check_usage(paths: Sequence[str], by: str | None, baseline: str | None, fai
                 f"Missing argument '{'AB'[len(paths)]}': give two sets of results, or --by NAME to compare within one"
             )
         if len(paths) > 2:
-            raise click.UsageError("A and B are one path or query each; --by NAME compares within any number of them")
+            raise click.UsageError(
+                "A and B must be one path or query each; --by NAME compares within any number of them"
+            )
         if baseline is not None:
-            raise click.UsageError("--baseline needs --by NAME")
+            raise click.UsageError("--baseline requires --by NAME")
     elif fail_on_regression and baseline is None:
-        raise click.UsageError("--fail-on-regression with --by needs --baseline VALUE")
+        raise click.UsageError("--fail-on-regression with --by requires --baseline VALUE")
 
 
 class _Shown(NamedTuple):

@@ -1,6 +1,6 @@
 """Shell completion: names of parameters after -P and -V, their values, models, packs and keys; scripts for bash, zsh and fish.
 
-click completes verbs, options and choices. Its own scripts are replaced, because bash splits words at `=`, and click knows nothing of values that are
+click completes verbs, options and choices. Its scripts are replaced, because bash splits words at `=`, and click does not support values that are
 attached to a short option (`-Pexp.mo`).
 """
 
@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem, ShellComplete, add_completion
 
 __all__ = ["complete_file", "complete_help", "complete_pack", "complete_parameter", "register"]
 
-# The line up to the cursor goes to dlbs; each line that comes back is: plain or file, tab, the whole word.
+# dlbs gets the line up to the cursor; each line of its output is: plain or file, tab, the whole word.
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' line kind word typed=${COMP_LINE:0:COMP_POINT}
@@ -113,7 +113,7 @@ class _Fish(_Shell):
 
 
 def register() -> None:
-    """Make these classes the ones that click uses."""
+    """Register these classes with click."""
     for one in (_Bash, _Zsh, _Fish):
         add_completion_class(one)
 
@@ -123,7 +123,7 @@ def _beginning(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _parameters(incomplete: str) -> list[str]:
-    """`NAME=`, or, behind the equals sign, `NAME=VALUE`; of a list in brackets the last element is completed."""
+    """Complete `NAME=`, or, after the equals sign, `NAME=VALUE`; of a list in brackets, the last element."""
     from dlbs.config.load import load_config
 
     name, equals, value = incomplete.partition("=")
@@ -135,7 +135,7 @@ def _parameters(incomplete: str) -> list[str]:
 
 
 def _values(name: str) -> list[str]:
-    """The values that a parameter may have, where they are known."""
+    """The allowed values of a parameter, where they are known."""
     from dlbs.config.load import load_config
     from dlbs.text import text
 
@@ -162,7 +162,7 @@ def _models() -> list[str]:
 def _packs() -> list[str]:
     from dlbs.packs.definition import find_packs
 
-    return list(find_packs(problems=[]))  # a malformed pack is the business of the command itself
+    return list(find_packs(problems=[]))  # the command itself reports malformed packs
 
 
 def _frameworks() -> list[str]:
@@ -183,13 +183,13 @@ def complete_file(context: click.Context, option: click.Parameter, incomplete: s
 
 
 def complete_pack(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the name of a pack; of several with commas, the last one."""
+    """Complete the name of a pack; of several separated by commas, the last one."""
     before = incomplete[: incomplete.rfind(",") + 1]
     return [CompletionItem(before + name) for name in _beginning(_packs(), incomplete[len(before) :])]
 
 
 def complete_help(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete what `dlbs help` describes: parameters, keys of results and models."""
+    """Complete the names that `dlbs help` describes: parameters, keys of results and models."""
     from dlbs.config.load import load_config
     from dlbs.results.key_table import known_keys
 

@@ -23,17 +23,17 @@ _MOST_SHOWN = 5  # experiments of one kind
 def print_gaps(
     config: Config, plan: str | None, paths: Sequence[str], required: Sequence[str], *, as_json: bool = False
 ) -> int:
-    """Print what results lack, each kind once with the first experiments that it concerns; returns the exit code.
+    """Print the problems of results, each kind with the first affected experiments; returns the exit code.
 
     Args:
-        config: Resolves the plan, if there is one.
-        plan: Path of a plan; None for those that ran last in the log directories.
+        config: Resolves the plan, if given.
+        plan: Path of a plan; None for the plans that ran last in the log directories.
         paths: Logs, directories or results files.
-        required: Keys that each experiment has to have.
-        as_json: Print a document for programs.
+        required: Keys that each experiment must have.
+        as_json: Print JSON.
 
     Raises:
-        LogError: Something cannot be read, or no experiment and no program has such a key.
+        LogError: A file cannot be read, or a required key is unknown.
     """
     from dlbs.experiment import describe
     from dlbs.plan.pipeline import resolved_plan

@@ -1,4 +1,4 @@
-"""The verb `db`: keep results in a database, and ask it."""
+"""The verb `db`: store results in a database, and query it."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
     from dlbs.results.store.store import Store
 
     if tag is not None and not 0 < len(tag) <= 200:
-        raise LogError("a tag has 1 to 200 letters", where="--tag")
+        raise LogError("a tag must have 1 to 200 letters", where="--tag")
     records = read_source(paths, None, None)
     with Store(db) as store:
         added = store.add(records, tag)
-    words = f"{added.new} new, {added.known} known already"
-    words += f", {added.unfinished} unfinished ones left out" if added.unfinished else ""
+    words = f"{added.new} new, {added.known} already known"
+    words += f", {added.unfinished} unfinished ones skipped" if added.unfinished else ""
     click.echo(words, err=True)
 
 
@@ -104,7 +104,7 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     if history and tests:
         records = [record for record in records if any(fits(record) for fits in tests)]
     if not records:
-        raise LogError("no such experiment", where=" ".join(queries) or db, hint="dlbs db query shows all")
+        raise LogError("no such experiment", where=" ".join(queries) or db, hint="dlbs db query lists all")
     check_keys(columns, set().union(*records), "--columns")
     if form == "json":
         if columns:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["history_of", "list_command", "rm_command", "tags_command"]
 
-_MOST_SHOWN = 8  # experiments that words may mean
+_MOST_SHOWN = 8  # matching experiments
 
 
 def _runs(db: str) -> list[Run]:
@@ -110,7 +110,7 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
 
 
 class _Experiment(NamedTuple):
-    """An experiment of a store: its label, its runs, when it ran last, its tags, and its `exp.id`, one for each repeat."""
+    """An experiment of a store: label, runs, time of the last run, tags, and `exp.id`, one for each repeat."""
 
     label: str
     members: list[Run]
@@ -142,10 +142,10 @@ def _experiments(runs: list[Run]) -> list[_Experiment]:
 
 
 def history_of(store: Store, words: str) -> list[Record]:
-    """All runs of the one experiment that is meant, in the order of time: by its `exp.id`, or by words that no other experiment has all of.
+    """All runs of one experiment in chronological order, found by its `exp.id` or by words that only it has.
 
     Raises:
-        LogError: No experiment has these words, or several have; they are named.
+        LogError: No experiment, or several, match; the message lists them.
     """
     from dlbs.results.history.trends import Run, fits_words, slim
 
@@ -158,7 +158,7 @@ def history_of(store: Store, words: str) -> list[Record]:
     if len(experiments) > 1:
         shown = "".join(f"\n  {one.label}" for one in experiments[:_MOST_SHOWN])
         more = f"\n  and {len(experiments) - _MOST_SHOWN} more" if len(experiments) > _MOST_SHOWN else ""
-        raise LogError(f"{len(experiments)} experiments have these words; add some of:{shown}{more}", where=words)
+        raise LogError(f"{len(experiments)} experiments match; add words of one of:{shown}{more}", where=words)
     rows = store.rows(ids=[run.id for run in experiments[0].members])
     return sorted((record for _, record in rows), key=lambda record: text(record.get("exp.start_time")))
 
@@ -191,9 +191,9 @@ def rm_command(
     from dlbs.results.store.store import Store
 
     if not queries and tag is None:
-        raise click.UsageError("which runs? Give a QUERY or --tag WORD; '${db.added} > \"\"' is all of them")
+        raise click.UsageError("no runs selected: give a QUERY or --tag WORD; '${db.added} > \"\"' selects all")
     if only_tag and tag is None:
-        raise click.UsageError("--only-tag needs --tag WORD")
+        raise click.UsageError("--only-tag requires --tag WORD")
     tests = [compile_query(query) for query in queries]
     known: dict[str, None] = {}
     with Store(db, create=False) as store:
@@ -206,12 +206,12 @@ def rm_command(
             check_keys(test.names, known, "query")
         if not ids:
             raise LogError(
-                "no such runs", where=tag or " ".join(queries), hint="dlbs db tags and db list show what there is"
+                "no such runs", where=tag or " ".join(queries), hint="dlbs db tags and dlbs db list show the contents"
             )
         what = f"the tag {tag!r} from {counted(len(ids), 'run')}" if only_tag else counted(len(ids), "run")
         if not (dry_run or yes):
             if not sys.stdin.isatty():
-                raise LogError(f"would remove {what}", where="db rm", hint="--yes removes without asking")
+                raise LogError(f"would remove {what}", where="db rm", hint="--yes removes without confirmation")
             click.confirm(printable(f"Remove {what} from the store?"), abort=True, err=True)
         removed = 0 if dry_run else store.remove(ids, tag if only_tag else None)
     if as_json:

@@ -1,4 +1,4 @@
-"""How the program ends on a signal: in order, with nothing left behind."""
+"""Orderly termination on signals."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["end_on_signals"]
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the program with 128 + n, and in order: everything that is to be tidied up is.
+    """Make SIGTERM and SIGHUP end the program with exit code 128 + n after all cleanup.
 
-    A signal that is ignored, as SIGHUP under nohup, stays ignored. `dlbs run` has handlers of its own while a plan runs.
+    A signal that is ignored, as SIGHUP under nohup, stays ignored. `dlbs run` installs its own handlers while a plan runs.
     """
     program = os.getpid()
     ending = False
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal ending
-        if os.getpid() != program:  # a process that the program forked has nothing to tidy up
+        if os.getpid() != program:  # a forked process has nothing to clean up
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif not ending:  # timeout(1) sends its signal twice, and the second one must not interrupt the tidying up
+        elif not ending:  # timeout(1) sends its signal twice, and the second one must not interrupt the cleanup
             ending = True
             sys.exit(SIGNALLED + number)
 

@@ -1,4 +1,4 @@
-"""The verb `export`: results in, files for other tools out."""
+"""The verb `export`: convert results to files for other tools."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def export_command(
     from dlbs.config.load import load_config
     from dlbs.results.export.kinds import export, kind_of_file
 
-    kind = kind or kind_of_file(output_file)  # before logs are read, which may take long
+    kind = kind or kind_of_file(output_file)  # fail before logs are read, which may take long
     records = read_source(paths, db, filter_query)
     count, where = export(kind, records, load_config().declarations, output_file)
     words = counted(count, "experiment")
     if count < len(records):
-        words += f" ({len(records) - count:,} there already, or repeated)"
+        words += f" ({len(records) - count:,} existing or duplicate)"
     click.echo(printable(f"{words} → {where}"), err=True)

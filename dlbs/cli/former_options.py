@@ -7,9 +7,9 @@ import click
 __all__ = ["FORMER_OPTIONS", "FORMER_VALUES", "former_option_hint"]
 
 _RECURSIVE = "leave it out: directories are always searched recursively"
-_ONE_FILE = "leave it out: one file may hold everything"
+_ONE_FILE = "leave it out: one file may contain everything"
 
-# Verb → option → what to write. Options are written with dashes or underscores, as everywhere.
+# Verb → option → replacement. Options may be written with dashes or underscores.
 FORMER_OPTIONS = {
     "help": {
         "--params": "write the name alone: dlbs help NAME, or a regular expression",
@@ -25,7 +25,7 @@ FORMER_OPTIONS = {
     },
     "report": {
         "--summary-file": "write the file alone: dlbs report FILE",
-        "--target-variable": "leave it out: --type prints times, throughput, speed-up and efficiency; --values KEY has others",
+        "--target-variable": "leave it out: --type prints times, throughput, speed-up and efficiency; --values KEY prints others",
         "--query": "write --filter-query",
         "--report": "write --type regular, weak or strong",
         "--log-dir": "write the directory alone: dlbs report --series DIRECTORY",
@@ -40,14 +40,14 @@ FORMER_OPTIONS = {
         "--aggregation": "leave it out: points are medians of repeats, with their interval",
         "--chart-file": "write --output-file FILE",
         "--chart-type": "leave it out, or write --type: dlbs plot --help lists them",
-        "--chart-opts": "write --title TEXT; axes and legend say what they are",
+        "--chart-opts": "write --title TEXT; axes and legend are labelled automatically",
         "--baseline-xvalue": "write --baseline NAME=VALUE, such as --baseline exp.num_gpus=1",
         "--baseline-series": "write --baseline NAME=VALUE, such as --baseline exp.framework=pytorch",
         "--series-file": "leave it out: dlbs report --rows NAME --cols NAME --format json has the numbers",
     },
 }
 
-# Verb → option → value → what to write.
+# Verb → option → value → replacement.
 FORMER_VALUES = {
     "report": {
         "--type": {
@@ -60,7 +60,7 @@ FORMER_VALUES = {
 
 
 def former_option_hint(error: click.ClickException) -> str:
-    """The replacement of an option, or of a value, that a verb does not have but its predecessor had; empty for others."""
+    """The replacement of an option or value that only the original's verb had; empty for others."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return ""

@@ -27,7 +27,7 @@ docker_option = click.option(
 
 
 def build_arguments(given: Iterable[str]) -> dict[str, str]:
-    """The values of `--build-arg NAME=VALUE`.
+    """Parse `--build-arg NAME=VALUE` options.
 
     Raises:
         LaunchError: One has no name or no value.
@@ -72,7 +72,7 @@ def list_command(show_all: bool, as_json: bool, docker: str) -> None:
     """List images: name, size, age, id."""
     from dlbs.launch.images import list_images
 
-    # podman puts the registry in front of names that have none.
+    # podman adds a registry to names without one.
     found = [
         image
         for image in list_images(docker=docker)
@@ -85,7 +85,7 @@ def list_command(show_all: bool, as_json: bool, docker: str) -> None:
         size = f"{image.bytes / 1e6:,.0f} MB"
         click.echo(printable(f"{image.name:40} {size:>10}  {image.created[:10]}  {image.id[7:19]}"))
     if not found:
-        click.echo("no images of dlbs here: dlbs images build docker/pytorch/cpu", err=True)
+        click.echo("no images of dlbs; build one: dlbs images build docker/pytorch/cpu", err=True)
 
 
 @images_command.command("build", context_settings=CONTEXT)
@@ -108,9 +108,7 @@ def build_command(
     if not (place / "Dockerfile").is_file():
         place = dlbs_root() / directory
     if not (place / "Dockerfile").is_file():
-        raise LaunchError(
-            "there is no Dockerfile", where=directory, hint="dlbs ships docker/pytorch/cpu and docker/pytorch/gpu"
-        )
+        raise LaunchError("no Dockerfile", where=directory, hint="dlbs ships docker/pytorch/cpu and docker/pytorch/gpu")
     given = build_arguments(arguments)
     name = tag or _name_of(place)
     build_image(place, name, arguments=given, network=network, docker=docker, tell=_teller(quiet))
@@ -118,7 +116,7 @@ def build_command(
 
 
 def _name_of(place: Path) -> str:
-    """docker/pytorch/cpu → dlbs/pytorch:cpu."""
+    """The image name of a directory: docker/pytorch/cpu → dlbs/pytorch:cpu."""
     return f"dlbs/{place.resolve().parent.name}:{place.resolve().name}".lower()
 
 

@@ -101,5 +101,5 @@ def main(verb: str = "", name: str = "dlbs") -> None:
     if "_DLBS_COMPLETE" in os.environ:
         cli.main(prog_name="dlbs")
     command = cli.get_command(click.Context(cli), verb) if verb else cli
-    assert command is not None  # the verb is one of ours
+    assert command is not None  # the verb exists
     run(command, name)

@@ -46,7 +46,9 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
     from dlbs.plan.migrate import migrate, summary
 
     if output_file is not None and len(files) > 1:
-        raise ConfigError("--output takes one FILE", where=output_file, hint="without it each FILE is replaced")
+        raise ConfigError(
+            "--output requires exactly one FILE", where=output_file, hint="without it, each FILE is replaced"
+        )
     is_left = False
     documents = []
     for file in files:
@@ -62,7 +64,7 @@ def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | No
             if output_file is None:
                 kept = Path(f"{file}.orig")
                 if kept.exists():
-                    raise ConfigError("is there already", where=str(kept), hint="remove it, or give --output")
+                    raise ConfigError("already exists", where=str(kept), hint="remove it, or give --output")
                 write_bytes(kept, original)
             with write_atomically(output_file or file) as stream:
                 json.dump(migration.document, stream, indent=2, ensure_ascii=False)

@@ -1,6 +1,6 @@
 """Common parts of all commands: options that may be written with `_` or `-`, logging, errors without tracebacks, lazy verbs.
 
-Only click and the standard library are imported here: `dlbs --help` must feel instant.
+Only click and the standard library are imported here: `dlbs --help` must be fast.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _WIDE = 10_000  # columns
 
 
 def _with_dashes(name: str) -> str:
-    """`--log_level` and `--log-level` are one option."""
+    """Normalise options: `--log_level` and `--log-level` are the same."""
     return name.replace("_", "-")
 
 
@@ -59,7 +59,7 @@ CONTEXT: dict[str, Any] = {
 }
 
 
-_COMMAND = "dlbs.command"  # where a context keeps the words after --
+_COMMAND = "dlbs.command"  # key of the words after -- in a context
 
 
 class LazyGroup(click.Group):
@@ -97,7 +97,7 @@ class LazyGroup(click.Group):
 
 
 class CommandVerb(click.Command):
-    """A verb that takes a command to benchmark after `--`. All words there are the command's, whatever they look like."""
+    """A verb that takes a command to benchmark after `--`. All words there belong to the command."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -151,7 +151,7 @@ def _split_names(context: click.Context, parameter: click.Parameter, value: str 
 def names_option(
     flag: str, help_text: str, shell_complete: Callable[..., list[Any]] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option that takes names separated by commas; the function gets a list."""
+    """Add an option for names separated by commas; the function gets a list."""
     return click.option(flag, metavar="NAME,...", callback=_split_names, help=help_text, shell_complete=shell_complete)
 
 
@@ -174,21 +174,25 @@ def executor_option(
 
 
 def nodes_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--nodes`, which sets exp.nodes and, unless another one was chosen, the executor ssh; the function gets the hosts."""
+    """Add `--nodes`, which sets exp.nodes and, unless another one is chosen, the executor ssh; the function gets the hosts."""
 
     @names_option("--nodes", "Run each experiment on all of these hosts, by ssh; NAMEs are ssh names.")
     @functools.wraps(function)
     def wrapped(*args: Any, nodes: list[str], executor: str, **kwargs: Any) -> Any:
         chosen = "ssh" if nodes and executor == "local" else executor
         if nodes and chosen in EXECUTORS and chosen != "ssh":
-            raise ConfigError(f"--executor {chosen} chooses nodes itself", where="--nodes", hint="set exp.num_nodes")
+            raise ConfigError(
+                f"cannot be used with --executor {chosen}, which selects nodes itself",
+                where="--nodes",
+                hint="set exp.num_nodes",
+            )
         return function(*args, nodes=nodes, executor=chosen, **kwargs)
 
     return wrapped
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that make a configuration; the function gets it as its first argument."""
+    """Add the options of a configuration; the function gets the configuration as its first argument."""
 
     @click.option(
         "-P",
@@ -264,12 +268,12 @@ url_option = click.option(
 
 
 def plan_option(help_text: str) -> Callable[..., Any]:
-    """Add `--plan FILE`, a plan that is read; `config_options` looks for it too."""
+    """Add `--plan FILE`, a plan to read; `config_options` uses it too."""
     return click.option("--plan", metavar="FILE", shell_complete=complete_file, help=help_text)
 
 
 def console() -> Any:
-    """A rich console on standard output: as wide as the terminal or as COLUMNS says, else, in a pipe, as wide as tables need."""
+    """A rich console on standard output, with the width of the terminal or of COLUMNS; in a pipe, as wide as tables need."""
     from rich.console import Console
 
     is_terminal = sys.stdout.isatty()
@@ -282,7 +286,7 @@ def console() -> Any:
 def run(command: click.Command, name: str) -> None:
     """Run a command as a program: errors show no traceback, except with `--debug`.
 
-    DLBS errors are one line, with exit code 2. Others are one line too, with a different exit code.
+    DLBS errors are one line, with exit code 2. Other errors are one line too, with a different exit code.
     """
     debug = "--debug" in sys.argv
     guard_streams()
@@ -301,7 +305,7 @@ def run(command: click.Command, name: str) -> None:
     except click.ClickException as error:
         hint = former_option_hint(error) or _parameter_hint(error)
         if isinstance(error, click.UsageError) and hint:
-            # Of two hints one misleads: what click finds close is left out where we know better.
+            # click's suggestion is dropped if we have a better hint.
             what = (
                 f"No such option {error.option_name!r}"
                 if isinstance(error, click.NoSuchOption)
@@ -318,9 +322,7 @@ def run(command: click.Command, name: str) -> None:
         tell_unforeseen(error)
         code = UNFORESEEN
     finally:
-        with contextlib.suppress(
-            OutputError, ReaderGoneError
-        ):  # what went wrong first has been said; the rest is dropped
+        with contextlib.suppress(OutputError, ReaderGoneError):  # only the first error is reported
             sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else OK)
 
@@ -337,7 +339,7 @@ def _parameter_hint(error: click.ClickException) -> str:
 
         word = error.option_name.lstrip("-")
         if did_you_mean(word, [one.lstrip("-") for one in error.possibilities or ()], cutoff=0.8):
-            return ""  # --job is --jobs, though there is a parameter exp.job too
+            return ""  # --job means --jobs, although there is a parameter exp.job
         hint = our_word(word, load_config().declarations)
         return f"{hint} Parameters are set with -PNAME=VALUE" if hint else ""
     words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]

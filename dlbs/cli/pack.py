@@ -1,4 +1,4 @@
-"""The verb `pack`: add benchmarks, models and containers. Environments and containers have separate modules."""
+"""The verb `pack`: add benchmarks, models and containers. Verbs for environments and containers are in separate modules."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def list_command(select: list[str], exclude: list[str], as_json: bool) -> int:
         click.echo(json.dumps([_document(pack) for pack in packs], indent=1))
         return int(bool(problems))
     if not packs:
-        click.echo(f"no packs in {', '.join(map(str, pack_path()))}; dlbs pack new NAME makes one", err=True)
+        click.echo(f"no packs in {', '.join(map(str, pack_path()))}; dlbs pack new NAME creates one", err=True)
     width = max((len(pack.name) for pack in packs), default=0)
     for pack in packs:
         tags = f" [{', '.join(pack.tags)}]" if pack.tags else ""
@@ -174,9 +174,7 @@ def check_command(
     """
     from dlbs.packs.check import check_architecture_pack, check_model_pack, check_pack, check_registered_model
 
-    checked: list[
-        tuple[str, str, Iterable[tuple[bool, str]]]
-    ] = []  # name, kind, what is looked at when it is asked for
+    checked: list[tuple[str, str, Iterable[tuple[bool, str]]]] = []  # name, kind, lazily computed findings
     if model is not None:
         checked.append((model, "model of pytorch_benchmarks", check_registered_model(model, device)))
     for pack in chosen(names, select, exclude) if model is None else ():

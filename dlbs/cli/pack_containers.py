@@ -53,7 +53,7 @@ def build_command(
 
     packs = chosen(names, select, exclude)
     if image and len(packs) > 1:
-        raise ConfigError("several packs cannot have one image", where=f"--image {image}", hint="name one pack")
+        raise ConfigError("several packs cannot share one image", where=f"--image {image}", hint="name one pack")
     arguments = build_arguments(build_args)
     for pack in packs:
         if not (pull and pull_pack(pack, image=image, docker=docker, tell=tell)):
@@ -149,9 +149,7 @@ def predict_command(
 
     pack = find_pack(name)
     if pack.kind != "container":
-        raise LaunchError(
-            f"{pack.name} is a {pack.kind}", where=pack.where, hint="containers predict; see dlbs pack list"
-        )
+        raise LaunchError(f"{pack.name} is a {pack.kind}, not a container", where=pack.where, hint="see dlbs pack list")
     arguments = _mapping(model_kwargs)
     predictor = load_model(pack, name=model, image=image, device=device, arguments=arguments)
     if dataset_reader:
@@ -161,7 +159,11 @@ def predict_command(
     if output_writer:
         writer = OutputWriter.by_name(output_writer)()
         if batch_size:
-            raise ConfigError("a writer gets all predictions at once", where="--batch-size", hint="leave it out")
+            raise ConfigError(
+                "cannot be used with an output writer, which gets all predictions at once",
+                where="--batch-size",
+                hint="remove it",
+            )
         writer.write(inputs, predictor.predict_batch(inputs), output, model_name=model or pack.name)
         tell(f"predictions for {counted(len(inputs), 'input')} → {output}")
         return

@@ -104,7 +104,7 @@ def shell_command(name: str, command: tuple[str, ...]) -> int:
     python = Path(python_of(pack))
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, **places.variables(pack), "PATH": path, "VIRTUAL_ENV": str(python.parents[1])}
-    if pack.shares_torch:  # so that its own __main__ block and its checks can be run
+    if pack.shares_torch:  # so that its __main__ block and its checks can be run
         paths = [str(dlbs_root() / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     if not command:

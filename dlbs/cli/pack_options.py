@@ -1,4 +1,4 @@
-"""Which packs a verb is about: by name, by path, or selected."""
+"""Select packs by name, path, tag or install group."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["chosen", "exclude_option", "names_argument", "select_option", "tell"
 
 
 def tell(line: str) -> None:
-    """Say something to the user, beside what is printed."""
+    """Print a message on standard error."""
     click.echo(printable(line), err=True)
 
 
 def chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str]) -> list[Pack]:
-    """Packs by name or path, and selected ones.
+    """Find packs by name or path, and selected ones.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No pack is selected.
     """
     packs = [find_pack(name) for name in names]
     if chosen or excluded:
         packs += select(find_packs().values(), chosen, excluded)
     if not packs:
         raise ConfigError(
-            "which pack?", where="NAME", hint="dlbs pack list shows them; --select takes a tag or a group"
+            "no pack given", where="NAME", hint="dlbs pack list lists packs; --select takes a tag or a group"
         )
     return list({pack.name: pack for pack in packs}.values())
 

@@ -1,4 +1,4 @@
-"""The verb `parse`: log files in, a table of results out."""
+"""The verb `parse`: convert log files to a table of results."""
 
 from __future__ import annotations
 
@@ -99,17 +99,17 @@ def parse_command(
 
     def records() -> Iterator[Record]:
         yield from selection.kept(read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache))
-        _tell(reading, ignore_errors)  # here, because nothing is written after an error
+        _tell(reading, ignore_errors)  # before writing, because nothing is written after an error
 
     write_records(output_file, records(), selection.apart)
     click.echo(printable(selection.summary() + (f" → {output_file}" if output_file else "")), err=True)
 
 
 class _Selection:
-    """Which experiments are kept, and what of them; counts what it sees.
+    """Selection of experiments and keys, with counts.
 
     Attributes:
-        apart: Those that did not end well, if they are kept separately.
+        apart: Unsuccessful experiments, if they are kept separately.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class _Selection:
         self._check_keys()
 
     def _check_keys(self) -> None:
-        """Raise a LogError for a key that no experiment had."""
+        """Raise a LogError for a key that no experiment has."""
         from dlbs.results.read.query import check_keys
 
         check_keys(self._needed, self._known, "--filter_params")
@@ -169,14 +169,18 @@ class _Selection:
         bad = self._statuses.total() - self._statuses["ok"]
         said = f"{counted(self._statuses.total(), 'experiment')}: {words or 'none'}"
         said += f"; {self._left_out} filtered out" if self._left_out else ""
-        return said + (f"; the {bad} that did not end well were discarded" if bad and self._failed == "discard" else "")
+        return said + (
+            f"; {bad} unsuccessful {'one was' if bad == 1 else 'ones were'} discarded"
+            if bad and self._failed == "discard"
+            else ""
+        )
 
 
 def _tell(reading: Reading, ignore_errors: bool) -> None:
     """Report problems of the logs on standard error.
 
     Raises:
-        LogError: A result may be lost, and that is not to be ignored.
+        LogError: A result may be lost, and errors are not ignored.
     """
     for line in reading.messages():
         click.echo(printable(f"note: {line}"), err=True)
@@ -184,5 +188,5 @@ def _tell(reading: Reading, ignore_errors: bool) -> None:
         places = counted(len(reading.errors), "place")
         raise LogError(
             f"{places} in logs could not be read; nothing was written",
-            hint="--ignore_errors leaves them out",
+            hint="--ignore_errors skips them",
         )

@@ -58,7 +58,7 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
 
     experiments: Iterable[Experiment] = build(config)
     if resolve:
-        # A resolved plan is a plan too: what looks like a reference in a final value is escaped.
+        # A resolved plan is a plan too: text that looks like a reference in a final value is escaped.
         experiments = map(escape, processor_for(config).resolve_all(experiments))
     if output is None:
         _print_plan(experiments)
@@ -72,7 +72,7 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
     import json
 
     out = sys.stdout
-    before = "[\n "  # nothing is printed before the first experiment: it may be an error
+    before = "[\n "  # printed with the first experiment, which may raise an error
     for experiment in experiments:
         out.write(before + json.dumps(experiment, indent=1).replace("\n", "\n "))
         before = ",\n "
@@ -124,7 +124,7 @@ def validate_command(
 
         return print_gaps(config, plan, results, require, as_json=as_json)
     if require:
-        raise ConfigError("says what results have to have", where="--require", hint="give --results PATH too")
+        raise ConfigError("requires --results PATH", where="--require", hint="add it, or remove --require")
     from pathlib import Path
 
     from dlbs.executors.registry import load_executor
@@ -263,7 +263,7 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
 
 
 def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
-    """The output of `dlbs help`, as a list of documents; the names are known to exist."""
+    """The output of `dlbs help` as a list of documents; the names must exist."""
     from dlbs.plan.descriptions import framework_document, models_document
     from dlbs.plan.explain import framework_launchers
 
@@ -279,10 +279,10 @@ def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, mod
 
 
 def _described(config: Config, name: str) -> list[str]:
-    """The output of `dlbs help NAME`: a parameter, model or framework, or keys of results, which a pattern may match too.
+    """The output of `dlbs help NAME` for a parameter, model or framework, or for keys of results that match a pattern.
 
     Raises:
-        ConfigError: There is nothing of that name.
+        ConfigError: The name is unknown.
     """
     from dlbs.plan.explain import describe
     from dlbs.results.key_table import describe_keys, known_keys
@@ -299,7 +299,7 @@ def _described(config: Config, name: str) -> list[str]:
 
 
 def _documents(config: Config, name: str) -> list[dict[str, Any]]:
-    """The documents about what `_described` describes."""
+    """As `_described`, but as documents."""
     from dlbs.plan.descriptions import description
     from dlbs.results.key_table import key_documents
 

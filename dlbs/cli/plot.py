@@ -1,4 +1,4 @@
-"""The verb `plot`: results in, an image out."""
+"""The verb `plot`: plot results to an image file."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def plot_command(
       dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 \\
         -o roofline.png
     """
-    if "".join(series).startswith(("[", "{")):  # filters, as the original's series builder took them
-        hint = 'write --series exp.model, and choose experiments with --filter-query \'{"exp.model": "resnet50"}\''
-        raise LogError("takes names of parameters", where="--series", hint=hint)
+    if "".join(series).startswith(("[", "{")):  # filters, as accepted by the original's series builder
+        hint = 'write --series exp.model, and select experiments with --filter-query \'{"exp.model": "resnet50"}\''
+        raise LogError("requires names of parameters", where="--series", hint=hint)
     from dlbs.config.load import load_config
     from dlbs.results.plots.figure import draw, save
     from dlbs.results.plots.options import Options, kind_for

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_command"]
 
-# What else these look at.
+# Additional options of these modes.
 _EFFECTIVE = {
     "series": ("form", "output_file"),
     "page": ("paths", "db", "filter_query", "title", "plots", "against"),
@@ -108,7 +108,7 @@ def report_command(
 
     for flag, given in (("--title", title is not None), ("--plots", plots), ("--against", against is not None)):
         if given and page is None:
-            raise LogError("is for the page", where=flag, hint="give --html FILE too")
+            raise LogError("requires --html FILE", where=flag, hint=f"add it, or remove {flag}")
     _refuse_what_has_no_effect()
     if series is not None:
         _print_series(series, form, output_file)
@@ -155,7 +155,7 @@ def _refuse_what_has_no_effect() -> None:
     ]
     if without:
         flag = next(option.opts[0] for option in options if option.name == chosen)
-        raise LogError(f"{' and '.join(without)} would have no effect", where=flag, hint="leave out one or the other")
+        raise LogError(f"{' and '.join(without)} would have no effect", where=flag, hint="remove one or the other")
 
 
 def _tables(
@@ -170,7 +170,7 @@ def _tables(
     scores: bool,
     explain: bool,
 ) -> list[Table]:
-    """The tables that the options ask for."""
+    """The tables for the given options."""
     from dlbs.config.load import load_config
     from dlbs.errors import did_you_mean
     from dlbs.results.registry import registered
@@ -199,9 +199,9 @@ def _tables(
             }
             flags = [flag for flag, value in given.items() if value]
             raise LogError(
-                "has separate tables",
+                "prints fixed tables",
                 where=f"--type {kind}",
-                hint=f"leave out {' and '.join(flags)}, or --type {kind}",
+                hint=f"remove {' and '.join(flags)}, or --type {kind}",
             )
         usual_rows, usual_cols = usual_axes(records, declarations, cols=cols)
         return custom_tables(
@@ -235,7 +235,9 @@ def _print_series(path: str, form: str, output_file: str | None) -> None:
     found = [(record, series) for record in records if (series := series_of(record)) is not None]
     if not found:
         raise LogError(
-            "has no batch times (results.time_data)", where=path, hint="only benchmarks that log them have a series"
+            "has no batch times (results.time_data)",
+            where=path,
+            hint="only benchmarks that log batch times have a series",
         )
     if len(records) == 1 and os.path.isfile(path):
         labels = [describe(records[0])]

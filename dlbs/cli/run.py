@@ -1,4 +1,4 @@
-"""The verb `run`: from the command line to a plan that runs on an executor."""
+"""The verb `run`: build a plan from the command line and run it on an executor."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def run_command(
         simulated = {"exp.status": "simulate"} if dry_run else {}
         experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
         validate = not (no_validation or dry_run)
-        # The plan's own order is that of results and `dlbs status`, whatever runs first.
+        # Results and `dlbs status` use the plan's order, not that of execution.
         planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
         manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
         if plan is None and not dry_run:
@@ -158,7 +158,7 @@ def run_command(
 
 
 def _executor(name: str, jobs: int | None, detach: bool, policies: Policies) -> Executor:
-    """The executor of a name, if it can do what is asked for."""
+    """Create the executor of a name, and check that it supports the options."""
     from pathlib import Path
 
     from dlbs.executors.registry import load_executor
@@ -170,9 +170,9 @@ def _executor(name: str, jobs: int | None, detach: bool, policies: Policies) -> 
         )
     if detach and policies != type(policies)():
         raise ConfigError(
-            "nobody is there to follow --retries, --fail-fast, --max-failures or --deadline",
+            "--retries, --fail-fast, --max-failures and --deadline have no effect after dlbs run has ended",
             where="--detach",
-            hint="leave it out; or run the same command again with -Pexp.rerun=onfail",
+            hint="remove it, or run the same command again with -Pexp.rerun=onfail",
         )
     return executor
 
@@ -204,8 +204,10 @@ def run_experiments(
             experiments, manifest, progress, executor, show=show, policies=policies, wait=wait, detach=detach
         )
     except ReaderGoneError:
-        if manifest.directories:  # a plan that is not at its end is not well
-            raise OutputError("is not read any more, and experiments are left", where="standard output") from None
+        if manifest.directories:  # the plan is incomplete, which is an error
+            raise OutputError(
+                "was closed by its reader before all experiments ended", where="standard output"
+            ) from None
         raise
     _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     if as_json:
@@ -230,14 +232,14 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         if summary.stopped:
             click.echo(printable(f"stopped: {summary.stopped}"), err=True)
         if summary.all_skipped:
-            click.echo("nothing was measured: everything was skipped", err=True)
+            click.echo("nothing was measured: all experiments were skipped", err=True)
         if summary.left:
-            what = "watch them; dlbs status shows them" if detached else "run what is left"
+            what = "watch them; dlbs status shows them" if detached else "run the remaining ones"
             click.echo(f"run the same command again to {what}", err=True)
 
 
 def _tell_where(config: Config, manifest: Manifest) -> None:
-    """Say whether experiments run in containers, unless somebody decided so."""
+    """Report whether experiments run in containers, if that was chosen automatically."""
     from dlbs.config.command import FRAMEWORK as COMMAND
     from dlbs.config.config import values_of
 
@@ -246,7 +248,7 @@ def _tell_where(config: Config, manifest: Manifest) -> None:
     if setting is None or not config.is_shipped("exp.docker") or frameworks == [COMMAND]:
         return
     if manifest.on_bare_metal:
-        click.echo("no docker daemon here: running on bare metal (exp.docker=false)", err=True)
+        click.echo("no docker daemon found: running on bare metal (exp.docker=false)", err=True)
     if manifest.images:
         images = ", ".join(manifest.images)
-        click.echo(printable(f"docker daemon here: running in containers of {images} (exp.docker=true)"), err=True)
+        click.echo(printable(f"docker daemon found: running in containers of {images} (exp.docker=true)"), err=True)

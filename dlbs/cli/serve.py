@@ -47,12 +47,12 @@ def serve_command(directory: str, port: int, db: str | None) -> None:
     if db is not None:
         from dlbs.results.store.store import Store
 
-        Store(db, read_only=True).__exit__(None, None, None)  # what is wrong with it is said here, not on the page
+        Store(db, read_only=True).__exit__(None, None, None)  # report its errors here, not on the page
     limits = Limits()
     try:
         listener = Listener(HOST, port, limits)
     except OSError as error:
-        raise LogError(f"{error.strerror}", where=f"--port {port}", hint="--port 0 takes a free one") from None
+        raise LogError(f"{error.strerror}", where=f"--port {port}", hint="--port 0 selects a free one") from None
     with listener:
         number = listener.getsockname()[1]
         if db is None:

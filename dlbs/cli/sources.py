@@ -1,4 +1,4 @@
-"""Where records come from, for every verb that shows some: results files, logs, or a store that is asked."""
+"""Sources of records for all verbs that show results: results files, logs, or a store."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def read_source(
     paths: Sequence[str], db: str | None, filter_query: str | None, reading: Reading | None = None
 ) -> list[Record]:
-    """Records from files, or from a store.
+    """Read records from files or from a store.
 
     Problems of logs are reported on standard error; the rest of the logs is read.
 
     Args:
-        paths: Results files, log files, directories, patterns; with `db`, queries, each of which adds experiments, none meaning all.
+        paths: Results files, log files, directories, patterns; with `db`, queries, of which any must match; none selects all.
         db: The store's URL, or the path of an SQLite file.
-        filter_query: Keeps only experiments that fit.
-        reading: Takes what is noticed about logs.
+        filter_query: Keeps only experiments that match.
+        reading: Collects problems of logs.
 
     Raises:
-        LogError: Something is missing, unreadable or malformed, or no experiment is left.
+        LogError: A source is missing, unreadable or malformed, or no experiment is left.
     """
     from dlbs.machine.devices import usable_cpus
     from dlbs.results.read.query import check_keys, compile_query
@@ -68,5 +68,5 @@ def read_source(
         records = list(filter(query, records))
     if not records:
         where = " ".join(paths) or str(db)
-        raise LogError("no experiments to report", where=where, hint="dlbs parse says what the logs hold")
+        raise LogError("no experiments to report", where=where, hint="dlbs parse prints the contents of logs")
     return records

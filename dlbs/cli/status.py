@@ -31,10 +31,10 @@ from dlbs.text import counted, indented, printable
 __all__ = ["rerun_command", "status_command"]
 
 _ORDER = ("ok", "failure", "timeout", "skipped", "cancelled", "running", "queued", "interrupted", "unknown", "to do")
-_FEW = 3  # experiments with the same reason that are shown one by one
-_SHORTEST_LEFT = 0.5  # seconds that are worth saying
+_FEW = 3  # experiments with the same reason that are listed individually
+_SHORTEST_LEFT = 0.5  # seconds; shorter times are not printed
 _INDENT = " " * 15
-_WIDE = 10_000  # columns of what is no terminal
+_WIDE = 10_000  # columns of output that is not a terminal
 
 
 @click.command("status", context_settings=CONTEXT)
@@ -80,7 +80,7 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
 
 
 def _show(states: list[State], owners: dict[str, int | None], left: Remaining | None, verbose: bool) -> None:
-    """Print how many experiments there are of each status, what is doubtful, and which need attention."""
+    """Print the number of experiments of each status, doubtful runs, and experiments that need attention."""
     counts = Counter(state.status for state in states)
     words = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
     click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
@@ -102,7 +102,7 @@ def _show(states: list[State], owners: dict[str, int | None], left: Remaining | 
     for (status, why), group in groups.items():
         if verbose or len(group) <= _FEW:
             for state in group:
-                # What tells experiments apart comes first; the name of a log is long, and would be broken by the end of the line.
+                # The label comes first; the name of a log is long and would be wrapped.
                 _echo(status, ": ".join(filter(None, [label(state.log), why])))
                 click.echo(printable(f"{_INDENT}{state.log}"))
         else:
@@ -115,7 +115,7 @@ def _echo(status: str, words: str) -> None:
 
 
 def _states(directory: Path, known: Executor | None) -> list[State]:
-    """The states of a plan, even if its executor does not report the experiments that it runs."""
+    """The states of a plan, even if its executor cannot be queried."""
     owned: Set[Path] | None = None
     try:
         owned = owned_logs(directory, known)
@@ -152,7 +152,7 @@ def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> 
     if not values and not os.path.lexists(log):
         raise LogError("no such file", where=log, hint="dlbs status lists logs")
     if "exp.framework" not in values:
-        raise LogError("has no parameters of an experiment at its beginning", where=log, hint="give a log of dlbs run")
+        raise LogError("does not begin with the parameters of an experiment", where=log, hint="give a log of dlbs run")
     values.update({"exp.log_file": log, "exp.rerun": "always", "exp.status": "", "exp.status_msg": ""})
     (experiment,) = processor_for(load_config()).resolve_all([escape(values)])
     if not no_validation:

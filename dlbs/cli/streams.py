@@ -1,4 +1,4 @@
-"""Standard output and standard error that may break: the first is the answer of a verb, the second is only talk."""
+"""Handling of broken standard streams: errors of standard output are reported, those of standard error are ignored."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class OutputError(LaunchError):
 
 
 class ReaderGoneError(Exception):
-    """The program that read standard output, such as `head`, has seen enough."""
+    """The reader of standard output, such as `head`, has closed it."""
 
 
 class _Output(io.FileIO):
-    """Says by an error of ours that standard output cannot be written, once: then nobody waits for the rest."""
+    """Standard output: the first failed write raises an error, and later output is dropped."""
 
     def write(self, data: Any) -> int:
         try:
@@ -44,12 +44,12 @@ def guard_streams() -> None:
     """Take over the standard streams of the process.
 
     Output that cannot be written to standard error is dropped. Output that cannot be written to standard output raises
-    `OutputError`, or `ReaderGoneError` if its reader has gone. A stream that the caller closed gets its number back, so that no file of ours gets it
-    and receives what is meant for the stream.
+    `OutputError`, or `ReaderGoneError` if its reader has gone. The descriptor of a stream that the caller closed is occupied, so that no file of dlbs gets it
+    and receives the stream's output.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
-        _occupy(number, flags)  # to write to the second one is an error, as it should be
-    if sys.stdout is sys.__stdout__:  # not what a test or a notebook has put there
+        _occupy(number, flags)  # writing to standard error then fails, as intended
+    if sys.stdout is sys.__stdout__:  # not a replacement by a test or a notebook
         sys.stdout = _text(_Output(1, "wb", closefd=False), sys.__stdout__, "strict")
     if sys.stderr is sys.__stderr__:
         sys.stderr = _text(Talk(2, "wb", closefd=False), sys.__stderr__, "backslashreplace")
@@ -66,7 +66,7 @@ def _occupy(number: int, flags: int) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> TextIO:
-    """A text stream like the one that Python made, if it made one."""
+    """A text stream like the one that Python created, if it created one."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=before.encoding if before is not None else "utf-8",

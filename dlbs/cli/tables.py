@@ -1,4 +1,4 @@
-"""Options and printing that all verbs share which show tables."""
+"""Options and output shared by all verbs that print tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*args: Any, form: str, as_json: bool, **kwargs: Any) -> Any:
         if as_json and form not in {TERMINAL, "json"}:
-            raise click.UsageError(f"--json is --format json: leave it out, or --format {form}")
+            raise click.UsageError(f"--json means --format json: remove it, or --format {form}")
         if as_json:
             form = "json"
         elif form == TERMINAL and kwargs.get("output_file"):
@@ -54,7 +54,7 @@ output_option = click.option(
 
 
 def print_tables(tables: Sequence[Table], form: str, output_file: str | None = None) -> None:
-    """Write tables to a file or to standard output. Files have no terminal's width: there, `terminal` means Markdown."""
+    """Write tables to a file or to standard output. In files, which have no width, `terminal` means Markdown."""
     from dlbs.results.tables.formats import write_tables
     from dlbs.results.tables.terminal import print_table
 
@@ -90,7 +90,7 @@ def _write_binary(tables: Sequence[Table], form: str, output_file: str | None) -
 def write_text(words: str, output_file: str | None) -> None:
     """Write a text to a file, or to standard output."""
     if output_file is None:
-        # A file or another program gets the values as they are; a terminal must get no escape sequences of theirs.
+        # Files and programs get unmodified values; a terminal must get no escape sequences from them.
         click.echo(printable(words) if sys.stdout.isatty() else words, nl=False)
         return
     make_parent(output_file)

@@ -13,21 +13,21 @@ from typing import Any
 __all__ = ["Talk", "never_waiting"]
 
 _PATIENCE = 1.0  # seconds that a write may take
-_LAST_PATIENCE = 5.0  # for all that is left at the end
-_MOST_WAITING = 1 << 20  # bytes; more of them are dropped
+_LAST_PATIENCE = 5.0  # for the remaining output at the end
+_MOST_WAITING = 1 << 20  # bytes; output beyond them is dropped
 
 
 class Talk(io.FileIO):
     """Standard error.
 
-    As for every program, a write takes as long as its reader takes. Inside of `never_waiting` it takes a second at most; then what is
-    written waits for the reader to go on, and what there is too much of is dropped.
+    As usual, a write waits for the reader. Inside `never_waiting` it waits for a second at most; further output is buffered until
+    the reader continues, and dropped beyond a limit.
     """
 
     writer: _Writer | None = None
 
     def write(self, data: Any) -> int:
-        if self.writer is not None and self.writer.is_alive():  # a process that was forked has no threads of its parent
+        if self.writer is not None and self.writer.is_alive():  # a forked process lacks its parent's threads
             self.writer.put(bytes(data), _PATIENCE)
             return len(data)
         try:
@@ -37,14 +37,14 @@ class Talk(io.FileIO):
 
 
 class _Writer(threading.Thread):
-    """Writes in the order in which it is asked to; it alone waits for the reader.
+    """Thread that writes queued output in order, and waits for the reader.
 
-    The alternatives: `O_NONBLOCK` would hold for every program that shares the terminal, and that a terminal is ready says nothing about
-    how much may be written to it.
+    Alternatives fail: `O_NONBLOCK` would affect every program that shares the terminal, and a ready terminal does not guarantee
+    how much can be written.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(name="standard error", daemon=True)  # daemon: it must not keep the program from ending
+        super().__init__(name="standard error", daemon=True)  # daemon: it must not prevent the program from ending
         self._number = number
         self._waiting: deque[bytes] = deque()
         self._size = 0
@@ -86,7 +86,7 @@ class _Writer(threading.Thread):
 
 @contextlib.contextmanager
 def never_waiting(stream: Any) -> Iterator[None]:
-    """While a plan runs: its progress waits for no reader, if the stream is our standard error."""
+    """Context while a plan runs: its progress waits for no reader, if the stream is our standard error."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if not isinstance(raw, Talk) or raw.writer is not None:
         yield
@@ -99,4 +99,4 @@ def never_waiting(stream: Any) -> Iterator[None]:
     finally:
         stream.flush()
         if raw.writer.wait(_LAST_PATIENCE):
-            raw.writer = None  # else what is left, and what comes, waits for the reader, until the program ends
+            raw.writer = None  # otherwise remaining and later output is buffered until the program ends

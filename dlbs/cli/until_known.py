@@ -1,4 +1,4 @@
-"""The options and the last lines of `dlbs run --until-known`."""
+"""The options and final output of `dlbs run --until-known`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _DEFAULTS = {"threshold": "3%", "confidence": "95%"}
 
 
 def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options; the function gets `asked`, None without `--until-known`."""
+    """Add the options; the function gets `asked`, which is None without `--until-known`."""
 
     @click.option(
         "--until-known", is_flag=True, help="Repeat until each value of --by has a verdict of faster, slower or same."
@@ -77,7 +77,7 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if not until_known:
             for name, value in given.items():
                 if value:
-                    raise click.UsageError(f"--{name.replace('_', '-')} needs --until-known")
+                    raise click.UsageError(f"--{name.replace('_', '-')} requires --until-known")
             return function(*args, asked=None, **options)
         _check(given, options)
         asked = Asked(**{name: value or _DEFAULTS.get(name, value) for name, value in given.items()})
@@ -89,15 +89,15 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _check(given: dict[str, Any], options: dict[str, Any]) -> None:
     """Reject options that contradict each other."""
     if not given["by"]:
-        raise click.UsageError("--until-known needs --by NAME: the parameter whose values are compared")
+        raise click.UsageError("--until-known requires --by NAME: the parameter whose values are compared")
     if given["fail_on_regression"] and given["baseline"] is None:
-        raise click.UsageError("--fail-on-regression needs --baseline VALUE")
+        raise click.UsageError("--fail-on-regression requires --baseline VALUE")
     if options["dry_run"]:
-        raise click.UsageError("--dry-run shows the launchers of a plan: leave --until-known out")
+        raise click.UsageError("--dry-run prints the launchers of a plan: remove --until-known")
     if options["detach"]:
-        raise click.UsageError("--detach leaves nobody who decides about the next round: leave --until-known out")
+        raise click.UsageError("--until-known must decide about each next round: remove --detach")
     if options["order"] != "plan":
-        raise click.UsageError("--until-known runs rounds in random order (--order-seed): leave --order out")
+        raise click.UsageError("--until-known runs rounds in random order (--order-seed): remove --order")
 
 
 def run_until_known(
@@ -115,15 +115,15 @@ def run_until_known(
     conclude: Callable[..., None],
     as_json: bool = False,
 ) -> int:
-    """Run rounds of the plan until all is known, print the comparison, and return the exit code.
+    """Run rounds of the plan until all pairs are decided, print the comparison, and return the exit code.
 
     Args:
         config: Makes the plan.
         asked: The comparison to decide.
-        plan: A written plan.
-        seed: Of the order within rounds.
+        plan: A plan file.
+        seed: Seed of the order within rounds.
         executor: Runs experiments.
-        policies: About failures and time.
+        policies: Policies for failures and time.
         validate: Validate first.
         wait: Wait for another run that writes to the same logs.
         progress: Shows the progress to the user.
@@ -139,7 +139,9 @@ def run_until_known(
 
     threshold, confidence = share(asked.threshold, "--threshold"), share(asked.confidence, "--confidence")
     if not 0.5 <= confidence < 1:
-        raise ConfigError("is no confidence", where=f"--confidence {asked.confidence}", hint="give 50% to 99.99%")
+        raise ConfigError(
+            "is not a valid confidence level", where=f"--confidence {asked.confidence}", hint="give 50% to 99.99%"
+        )
     question = Question(
         asked.by, asked.baseline, asked.metric, threshold, confidence, asked.ignore, asked.trust_doubtful
     )
@@ -152,12 +154,14 @@ def run_until_known(
         begin(config, manifest)
     progress.names = manifest.differences.names
     pairs = inquiry.pairs
-    first = f"{counted(len(pairs.pairs), 'pair')}, {counted(len(pairs.wanted()), 'experiment')} a round; no verdict before round {pairs.first_round}"
+    first = f"{counted(len(pairs.pairs), 'pair')}, {counted(len(pairs.wanted()), 'experiment')} per round; no verdict before round {pairs.first_round}"
     progress.say(first)
     for label in pairs.alone:
-        progress.say(f"{label}: not run, since there is nothing to compare it with")
+        progress.say(f"{label}: not run, because there is nothing to compare it with")
     if not threshold:
-        progress.say("with --threshold 0 no pair is ever the same: equal ones stay open until the budget is spent")
+        progress.say(
+            "with --threshold 0 no pair gets the verdict same: equal pairs stay open until the budget is spent"
+        )
     known = inquiry.run(progress, executor, policies=policies, wait=wait)
     conclude(known.summary, manifest, progress, False)
     code = known.gate_code() if asked.fail_on_regression else known.exit_code
@@ -180,13 +184,15 @@ def run_until_known(
 
 
 def _show(known: Known, confidence: float) -> None:
-    """Print the comparison, and the open questions."""
+    """Print the comparison and the open pairs."""
     from dlbs.cli.tables import print_tables
     from dlbs.results.tables.comparison_by import comparison_by_table
 
     if known.rounds:
         table = comparison_by_table(known.comparison)
-        table.legend.append(f"all intervals of all rounds and pairs together hold {100 * confidence:.4g} %")
+        table.legend.append(
+            f"the confidence level of all intervals, rounds and pairs together is {100 * confidence:.4g} %"
+        )
         print_tables([table], "terminal")
     left = [*known.open, *known.given_up]
     if not left:

@@ -1,4 +1,4 @@
-"""A command to benchmark, as it is typed after `--`: its placeholders, and which of its words are options of ours."""
+"""A command to benchmark, given after `--`: its placeholders, and the options of dlbs at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 FRAMEWORK = "command"
 
-# `{name}` is a parameter and `{{name}}` the characters {name}. Whatever else has braces is left alone: `{}` of find, JSON, `${x}` of shells.
+# `{name}` is a parameter and `{{name}}` the characters {name}. Other braces are unchanged: `{}` of find, JSON, `${x}` of shells.
 _PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}|(?<!\$)\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
 _OPTION = re.compile(r"-([PV])([A-Za-z_][\w.,-]*)=.*", re.DOTALL)
 _PLAIN = re.compile(r"[\w@%+=:,./{}-]+")  # words that a label shows without quotes
@@ -32,7 +32,7 @@ _NAME = 60  # characters of the command in the names of log files
 
 
 def placeholders(words: Iterable[str]) -> list[str]:
-    """The parameters that the words of a command refer to, each once."""
+    """The distinct parameters that the words of a command refer to."""
     found = (match[2] for word in words for match in _PLACEHOLDER.finditer(word))
     return list(dict.fromkeys(name for name in found if name))
 
@@ -40,8 +40,8 @@ def placeholders(words: Iterable[str]) -> list[str]:
 def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """The command, and the texts of `-P` and `-V` that follow it.
 
-    What follows `--` is the command. Only words at its end that set a parameter which the command refers to, as in
-    `bench --size {size} -Vsize=[1,2]`, are ours: nobody else could mean them.
+    The words after `--` are the command, except words at its end that set a parameter which the command refers to, as in
+    `bench --size {size} -Vsize=[1,2]`: these are options of dlbs.
     """
     command = list(words)
     given: dict[str, list[str]] = {"P": [], "V": []}
@@ -54,7 +54,7 @@ def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def misplaced_options(config: Config, words: Sequence[str]) -> list[str]:
-    """Words at the end of a command that look like options of ours, but are passed to the command."""
+    """Words at the end of a command that look like options of dlbs, but are passed to the command."""
     found: list[str] = []
     known = {*config.declarations, *placeholders(words)}
     for word in reversed(words[1:]):
@@ -66,12 +66,12 @@ def misplaced_options(config: Config, words: Sequence[str]) -> list[str]:
 
 
 def _template(word: str) -> str:
-    """A word as the value of a parameter: placeholders become references, and all other characters mean themselves."""
+    """A word as the value of a parameter: placeholders become references, and all other characters are literal."""
     parts, position = [], 0
     for found in _PLACEHOLDER.finditer(word):
         before = word[position : found.start()]
         if found[2]:
-            backslashes = len(before) - len(before.rstrip("\\"))  # one before a reference would take its meaning away
+            backslashes = len(before) - len(before.rstrip("\\"))  # a backslash before a reference would escape it
             parts += [str(escape(before)), "\\" * backslashes, f"${{{found[2]}}}"]
         else:
             parts.append(str(escape(f"{before}{{{found[1]}}}")))
@@ -80,21 +80,21 @@ def _template(word: str) -> str:
 
 
 def with_references(value: Any) -> Any:
-    """The text of a parameter that belongs to a command, such as command.prepare: its placeholders become references."""
+    """The text of a command's parameter, such as command.prepare, with placeholders as references."""
     if not isinstance(value, str):
         return value
     return _PLACEHOLDER.sub(lambda found: f"${{{found[2]}}}" if found[2] else f"{{{found[1]}}}", value)
 
 
 def command_parameters(words: Sequence[str]) -> dict[str, Any]:
-    """The parameters that make an experiment of a command.
+    """The parameters of an experiment that runs a command.
 
     Raises:
         ConfigError: There is no command.
     """
     if not words or not words[0]:
         raise ConfigError(
-            "a command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
+            "the command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
         )
     line = " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
     return {
@@ -105,9 +105,9 @@ def command_parameters(words: Sequence[str]) -> dict[str, Any]:
 
 
 def check_placeholders(config: Config, words: Sequence[str]) -> None:
-    """Raise a ConfigError for the first placeholder of a command that nothing gives a value.
+    """Raise a ConfigError for the first placeholder of a command without a value.
 
-    A shipped default counts if commands have the parameter: the model of a command is no default of ours.
+    Shipped defaults count only for parameters that commands have: the model of a command has no default.
     """
     known = {
         name
@@ -127,7 +127,7 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
                 raise ConfigError(unread, where=f"-- {' '.join(words)}", hint="put options of dlbs before --")
             hint = did_you_mean(name, own) or f"write -V{name}=[1,2,4] or -P{name}=VALUE"
             raise ConfigError(
-                f"nothing gives {{{name}}} a value",
+                f"the placeholder {{{name}}} has no value",
                 where=f"-- {' '.join(words)}",
                 hint=f"{hint}; {{{{{name}}}}} is the literal text {{{name}}}",
             )
@@ -142,13 +142,13 @@ def _unread_option(words: Sequence[str], name: str) -> str:
             break
         if name in (one.strip() for one in option[2].split(",")):
             behind = trailing[-1] if trailing else ""
-            return f"{word} was not read, because {behind} stands behind it" if behind else ""
+            return f"{word} was not read, because {behind} follows it" if behind else ""
         trailing.append(word)
     return ""
 
 
 def add_command(config: Config) -> None:
-    """Put an extension with what suits commands before the configuration's own; what the user sets stays as it is."""
+    """Insert an extension with defaults for commands before the configuration's own; values that the user sets are kept."""
     if FRAMEWORK not in values_of(config, "exp.framework"):
         return
     given = {name for name in config.settings if not config.is_shipped(name)}
@@ -157,10 +157,10 @@ def add_command(config: Config) -> None:
     parameters: dict[str, Any] = {
         "exp.num_batches": 10,
         "exp.num_warmup_batches": 1,
-        "exp.docker": "exp.docker_image" in given,  # a command is one of this machine, unless an image is named
+        "exp.docker": "exp.docker_image" in given,  # commands run on this machine, unless an image is named
         "exp.log_file": f"${{exp.log_dir}}/command_{slug}_${{exp.id}}.log",
     }
-    parameters["runtime.malloc"] = "system"  # what a program does to its memory is part of what is measured
+    parameters["runtime.malloc"] = "system"  # a program's memory management is part of the measurement
     if "exp.num_batches" not in given:
         parameters["command.min_seconds"] = 3
     left = {name: value for name, value in parameters.items() if name not in given}

@@ -1,4 +1,4 @@
-"""A configuration: declarations, settings, variables and extensions, with where each was given."""
+"""A configuration: declarations, settings, variables and extensions, each with its origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Config", "Extension", "Setting", "values_of"]
 
 
 def values_of(config: Config, name: str) -> list[Any]:
-    """All raw values that a parameter may have in the experiments of a plan."""
+    """All raw values that a parameter can have in the experiments of a plan."""
     values = [config.settings[name].value] if name in config.settings else []
     for key, column in config.variables.items():
         names = split_names(key)
@@ -33,7 +33,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """Parameters that are added to the experiments for which a condition holds."""
+    """Parameters that are added to experiments that meet a condition."""
 
     condition: dict[str, Any]
     parameters: dict[str, Any]
@@ -43,21 +43,21 @@ class Extension:
 
 @dataclass(slots=True)
 class Config:
-    """Everything that a plan is built from.
+    """The complete input of a plan.
 
     Attributes:
         declarations: Name → declaration of each declared parameter.
         settings: Name → value and origin.
-        variables: Name (or comma-separated names) → values; the product of them is the plan.
-        variable_origins: The same names → where they were set.
+        variables: Name (or comma-separated names) → values; their product is the plan.
+        variable_origins: Names as in `variables` → where they were set.
         extensions: In order of precedence.
-        exclude: Conditions of experiments that are left out of the plan.
-        builds_on: Framework → the frameworks whose parameters its experiments have besides its own.
-        builds_on_origins: The same frameworks → where that was said.
-        packs: Pack that the plan names → the frameworks whose parameters its experiments have besides those of `pack`.
-        namespaces: The first parts of all shipped names: in these families only declared names exist.
-        from_command_line: Names given by `-P`, which extensions overwrite with a warning only.
-        typed: Names that only the command line brings in → the flag.
+        exclude: Conditions of experiments that are excluded from the plan.
+        builds_on: Framework → the frameworks whose parameters its experiments have in addition to its own.
+        builds_on_origins: Frameworks as in `builds_on` → where that was set.
+        packs: Pack that the plan names → the frameworks whose parameters its experiments have in addition to those of `pack`.
+        namespaces: The first parts of all shipped names; within them, only declared names are allowed.
+        from_command_line: Names given by `-P`; an extension that overwrites one causes a warning.
+        typed: Names that only the command line sets → the flag.
     """
 
     declarations: dict[str, Parameter] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Config:
     typed: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Config:
-        """One with the same content: what is changed in one of them stays as it is in the other."""
+        """A copy that can be changed independently."""
         return Config(
             declarations=self.declarations.copy(),
             settings={
@@ -96,16 +96,16 @@ class Config:
         )
 
     def parameters(self) -> dict[str, Any]:
-        """Name → raw value."""
+        """All settings: name → raw value."""
         return {name: setting.value for name, setting in self.settings.items()}
 
     def is_shipped(self, name: str) -> bool:
-        """Whether a parameter has the value that it was declared with, by the file that declared it."""
+        """Whether a parameter has the default value of its declaration."""
         declaration, setting = self.declarations.get(name), self.settings.get(name)
         return declaration is not None and setting is not None and setting.where == declaration.where
 
     def frameworks_under(self, framework: str, pack: str = "") -> frozenset[str]:
-        """A framework and all those on which it, or the pack that it runs, builds."""
+        """A framework and all frameworks that it, or the pack that it runs, builds on."""
         found: set[str] = set()
         waiting = [framework, *(self.packs.get(pack, ()) if framework == "pack" else ())]
         while waiting:
@@ -116,7 +116,7 @@ class Config:
         return frozenset(found)
 
     def known_names(self) -> set[str]:
-        """Names that something in this configuration defines."""
+        """All names that this configuration defines."""
         names = set(self.settings) | set(self.declarations)
         names.update(name for key in self.variables for name in split_names(key))
         for extension in self.extensions:
@@ -125,7 +125,7 @@ class Config:
         return names
 
     def origin(self, name: str) -> str:
-        """Where a parameter got its value."""
+        """The place where a parameter's value was set."""
         for key, where in self.variable_origins.items():
             if name in split_names(key):
                 return where

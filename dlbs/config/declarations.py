@@ -1,4 +1,4 @@
-"""One parameter's declaration: its type, domain, pattern and description; casting and checking values."""
+"""Declarations of parameters: type, domain, pattern and description; casting and checking values."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What is known about a parameter apart from its value.
+    """The declaration of a parameter.
 
     Attributes:
         name: Full name, `exp.model`.
         type: One of `TYPES`. A parameter whose default is null may also be null.
-        desc: What it means, for `dlbs help`.
-        domain: The values it may have; None if any.
-        regexp: A regular expression that the whole text of the value must match; empty if any.
-        identity: Whether the value is part of what the experiment *is* (`exp.id`), unlike paths and log settings.
-        option_in: The dictionary parameter that this one is an entry of, as an option of a program; empty if it is none.
+        desc: Its description, for `dlbs help`.
+        domain: The allowed values; None for any.
+        regexp: A regular expression that the whole text of the value must match; empty for any.
+        identity: Whether the value is part of the experiment's identity (`exp.id`), unlike paths and log settings.
+        option_in: The dictionary parameter of which this one is an entry, as an option of a program; empty if there is none.
         default: The shipped value, unresolved.
         where: `file:line` of the declaration.
         frameworks: The frameworks whose experiments have it; empty for all.
         phases: The values of exp.phase of experiments that have it; empty for all.
-        follows: A parameter whose experiments have this one too, whatever their framework; empty if there is none.
-        alternatives: Default values for experiments that lack a parameter to which `default` refers; the first that fits holds.
+        follows: A parameter whose experiments also have this one, in any framework; empty if there is none.
+        alternatives: Default values for experiments that lack a parameter to which `default` refers; the first that can be resolved is used.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Parameter:
     alternatives: tuple[Any, ...] = ()
 
     def check(self, value: Any) -> Any:
-        """Return `value` cast to the declared type, inside domain and pattern.
+        """Return `value` cast to the declared type, checked against domain and pattern.
 
         Raises:
             ResolveError: The value cannot be cast without loss, or is not allowed.
@@ -109,7 +109,7 @@ def _to_bool(value: Any) -> bool:
 
 
 def _to_list(value: Any) -> list[Any]:
-    """A text is split into words as a shell does it, so that `-Pexp.docker_args='-e A=1'` is two arguments."""
+    """Cast to a list; strings are split into words like in a shell, so that `-Pexp.docker_args='-e A=1'` is two arguments."""
     if isinstance(value, str):
         return shlex.split(value)
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Declarations of parameters as configuration files give them, and the frameworks that they belong to."""
+"""Declarations of parameters in configuration files, and the frameworks that they belong to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DECLARATION_KEYS = (
 
 
 def file_frameworks(config: Config, document: Document) -> tuple[str, ...]:
-    """The frameworks to which the declarations of a file belong; `{mine: [pytorch]}` says what `mine` builds on."""
+    """The frameworks to which the declarations of a file belong; `{mine: [pytorch]}` declares what `mine` builds on."""
     given = document.data.get("frameworks")
     if given is None:
         return ()
@@ -31,9 +31,9 @@ def file_frameworks(config: Config, document: Document) -> tuple[str, ...]:
     named = given if isinstance(given, dict) else {name: [] for name in given} if _are_names(given) else None
     if named is None or not all(isinstance(name, str) and _are_names(others) for name, others in named.items()):
         raise ConfigError(
-            "'frameworks' must name frameworks",
+            "'frameworks' must contain names of frameworks",
             where=where,
-            hint="write [mine], or {mine: [pytorch]} if mine has the parameters of pytorch too",
+            hint="write [mine], or {mine: [pytorch]} if mine also has the parameters of pytorch",
         )
     for name, others in named.items():
         if others:
@@ -47,7 +47,7 @@ def _are_names(given: Any) -> bool:
 
 
 def check_frameworks(config: Config) -> None:
-    """Frameworks can only build on those that exist: to which parameters belong, or that build on others."""
+    """Raise a ConfigError if a framework builds on an unknown one: without parameters, and not building on others."""
     known = {name for parameter in config.declarations.values() for name in parameter.frameworks} | set(
         config.builds_on
     )
@@ -57,7 +57,7 @@ def check_frameworks(config: Config) -> None:
                 hint = suggestion(other, sorted(known))
                 where = config.builds_on_origins[name]
                 raise ConfigError(
-                    f"{name} builds on the framework {other!r}, to which nothing belongs", where=where, hint=hint
+                    f"{name} builds on the framework {other!r}, which has no parameters", where=where, hint=hint
                 )
 
 
@@ -75,7 +75,7 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
     if not _are_names(phases):
         raise ConfigError(f"phases of {name} must be a list of values of exp.phase", where=where)
     before = config.declarations.get(name)
-    if before is None and "desc" not in given:  # what has a description is meant to be new
+    if before is None and "desc" not in given:  # a description declares a new parameter
         check_names(config, [name], where)
     kind = given.get("type", before.type if before else "any")
     if kind not in TYPES:
@@ -84,7 +84,7 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
     if identity is None:
         raise ConfigError(f"identity of {name} must be true or false, not {given['identity']!r}", where=where)
     if not isinstance(given.get("val_regexp", ""), str):
-        raise ConfigError(f"val_regexp of {name} must be a text, not {given['val_regexp']!r}", where=where)
+        raise ConfigError(f"val_regexp of {name} must be a string, not {given['val_regexp']!r}", where=where)
     domain = given.get("val_domain")
     if domain is not None and not isinstance(domain, list):
         raise ConfigError(f"val_domain of {name} must be a list", where=where)
@@ -106,13 +106,13 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         alternatives=tuple(given.get("val_else", parameter.alternatives)),
     )
     if "val" in given:
-        # Who declares a parameter again as it was, as `print-config --json` does, has not set it.
+        # An identical second declaration, as `print-config --json` writes it, does not set the parameter.
         as_before = before is not None and given["val"] == before.default
         set_parameter(config, name, given["val"], before.where if before is not None and as_before else where)
 
 
 def add_options(config: Config) -> None:
-    """Add `X: ${F.X}` for each parameter F.X to the dictionary that its declaration names (`option_in`), unless X stands there already.
+    """Add `X: ${F.X}` for each parameter F.X to the dictionary that its declaration names (`option_in`), unless it contains X.
 
     Raises:
         ConfigError: The dictionary is not declared.
@@ -129,7 +129,7 @@ def add_options(config: Config) -> None:
         setting = config.settings.get(target)
         if setting is not None and isinstance(
             setting.value, dict
-        ):  # a text that stands for all of it is the user's own
+        ):  # a string that replaces the whole dictionary was set by the user
             options = {**setting.value}
             options.setdefault(name.partition(".")[2], f"${{{name}}}")
             if config.is_shipped(target):

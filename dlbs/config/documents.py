@@ -1,4 +1,4 @@
-"""YAML and JSON documents with the line on which each key stands, for errors that can be clicked."""
+"""YAML and JSON documents with the line of each key, for errors with file:line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Document:
     """A parsed file.
 
     Attributes:
-        path: As the user wrote it.
+        path: The path as the user wrote it.
         data: Plain data.
         lines: Path of keys (`("parameters", "exp.model")`) → line number, from 1.
     """
@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str]) -> Document:
     """Read a `.json`, `.yaml` or `.yml` file.
 
     Raises:
-        ConfigError: It cannot be read, is malformed, or a key stands twice in one mapping.
+        ConfigError: It cannot be read, is malformed, or has a duplicate key.
     """
     return parse(str(path), read(path))
 
@@ -62,16 +62,16 @@ def read(path: str | os.PathLike[str]) -> str:
 
 
 def parse(name: str, source: str) -> Document:
-    """Parse the text of a file; its name says what kind it is.
+    """Parse the text of a file; the ending of its name determines the format.
 
     Raises:
-        ConfigError: It is malformed, or a key stands twice in one mapping.
+        ConfigError: It is malformed, or has a duplicate key.
     """
     if name.endswith(".json"):
         return _load_json(name, source)
     if name.endswith((".yaml", ".yml")):
         return _load_yaml(name, source)
-    raise ConfigError("unknown kind of file", where=name, hint="name it .yaml, .yml or .json")
+    raise ConfigError("unknown file type", where=name, hint="name it .yaml, .yml or .json")
 
 
 def _load_json(name: str, source: str) -> Document:
@@ -81,7 +81,7 @@ def _load_json(name: str, source: str) -> Document:
             if key in made:
                 line = [found.start() for found in re.finditer(re.escape(json.dumps(key)), source)]
                 place = f"{name}:{source.count(chr(10), 0, line[1]) + 1}" if len(line) > 1 else name
-                raise ConfigError(f"key {key!r} stands twice in one object", where=place, hint="remove one of them")
+                raise ConfigError(f"duplicate key {key!r}", where=place, hint="remove one of them")
             made[key] = value
         return made
 
@@ -99,7 +99,7 @@ def _load_json(name: str, source: str) -> Document:
 
 
 def _lines_of_keys(source: str) -> dict[str, int]:
-    """Each key of a JSON text, as it is written, and the line on which it stands first."""
+    """Each key of a JSON text, as it is written, and the line of its first occurrence."""
     lines: dict[str, int] = {}
     line, position = 1, 0
     for found in _KEY.finditer(source):
@@ -110,7 +110,7 @@ def _lines_of_keys(source: str) -> dict[str, int]:
     return lines
 
 
-_KEY = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?', re.DOTALL)  # values too, or what is in them would be taken for keys
+_KEY = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?', re.DOTALL)  # values too, so that their content is not taken for keys
 
 
 def _key_paths(data: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, ...]]:
@@ -130,7 +130,7 @@ def _load_yaml(name: str, source: str) -> Document:
         _check_depth(source, loader_class)
         node = loader.get_single_node()
         if node is not None:
-            # Aliases are expanded when read: without a bound, nine lines can stand for a billion values.
+            # Aliases are expanded when read: without a bound, nine lines can expand to a billion values.
             _note_lines(document, node, (), [100_000])
             document.data = loader.construct_document(node)
     except yaml.YAMLError as error:
@@ -147,7 +147,7 @@ def _load_yaml(name: str, source: str) -> Document:
 
 
 def _check_depth(source: str, loader_class: Any) -> None:
-    """Raise a RecursionError for what is nested deeply: libyaml builds its nodes by recursion, and a stack that overflows in C ends the process."""
+    """Raise a RecursionError for deep nesting: libyaml builds its nodes by recursion, and a stack overflow in C would end the process."""
     import yaml
 
     if source.count("[") + source.count("{") <= MAX_DEPTH and not _DEEP_BLOCK.search(source):
@@ -171,21 +171,23 @@ def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list
     if node.tag not in _DATA:  # a date, bytes, a set
         where = f"{document.path}:{node.start_mark.line + 1}"
         shown = repr(node.value) if node.id == "scalar" else node.tag
-        raise ConfigError(f"{shown} is nothing that JSON has", where=where, hint="write a text in quotes, or a list")
+        raise ConfigError(f"{shown} has no equivalent in JSON", where=where, hint="write a quoted string, or a list")
     if node.tag.endswith(":int") and len(node.value) > _MAX_NUMBER:
         where = f"{document.path}:{node.start_mark.line + 1}"
-        raise ConfigError(f"a number of {len(node.value):,} digits", where=where, hint="write a text in quotes")
+        raise ConfigError(f"a number of {len(node.value):,} digits", where=where, hint="write a quoted string")
     if node.id == "mapping":
         seen = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.id == "scalar" and key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
                 where = f"{document.path}:{line}"  # 1 and 01 would be one key
-                raise ConfigError(f"key {key.value} is not a text", where=where, hint=f"write '{key.value}' in quotes")
+                raise ConfigError(
+                    f"key {key.value} is not a string", where=where, hint=f"write '{key.value}' in quotes"
+                )
             if key.id == "scalar":
                 if key.value in seen and key.value != "<<":
                     where = f"{document.path}:{line}"
-                    raise ConfigError(f"key {key.value!r} stands twice in one mapping", where=where)
+                    raise ConfigError(f"duplicate key {key.value!r}", where=where)
                 seen.add(key.value)
                 document.lines.setdefault((*path, key.value), line)
             _note_lines(document, value, (*path, getattr(key, "value", None) if key.id == "scalar" else None), left)

@@ -1,4 +1,4 @@
-"""What `-P`, `-V` and `-E` say, as texts of a command line or as mappings of Python callers."""
+"""Parsing of `-P`, `-V` and `-E`, as strings of a command line or mappings of Python callers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dlbs.language.template import is_template
 
 __all__ = ["Assignments", "assignments", "extension_data", "parse_value"]
 
-Assignments = Mapping[str, Any] | Iterable[str]  # {name: value}, or the texts name=value of -P and -V
+Assignments = Mapping[str, Any] | Iterable[str]  # {name: value}, or the strings name=value of -P and -V
 
 
 def extension_data(given: str | Mapping[str, Any]) -> Any:
-    """An extension as `-E` gives it: JSON text, or a mapping.
+    """Parse an extension of `-E`: JSON text, or a mapping.
 
     Raises:
         ConfigError: The text is not JSON.
@@ -29,7 +29,7 @@ def extension_data(given: str | Mapping[str, Any]) -> Any:
 
 
 def assignments(flag: str, given: Assignments, problems: Problems) -> Iterator[tuple[str, Any]]:
-    """Names and values of `-P` or `-V`, whichever way they are given; a text that is not name=value is a problem."""
+    """Names and values of `-P` or `-V`, as mapping or strings; a string that is not name=value is a problem."""
     if isinstance(given, Mapping):
         yield from given.items()
         return
@@ -51,7 +51,7 @@ def _assignment(flag: str, given: str) -> tuple[str, Any]:
 
 
 def parse_value(given: str, *, words: bool = False) -> Any:
-    """JSON if it is JSON, else the text itself; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
+    """Parse JSON, or return the text if it is not JSON; with `words`, `[a,b c,1]` is a list of bare words and JSON values."""
     try:
         return load_json(given)
     except JsonError:

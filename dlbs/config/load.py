@@ -1,4 +1,4 @@
-"""From files and `-P/-V/-E` flags to one configuration: declarations, parameters, variables, extensions.
+"""Load and merge configuration files and `-P/-V/-E` flags.
 
 Precedence, low to high: the shipped files, each `--config` file in order, the flags. Extensions are applied later, by the
 builder.
@@ -51,16 +51,16 @@ def load_config(
     """Load and merge a configuration.
 
     Args:
-        files: The `--config` files, later ones winning; what is not found here is looked for among the shipped ones.
-        parameters: Of `-P`: a mapping, or `name=value` texts.
-        variables: Of `-V`: a mapping, or `name=[...]` texts.
-        extensions: Of `-E`: mappings, or their JSON texts.
-        discard_default: Leave the shipped values out; the declarations stay.
-        root: Where `config/` lies; `dlbs_root()` by default.
-        problems: Takes what is wrong, for a caller who goes on and raises it later.
+        files: The `--config` files; later ones take precedence. Files that do not exist are searched among the shipped ones.
+        parameters: Of `-P`: a mapping, or `name=value` strings.
+        variables: Of `-V`: a mapping, or `name=[...]` strings.
+        extensions: Of `-E`: mappings, or their JSON text.
+        discard_default: Ignore the shipped values; the declarations are kept.
+        root: The directory that contains `config/`; `dlbs_root()` by default.
+        problems: Collects the errors, for a caller that continues and raises them later.
 
     Raises:
-        ConfigError: Malformed, unknown keys or misspelt names, wrong types; all that is wrong at once.
+        ConfigError: Malformed input, unknown keys or names, wrong types; all errors together.
     """
     later = problems is not None
     problems = Problems() if problems is None else problems
@@ -101,7 +101,7 @@ def load_config(
 
 @functools.lru_cache(maxsize=4)
 def _shipped(files: tuple[tuple[str, str], ...]) -> Config:
-    """The shipped files, each a name and a text, merged. Whoever builds several plans reads the same ones for each."""
+    """Merge the shipped files, each a name and a text; cached for processes that build several plans."""
     config, problems = Config(), Problems()
     for name, source in files:
         _merge(config, parse(name, source), problems)
@@ -112,7 +112,7 @@ def _shipped(files: tuple[tuple[str, str], ...]) -> Config:
 
 
 def _typed(config: Config) -> Iterator[tuple[str, str]]:
-    """The names that the command line sets, and its flag for each."""
+    """Names that the command line sets → the flag."""
     yield from ((name, f"-P{name}") for name in config.from_command_line)
     for key, where in config.variable_origins.items():
         if where.startswith("-V"):
@@ -124,7 +124,7 @@ def _typed(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _find(file: str | os.PathLike[str], root: Path) -> Path:
-    """A file as named, or the shipped one of that name, such as `recipes/resnet18.yaml`."""
+    """The path of a file, or of the shipped one of that name, such as `recipes/resnet18.yaml`."""
     path, shipped = Path(file), root / "config" / file
     return shipped if not path.exists() and shipped.is_file() else path
 
@@ -135,7 +135,7 @@ def _merge(config: Config, document: Document, problems: Problems) -> None:
         return
     if not isinstance(data, dict):
         raise ConfigError(
-            f"must hold a mapping with {', '.join(_ROOT_KEYS)}, not a {type(data).__name__}", where=document.path
+            f"must contain a mapping with {', '.join(_ROOT_KEYS)}, not a {type(data).__name__}", where=document.path
         )
     for key in data:
         if key not in _ROOT_KEYS:
@@ -174,7 +174,7 @@ def _section(document: Document, key: str, kind: type) -> Any:
 
 
 def _is_plain_dict(value: dict[str, Any]) -> bool:
-    """A mapping is a declaration if it has a declaration's keys, else it is a value."""
+    """Whether a mapping is a declaration, by its keys, rather than a value."""
     return not ({"val", "type", "desc"} & set(value))
 
 

@@ -1,4 +1,4 @@
-"""Which models there are, read from their sources: nothing of them is run, and torch is not imported."""
+"""List models by reading their sources, without running them or importing torch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def known_models() -> dict[str, str]:
 
 
 def registered_in(path: Path) -> dict[str, str]:
-    """The models that a file registers, with the first lines of their docstrings; none if it is not there or not Python."""
+    """The models that a file registers, with the first lines of their docstrings; empty if it is missing or not Python."""
     try:
         body = ast.parse(read_source(path)).body
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     models: dict[str, str] = {}
     for node in body:
-        if isinstance(node, ast.ClassDef):  # as models for the original DLBS say their names
+        if isinstance(node, ast.ClassDef):  # the original DLBS's way to name models
             models.update(dict.fromkeys(_implements(node), (ast.get_docstring(node) or "").partition("\n")[0]))
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             for decorator in node.decorator_list:

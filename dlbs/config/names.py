@@ -1,4 +1,4 @@
-"""Which names parameters may have: declared ones where DLBS has its own, any others elsewhere."""
+"""Check names of parameters: in DLBS's namespaces they must be declared, elsewhere any name is allowed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["OPEN", "check_all_names", "check_names", "name_hint", "our_word"]
 
 _log = logging.getLogger("dlbs")
 
-OPEN = ("runtime.env.", "slurm.", "voir.", "exp.sys.")  # families of ours in which names are free
+OPEN = ("runtime.env.", "slurm.", "voir.", "exp.sys.")  # DLBS's namespaces in which any name is allowed
 
-# What other tools call it, or what one would guess.
+# Names in other tools, and likely guesses.
 _WORDS = {
     "amp": "pytorch.amp",
     "architecture": "pytorch.architecture",
@@ -78,39 +78,39 @@ _WORDS = {
 }
 
 
-# Names of the original that are understood: they mean just what our own name means, which is said.
+# Names of the original that are accepted with a warning, since they are exact synonyms.
 _ACCEPTED = {"monitor.frequency"}
 
 
 def our_word(name: str, known: Iterable[str]) -> str:
-    """What to write instead of a word of another tool, or of a parameter's last part alone: `did you mean 'exp.dtype'?`; may be empty."""
+    """Suggest names for a word of another tool, or for a parameter's last part alone: `did you mean 'exp.dtype'?`; may be empty."""
     last = name.lower().replace("-", "_").rpartition(".")[2]
     words = [_WORDS[last]] if last in _WORDS else sorted({one for one in known if one.rpartition(".")[2] == last})
     return "did you mean " + " or ".join(map(repr, words[:3])) + "?" if words else ""
 
 
 def name_hint(name: str, known: Iterable[str]) -> str:
-    """What to write instead of an unknown name: our word for it, or the closest ones; may be empty."""
+    """Suggest replacements of an unknown name: the parameter of that meaning, or the closest names; may be empty."""
     known = list(known)
     return our_word(name, known) or did_you_mean(name, known)
 
 
 def check_names(config: Config, names: Iterable[str], where: str) -> None:
-    """Raise a ConfigError if one of some names is malformed, or is unknown in a family of ours."""
+    """Raise a ConfigError if a name is malformed, or unknown in one of DLBS's namespaces."""
     for name in names:
         check_name(name, where)
         if name in config.declarations or name.startswith(OPEN) or name.partition(".")[0] not in config.namespaces:
             continue
-        own = f"declare it with a 'desc' to have a parameter of your own here, or name it outside of {name.partition('.')[0]}.*"
+        own = f"to add your own parameter, declare it with a 'desc', or name it outside {name.partition('.')[0]}.*"
         close = name_hint(name, config.declarations)
-        if close and not our_word(name, config.declarations):  # the closest names may be far away
-            close += f" A name of your own goes outside of {name.partition('.')[0]}.*, or is declared with a 'desc' in a file"
+        if close and not our_word(name, config.declarations):  # the closest names may differ much
+            close += f" To add your own parameter, name it outside {name.partition('.')[0]}.*, or declare it with a 'desc' in a file"
         hint = migration_hint(name) or close
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
 
 def check_all_names(config: Config, problems: Problems) -> None:
-    """Find each name in a configuration that is malformed or unknown, wherever it is set."""
+    """Find all malformed or unknown names in a configuration."""
     for name, where in _given(config):
         with problems:
             check_names(config, [name], where)
@@ -125,7 +125,7 @@ def check_all_names(config: Config, problems: Problems) -> None:
 
 
 def _given(config: Config) -> Iterator[tuple[str, str]]:
-    """Each name that is set, and where."""
+    """Each name that is set, and its place."""
     for name, setting in config.settings.items():
         if not config.is_shipped(name):
             yield name, setting.where

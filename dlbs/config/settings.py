@@ -1,4 +1,4 @@
-"""Setting parameters and variables in a configuration, each value checked where it is given."""
+"""Set parameters and variables in a configuration, with errors at the place of each value."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def check_value(config: Config, name: str, value: Any, where: str) -> None:
         parameter = config.declarations.get(name)
         if is_template(value):
             template = parse(value)
-            if not template.is_literal:  # checked when it is computed
+            if not template.is_literal:  # checked when resolved
                 return
             value = template.literal
         if parameter is not None:
             parameter.check(value)
-        if name == "exp.data" and value_hint(name, value):  # it is declared, but nothing would come of it
+        if name == "exp.data" and value_hint(name, value):  # declared, but without effect
             raise ConfigError(f"{name} cannot be set", where=where)
     except DlbsError as error:
         hint = value_hint(name, value) or expression_hint(value) or error.hint
@@ -63,9 +63,9 @@ def set_variable(config: Config, key: str, values: Any, where: str) -> None:
             check_value(config, name, item, where)
     for name in names:
         if where.startswith("-V") and name in config.from_command_line:
-            raise ConfigError(f"-P{name} sets the same parameter", where=where, hint="leave one of them out")
+            raise ConfigError(f"-P{name} sets the same parameter", where=where, hint="remove one of them")
     for other in [other for other in config.variables if other != key and set(split_names(other)) & set(names)]:
-        if where.startswith("-V"):  # what is typed replaces what a file says about the same parameters
+        if where.startswith("-V"):  # the command line replaces a file's values of the same parameters
             del config.variables[other], config.variable_origins[other]
         else:
             raise ConfigError(f"variables {other!r} and {key!r} set the same parameter", where=where)
@@ -74,7 +74,7 @@ def set_variable(config: Config, key: str, values: Any, where: str) -> None:
 
 
 def replace_variables(config: Config, name: str) -> None:
-    """What is typed wins: a parameter that `-P` sets does not vary, whatever a file says."""
+    """Make `-P` take precedence: a parameter that it sets does not vary, even if a file has a variable for it."""
     for key in [key for key in config.variables if name in split_names(key)]:
         where = config.variable_origins.pop(key)
         _log.info("-P%s replaces the values that %s gives to %s", name, where, name)
@@ -84,6 +84,6 @@ def replace_variables(config: Config, name: str) -> None:
             columns = [[*row[:place], *row[place + 1 :]] for row in rows]
             rest = columns if len(names) > 2 else [row[0] for row in columns]
             other = ",".join(names[:place] + names[place + 1 :])
-            # Rows that differed in this parameter alone are one now.
+            # Rows that differed only in this parameter are duplicates now.
             config.variables[other] = list({json.dumps(row): row for row in rest}.values())
             config.variable_origins[other] = where

@@ -1,1 +1,1 @@
-"""Executors run experiments: `local` on this machine, `slurm` on a cluster; `registry` lists them, `base` is what they have in common."""
+"""Executors run experiments: `local` on this machine, `slurm` on a cluster, `ssh` on several machines. See `registry` and `base`."""

@@ -1,7 +1,7 @@
-"""The interface between the driver of a plan and what runs experiments, and the plain data that pass through it.
+"""The interface between the plan driver and executors, and the plain data that they exchange.
 
-An executor subclasses `Executor` and defines `running`, `start`, `next_look`, `look` and `end_all`. The others have defaults that fit
-experiments that end with `dlbs run`. docs/executors.md shows a whole one.
+An executor subclasses `Executor` and defines `running`, `start`, `next_look`, `look` and `end_all`. The other methods have defaults for
+executors whose experiments end with `dlbs run`. docs/executors.md shows a complete example.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Outcome:
     """How one experiment ended.
 
     Attributes:
-        status: ok, failure, timeout, skipped or cancelled; or withdrawn: it was called off before it began and left no log.
-        message: Why, in one line; empty if all is well.
-        seconds: Wall time of the whole launcher.
-        results: The log's `results.*` values, as far as they stand near its end; `results.warnings` does.
-        exit_code: Of the benchmark; None if it did not come so far.
+        status: ok, failure, timeout, skipped or cancelled; or withdrawn: cancelled before it began, without a log.
+        message: The reason, in one line; empty for ok.
+        seconds: Wall time of the launcher.
+        results: The log's `results.*` values that appear near its end; `results.warnings` does.
+        exit_code: Exit code of the benchmark; None if it never ended.
     """
 
     status: str
@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an experiment would fail, and what to do about it."""
+    """The reason that an experiment would fail, and the fix."""
 
     what: str
     hint: str = ""
@@ -48,13 +48,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a plan is checked.
+    """The place where a plan is checked.
 
     Attributes:
         directory: Where experiments run and relative paths begin.
-        may_run: Whether programs that the plan names may be asked. Only where the plan is going to be run anyway: looking at a
-            stranger's plan must not start anything.
-        nodes: Hosts that may be contacted though the plan is only looked at, because the user has typed them.
+        may_run: Whether programs that the plan names may be started. True only if the plan is about to run: inspecting
+            an untrusted plan must not start anything.
+        nodes: Hosts that may be contacted even if the plan is only inspected, because the user typed them.
     """
 
     directory: Path
@@ -64,11 +64,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that is looked at before a plan runs.
+    """A check that is made before a plan runs.
 
     Attributes:
-        reads: Parameters that it depends on; it is made once for each combination of their values.
-        find: Gives the problem, or None.
+        reads: Parameters that it depends on; it runs once for each combination of their values.
+        find: Returns the problem, or None.
     """
 
     reads: tuple[str, ...]
@@ -76,14 +76,14 @@ class Check:
 
 
 class Executor(Protocol):
-    """What runs experiments. Made with the directory where they run, and `--jobs` (None: as many as suits it).
+    """An object that runs experiments, constructed with their working directory and `--jobs` (None: the executor's default).
 
-    All methods are called from one thread. Only the constructor, `owned_logs` and the checks are called before the log directories
+    All methods are called from a single thread. Only the constructor, `owned_logs` and the checks are called before the log directories
     are locked.
 
     Attributes:
-        detachable: Whether what was started goes on without `dlbs run`, so that `--detach` makes sense.
-        checks: What is looked at before a plan runs.
+        detachable: Whether experiments continue after `dlbs run` exits, as `--detach` requires.
+        checks: Checks that are made before a plan runs.
     """
 
     detachable: bool = False
@@ -94,64 +94,64 @@ class Executor(Protocol):
     @property
     @abstractmethod
     def running(self) -> int:
-        """Experiments that were started and whose outcome has not been given."""
+        """Number of started experiments whose outcome has not been returned yet."""
         ...
 
     @property
     def has_room(self) -> bool:
-        """Whether `start` may succeed now; while not, no more experiments are drawn from the plan."""
+        """Whether `start` may succeed now; while False, no more experiments are drawn from the plan."""
         return True
 
     def prepare(self) -> None:
-        """Called once, before the first experiment.
+        """Prepare the executor; called once, before the first experiment.
 
         Raises:
-            LaunchError: Nothing can be started at all.
+            LaunchError: Nothing can be started.
         """
         return
 
     def owned_logs(self, directory: Path) -> Set[Path]:
-        """Absolute paths of the logs in a directory that experiments of an earlier run are going to write, or are writing.
+        """Absolute paths of the logs in a directory that experiments of an earlier run write now or will write.
 
-        Their processes are left alone, and `start` of such an experiment watches it instead of starting it anew.
+        Their processes are not ended, and `start` watches such an experiment instead of starting it again.
 
         Raises:
-            LaunchError: It cannot be found out now.
+            LaunchError: The answer cannot be determined now.
         """
         return frozenset()
 
     @abstractmethod
     def start(self, experiment: Experiment) -> bool:
-        """Start a resolved experiment, which leaves its log under `exp.log_file`; False if there is no room for it now.
+        """Start a resolved experiment, whose log becomes `exp.log_file`; return False if there is no room now.
 
         Raises:
-            LaunchError: It cannot run at all.
+            LaunchError: It cannot run.
         """
         ...
 
     def flush(self) -> None:
-        """Called when all was started that fits now, for executors that hand over many at once.
+        """Submit experiments in bulk; called after everything that fits now was started.
 
         Raises:
-            LaunchError: They are refused.
+            LaunchError: They are rejected.
         """
         return
 
     @abstractmethod
     def next_look(self) -> float | None:
-        """Moment of `time.monotonic()` at which `look` is to be called; None for when a child process ends."""
+        """Time (`time.monotonic()`) of the next call of `look`; None: when a child process ends."""
         ...
 
     @abstractmethod
     def look(self) -> Iterator[tuple[Experiment, Outcome]]:
-        """Go on with what is due, without blocking, and give the experiments that have ended. Called early too."""
+        """Do the work that is due, without blocking, and yield the experiments that have ended. May be called early."""
         ...
 
     def withdraw(self, unwanted: Callable[[Experiment], bool]) -> None:
-        """Call off experiments that were started but have not begun: `look` gives them as withdrawn."""
+        """Cancel experiments that were started but have not begun; `look` yields them as withdrawn."""
         return
 
     @abstractmethod
     def end_all(self, message: str) -> None:
-        """Ask all experiments to end, as cancelled; called again and again until none is left."""
+        """Request that all experiments end, as cancelled; called repeatedly until none is left."""
         ...

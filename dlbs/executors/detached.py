@@ -1,9 +1,9 @@
-"""Experiments that run without `dlbs run`: a file that lists them, the program that runs one of them, and what its log says became of it.
+"""Experiments that run without `dlbs run`: their task file, the program that runs one of them, and the outcome in its log.
 
     python -m dlbs.executors.detached FILE NUMBER
 
-runs the experiment in that line of the file, counted from 0, in the current directory, the way it runs on this machine in the foreground.
-The exit code is 0 if it ended well. Executors whose experiments outlive them (Slurm, nohup) submit this command.
+runs the experiment in that line of the file, counted from 0, in the current directory, as in the foreground on this machine.
+The exit code is 0 if it succeeded. Executors whose experiments outlive them (Slurm, nohup) submit this command.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Task", "command", "environment", "main", "read_tasks", "write_tasks"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An experiment that is to run by itself.
+    """An experiment that runs without `dlbs run`.
 
     Attributes:
         log: Absolute path of its log.
-        replaces: Inode of the log of an earlier run that it is going to replace; 0 for none.
+        replaces: Inode of the log of an earlier run that it will replace; 0 for none.
     """
 
     experiment: Experiment
@@ -53,7 +53,7 @@ class Task:
         return cls(experiment, log, _inode(log))
 
     def outcome(self) -> Outcome | None:
-        """What its log says became of it; None while the log is not there."""
+        """The outcome that its log records; None while the log does not exist."""
         if _inode(self.log) == self.replaces:
             return None
         try:
@@ -73,7 +73,7 @@ class Task:
 
 
 def write_tasks(file: Path, tasks: Iterable[Task]) -> None:
-    """Write tasks, one a line.
+    """Write tasks, one per line.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -88,7 +88,7 @@ def read_tasks(file: Path) -> list[Task]:
     """Read tasks.
 
     Raises:
-        LaunchError: The file cannot be read, or is not one of ours.
+        LaunchError: The file cannot be read, or is not a task file.
     """
     return [_task(line, file) for line in _lines(file)]
 
@@ -105,16 +105,16 @@ def _task(line: str, file: Path) -> Task:
         entry = load_json(line)
         return Task(dict(entry["experiment"]), Path(entry["log"]), int(entry["replaces"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise LaunchError(f"is no list of experiments: {error}", where=str(file)) from None
+        raise LaunchError(f"is not a list of experiments: {error}", where=str(file)) from None
 
 
 def command(file: Path) -> str:
-    """Shell code that runs a task of a file; its number has to follow."""
+    """Shell code that runs a task of a file; the caller appends its number."""
     return f"{shlex.quote(sys.executable)} -m dlbs.executors.detached {shlex.quote(str(file))}"
 
 
 def environment() -> dict[str, str]:
-    """Environment variables with which `command` finds this very package, wherever it runs."""
+    """Environment variables that make `command` import this copy of the package on any machine."""
     package = str(Path(__file__).resolve().parent.parent.parent)
     return {
         **os.environ,
@@ -124,12 +124,12 @@ def environment() -> dict[str, str]:
 
 def main(file: str, number: str) -> int:
     """Run one task to its end, and return the exit code."""
-    task = _task(_lines(Path(file))[int(number)], Path(file))  # the others, up to a thousand, need not be parsed
+    task = _task(_lines(Path(file))[int(number)], Path(file))  # the remaining lines, up to a thousand, need no parsing
     try:
         with Signals() as signals:
             executor = LocalExecutor(Path.cwd())
             if not executor.start(task.experiment):
-                raise LaunchError("this machine lacks what the experiment asks for")
+                raise LaunchError("this machine lacks the resources that the experiment requests")
             while executor.running:
                 signals.wait_until(executor.next_look())
                 if signals.stop_signal:

@@ -1,4 +1,4 @@
-"""One experiment under way: its process group, its log file, and how both come to an end."""
+"""A running experiment: its process group, its log file, and how both end."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _LOOK_AGAIN = 0.1  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """How a job runs on other machines.
+    """How to run a job on other machines.
 
     Attributes:
-        command: Starts the process that looks after it.
-        environment: Of that process.
-        order: What its standard input begins with. That stays open as long as this process lives, however it ends.
+        command: Starts the process that supervises it.
+        environment: Environment of that process.
+        order: Written first to its standard input, which stays open as long as this process lives.
     """
 
     command: Sequence[str]
@@ -46,24 +46,24 @@ class Elsewhere:
 
 
 class Job:
-    """A launcher that runs as a process group of its own, with its output in `<log>.part`.
+    """A launcher that runs in its own process group, with its output in `<log>.part`.
 
     Args:
-        launcher: What runs.
-        grant: What it occupies; it is bound to its processors.
-        grace: Seconds that it has to end by itself when it is asked to.
-        elsewhere: Runs it on other machines; None runs the launcher here.
+        launcher: The launcher to run.
+        grant: The resources it occupies; it is bound to these CPUs.
+        grace: Seconds between TERM and KILL.
+        elsewhere: How to run it on other machines; None runs the launcher here.
 
     Attributes:
-        neighbours: exp.id of each experiment that ran at the same time.
+        concurrent: exp.id of each experiment that ran at the same time.
 
     Raises:
-        LaunchError: The files cannot be written, what is there is not ours, or bash cannot be started.
+        LaunchError: The files cannot be written, existing ones were not written by dlbs, or bash cannot be started.
     """
 
     def __init__(self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Elsewhere | None = None) -> None:
         self.launcher, self.grant, self.grace = launcher, grant, grace
-        self.neighbours: list[str] = []
+        self.concurrent: list[str] = []
         self.part = Path(f"{launcher.log}.part")
         self._container = container_name(launcher.experiment, launcher.log)
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
@@ -92,7 +92,7 @@ class Job:
                 )
             if elsewhere and self._process.stdin is not None:
                 self._process.stdin.write(elsewhere.order.encode())
-                self._process.stdin.flush()  # and it stays open
+                self._process.stdin.flush()  # left open
         except OSError as error:
             os.close(self._log)
             raise _cannot_run(error, launcher) from None
@@ -100,9 +100,9 @@ class Job:
             self._monitor.watch(self._process.pid)
 
     def moments(self) -> Iterator[float]:
-        """Moments of `time.monotonic()` at which it is to be looked at again, besides when it ends."""
+        """Times (`time.monotonic()`) at which `look` is due, in addition to the end of the process."""
         if self._status:
-            # Nobody says when the last process of a group has gone, once the first one has.
+            # No signal reports the end of the last process of a group after its leader has ended.
             yield self._kill_at if not self._has_ended() else time.monotonic() + _LOOK_AGAIN
         elif self._timeout:
             yield self.start + self._timeout
@@ -110,7 +110,7 @@ class Job:
             yield self._monitor.sample_if_due()
 
     def look(self) -> Outcome | None:
-        """Go on with what is due; the outcome if it has ended."""
+        """Do the work that is due; return the outcome if the experiment has ended."""
         now = time.monotonic()
         ended = self._has_ended()
         if not ended and not self._status and self._timeout and now >= self.start + self._timeout:
@@ -131,7 +131,7 @@ class Job:
         return self._finish(now - self.start)
 
     def end(self, status: str, message: str) -> None:
-        """Ask everything that the launcher started to end; after the grace it is made to."""
+        """Terminate everything that the launcher started; kill it after the grace period."""
         if self._status:
             return
         self._status, self._message = status, message
@@ -147,7 +147,7 @@ class Job:
         return self._process.returncode is not None
 
     def _finish(self, seconds: float) -> Outcome:
-        """Write how the experiment ended and give the log its name."""
+        """Write the outcome to the log and rename the log to its final name."""
         try:
             values = last_values(self.part)
             if not values and not self.part.exists():
@@ -179,26 +179,26 @@ class Job:
             message = str(values["exp.status_msg"])
         ending: dict[str, Any] = {}
         if status in {"cancelled", "timeout"} and not self._has_parameters():
-            ending.update(self.launcher.experiment)  # it was ended before it could say what it is
+            ending.update(self.launcher.experiment)  # it ended before it could log its parameters
         if self._monitor is not None:
             ending.update(self._monitor.results())
         if self._here:
             ending.update(selected_facts(self.launcher.experiment))
             if machine_warnings():
                 ending["exp.machine_warnings"] = list(machine_warnings())
-        if self.neighbours:
-            ending["exp.neighbours"] = self.neighbours
+        if self.concurrent:
+            ending["exp.neighbours"] = self.concurrent
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
 
     def _has_parameters(self) -> bool:
-        """Whether the launcher got as far as the line that follows the parameters."""
+        """Whether the launcher has logged the line after the parameters."""
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
 
 
 @contextmanager
 def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
-    """What is started meanwhile may run on these processors only; on all of ours if there are none."""
+    """Bind processes started in this context to these CPUs; to all of this process's CPUs if empty."""
     if not cpus or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -222,7 +222,7 @@ def _cannot_run(error: OSError, launcher: Launcher) -> LaunchError:
 def _signal_group(group: int, number: signal.Signals) -> None:
     try:
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+    except (ProcessLookupError, PermissionError):  # macOS returns EPERM for a group of zombies
         return
 
 

@@ -16,17 +16,17 @@ from dlbs.text import text
 
 __all__ = ["LocalExecutor"]
 
-_GRACE = 10.0  # seconds between asking a group of processes to end and ending it
+_GRACE = 10.0  # seconds between TERM and KILL of a process group
 
 
 class LocalExecutor(Executor):
-    """Runs launchers as process groups of their own, several at a time if wanted.
+    """Run launchers in their own process groups, several at a time if requested.
 
     Args:
         directory: Where experiments run.
-        jobs: How many experiments may run at the same time; one by default, because neighbours disturb measurements.
-        slots: What they share.
-        grace: Seconds that an experiment has to end by itself when it is asked to.
+        jobs: Experiments that may run at the same time; one by default, because competing load distorts measurements.
+        slots: The resources that they share.
+        grace: Seconds between TERM and KILL of an experiment.
     """
 
     checks: Sequence[Check] = LOCAL_CHECKS
@@ -60,8 +60,8 @@ class LocalExecutor(Executor):
             self.slots.give_back(grant)
             raise
         for other in self._jobs:
-            other.neighbours.append(text(experiment.get("exp.id")))
-            job.neighbours.append(text(other.launcher.experiment.get("exp.id")))
+            other.concurrent.append(text(experiment.get("exp.id")))
+            job.concurrent.append(text(other.launcher.experiment.get("exp.id")))
         self._jobs.append(job)
         return True
 
@@ -82,7 +82,7 @@ class LocalExecutor(Executor):
 
 
 def _placed(experiment: Experiment, grant: Grant) -> Experiment:
-    """The experiment with what it got: exp.gpu_ids, exp.cpus."""
+    """The experiment with the resources it was granted: exp.gpu_ids, exp.cpus."""
     placed = dict(experiment)
     if text(experiment.get("exp.gpus")).startswith("any:"):
         placed["exp.gpu_ids"] = ",".join(map(str, grant.gpus))

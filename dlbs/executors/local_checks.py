@@ -1,4 +1,4 @@
-"""What is looked at before experiments run on this machine: GPUs, processors, memory, nodes, docker."""
+"""Checks before experiments run on this machine: GPUs, CPUs, memory, nodes, docker."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _gpus(experiment: Experiment, site: Site) -> Problem | None:
     count, usable = gpu_count(), visible_gpus()
     missing = [gpu for gpu in ids if not count or gpu not in usable]
     if missing:
-        have = f"there are {count}, numbered from 0" if count else "there is none"
+        have = f"this machine has {count}, numbered from 0" if count else "this machine has none"
         if count and "CUDA_VISIBLE_DEVICES" in os.environ:
             have = f"CUDA_VISIBLE_DEVICES leaves {', '.join(map(str, usable)) or 'none'} of them"
         words = "GPU {} does" if len(missing) == 1 else "GPUs {} do"
         named = words.format(", ".join(map(str, missing)))
-        return Problem(f"{named} not exist here: {have}", "-Pexp.gpus='' runs on the CPU")
+        return Problem(f"{named} not exist: {have}", "set -Pexp.gpus='' to run on the CPU")
     if len(set(ids)) < len(ids):
         return Problem(f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once")
     return None
@@ -46,26 +46,24 @@ def _slots(experiment: Experiment, site: Site) -> Problem | None:
     try:
         Slots().check(Request.of(experiment))
     except DlbsError as error:
-        return Problem(error.what, error.hint or "ask for less, or run it on a larger machine")
+        return Problem(error.what, error.hint or "request less, or use a larger machine")
     return None
 
 
 def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     nodes = experiment.get("exp.num_nodes", 1)
     if experiment.get("exp.nodes"):
-        return Problem("exp.nodes names hosts, but experiments run on this machine", "use --executor ssh, or --nodes")
+        return Problem("exp.nodes names hosts, but experiments run on this machine", "add --executor ssh or --nodes")
     if nodes == 1:
         return None
     if not experiment.get("exp.rendezvous"):
-        hint = (
-            "use --nodes, --executor slurm or, by hand, the same command on each with exp.rendezvous and exp.node_rank"
-        )
+        hint = "use --nodes or --executor slurm, or start the same command on each node with exp.rendezvous and exp.node_rank"
         return Problem(f"exp.num_nodes is {nodes}, but experiments run on this machine", hint)
     rank = experiment.get("exp.node_rank", 0)
     if rank >= nodes:
-        return Problem(f"exp.node_rank is {rank} of {nodes} nodes", f"they are numbered from 0 to {nodes - 1}")
+        return Problem(f"exp.node_rank is {rank} of {nodes} nodes", f"ranks are 0 to {nodes - 1}")
     if experiment.get("exp.docker"):
-        return Problem("containers do not reach over several nodes", "-Pexp.docker=false")
+        return Problem("containers cannot span nodes", "set -Pexp.docker=false")
     return None
 
 
@@ -74,16 +72,14 @@ def _docker(experiment: Experiment, site: Site) -> Problem | None:
         return None
     command = text(experiment.get("exp.docker_launcher")) or "docker"
     if shutil.which(command) is None:
-        return Problem(
-            f"there is no command {command!r}", "install docker, or run on bare metal with -Pexp.docker=false"
-        )
+        return Problem(f"command {command!r} not found", "install docker, or run on bare metal with -Pexp.docker=false")
     if command == "docker" and not docker_available():
         return Problem(
             "the docker daemon cannot be reached", "start dockerd, or run on bare metal with -Pexp.docker=false"
         )
     if text(experiment.get("exp.gpus")) and not any(map(shutil.which, _GPU_TOOLKIT)):
-        hint = "install the NVIDIA container toolkit, or run on bare metal with -Pexp.docker=false"
-        return Problem("containers have no access to GPUs here", hint)
+        hint = "install the NVIDIA Container Toolkit, or run on bare metal with -Pexp.docker=false"
+        return Problem("docker on this machine has no access to GPUs", hint)
     return None
 
 
@@ -93,15 +89,15 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
         return None
     framework, image = text(experiment.get("exp.framework")), image_of(experiment)
     if not image:
-        return Problem("no docker image is given", f"set exp.docker_image or {framework}.docker_image")
+        return Problem("no docker image is set", f"set exp.docker_image or {framework}.docker_image")
     if command != "docker" and not site.may_run:
         return None
-    asked = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        said = asked.stderr.strip().splitlines()
-        reason = "" if said and "no such image" in said[-1].lower() else f": {said[-1] if said else 'not found'}"
-        hint = f"{command} pull {image}, or build it, or run on bare metal with -Pexp.docker=false"
-        return Problem(f"docker image {image} is not here{reason}", hint)
+    completed = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
+    if completed.returncode:
+        last = "".join(completed.stderr.strip().splitlines()[-1:])
+        reason = f": {last}" if last and "no such image" not in last.lower() else ""
+        hint = f"run `{command} pull {image}`, build it, or run on bare metal with -Pexp.docker=false"
+        return Problem(f"docker image {image} not found on this machine{reason}", hint)
     return None
 
 

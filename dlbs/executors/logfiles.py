@@ -1,4 +1,4 @@
-"""The files of one experiment: its log, the log under way, its launcher. Only what dlbs wrote is replaced, and no link is followed."""
+"""The files of one experiment: log, partial log, launcher. Only files that dlbs wrote are replaced, and links are not followed."""
 
 from __future__ import annotations
 
@@ -20,42 +20,40 @@ _HINT = "choose another exp.log_file, or move it away"
 
 
 def check_replaceable(log: Path) -> None:
-    """Make sure that a log may be written under this name: nothing is there, or a log of ours.
+    """Check that a log may be written at this path: nothing exists there, or a log of dlbs.
 
-    A log of ours is empty, begins with parameters, or says at its end how the experiment ended.
+    A log of dlbs is empty, begins with parameters, or ends with the experiment's outcome.
 
     Raises:
-        LaunchError: Something else is there.
+        LaunchError: Another kind of file exists there.
     """
-    for path in (log, Path(f"{log}.part"), Path(f"{log}.sh")):
+    for path in (str(log), f"{log}.part", f"{log}.sh"):
         kind = _kind(path)
         if kind:
-            raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=str(path), hint=_HINT)
+            raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=path, hint=_HINT)
     head = _head(log)
     if head and not _begins_with_parameters(head) and last_values(log).get("exp.status") not in STATUSES:
-        raise LaunchError("is not a log of dlbs, so it is not replaced", where=str(log), hint=_HINT)
+        raise LaunchError("is not a log written by dlbs, so it is not replaced", where=str(log), hint=_HINT)
 
 
 def create_part(log: Path) -> int:
-    """Create the log under way, `<log>.part`, and return its descriptor.
+    """Create the partial log, `<log>.part`, and return its descriptor; call `check_replaceable` first.
 
     Raises:
-        LaunchError: There is something that is not ours.
         OSError: It cannot be created.
     """
-    check_replaceable(log)
     part = Path(f"{log}.part")
-    # A new file, not the old one emptied: what a killed run left running may still be writing to that.
+    # Create a new file instead of truncating the old one: processes of a killed run may still write to the old one.
     part.unlink(missing_ok=True)
-    # Programs may append to the file by its name (--exp_log_file): what is printed must not be written over that.
+    # O_APPEND, because programs may append to the file by name (--exp_log_file), which standard output must not overwrite.
     return create_file(part, os.O_RDWR | os.O_APPEND)
 
 
 def finish_log(log: Path) -> None:
-    """Give the log under way its name.
+    """Rename the partial log to its final name.
 
     Raises:
-        LaunchError: Meanwhile something has appeared there that is not ours.
+        LaunchError: A file that dlbs did not write has appeared there.
         OSError: It cannot be renamed.
     """
     check_replaceable(log)
@@ -63,10 +61,10 @@ def finish_log(log: Path) -> None:
 
 
 def keep_attempt(log: Path, attempt: int) -> None:
-    """Keep the log of a failed attempt as `<log>.attemptN`; fine if there is no log.
+    """Keep the log of a failed attempt as `<log>.attemptN`; do nothing if there is no log.
 
     Raises:
-        LaunchError: There is something that is not ours, or it cannot be renamed.
+        LaunchError: A file that dlbs did not write exists there, or the log cannot be renamed.
     """
     kept = Path(f"{log}.attempt{attempt}")
     check_replaceable(kept)
@@ -79,10 +77,10 @@ def keep_attempt(log: Path, attempt: int) -> None:
 
 
 def write_script(launcher: Launcher) -> None:
-    """Write the launcher beside the log.
+    """Write the launcher next to the log.
 
     Raises:
-        LaunchError: There is another script, which is not ours, or it cannot be written.
+        LaunchError: A script that dlbs did not write exists there, or the launcher cannot be written.
     """
     try:
         source = launcher.source.encode("utf-8", "surrogateescape")
@@ -91,7 +89,9 @@ def write_script(launcher: Launcher) -> None:
     stranger = _head(launcher.script)
     alone = not launcher.log.exists() and not Path(f"{launcher.log}.part").exists()
     if stranger and alone and _MARK in source and _MARK not in stranger:
-        raise LaunchError("is not a launcher of dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT)
+        raise LaunchError(
+            "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT
+        )
     try:
         write_bytes(launcher.script, source)
     except DlbsError as error:
@@ -99,14 +99,15 @@ def write_script(launcher: Launcher) -> None:
 
 
 def write_log(log: Path, experiment: Experiment, status: str, message: str) -> None:
-    """Leave a complete log of an experiment that did not run.
+    """Write a complete log for an experiment that did not run.
 
     Raises:
-        LaunchError: There is something that is not ours, or it cannot be written.
+        LaunchError: A file that dlbs did not write exists there, or the log cannot be written.
     """
     values = {**experiment, "exp.status": status, "exp.status_msg": message, "exp.seconds": 0.0}
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
+        check_replaceable(log)
         with open(create_part(log), "w", encoding="ascii") as stream:
             stream.writelines(f"{parameter_line(key, value)}\n" for key, value in values.items())
         finish_log(log)
@@ -114,10 +115,10 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str) -> N
         raise LaunchError(f"cannot be written: {error.strerror}", where=str(error.filename or log)) from None
 
 
-def _kind(path: Path) -> str:
-    """What a path is, if it is neither missing nor a regular file."""
+def _kind(path: str) -> str:
+    """The file type of a path that is neither missing nor a regular file, in words."""
     try:
-        mode = path.lstat().st_mode
+        mode = os.lstat(path).st_mode
     except OSError:
         return ""
     if stat.S_ISREG(mode):
@@ -132,12 +133,12 @@ def _kind(path: Path) -> str:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file; none if there is none.
+    """The first bytes of a file; empty if it does not exist.
 
     Raises:
         LaunchError: It cannot be read.
     """
-    if not os.path.lexists(path):  # also where a part of its path is a file
+    if not os.path.lexists(path):  # also if a parent of the path is a file
         return b""
     try:
         with open_regular(path) as stream:

@@ -1,4 +1,4 @@
-"""Which executors there are. One more is a file and a line in `EXECUTORS`; other packages add theirs under the entry point `dlbs.executors`."""
+"""The available executors: `EXECUTORS` and the entry points `dlbs.executors` of other packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ENTRY_POINTS", "EXECUTORS", "executor_name", "is_registered", "load_
 
 ENTRY_POINTS = "dlbs.executors"
 
-# Name → module:class, imported when it is used.
+# Name → module:class, imported on first use.
 EXECUTORS = {
     "local": "dlbs.executors.local:LocalExecutor",
     "slurm": "dlbs.executors.slurm:SlurmExecutor",
@@ -26,15 +26,15 @@ def load_executor(name: str) -> type[Executor]:
     """The class of an executor: by its name, or `module:class`.
 
     Raises:
-        ConfigError: There is none of that name, or it cannot be imported.
+        ConfigError: The name is unknown, or the class cannot be imported.
     """
     place = name if ":" in name else EXECUTORS.get(name) or _entry_points().get(name)
     if not place:
         known = [*EXECUTORS, *_entry_points()]
         raise ConfigError(
-            f"there is no executor {name!r}",
+            f"unknown executor {name!r}",
             where="--executor",
-            hint=did_you_mean(name, known) or f"there are {', '.join(known)}; another one is given as module:Class",
+            hint=did_you_mean(name, known) or f"known: {', '.join(known)}; or module:Class",
         )
     module, _, attribute = place.partition(":")
     try:
@@ -43,7 +43,7 @@ def load_executor(name: str) -> type[Executor]:
         raise ConfigError(
             f"{place} cannot be imported: {error}",
             where=f"--executor {name}",
-            hint="install its package, or name its directory in PYTHONPATH",
+            hint="install its package, or add its directory to PYTHONPATH",
         ) from None
     found = getattr(imported, attribute, None)
     if found is None:
@@ -53,15 +53,17 @@ def load_executor(name: str) -> type[Executor]:
             hint=did_you_mean(attribute, dir(imported)) or "see docs/executors.md",
         )
     if not isinstance(found, type) or not callable(getattr(found, "start", None)):
-        raise ConfigError(f"{place} is no executor", where=f"--executor {name}", hint="see docs/executors.md")
+        raise ConfigError(f"{place} is not an executor", where=f"--executor {name}", hint="see docs/executors.md")
     missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
     if missing:
-        raise ConfigError(f"{place} lacks {missing}", where=f"--executor {name}", hint="see docs/executors.md")
+        raise ConfigError(
+            f"{place} does not define {missing}", where=f"--executor {name}", hint="see docs/executors.md"
+        )
     return found
 
 
 def is_registered(name: str) -> bool:
-    """Whether a name is in the list, or another package's entry point."""
+    """Whether a name is built in or another package's entry point."""
     return name in EXECUTORS or name in _entry_points()
 
 
@@ -73,6 +75,6 @@ def executor_name(executor: Executor) -> str:
 
 
 def _entry_points() -> dict[str, str]:
-    from importlib.metadata import entry_points  # it reads the metadata of all installed packages
+    from importlib.metadata import entry_points  # slow: reads the metadata of all installed packages
 
     return {one.name: one.value for one in entry_points(group=ENTRY_POINTS)}

@@ -1,4 +1,4 @@
-"""Wait for a child, a signal or a moment in time, blocking: a parent that polls takes the CPU that is being measured."""
+"""Wait for a child, a signal or a time without polling, which would take CPU time from the benchmark."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal
 
 
 class Signals:
-    """A context in which signals wake `wait` up instead of interrupting the program.
+    """A context in which signals wake `wait` instead of interrupting the program.
 
-    SIGINT, SIGTERM and SIGHUP ask to stop now; SIGUSR1 asks to stop after the current experiment. Python allows this in the
+    SIGINT, SIGTERM and SIGHUP request a stop now; SIGUSR1 requests one after the current experiment. Python allows this in the
     main thread only.
 
     Attributes:
-        stop_signal: The number of the signal that asked to stop now; 0 if none did.
-        stop_after_current: Whether SIGUSR1 came.
+        stop_signal: The number of the signal that requested a stop now; 0 if none.
+        stop_after_current: Whether SIGUSR1 was received.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Signals:
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: the end of the terminal does not matter
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: keep running after the terminal closes
         handled = [number for number in _HANDLED if not (ignored and number == signal.SIGHUP)]
         self._before = {number: signal.signal(number, self._note) for number in handled}
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -54,7 +54,7 @@ class Signals:
             self.stop_signal = number
 
     def wait(self, seconds: float | None) -> None:
-        """Return after a signal (a child that ended sends one) or after a number of seconds, whichever is first."""
+        """Return after a signal (SIGCHLD included) or a number of seconds, whichever is first."""
         ready, _, _ = select.select([self._read], [], [], None if seconds is None else max(0.0, seconds))
         if ready:
             try:
@@ -63,5 +63,5 @@ class Signals:
                 return
 
     def wait_until(self, moment: float | None) -> None:
-        """Like `wait`, until a moment of `time.monotonic()`; None means for ever."""
+        """Like `wait`, until a time of `time.monotonic()`; None means no limit."""
         self.wait(None if moment is None else moment - time.monotonic())

@@ -1,4 +1,4 @@
-"""What is free on this machine: GPUs and processors, given out to one experiment at a time, and memory."""
+"""The free resources of this machine: GPUs and CPUs, each granted to one experiment at a time, and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Grant", "Slots"]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an experiment got; no processors means that it may use all of them, beside others."""
+    """The resources granted to an experiment; without CPUs, it may use all of them, shared with other experiments."""
 
     gpus: tuple[int, ...] = ()
     cpus: tuple[int, ...] = ()
@@ -22,10 +22,10 @@ class Grant:
 
 @dataclass(slots=True)
 class Slots:
-    """What is free on this machine.
+    """The free resources of this machine.
 
     Attributes:
-        gpus, cpus: Numbers of those that experiments may have.
+        gpus, cpus: Numbers of those that experiments may use.
         memory: Bytes.
     """
 
@@ -37,23 +37,23 @@ class Slots:
     _used_memory: int = 0
 
     def check(self, request: Request) -> None:
-        """See whether a request can be met at all, with nothing else running.
+        """Check that a request can be met with nothing else running.
 
         Raises:
-            LaunchError: It cannot; the message says what there is.
+            LaunchError: It cannot; the message contains what the machine has.
         """
         if request.any_gpus > len(self.gpus):
-            raise LaunchError(f"exp.gpus asks for any {request.any_gpus} GPUs, and there are {len(self.gpus)}")
+            raise LaunchError(f"exp.gpus requests any {request.any_gpus} GPUs, but {len(self.gpus)} are usable")
         missing = sorted(request.cpus - set(self.cpus))
         if missing:
-            raise LaunchError(f"runtime.cpus asks for processor {missing[0]}, which this program may not use")
+            raise LaunchError(f"runtime.cpus requests CPU {missing[0]}, which this process may not use")
         if request.any_cpus > len(self.cpus):
-            raise LaunchError(f"runtime.cpus asks for {request.any_cpus} processors, and there are {len(self.cpus)}")
+            raise LaunchError(f"runtime.cpus requests {request.any_cpus} CPUs, but {len(self.cpus)} are usable")
         if request.memory > self.memory:
-            raise LaunchError(f"runtime.memory asks for {request.memory:,} bytes, and there are {self.memory:,}")
+            raise LaunchError(f"runtime.memory requests {request.memory:,} bytes, but this machine has {self.memory:,}")
 
     def take(self, request: Request) -> Grant | None:
-        """Occupy what is asked for; None if it is not free now."""
+        """Occupy the requested resources; return None if they are not free now."""
         free_gpus = [gpu for gpu in self.gpus if gpu not in self._busy_gpus]
         free_cpus = [cpu for cpu in self.cpus if cpu not in self._busy_cpus]
         if (
@@ -72,7 +72,7 @@ class Slots:
         return Grant(gpus, cpus, request.memory)
 
     def give_back(self, grant: Grant) -> None:
-        """What was taken is free again."""
+        """Release the granted resources."""
         self._busy_gpus.difference_update(grant.gpus)
         self._busy_cpus.difference_update(grant.cpus)
         self._used_memory -= grant.memory

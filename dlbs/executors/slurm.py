@@ -1,8 +1,8 @@
-"""Run experiments on a Slurm cluster: those with the same resources become job arrays, and one question is asked for all of them.
+"""Run experiments on a Slurm cluster: experiments with equal resources become job arrays; one query covers all jobs.
 
-What is known about jobs stands on disk, so that any process can go on watching them: each array has a file
-`.dlbs-slurm-TOKEN.jsonl` in its log directory with one experiment a line, in the order of the array's tasks, written before the
-array is submitted under the name `dlbs-TOKEN`. What became of a task is in its log.
+The state of jobs is on disk, so that any process can continue to watch them. Each array has a file
+`.dlbs-slurm-TOKEN.jsonl` in its log directory with one experiment per line, in the order of the array's tasks, written before the
+array is submitted under the name `dlbs-TOKEN`. The outcome of a task is in its log.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from dlbs.text import text
 __all__ = ["SlurmExecutor"]
 
 _PREFIX = ".dlbs-slurm-"
-_SHORTEST, _LONGEST = 0.5, 30.0  # seconds between two questions to the queue
+_SHORTEST, _LONGEST = 0.5, 30.0  # seconds between queries of the queue
 _LONGEST_AT_THE_END = 2.0  # while everything is being cancelled
-_LOG_GRACE = 10.0  # seconds in which a log may appear after its job has gone: file systems of clusters take their time
+_LOG_GRACE = 10.0  # seconds after the end of a job in which its log may appear: cluster file systems are slow
 
-# Seconds: our own timeout comes before Slurm's, which may be minutes late and says nothing in the log.
+# Seconds: exp.timeout expires before Slurm's limit, which may be minutes late and leaves no message in the log.
 _BEFORE_THE_LIMIT = 15.0
 
 _Queue = dict[str, dict[int, QueuedTask]]
@@ -48,12 +48,12 @@ class _Array:
     """A job array.
 
     Attributes:
-        token: Its name is `dlbs-<token>`.
-        file: Lists its experiments.
-        tasks: All of them.
-        options: Of sbatch.
-        left: Numbers of those whose end has not been seen.
-        submitted: Whether Slurm has it for certain.
+        token: Part of its name, `dlbs-<token>`.
+        file: The list of its experiments.
+        tasks: All its tasks.
+        options: Options of sbatch.
+        left: Numbers of tasks whose end has not been observed.
+        submitted: Whether Slurm has accepted it for certain.
     """
 
     token: str
@@ -68,7 +68,7 @@ class _Array:
         return f"dlbs-{self.token}"
 
     def clear_away(self) -> None:
-        """Remove its files; what its tasks printed stays if it is anything."""
+        """Remove its files, except non-empty output of its tasks."""
         self.file.unlink(missing_ok=True)
         output = self.file.with_suffix(".out")
         if output.exists() and output.stat().st_size == 0:
@@ -77,12 +77,12 @@ class _Array:
 
 @dataclass(slots=True)
 class _Watched:
-    """A task that is waited for.
+    """A task that is being watched.
 
     Attributes:
-        unwanted: It is to be cancelled unless it has begun.
-        recalled: That was done.
-        gone: Since when it is no longer in the queue, as `time.monotonic()`; 0 if it is there.
+        unwanted: Whether to cancel it unless it has begun.
+        recalled: Whether the cancellation was sent.
+        gone: Time (`time.monotonic()`) at which it left the queue; 0 if it is in the queue.
     """
 
     array: _Array
@@ -108,11 +108,11 @@ def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     nodes = experiment.get("exp.num_nodes", 1)
     if nodes == 1 or not experiment.get("exp.docker"):
         return None
-    return Problem(f"exp.num_nodes is {nodes}, and containers do not reach over several nodes", "-Pexp.docker=false")
+    return Problem(f"exp.num_nodes is {nodes}, but containers cannot span nodes", "set -Pexp.docker=false")
 
 
 class SlurmExecutor(Executor):
-    """Submits experiments and watches their jobs.
+    """Submit experiments and watch their jobs.
 
     Args:
         directory: Where experiments run.
@@ -141,9 +141,11 @@ class SlurmExecutor(Executor):
     def prepare(self) -> None:
         for program in PROGRAMS:
             if shutil.which(program) is None:
-                raise LaunchError(f"there is no command {program!r}", hint="install Slurm's programs, or run locally")
+                raise LaunchError(
+                    f"command {program!r} not found", hint="install Slurm's client programs, or use --executor local"
+                )
         if queue() is None:
-            raise LaunchError("Slurm does not answer", hint="look at squeue and at SLURM_CONF")
+            raise LaunchError("Slurm does not respond", hint="check squeue and SLURM_CONF")
         self._most_in_array = max_array_size()
 
     def owned_logs(self, directory: Path) -> Set[Path]:
@@ -153,7 +155,7 @@ class SlurmExecutor(Executor):
         found = queue()
         if found is None:
             raise LaunchError(
-                "jobs of an earlier run may be writing here, and Slurm does not answer",
+                "jobs of an earlier run may be writing here, and Slurm does not respond",
                 where=str(directory),
                 hint="try again later",
             )
@@ -187,30 +189,32 @@ class SlurmExecutor(Executor):
                 write_tasks(array.file, some)
                 self._submit(array)
                 self._watched.update({task.log: _Watched(array, number) for number, task in enumerate(some)})
-                self._ask_soon()
+                self._query_soon()
 
     def _submit(self, array: _Array) -> None:
-        """Submit an array, or leave it for later if Slurm does not answer.
+        """Submit an array, or postpone it if Slurm does not respond.
 
         Raises:
-            LaunchError: sbatch refuses it. What was submitted before stays submitted.
+            LaunchError: sbatch rejects it. Arrays submitted before remain submitted.
         """
         number = f"{','.join(map(str, sorted(array.left)))}" + (f"%{self.jobs}" if self.jobs else "")
         arguments = ["--parsable", f"--job-name={array.name}", f"--array={number}", f"--chdir={self.directory}"]
         arguments += [f"--output={array.file.with_suffix('.out')}", "--open-mode=append", "--no-requeue"]
         script = f'#!/bin/sh\nexec {command(array.file)} "$SLURM_ARRAY_TASK_ID"\n'
-        for _ in range(2):  # what it refused because it could not be reached it may take now that squeue answers
+        for _ in range(2):  # after a connection failure, it may accept the array now that squeue responds
             refused = sbatch([*arguments, *array.options], script, environment())
             found = queue() if refused else {}
             if found is None:
                 return
-            array.submitted = not refused or array.name in found  # it may have arrived, and only the answer did not
+            array.submitted = (
+                not refused or array.name in found
+            )  # it may have been accepted, with only the response lost
             if array.submitted:
                 return
         array.file.unlink(missing_ok=True)
         raise LaunchError(
-            f"sbatch refuses the jobs: {refused}",
-            hint=f"look at the slurm.* parameters: {' '.join(array.options) or 'none are set'}",
+            f"sbatch rejects the jobs: {refused}",
+            hint=f"check the slurm.* parameters: {' '.join(array.options) or 'none are set'}",
         )
 
     def next_look(self) -> float | None:
@@ -225,8 +229,8 @@ class SlurmExecutor(Executor):
         self._pause = min(_LONGEST_AT_THE_END if self._ending else _LONGEST, self._pause * 1.5)
         self._next_question = time.monotonic() + self._pause
         if found is None:
-            return  # slurmctld is being restarted, say; jobs run on
-        self._submit_what_is_left(found)
+            return  # for example slurmctld restarts; jobs continue
+        self._submit_unconfirmed(found)
         self._cancel(found)
         for log, watched in list(self._watched.items()):
             outcome = self._outcome(watched, found)
@@ -236,7 +240,7 @@ class SlurmExecutor(Executor):
             watched.array.left.discard(watched.number)
             if not watched.array.left:
                 self._dead.append(watched.array)
-            self._ask_soon()
+            self._query_soon()
             yield watched.task.experiment, outcome
         self._clear_away()
 
@@ -244,15 +248,15 @@ class SlurmExecutor(Executor):
         while self._dead:
             self._dead.pop().clear_away()
 
-    def _submit_what_is_left(self, found: _Queue) -> None:
-        """Submit arrays for which Slurm did not answer."""
+    def _submit_unconfirmed(self, found: _Queue) -> None:
+        """Submit arrays that Slurm has not confirmed."""
         for array in {id(one.array): one.array for one in self._watched.values() if not one.array.submitted}.values():
             array.submitted = array.name in found
             if not (array.submitted or self._ending):
                 self._submit(array)
 
     def _cancel(self, found: _Queue) -> None:
-        """Cancel what is unwanted and has not begun; everything, if it is to end."""
+        """Cancel unwanted tasks that have not begun; all tasks if the run is ending."""
         unwanted, all_of_them = [], []
         for one in self._watched.values():
             job = found.get(one.array.name, {}).get(one.number)
@@ -265,7 +269,7 @@ class SlurmExecutor(Executor):
         cancel(all_of_them)
 
     def _outcome(self, watched: _Watched, found: _Queue) -> Outcome | None:
-        """What a task came to; None if it is in the queue, or its log may still appear."""
+        """The outcome of a task; None if it is in the queue, or its log may still appear."""
         if watched.number in found.get(watched.array.name, ()):
             watched.gone = 0.0
             return None
@@ -289,20 +293,20 @@ class SlurmExecutor(Executor):
         for one in self._watched.values():
             if unwanted(one.task.experiment):
                 one.unwanted = True
-                self._ask_soon(0.0)
+                self._query_soon(0.0)
 
     def end_all(self, message: str) -> None:
         if not self._ending:
             self._ending = True
-            self._ask_soon(0.0)
+            self._query_soon(0.0)
 
-    def _ask_soon(self, seconds: float = _SHORTEST) -> None:
+    def _query_soon(self, seconds: float = _SHORTEST) -> None:
         self._pause = _SHORTEST
         self._next_question = min(self._next_question, time.monotonic() + seconds) if seconds else 0.0
 
 
 def _within_the_limit(experiment: Experiment) -> Experiment:
-    """The experiment with a timeout that comes before the time limit of its job."""
+    """The experiment with a timeout shorter than the time limit of its job."""
     limit = time_limit(text(experiment.get("slurm.time")))
     if not limit:
         return experiment
@@ -312,12 +316,12 @@ def _within_the_limit(experiment: Experiment) -> Experiment:
 
 
 def _read_arrays(directory: Path) -> list[_Array]:
-    """The arrays that were submitted for a log directory and have not been cleared away."""
+    """The arrays that were submitted for a log directory and whose files still exist."""
     arrays = []
     for file in sorted(directory.glob(f"{_PREFIX}*.jsonl")):
         try:
             tasks = read_tasks(file)
         except LaunchError:
-            continue  # not one of ours
+            continue  # not written by dlbs
         arrays.append(_Array(file.name.removeprefix(_PREFIX).removesuffix(".jsonl"), file, tasks))
     return arrays

@@ -1,4 +1,4 @@
-"""What is said to Slurm and asked of it: options of sbatch, the queue, time limits, cancelling."""
+"""The interface to Slurm's commands: options of sbatch, the queue, time limits, cancelling."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from dlbs.text import text
 __all__ = ["PROGRAMS", "QueuedTask", "cancel", "max_array_size", "options_of", "queue", "sbatch", "time_limit"]
 
 PROGRAMS = ("sbatch", "squeue", "scancel")
-_PATIENCE = 60.0  # seconds that Slurm has to answer
+_PATIENCE = 60.0  # seconds that Slurm has to respond
 _MOST_IN_ARRAY = 1000
-_MOST_CANCELLED = 500  # jobs that one scancel names
+_MOST_CANCELLED = 500  # jobs per scancel
 _OWN = {"slurm.extra"}
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedTask:
-    """A task of an array of ours that has not ended.
+    """An unfinished task of an array that dlbs submitted.
 
     Attributes:
-        id: As scancel takes it: 12_3.
+        id: As scancel expects it: 12_3.
         pending: Whether it has not begun.
     """
 
@@ -37,16 +37,16 @@ class QueuedTask:
 
 
 def queue() -> dict[str, dict[int, QueuedTask]] | None:
-    """Tasks of our arrays that have not ended: name of the array → number of the task → job; None if Slurm does not answer now."""
+    """Unfinished tasks of arrays of dlbs: array name → task number → job; None if Slurm does not respond."""
     command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%j|%F|%K|%t"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if asked.returncode:
+    if completed.returncode:
         return None
     found: dict[str, dict[int, QueuedTask]] = {}
-    for line in asked.stdout.splitlines():
+    for line in completed.stdout.splitlines():
         name, array, task, state = (*line.strip().split("|"), "", "", "")[:4]
         if name.startswith("dlbs-") and task.isdigit():
             found.setdefault(name, {})[int(task)] = QueuedTask(f"{array}_{task}", state == "PD")
@@ -54,11 +54,11 @@ def queue() -> dict[str, dict[int, QueuedTask]] | None:
 
 
 def cancel(jobs: Iterable[str], *, pending: bool = False) -> None:
-    """Cancel jobs, or those of them that have not begun. That Slurm does not answer is no error: the queue shows what is left.
+    """Cancel jobs. No response from Slurm is not an error: the queue shows what is left.
 
     Args:
         jobs: Their ids.
-        pending: Leave those alone that have begun.
+        pending: Cancel only those that have not begun.
     """
     names = iter(jobs)
     while some := list(islice(names, _MOST_CANCELLED)):
@@ -70,13 +70,13 @@ def cancel(jobs: Iterable[str], *, pending: bool = False) -> None:
 
 
 def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -> str:
-    """Submit a script; what sbatch says if it fails, else an empty text.
+    """Submit a script; return the error message of sbatch, or an empty string.
 
     Raises:
         LaunchError: sbatch cannot be started.
     """
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             ["sbatch", *arguments],
             input=script,
             capture_output=True,
@@ -88,27 +88,27 @@ def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -
     except OSError as error:
         raise LaunchError(f"sbatch cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired as error:
-        return str(error)  # it may have been submitted all the same
-    return (" ".join(asked.stderr.split()) or f"exit code {asked.returncode}") if asked.returncode else ""
+        return str(error)  # it may have been submitted anyway
+    return (" ".join(completed.stderr.split()) or f"exit code {completed.returncode}") if completed.returncode else ""
 
 
 def max_array_size() -> int:
-    """Tasks that an array may have: the cluster's limit, which the largest index must stay below, and ours."""
+    """Maximum number of tasks per array: the cluster's limit on the index, or the limit of dlbs if smaller."""
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             ["scontrol", "show", "config"], capture_output=True, text=True, timeout=_PATIENCE, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return _MOST_IN_ARRAY
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", asked.stdout)
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", completed.stdout)
     return max(1, min(int(found[1]), _MOST_IN_ARRAY)) if found else _MOST_IN_ARRAY
 
 
 def options_of(experiment: Experiment) -> tuple[str, ...]:
-    """The options of sbatch that an experiment's `slurm.*` parameters ask for: `slurm.cpus_per_task` is `--cpus-per-task`.
+    """The options of sbatch for an experiment's `slurm.*` parameters: `slurm.cpus_per_task` is `--cpus-per-task`.
 
     Raises:
-        LaunchError: What it asks for is malformed.
+        LaunchError: A request for resources is malformed.
     """
     options = []
     for name, value in sorted(experiment.items()):
@@ -129,15 +129,17 @@ def options_of(experiment: Experiment) -> tuple[str, ...]:
 
 
 def time_limit(value: str) -> float:
-    """Seconds of `slurm.time`: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS; 0 for none.
+    """Seconds of `slurm.time`: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS; 0 for no limit.
 
     Raises:
-        LaunchError: It is none of these.
+        LaunchError: The value has none of these forms.
     """
     if not value or value.upper() in {"UNLIMITED", "INFINITE"}:
         return 0.0
     if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", value):
-        raise LaunchError(f"slurm.time is {value!r}", hint="write minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
+        raise LaunchError(
+            f"slurm.time: {value!r} is not a time limit", hint="write minutes, MM:SS, HH:MM:SS or D-HH:MM:SS"
+        )
     days, dash, rest = value.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if dash:

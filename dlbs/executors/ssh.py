@@ -1,6 +1,6 @@
-"""Run experiments on other machines by ssh: the launcher on each node of `exp.nodes` at once, one log.
+"""Run experiments on other machines by ssh: launchers on all nodes of `exp.nodes` at the same time, one log.
 
-`ssh_session` runs the nodes of one experiment; here it is a job like any other, whose process happens to be that session.
+`ssh_session` runs the nodes of one experiment; here, that session is the process of an ordinary job.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from dlbs.text import text
 
 __all__ = ["SshExecutor"]
 
-_PORTS = range(20_000, 32_000)  # below those that systems give out by themselves
+_PORTS = range(20_000, 32_000)  # below the range of ephemeral ports
 _WITH_TORCH = ("pytorch", "train")
-# Settings that concern the machine that dlbs runs on, and what to do instead.
+# Settings that apply only to the machine that dlbs runs on → the alternative.
 _OF_THIS_MACHINE = {
     "runtime.cpus": "bind processes with -Pruntime.launcher='taskset --cpu-list 0-3'",
-    "runtime.memory": "it shares out the memory of this machine: leave it out",
-    "monitor.interval": "the monitor samples this machine: set it to 0",
-    "exp.sys_info": "`ssh HOST dlbs sysinfo` shows those of a node",
+    "runtime.memory": "it divides the memory of this machine; remove it",
+    "monitor.interval": "the monitor samples this machine only; set it to 0",
+    "exp.sys_info": "leave it empty; `ssh HOST dlbs sysinfo` prints the facts of a node",
 }
 
 
@@ -45,35 +45,36 @@ def _nodes_of(experiment: Experiment) -> list[str]:
 def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     nodes, count = _nodes_of(experiment), experiment.get("exp.num_nodes", 1)
     if not nodes:
-        return Problem("exp.nodes names no hosts", "--nodes host1,host2")
+        return Problem("exp.nodes names no hosts", "set --nodes host1,host2")
     if len(set(nodes)) < len(nodes):
         return Problem(
-            f"exp.nodes names a host twice: {', '.join(nodes)}", "exp.gpus says how many replicas a node has"
+            f"exp.nodes names a host twice: {', '.join(nodes)}",
+            "name each host once; exp.gpus sets the replicas per node",
         )
     if count != len(nodes):
-        return Problem(f"exp.num_nodes is {count}, and exp.nodes names {len(nodes)}", "leave exp.num_nodes out")
+        return Problem(f"exp.num_nodes is {count}, but exp.nodes names {len(nodes)}", "remove exp.num_nodes")
     return None
 
 
 def _settings(experiment: Experiment, site: Site) -> Problem | None:
     if experiment.get("exp.docker"):
-        return Problem("containers are not started on other machines", "-Pexp.docker=false")
+        return Problem("containers cannot run on other machines", "set -Pexp.docker=false")
     if text(experiment.get("exp.gpus")).startswith("any:"):
-        return Problem("which GPUs of a node are free is not known here", "name them: -Pexp.gpus=0,1")
+        return Problem("free GPUs of other machines are unknown", "set GPU numbers: -Pexp.gpus=0,1")
     if experiment.get("exp.framework") == "pack":
-        return Problem("packs run on this machine only", "leave --nodes out")
+        return Problem("packs run on this machine only", "remove --nodes")
     for name, hint in _OF_THIS_MACHINE.items():
         if text(experiment.get(name)) not in {"", "0", "0.0"}:
-            return Problem(f"{name} is set, and experiments run on other machines", hint)
+            return Problem(f"{name} does not apply to experiments on other machines", hint)
     return None
 
 
 def _reached(experiment: Experiment, site: Site) -> Problem | None:
-    """Whether nodes answer and have what is needed. Not all plans may contact hosts: only those to be run, or whose hosts were typed."""
+    """Check that nodes respond and have the requirements. Only plans about to run may contact hosts, or hosts that the user typed."""
     nodes = _nodes_of(experiment)
     if not site.may_run:
         nodes = [node for node in nodes if node in site.nodes]
-    facts, failures = _ask_all(nodes, experiment, site.directory, versions=site.may_run)
+    facts, failures = _query_all(nodes, experiment, site.directory, versions=site.may_run)
     if failures:
         return Problem("; ".join(error.what for error in failures), failures[0].hint)
     for name, title in (("python", "Python"), ("torch", "PyTorch"), ("program", "pytorch_benchmarks")):
@@ -81,15 +82,16 @@ def _reached(experiment: Experiment, site: Site) -> Problem | None:
         if len(set(found.values())) > 1:
             listed = ", ".join(f"{node} {version}" for node, version in found.items())
             return Problem(
-                f"nodes differ in {title}: {listed}", "install the same everywhere, or copy the directory again"
+                f"nodes differ in {title}: {listed}",
+                "install the same version on all nodes, or copy the directory again",
             )
     return None
 
 
-def _ask_all(
+def _query_all(
     nodes: Sequence[str], experiment: Experiment, directory: Path, *, versions: bool
 ) -> tuple[list[Facts], list[DlbsError]]:
-    """Ask all nodes at the same time: what they say, and what is wrong with the others."""
+    """Query all nodes concurrently: the facts of those that respond, and the errors of the rest."""
     details: list[str] = []
     if versions and experiment.get("exp.framework") in _WITH_TORCH:
         details = [text(experiment.get("runtime.python")), text(experiment.get("pytorch.bench_path"))]
@@ -106,11 +108,11 @@ def _ask_all(
 
 
 class SshExecutor(LocalExecutor):
-    """Runs one experiment at a time on all of its nodes.
+    """Run one experiment at a time on all of its nodes.
 
     Args:
-        directory: Where experiments run, on each node; shared between them or copied.
-        jobs: 1.
+        directory: Where experiments run, on each node; a shared or copied directory.
+        jobs: 1 or None.
     """
 
     checks = (
@@ -124,8 +126,8 @@ class SshExecutor(LocalExecutor):
 
     def prepare(self) -> None:
         if self.jobs > 1:
-            what = "an experiment has its nodes to itself"
-            raise LaunchError(what, where=f"--jobs {self.jobs}", hint="leave --jobs out")
+            what = "experiments on several machines run one at a time"
+            raise LaunchError(what, where=f"--jobs {self.jobs}", hint="remove --jobs")
 
     def start(self, experiment: Experiment) -> bool:
         if not self.has_room:
@@ -135,7 +137,7 @@ class SshExecutor(LocalExecutor):
             problem = find(experiment, site)
             if problem is not None:
                 raise LaunchError(problem.what, hint=problem.hint)
-        facts, failures = _ask_all(nodes, experiment, self.directory, versions=True)
+        facts, failures = _query_all(nodes, experiment, self.directory, versions=True)
         if failures:
             raise LaunchError(failures[0].what, hint=failures[0].hint)
         placed = {**experiment, "exp.node_id": ",".join(fact.name for fact in facts)}
@@ -149,10 +151,10 @@ class SshExecutor(LocalExecutor):
 
 
 def _rendezvous(nodes: Sequence[str], facts: Sequence[Facts]) -> str:
-    """Where nodes meet: the address under which ssh reached the first one, and some port there."""
+    """The rendezvous of nodes: the address at which ssh reached the first one, with a port."""
     loopback = [_is_loopback(fact.address) for fact in facts]
     if not facts[0].address or (loopback[0] and not all(loopback)):
-        what = f"the others cannot reach {nodes[0]} at {facts[0].address or 'an unknown address'}, as this machine does"
+        what = f"the other nodes cannot reach {nodes[0]} at {facts[0].address or 'an unknown address'}"
         raise LaunchError(what, hint="set exp.rendezvous to HOST:PORT, with an address of the first node")
     address = f"[{facts[0].address}]" if ":" in facts[0].address else facts[0].address
     return f"{address}:{random.choice(_PORTS)}"

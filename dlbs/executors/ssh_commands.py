@@ -1,6 +1,6 @@
-"""What is said to nodes by ssh: the command that reaches one, what it is asked beforehand, and how it runs a launcher.
+"""The ssh protocol of nodes: the connection command, queries before a run, and the shell code that runs a launcher.
 
-Nothing but bash is assumed on a node. What it runs comes through the standard input of ssh, so that no word passes the user's login shell.
+Nodes need only bash. Scripts arrive on the standard input of ssh, so that the user's login shell parses nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["GRACE", "Facts", "ask", "ssh_command", "watched"]
 
-GRACE = 5  # seconds that a launcher has to end by itself on a node when it is asked to
-_PATIENCE = 60.0  # seconds in which a node has to answer
+GRACE = 5  # seconds between TERM and KILL of a launcher on a node
+_PATIENCE = 60.0  # seconds that a node has to respond
 _CONNECT = 10  # seconds
 
-# A shell function that runs a launcher, and ends all that it started when the connection is gone: standard input ends, or a line comes no
-# more. It asks the process group, so that torchrun ends its workers; what is left after that, in sessions of its own, is found by a
-# variable of its environment (on Linux).
+# A shell function that runs a launcher, and ends everything it started when the connection is lost: standard input ends, or no line
+# arrives in time. TERM goes to the process group, so that torchrun ends its workers; processes left in other sessions are found by a
+# variable in their environment (on Linux).
 _WATCH = """\
 dlbs_watch() {
     local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
@@ -51,7 +51,7 @@ dlbs_watch() {
 }
 """
 
-# What a node says about itself: one JSON line. Versions are read from metadata, since importing torch takes seconds.
+# Prints the facts of a node: one JSON line. Versions are read from metadata, since importing torch takes seconds.
 _ASK = """\
 import hashlib, importlib.metadata, json, pathlib, platform, sys
 try:
@@ -68,12 +68,12 @@ print(json.dumps({"python": platform.python_version(), "torch": torch, "program"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a node said about itself.
+    """The facts that a node reported about itself.
 
     Attributes:
-        address: Under which ssh reached it.
-        name: As it calls itself.
-        python, torch: Versions; empty if it was not asked.
+        address: At which ssh reached it.
+        name: Its own host name.
+        python, torch: Versions; empty if not queried.
         program: Digest of its pytorch_benchmarks.
     """
 
@@ -85,23 +85,23 @@ class Facts:
 
 
 def ssh_command(host: str, patience: float) -> list[str]:
-    """The command that runs bash on a node. `DLBS_SSH`, like `GIT_SSH_COMMAND`, takes the place of `ssh`.
+    """The command that runs bash on a node. `DLBS_SSH` replaces `ssh`, as `GIT_SSH_COMMAND` does.
 
     Args:
-        host: As ssh knows it.
-        patience: Seconds without a sign of life after which the node counts as lost.
+        host: A host name that ssh accepts.
+        patience: Seconds without a keep-alive after which the node counts as lost.
 
     Raises:
-        LaunchError: This is no host, or DLBS_SSH is malformed.
+        LaunchError: The host name is invalid, or DLBS_SSH is malformed.
     """
     if not host or host.startswith("-") or not host.isprintable() or " " in host:
-        raise LaunchError(f"{host!r} is no host", where="exp.nodes")
+        raise LaunchError(f"{host!r} is not a host name", where="exp.nodes")
     try:
         program = shlex.split(os.environ.get("DLBS_SSH", "")) or ["ssh"]
     except ValueError as error:
         raise LaunchError(f"is malformed: {error}", where="DLBS_SSH") from None
-    # No shared connection (ControlPath): it would live on by itself, and keep ours from noticing that the node is lost. What a user's
-    # configuration adds to logins (a command, forwarded ports) is left out.
+    # No shared connection (ControlPath): it would outlive this one and hide the loss of the node. Extras of a user's
+    # configuration for logins (a command, forwarded ports) are disabled.
     settings = {
         "BatchMode": "yes",
         "ConnectTimeout": _CONNECT,
@@ -116,25 +116,25 @@ def ssh_command(host: str, patience: float) -> list[str]:
 
 
 def watched(source: str, token: str, patience: float) -> str:
-    """Shell code that runs a launcher on a node, and prints `TOKEN:CODE` when nothing of it is left.
+    """Shell code that runs a launcher on a node, and prints `TOKEN:CODE` after all its processes have ended.
 
-    Lines have to follow, each within `patience` seconds of the one before; else it ends.
+    The caller must keep sending lines, at most `patience` seconds apart; otherwise the launcher is ended.
     """
     return f"{_WATCH}dlbs_watch {GRACE} {patience:g} {token} {shlex.quote(source)}\n"
 
 
-@lru_cache(maxsize=1024)  # of answers only: what fails is asked again
+@lru_cache(maxsize=1024)  # of successes only: failures are queried again
 def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts:
-    """Ask a node for its address and name and, with the interpreter `python`, for versions.
+    """Query a node for its address and name and, with the interpreter `python`, for versions.
 
     Args:
-        host: As ssh knows it.
-        directory: Has to be there.
-        python: An interpreter, by its name or path; none is started without.
+        host: A host name that ssh accepts.
+        directory: Has to exist on the node.
+        python: An interpreter, by its name or path; empty: none is started.
         package: Directory with pytorch_benchmarks.
 
     Raises:
-        LaunchError: It cannot be reached, or lacks the directory, the interpreter, or the program.
+        LaunchError: The node cannot be reached, or lacks the directory, the interpreter, or the program.
     """
     script = [
         f"cd -- {shlex.quote(directory)} 2>/dev/null || {{ echo 'dlbs: no directory'; exit; }}",
@@ -144,7 +144,7 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
         script.append(f"{shlex.join([python, '-c', _ASK, package])} || echo 'dlbs: no python'")
     command = ssh_command(host, _PATIENCE)
     try:
-        asked = subprocess.run(
+        completed = subprocess.run(
             command, input="\n".join([*script, ""]), capture_output=True, text=True, errors="replace", timeout=_PATIENCE,
             check=False,
         )  # fmt: skip
@@ -153,43 +153,43 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
             f"{command[0]} cannot be started: {error.strerror}", hint="install the OpenSSH client"
         ) from None
     except subprocess.TimeoutExpired:
-        raise LaunchError(f"node {host} did not answer within {_PATIENCE:.0f} s") from None
-    return _facts(host, directory, python, package, asked)
+        raise LaunchError(f"node {host} did not respond within {_PATIENCE:.0f} s") from None
+    return _facts(host, directory, python, package, completed)
 
 
-def _facts(host: str, directory: str, python: str, package: str, asked: subprocess.CompletedProcess[str]) -> Facts:
-    said = asked.stderr.strip().splitlines()
-    last = said[-1].strip() if said else ""
-    lines = re.findall(r"^dlbs: (.*)$", asked.stdout, re.MULTILINE)
+def _facts(host: str, directory: str, python: str, package: str, completed: subprocess.CompletedProcess[str]) -> Facts:
+    messages = completed.stderr.strip().splitlines()
+    last = messages[-1].strip() if messages else ""
+    lines = re.findall(r"^dlbs: (.*)$", completed.stdout, re.MULTILINE)
     if lines == ["no directory"]:
         hint = "share the directory between the nodes, or copy it to the same path"
         raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
-    if asked.returncode or len(lines) < 2:
+    if completed.returncode or len(lines) < 2:
         raise LaunchError(
-            f"node {host} cannot be reached: {last or f'exit code {asked.returncode}'}", hint=_hint(host, last)
+            f"node {host} cannot be reached: {last or f'exit code {completed.returncode}'}", hint=_hint(host, last)
         )
     facts = Facts((lines[0].split() + [""] * 3)[2], lines[1])
     if not python:
         return facts
     if lines[2:]:
-        hint = "set runtime.python to an interpreter that is there on all nodes"
+        hint = "set runtime.python to an interpreter that exists on all nodes"
         raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
-    found = _versions(asked.stdout)
+    found = _versions(completed.stdout)
     if found is None:
-        hint = f"its shell prints something of its own; see what `ssh {host} true` prints"
-        raise LaunchError(f"node {host} gives no versions of {python}", hint=hint)
+        hint = f"its login shell may print text: run `ssh {host} true`, which must print nothing"
+        raise LaunchError(f"node {host} did not report the versions of {python}", hint=hint)
     if not found["torch"]:
-        raise LaunchError(f"node {host}: {python} has no torch", hint=f"{python} -m pip install torch, there")
+        raise LaunchError(f"node {host}: {python} has no torch", hint=f"run `{python} -m pip install torch` there")
     if not found["program"]:
         hint = "share the directory, copy it, or set pytorch.bench_path"
         raise LaunchError(f"node {host} has no {package}/pytorch_benchmarks", hint=hint)
     return Facts(facts.address, facts.name, **found)
 
 
-def _versions(said: str) -> dict[str, str] | None:
-    """What `_ASK` printed, as the last line; None if that is something else."""
+def _versions(output: str) -> dict[str, str] | None:
+    """The versions that `_ASK` printed on the last line; None if that line is something else."""
     try:
-        found = load_json(said.strip().rpartition("\n")[2])
+        found = load_json(output.strip().rpartition("\n")[2])
     except JsonError:
         return None
     if not isinstance(found, dict) or set(found) != {"python", "torch", "program"}:
@@ -197,9 +197,9 @@ def _versions(said: str) -> dict[str, str] | None:
     return {name: str(value) for name, value in found.items()}
 
 
-def _hint(host: str, said: str) -> str:
-    if "Host key verification" in said:
-        return f"log in once by hand, so that its key is known: ssh {host}"
-    if "Permission denied" in said:
-        return "its user's authorized_keys needs your key; keys with a passphrase need ssh-agent"
-    return f"try: ssh {host} true"
+def _hint(host: str, output: str) -> str:
+    if "Host key verification" in output:
+        return f"log in once to accept its key: ssh {host}"
+    if "Permission denied" in output:
+        return "add your key to authorized_keys there; keys with a passphrase need ssh-agent"
+    return f"check the connection: ssh {host} true"

@@ -1,10 +1,10 @@
-"""One experiment on several nodes: a launcher on each by ssh, the output of all of them, and one end for all.
+"""One experiment on several nodes: a launcher on each by ssh, their merged output, and a common end.
 
     python -m dlbs.executors.ssh_session
 
-reads what to run from standard input, one JSON line (`Order`), and prints what the nodes print: the first one's lines as they are, those of the
-others as `[HOST] ...`, so that only the first one reports. A node that fails or is lost ends the others. So does the end of standard
-input, which `dlbs run` holds open: it comes whatever ends that, `kill -9` too.
+reads one JSON line (`Order`) from standard input and prints the output of the nodes: lines of the first node unchanged, those of the
+others as `[HOST] ...`, so that only the first one reports results. A node that fails or is lost ends the others. So does the end of standard
+input, which `dlbs run` keeps open: it is closed however that process ends, `kill -9` included.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from dlbs.unforeseen import guarded
 
 __all__ = ["Order", "main"]
 
-_SETTLE = 3.0  # seconds in which the others may fail too, so that all reasons are said
+_SETTLE = 3.0  # seconds in which other nodes may fail too, so that all reasons are reported
 _LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
 _LONGEST_REASON = 1000  # characters
-_LONGEST_END = GRACE + 3.0  # seconds until connections that do not end are cut
+_LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a session runs.
+    """The work of a session.
 
     Attributes:
-        hosts: As ssh knows them; the first one reports.
-        launchers: Their text, one for each host.
-        patience: Seconds without a sign of life after which a node counts as lost.
+        hosts: Host names that ssh accepts; the first one reports results.
+        launchers: Shell code, one for each host.
+        patience: Seconds without a keep-alive after which a node counts as lost.
     """
 
     hosts: list[str]
@@ -48,19 +48,19 @@ class Order:
     patience: float
 
     def line(self) -> str:
-        """As the session reads it."""
+        """The line that the session reads."""
         return json.dumps(asdict(self)) + "\n"
 
 
 @dataclass(slots=True)
 class _Node:
-    """A node and what is known of it.
+    """A node and its state.
 
     Attributes:
-        code: Exit code of its launcher; None while that is not known.
-        begun: Whether its launcher has printed the parameters, which are in the log once.
-        lost: Why its connection ended before its launcher did; empty if it did not.
-        said: The reason that its program gave for a failure.
+        code: Exit code of its launcher; None until known.
+        begun: Whether its launcher has printed the parameters, which appear in the log once.
+        lost: The reason that its connection ended before its launcher; empty if it did not.
+        status_msg: The reason that its program logged for a failure.
     """
 
     host: str
@@ -70,17 +70,17 @@ class _Node:
     code: int | None = None
     begun: bool = False
     lost: str = ""
-    said: str = ""
+    status_msg: str = ""
 
     @property
     def well(self) -> bool:
         return self.code == OK
 
     def reason(self) -> str:
-        return f"node {self.host}: {self.lost or self.said or f'exit code {self.code}'}"
+        return f"node {self.host}: {self.lost or self.status_msg or f'exit code {self.code}'}"
 
     def close(self) -> None:
-        """Let it know that it is to end: no more signs of life."""
+        """Tell it to end by sending no more keep-alives."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
 
@@ -96,7 +96,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.told_to_end.set)
-        aside = [asyncio.create_task(work) for work in (self._until_closed(standard_input), self._signs_of_life())]
+        aside = [asyncio.create_task(work) for work in (self._until_closed(standard_input), self._keep_alive())]
         stop = asyncio.create_task(self.told_to_end.wait())
         running = {
             asyncio.create_task(self._follow(node, launcher)): node
@@ -122,7 +122,7 @@ class _Session:
         for task in [*aside, stop]:
             task.cancel()
         for one in following:
-            one.result()  # raises what nobody foresaw
+            one.result()  # raises unexpected errors
         return self._exit_code(failed)
 
     def _exit_code(self, failed: list[_Node]) -> int:
@@ -139,7 +139,7 @@ class _Session:
             continue
         self.told_to_end.set()
 
-    async def _signs_of_life(self) -> None:
+    async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self.order.patience / 3)
             for node in self.nodes:
@@ -147,9 +147,9 @@ class _Session:
                     node.process.stdin.write(b"\n")
 
     async def _follow(self, node: _Node, launcher: str) -> None:
-        """Run a launcher on a node, and pass on what it prints."""
+        """Run a launcher on a node, and forward its output."""
         try:
-            # A session of its own: what ends this one's group must not cut the connection before the node has cleared up.
+            # A separate session: ending this process group must not cut the connection before the node has cleaned up.
             node.process = process = await asyncio.create_subprocess_exec(
                 *ssh_command(node.host, self.order.patience),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -162,7 +162,7 @@ class _Session:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdin.write(watched(launcher, node.token, self.order.patience).encode("utf-8", "surrogateescape"))
-        last, _ = await asyncio.gather(self._complaints(node, process.stderr), self._output(node, process.stdout))
+        last, _ = await asyncio.gather(self._ssh_messages(node, process.stderr), self._output(node, process.stdout))
         code = await process.wait()
         if node.code is None:
             what = "connection lost" if code in {255, -signal.SIGKILL} else f"ssh ended with exit code {code}"
@@ -188,35 +188,35 @@ class _Session:
                 line = before
             try:
                 found = parse_line(line.decode("utf-8", "replace"))
-            except LogError:  # it is passed on as it is, and whoever reads the log says what is wrong with it
+            except LogError:  # forwarded unchanged; readers of the log report the error
                 found = None
             if found and found[0] == "exp.status_msg" and node.begun:
-                node.said = str(found[1])
+                node.status_msg = str(found[1])
             node.begun |= found is not None and found[0] == "exp.start_time"
             if node.prefix and found and not node.begun:
                 continue
             shown.append(node.prefix + line + b"\n")
         _print(b"".join(shown))
 
-    async def _complaints(self, node: _Node, stream: asyncio.StreamReader) -> str:
-        """Pass on what ssh says itself; the last line of it."""
+    async def _ssh_messages(self, node: _Node, stream: asyncio.StreamReader) -> str:
+        """Forward the messages of ssh itself, and return the last line."""
         last, rest = "", b""
         while data := await stream.read(65536):
             *lines, rest = (rest + data).split(b"\n")
             if len(rest) > _LONGEST_LINE:
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                last = self._complain(node, line)
-        return self._complain(node, rest) if rest else last
+                last = self._print_ssh_message(node, line)
+        return self._print_ssh_message(node, rest) if rest else last
 
-    def _complain(self, node: _Node, line: bytes) -> str:
-        said = line.decode("utf-8", "replace").strip()
-        _print(f"[{node.host}] ssh: {said}\n".encode())
-        return said[:_LONGEST_REASON]
+    def _print_ssh_message(self, node: _Node, line: bytes) -> str:
+        message = line.decode("utf-8", "replace").strip()
+        _print(f"[{node.host}] ssh: {message}\n".encode())
+        return message[:_LONGEST_REASON]
 
 
 def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:
-    """Take out those that have ended, and return the ones of them that failed."""
+    """Remove nodes that have ended, and return those that failed."""
     ended = [running.pop(task) for task in list(running) if task.done()]
     return [node for node in ended if not node.well]
 
@@ -227,14 +227,14 @@ def _print(data: bytes) -> None:
 
 
 async def _run() -> int:
-    reader = asyncio.StreamReader(limit=1 << 30)  # of the line that is the order
+    reader = asyncio.StreamReader(limit=1 << 30)  # of the line with the order
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     line = await reader.readline()
     return await _Session(Order(**json.loads(line))).run(reader) if line else 1
 
 
 def main() -> int:
-    """Run the order that standard input has, and return the exit code."""
+    """Run the order read from standard input, and return the exit code."""
     return asyncio.run(_run())
 
 

@@ -13,13 +13,13 @@ __all__ = ["condition_test"]
 
 
 def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tuple[str, ...] | None]:
-    """The test that a condition makes of a value: a function that returns what matched and its groups, or None.
+    """The test of a condition: a function of a value that returns the matched text and its groups, or None.
 
     Args:
         name: The parameter, for messages.
         expected: A number or boolean (equal), a list (any of), or a regular expression that must match the whole text. Of a boolean it may
             be any word for one (`yes`, `off`, 1).
-        where: Where the condition stands, for messages.
+        where: Location of the condition, for messages.
 
     Raises:
         ConfigError: The expected value is of another type, or a malformed regular expression.

@@ -1,8 +1,8 @@
 """`$(...)$`: compile the safe subset of Python that expressions are written in.
 
 An expression is parsed, every node is checked against an allow-list, and operations whose work could explode are
-replaced by calls of forms that pay for their work (`prices.py`). What comes out is a syntax tree over plain names, which the
-caller binds to the values of references; nothing that was in a value is ever parsed.
+replaced by calls that pay for their work (`prices.py`). The result is a syntax tree over plain names, which the
+caller binds to the values of references; the content of a value is never parsed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Expression:
     """A checked expression."""
 
     tree: ast.expr  # over the identifiers of references and the names in `NAMESPACE`
-    volatile: bool  # it gives a new value every time (`uuid4()`)
+    volatile: bool  # each evaluation gives a new value (`uuid4()`)
     guarded: bool  # it spends from the work budget
 
 
@@ -68,11 +68,11 @@ def compile_expression(body: str, references: Mapping[str, str], placeholder: re
 
     Args:
         body: The text between `$(` and `)$`, each reference replaced by a placeholder identifier.
-        references: Placeholder → what stands between the brackets of the reference.
+        references: Placeholder → text between the brackets of the reference.
         placeholder: Matches a placeholder, as one group.
 
     Raises:
-        SyntaxError: It is not a Python expression (so the caller may look for a later end of it).
+        SyntaxError: It is not a Python expression (the caller may then try a later end).
         ExpressionError: It is Python, but not allowed.
     """
     if len(body) > _MAX_EXPRESSION:
@@ -96,7 +96,7 @@ def compile_expression(body: str, references: Mapping[str, str], placeholder: re
 
 
 class _Checker(ast.NodeTransformer):
-    """Refuses what is not on the lists and puts guards where they are needed."""
+    """Rejects nodes that are not on the lists and adds guards where they are needed."""
 
     def __init__(self, references: Mapping[str, str], placeholder: re.Pattern[str]) -> None:
         self.references = references
@@ -104,8 +104,8 @@ class _Checker(ast.NodeTransformer):
         self.local: list[str] = []
         self.functions: set[str] = set()
         self.guarded = False
-        self.loops = 0  # comprehensions around and before
-        self.inside = 0  # comprehensions around: what stands there is evaluated many times
+        self.loops = 0  # comprehensions so far
+        self.inside = 0  # enclosing comprehensions: their elements are evaluated many times
         self.depth = 0
 
     def visit(self, node: ast.AST) -> Any:
@@ -120,7 +120,7 @@ class _Checker(ast.NodeTransformer):
         if not isinstance(node, _PLAIN_NODES):
             raise ExpressionError(
                 f"{_describe(node)} is not allowed in an expression",
-                hint="allowed are literals, operators, comparisons, conditionals, indexing, displays, comprehensions, "
+                hint="use literals, operators, comparisons, conditionals, indexing, displays, comprehensions, "
                 "string methods and the listed functions",
             )
         return super().generic_visit(node)
@@ -166,7 +166,9 @@ class _Checker(ast.NodeTransformer):
         dotted = _dotted(node)
         if dotted and "__" not in f"_{dotted}" and dotted.split(".")[0] not in self.references:
             raise ExpressionError(f"unknown name {dotted!r}", hint=f"a parameter is referred to as ${{{dotted}}}")
-        raise ExpressionError(f"attribute {node.attr!r} is not allowed in an expression", hint="methods can be called")
+        raise ExpressionError(
+            f"attribute {node.attr!r} is not allowed in an expression", hint="only methods can be used, as calls"
+        )
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         dotted = _dotted(node.func)
@@ -210,7 +212,7 @@ class _Checker(ast.NodeTransformer):
         return visited
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        """Comparing costs as much as the operands are large: nothing to speak of, but in a loop."""
+        """Charge comparisons inside loops: their cost grows with the size of the operands."""
         visited: ast.Compare = self.generic_visit(node)  # type: ignore[assignment]
         if self.inside:
             visited.left = call("paid", visited.left)

@@ -25,7 +25,7 @@ _STEPS = 64  # of a regular expression for one unit of the meter
 
 
 def _paid(function: Callable[..., Any], price: int = 0) -> Callable[..., Any]:
-    """A function that pays its price, all of its arguments (those of iterators when they are taken), and the length of what it makes."""
+    """Wrap a function: it pays its price, all of its arguments (items of iterators when they are consumed), and the length of its result."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         METER.charge(price)
@@ -111,7 +111,7 @@ def _cpu_count() -> int:
 
 
 def _device(name: str) -> Callable[[], Any]:
-    """A question about this machine that starts a program."""
+    """Wrap a query of this machine that starts a program."""
 
     def call() -> Any:
         from dlbs.machine import devices

@@ -1,8 +1,8 @@
-"""Bounded work: a meter that every step of an expression pays, and behind it a clock that needs no cooperation.
+"""Bounded work: a meter that every step of an expression pays, and a backstop that needs no cooperation.
 
 Plain Python operations can be made to run for hours or to fill the memory (`9**9**9`, `'a' * 10**12`, `'%999s' * 999 % x`,
-comparisons of long lists in loops). Each operation pays for what it looks at and for what it makes, before it makes it
-(`prices.py`). What the meter overlooks ends at the backstop: too much CPU time or memory for one value.
+comparisons of long lists in loops). Each operation pays for its operands and for its result, before it computes the result
+(`prices.py`). The backstop ends everything that the meter misses: too much CPU time or memory for one value.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from dlbs.errors import ExpressionError
 
 __all__ = ["BUDGET", "METER", "BackstopError"]
 
-BUDGET = 3_000_000  # of one expression: steps, items and characters made, 16 characters or 64 bits looked at
+BUDGET = 3_000_000  # per expression: steps, items and characters produced, 16 characters or 64 bits read
 MAX_SECONDS = 5.0  # of CPU time for one value: the backstop
 MAX_MEMORY = 512 << 20  # bytes that the process grows by for one value: the backstop
-_TICK = 0.05  # seconds of CPU time between two looks of the backstop
+_TICK = 0.05  # seconds of CPU time between two checks of the backstop
 
 
 class BackstopError(ExpressionError):
-    """A value took too long or too much memory, whatever the meter said."""
+    """A value took too long or too much memory, whatever it paid to the meter."""
 
 
 class Meter:
-    """What an expression may still spend. One for all: expressions are evaluated one at a time.
+    """The remaining budget of an expression. One meter for all: expressions are evaluated one at a time.
 
-    `with METER:` begins an expression, and arms the backstop around it: a timer of CPU time whose signal looks at the clock and at
-    the size of the process. It works in the main thread only (Python gives signals to no other), and not where somebody else uses
-    SIGVTALRM. Values that are done before the first tick cost two system calls.
+    `with METER:` begins an expression, and arms the backstop around it: a timer of CPU time whose signal handler checks the clock and
+    the size of the process. It works in the main thread only (Python delivers signals to no other), and only if nothing else uses
+    SIGVTALRM. Values that are finished before the first tick cost two system calls.
     """
 
     __slots__ = ("armed", "left", "memory", "started", "usable")
@@ -39,7 +39,7 @@ class Meter:
     def __init__(self) -> None:
         self.left = BUDGET
         self.armed = False
-        self.usable: bool | None = None  # whether the signal is ours; found out at the first expression
+        self.usable: bool | None = None  # whether the signal is free; determined at the first expression
         self.started = 0.0  # set by the first tick, as is `memory`
         self.memory = 0
 
@@ -48,7 +48,7 @@ class Meter:
         if self.left < 0:
             raise ExpressionError(
                 f"more work than one value may take: {BUDGET:,} steps, items or characters",
-                hint="loop over less, or compute it outside of the plan",
+                hint="reduce the loops, or compute the value outside of the plan",
             )
 
     def reset(self) -> None:
@@ -74,7 +74,7 @@ class Meter:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
     def _look(self, _signal: int, _frame: FrameType | None) -> None:
-        """Look at a value under way, once every tick."""
+        """Check the value that is being computed, once per tick."""
         if not self.armed:
             return
         import psutil

@@ -1,4 +1,4 @@
-"""Parse the text of one value into a template, from left to right and once."""
+"""Parse the text of one value into a template, once, from left to right."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dlbs.language.trees import call, text_identifier, text_tree, value_identifi
 __all__ = ["has_references", "parse"]
 
 _NAME_PART = re.compile(r"[\w.\-]+")
-_INSIDE = re.compile(r"(\\?)\$[{<(]|\)\$")  # what has a meaning in an expression
+_INSIDE = re.compile(r"(\\?)\$[{<(]|\)\$")  # tokens with a meaning in an expression
 _CLOSING = {"{": "}", "<": ">"}
-_REMEMBERED = 500  # characters of a text whose template is kept
+_REMEMBERED = 500  # longest text, in characters, whose template is cached
 _MAX_NESTED = 20  # references in the name of a reference
 _MAX_ENDS = 50  # candidate `)$` tried for one expression
 
@@ -48,7 +48,7 @@ def _parse(value: Any) -> Template:
 
 @functools.lru_cache(maxsize=1024)
 def _parse_text(text: str) -> Template:
-    """The values of the shipped configuration are parsed when it is loaded, and again by each plan; nothing changes a template."""
+    """Cached: values of the shipped configuration are parsed when it is loaded and again by each plan. Templates are immutable."""
     return _parse(text)
 
 
@@ -74,7 +74,7 @@ def _join(parts: list[_Part]) -> ast.expr:
 
 
 class _Parser:
-    """Walks one value, from left to right and once, and collects what it needs."""
+    """Walks one value once, from left to right, and collects its references and expressions."""
 
     def __init__(self) -> None:
         self.names: dict[str, Template | None] = {}  # raw reference → the template of its name if that is computed
@@ -106,11 +106,11 @@ class _Parser:
         return ast.Constant(value)
 
     def text(self, source: str) -> ast.expr:
-        """A text is literals, references and expressions in turn; one alone keeps its type."""
+        """Parse a text of literals, references and expressions; one alone keeps its type."""
         parts: list[_Part] = []
         position = 0
         last_end = source.rfind(")$")
-        # Identifiers that stand for references begin with what the text does not have.
+        # Identifiers of references begin with a prefix that the text does not contain.
         prefix = "ref" + "q" * max(map(len, re.findall("refq*", source)), default=0) if last_end >= 0 else ""
         while (found := OPENING.search(source, position)) is not None:
             backslashes, bracket = found[1], found[2]
@@ -129,9 +129,9 @@ class _Parser:
         return parts[0].alone if len(parts) == 1 else _join(parts)
 
     def reference(self, source: str, start: int, bracket: str, depth: int = 1) -> tuple[str, int]:
-        """Parse a reference whose name begins at `start`; return what stands inside and where it ends."""
+        """Parse a reference whose name begins at `start`; return its inner text and its end."""
         closing, position = _CLOSING[bracket], start
-        name = _Parser()  # a name may hold references itself
+        name = _Parser()  # a name may itself contain references
         parts: list[_Part] = []
         while True:
             part = _NAME_PART.match(source, position)

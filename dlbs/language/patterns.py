@@ -1,8 +1,8 @@
 r"""Regular expressions from plans, filters and declarations, matched in linear time by RE2.
 
-Python's `re` backtracks: a pattern of ten characters can keep it busy for years. RE2 does not, and so has neither look-around nor
-back-references. Around it stands what makes it behave as Python's `re` does: `\Z`, `\uXXXX`, replacements, matches of nothing.
-docs/expressions.md lists what remains different.
+Python's `re` backtracks: a pattern of ten characters can keep it busy for years. RE2 does not, so it has neither look-around nor
+back-references. The classes here make it behave like Python's `re`: `\Z`, `\uXXXX`, replacements, empty matches.
+docs/expressions.md lists the remaining differences.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _REPLACEMENT = re.compile(r"\\(?:([1-9][0-9]?)|g<(\w+)>|(.?))", re.DOTALL)
 _CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
-# The beginning of what RE2 complains about → what it is, and what to write instead.
+# Beginning of the construct in a message of RE2 → its name, and the replacement.
 _LACKS = [
     (r"\(\?<?[=!]", "look-around", "match the surroundings too and take a group of the match, or use two conditions"),
     (r"\\[1-9]|\(\?P=", "back-references", "compare groups in an expression: re.match(...).group(1)"),
@@ -40,10 +40,10 @@ _LACKS = [
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> Pattern:
-    """Compile a regular expression; the last ones are remembered.
+    """Compile a regular expression; the latest ones are cached.
 
     Raises:
-        ExpressionError: It is malformed, too large, or needs what RE2 does not have.
+        ExpressionError: It is malformed, too large, or uses a feature that RE2 lacks.
     """
     import re2  # 8 ms that `dlbs --help` does not pay
 
@@ -82,7 +82,7 @@ def _malformed(pattern: str, message: str) -> ExpressionError:
 
 
 class Match:
-    """Where a pattern was found, as `re.Match`."""
+    """A match of a pattern, with the interface of `re.Match`."""
 
     __slots__ = ("_found", "_pattern", "_text")
 
@@ -121,8 +121,8 @@ class Pattern:
     """A compiled regular expression.
 
     Attributes:
-        pattern: As it was written.
-        groups: How many groups it has.
+        pattern: The text of the expression.
+        groups: Number of groups.
         names: Name of a group → its number.
     """
 
@@ -134,7 +134,7 @@ class Pattern:
         self._size = int(expression.programsize)
 
     def steps(self, text: str) -> int:
-        """How many steps one match against `text` may take."""
+        """The largest number of steps of one match against `text`."""
         return self._size * (len(text) + 1)
 
     def fullmatch(self, text: str) -> Match | None:
@@ -151,12 +151,12 @@ class Pattern:
         return None if found is None else Match(found, self, text)
 
     def finditer(self, text: str) -> Iterator[Match]:
-        """All matches from left to right; a match of nothing may follow the one before it, as in Python."""
+        """All matches from left to right; an empty match may follow the one before it, as in Python."""
         previous = None
         for number, found in enumerate(self._expression.finditer(self._subject(text))):
             if number == MAX_MATCHES:
                 raise ExpressionError(f"regular expression {self.pattern!r} is found more than {MAX_MATCHES:,} times")
-            if found.span() != previous:  # RE2's binding finds an empty match behind a gap twice
+            if found.span() != previous:  # RE2's binding reports an empty match after a gap twice
                 previous = found.span()
                 yield Match(found, self, text)
 
@@ -201,7 +201,7 @@ class Pattern:
                 group = int(number or name) if (number or name).isdecimal() else self.names.get(name, -1)
                 if not 0 <= group <= self.groups:
                     raise ExpressionError(
-                        f"replacement {replacement!r} refers to group {number or name}, which is not in the pattern"
+                        f"replacement {replacement!r} refers to group {number or name}, which the pattern does not have"
                     )
                 parts.append(group)
             elif character in _CHARACTERS:
@@ -214,7 +214,7 @@ class Pattern:
         return [*parts, replacement[end:]]
 
     def _subject(self, text: str) -> str | bytes:
-        """What RE2 is given: where one character is one byte, its binding need not count characters."""
+        """The subject for RE2: bytes if one character is one byte, so that its binding need not count characters."""
         if self.steps(text) > MAX_STEPS:
             raise ExpressionError(
                 f"regular expression {self.pattern!r} is too large for a text of {len(text):,} characters",

@@ -1,4 +1,4 @@
-"""What operations of an expression pay to the meter, how large values may be, and the operators that keep to both."""
+"""Prices that operations of an expression pay to the meter, size limits of values, and the operators that obey both."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 def paid(value: Any, characters: int = 16) -> Any:
-    """Pay for looking at all of a value: one unit for each element, for so many characters, for 64 bits."""
+    """Pay for reading a whole value: one unit per element, per `characters` characters, per 64 bits."""
     todo = [value]
     while todo:
         item = todo.pop()
@@ -53,7 +53,7 @@ def paid(value: Any, characters: int = 16) -> Any:
 
 
 def searched(value: Any) -> Any:
-    """Pay for looking something up in a value."""
+    """Pay for a lookup in a value."""
     if value.__class__ in (dict, set, frozenset, range):
         METER.charge(1)
         return value
@@ -68,26 +68,26 @@ def sized(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """The text of a value, paid before it is made."""
+    """The text of a value, paid for before it is produced."""
     return text(paid(value, characters=1) if value.__class__ in _CONTAINERS else value)
 
 
 def joined(*texts: str) -> str:
-    """Concatenate the parts of a text, refusing before the result is made."""
+    """Concatenate the parts of a text; a result that is too long is rejected before it is produced."""
     if sum(map(len, texts)) > MAX_TEXT:
         raise ExpressionError(f"text of more than {MAX_TEXT:,} characters")
     return "".join(texts)
 
 
 def loop(items: Iterable[Any], cost: int) -> Iterator[Any]:
-    """Iterate inside a comprehension; each step pays for the length of what is written there."""
+    """Iterate inside a comprehension; each step pays for the length of its source text."""
     for item in items:
         METER.charge(cost)
         yield item
 
 
 def check_size(value: Any) -> Any:
-    """Refuse a derived value whose text would be huge: growth by doubling through a chain of parameters."""
+    """Reject a derived value whose text would be huge: growth by doubling through a chain of parameters."""
     items, characters = MAX_ITEMS, MAX_TEXT
     todo = [value]
     while todo and items >= 0 and characters >= 0:
@@ -98,7 +98,9 @@ def check_size(value: Any) -> Any:
         elif kind in _CONTAINERS:
             items -= len(item)
             try:
-                characters -= sum(map(str.__len__, item))  # most lists hold texts only, and this is ten times as fast
+                characters -= sum(
+                    map(str.__len__, item)
+                )  # most lists contain texts only, and this is ten times as fast
             except TypeError:
                 todo.extend(item if items >= 0 else ())
             if kind is dict and items >= 0:
@@ -109,7 +111,7 @@ def check_size(value: Any) -> Any:
 
 
 def bounded(number: int) -> int:
-    """Refuse an integer that is too large to calculate with or to print."""
+    """Reject an integer that is too large to calculate with or to print."""
     _check_bits(number.bit_length())
     return number
 
@@ -120,7 +122,7 @@ def _check_bits(bits: int) -> None:
 
 
 def factor(value: Any, name: str) -> Any:
-    """The value of a bare reference that is multiplied: a text was meant as a number, and is not repeated."""
+    """The value of a bare reference that is multiplied; a text is rejected, because a number was meant."""
     if isinstance(value, str):
         raise ExpressionError(
             f"${{{name}}} is the text {value[:80]!r}, which cannot be multiplied",
@@ -146,12 +148,12 @@ def _bounded(
     bits: Callable[[int, int], int] = lambda a, b: max(a.bit_length(), b.bit_length()) + 1,
     length: Callable[[Any, Any], int] | None = None,
 ) -> Callable[[Any, Any], Any]:
-    """An operator that pays for its operands, and for what it makes before it makes it.
+    """An operator that pays for its operands, and for its result before it computes it.
 
     Args:
         operation: The plain operator.
-        bits: How many bits an integer result has at most.
-        length: How long a sequence becomes; None if no longer than its operands.
+        bits: Upper bound of the bits of an integer result.
+        length: Length of a sequence result; None if it is at most that of the operands.
     """
 
     def call(a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which parameters a raw value refers to, or may refer to where it computes the name."""
+"""Find the parameters that a raw value refers to, or may refer to if it computes the name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["reached"]
 
 
 def reached(value: Any, names: set[str]) -> set[str]:
-    """Of some parameters, those that a raw value refers to, or may refer to where the name is computed."""
+    """The subset of `names` that a raw value refers to, or may refer to if the name is computed."""
     if not is_template(value):
         return set()
     if not isinstance(value, str):

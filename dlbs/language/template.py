@@ -1,7 +1,7 @@
 r"""`${...}`: a value that is computed from others, as a template that can be evaluated many times.
 
 `${name}` and `$<name>` refer to a parameter, `$(...)$` is an expression, `\${`, `\$<` and `\$(` are those characters
-themselves. A backslash before such a bracket is written twice, as in a shell. A template knows which names it needs and
+themselves. A backslash before such a bracket is written twice, as in a shell. A template lists the names that it needs and
 is a syntax tree over identifiers, so that the templates of a whole experiment can be joined into one function (dlbs/plan/compile.py).
 """
 
@@ -27,7 +27,7 @@ _MAX_ELEMENTS = 1_000_000  # of one value, as written
 class Reference:
     """One `${...}` of a template."""
 
-    raw: str  # what stands between the brackets: the parameter's name, unless that is computed
+    raw: str  # the text between the brackets: the parameter's name, unless that is computed
     name_template: Template | None  # of the name if it is computed: `${${exp.framework}.args}`
     as_value: bool  # whether its typed value is used
     as_text: bool  # whether its text is used
@@ -47,11 +47,11 @@ class Template:
     references: tuple[Reference, ...]  # in order of first use
     volatile: bool  # each evaluation gives a new value
     guarded: bool  # it spends from the work budget
-    grows: bool  # the result can be larger than each thing it is made of, so that its size must be checked
+    grows: bool  # the result can be larger than each of its parts, so its size must be checked
 
     @property
     def is_text(self) -> bool:
-        """Whether the result is certainly a text."""
+        """Whether the result is always a text."""
         return isinstance(self.tree, ast.JoinedStr) or (self.is_literal and isinstance(self.literal, str))
 
     @property
@@ -61,7 +61,7 @@ class Template:
 
     @property
     def is_literal(self) -> bool:
-        """Whether there is nothing to compute: the value is `literal`."""
+        """Whether the value is constant: `literal`."""
         return isinstance(self.tree, ast.Constant)
 
     @property
@@ -89,7 +89,7 @@ def escape(value: Any) -> Any:
 
 
 def is_template(value: Any) -> bool:
-    """Whether a raw value may differ from its final one: a quick look, `parse` decides.
+    """Whether a raw value may differ from its final one: a quick test, `parse` decides.
 
     Raises:
         ExpressionError: It is too deep or too large to be a parameter's value.

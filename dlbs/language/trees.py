@@ -1,4 +1,4 @@
-"""The names and the pieces of syntax trees that compiled code is made of."""
+"""Identifiers and syntax tree fragments of compiled code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 
 __all__ = ["call", "function_identifier", "text_identifier", "text_tree", "value_identifier"]
 
-_MAX_FORMATTED = 16  # parts of a text from which its size is checked before it is made
+_MAX_FORMATTED = 16  # above this number of parts the size is checked before the text is produced
 
 
 def _encode(name: str) -> str:
@@ -28,17 +28,17 @@ def text_identifier(name: str) -> str:
 
 
 def function_identifier(name: str) -> str:
-    """The name under which a function stands in the namespace of compiled code: `re.sub` → `f_re_sub`."""
+    """The name of a function in the namespace of compiled code: `re.sub` → `f_re_sub`."""
     return "f_" + name.replace(".", "_")
 
 
 def call(function: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
-    """A call of something in the namespace of compiled code."""
+    """A call of a function in the namespace of compiled code."""
     return ast.Call(ast.Name(function, ast.Load()), list(arguments), keywords or [])
 
 
 def text_tree(parts: list[ast.expr]) -> ast.expr:
-    """The text that constants and texts make, one after the other."""
+    """The concatenation of constants and texts."""
     if len(parts) > _MAX_FORMATTED:
         return call("joined", *parts)
     return ast.JoinedStr([part if isinstance(part, ast.Constant) else ast.FormattedValue(part, -1) for part in parts])

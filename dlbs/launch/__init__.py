@@ -1,1 +1,1 @@
-"""From a resolved experiment to what runs: launcher scripts, containers, images."""
+"""Launching resolved experiments: launcher scripts, containers, images."""

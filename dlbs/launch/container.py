@@ -1,4 +1,4 @@
-"""The containers of experiments: what they are called, and how they are ended."""
+"""Containers of experiments: their names, and how they are stopped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dlbs.text import text
 
 __all__ = ["container_name", "image_of", "remove_container", "stop_container"]
 
-_PATIENCE = 60.0  # seconds that a docker daemon has to answer
+_PATIENCE = 60.0  # seconds to wait for an answer of the docker daemon
 
 
 def container_name(experiment: Experiment, log: Path) -> str:
-    """`dlbs-<exp.id>-<digest of the log's path>`; empty for experiments outside containers.
+    """The container's name, `dlbs-<exp.id>-<digest of the log's path>`; empty for experiments outside containers.
 
-    The path is in it because two directories may hold the same experiment at the same time.
+    It contains the path because the same experiment may run in two directories at the same time.
     """
     if not experiment.get("exp.docker"):
         return ""
@@ -28,7 +28,7 @@ def container_name(experiment: Experiment, log: Path) -> str:
 
 
 def image_of(experiment: Experiment) -> str:
-    """The image that an experiment runs in: its own, else that of its framework; empty if neither is given."""
+    """The image of an experiment: its own, otherwise that of its framework; empty if neither is set."""
     framework = text(experiment.get("exp.framework"))
     return text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
 
@@ -38,7 +38,7 @@ def _docker(experiment: Experiment) -> str:
 
 
 def stop_container(experiment: Experiment, name: str, grace: float) -> None:
-    """Ask a container to end, and end it after the grace; returns at once."""
+    """Ask a container to stop, and kill it after the grace period; returns immediately."""
     try:
         subprocess.Popen(
             [_docker(experiment), "stop", f"--time={max(1, round(grace - 1))}", name],
@@ -47,11 +47,11 @@ def stop_container(experiment: Experiment, name: str, grace: float) -> None:
             stderr=subprocess.DEVNULL,
         )
     except OSError:
-        return  # what cannot be started has started no container either
+        return  # without a docker command there is no container
 
 
 def remove_container(experiment: Experiment, name: str) -> None:
-    """Remove a container, running or not; fine if there is none."""
+    """Remove a container, running or not; no error if it does not exist."""
     try:
         subprocess.run(
             [_docker(experiment), "rm", "--force", name],

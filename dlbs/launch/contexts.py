@@ -1,4 +1,4 @@
-"""Where a value can stand in a shell script: as a bare word, in quotes, in a here-document, in a comment, or where no value may stand."""
+"""Contexts of values in shell scripts: bare word, quotes, here-document, comment, and those in which values are not allowed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 __all__ = ["MARK", "Context", "HereDocument", "Place"]
 
-MARK = "\U000f0000"  # stands for a value; a character of the private use area
+MARK = "\U000f0000"  # placeholder of a value; a character of the private use area
 
 
 class Context:
-    """The contexts of a value; the text is how messages call it."""
+    """The contexts of a value; messages contain the text."""
 
     BARE = "a bare word"
     SINGLE = "'...'"
@@ -20,24 +20,24 @@ class Context:
     QUOTED_HERE = "a here-document with a quoted delimiter"
     COMMENT = "a comment"
     ARITHMETIC = "arithmetic"
-    # Those in which no value may stand:
+    # Values are not allowed in:
     BACKTICKS = "`...`"
     EXPANSION = "${...}"
     ESCAPED = "a backslash"
     DOLLAR = "a dollar sign"
     DELIMITER = "the delimiter of a here-document"
     UNCLOSED = "something that is not closed"
-    AMBIGUOUS = "(( that is no arithmetic"
+    AMBIGUOUS = "(( that is not arithmetic"
 
 
 @dataclass(slots=True)
 class Place:
-    """Where one value stands.
+    """The place of one value.
 
     Attributes:
         context: One of `Context`.
-        glued: What is before it would go on into it (a variable's name, a tilde), or what is after it begins a redirection.
-        argument: A command is before it, so it is no assignment.
+        glued: The preceding text would continue into it (a variable's name, a tilde), or the following text begins a redirection.
+        argument: A command precedes it, so it is not an assignment.
         braced: The word that it belongs to has an open brace.
         folded: It is in a substitution in a here-document, where a backslash at the end of a line joins lines, even in quotes.
     """
@@ -51,7 +51,7 @@ class Place:
 
 @dataclass(slots=True)
 class HereDocument:
-    """A here-document: positions of its delimiter, its text and its last line in the script, and what its delimiter says."""
+    """A here-document: positions of its delimiter, text and last line in the script, and the properties of its delimiter."""
 
     delimiter: str
     quoted: bool

@@ -1,7 +1,7 @@
-"""Images of containers: build, pull, push, list, inspect, by the command that also runs them (docker, or podman and others that take the same arguments).
+"""Build, pull, push, list and inspect images with the docker command, or with podman and others that accept the same arguments.
 
-The command, not docker's library: experiments need it anyway, it knows contexts, credentials and builders as the user has set them up, and
-another program can take its place.
+The command is used instead of docker's library because experiments need it anyway, it knows the user's contexts, credentials and builders,
+and another program can replace it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Image:
     """One name of an image.
 
     Attributes:
-        name: With its tag.
+        name: The name with its tag.
         id: `sha256:...`.
-        bytes: Its size.
-        created: When it was made, ISO 8601.
+        bytes: Its size in bytes.
+        created: Its time of creation, ISO 8601.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Image:
 
 
 def list_images(*, docker: str = "docker") -> list[Image]:
-    """All images that have a name, sorted by it.
+    """List all images that have a name, sorted by name.
 
     Raises:
         LaunchError: The command cannot be started, or its daemon does not answer.
@@ -51,10 +51,10 @@ def list_images(*, docker: str = "docker") -> list[Image]:
 
 
 def inspect_image(name: str, *, docker: str = "docker") -> Image:
-    """One image.
+    """Inspect one image.
 
     Raises:
-        LaunchError: There is none of this name here, or the daemon does not answer.
+        LaunchError: The image does not exist here, or the daemon does not answer.
     """
     images = _inspected([name], docker)
     return next((image for image in images if image.name == name), images[0])
@@ -73,14 +73,14 @@ def build_image(
 
     Args:
         directory: The directory.
-        name: Of the image.
+        name: Name of the image.
         arguments: Values of the Dockerfile's ARGs.
-        network: Network while it is built, such as `host`.
+        network: Network during the build, such as `host`.
         docker: The command.
-        tell: Takes each line that the build prints; None keeps them for the error.
+        tell: Called with each line that the build prints; None keeps them for the error.
 
     Raises:
-        LaunchError: The build fails; the message has the last lines if they were not shown.
+        LaunchError: The build fails; the message contains the last lines if they were not shown.
     """
     words = [
         docker,
@@ -96,7 +96,7 @@ def pull_image(name: str, *, docker: str = "docker", tell: Tell | None = None) -
     """Pull an image from its registry.
 
     Raises:
-        LaunchError: It cannot be had; as for `build_image`.
+        LaunchError: The pull fails; as for `build_image`.
     """
     _follow([docker, "pull", "--", name], f"pulling {name} failed", tell)
 
@@ -105,7 +105,7 @@ def push_image(name: str, *, docker: str = "docker", tell: Tell | None = None) -
     """Push an image to the registry in its name.
 
     Raises:
-        LaunchError: It is refused; as for `build_image`.
+        LaunchError: The push fails; as for `build_image`.
     """
     _follow([docker, "push", "--", name], f"pushing {name} failed", tell)
 
@@ -114,7 +114,7 @@ def tag_image(name: str, other: str, *, docker: str = "docker") -> None:
     """Give an image another name.
 
     Raises:
-        LaunchError: There is no such image, or the other name is malformed.
+        LaunchError: The image does not exist, or the other name is malformed.
     """
     _ask([docker, "tag", "--", name, other], f"tagging {name} failed")
 
@@ -133,7 +133,7 @@ def _inspected(names: Sequence[str], docker: str) -> list[Image]:
 
 
 def _ask(words: Sequence[str], failed: str) -> str:
-    """What a command prints on standard output."""
+    """Run a command, and return its standard output."""
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
@@ -146,7 +146,7 @@ def _ask(words: Sequence[str], failed: str) -> str:
 
 
 def _follow(words: Sequence[str], failed: str, tell: Tell | None) -> None:
-    """Run a command, and show what it prints as it comes."""
+    """Run a command, and report its output line by line."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
     try:
         process = subprocess.Popen(
@@ -168,7 +168,7 @@ def _follow(words: Sequence[str], failed: str, tell: Tell | None) -> None:
                     last.append(shown)
                     if tell is not None:
                         tell(shown)
-        except BaseException:  # such as Ctrl-C: the command ends with us
+        except BaseException:  # such as Ctrl-C: stop the command too
             process.terminate()
             raise
     if process.returncode != 0:
@@ -180,7 +180,7 @@ def _not_started(docker: str, error: OSError) -> LaunchError:
 
 
 def _failed(docker: str, failed: str, said: Sequence[str], *, shown: bool) -> LaunchError:
-    """Why a command failed: its daemon does not answer, or what it said last."""
+    """The error of a failed command: the daemon does not answer, or its last line of output."""
     asked = subprocess.run([docker, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         reason = " ".join(asked.stderr.split()) or f"exit code {asked.returncode}"

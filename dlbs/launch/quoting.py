@@ -1,4 +1,4 @@
-"""A value in shell code: written so that it is one word, or text, and nothing else, wherever a template prints it."""
+"""Quote values for shell scripts, so that each is one word, or text, in any context."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Code", "Name", "Words", "bare", "written"]
 
 
 class Code(str):
-    """Text that is shell code already. It can stand where commands and words do, not in quotes."""
+    """Text that is shell code already. It is allowed as commands and words, not in quotes."""
 
 
 class Name(Code):
-    """The name of an environment variable, which is itself in every context."""
+    """The name of an environment variable, which needs no quoting in any context."""
 
 
 class Words:
-    """A list as words, one for each element."""
+    """A list as separate words."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         self.items = items
@@ -54,16 +54,16 @@ _RESERVED = frozenset(
         "select",
         "function",
     ]
-)  # of bash, as far as shlex leaves them unquoted
+)  # words of bash that shlex leaves unquoted
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
-_GOES_ON = re.compile(r"\w", re.ASCII)  # what a variable's name goes on with
+_GOES_ON = re.compile(r"\w", re.ASCII)  # continues a variable's name
 
 _REFUSED = {
     Context.BACKTICKS: "write $(...) instead of backticks",
     Context.EXPANSION: "assign it to a variable first: x={{ ... }}, then use that",
-    Context.ESCAPED: "leave the backslash out; values are quoted as their place needs it",
-    Context.DOLLAR: 'leave the dollar sign out, or write "\\$"',
+    Context.ESCAPED: "remove the backslash; values are quoted for their context",
+    Context.DOLLAR: 'remove the dollar sign, or write "\\$"',
     Context.DELIMITER: "write the delimiter itself",
     Context.AMBIGUOUS: "write ( ( with a blank between",
     Context.UNCLOSED: "close all quotes, parentheses and here-documents before the end of the template",
@@ -71,10 +71,10 @@ _REFUSED = {
 
 
 def bare(value: Any, place: Place) -> str:
-    """One shell word, whatever the value has in it; code stays as it is.
+    """Quote any value as one shell word; code is unchanged.
 
     Raises:
-        LaunchError: It has a NUL character.
+        LaunchError: It contains a NUL character.
     """
     if isinstance(value, Code):
         return value
@@ -89,15 +89,15 @@ def bare(value: Any, place: Place) -> str:
 
 
 def written(pieces: Sequence[str], values: Sequence[Any], where: Callable[[int], str]) -> str:
-    """A script from the pieces of its template, with a value between each two of them, quoted as its place needs it.
+    """Join the pieces of a template with a value between each two, quoted for its context.
 
     Args:
         pieces: The text of the template.
-        values: One fewer.
-        where: `file:line` of the template for the value of a number, for errors.
+        values: The values, one fewer than pieces.
+        where: Function from a value's number to `file:line` of the template, for errors.
 
     Raises:
-        LaunchError: A value stands where none may stand, or has a NUL character.
+        LaunchError: A value is in a context where none is allowed, or contains a NUL character.
     """
     found, documents = places(MARK.join(pieces))
     codes = []
@@ -115,32 +115,34 @@ def written(pieces: Sequence[str], values: Sequence[Any], where: Callable[[int],
 def _in_context(value: Any, place: Place) -> str:
     context = place.context
     if context in _REFUSED:
-        beside = "behind" if context in {Context.ESCAPED, Context.DOLLAR} else "in"
-        raise LaunchError(f"a value stands {beside} {context}, where it cannot be quoted", hint=_REFUSED[context])
+        beside = "after" if context in {Context.ESCAPED, Context.DOLLAR} else "in"
+        raise LaunchError(f"a value {beside} {context} cannot be quoted", hint=_REFUSED[context])
     if context == Context.BARE:
         return bare(value, place)
     if context == Context.COMMENT:
         return printable(str(value) if isinstance(value, (Code, Words)) else text(value)).replace("\n", "?")
     if isinstance(value, Code) and not isinstance(value, Name):
-        raise LaunchError(f"shell code stands in {context}", hint="print it outside of quotes and here-documents")
+        raise LaunchError(
+            f"shell code is not allowed in {context}", hint="print it outside of quotes and here-documents"
+        )
     return _QUOTING[context](_text(str(value) if isinstance(value, (Code, Words)) else value), place)
 
 
 def _text(value: Any) -> str:
     word = text(value)
     if "\0" in word:
-        raise LaunchError("a NUL character cannot be handed to a program", hint="remove it from the parameter's value")
+        raise LaunchError("a NUL character cannot be passed to a program", hint="remove it from the parameter's value")
     return word
 
 
 def _whole_lines(word: str, place: Place) -> str:
-    """The same text.
+    """Return the text unchanged.
 
     Raises:
-        LaunchError: A here-document around it would join lines of it.
+        LaunchError: The surrounding here-document would join lines of it.
     """
     if place.folded and "\\\n" in word:
-        what = "a value has a backslash at the end of a line, which the here-document around it would take away"
+        what = "a value has a backslash at the end of a line, which the surrounding here-document would remove"
         raise LaunchError(what, hint="assign it to a variable before the here-document")
     return word
 
@@ -153,15 +155,15 @@ def _double(word: str, place: Place) -> str:
 def _here(word: str, place: Place) -> str:
     if place.glued and _GOES_ON.match(word):
         raise LaunchError(
-            "a value stands directly behind a variable, whose name would go on in it", hint="write ${NAME}, with braces"
+            "a value directly after a variable would become part of its name", hint="write ${NAME}, with braces"
         )
     return re.sub(r"([\\$`])", r"\\\1", word)
 
 
 def _number(word: str, place: Place) -> str:
     if not _WHOLE_NUMBER.fullmatch(word):
-        what = f"{printable(word)[:60]!r} stands in arithmetic, where the shell would run what is in it"
-        raise LaunchError(what, hint="only whole numbers can stand there")
+        what = f"{printable(word)[:60]!r} is in arithmetic, where the shell would evaluate it"
+        raise LaunchError(what, hint="only integers are allowed there")
     return word
 
 
@@ -176,7 +178,7 @@ _QUOTING: dict[str, Callable[[str, Place], str]] = {
 
 
 class _Moves:
-    """Where positions of a template's script, with marks, are in the finished one."""
+    """Map positions of a template's script with marks to those of the finished script."""
 
     def __init__(self, pieces: Sequence[str], codes: Sequence[str]) -> None:
         self.codes = codes
@@ -189,10 +191,10 @@ class _Moves:
 
 
 def _with_delimiters(script: str, moves: _Moves, documents: Sequence[HereDocument], where: Callable[[int], str]) -> str:
-    """The script, with another delimiter for each here-document that a line of a value in it would end.
+    """Replace the delimiter of each here-document that a line of a value would end.
 
     Raises:
-        LaunchError: `<<-` would take away tabs at the beginning of a value's line.
+        LaunchError: `<<-` would remove tabs at the beginning of a value's line.
     """
     changes: list[tuple[int, int, str]] = []
     for document in documents:
@@ -222,5 +224,5 @@ def _check_tabs(script: str, moves: _Moves, inside: Sequence[int], where: Callab
         code, start = moves.codes[number], moves.moved(moves.marks[number])
         line = script[:start].rpartition("\n")[2]
         if "\n\t" in code or (code.startswith("\t") and not line.strip("\t")):
-            what = "a value in a here-document of <<- has a line that begins with a tab, which would be taken away"
+            what = "a value in a here-document of <<- has a line that begins with a tab, which would be removed"
             raise LaunchError(what, where=where(number), hint="write << instead of <<-")

@@ -1,4 +1,4 @@
-"""What launchers read, seen from their templates without rendering them; and names from the command line that nothing reads."""
+"""Find the parameters that launchers read, without rendering their templates, and unused names of the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dlbs.text import text
 
 __all__ = ["Reads", "check_typed_names", "template_reads"]
 
-# What is read of a framework F outside of its template.
+# Parameters of a framework F that are read outside its template.
 _OF_FRAMEWORKS = ("launcher", "env", "variables", "docker_image")
 
 
@@ -30,9 +30,9 @@ class Reads:
     """The parameters that a launcher reads.
 
     Attributes:
-        names: As `exp.model` stands in the template; a family (`my`) stands for all in it.
-        prefixes: Beginnings of computed names, `parameters["voir." ~ name]`.
-        everything: Whether it may read any parameter.
+        names: Names as in the template, such as `exp.model`; a namespace (`my`) includes all its names.
+        prefixes: Prefixes of computed names, `parameters["voir." ~ name]`.
+        everything: Whether the launcher may read any parameter.
     """
 
     names: set[str] = field(default_factory=set)
@@ -40,7 +40,7 @@ class Reads:
     everything: bool = False
 
     def has(self, name: str) -> bool:
-        """Whether it reads a parameter."""
+        """Whether the launcher reads a parameter."""
         return (
             self.everything
             or name.startswith(tuple(self.prefixes))
@@ -49,9 +49,9 @@ class Reads:
 
 
 def template_reads(path: Path) -> Reads:
-    """What a launcher reads, with the templates that it extends or includes; a program reads everything.
+    """The parameters that a launcher and the templates that it extends or includes read; a program reads everything.
 
-    What cannot be read or parsed counts as reading everything: the validator says what is wrong with it.
+    A launcher that cannot be read or parsed counts as reading everything: the validator reports the problem.
     """
     import jinja2
 
@@ -75,7 +75,7 @@ def template_reads(path: Path) -> Reads:
 
 
 def _visit(node: Any, found: Reads) -> Iterator[str]:
-    """Note what a syntax tree reads, and yield the names of other templates that it uses."""
+    """Record the names that a syntax tree reads, and yield the names of other templates that it uses."""
     from jinja2 import nodes
 
     if isinstance(node, (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
@@ -103,7 +103,7 @@ def _visit(node: Any, found: Reads) -> Iterator[str]:
 
 
 def _dotted(node: Any) -> str:
-    """`exp.model` of the tree of `exp.model`; empty for any other."""
+    """The dotted name of an attribute's tree, such as `exp.model`; empty for other trees."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Name):
@@ -115,11 +115,11 @@ def _dotted(node: Any) -> str:
 
 
 def check_typed_names(config: Config, plan: str | os.PathLike[str] | None = None) -> None:
-    """Raise a ConfigError for a name that is typed and does nothing: nothing declares it, refers to it or reads it.
+    """Raise a ConfigError for an unused name on the command line: not declared, referenced or read.
 
     Args:
-        config: With everything that packs add.
-        plan: A written plan, whose experiments the typed values change.
+        config: The configuration, including the parameters of packs.
+        plan: A plan file, to whose experiments the values apply.
     """
     left = {
         name for name in config.typed if name not in config.declarations and _namespace(name) not in config.namespaces
@@ -145,9 +145,9 @@ def check_typed_names(config: Config, plan: str | os.PathLike[str] | None = None
     known = [one for one in (*config.declarations, *config.known_names()) if one not in left]
     for name in sorted(left):
         hint = name_hint(name, known)
-        own = "a launcher of your own may read it, or a value refer to it; declare it in a file if it only describes"
+        own = "use it in your own launcher or in a value; declare it in a file if it only describes the experiment"
         with problems:
-            raise ConfigError(f"nothing uses the parameter {name!r}", where=config.typed[name], hint=hint or own)
+            raise ConfigError(f"the parameter {name!r} is not used", where=config.typed[name], hint=hint or own)
     problems.raise_all()
 
 
@@ -156,7 +156,7 @@ def _namespace(name: str) -> str:
 
 
 def _examples(config: Config) -> Iterator[Experiment]:
-    """An experiment, raw, for each framework and launcher that the plan may have."""
+    """A raw experiment for each framework and launcher that the plan may have."""
     everything = config.parameters()
     for framework in values_of(config, "exp.framework"):
         name = f"{framework}.launcher"
@@ -165,7 +165,7 @@ def _examples(config: Config) -> Iterator[Experiment]:
 
 
 def _launcher_reads(config: Config, experiment: Experiment) -> Reads:
-    """What the launcher of a raw experiment reads."""
+    """The parameters that the launcher of a raw experiment reads."""
     names, needed = set(experiment), {"exp.framework": experiment.get("exp.framework", "")}
     own = f"{text(needed['exp.framework'])}.launcher"
     waiting = [*needed, *({own} & names)]
@@ -175,5 +175,5 @@ def _launcher_reads(config: Config, experiment: Experiment) -> Reads:
         waiting += reached(needed[name], names - needed.keys())
     try:
         return template_reads(launcher_path(processor_for(config).resolve_uncached(needed)))
-    except DlbsError:  # the plan says what is wrong with it
+    except DlbsError:  # resolving the plan reports the problem
         return Reads(everything=True)

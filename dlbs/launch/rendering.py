@@ -1,7 +1,7 @@
-"""Templates of launchers: rendered by Jinja2 in a sandbox, since a plan may name a stranger's template.
+"""Render templates of launchers with Jinja2 in a sandbox, because a plan may name an untrusted template.
 
-Rendering prints a mark in the place of each value. Only the finished script says in which context a value stands, whatever blocks, loops and
-included templates it came through; it is quoted then.
+Rendering prints a mark for each value. Only the finished script shows the context of a value that passed through blocks, loops and
+included templates; it is quoted then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Namespace:
-    """`exp.model` in a template, for parameters whose names have dots in them."""
+    """A namespace of parameters in a template, such as `exp` of `exp.model`."""
 
     def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
         self._values = values
@@ -44,41 +44,43 @@ class _Namespace:
         raise AttributeError(full)
 
 
+_KEY = str(secrets.randbelow(10**18))  # no value can contain such a mark; digits pass through most filters
+_MARKS = re.compile(f"{MARK}{_KEY}\\.([0-9]+){MARK}")
+
+
 class _Printed:
-    """What one rendering prints: values, and where its template prints each."""
+    """The values of one rendering, and the place where its template prints each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.values: list[Any] = []
         self.places: list[tuple[Any, int]] = []  # the template and the line of its Python code
-        self.key = str(secrets.randbelow(10**18))  # no value can have a mark of ours; digits pass through most filters
-        self._marks = re.compile(f"{MARK}{self.key}\\.([0-9]+){MARK}")
 
     def print(self, value: Any) -> str:
-        """The mark for a value. It is called by the Python code that Jinja2 makes of a template."""
+        """Return the mark for a value; called by the Python code that Jinja2 generates from a template."""
         if type(value).__name__ == "Undefined":
             str(value)  # raises, with the name
         frame = sys._getframe(2)
         self.places.append((frame.f_globals.get("__jinja_template__"), frame.f_lineno))
         self.values.append(value)
-        return f"{MARK}{self.key}.{len(self.values) - 1}{MARK}"
+        return f"{MARK}{_KEY}.{len(self.values) - 1}{MARK}"
 
     def script(self, printed: str) -> str:
-        """The finished script."""
-        parts = self._marks.split(printed)
+        """Replace the marks with quoted values."""
+        parts = _MARKS.split(printed)
         pieces, numbers = parts[::2], [int(number) for number in parts[1::2]]
         if any(MARK in piece for piece in pieces):
-            hint = "values are quoted after filters, so a filter must not change what a block, or a macro of another file, printed"
+            hint = "values are quoted after filters, so a filter must not change the output of a block or of another file's macro"
             raise LaunchError(f"U+{ord(MARK):X} or a damaged value is in the script", where=str(self.path), hint=hint)
         return written(pieces, [self._whole(self.values[n]) for n in numbers], lambda n: self.where(numbers[n]))
 
     def _whole(self, value: Any) -> Any:
-        """A value; what a macro or `{% set %}...{% endset %}` printed is a value that has marks in it."""
+        """Return a value; the output of a macro or of `{% set %}...{% endset %}` is a value that contains marks."""
         if isinstance(value, Words):
             return Words([self._whole(item) for item in value.items])
         if isinstance(value, str):
-            return self.script(value) if self.key in value else value
-        return self.script(text(value)) if self.key in text(value) else value
+            return self.script(value) if _KEY in value else value
+        return self.script(text(value)) if _KEY in text(value) else value
 
     def where(self, number: int) -> str:
         template, line = self.places[number]
@@ -91,15 +93,15 @@ _printed: ContextVar[_Printed] = ContextVar("printed")
 
 
 def render(path: Path, context: Mapping[str, Any], missing: Callable[[str], LaunchError]) -> str:
-    """The script of a template.
+    """Render a template to a script.
 
     Args:
         path: The template.
-        context: Its names, besides the parameters by their namespaces.
-        missing: Makes the error for a name that it uses and does not have.
+        context: Names for the template, in addition to the namespaces of parameters.
+        missing: Makes the error for an undefined name.
 
     Raises:
-        LaunchError: It is malformed, uses what there is not, or prints a value where none may stand.
+        LaunchError: The template is malformed, uses an undefined name, or prints a value where none is allowed.
     """
     import jinja2
 
@@ -115,7 +117,7 @@ def render(path: Path, context: Mapping[str, Any], missing: Callable[[str], Laun
     except jinja2.UndefinedError as error:
         raise missing(str(error)) from None
     except jinja2.TemplateNotFound as error:
-        raise LaunchError(f"uses the template {error}, which there is not", where=where) from None
+        raise LaunchError(f"uses the template {error}, which does not exist", where=where) from None
     except jinja2.TemplateError as error:
         raise LaunchError(f"cannot be rendered: {error}", where=where) from None
     except RecursionError:
@@ -128,7 +130,7 @@ def render(path: Path, context: Mapping[str, Any], missing: Callable[[str], Laun
 
 
 def namespaces(experiment: Experiment) -> dict[str, Any]:
-    """What a template calls the parameters: `exp` for all that begin with `exp.`, and those without a dot."""
+    """A template's names for parameters: `exp` for all that begin with `exp.`, and those without a dot."""
     return {
         **{root: _Namespace(experiment, root) for root in {name.split(".")[0] for name in experiment if "." in name}},
         **{name: value for name, value in experiment.items() if "." not in name},
@@ -137,21 +139,21 @@ def namespaces(experiment: Experiment) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _environment(path: str) -> Any:
-    """It keeps the templates that it has compiled, as long as their files do not change."""
+    """The sandbox; it caches compiled templates until their files change."""
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
 
     class Undefined(jinja2.StrictUndefined):
         @property
         def _undefined_message(self) -> str:
-            """The full name of the parameter that was looked for, or why the sandbox refuses it."""
+            """The full name of the missing parameter, or the reason why the sandbox rejects the access."""
             if self._undefined_hint:
                 return str(self._undefined_hint)
             owner = self._undefined_obj
             name = str(self._undefined_name)
             return f"{owner._prefix}.{name}" if isinstance(owner, _Namespace) else name
 
-    @jinja2.pass_context  # so that Jinja2 does not call it while it compiles a template, for constants
+    @jinja2.pass_context  # prevents Jinja2 from calling it for constants when it compiles a template
     def finalize(context: Any, value: Any) -> str:
         return _printed.get().print(value)
 
@@ -169,12 +171,12 @@ def _environment(path: str) -> Any:
 
 
 def _as_it_is(value: Any) -> Any:
-    """`| sh` says visibly what happens to every value."""
+    """The filter `sh`, which makes the quoting of a value explicit."""
     return value
 
 
 def _words(values: Any) -> Words:
-    """A list as shell words, one for each element but null, empty texts too; a text is split as a shell does it."""
+    """A list as shell words, one per element except null, including empty strings; a string is split like in a shell."""
     if isinstance(values, Words):
         return values
     items = shlex.split(values) if isinstance(values, str) else values or ()
@@ -182,7 +184,7 @@ def _words(values: Any) -> Words:
 
 
 def _arguments(options: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Options of a program as `--name=value`, with a prefix before their names; those that are empty are left out."""
+    """Options of a program as `--name=value`, with a prefix before their names; empty ones are omitted."""
     return [f"--{prefix}{name}={text(value)}" for name, value in options.items() if value not in (None, "", [], {})]
 
 

@@ -1,4 +1,4 @@
-"""From a resolved experiment to the shell script that runs it."""
+"""Render the shell script that runs a resolved experiment."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from dlbs.text import text
 
 __all__ = ["Launcher", "environment", "launcher_path", "make_launcher"]
 
-# Two settings of glibc; raising the trim threshold alone makes things worse. Measured with alexnet training on two cores: 492 ms
-# a batch without, 345 ms with them.
+# Two settings of glibc; raising the trim threshold alone is slower. Measured with alexnet training on two cores: 492 ms
+# per batch without, 345 ms with them.
 _MALLOC_KEEP = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
-_OUTCOME = frozenset({"exp.status", "exp.status_msg"})  # are not known before the end; a log says each once
+_OUTCOME = frozenset({"exp.status", "exp.status_msg"})  # unknown before the end; a log contains each once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Launcher:
     Attributes:
         experiment: Final values of its parameters.
         log: Its log file.
-        script: Where the launcher is written: beside the log.
-        source: The launcher's text.
+        script: Path of the launcher, in the directory of the log.
+        source: The text of the launcher.
     """
 
     experiment: Experiment
@@ -46,7 +46,7 @@ class Launcher:
 
 
 def launcher_path(experiment: Experiment) -> Path:
-    """`F.launcher`, or `scripts/launchers/F.sh` for a framework F that does not set it."""
+    """The path of a framework F's launcher: `F.launcher`, or `scripts/launchers/F.sh` if that is not set."""
     framework = experiment.get("exp.framework", "")
     own = experiment.get(f"{framework}.launcher")
     return Path(own) if own else dlbs_root() / "scripts" / "launchers" / f"{framework}.sh"
@@ -57,7 +57,7 @@ def make_launcher(experiment: Experiment, directory: Path | None = None) -> Laun
 
     Args:
         experiment: Final values.
-        directory: Where the experiment runs; the current directory by default.
+        directory: The experiment's working directory; the current directory by default.
 
     Raises:
         LaunchError: The launcher is missing or malformed, or uses a parameter that the experiment lacks.
@@ -70,12 +70,12 @@ def make_launcher(experiment: Experiment, directory: Path | None = None) -> Laun
 
 def _render(experiment: Experiment, directory: Path) -> str:
     path = launcher_path(experiment)
-    if not os.path.isfile(path):  # unlike Path.is_file, it takes names that no file can have
+    if not os.path.isfile(path):  # unlike Path.is_file, it accepts names that are invalid for files
         framework = experiment.get("exp.framework", "")
         if experiment.get(f"{framework}.launcher"):
             hint = f"set {framework}.launcher to a template or an executable"
         else:
-            hint = f"{framework} does not come with DLBS: write a launcher and set NAME.launcher, see docs/launchers.md"
+            hint = f"{framework} is not included in DLBS: write a launcher and set NAME.launcher, see docs/launchers.md"
         raise LaunchError(f"no launcher {path} for framework {framework!r}", hint=hint)
     executable = os.access(path, os.X_OK)
     variables = environment(experiment)
@@ -102,7 +102,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
 
 
 def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
-    """The error for a parameter that a template uses and the experiment lacks, because it belongs to another framework or to none."""
+    """The error for a parameter that a template uses and the experiment lacks: it belongs to another framework or is undefined."""
     from dlbs.config.load import load_config
 
     declarations = load_config().declarations
@@ -114,23 +114,23 @@ def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
         return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     framework = text(experiment.get("exp.framework"))
     if framework in owners:
-        hint = "dlbs build writes plans that have it; or set it with -P"
+        hint = "dlbs build writes plans that contain it; or set it with -P"
         return LaunchError(f"uses {name!r}, which the experiment lacks", where=where, hint=hint)
     set_it = f"set {name}, or " if one else ""
-    # `models` is what frameworks with models have in common, and no framework itself.
+    # `models` is the common part of frameworks with models, not a framework.
     of = "frameworks with models" if owners == ["models"] else f"the framework {' and '.join(owners)}"
     return LaunchError(
         f"uses '{name if one else f'{name}.*'}', of {of}, in an experiment of the framework {framework}",
         where=where,
-        hint=f"{set_it}write 'frameworks: {{{framework}: [{', '.join(owners)}]}}' into a configuration file",
+        hint=f"{set_it}add 'frameworks: {{{framework}: [{', '.join(owners)}]}}' to a configuration file",
     )
 
 
 def _options(experiment: Experiment) -> Iterator[Any]:
-    """`--exp_model alexnet` for each parameter, for launchers that are programs."""
+    """Parameters as options, `--exp_model alexnet`, for launchers that are programs."""
     for name, value in experiment.items():
         yield f"--{name.replace('.', '_')}"
-        # Programs append results to the file that exp.log_file names, so it is the one that is being written.
+        # Programs append results to the file that exp.log_file names, so it must be the one that is being written.
         yield Code('"$log"') if name == "exp.log_file" else value
 
 
@@ -140,7 +140,7 @@ def _docker_gpus(experiment: Experiment) -> list[str]:
 
 
 def _gpus(experiment: Experiment) -> list[int]:
-    """The GPUs that it got; of those that may be any, none before it runs."""
+    """The assigned GPUs; `any` GPUs are not assigned before the experiment runs."""
     gpus = text(experiment.get("exp.gpu_ids") or experiment.get("exp.gpus"))
     return [] if gpus.startswith("any:") else gpu_ids(gpus)
 
@@ -155,9 +155,9 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
         if name.startswith("runtime.env.") and text(value) != "":
             found[name.removeprefix("runtime.env.")] = text(value)
     in_docker = bool(experiment.get("exp.docker"))
-    if not in_docker:  # in a container the devices that it is given are numbered from 0
+    if not in_docker:  # in a container the assigned devices are numbered from 0
         gpus = _gpus(experiment)
-        if gpus:  # as nvidia-smi numbers them; CUDA's own order puts the fastest first
+        if gpus:  # the numbering of nvidia-smi; CUDA's default order puts the fastest first
             found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         found["CUDA_VISIBLE_DEVICES"] = ",".join(map(cuda_name, gpus))
     if experiment.get("runtime.cuda_cache"):
@@ -166,7 +166,7 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _extension(name: str, value: str) -> str:
-    """Shell code for `/x:$NAME`, `$NAME:/x` or `/x:$NAME:/y`: the value around the one that the variable NAME has; empty for others."""
+    """Shell code for `/x:$NAME`, `$NAME:/x` or `/x:$NAME:/y`: the value extends that of the variable NAME; empty for other values."""
     parts = value.split(":")
     if parts.count(f"${name}") != 1 or len(parts) == 1 or not VARIABLE.fullmatch(name):
         return ""
@@ -179,7 +179,7 @@ def _extension(name: str, value: str) -> str:
 
 
 def _assignments(name: str, given: Any) -> Iterator[tuple[str, str]]:
-    """`export A=1; export B='x y'`, or a mapping."""
+    """Parse variables given as `export A=1; export B='x y'` or as a mapping."""
     if isinstance(given, Mapping):
         yield from ((str(key), text(value)) for key, value in given.items())
         return
@@ -193,6 +193,6 @@ def _assignments(name: str, given: Any) -> Iterator[tuple[str, str]]:
         variable, equals, value = word.partition("=")
         if not equals or not VARIABLE.fullmatch(variable):
             raise LaunchError(
-                f"{name} has {word!r}, which sets no variable", hint="write export NAME=value, or a JSON object"
+                f"{name} contains {word!r}, which sets no variable", hint="write export NAME=value, or a JSON object"
             )
         yield variable, value

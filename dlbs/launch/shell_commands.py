@@ -1,6 +1,6 @@
-"""Where values stand in a shell script: what a lexer of bash's quoting finds in it.
+"""Find the contexts of values in a shell script, with a lexer of bash's quoting.
 
-The script has a mark in the place of each value, so what is found depends on the template alone, never on a value.
+The script contains a mark for each value, so the result depends on the template alone, never on a value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _REDIRECTION = re.compile(r"&>>?|[<>]&|>>|>\||<>|[<>](?!\()")
 _ARITHMETIC_TEST = re.compile(r"(?<=\s)-(?:eq|ne|lt|le|gt|ge|v|R)(?=\s)")
-# After these words a command may begin.
+# A command may follow these words.
 _BEFORE_COMMANDS = frozenset(
     ["then", "do", "else", "elif", "if", "while", "until", "!", "time", "{", "}", "fi", "done", "in", "esac"]
 )
@@ -26,7 +26,7 @@ _BEFORE_COMMANDS = frozenset(
 
 @lru_cache(maxsize=64)  # the experiments of a plan have few shapes of scripts
 def places(script: str) -> tuple[tuple[Place, ...], tuple[HereDocument, ...]]:
-    """Where each `MARK` of a script stands, in order, and the script's here-documents.
+    """The place of each `MARK` of a script, in order, and the script's here-documents.
 
     Raises:
         LaunchError: The script is nested too deeply.
@@ -45,14 +45,14 @@ class _Commands:
     def __init__(self, lexer: Lexer, closing: str) -> None:
         self.lexer = lexer
         self.closing = closing
-        self.open: list[str] = []  # of `(`, `=(` and `case`
+        self.open: list[str] = []  # open `(`, `=(` and `case`
         self.waiting: list[HereDocument] = []
         self.is_command = True  # whether the next word begins a command
-        self.has_command = False  # whether a word that is the command is before this one
-        self.is_target = False  # whether the next word is that of a redirection
-        self.word: int | None = None  # where the word under way began
+        self.has_command = False  # whether the command's name precedes this word
+        self.is_target = False  # whether the next word is the target of a redirection
+        self.word: int | None = None  # start of the current word
         self.braced = False
-        self.test: int | None = None  # where `[[` began
+        self.test: int | None = None  # start of `[[`
 
     def scan(self) -> None:
         lexer, script = self.lexer, self.lexer.script
@@ -93,7 +93,7 @@ class _Commands:
             lexer.refuse(start)
 
     def is_glued(self) -> bool:
-        """Whether the letters of a plain value could become something else than a word by what is around it."""
+        """Whether the surrounding text could make a plain value anything other than a word."""
         script, at = self.lexer.script, self.lexer.at
         return script[at - 1 : at] == "~" or script[at + 1 : at + 2] in {"<", ">", "("}
 
@@ -137,7 +137,7 @@ class _Commands:
         return False
 
     def closes(self) -> bool:
-        """A closing parenthesis: of these commands, of one that they opened, or of a pattern of `case`."""
+        """Handle a closing parenthesis: of these commands, of one that they opened, or of a pattern of `case`."""
         self.lexer.at += 1
         self.has_command = False
         if self.open[-1:] == ["case"]:
@@ -146,18 +146,18 @@ class _Commands:
         if self.open:
             opened = self.open.pop()
             self.is_command = opened != "=("  # as in `f() { ...`
-            if opened.startswith("(("):  # bash reads it twice, and not the same both times
+            if opened.startswith("(("):  # bash parses it twice, with different results
                 self.lexer.refuse(int(opened[2:]), Context.AMBIGUOUS)
             return False
         if self.closing:
-            if self.waiting:  # shells do not agree on where its text would be
+            if self.waiting:  # shells differ on the position of its text
                 self.lexer.lost = min(self.lexer.lost or self.lexer.at, self.waiting[0].word[0])
             return True
         self.is_command = False
         return False
 
     def end_word(self) -> None:
-        """The word under way has ended: what it means for what follows."""
+        """Handle the end of a word: update the state for the next one."""
         if self.word is None:
             return
         word = self.lexer.script[self.word : self.lexer.at]
@@ -179,7 +179,7 @@ class _Commands:
         self.word = None
 
     def end_test(self) -> None:
-        """`[[ ... ]]` computes with its words if it compares numbers, quoted or not; a bare `-eq` would be an operator."""
+        """`[[ ... ]]` evaluates its words as arithmetic if it compares numbers, quoted or not; a bare `-eq` would be an operator."""
         lexer = self.lexer
         assert self.test is not None
         computes = _ARITHMETIC_TEST.search(lexer.script, self.test, lexer.at)

@@ -16,7 +16,7 @@ _OPERATOR = re.compile(r"[!#]?[\w@*#?$!-]*(?:\[[^\]]*\])?(:?[-+=?])?")  # of ${.
 
 
 class Lexer:
-    """Goes through a script once; each method begins behind what opens its construct and ends behind what closes it."""
+    """Lexer of a script in one pass; each method begins after the opening of its construct and ends after its closing."""
 
     def __init__(self, script: str, scan_commands: Callable[[Lexer, str], None]) -> None:
         self.script = script
@@ -28,11 +28,11 @@ class Lexer:
         self.depth = 0
         self.in_expansion = False
         self.in_here_document = self._folds = False
-        self.lost: int | None = None  # from where on it is not clear what is a here-document's text
-        self._no_arithmetic: set[int] = set()  # positions; looked at once, so that nesting costs no more than its depth
+        self.lost: int | None = None  # position after which here-document texts are ambiguous
+        self._no_arithmetic: set[int] = set()  # positions, cached so that the cost of nesting is linear in its depth
 
     def mark(self, context: str, *, glued: bool = False, argument: bool = False, braced: bool = False) -> None:
-        """Note the value at this position, and go behind it."""
+        """Record the value at this position, and move past it."""
         folded = self._folds and not self.in_here_document
         self.found[self.at] = Place(
             Context.EXPANSION if self.in_expansion else context, glued, argument, braced, folded
@@ -40,13 +40,13 @@ class Lexer:
         self.at += 1
 
     def refuse(self, start: int, context: str = Context.UNCLOSED) -> None:
-        """No value may stand in what began at a position: the script, or the here-document, ends inside of it."""
+        """Disallow values in the construct that began at a position: the script, or the here-document, ends inside it."""
         for position, place in self.found.items():
             if position >= start:
                 place.context = context
 
     def nested(self, scan: Callable[[], None]) -> None:
-        """Scan a construct inside the one that is being scanned."""
+        """Scan a construct inside the current one."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise LaunchError(f"shell code is nested more than {_DEEPEST} levels deep")
@@ -54,14 +54,14 @@ class Lexer:
         self.depth -= 1
 
     def commands(self, closing: str) -> None:
-        """Commands, up to the `)` that closes them, or to the end."""
+        """Scan commands, up to the `)` that closes them, or to the end."""
         outside = self.in_expansion, self.in_here_document
         self.in_expansion = self.in_here_document = False
         self._scan_commands(self, closing)
         self.in_expansion, self.in_here_document = outside
 
     def until(self, closing: str, context: str, special: str) -> None:
-        """Text up to a character, in which a backslash and some of `$`, a backtick and the double quote are special."""
+        """Scan text up to a character, in which a backslash and some of `$`, a backtick and the double quote are special."""
         start = self.at
         while self.at < self.end:
             letter = self.script[self.at]
@@ -81,7 +81,7 @@ class Lexer:
         self.refuse(start)
 
     def escape(self) -> None:
-        """A backslash and what it stands before."""
+        """Scan a backslash and the character after it."""
         self.at += 1
         if self.at < self.end:
             if self.script[self.at] == MARK:
@@ -98,7 +98,7 @@ class Lexer:
         self.nested(lambda: self.until('"', Context.DOUBLE, "\\$`"))
 
     def dollar(self, quoted: bool) -> None:
-        """What a dollar sign begins."""
+        """Scan the construct after a dollar sign."""
         self.at += 1
         after = self.script[self.at : min(self.end, self.at + 2)]
         name = _NAME.match(self.script, self.at, self.end)
@@ -124,7 +124,7 @@ class Lexer:
             self.at = name.end()
             if self.at < self.end and self.script[self.at] == MARK:
                 self.mark(self.text_context(quoted), glued=True)
-        elif after[:1] == "$":  # the number of the process
+        elif after[:1] == "$":  # $$, the process id
             self.at += 1
 
     def text_context(self, quoted: bool) -> str:
@@ -133,11 +133,11 @@ class Lexer:
         return Context.HERE if self.in_here_document else Context.DOUBLE
 
     def expansion(self, quoted: bool) -> None:
-        """`${...}`. How values would have to be quoted in it depends on what is around it, so there may be none."""
+        """Scan `${...}`. Values are not allowed in it, since their quoting would depend on its context."""
         start, outside = self.at, self.in_expansion
         self.in_expansion = True
         operator = _OPERATOR.match(self.script, self.at, self.end)
-        literal = quoted and operator is not None and bool(operator[1])  # "${x:-'}" has no quote in it
+        literal = quoted and operator is not None and bool(operator[1])  # "${x:-'}" contains no quote
         while self.at < self.end:
             letter = self.script[self.at]
             if letter == "}":
@@ -163,7 +163,7 @@ class Lexer:
         self.refuse(start)
 
     def tried_arithmetic(self, opening: int, closing: str) -> bool:
-        """Scan arithmetic behind `((`, `$((`, `$[` or `name[`; False, and nothing is scanned, if it is none: `((a) | b)`."""
+        """Scan arithmetic after `((`, `$((`, `$[` or `name[`; return False and scan nothing if it is not arithmetic: `((a) | b)`."""
         if self.at in self._no_arithmetic:
             return False
         before = self.at, dict(self.found), len(self.here_documents)
@@ -208,7 +208,7 @@ class Lexer:
         return False
 
     def here_document(self) -> HereDocument:
-        """`<<-'END'`, without its text, which begins on the next line."""
+        """Scan `<<-'END'` without its text, which begins on the next line."""
         self.at += 2
         strips = self.script.startswith("-", self.at)
         self.at += strips
@@ -236,7 +236,7 @@ class Lexer:
         return found
 
     def here_text(self, document: HereDocument) -> None:
-        """The text of a here-document, up to the line that ends it."""
+        """Scan the text of a here-document, up to the line that ends it."""
         start = end = self.at
         while end < self.end:
             stop = self.script.find("\n", end, self.end)
@@ -247,7 +247,7 @@ class Lexer:
                 document.closed, document.last = True, (end, stop)
                 break
             end = min(stop + 1, self.end)
-            while joined and end < self.end:  # the next line goes on with this one
+            while joined and end < self.end:  # the next line continues this one
                 stop = self.script.find("\n", end, self.end)
                 stop = self.end if stop < 0 else stop
                 line = self.script[end:stop]

@@ -1,1 +1,1 @@
-"""This machine: what it has, what experiments ask of it, and what it does meanwhile."""
+"""This machine: its hardware, the resources that experiments request, and its load during runs."""

@@ -8,7 +8,7 @@ __all__ = ["CpuEnergy", "CpuState"]
 
 
 class CpuState:
-    """Clock and temperature of the processors, where they can be read; looked at once a second at most, since it costs a file for each processor."""
+    """Clock and temperature of the CPUs, where readable; read at most once per second, since each CPU costs a file access."""
 
     _SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 
@@ -44,7 +44,7 @@ class CpuState:
 
 
 class CpuEnergy:
-    """The energy counters of processor packages (RAPL), where they may be read."""
+    """The energy counters of CPU packages (RAPL), where readable."""
 
     def __init__(self) -> None:
         self._files = []
@@ -67,13 +67,13 @@ class CpuEnergy:
         return bool(self._files)
 
     def joules(self) -> float:
-        """Of all packages, since some moment in the past."""
+        """Energy of all packages in joules, since an arbitrary time."""
         total = 0.0
         for number, (stream, size) in enumerate(self._files):
             stream.seek(0)
             value = int(stream.read())
             if value < self._last[number]:
-                self._turns[number] += 1  # the counter has begun anew
+                self._turns[number] += 1  # the counter has wrapped around
             self._last[number] = value
             total += (value + self._turns[number] * size) / 1e6
         return total

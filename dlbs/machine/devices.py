@@ -1,4 +1,4 @@
-"""What this machine has, found out without starting anything heavy."""
+"""The devices of this machine, detected without loading drivers or frameworks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import subprocess
 
 __all__ = ["cuda_name", "docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
 
-# It takes half a minute on machines with many GPUs whose driver is loaded anew for each question.
+# nvidia-smi takes half a minute on machines with many GPUs whose driver is loaded for each query.
 _NVIDIA_SMI_SECONDS = 60
 
 
 def gpu_count() -> int:
-    """NVIDIA and AMD GPUs that this machine shows, counted by their device files (no driver is loaded)."""
+    """Number of NVIDIA and AMD GPUs, counted by device files (no driver is loaded)."""
     nvidia = glob.glob("/dev/nvidia[0-9]*")
     if nvidia:
         return len(nvidia)
@@ -34,7 +34,7 @@ def gpu_count() -> int:
 def visible_gpus() -> tuple[int, ...]:
     """Numbers of the GPUs that programs started here may use: all, or those of CUDA_VISIBLE_DEVICES.
 
-    Where that names GPUs, or parts of them (MIG), by UUID, they are numbered from 0 in its order.
+    GPUs, or parts of them (MIG), that it lists by UUID are numbered from 0 in its order.
     """
     names = _visible_names()
     if names is None:
@@ -45,7 +45,7 @@ def visible_gpus() -> tuple[int, ...]:
 
 
 def cuda_name(gpu: int) -> str:
-    """What CUDA_VISIBLE_DEVICES is to call a GPU of `visible_gpus`: its number, or its UUID where GPUs are given to us by UUID."""
+    """The entry for CUDA_VISIBLE_DEVICES of a GPU of `visible_gpus`: its number, or its UUID if that variable lists UUIDs."""
     names = _visible_names()
     if names is None or all(map(str.isdigit, names)) or gpu >= len(names):
         return str(gpu)
@@ -53,7 +53,7 @@ def cuda_name(gpu: int) -> str:
 
 
 def _visible_names() -> list[str] | None:
-    """The entries of CUDA_VISIBLE_DEVICES that CUDA heeds: those before the first one that names no GPU, such as -1. None if it is not set."""
+    """The entries of CUDA_VISIBLE_DEVICES that CUDA uses: those before the first invalid one, such as -1. None if it is not set."""
     limited = os.environ.get("CUDA_VISIBLE_DEVICES")
     if limited is None:
         return None
@@ -66,31 +66,31 @@ def _names_a_gpu(name: str) -> bool:
 
 
 def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
-    """Ask nvidia-smi for properties of the GPUs: one list of texts for each GPU, in the order of the fields; empty without nvidia-smi."""
+    """Query nvidia-smi for properties of the GPUs: a list of strings per GPU, in the order of the fields; empty without nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # a driver that does not answer
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that does not respond
         return []
-    return [line.split(", ") for line in asked.stdout.splitlines()] if asked.returncode == 0 else []
+    return [line.split(", ") for line in completed.stdout.splitlines()] if completed.returncode == 0 else []
 
 
 def usable_cpus() -> tuple[int, ...]:
-    """Numbers of the processors that this program may use."""
+    """Numbers of the CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
 def total_memory() -> int:
-    """Bytes of main memory."""
+    """Size of main memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def docker_available() -> bool:
-    """Whether there is a docker client and a daemon that answers on its socket."""
+    """Whether there is a docker client and a daemon that responds on its socket."""
     if shutil.which("docker") is None:
         return False
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")

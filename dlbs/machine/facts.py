@@ -1,4 +1,4 @@
-"""Facts about this machine that a reader of numbers wants to know."""
+"""Facts about this machine that are needed to interpret results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["selected_facts", "system_facts"]
 
 
 def system_facts() -> dict[str, Any]:
-    """What the machine has: names in dotted form, sizes in bytes, frequencies in MHz."""
+    """Facts about the machine: dotted names, sizes in bytes, frequencies in MHz."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -53,7 +53,7 @@ def _facts_once() -> dict[str, Any]:
 def selected_facts(experiment: Experiment) -> dict[str, Any]:
     """The facts that `exp.sys_info` selects, as log values: `exp.sys_info=cpu,memory` gives `exp.sys.cpu.model` and so on.
 
-    They are found out once for a run.
+    They are collected once per run.
     """
     wanted = {word for word in re.split(r"[,\s]+", text(experiment.get("exp.sys_info"))) if word}
     if not wanted:
@@ -89,7 +89,7 @@ def _gpus() -> list[str]:
 
 
 def _torch_version() -> str | None:
-    """Read from the installed package's metadata: importing torch takes two seconds."""
+    """The version in the metadata of the installed package: importing torch takes two seconds."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

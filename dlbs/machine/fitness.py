@@ -1,4 +1,4 @@
-"""Is this machine fit to measure? Settings and load that make times vary, each with its remedy."""
+"""Check this machine for settings and load that make times vary, and name a remedy for each."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dlbs.machine.devices import query_nvidia, usable_cpus
 __all__ = ["CHECKS", "Finding", "Machine", "check_machine", "machine_warnings"]
 
 _BUSY = 0.05  # share of the CPUs that other programs may use without a warning
-_STOLEN = 0.01  # share of the CPU time that the hypervisor may give to others
+_STOLEN = 0.01  # share of the CPU time that the hypervisor may give to other machines
 _COARSE = 1e-6  # seconds between two readings of the clock
 _HOT = 0.95  # share of the critical temperature
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One property of the machine.
+    """A property of the machine.
 
     Attributes:
         name: The property, such as `governor`.
-        state: `ok`, `warning` (times vary, or are not those of the hardware), or `unknown` (the system does not tell).
-        value: The value that was found, in a few words.
+        state: `ok`, `warning` (times vary, or are not those of the hardware), or `unknown` (not available).
+        value: The value in a few words.
         remedy: A command or a setting that helps; empty unless the state is a warning.
     """
 
@@ -39,11 +39,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the properties are read.
+    """The sources of the properties.
 
     Attributes:
         root: The root of the file system with /proc and /sys.
-        seconds: How long the load of the CPUs is watched.
+        seconds: Time in seconds during which CPU load is measured.
         nvidia: Queries the GPUs: names of nvidia-smi's fields → one list of values for each GPU.
     """
 
@@ -52,7 +52,7 @@ class Machine:
     nvidia: Callable[[tuple[str, ...]], list[list[str]]] = query_nvidia
 
     def text(self, path: str) -> str:
-        """The content of a file without white space around it; empty if it cannot be read."""
+        """The content of a file without surrounding white space; empty if it cannot be read."""
         try:
             return (self.root / path).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
@@ -64,7 +64,7 @@ class Machine:
 
 
 def check_machine(machine: Machine | None = None) -> Iterator[Finding]:
-    """Look at all properties that make times vary.
+    """Check all properties that make times vary.
 
     Args:
         machine: This machine by default.
@@ -76,7 +76,7 @@ def check_machine(machine: Machine | None = None) -> Iterator[Finding]:
 
 @lru_cache(maxsize=1)
 def machine_warnings() -> tuple[str, ...]:
-    """The warnings about this machine in a few words each, for the log of a run. Nothing is waited for, and it is done once."""
+    """The warnings about this machine in a few words each, for the log of a run. They are computed once, without waiting."""
     made = (finding for check in CHECKS if check is not _load for finding in check(Machine(seconds=0)))
     return tuple(f"{finding.name}: {finding.value}" for finding in made if finding.state == "warning")
 
@@ -84,7 +84,7 @@ def machine_warnings() -> tuple[str, ...]:
 def _governor(machine: Machine) -> Iterator[Finding]:
     found = sorted(set(machine.texts("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")))
     if not found:
-        yield Finding("governor", "unknown", "the system does not show it, as in most virtual machines")
+        yield Finding("governor", "unknown", "not available, as on most virtual machines")
     elif found == ["performance"]:
         yield Finding("governor", "ok", "performance")
     else:
@@ -95,7 +95,7 @@ def _turbo(machine: Machine) -> Iterator[Finding]:
     disabled = machine.text("sys/devices/system/cpu/intel_pstate/no_turbo")
     boost = machine.text("sys/devices/system/cpu/cpufreq/boost")
     if not disabled and not boost:
-        yield Finding("turbo", "unknown", "the system does not show it")
+        yield Finding("turbo", "unknown", "not available")
     elif disabled == "1" or boost == "0":
         yield Finding("turbo", "ok", "off")
     else:
@@ -107,7 +107,7 @@ def _turbo(machine: Machine) -> Iterator[Finding]:
 def _smt(machine: Machine) -> Iterator[Finding]:
     active = machine.text("sys/devices/system/cpu/smt/active")
     if not active:
-        yield Finding("SMT", "unknown", "the system does not show it")
+        yield Finding("SMT", "unknown", "not available")
     elif active == "0":
         yield Finding("SMT", "ok", "off")
     else:
@@ -119,7 +119,7 @@ def _huge_pages(machine: Machine) -> Iterator[Finding]:
     setting = machine.text("sys/kernel/mm/transparent_hugepage/enabled")
     chosen = setting.partition("[")[2].partition("]")[0]
     if not chosen:
-        yield Finding("transparent huge pages", "unknown", "the system does not show them")
+        yield Finding("transparent huge pages", "unknown", "not available")
     elif chosen == "always":
         remedy = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
         yield Finding("transparent huge pages", "warning", "always: pages are merged in the background", remedy)
@@ -131,11 +131,11 @@ def _numa(machine: Machine) -> Iterator[Finding]:
     nodes = len(list(machine.root.glob("sys/devices/system/node/node[0-9]*")))
     balancing = machine.text("proc/sys/kernel/numa_balancing")
     if nodes <= 1:
-        yield Finding("NUMA", "ok" if nodes else "unknown", "one node" if nodes else "the system does not show it")
+        yield Finding("NUMA", "ok" if nodes else "unknown", "one node" if nodes else "not available")
     elif balancing == "1":
         yield Finding("NUMA", "warning", f"{nodes} nodes, pages migrate between them", "sysctl kernel.numa_balancing=0")
     else:
-        remedy = "runtime.launcher='numactl --cpunodebind=0 --membind=0' keeps an experiment on one node"
+        remedy = "set runtime.launcher='numactl --cpunodebind=0 --membind=0' to keep an experiment on one node"
         yield Finding("NUMA", "warning", f"{nodes} nodes", remedy)
 
 
@@ -143,7 +143,7 @@ def _swap(machine: Machine) -> Iterator[Finding]:
     values = dict(line.split(":", 1) for line in machine.text("proc/meminfo").splitlines() if ":" in line)
     total, free = (int(values.get(name, "0").split()[0]) for name in ("SwapTotal", "SwapFree"))
     if "SwapTotal" not in values:
-        yield Finding("swap", "unknown", "the system does not show it")
+        yield Finding("swap", "unknown", "not available")
     elif total > free:
         yield Finding("swap", "warning", f"{(total - free) / 1024:,.0f} MiB in use", "free memory, then swapoff -a")
     else:
@@ -159,7 +159,7 @@ def _cgroup(machine: Machine) -> Iterator[Finding]:
         yield Finding("CPU quota", "ok", "none")
         return
     cpus = int(quota) / int(period)
-    remedy = "raise the quota of the container or of the job: a quota pauses programs in the middle of a batch"
+    remedy = "raise the quota of the container or of the job: a quota may suspend programs in the middle of a batch"
     yield Finding("CPU quota", "warning", f"{round(cpus, 1):g} CPUs of {os.cpu_count()}", remedy)
 
 
@@ -169,23 +169,23 @@ def _load(machine: Machine) -> Iterator[Finding]:
     time.sleep(machine.seconds)
     after = _cpu_seconds(machine)
     if before is None or after is None:
-        yield Finding("other load", "unknown", "the system does not show it")
+        yield Finding("other load", "unknown", "not available")
         return
     (busy, stolen, total), (busy_after, stolen_after, total_after) = before, after
     span = max(total_after - total, 1e-9)
     ours = (time.process_time() - own) * os.sysconf("SC_CLK_TCK")
     share = max(0.0, busy_after - busy - ours) / span
     state = "warning" if share > _BUSY else "ok"
-    remedy = "end other programs: `top` shows them; or wait until they end"
+    remedy = "end other programs (see `top`), or wait until they end"
     yield Finding("other load", state, f"{share:.0%} of the CPUs", remedy if state == "warning" else "")
     share = (stolen_after - stolen) / span
     state = "warning" if share > _STOLEN else "ok"
-    remedy = "other virtual machines use this host: ask for dedicated CPUs"
+    remedy = "other virtual machines use this host: request dedicated CPUs"
     yield Finding("steal time", state, f"{share:.1%} of the CPU time", remedy if state == "warning" else "")
 
 
 def _cpu_seconds(machine: Machine) -> tuple[int, int, int] | None:
-    """Busy, stolen and all time of the CPUs so far, in ticks of the kernel."""
+    """Busy, stolen and total CPU time so far, in kernel ticks."""
     first = machine.text("proc/stat").partition("\n")[0].split()
     if len(first) < 9 or first[0] != "cpu":
         return None
@@ -227,24 +227,22 @@ def _thermal(machine: Machine) -> Iterator[Finding]:
             if limit and int(temperature) > _HOT * limit:
                 hot.append(f"{kind or zone.name} {int(temperature) / 1000:.0f} °C")
     if hot:
-        yield Finding(
-            "temperature", "warning", ", ".join(hot), "cool the machine: it lowers its clock to protect itself"
-        )
+        yield Finding("temperature", "warning", ", ".join(hot), "cool the machine: it lowers its clock when hot")
     elif throttled:
         yield Finding(
             "temperature",
             "warning",
-            f"throttled {throttled} times since the machine was started",
+            f"throttled {throttled} times since boot",
             "improve the cooling, or lower the clock: cpupower frequency-set --max",
         )
     else:
-        yield Finding("temperature", "ok" if known else "unknown", "normal" if known else "the system does not show it")
+        yield Finding("temperature", "ok" if known else "unknown", "normal" if known else "not available")
 
 
 def _affinity(machine: Machine) -> Iterator[Finding]:
     usable, online = len(usable_cpus()), os.cpu_count() or 1
     if usable < online:
-        yield Finding("CPUs", "ok", f"{usable} of {online} may be used")
+        yield Finding("CPUs", "ok", f"{usable} of {online} usable")
     else:
         yield Finding("CPUs", "ok", str(usable))
 
@@ -269,18 +267,18 @@ def _gpus(machine: Machine) -> Iterator[Finding]:
             yield Finding(f"{name} persistence", "ok", "on")
         reasons = _throttling(gpu.get("clocks_throttle_reasons.active", ""))
         if reasons:
-            remedy = "cool the GPU or raise its power limit (nvidia-smi -q -d PERFORMANCE shows the reasons)"
+            remedy = "cool the GPU or raise its power limit (reasons: nvidia-smi -q -d PERFORMANCE)"
             yield Finding(f"{name} clock", "warning", f"lowered: {', '.join(reasons)}", remedy)
         elif gpu.get("clocks.max.sm", "").isdigit():
             value = f"{gpu.get('clocks.sm', '?')} of {gpu['clocks.max.sm']} MHz"
             yield Finding(f"{name} clock", "ok", f"{value}; nvidia-smi -lgc MHZ fixes it")
         busy = gpu.get("utilization.gpu", "")
         if busy.isdigit() and int(busy) > 100 * _BUSY:
-            yield Finding(f"{name} load", "warning", f"{busy} % busy", "nvidia-smi shows the programs that use it")
+            yield Finding(f"{name} load", "warning", f"{busy} % busy", "end the programs that use it (see nvidia-smi)")
 
 
 # Bits of nvidia-smi's clocks_throttle_reasons.active (NVML API reference, nvmlClocksThrottleReasons). An idle GPU and clocks that
-# applications set are no trouble.
+# applications set are not reported.
 _REASONS = {
     0x4: "power cap",
     0x8: "hardware slowdown",

@@ -26,7 +26,7 @@ class Gpus:
         try:
             pynvml.nvmlInit()
             self._handles = [self._handle(cuda_name(number)) for number in numbers]
-        except pynvml.NVMLError:  # no driver, or no such GPU
+        except pynvml.NVMLError:  # driver or GPU missing
             self._handles = []
 
     def _handle(self, name: str) -> Any:
@@ -39,18 +39,18 @@ class Gpus:
         return len(self._handles)
 
     def sample(self) -> list[list[float | None]]:
-        """Utilisation (%), memory (bytes), power (W), temperature (degrees Celsius) and clock (MHz), each for every GPU."""
+        """Utilisation (%), memory (bytes), power (W), temperature (degrees Celsius) and clock (MHz), a list with a value per GPU for each."""
         nvml = getattr(self, "_nvml", None)
         if nvml is None:
             return [[] for _ in GPU_SERIES]
-        asked = (
+        queries = (
             lambda handle: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
             lambda handle: float(nvml.nvmlDeviceGetMemoryInfo(handle).used),
             lambda handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
             lambda handle: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             lambda handle: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
         )
-        return [[self._answer(ask, handle) for handle in self._handles] for ask in asked]
+        return [[self._answer(ask, handle) for handle in self._handles] for ask in queries]
 
     def _answer(self, ask: Any, handle: Any) -> float | None:
         try:

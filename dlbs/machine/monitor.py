@@ -1,4 +1,4 @@
-"""Sample a running experiment from outside: its processes, the GPUs that it got, and the energy of the CPUs."""
+"""Sample a running experiment from another process: its processes, its GPUs, and the energy of the CPUs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _FIRST_LOOK = 0.002  # seconds after the start
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen at one moment.
+    """An observation at one time.
 
     Attributes:
         moment: `time.monotonic()`.
         time: Seconds since 1970.
-        used: What the processes have used so far and hold now, and the energy of the CPUs so far.
+        used: Resources that the processes have used so far and occupy now, and the energy of the CPUs so far.
         states: Clock and temperature of the CPUs.
         gpus: For each GPU series, a value of each GPU.
     """
@@ -41,14 +41,14 @@ class _Look:
 
 
 class Monitor:
-    """Samples of one experiment.
+    """Sample one experiment.
 
-    It is made before the experiment starts, because loading the libraries that read processes and GPUs can take longer than a short
+    Create it before the experiment starts, because loading the libraries that read processes and GPUs can take longer than a short
     experiment.
 
     Args:
-        interval: Seconds between two samples.
-        gpus: Numbers of the GPUs to look at.
+        interval: Seconds between samples.
+        gpus: Numbers of the GPUs to sample.
         container: Name of the container whose processes are counted too; empty for none.
         docker: The docker command.
     """
@@ -62,8 +62,8 @@ class Monitor:
         self._state = CpuState()
         self._interval = interval
         self._start = self._next = 0.0
-        self._last: _Look | None = None  # that of the last sample, from which the next one is counted
-        self._early: _Look | None = None  # since then, if there is no sample yet
+        self._last: _Look | None = None  # of the last sample, the start of the next one
+        self._early: _Look | None = None  # the latest one, if there is no sample yet
         self._early_at = 0.0
         self._times: list[float] = []
         self._series: dict[str, list[float]] = {name: [] for name in PROCESS_SERIES}
@@ -73,7 +73,7 @@ class Monitor:
 
     @classmethod
     def of(cls, experiment: Experiment, container: str = "") -> Monitor | None:
-        """The monitor that an experiment asks for; None if it asks for none."""
+        """The monitor that an experiment requests; None if it requests none."""
         interval = float(experiment.get("monitor.interval") or 0)
         if interval <= 0:
             return None
@@ -82,7 +82,7 @@ class Monitor:
         return cls(interval, gpus=gpu_ids(gpus), container=container, docker=docker)
 
     def watch(self, pid: int) -> None:
-        """Begin, with a first look: `pid` is the launcher's process; it and all its descendants are counted."""
+        """Begin with a first observation of the launcher's process `pid` and all its descendants."""
         self._start = time.monotonic()
         self._tree.watch(pid, self._start)
         self._last = self._look(self._start)
@@ -90,7 +90,7 @@ class Monitor:
         self._early_at = self._start + _FIRST_LOOK
 
     def sample_if_due(self) -> float:
-        """Take a sample if it is time to; return the moment (`time.monotonic()`) of the next one."""
+        """Take a sample if it is time to; return the time (`time.monotonic()`) of the next one."""
         now = time.monotonic()
         if self._last is not None and now >= self._next:
             look = self._look(now)
@@ -99,11 +99,11 @@ class Monitor:
             self._next = now + self._interval
         if self._times:
             return self._next
-        # Memory and threads cannot be read any more when an experiment has ended. One that is too short for a sample is
-        # therefore looked at before the first: at 2 ms, 4 ms, 8 ms, …
+        # Memory and threads cannot be read after an experiment has ended. An experiment that is too short for a sample is
+        # therefore observed before the first sample: at 2 ms, 4 ms, 8 ms, …
         if now >= self._early_at:
             look = self._look(now)
-            if look.used["mem_res"]:  # else all that is left of it has ended
+            if look.used["mem_res"]:  # otherwise all its processes have ended
                 self._early = look
             self._early_at = self._start + 2 * (now - self._start)
         return min(self._next, self._early_at)
@@ -114,7 +114,7 @@ class Monitor:
         return _Look(now, time.time(), used, self._state.at(now), self._gpus.sample())
 
     def _record(self, last: _Look, look: _Look) -> None:
-        """Add a sample to the series: what happened between two looks, and what was held at the second."""
+        """Add a sample to the series: changes between two observations, and resources occupied at the second."""
         seconds = look.moment - last.moment
         self._times.append(round(look.time, 3))
         for name in PROCESS_SERIES:
@@ -132,10 +132,10 @@ class Monitor:
             self._gpu_series[name].append(values)
 
     def end(self, usage: Usage | None) -> None:
-        """To be called when the experiment has ended: one that was too short for a sample gets it now.
+        """Finish after the experiment has ended; add a sample if it was too short for one.
 
         Args:
-            usage: Of the launcher's process, if it is known.
+            usage: Resource usage of the launcher's process, if known.
         """
         if self._times or self._last is None:
             return
@@ -171,12 +171,12 @@ class Monitor:
 
 
 def _energy(times: list[float], watts: list[float]) -> float:
-    """Joules: each sample stands for the time since the one before."""
+    """Energy in joules: each sample covers the time since the previous one."""
     return sum(power * (end - begin) for begin, end, power in zip(times, times[1:], watts[1:], strict=False))
 
 
 def _gpu_energy(times: list[float], watts: list[float | None]) -> float | None:
-    """Joules; None for a GPU that does not report its power, such as a part of one (MIG)."""
+    """Energy in joules; None for a GPU that does not report its power, such as a part of one (MIG)."""
     if all(power is None for power in watts):
         return None
     return round(_energy(times, [power or 0.0 for power in watts]), 3)

@@ -1,4 +1,4 @@
-"""How much does the same work vary on this machine? A short A/A run: the work of all CPUs, timed again and again."""
+"""Measure the noise of this machine with a short A/A run: equal work on all CPUs, timed repeatedly."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BLOCK = bytes(1 << 20)
 _RUN_SECONDS = 0.25  # of one run: as long as a few dozen batches of a small model
 _FEWEST_RUNS = 6
 
-# Quantiles of Student's distribution at 0.975 and 0.80 for 2n-2 degrees of freedom, n runs a side: a two-sided test at 5 % that
+# Quantiles of Student's distribution at 0.975 and 0.80 for 2n-2 degrees of freedom, n runs per side: a two-sided test at 5 % that
 # finds the difference in 80 % of the cases (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, chapter 2).
 _QUANTILES = {3: (2.776, 0.941), 5: (2.306, 0.889), 10: (2.101, 0.862), 20: (2.024, 0.851)}
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The times of equal runs.
+    """The times of runs with equal work.
 
     Attributes:
-        seconds: The time of each run, in the order of the runs.
+        seconds: The time of each run, in order.
     """
 
     seconds: tuple[float, ...]
@@ -45,17 +45,17 @@ class Noise:
 
     @property
     def difference(self) -> float:
-        """How much the medians of even and odd runs differ, as a share: no difference was made, so all of it is noise."""
+        """How much the medians of even and odd runs differ, as a share; the runs are equal, so the difference is noise."""
         a, b = statistics.median(self.seconds[::2]), statistics.median(self.seconds[1::2])
         return abs(a / b - 1)
 
 
 def detectable(variation: float, runs: int = 5) -> float:
-    """The smallest difference of means that so many runs a side find in 80 % of the cases, at 5 % false alarms.
+    """The smallest difference of means that this number of runs per side detects with 80 % power, at 5 % false alarms.
 
     Args:
         variation: The coefficient of variation of runs.
-        runs: Of each side: 3, 5, 10 or 20.
+        runs: Runs per side: 3, 5, 10 or 20.
 
     Returns:
         A share: 0.02 is 2 %.
@@ -65,11 +65,11 @@ def detectable(variation: float, runs: int = 5) -> float:
 
 
 def measure_noise(seconds: float = 5.0, tell: Callable[[int, int], None] | None = None) -> Noise:
-    """Time the same work on all usable CPUs again and again. A run ends when its last thread does, as a batch does.
+    """Time the same work on all usable CPUs repeatedly. A run ends with its last thread, as a batch does.
 
     Args:
-        seconds: How long all of it may take, about.
-        tell: Is called with the number of the run and of all runs.
+        seconds: Approximate total time in seconds.
+        tell: Called with the number of the run and the number of runs.
     """
     count = len(usable_cpus())
     rounds = _calibrated(count)
@@ -83,7 +83,7 @@ def measure_noise(seconds: float = 5.0, tell: Callable[[int, int], None] | None 
 
 
 def _calibrated(count: int) -> int:
-    """Blocks for each thread so that a run takes about `_RUN_SECONDS`."""
+    """Number of blocks per thread for runs of about `_RUN_SECONDS`."""
     blocks = 4
     while (took := _run(count, blocks)) < _RUN_SECONDS / 4:
         blocks *= 2
@@ -102,4 +102,4 @@ def _run(count: int, blocks: int) -> float:
 
 def _work(blocks: int) -> None:
     for _ in range(blocks):
-        hashlib.blake2b(_BLOCK).digest()  # without the interpreter's lock, so all threads compute
+        hashlib.blake2b(_BLOCK).digest()  # releases the interpreter's lock, so all threads compute

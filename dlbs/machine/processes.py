@@ -1,4 +1,4 @@
-"""The processes of an experiment as the monitor samples them: CPU time, memory, threads and files of a whole tree."""
+"""The processes of an experiment as the monitor samples them: CPU time, memory, threads and files of the process tree."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["PROCESS_SERIES", "ProcessTree"]
 PROCESS_SERIES = ("cpu", "mem_res", "mem_virt", "mem_shrd", "threads", "io_read", "io_write")
 
 
-# Seconds. To search for processes costs a look at every process of the machine, which may take longer than a short experiment; to
-# look at those known is cheap.
+# Seconds. Searching for processes reads every process of the machine, which may take longer than a short experiment; reading
+# known ones is cheap.
 _FIRST_SEARCH, _SEARCH = 0.01, 1.0
 
 
@@ -26,18 +26,18 @@ class ProcessTree:
         self._container, self._docker = container, docker
         self._known: dict[int, Any] = {}
         self._look_at = 0.0
-        self._ended = dict.fromkeys(("cpu", "io_read", "io_write"), 0.0)  # of processes that are there no more
+        self._ended = dict.fromkeys(("cpu", "io_read", "io_write"), 0.0)  # of processes that have ended
         self._last: dict[int, dict[str, float]] = {}
 
     def watch(self, pid: int, now: float) -> None:
-        """Count this process, which has just been started, and all its descendants."""
+        """Count this process, which has just started, and all its descendants."""
         process = self._psutil.Process(pid)
         self._roots.append(process)
         self._known[pid] = process
         self._look_at = now + _FIRST_SEARCH
 
     def used(self, now: float) -> dict[str, float]:
-        """What all processes have used so far (CPU seconds, bytes read and written) and hold now (bytes, threads)."""
+        """Resources used by all processes so far (CPU seconds, bytes read and written) and occupied now (bytes, threads)."""
         if now >= self._look_at:
             self._look()
             self._look_at = now + _SEARCH
@@ -79,9 +79,9 @@ class ProcessTree:
         }
 
     def _look_near(self) -> None:
-        """Find new children of the main threads of known processes, where the kernel lists them.
+        """Find new children of the main threads of known processes, if the kernel lists them.
 
-        At every sample, since it costs a file each: the CPU time that a process has used before it is found would all count for one sample.
+        Called at every sample, since it costs one file read each: otherwise, CPU time used before a process is found counts for one sample.
         """
         waiting = list(self._known)
         while waiting:
@@ -110,9 +110,9 @@ class ProcessTree:
     def _find_container(self) -> None:
         command = [self._docker, "inspect", "--format", "{{.State.Pid}}", self._container]
         try:
-            asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-            pid = int(asked.stdout)
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            pid = int(completed.stdout)
             if pid > 0:
                 self._roots.append(self._psutil.Process(pid))
         except (OSError, ValueError, subprocess.TimeoutExpired, self._psutil.Error):
-            return  # it has not started yet, or its daemon is elsewhere
+            return  # not started yet, or the daemon runs on another machine

@@ -1,4 +1,4 @@
-"""What an experiment asks for of a machine: GPUs, processors, memory."""
+"""The resources that an experiment requests: GPUs, CPUs, memory."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def gpu_ids(gpus: str) -> list[int]:
     """The GPUs of `0:1,2:3`, in order.
 
     Raises:
-        LaunchError: It is no list of GPUs.
+        LaunchError: The text is not a list of GPUs.
     """
     groups = [group for group in re.split(r"[,\s]+", gpus.strip()) if group]
     try:
         return [int(gpu) for group in groups for gpu in group.split(":")]
     except ValueError:
         raise LaunchError(
-            f"exp.gpus is {gpus!r}, which is no list of GPUs",
-            hint="write 0,1 or, for any two GPUs that are free, any:2",
+            f"exp.gpus: {gpus!r} is not a list of GPUs",
+            hint="write 0,1, or any:2 for any two free GPUs",
         ) from None
 
 
 def cpu_list(cpus: str) -> list[int]:
-    """The processors of `0-3,8`, in order.
+    """The CPUs of `0-3,8`, in order.
 
     Raises:
-        LaunchError: It is no list of processors.
+        LaunchError: The text is not a list of CPUs.
     """
     numbers: list[int] = []
     try:
@@ -43,28 +43,28 @@ def cpu_list(cpus: str) -> list[int]:
             numbers.extend(range(int(first), int(last or first) + 1))
     except ValueError:
         raise LaunchError(
-            f"runtime.cpus is {cpus!r}, which is no list of processors", hint="write a number of them, or 0-3,8"
+            f"runtime.cpus: {cpus!r} is not a list of CPUs", hint="write a number of CPUs, or a list such as 0-3,8"
         ) from None
     return numbers
 
 
 def memory_size(size: str) -> int:
-    """Bytes of `8G`, `512M` or `1073741824`; 0 for an empty text.
+    """Bytes of `8G`, `512M` or `1073741824`; 0 for an empty string.
 
     Raises:
-        LaunchError: It is no size.
+        LaunchError: The text is not a size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", size, re.IGNORECASE)
     if found is None:
         if not size.strip():
             return 0
-        raise LaunchError(f"runtime.memory is {size!r}, which is no size", hint="write 8G or 512M")
+        raise LaunchError(f"runtime.memory: {size!r} is not a size", hint="write 8G or 512M")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an experiment needs: these GPUs or a number of any, these processors or a number of any, bytes of memory."""
+    """The resources that an experiment requests: specific GPUs or a number of them, specific CPUs or a number of them, bytes of memory."""
 
     gpus: frozenset[int] = frozenset()
     any_gpus: int = 0
@@ -74,7 +74,7 @@ class Request:
 
     @classmethod
     def of(cls, experiment: Experiment) -> Request:
-        """From `exp.gpus`, `runtime.cpus` and `runtime.memory`.
+        """The request in `exp.gpus`, `runtime.cpus` and `runtime.memory`.
 
         Raises:
             LaunchError: One of them is malformed.

@@ -1,4 +1,4 @@
-"""What a child process has used in its whole life, as the kernel counts it: the only source for a process that ended before anyone looked."""
+"""Total resource usage of a child process as counted by the kernel, the only source for processes too short to sample."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BLOCK = 512  # bytes: the unit of ru_inblock and ru_oublock
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of a process and of all descendants that were waited for (getrusage(2)).
+    """Resource usage of a process and all its descendants that were waited for (getrusage(2)).
 
-    The most memory (ru_maxrss) is not among it: Linux counts what this process held when it made the child.
+    Peak memory (ru_maxrss) is omitted: Linux includes the memory of this process when it created the child.
 
     Attributes:
         cpu: CPU time in seconds.
@@ -29,15 +29,15 @@ class Usage:
 
 
 def reap(process: subprocess.Popen[bytes], *, block: bool = False) -> Usage | None:
-    """What a process has used, if it has ended; its `returncode` is set as `process.poll()` would set it.
+    """The resource usage of a process if it has ended; set its `returncode` as `process.poll()` does.
 
     Args:
-        process: A child that `poll` and `wait` have not seen the end of.
+        process: A child that `poll` and `wait` have not reaped.
         block: Wait until it ends.
     """
     try:
         pid, status, found = os.wait4(process.pid, 0 if block else os.WNOHANG)
-    except ChildProcessError:  # somebody else has waited for it
+    except ChildProcessError:  # already reaped elsewhere
         process.poll()
         return None
     if not pid:

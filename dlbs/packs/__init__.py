@@ -1,1 +1,1 @@
-"""Packs: benchmarks, models and containers that are added from outside, without touching this code."""
+"""Packs: benchmarks, models, architectures and containers that are added without changing the code."""

@@ -16,9 +16,9 @@ _NAME = re.compile(r"(?<!\$)\{(\w+)\}")
 
 
 def filled_argv(pack: Pack, places: Places) -> Any:
-    """The arguments of a pack with values in place of names in braces. Unknown names stay as they are.
+    """The arguments of a pack with values in place of names in braces. Unknown names are kept.
 
-    `auto(value, default)` is the default, as in the suite unless it is told to adapt sizes to the machine.
+    `auto(value, default)` is the default, as in the suite without its option to adapt sizes to the machine.
     """
     from dlbs.machine.devices import visible_gpus
 

@@ -1,4 +1,4 @@
-"""The default batch sizes of a model, read from its source and its metadata.yaml: nothing of it is run."""
+"""The default batch sizes of a model, read from its source and its metadata.yaml: no code of the model is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = {"DEFAULT_TRAIN_BSIZE": "training", "DEFAULT_EVAL_BSIZE": "inference"}
 
 
 def default_batch_sizes(directory: Path) -> dict[str, int]:
-    """Phase → instances in a batch on a CPU, for those phases of which the class Model says it in figures."""
+    """Phase → default batch size on a CPU, for phases where the class Model defines it as a number."""
     try:
         body = ast.parse(read_source(directory / "__init__.py")).body
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -41,13 +41,13 @@ def _assigned(node: ast.stmt) -> tuple[list[str], ast.expr | None]:
 
 
 def _of_metadata(directory: Path) -> dict[str, int]:
-    """Phase → the batch size that metadata.yaml has for CPUs."""
+    """Phase → batch size for CPUs in metadata.yaml."""
     path = directory / "metadata.yaml"
     if not path.is_file():
         return {}
     try:
         data = load(path).data
-    except ConfigError:  # whoever runs the model says what is wrong with it
+    except ConfigError:  # running the model reports the error
         return {}
     devices = data.get("devices") if isinstance(data, dict) else None
     entry = devices.get("cpu") if isinstance(devices, dict) else None

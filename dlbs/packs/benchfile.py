@@ -1,4 +1,4 @@
-"""What a pack's benchfile.py may say for itself: how it is installed, prepared and run."""
+"""The interface of a pack's benchfile.py: how the pack is installed, prepared and run."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ __all__ = ["BenchmarkPack"]
 
 
 class BenchmarkPack:
-    """Base class of the class in a benchfile. It runs in the environment of dlbs, and starts processes in the pack's.
+    """Base class of the class in a benchfile. It runs in the environment of dlbs, and starts processes in the environment of the pack.
 
-    Override what you need; the rest is done as for packs without a benchfile.
+    Override the methods that you need; the defaults are those of packs without a benchfile.
 
     Args:
         pack: The definition.
 
     Attributes:
-        python: The interpreter of its environment.
-        working_directory: Where its command runs.
+        python: The interpreter of the pack's environment.
+        working_directory: The directory in which its command runs.
     """
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self.places = Places.of()
-        # In a run the launcher says which environment is the pack's.
+        # In a run, the launcher sets the environment of the pack.
         self.python = Path(os.environ.get("DLBS_PACK_PYTHON") or self.places.python(pack))
         self.working_directory: str | os.PathLike[str] = pack.directory
 
     @property
     def directory(self) -> Path:
-        """Where the pack's code is."""
+        """The directory of the pack's code."""
         return self.pack.directory
 
     @property
     def data(self) -> Path:
-        """Where its data belong."""
+        """The directory for its data."""
         return self.places.data()
 
     def install(self) -> None:
-        """Install what the pack needs. Overridden, nothing else is installed."""
+        """Install the requirements of the pack. An override replaces the default installation."""
 
     def prepare(self) -> None:
-        """Download and make what the pack needs. Overridden, prepare.py is not run."""
+        """Download and create the data of the pack. An override replaces prepare.py."""
 
     def command(self, script: Sequence[str]) -> list[str]:
-        """What is run instead of `main.py ARGUMENTS`, in the pack's directory.
+        """The command to run in the pack's directory, instead of `main.py ARGUMENTS`.
 
         Args:
             script: `main.py` and its arguments.
@@ -62,7 +62,7 @@ class BenchmarkPack:
         """Run a program of the pack's environment in the pack's directory.
 
         Raises:
-            LaunchError: It failed.
+            LaunchError: The program failed.
         """
         environment = {**os.environ, **self.places.variables(self.pack)}
         environment["PATH"] = f"{self.python.parent}{os.pathsep}{environment.get('PATH', '')}"
@@ -74,5 +74,5 @@ class BenchmarkPack:
             raise LaunchError(f"{' '.join(command)} failed with exit code {code}", where=self.pack.name)
 
     def overrides(self, method: str) -> bool:
-        """Whether the benchfile has its own way of doing something."""
+        """Whether the benchfile overrides a method."""
         return getattr(type(self), method) is not getattr(BenchmarkPack, method)

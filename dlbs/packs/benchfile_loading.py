@@ -1,4 +1,4 @@
-"""The class that the benchfile.py of a pack defines: a subclass of ours, or one that was written for milabench."""
+"""The class that the benchfile.py of a pack defines: a subclass of `BenchmarkPack`, or a class written for milabench."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["benchfile_of"]
 
 
 def benchfile_of(pack: Pack) -> BenchmarkPack | None:
-    """The class that a pack's benchfile.py defines; None without one. This runs the file.
+    """The class that a pack's benchfile.py defines; None if there is no such file. This executes the file.
 
     Raises:
-        LaunchError: It fails, or defines no subclass of `BenchmarkPack`.
+        LaunchError: The file fails, or defines no subclass of `BenchmarkPack`.
     """
     path = pack.directory / "benchfile.py"
     if not path.is_file():
@@ -36,7 +36,7 @@ def benchfile_of(pack: Pack) -> BenchmarkPack | None:
         raise LaunchError(
             "defines no subclass of BenchmarkPack",
             where=str(path),
-            hint="from dlbs.packs.benchfile import BenchmarkPack, or __pack__ = a subclass of milabench.pack.Package",
+            hint="use `from dlbs.packs.benchfile import BenchmarkPack`, or set __pack__ to a subclass of milabench.pack.Package",
         )
     made: BenchmarkPack = found[-1](pack)
     return made

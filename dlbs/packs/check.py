@@ -1,4 +1,4 @@
-"""What would fail about a pack, found before anything of it is installed or run."""
+"""Find problems of a pack before it is installed or run."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
     "findings_of",
 ]
 
-Finding = tuple[bool, str]  # whether it is fine, and what was looked at
+Finding = tuple[bool, str]  # whether it passed, and a message
 
 
 def check_pack(pack: Pack) -> Iterator[Finding]:
-    """Look at a pack, without running anything of it."""
+    """Check a pack without running its code."""
     yield True, f"definition: {pack.where}"
     if pack.kind == "benchmark":
         yield from _check_benchmark(pack)
@@ -39,21 +39,21 @@ def check_pack(pack: Pack) -> Iterator[Finding]:
 
 
 def check_registered_model(name: str, device: str) -> Iterator[Finding]:
-    """Go through the list that a model of pytorch_benchmarks has to pass, in a process of its own.
+    """Run the checks that models of pytorch_benchmarks have to pass, in a separate process.
 
     Args:
-        name: Of a registered model.
-        device: Where it runs.
+        name: Name of a registered model.
+        device: Device that it runs on.
     """
     command = [sys.executable, "-m", "pytorch_benchmarks.checks.model", name, "--device", device]
     yield from findings_of(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
 def check_architecture_pack(pack: Pack, device: str) -> Iterator[Finding]:
-    """Go through the same list for each model of an architecture pack.
+    """Run the same checks for each model of an architecture pack.
 
     Raises:
-        LaunchError: It is not installed.
+        LaunchError: The pack is not installed.
     """
     file = pack.directory / "architecture.py"
     for name in registered_in(file):
@@ -64,14 +64,14 @@ def check_architecture_pack(pack: Pack, device: str) -> Iterator[Finding]:
 
 
 def check_model_pack(pack: Pack, device: str) -> Iterator[Finding]:
-    """Prove that a model behaves, by running it in a process of its own.
+    """Check a model by running it in a separate process.
 
     Args:
         pack: A model pack.
-        device: Where it runs.
+        device: Device that it runs on.
 
     Raises:
-        LaunchError: It is not installed, or its interpreter cannot be started.
+        LaunchError: The pack is not installed, or its interpreter cannot be started.
     """
     command = [python_of(pack), "-m", "pytorch_benchmarks.checks.torchbench", str(pack.directory), "--device", device]
     command += ["--pack_args", json.dumps(constant_argv(pack))]
@@ -83,27 +83,30 @@ def _environment(pack: Pack) -> dict[str, str]:
 
 
 def findings_of(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:
-    """What a program of checks says, a JSON line for each thing that it looked at, as soon as it says it."""
+    """The findings of a check program, which prints a JSON line for each check, as soon as they are printed."""
     looked = 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, errors="replace") as process:
         assert process.stdout is not None
         for line in process.stdout:
             try:
-                said = load_json(line)
-                status, words = said["status"], f"{said['check']}: {said['message']}"
+                finding = load_json(line)
+                status, words = finding["status"], f"{finding['check']}: {finding['message']}"
             except (ValueError, KeyError, TypeError):
-                continue  # what the model itself prints
+                continue  # output of the model itself
             looked += 1
             yield status != "failed", words if status != "skipped" else f"{words} (skipped)"
     if not looked:
-        yield False, f"the checks ended with exit code {process.returncode} and said nothing"
+        yield False, f"the checks ended with exit code {process.returncode} without output"
 
 
 def _check_container(pack: Pack) -> Iterator[Finding]:
     there = (pack.directory / "inputs.jsonl").is_file()
-    yield there, "inputs.jsonl is what it is measured with" if there else "there is no inputs.jsonl to measure it with"
+    yield (
+        there,
+        "inputs.jsonl contains its inputs" if there else "inputs.jsonl is missing: the container cannot be measured",
+    )
     tests = any((pack.directory / "tests").glob("*test*.py"))
-    yield tests, "it has tests" if tests else "there are no tests"
+    yield tests, "it has tests" if tests else "it has no tests"
 
 
 def _check_benchmark(pack: Pack) -> Iterator[Finding]:
@@ -116,7 +119,7 @@ def _check_benchmark(pack: Pack) -> Iterator[Finding]:
         except (SyntaxError, ValueError) as error:
             yield False, f"{name}: line {getattr(error, 'lineno', '?')}: {getattr(error, 'msg', error)}"
         else:
-            yield True, f"{name} is Python"
+            yield True, f"{name} is valid Python"
     unpinned = pack.directory / "requirements.in"
     if pack.install_variant == UNPINNED:
         yield True, "requirements: unpinned" if unpinned.is_file() else "requirements: none"
@@ -126,10 +129,10 @@ def _check_benchmark(pack: Pack) -> Iterator[Finding]:
         yield (
             there,
             f"requirements: {pinned.name}"
-            + ("" if there else f" is missing: dlbs pack pin {pack.name} --variant {pack.install_variant}"),
+            + ("" if there else f" is missing; run dlbs pack pin {pack.name} --variant {pack.install_variant}"),
         )
     if uses_voir(pack.directory):
-        yield True, "measured by voir"
+        yield True, "measured with voir"
     else:
         source = (
             (pack.directory / "main.py").read_text(encoding="utf-8", errors="replace")
@@ -139,7 +142,7 @@ def _check_benchmark(pack: Pack) -> Iterator[Finding]:
         tells = "results." in source or starts_itself(pack.directory)
         yield tells, "prints results" if tells else "main.py neither uses voir nor prints __results.throughput__="
     if not needs_environment(pack):
-        yield True, "it needs no environment of its own"
+        yield True, "it needs no separate environment"
         return
-    how = "installed" if is_installed(pack) else f"not installed (dlbs pack install {pack.name})"
+    how = "installed" if is_installed(pack) else f"not installed (run dlbs pack install {pack.name})"
     yield True, f"environment {Places.of().environment(pack)}: {how}"

@@ -1,6 +1,6 @@
-"""The first stage of the pipeline: from files, `-P/-V/-E`, packs and commands to the configuration that a plan is built from.
+"""The first stage of the pipeline: build a configuration from files, `-P/-V/-E`, packs and commands.
 
-The command line and Python callers both begin here. It lies above `config/`, which knows nothing of packs.
+The command line and Python callers both begin here. It depends on `config/`, which is independent of packs.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ def configure(
     plan: str | os.PathLike[str] | None = None,
     command: Sequence[str] | None = None,
 ) -> Config:
-    """Load a configuration, and add what the packs that it names say.
+    """Load a configuration, and add the settings of the packs that it names.
 
     Args:
         files: Configuration files, later ones winning.
         parameters: `{"exp.model": "alexnet"}`, or `name=value` texts as `-P` takes them.
         variables: `{"exp.model": ["alexnet", "vgg16"]}`, or `name=[...]` texts as `-V` takes them.
         extensions: Mappings with a condition, or their JSON texts.
-        discard_default: Leave the shipped values out; the declarations stay.
+        discard_default: Ignore the shipped values but keep the declarations.
         select: Run the packs with one of these words as name, tag or install group.
-        exclude: Of them, leave out those with one of these words.
-        plan: A written plan whose experiments `parameters` will change; its names are known too.
-        command: Benchmark this command, in whose words `{name}` stands for a parameter.
+        exclude: Exclude those with one of these words.
+        plan: A saved plan whose experiments `parameters` will change; its names are accepted too.
+        command: Benchmark this command; `{name}` in its words refers to a parameter.
 
     Raises:
-        ConfigError: Malformed, unknown keys or names, wrong types, no such pack, or a parameter that nothing uses; all at once.
+        ConfigError: Malformed values, unknown keys, names or packs, wrong types, unused parameters; all in one error.
     """
     problems = Problems()
     given = dict(assignments("-P", parameters, problems))
@@ -90,7 +90,7 @@ def configure(
         with problems:
             check_placeholders(config, words)
         for word in misplaced_options(config, words):
-            _log.warning("%s is passed to the command; options of dlbs go before --", word)
+            _log.warning("%s is passed to the command; put options of dlbs before --", word)
     with problems:
         check_typed_names(config, plan)
     problems.raise_all()
@@ -98,21 +98,19 @@ def configure(
 
 
 def _with_command(given: dict[str, Any], words: Sequence[str], plan: object) -> dict[str, Any]:
-    """The parameters that are given, with those of a command.
+    """The given parameters and those of a command.
 
     Raises:
-        ConfigError: There is no command, or something else is to be run too.
+        ConfigError: The command is missing, or conflicts with a plan or framework.
     """
     parameters = command_parameters(words)
     if plan is not None:
-        raise ConfigError(
-            "a plan says what is run, and so does a command", where="--plan", hint="leave one of them out"
-        )
+        raise ConfigError("a plan and a command cannot be combined", where="--plan", hint="remove one of them")
     if given.get("exp.framework", FRAMEWORK) != FRAMEWORK:
         raise ConfigError(
-            f"a command is run by the framework {FRAMEWORK}, not by {given['exp.framework']}",
+            f"a command requires the framework {FRAMEWORK}, not {given['exp.framework']}",
             where="-Pexp.framework",
-            hint="leave it out",
+            hint="remove it",
         )
     helpers: dict[str, Any] = {
         name: with_references(given[name]) for name in ("command.prepare", "command.cleanup") if name in given

@@ -1,4 +1,4 @@
-"""Models in containers: a registry by name, and what every container pack is without further code."""
+"""Models in containers: a registry by name, and the default model of container packs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from dlbs.packs.repro import MODULES
 
 __all__ = ["ContainerModel", "Model", "devices_to_test", "load_model"]
 
-_FILES = ("model.py", "models.py")  # what the file that registers models may be called
+_FILES = ("model.py", "models.py")  # possible names of the file that registers models
 
 
 class Model(Registrable, ABC):
-    """A model that gives an output for each input, both as plain data.
+    """A model that returns an output for each input, both plain data.
 
     @Model.register("tutorial-model")
     class TutorialModel(Model): ...
@@ -41,25 +41,25 @@ class Model(Registrable, ABC):
         """The output for one input, given by its fields or as one mapping.
 
         Raises:
-            TypeError: Values are given without the names of their fields, which only the model knows.
+            TypeError: Values are passed without the names of their fields.
         """
         if arguments and (instance or len(arguments) > 1 or not isinstance(arguments[0], Mapping)):
             given = ", ".join(repr(value)[:40] for value in arguments)
             raise TypeError(
-                f"predict takes the fields of an input by name, predict(text=...), or one mapping; not {given}"
+                f"predict takes the fields of an input as keywords, predict(text=...), or one mapping; not {given}"
             )
         return self.predict_batch([dict(arguments[0]) if arguments else instance])[0]
 
 
 class ContainerModel(Model):
-    """What a container pack does: its `run.py` reads JSON lines from one file and writes as many to another.
+    """The default model of container packs: its `run.py` reads JSON lines from a file and writes as many to another.
 
     Args:
         image: The image's name.
         device: Number of the GPU; -1 is the CPU.
-        command: How the program starts, in the image's working directory.
+        command: Command that starts the program in the image's working directory.
         network: Whether it may use the network.
-        timeout: Seconds for a batch.
+        timeout: Time limit of a batch in seconds.
         docker: The docker command.
     """
 
@@ -71,10 +71,10 @@ class ContainerModel(Model):
         self._docker = docker
 
     def predict_batch(self, inputs: Sequence[Any], *arguments: Any, **options: Any) -> list[Any]:
-        """The `output` of each line that the program writes, or the whole line if it has none.
+        """The `output` of each line that the program writes, or the line itself if it has none.
 
         Raises:
-            LaunchError: The container failed, or did not write as many lines as it got.
+            LaunchError: The container failed, or did not write one line per input.
         """
         if not inputs:
             return []
@@ -83,7 +83,7 @@ class ContainerModel(Model):
             files = (
                 f"--input-file {backend.container_dir}/input.jsonl --output-file {backend.container_dir}/output.jsonl"
             )
-            # Inside, the chosen GPU is number 0 whatever it is outside; without one, none can be seen.
+            # Inside, the chosen GPU always has number 0; without a GPU, none is visible.
             device = "" if self.device < 0 else str(self.device)
             backend.run_command(
                 f"export CUDA_VISIBLE_DEVICES={device} && {self.command} {files}",
@@ -94,14 +94,12 @@ class ContainerModel(Model):
             try:
                 outputs = read_output_file(Path(backend.host_dir) / "output.jsonl", len(inputs))
             except LogError as error:
-                raise LaunchError(
-                    f"{self.image} wrote no output that can be used: output.jsonl: {error.what}"
-                ) from None
+                raise LaunchError(f"{self.image} wrote no valid output: output.jsonl: {error.what}") from None
         if len(outputs) != len(inputs):
             wrote = "more" if len(outputs) > len(inputs) else str(len(outputs))
             raise LaunchError(
-                f"{self.image} got {len(inputs)} lines and wrote {wrote}",
-                hint="its program must write one for each",
+                f"{self.image} read {len(inputs)} lines and wrote {wrote}",
+                hint="its program must write one line per input line",
             )
         return [line["output"] if isinstance(line, dict) and "output" in line else line for line in outputs]
 
@@ -115,27 +113,27 @@ def load_model(
     docker: str = "docker",
     arguments: Mapping[str, Any] | None = None,
 ) -> Model:
-    """The model of a container pack: a class that its `model.py` (or `models.py`) registers, or the plain one. This runs that file.
+    """The model of a container pack: a class that its `model.py` (or `models.py`) registers, or the default one. This executes that file.
 
-    A class of the pack's own gets those of `image`, `device` and `docker` that its constructor has.
+    A class of the pack receives those of `image`, `device` and `docker` that its constructor accepts.
 
     Args:
         pack: A container pack.
-        name: Under which it is registered, if there are several; by default what the pack says.
-        image: Another image than the pack's own.
+        name: Its registered name, if there are several; by default that of the pack.
+        image: An image to use instead of the pack's.
         device: Number of the GPU; -1 is the CPU.
         docker: The docker command.
-        arguments: Further arguments of the class, over those that the pack says (`argv`).
+        arguments: Further arguments of the class, which win over the pack's `argv`.
 
     Raises:
         LaunchError: model.py fails, or registers nothing.
-        ConfigError: There is no model of that name, there are several and none is chosen, or it does not take the arguments.
+        ConfigError: The name is unknown, several models exist and none is chosen, or the model does not accept the arguments.
     """
     name = name or pack.predictor
     path = next((pack.directory / one for one in _FILES if (pack.directory / one).is_file()), None)
     if path is None:
         if name:
-            raise ConfigError(f"{pack.name} has no model.py, so there is no model {name!r}", where=pack.where)
+            raise ConfigError(f"{pack.name} has no model.py, so model {name!r} does not exist", where=pack.where)
         return ContainerModel(
             image or pack.image, device=device, command=pack.command, network=pack.network, docker=docker
         )
@@ -143,12 +141,14 @@ def load_model(
     module_name = _run_file(path, pack)
     known_now = Model.classes()
     found = {one: model for one, model in known_now.items() if f"{model.__module__}.".startswith(f"{module_name}.")}
-    # Without classes of its own, those that it imported.
+    # If the file defines no classes, use those that it imports.
     found = found or {one: model for one, model in known_now.items() if before.get(one) is not model}
     if not found:
-        raise LaunchError("registers no model", where=str(path), hint='@Model.register("NAME") on a subclass of Model')
+        raise LaunchError(
+            "registers no model", where=str(path), hint='use @Model.register("NAME") on a subclass of Model'
+        )
     if name and name not in found:
-        hint = did_you_mean(name, found) or f"there are {', '.join(found)}"
+        hint = did_you_mean(name, found) or f"known: {', '.join(found)}"
         raise ConfigError(f"registers no model {name!r}", where=str(path), hint=hint)
     if not name and len(found) > 1:
         hint = "choose one: --model NAME, -Ppack.predictor=NAME, or `predictor` in pack.yaml"
@@ -162,34 +162,34 @@ def load_model(
     except TypeError as error:
         there = ", ".join(known) or "none"
         hint = (
-            f"its constructor's arguments are {there}; set them by `argv` in pack.yaml, -Pargv.NAME, or --model-kwargs"
+            f"arguments of its constructor: {there}; set them with `argv` in pack.yaml, -Pargv.NAME, or --model-kwargs"
         )
         raise ConfigError(f"{name}: {error}", where=str(path), hint=hint) from None
     return made
 
 
 def _arguments(pack: Pack) -> dict[str, Any]:
-    """The arguments of a model's constructor that a pack says, under names that Python has: `batch_size` of `--batch-size`.
+    """The constructor arguments in a pack's `argv`, as Python names: `batch_size` for `--batch-size`.
 
     Raises:
-        ConfigError: `argv` is a list: these arguments have names.
+        ConfigError: `argv` is a list instead of a mapping.
     """
     if not isinstance(pack.argv, dict):
-        raise ConfigError("argv of a container must be a mapping of its model's arguments", where=pack.where)
+        raise ConfigError("argv of a container pack must be a mapping of its model's arguments", where=pack.where)
     return {option_name(str(option)).removeprefix("argv."): value for option, value in pack.argv.items()}
 
 
 def _run_file(path: Path, pack: Pack) -> str:
-    """Run a pack's file that registers models, and return the name of its module.
+    """Execute a pack's file that registers models, and return the name of its module.
 
-    Files that were written for Repro import its modules, and constants of their own package; they find ours, and those.
+    Files written for Repro import its modules and constants of their own package; both imports are provided.
 
     Raises:
-        LaunchError: It fails.
+        LaunchError: The file fails.
     """
     package = f"repro.models.{pack.directory.name}"
     if (pack.directory / "__init__.py").is_file():
-        # Some build on others, which lie beside them.
+        # Some import modules in the same directory.
         beside = [one for one in pack.directory.parent.iterdir() if (one / "__init__.py").is_file()]
         provide(MODULES, packages={f"repro.models.{one.name}": one for one in beside})
     else:
@@ -217,6 +217,6 @@ def _run_file(path: Path, pack: Pack) -> str:
 
 
 def devices_to_test(environ: Mapping[str, str] = os.environ) -> list[int]:
-    """Devices to test on: the numbers in `TEST_DEVICES`, separated by commas; the CPU (-1) without it."""
+    """Devices to test on: the numbers in `TEST_DEVICES`, separated by commas; the CPU (-1) if it is unset."""
     given = environ.get("TEST_DEVICES", "-1")
     return [int(one) for one in given.split(",") if one.strip()]

@@ -1,4 +1,4 @@
-"""What a pack is: read from its directory and its YAML file, importing and running nothing of it."""
+"""The definition of a pack, read from its directory and its YAML file without running its code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "select",
 ]
 
-FILES = ("pack.yaml", "dev.yaml")  # what the YAML file of a pack may be called, the first one that is there
+FILES = ("pack.yaml", "dev.yaml")  # possible names of the YAML file of a pack; the first one that exists
 KINDS = ("benchmark", "model", "architecture", "container")
 _PLANS = ("per_gpu", "njobs")
 _MOST_JOBS = 10_000
@@ -37,28 +37,28 @@ _COMPONENT = re.compile(r"\w[\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One pack.
+    """A pack.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         directory: Absolute path of its code.
         where: `file:line` of its definition, or the directory.
-        kind: A key of `KINDS`, by the files it has.
-        install_group: Packs of one group share an environment; its own name by default.
+        kind: A key of `KINDS`, determined by its files.
+        install_group: Packs of a group share an environment; the name of the pack by default.
         install_variant: `unpinned`, or the variant whose pinned requirements are installed (`cpu`, `cuda`, `rocm`).
         argv: Arguments of the main script: a mapping of options, or a list.
         plan: `{"method": "per_gpu"}` or `{"method": "njobs", "n": 2}`; empty for one experiment.
-        weight: In the total score.
-        tags: Words to select it by.
-        max_duration: Seconds after which a run is ended; 0 for none.
+        weight: Weight in the total score.
+        tags: Words that select it.
+        max_duration: Seconds after which a run is ended; 0 for no limit.
         voir: Options of the pack's voirfile, such as `stop` and `interval`.
         description: One line.
         image: Containers: name of the image.
         build_args: Containers: arguments of `docker build`.
         network: Containers: whether the program may use the network.
-        command: Containers: how the program starts.
-        predictor: Containers: which model of several in model.py.
-        num_machines: On which it runs; only those of one machine can be run here.
+        command: Containers: command that starts the program.
+        predictor: Containers: name of the model in model.py, if it registers several.
+        num_machines: Number of machines; only packs with 1 can run.
     """
 
     name: str
@@ -83,28 +83,28 @@ class Pack:
 
     @property
     def shares_torch(self) -> bool:
-        """Whether it is measured by pytorch_benchmarks, with the torch that is there; an environment of its own only adds to that."""
+        """Whether pytorch_benchmarks measures it, with the installed torch; its environment only adds packages."""
         return self.kind in {"model", "architecture"}
 
 
 def pack_path(environ: Mapping[str, str] | None = None) -> list[Path]:
-    """Where packs are looked for: `$DLBS_PACK_PATH` (directories and collections, joined by colons), then `packs` in this directory."""
+    """The search path of packs: `$DLBS_PACK_PATH` (directories and collections, separated by colons), then `packs` in this directory."""
     environ = os.environ if environ is None else environ
     given = [Path(one).expanduser() for one in environ.get("DLBS_PACK_PATH", "").split(os.pathsep) if one]
     return [*given, Path("packs")]
 
 
 def find_packs(places: Iterable[Path] | None = None, *, problems: list[ConfigError] | None = None) -> dict[str, Pack]:
-    """All packs in directories and collections; of two with one name the first one counts.
+    """All packs in directories and collections; of packs with the same name, the first wins.
 
-    A directory is a pack, or holds some, or holds collections (YAML files with several definitions).
+    A directory is a pack, or contains packs or collections (YAML files with several definitions).
 
     Args:
-        places: Where to look; `pack_path()` by default.
-        problems: Takes what is malformed, so that one definition does not hide the others.
+        places: Search path; `pack_path()` by default.
+        problems: Receives malformed definitions, so that one does not hide the rest.
 
     Raises:
-        ConfigError: A definition is malformed, and nobody takes the problem.
+        ConfigError: A definition is malformed, and `problems` is None.
     """
     found: dict[str, Pack] = {}
     for place in pack_path() if places is None else places:
@@ -125,7 +125,7 @@ def find_pack(name: str, places: Iterable[Path] | None = None) -> Pack:
     """A pack by its name, or by the path of its directory.
 
     Raises:
-        ConfigError: There is none; the message names the closest ones.
+        ConfigError: It does not exist; the message contains the closest names.
     """
     if os.sep in name or name in {".", ".."}:
         made = [pack for entry in _entries(Path(name)) for pack in _read(entry)]
@@ -133,20 +133,20 @@ def find_pack(name: str, places: Iterable[Path] | None = None) -> Pack:
             return made[0]
         if made:
             names = ", ".join(pack.name for pack in made)
-            hint = f"DLBS_PACK_PATH={name}, and the name of one"
+            hint = f"set DLBS_PACK_PATH={name}, and use the name of one"
             raise ConfigError(f"several packs in this directory: {names}", where=name, hint=hint)
         raise ConfigError(
-            "no pack in this directory", where=name, hint="dlbs pack new NAME --template benchmark makes one"
+            "no pack in this directory", where=name, hint="`dlbs pack new NAME --template benchmark` creates one"
         )
     problems: list[ConfigError] = []
     packs = find_packs(places, problems=problems)
     if name not in packs:
-        for malformed in problems:  # the pack may be there all the same
+        for malformed in problems:  # the pack may exist nevertheless
             if name in malformed.where or repr(name) in malformed.what:
                 raise malformed
         searched = ", ".join(map(str, pack_path())) if places is None else ", ".join(map(str, places))
-        hint = did_you_mean(name, packs) or f"looked in {searched}; DLBS_PACK_PATH adds places"
-        raise ConfigError(f"there is no pack {name!r}", where="exp.pack", hint=hint)
+        hint = did_you_mean(name, packs) or f"searched {searched}; set DLBS_PACK_PATH to add directories"
+        raise ConfigError(f"unknown pack {name!r}", where="exp.pack", hint=hint)
     return packs[name]
 
 
@@ -165,9 +165,9 @@ def _read(entry: Path) -> list[Pack]:
 
 
 def _kind(directory: Path) -> str | None:
-    """What a directory's files make it; None if it is no pack."""
+    """The kind of pack that a directory's files define; None if it is not a pack."""
     if _has(directory / "__init__.py", r"^class Model\b"):
-        return "model"  # also with a Dockerfile, which the original code of some models has
+        return "model"  # also with a Dockerfile, which some models contain
     if _has(directory / "architecture.py", r"^@register_model\(|^ +implements *="):
         return "architecture"
     if (directory / "Dockerfile").is_file():
@@ -178,7 +178,7 @@ def _kind(directory: Path) -> str | None:
 
 
 def _has(path: Path, pattern: str) -> bool:
-    """Whether a line of a file fits."""
+    """Whether a line of a file matches."""
     try:
         return re.search(pattern, read_source(path), re.MULTILINE) is not None
     except OSError:
@@ -186,7 +186,7 @@ def _has(path: Path, pattern: str) -> bool:
 
 
 def _of_directory(directory: Path) -> list[Pack]:
-    """The packs that its own file defines; without one, the pack that its files make it."""
+    """The packs that its YAML file defines; without one, the pack that its files define."""
     for name in FILES:
         if (directory / name).is_file() and (packs := list(read_definitions(directory / name))):
             return packs
@@ -194,19 +194,19 @@ def _of_directory(directory: Path) -> list[Pack]:
 
 
 def read_definitions(path: Path) -> Iterator[Pack]:
-    """The packs that a YAML file defines: one key for each; those that begin with `_` are there to inherit from.
+    """The packs that a YAML file defines: one key for each; names that begin with `_` are only inherited from.
 
-    An entry that names no directory, and lies beside none of its own, only changes or describes others.
+    An entry without a directory only changes or describes entries of the same name.
 
     Raises:
-        ConfigError: The file is malformed, a key or a type is wrong, or what is inherited from does not exist.
+        ConfigError: The file is malformed, a key or a type is wrong, or an inherited definition does not exist.
     """
     for entry in entries_of(path):
         directory = entry.base / str(entry.values.get("definition", "."))
         where = entry.places.get("definition", entry.where)
         if "\0" in str(directory) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in directory.parts):
-            raise ConfigError("definition is no path that there can be", where=where, hint="name a directory")
-        if directory.is_file():  # the original suite points at benchfile.py
+            raise ConfigError("definition is not a valid path", where=where, hint="set it to a directory")
+        if directory.is_file():  # definitions of milabench point at benchfile.py
             directory = directory.parent
         if "definition" not in entry.values and path.name not in FILES and _kind(directory) is None:
             continue
@@ -222,9 +222,9 @@ def _boolean(given: Mapping[str, Any], key: str, default: bool, where: str) -> b
 
 
 def check_component(word: str, what: str, where: str) -> None:
-    """Raise a ConfigError unless a word can be one component of a path, and no more: directories and files are named after it."""
+    """Raise a ConfigError unless a word is a valid single path component, since directories and files are named after it."""
     if not _COMPONENT.fullmatch(word):
-        hint = "letters, digits, _, - and ., and a letter, a digit or _ first"
+        hint = "use letters, digits, _, - and .; begin with a letter, a digit or _"
         raise ConfigError(f"{word!r} is not {what}", where=where, hint=hint)
 
 
@@ -242,7 +242,7 @@ def _made(
 
     def number(key: str, default: float, expected: str) -> float:
         value = checked(key, (int, float), default, expected)
-        if not 0 <= value <= _LARGEST:  # NaN is not either
+        if not 0 <= value <= _LARGEST:  # rejects NaN too
             place = (places or {}).get(key, where)
             raise ConfigError(f"{key} must be {expected}, not {str(value)[:40]}", where=place)
         return float(value)
@@ -258,7 +258,7 @@ def _made(
         raise ConfigError(
             f"{name} is defined in {directory}, which has no main.py, no __init__.py with a class Model, no architecture.py with @register_model, and no Dockerfile",
             where=where,
-            hint="see `definition`",
+            hint="check `definition`",
         )
     plan = checked("plan", (dict,), {}, "a mapping")
     if plan and plan.get("method") not in _PLANS:
@@ -280,7 +280,7 @@ def _made(
         tags=tuple(map(str, [tags] if isinstance(tags, str) else tags)),
         max_duration=number("max_duration", 0.0, "seconds"),
         voir=_voir_options(checked("voir", (dict,), {}, "a mapping")),
-        description=str(checked("description", (str,), "", "a text")),
+        description=str(checked("description", (str,), "", "a string")),
         image=str(
             checked(
                 "image", (str,), f"dlbs/{name.lower()}:latest" if kind == "container" else "", "the name of an image"
@@ -317,6 +317,6 @@ def select(packs: Iterable[Pack], chosen: Iterable[str] = (), excluded: Iterable
             raise ConfigError(
                 f"no pack has the name, tag or group {word!r}",
                 where="--select",
-                hint=did_you_mean(word, known) or "see dlbs pack list",
+                hint=did_you_mean(word, known) or "run dlbs pack list",
             )
     return [pack for pack in packs if (not chosen or words(pack) & chosen) and not words(pack) & excluded]

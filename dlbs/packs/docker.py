@@ -1,4 +1,4 @@
-"""A docker container as a place where one command runs over files that both sides see."""
+"""Run a command in a docker container with a directory that it shares with the host."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from dlbs.text import printable
 __all__ = ["DockerContainer", "DockerContainerError", "make_volume_map", "run_command"]
 
 _LAST_LINES = 20
-_MOST_PRINTED = 1 << 20  # bytes of what a container prints that are kept
+_MOST_PRINTED = 1 << 20  # bytes of a container's output that are kept
 
 
 class DockerContainerError(LaunchError):
-    """A command in a container failed; the message has the last lines that it printed."""
+    """A command in a container failed; the message contains the last lines of its output."""
 
 
 class DockerContainer:
@@ -34,9 +34,9 @@ class DockerContainer:
         Path(backend.host_dir, "input.jsonl").write_text(...)
         backend.run_command(f"python run.py --input-file {backend.container_dir}/input.jsonl ...")
 
-    Each command runs in a container of its own, as the user of its image, so that it finds what the image keeps in that user's home
-    directory, such as downloaded weights. What it writes into the shared directory is the caller's when it has ended, and the container is
-    gone when it has ended, failed or run out of time.
+    Each command runs in a separate container, as the user of its image, so that it finds files in that user's home
+    directory, such as downloaded weights. Afterwards, files in the shared directory belong to the caller. The container is
+    removed when the command ends, fails or times out.
 
     Args:
         image: Name of the image.
@@ -44,8 +44,8 @@ class DockerContainer:
         name: Name of the containers; by default that of the experiment (`DLBS_CONTAINER`), or a unique one.
 
     Attributes:
-        host_dir: The shared directory as the host sees it; removed at the end.
-        container_dir: The same directory as commands in the container see it.
+        host_dir: Path of the shared directory on the host; removed at the end.
+        container_dir: Path of the same directory in the container.
     """
 
     container_dir = "/shared"
@@ -58,7 +58,7 @@ class DockerContainer:
         self._name = name or _name()
 
     def __enter__(self) -> DockerContainer:
-        # Whoever the image's user is may write into the shared directory; the one around it keeps other users of the host out.
+        # Any user of the image may write to the shared directory; its parent keeps other users of the host out.
         self._private_dir = tempfile.mkdtemp(prefix="dlbs-container-")
         self.host_dir = os.path.join(self._private_dir, "shared")
         os.mkdir(self.host_dir)
@@ -84,14 +84,14 @@ class DockerContainer:
         stderr: bool = True,
         silent: bool = True,
     ) -> str:
-        """Run a shell command in a new container that sees the shared directory, as `run_command` does.
+        """Run a shell command in a new container with the shared directory; see the function `run_command`.
 
         Raises:
-            DockerContainerError: It failed, or ran out of time.
-            LaunchError: docker cannot be started, or this is not open.
+            DockerContainerError: The command failed or timed out.
+            LaunchError: docker cannot be started, or the context is not open.
         """
         if not self.host_dir:
-            raise LaunchError("the container is not open", hint="with DockerContainer(image) as backend: ...")
+            raise LaunchError("the container is not open", hint="use `with DockerContainer(image) as backend:`")
         return run_command(
             self.image, command, {self.host_dir: self.container_dir}, stdout=stdout, stderr=stderr, silent=silent,
             network_disabled=network_disabled, cuda=cuda, environment=environment, timeout=timeout, docker=self._docker, name=self._name,
@@ -99,7 +99,7 @@ class DockerContainer:
 
 
 def make_volume_map(*volumes: str) -> dict[str, str]:
-    """Where directories of the host are seen in a container: `/shared0`, `/shared1`, ..."""
+    """Map directories of the host to paths in a container: `/shared0`, `/shared1`, ..."""
     return {volume: f"/shared{number}" for number, volume in enumerate(volumes)}
 
 
@@ -118,38 +118,38 @@ def run_command(
     docker: str = "docker",
     name: str | None = None,
 ) -> str:
-    """Run a shell command in a new container of an image, and return what it printed: the last MiB of that, if it is more.
+    """Run a shell command in a new container of an image, and return its output, at most the last MiB.
 
     Args:
         image: Name of the image.
         command: For `/bin/sh -c`; several are joined by ` && `.
-        volume_map: Directory of the host → where the container sees it. Those that do not exist are made.
-        stdout, stderr: Return what it printed there.
-        silent: Otherwise what is returned goes to standard error, too, while it runs.
-        network_disabled: Give it no network.
-        cuda: Let it see the GPUs, all of them; CUDA_VISIBLE_DEVICES in the command chooses.
-        environment: Variables that it gets.
+        volume_map: Directory of the host → path in the container. Missing directories are created.
+        stdout, stderr: Return this output.
+        silent: If false, also copy the returned output to standard error while it runs.
+        network_disabled: Disable the network.
+        cuda: Make all GPUs visible; CUDA_VISIBLE_DEVICES in the command selects some.
+        environment: Environment variables of the command.
         timeout: Seconds after which the container is removed.
         docker: The docker command.
         name: Name of the container; by default that of the experiment (`DLBS_CONTAINER`), or a unique one.
 
     Raises:
-        DockerContainerError: It failed, or ran out of time; the message has the last lines, whatever is returned.
+        DockerContainerError: The command failed or timed out; the message contains the last lines of its output.
         LaunchError: docker cannot be started.
     """
     name = name or _name()
     volumes = dict(volume_map or {})
     flags = ["--rm", "--name", name]
     for host, inside in volumes.items():
-        os.makedirs(host, exist_ok=True)  # otherwise the daemon does, and it is root's
+        os.makedirs(host, exist_ok=True)  # otherwise the daemon creates it, owned by root
         flags += ["--volume", f"{os.path.abspath(host)}:{inside}"]
-    flags += ["--log-driver", "none"]  # else the daemon keeps all that it prints on the host's disk
+    flags += ["--log-driver", "none"]  # otherwise the daemon stores all output on the host's disk
     flags += ["--gpus", "all"] if cuda else []
     flags += ["--network", "none"] if network_disabled else []
     for variable, value in (environment or {}).items():
         flags += ["--env", f"{variable}={value}"]
     giving_back = _give_back(volumes.values())
-    # The trap is for root alone: nobody else can give files away.
+    # The trap is for root only: other users cannot change the owner of files.
     before = f"""if [ "$(id -u)" = 0 ]; then trap {shlex.quote(giving_back)} EXIT; fi\n""" if volumes else ""
     words = [docker, "run", *flags, "--entrypoint", "/bin/sh", image, "-c", before + command]
     printed = _Printed(stdout, stderr, silent)
@@ -157,10 +157,10 @@ def run_command(
         code = _run(words, printed, timeout)
     except subprocess.TimeoutExpired:
         _remove(docker, name)
-        raise DockerContainerError(f"{image}: no end after {timeout:g} s{_ending(_text(printed.all))}") from None
+        raise DockerContainerError(f"{image}: timed out after {timeout:g} s{_ending(_text(printed.all))}") from None
     except OSError as error:
         raise LaunchError(f"cannot be started: {error.strerror}", where=docker, hint="install docker") from None
-    except BaseException:  # such as Ctrl-C: the container must not live on
+    except BaseException:  # such as Ctrl-C: the container must not keep running
         _remove(docker, name)
         raise
     _take_back(docker, image, volumes)
@@ -174,19 +174,19 @@ def _name() -> str:
 
 
 def _give_back(inside: Iterable[str]) -> str:
-    """Shell code by which everything in shared directories becomes the caller's, under whatever number the engine shows the caller."""
+    """Shell code that gives everything in shared directories to the caller, whose ID is read in the container."""
     return "; ".join(f'chown -hR "$(stat -c %u:%g {shlex.quote(path)})" {shlex.quote(path)}' for path in inside)
 
 
 def _take_back(docker: str, image: str, volumes: Mapping[str, str]) -> None:
-    """Make everything in shared directories the caller's, whoever wrote it."""
+    """Make the caller the owner of everything in shared directories."""
     foreign = {host: [path for path, owner in _owners(host) if owner != os.getuid()] for host in volumes}
     foreign = {host: paths for host, paths in foreign.items() if paths}
     if foreign and os.getuid() == 0:
         for paths in foreign.values():
             for path in paths:
                 os.chown(path, 0, os.getgid(), follow_symlinks=False)
-    elif foreign:  # of a user of the image who cannot give it away: its root can
+    elif foreign:  # owned by another user of the image: only its root can change that
         flags = ["--rm", "--user", "0:0", "--network", "none"]
         for host in foreign:
             flags += ["--volume", f"{os.path.abspath(host)}:{volumes[host]}"]
@@ -200,7 +200,7 @@ def _remove(docker: str, name: str) -> None:
 
 
 class _Printed:
-    """The end of what a container prints: all of it, and what its caller asked for."""
+    """The end of a container's output: all of it, and the streams that the caller requested."""
 
     def __init__(self, stdout: bool, stderr: bool, silent: bool) -> None:
         self.all, self.returned = bytearray(), bytearray()
@@ -222,13 +222,13 @@ def _extend(end: bytearray, block: bytes) -> None:
 
 
 def _run(words: Sequence[str], printed: _Printed, timeout: float | None) -> int:
-    """Run a command and return its exit code; `printed` gets what it prints, while it runs."""
+    """Run a command and return its exit code; its output goes to `printed` while it runs."""
 
     def read(stream: IO[bytes], name: str) -> None:
         while block := os.read(stream.fileno(), 1 << 16):
             printed.take(name, block)
 
-    # One pipe keeps the order of lines; two are needed only to tell them apart.
+    # A single pipe keeps the order of lines; two are used only to separate the streams.
     apart = printed.wanted["stdout"] != printed.wanted["stderr"]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE if apart else subprocess.STDOUT
@@ -252,7 +252,7 @@ def _run(words: Sequence[str], printed: _Printed, timeout: float | None) -> int:
 
 
 def _owners(directory: str) -> Iterator[tuple[str, int]]:
-    """Everything in a directory with the number of its owner; no link is followed."""
+    """All files in a directory with the ID of their owners; links are not followed."""
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -262,7 +262,7 @@ def _owners(directory: str) -> Iterator[tuple[str, int]]:
     except (
         OSError,
         RecursionError,
-    ):  # a directory that is closed to the caller, or too deep: its owner is another matter
+    ):  # a directory that the caller cannot read, or too deep: skip its content
         yield directory, -1
 
 
@@ -271,15 +271,15 @@ def _text(printed: bytearray) -> str:
 
 
 def _delete(directory: str) -> None:
-    """Remove a directory that a container has written to, whatever it has made there. No link is followed."""
+    """Remove a directory that a container has written to. Links are not followed."""
     try:
         shutil.rmtree(directory)
     except (OSError, RecursionError):
-        # Directories without permissions, or thousands of them inside each other, which Python's function gives up on.
+        # Directories without permissions, or nested thousands deep, where shutil.rmtree fails.
         subprocess.run(["chmod", "-R", "u+rwX", "--", directory], capture_output=True, check=False)
         subprocess.run(["rm", "-rf", "--", directory], capture_output=True, check=False)
         if os.path.lexists(directory):
-            raise LaunchError("cannot be removed", where=directory, hint="remove it by hand") from None
+            raise LaunchError("cannot be removed", where=directory, hint="remove it manually") from None
 
 
 def _ending(printed: str) -> str:

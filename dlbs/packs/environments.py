@@ -1,4 +1,4 @@
-"""Environments of packs: install and prepare. Each does nothing when nothing has changed since it was last done."""
+"""Install and prepare environments of packs. Both do nothing if nothing has changed since the last time."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = [
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
-_MARKER = "made-by-dlbs"  # the file without which an environment is not ours
+_MARKER = "made-by-dlbs"  # the file that marks environments of dlbs
 
 
 def requirements(pack: Pack, variant: str) -> Path | None:
-    """The file that says what a pack needs: its pin, or `requirements.in` if it is unpinned; None if it needs nothing.
+    """The requirements file of a pack: its pinned one, or `requirements.in` if unpinned; None if it needs nothing.
 
     Raises:
-        ConfigError: It has requirements, but no pin of this variant.
+        ConfigError: It has requirements, but no pinned file of this variant.
     """
-    if pack.shares_torch:  # all TorchBench models name theirs so, and share what they can
+    if pack.shares_torch:  # the name in all TorchBench models, which share an environment if possible
         plain = pack.directory / "requirements.txt"
         return plain if plain.is_file() else None
     unpinned = pack.directory / "requirements.in"
@@ -55,32 +55,32 @@ def requirements(pack: Pack, variant: str) -> Path | None:
         raise ConfigError(
             f"{pack.name} has no {pinned.name}",
             where=pack.where,
-            hint=f"dlbs pack pin {pack.name} --variant {variant} writes it; --variant unpinned does without",
+            hint=f"write it with `dlbs pack pin {pack.name} --variant {variant}`, or use --variant unpinned",
         )
     return None
 
 
 def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = False, tell: Tell) -> None:
-    """Make the environments of packs, one for each install group.
+    """Create the environments of packs, one for each install group.
 
     Args:
-        packs: All packs of a group that are given share its environment.
-        variant: Of the requirements; each pack's own by default.
-        force: Make them anew.
-        tell: Takes a line for the user.
+        packs: Packs of the same group share its environment.
+        variant: Variant of the requirements; by default that of each pack.
+        force: Recreate existing environments.
+        tell: Called with each line for the user.
 
     Raises:
-        ConfigError: A pack has no pin of the variant.
-        LaunchError: Something could not be installed; what was there before is gone or incomplete, and the next call starts over.
-            Or there is a directory that dlbs did not make: it is left alone.
+        ConfigError: A pack has no pinned requirements of the variant.
+        LaunchError: An installation failed; the old environment is removed or incomplete, and the next call starts over.
+            Or a directory that dlbs did not create is in the way: it is not changed.
     """
     places = Places.of()
     grouped: dict[str, list[Pack]] = {}
     for pack in packs:
         if pack.kind == "container":
-            tell(f"{pack.name}: a container, which dlbs pack build makes")
+            tell(f"{pack.name}: a container; build it with dlbs pack build")
         elif not needs_environment(pack):
-            tell(f"{pack.name}: it needs nothing of its own")
+            tell(f"{pack.name}: nothing to install")
         else:
             grouped.setdefault(pack.install_group, []).append(pack)
     for group, members in grouped.items():
@@ -88,7 +88,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         first = members[0]
         note = places.note(first, "install")
         known = _read(note)
-        # Packs that were installed into this environment before stay in it.
+        # Packs installed into this environment before are kept.
         wanted = {
             **({} if force else known.get("packs", {})),
             **{pack.name: _digest(pack, files[pack.name]) for pack in members},
@@ -99,9 +99,9 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
             and known.get("python") == sys.version
             and places.python(first).exists()
         ):
-            tell(f"{group}: nothing has changed")
+            tell(f"{group}: up to date")
             continue
-        _check_ours(places.environment(first))
+        _check_marker(places.environment(first))
         if force or not known or known.get("python") != sys.version:
             _remove(places.environment(first))
         note.unlink(missing_ok=True)
@@ -120,7 +120,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
 
 
 def is_installed(pack: Pack) -> bool:
-    """Whether the environment that a pack needs is there and complete: whatever failed half-way is not."""
+    """Whether the environment that a pack needs exists and is complete."""
     if not needs_environment(pack):
         return True
     places = Places.of()
@@ -128,31 +128,31 @@ def is_installed(pack: Pack) -> bool:
 
 
 def python_of(pack: Pack) -> str:
-    """The interpreter of a pack: that of its environment, or this one if it needs none.
+    """The interpreter of a pack: that of its environment, or the current one if it needs none.
 
     Raises:
-        LaunchError: It is not installed.
+        LaunchError: The pack is not installed.
     """
     if not is_installed(pack):
-        raise LaunchError(f"{pack.name} is not installed", hint=f"dlbs pack install {pack.name}")
+        raise LaunchError(f"{pack.name} is not installed", hint=f"run dlbs pack install {pack.name}")
     return str(Places.of().python(pack)) if needs_environment(pack) else sys.executable
 
 
-def _check_ours(environment: Path) -> None:
-    """Raise a LaunchError if something else than an environment that dlbs made is in its place."""
+def _check_marker(environment: Path) -> None:
+    """Raise a LaunchError if a directory that dlbs did not create is in its place."""
     if not os.path.lexists(environment):
         return
     if environment.is_symlink() or not (environment / _MARKER).is_file():
         raise LaunchError(
-            "was not made by dlbs, and is left alone",
+            "was not created by dlbs and is not changed",
             where=str(environment),
             hint="move it away, or change install_group",
         )
 
 
 def _remove(environment: Path) -> None:
-    """Remove an environment; nothing that does not bear our mark is ever removed."""
-    _check_ours(environment)
+    """Remove an environment; only directories with the marker file are ever removed."""
+    _check_marker(environment)
     if environment.is_dir():
         try:
             shutil.rmtree(environment)
@@ -161,16 +161,16 @@ def _remove(environment: Path) -> None:
 
 
 def _mark(environment: Path) -> None:
-    """Make the directory of an environment, and say in it that it is ours before anything else is written there."""
+    """Create the directory of an environment, with the marker file before anything else."""
     try:
         environment.mkdir(parents=True, exist_ok=True)
-        (environment / _MARKER).write_text("dlbs made this directory, and may remove it.\n", encoding="utf-8")
+        (environment / _MARKER).write_text("Created by dlbs, which may remove this directory.\n", encoding="utf-8")
     except OSError as error:
-        raise LaunchError(f"cannot be made: {error.strerror}", where=str(environment)) from None
+        raise LaunchError(f"cannot be created: {error.strerror}", where=str(environment)) from None
 
 
 def _share_torch(environment: Path) -> None:
-    """Let an environment see the packages of this one, torch among them: a model must be measured with the torch that is there."""
+    """Make the packages of this environment visible in another one: models must be measured with the torch installed here."""
     import site
 
     (library,) = environment.glob("lib/python*/site-packages")
@@ -178,13 +178,13 @@ def _share_torch(environment: Path) -> None:
 
 
 def _check_torch(pack: Pack, places: Places) -> None:
-    """Raise a LaunchError if installing a model brought a torch of its own."""
+    """Raise a LaunchError if a model installed a second torch."""
     for name in ("torch", "torchvision", "torchtext"):
         if any(places.environment(pack).glob(f"lib/python*/site-packages/{name}")):
             raise LaunchError(
-                f"{pack.name} installs {name}, which must be the one that is there already",
+                f"{pack.name} installs {name}, but must use the one that is already installed",
                 where=str(pack.directory),
-                hint="leave it out of requirements.txt and install.py",
+                hint="remove it from requirements.txt and install.py",
             )
 
 
@@ -221,18 +221,18 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
         run_command(
             [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
         )
-    if uses_voir(pack.directory):  # for packs that do not name it themselves
+    if uses_voir(pack.directory):  # also for packs that do not require it
         _install_voir(pack, places, tell)
 
 
 def _install_voir(pack: Pack, places: Places, tell: Tell) -> None:
-    """Add voir to an environment, and benchmate at the end of its path, where an installed one wins."""
+    """Add voir to an environment, and benchmate at the end of its path, so that an installed benchmate wins."""
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
     (library,) = places.environment(pack).glob("lib/python*/site-packages")
     provided = dlbs_root() / "python" / "pack_runner" / "provided"
     (library / "dlbs_provided.pth").write_text(f"{provided}\n", encoding="utf-8")
-    if imports(pack.directory / "main.py", "torchcompat"):  # a module of torch, which is not installed twice
+    if imports(pack.directory / "main.py", "torchcompat"):  # depends on torch, which must not be installed twice
         _share_torch(places.environment(pack))
         run_command(
             [*pip, "--no-deps", "torchcompat"],
@@ -265,7 +265,7 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
             "data": str(places.data()),
         }
         if not force and _read(note) == state:
-            tell(f"{pack.name}: prepared before")
+            tell(f"{pack.name}: already prepared")
             continue
         places.data().mkdir(parents=True, exist_ok=True)
         places.cache.mkdir(parents=True, exist_ok=True)
@@ -285,7 +285,7 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
 
 
 def _prepare_argv(pack: Pack) -> list[str]:
-    """The arguments of the main script, if they are constant: the preparing script gets the same ones."""
+    """The arguments of the main script, if they are constant; prepare.py receives the same ones."""
     words = constant_argv(pack)
     return words if not any("${" in word or "$(" in word for word in words) else []
 
@@ -315,7 +315,7 @@ def _write(note: Path, content: dict[str, Any]) -> None:
 def run_command(
     command: Sequence[str], what: str, *, directory: Path | None = None, pack: Pack | None = None, tell: Tell
 ) -> None:
-    """Run a command whose output the user sees; a failure is an error with its last line."""
+    """Run a command with visible output; raise an error if it fails."""
     environment = {**os.environ, **(Places.of().variables(pack) if pack is not None else {})}
     if pack is not None and "pip" in command:
         environment.pop("XDG_CACHE_HOME")  # pip keeps its own cache
@@ -324,4 +324,4 @@ def run_command(
     except OSError as error:
         raise LaunchError(f"{what}: {error.strerror}", where=command[0]) from None
     if done.returncode != 0:
-        raise LaunchError(f"{what} failed with exit code {done.returncode}", hint="its messages are above")
+        raise LaunchError(f"{what} failed with exit code {done.returncode}", hint="see its messages above")

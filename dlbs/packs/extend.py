@@ -1,4 +1,4 @@
-"""Packs become ordinary parameters: an extension for each pack that a plan may name, below whatever the user sets."""
+"""Turn packs into parameters: an extension for each pack that a plan may name, overridden by anything the user sets."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _BUILDS_ON = {"model": ("pytorch",), "architecture": ("pytorch",)}  # kinds of p
 
 
 def add_packs(config: Config) -> None:
-    """Put the extensions of the packs that the configuration names before its own.
+    """Insert the extensions of the packs that a configuration names before its own extensions.
 
-    What the user sets, in a file or on the command line, stays as it is.
+    Values that the user sets, in a file or on the command line, win.
 
     Raises:
-        ConfigError: There is no such pack, or its definition is malformed.
+        ConfigError: A pack is unknown, or its definition is malformed.
     """
     names = _named(config)
     if not names:
@@ -54,7 +54,9 @@ def add_packs(config: Config) -> None:
     for name in names:
         pack = find_pack(name)
         if pack.num_machines > 1:
-            raise ConfigError(f"{pack.name} runs on {pack.num_machines} machines; packs run on one", where=pack.where)
+            raise ConfigError(
+                f"{pack.name} requires {pack.num_machines} machines; packs run on one machine only", where=pack.where
+            )
         pack = replace(pack, argv=filled_argv(pack, places))
         config.packs[name] = _BUILDS_ON.get(pack.kind, ())
         parameters = {key: value for key, value in _parameters(pack, places, given).items() if key not in given}
@@ -70,16 +72,16 @@ def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> list[str]:
     """The names of selected packs.
 
     Raises:
-        ConfigError: A word fits no pack, or none is left.
+        ConfigError: A word matches no pack, or no pack is left.
     """
     chosen = [pack.name for pack in definition.select(find_packs().values(), select, exclude)]
     if not chosen:
-        raise ConfigError("no pack is left", where="--exclude", hint="dlbs pack list shows all")
+        raise ConfigError("no pack is left", where="--exclude", hint="run dlbs pack list")
     return chosen
 
 
 def parameters_of(pack: Pack) -> dict[str, Any]:
-    """The parameters that a pack sets where nobody else does."""
+    """The default parameters of a pack."""
     places = Places.of()
     return _parameters(replace(pack, argv=filled_argv(pack, places)), places, set())
 
@@ -92,13 +94,13 @@ def _named(config: Config) -> list[str]:
     names = [str(name) for name in values_of(config, "exp.pack") if name not in (None, "")]
     if not names:
         raise ConfigError(
-            "which pack?", where="exp.pack", hint="-Pexp.pack=NAME, or --select NAME,...; dlbs pack list shows them"
+            "no pack is chosen", where="exp.pack", hint="set -Pexp.pack=NAME or --select NAME,...; run dlbs pack list"
         )
     return list(dict.fromkeys(names))
 
 
 def option_name(option: str) -> str:
-    """The parameter of an option: `argv.batch_size` of `--batch-size`."""
+    """The parameter of an option: `argv.batch_size` for `--batch-size`."""
     return "argv." + re.sub(r"[^A-Za-z0-9]+", "_", option).strip("_")
 
 
@@ -126,7 +128,7 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
         return {**parameters, **_model(pack, given)}
     if pack.kind == "architecture":
         return {**parameters, **_architecture(pack)}
-    if pack.kind == "benchmark":  # it has an environment; an image must be given
+    if pack.kind == "benchmark":  # it has an environment; an image must be set
         parameters["exp.docker"] = "exp.docker_image" in given
     if pack.kind == "container":
         parameters.update(
@@ -151,22 +153,20 @@ def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
     for option, value in pack.argv.items():
         name = option_name(str(option))
         parameters[name] = value
-        # A flag without a value is there or not: null and true give it alone, false leaves it out.
+        # A flag without a value: null and true add it, false omits it.
         if value is None or isinstance(value, bool):
             parameters[name] = value is not False
             words.append(f"$({str(option)!r} if boolean(${{{name}}}) else None)$")
         else:
             words += [str(option), f"${{{name}}}"]
     parameters["pack.argv"] = words
-    if (
-        pack.kind != "container"
-    ):  # a batch there is what the model is asked at once; how it divides that is its own affair
+    if pack.kind != "container":  # a container's batch is one request, which its model may divide
         _join_batch(parameters, given)
     return parameters
 
 
 def _model(pack: Pack, given: set[str]) -> dict[str, Any]:
-    """The parameters of a model pack. The batch sizes of its source are those of the plan, so that names and tables have them."""
+    """The parameters of a model pack. The batch sizes in its source become those of the plan, so that names and tables show them."""
     parameters: dict[str, Any] = {"pack.argv": constant_argv(pack), "pack.own_batch": False}
     if "exp.replica_batch" in given:
         return parameters
@@ -185,16 +185,16 @@ def _model(pack: Pack, given: set[str]) -> dict[str, Any]:
 
 
 def _architecture(pack: Pack) -> dict[str, Any]:
-    """The parameters of an architecture pack: a model beside those of pytorch_benchmarks, measured as they are.
+    """The parameters of an architecture pack: an additional model of pytorch_benchmarks.
 
     Raises:
-        ConfigError: `argv` is a list: a builder's options have names.
+        ConfigError: `argv` is a list instead of a mapping.
     """
     file = pack.directory / "architecture.py"
     models = registered_in(file)
     if not isinstance(pack.argv, dict):
         raise ConfigError("argv of an architecture must be a mapping of its builder's options", where=pack.where)
-    # It runs as a model of pytorch_benchmarks does: only the file that registers it comes from elsewhere.
+    # It runs like a model of pytorch_benchmarks, except for the file that registers it.
     parameters: dict[str, Any] = {"pack.launcher": "${pytorch.launcher}", "pytorch.architecture": str(file)}
     if needs_environment(pack):
         parameters["runtime.python"] = "$('${pack.python}' if not ${exp.docker} else 'python3')$"
@@ -205,7 +205,7 @@ def _architecture(pack: Pack) -> dict[str, Any]:
 
 
 def _join_batch(parameters: dict[str, Any], given: set[str]) -> None:
-    """An option that is called batch size is exp.replica_batch, so that grids and tables know it; either may be set."""
+    """Link an option named batch size with exp.replica_batch, so that grids and tables use it; either may be set."""
     batch = next((f"argv.{name}" for name in ("batch_size", "batchsize", "bs") if f"argv.{name}" in parameters), None)
     if batch is None:
         return
@@ -221,14 +221,14 @@ def _text(word: Any) -> str:
 
 
 def uses_voir(directory: Path) -> bool:
-    """Whether the main script runs under voir: if the pack has a voirfile, or its code speaks of voir."""
+    """Whether the main script runs under voir: if the pack has a voirfile, or its code mentions voir."""
     if (directory / "voirfile.py").is_file():
         return True
     return imports(directory / "main.py", "voir", "benchmate")
 
 
 def imports(file: Path, *packages: str) -> bool:
-    """Whether a script imports one of some packages."""
+    """Whether a script imports any of these packages."""
     try:
         source = read_source(file)
     except OSError:
@@ -237,7 +237,7 @@ def imports(file: Path, *packages: str) -> bool:
 
 
 def starts_itself(directory: Path) -> bool:
-    """Whether benchfile.py defines how the pack runs; seen from its text, since looking at a plan runs nothing."""
+    """Whether benchfile.py defines how the pack runs; determined from its text, since planning runs no code."""
     try:
         tree = ast.parse(read_source(directory / "benchfile.py"))
     except (OSError, SyntaxError, ValueError):
@@ -245,7 +245,7 @@ def starts_itself(directory: Path) -> bool:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     if any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body):
         return True
-    # A package of milabench runs by its plan, whether it is overridden or not.
+    # A package of milabench runs through its plan, overridden or not.
     return any(
         isinstance(target, ast.Name) and target.id == "__pack__"
         for node in tree.body
@@ -255,7 +255,7 @@ def starts_itself(directory: Path) -> bool:
 
 
 def needs_environment(pack: Pack) -> bool:
-    """Whether a pack has dependencies of its own: files or a group that name them, or voir, which is not a part of dlbs."""
+    """Whether a pack needs its own environment: it has requirements or an install group, or uses voir, which dlbs does not include."""
     directory = pack.directory
     if pack.shares_torch:
         return any((directory / name).is_file() for name in ("requirements.txt", "install.py"))
@@ -271,7 +271,7 @@ def needs_environment(pack: Pack) -> bool:
 
 
 def constant_argv(pack: Pack) -> list[str]:
-    """The arguments as words: a flag without a value, null or true, stands alone, and one that is false is left out."""
+    """The arguments as words: null and true give a flag without a value, false omits it."""
     if isinstance(pack.argv, list):
         return [_text(word) for word in pack.argv]
     words: list[str] = []
@@ -284,7 +284,7 @@ def constant_argv(pack: Pack) -> list[str]:
 
 
 def _cases(pack: Pack, given: set[str]) -> list[dict[str, Any]]:
-    """One experiment for each GPU, unless the user chose some, or several that run as they are."""
+    """Cases of a pack's plan: one experiment per GPU, unless the user chose GPUs, or several equal ones."""
     from dlbs.machine.devices import visible_gpus
 
     method = pack.plan.get("method")

@@ -26,14 +26,14 @@ def build_pack(
 
     Args:
         pack: A container pack.
-        image: Another name than the pack's own.
+        image: A name to use instead of the pack's.
         build_args: Further arguments, which win over the pack's.
-        network: Network while it is built, such as `host`.
+        network: Network during the build, such as `host`.
         docker: The docker command.
-        tell: Takes a line for the user.
+        tell: Called with each line for the user.
 
     Raises:
-        LaunchError: It is no container pack, or the build fails.
+        LaunchError: The pack is not a container pack, or the build fails.
     """
     name = _image(pack, image)
     arguments = {**pack.build_args, **(build_args or {})}
@@ -42,10 +42,10 @@ def build_pack(
 
 
 def pull_pack(pack: Pack, *, image: str = "", docker: str = "docker", tell: Tell) -> bool:
-    """Pull the image of a pack; return whether that worked. Where it does not, it can still be built.
+    """Pull the image of a pack; return False if it has to be built instead.
 
     Raises:
-        LaunchError: It is no container pack.
+        LaunchError: The pack is not a container pack.
     """
     name = _image(pack, image)
     try:
@@ -58,10 +58,10 @@ def pull_pack(pack: Pack, *, image: str = "", docker: str = "docker", tell: Tell
 
 
 def publish_pack(pack: Pack, repository: str, *, dry_run: bool, docker: str = "docker", tell: Tell) -> None:
-    """Push the image of a pack to a repository; with `dry_run`, only say what would be done.
+    """Push the image of a pack to a repository; with `dry_run`, only print the commands.
 
     Raises:
-        LaunchError: It is no container pack, or the registry refuses it.
+        LaunchError: The pack is not a container pack, or the registry rejects it.
     """
     name = _image(pack, "")
     target = repository or name
@@ -75,9 +75,11 @@ def publish_pack(pack: Pack, repository: str, *, dry_run: bool, docker: str = "d
 
 
 def _image(pack: Pack, other: str) -> str:
-    """The name of a pack's image, or the other one that is given."""
+    """The name of a pack's image, or `other` if given."""
     if pack.kind != "container":
         raise LaunchError(
-            f"{pack.name} is a {pack.kind}, which has no image", where=pack.where, hint="containers have a Dockerfile"
+            f"{pack.name} is a {pack.kind} pack, which has no image",
+            where=pack.where,
+            hint="container packs have a Dockerfile",
         )
     return other or pack.image

@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, the language between a container and who asks it."""
+"""JSON lines: one object per line, the exchange format with containers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LARGEST_OUTPUT = 512 << 20  # bytes that a container may write for a batch
 
 
 def iterate_jsonl_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Any]:
-    """The values in files that the user names, line after line; empty lines are passed over.
+    """The values in files that the user names, line by line; empty lines are skipped.
 
     Raises:
-        LogError: A file cannot be read, a line is no JSON, or longer than 64 MiB.
+        LogError: A file cannot be read, or a line is not JSON or longer than 64 MiB.
     """
     for path in paths:
         try:
@@ -37,15 +37,15 @@ def read_jsonl_file(path: str | os.PathLike[str], single_line: bool = False) -> 
 
     Args:
         path: The file.
-        single_line: The values follow each other without line ends, as some programs write them.
+        single_line: The values are concatenated without newlines, as some programs write them.
 
     Raises:
         LogError: As `iterate_jsonl_files`.
     """
-    return _one_after_another(path) if single_line else list(iterate_jsonl_files([path]))
+    return _concatenated_values(path) if single_line else list(iterate_jsonl_files([path]))
 
 
-def _one_after_another(path: str | os.PathLike[str]) -> list[Any]:
+def _concatenated_values(path: str | os.PathLike[str]) -> list[Any]:
     try:
         with Path(path).open(encoding="utf-8") as stream:
             text = stream.read(_LONGEST_LINE + 1)
@@ -70,17 +70,17 @@ def _one_after_another(path: str | os.PathLike[str]) -> list[Any]:
 
 
 def read_output_file(path: str | os.PathLike[str], expected: int) -> list[Any]:
-    """The values in a file that a container wrote: a regular file, not a link to another one, and no more of it than is expected.
+    """The values in a file that a container wrote: a regular file, not a link, read only as far as expected.
 
     Args:
         path: The file.
-        expected: How many values it should have.
+        expected: Expected number of values.
 
     Returns:
-        Its values, at most `expected` + 1 of them.
+        The values, at most `expected` + 1.
 
     Raises:
-        LogError: It is missing, not a regular file, larger than 512 MiB, or a line is no JSON or longer than 64 MiB.
+        LogError: It is missing, not a regular file, larger than 512 MiB, or a line is not JSON or longer than 64 MiB.
     """
     values: list[Any] = []
     try:
@@ -111,10 +111,10 @@ def _values(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def write_jsonl_file(path: str | os.PathLike[str], values: Iterable[Any]) -> int:
-    """Write values, one a line, and return how many there were. The file appears when it is complete.
+    """Write values, one per line, and return their number. The file is written atomically.
 
     Raises:
-        ConfigError: It cannot be written, or a value is nothing that JSON has.
+        ConfigError: It cannot be written, or a value cannot be represented in JSON.
     """
     count = 0
     with write_atomically(path) as stream:

@@ -31,7 +31,7 @@ INPUTS = "inputs.jsonl"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print log lines, and return the exit code."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container is removed on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container is removed on exit
     try:
         _measure(options, find_pack(options.directory))
     except DlbsError as error:
@@ -79,12 +79,12 @@ def _inputs(pack: Pack, file: str) -> list[Any]:
     path = Path(file) if file else pack.directory / INPUTS
     inputs = read_jsonl_file(path)
     if not inputs:
-        raise LogError("has no inputs", where=str(path), hint="one JSON object a line")
+        raise LogError("has no inputs", where=str(path), hint="write one JSON object per line")
     return inputs
 
 
 def _model_arguments(words: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a model's constructor: `--batch-size 64 --quiet` is batch_size=64 and quiet=True."""
+    """The arguments of a model's constructor: `--batch-size 64 --quiet` becomes batch_size=64 and quiet=True."""
     found: dict[str, Any] = {}
     name = ""
     for word in words:
@@ -110,7 +110,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--docker", default="docker")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an unforeseen error")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of unexpected errors")
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
     options = parser.parse_args(given[:end])

@@ -1,4 +1,4 @@
-"""Exact versions of what packs need: `requirements.VARIANT.txt` beside `requirements.in`."""
+"""Pin requirements of packs: write `requirements.VARIANT.txt` next to `requirements.in`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _PIN_HEAD = "# Written by `dlbs pack pin"
 def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell: Tell) -> None:
     """Write `requirements.<variant>.txt`: every package that `requirements.in` needs, with its exact version.
 
-    pip resolves them in an empty environment, as it would install them. Packs of one install group get the same versions.
+    pip resolves them in an empty environment, as for an installation. Packs of one install group get the same versions.
 
     Args:
         packs: Packs to pin.
-        variant: `cpu`, `cuda` or `rocm`; other words are possible.
+        variant: `cpu`, `cuda` or `rocm`; or another name.
         index: Further package indices, such as one with builds for a kind of GPU.
-        tell: Takes a line for the user.
+        tell: Called with each line for the user.
 
     Raises:
-        ConfigError: The variant cannot be part of a file's name.
-        LaunchError: The requirements cannot be had together, or there is a file of this name that somebody else wrote.
+        ConfigError: The variant cannot be part of a file name.
+        LaunchError: The requirements conflict, or a file of this name exists that dlbs did not write.
     """
     check_component(variant, "a variant", "--variant")
     grouped: dict[str, list[Pack]] = {}
@@ -78,7 +78,7 @@ def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell:
 
 
 def _check_pin(target: Path) -> None:
-    """Raise a LaunchError if a file is there that was not written by pinning."""
+    """Raise a LaunchError if a file exists that was not written by pinning."""
     if not os.path.lexists(target):
         return
     try:
@@ -86,6 +86,4 @@ def _check_pin(target: Path) -> None:
     except OSError:
         written = False
     if not written:
-        raise LaunchError(
-            "was not written by dlbs, and is left alone", where=str(target), hint="remove it to have it written anew"
-        )
+        raise LaunchError("was not written by dlbs, so it is not replaced", where=str(target), hint="remove it first")

@@ -1,4 +1,4 @@
-"""Where packs keep what they install and download, and the environment variables that tell their scripts."""
+"""The directories for installations and downloads of packs, and the environment variables that pass them to scripts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Places:
     """Directories under `$DLBS_BASE`, which is `~/.local/share/dlbs` by default.
 
     Attributes:
-        base: The directory itself.
+        base: The base directory.
     """
 
     base: Path
 
     @classmethod
     def of(cls, environ: Mapping[str, str] | None = None) -> Places:
-        """The places that the environment names."""
+        """The places that environment variables set."""
         environ = os.environ if environ is None else environ
         if environ.get("DLBS_BASE"):
             return cls(Path(environ["DLBS_BASE"]).expanduser().absolute())
@@ -38,11 +38,11 @@ class Places:
         return self.base / "venv" / pack.install_group
 
     def python(self, pack: Pack) -> Path:
-        """The interpreter in it."""
+        """The interpreter of that environment."""
         return self.environment(pack) / "bin" / "python"
 
     def data(self, environ: Mapping[str, str] | None = None) -> Path:
-        """Data sets: `$DLBS_DATA_DIR`, else `data` under the base."""
+        """Data sets: `$DLBS_DATA_DIR`, or `data` in the base directory."""
         environ = os.environ if environ is None else environ
         return (
             Path(environ["DLBS_DATA_DIR"]).expanduser().absolute()
@@ -52,15 +52,15 @@ class Places:
 
     @property
     def cache(self) -> Path:
-        """Weights and whatever frameworks download."""
+        """The directory for weights and other downloads of frameworks."""
         return self.base / "cache"
 
     def note(self, pack: Pack, what: str) -> Path:
-        """The file in which is noted for what state `what` was done: of the group for `install`, of the pack for others."""
+        """The file that records the state for which step `what` was done: per group for `install`, per pack otherwise."""
         return self.base / "state" / f"{pack.install_group if what == 'install' else pack.name}.{what}.json"
 
     def variables(self, pack: Pack) -> dict[str, str]:
-        """What a pack's scripts find in their environment; also under the names that milabench gives them."""
+        """The environment variables of a pack's scripts, including the names that milabench uses."""
         return {
             "DLBS_BASE": str(self.base),
             "DLBS_DATA_DIR": str(self.data()),

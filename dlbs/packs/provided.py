@@ -1,4 +1,4 @@
-"""Modules of other suites that DLBS provides to code that was written for them, unless the suite itself is installed."""
+"""Modules of other suites that DLBS provides for code written for them, unless the suite is installed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def provide(
     packages: Mapping[str, Path] | None = None,
     constants: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
-    """Let imports of a suite's modules find ours in this process. It comes last of all finders: an installed suite wins.
+    """Make a suite's modules importable in this process, backed by modules of DLBS. An installed suite wins.
 
     Args:
-        names: Module of the suite → our module that has its names; "" for an empty one.
-        packages: Module of the suite → directory of a package that is imported under that name.
-        constants: Module of the suite → the names in it, of modules that no file has.
+        names: Module of the suite → module of DLBS with its names; "" for an empty one.
+        packages: Module of the suite → directory of the package to import under that name.
+        constants: Module of the suite → its names, for modules without a file.
     """
     finder = next((one for one in sys.meta_path if isinstance(one, _Finder)), None)
     if finder is None:
@@ -35,7 +35,7 @@ def provide(
         sys.meta_path.append(finder)
     finder.names.update(names)
     for name, directory in (packages or {}).items():
-        if finder.packages.get(name) != directory:  # another pack of that name: its modules are read anew
+        if finder.packages.get(name) != directory:  # another pack of that name: reload its modules
             for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
                 del sys.modules[loaded]
         finder.packages[name] = directory
@@ -45,7 +45,7 @@ def provide(
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules that are provided."""
+    """A finder of the provided modules."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -66,12 +66,12 @@ class _Finder(MetaPathFinder):
             return ModuleSpec(fullname, _Provided(self.names[fullname]), is_package=True)
         suite = fullname.partition(".")[0]
         if suite in self.names and fullname.rpartition(".")[0] in self.names:
-            raise LaunchError(f"{fullname} is not provided by DLBS", hint=f"install {suite}, or leave that import out")
+            raise LaunchError(f"{fullname} is not provided by DLBS", hint=f"install {suite}, or remove that import")
         return None
 
 
 class _Provided(Loader):
-    """A module that has the names of one of ours."""
+    """A loader of modules with the names of a module of DLBS."""
 
     def __init__(self, ours: str) -> None:
         self.ours = ours
@@ -86,7 +86,7 @@ class _Provided(Loader):
 
 
 class _Constants(Loader):
-    """A module that no file has."""
+    """A loader of modules without a file."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self.values = values

@@ -1,4 +1,4 @@
-"""Classes by name: each base class has names of its own, which `register` gives and `by_name` finds."""
+"""A registry of classes by name: each base class has its own names, set by `register` and looked up by `by_name`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Registered = TypeVar("Registered", bound="type[Any]")
 
 
 class Registrable:
-    """A base class whose subclasses are known by name.
+    """A base class whose subclasses are registered by name.
 
     class Reader(Registrable): ...
 
@@ -31,7 +31,7 @@ class Registrable:
 
         Args:
             name: The name.
-            constructor: Class method that makes an object; by default the class itself does.
+            constructor: Class method that constructs an object; by default the class itself.
             exist_ok: Replace another class of that name.
 
         Raises:
@@ -40,10 +40,11 @@ class Registrable:
         known = Registrable.registered.setdefault(cls, {})
 
         def remember(made: Registered) -> Registered:
-            # A file that is loaded again defines the same class again.
+            # Loading a file again defines the same class again.
             if name in known and not exist_ok and known[name][0].__qualname__ != made.__qualname__:
                 raise ConfigError(
-                    f"two of {cls.__name__} are called {name!r}", hint="register(..., exist_ok=True) replaces the first"
+                    f"{cls.__name__} {name!r} is registered twice",
+                    hint="use register(..., exist_ok=True) to replace the first",
                 )
             known[name] = (made, constructor)
             return made
@@ -52,24 +53,24 @@ class Registrable:
 
     @classmethod
     def classes(cls) -> dict[str, type[Any]]:
-        """All classes that are registered for this base class, by name."""
+        """All classes registered for this base class, by name."""
         return {name: made for name, (made, _) in Registrable.registered.get(cls, {}).items()}
 
     @classmethod
     def by_name(cls, name: str) -> Any:
-        """What makes an object of a name: a class, or the constructor that it was registered with.
+        """The class with a name, or the constructor that it was registered with.
 
         Raises:
-            ConfigError: There is none; the message names the closest ones.
+            ConfigError: The name is unknown; the message contains the closest ones.
         """
         known = Registrable.registered.get(cls, {})
         if name not in known:
-            hint = did_you_mean(name, known) or f"there are {', '.join(sorted(known)) or 'none'}"
-            raise ConfigError(f"there is no {cls.__name__} {name!r}", hint=hint)
+            hint = did_you_mean(name, known) or f"known: {', '.join(sorted(known)) or 'none'}"
+            raise ConfigError(f"unknown {cls.__name__} {name!r}", hint=hint)
         made, constructor = known[name]
         return getattr(made, constructor) if constructor else made
 
     @classmethod
     def list_available(cls) -> list[str]:
-        """All names, sorted."""
+        """All registered names, sorted."""
         return sorted(Registrable.registered.get(cls, {}))

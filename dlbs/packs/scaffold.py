@@ -1,4 +1,4 @@
-"""New packs from templates."""
+"""Create packs from templates."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ TEMPLATES = ("benchmark", "model", "architecture", "container")
 
 
 def new_pack(name: str, template: str, destination: Path) -> Path:
-    """Copy a template under a new name; it is whole or not there.
+    """Copy a template under a new name, completely or not at all.
 
     Args:
-        name: An identifier, because a pack may be imported.
+        name: An identifier, because packs may be imported.
         template: One of `TEMPLATES`.
-        destination: Directory in which the pack's own is made.
+        destination: Directory in which the pack's directory is created.
 
     Returns:
         The pack's directory.
 
     Raises:
-        ConfigError: The name is no identifier, or the directory is there already.
+        ConfigError: The name is not an identifier, or the directory exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ConfigError(
-            f"{name!r} cannot be the name of a pack", where="NAME", hint="letters, digits and _, not a digit first"
+            f"{name!r} is not a valid name of a pack",
+            where="NAME",
+            hint="use letters, digits and _; do not begin with a digit",
         )
     target = destination / name
     if target.exists():
-        raise ConfigError("is there already", where=str(target), hint="choose another name, or --dest")
+        raise ConfigError("already exists", where=str(target), hint="choose another name or --dest")
     try:
         destination.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destination) as temporary:
             made = Path(temporary) / name
             shutil.copytree(_DIRECTORY / template, made, ignore=shutil.ignore_patterns("__pycache__"))
-            if template == "benchmark":  # the one that is used where a pack has none, to be changed
+            if template == "benchmark":  # the default voirfile, to be edited
                 shutil.copy(dlbs_root() / "python" / "pack_runner" / "voirfile.py", made / "voirfile.py")
             for path in made.rglob("*"):
                 if path.is_file():

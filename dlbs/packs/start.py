@@ -1,4 +1,4 @@
-"""Run a pack whose benchfile says itself how: `python -m dlbs.packs.start DIRECTORY -- main.py ARGUMENTS`, from its launcher."""
+"""Run a pack by the command of its benchfile: `python -m dlbs.packs.start DIRECTORY -- main.py ARGUMENTS`, from its launcher."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Become the command that the benchfile gives; return an exit code if that fails."""
+    """Replace this process by the command of the benchfile; return an exit code if that fails."""
     directory, _, *script = arguments
     try:
         own = benchfile_of(find_pack(directory))

@@ -1,4 +1,4 @@
-"""What directories of TorchBench need to run here, seen from their sources: nothing of them is run."""
+"""Find the requirements of TorchBench models from their sources, without running them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlbs.packs.definition import Pack, find_pack
 __all__ = ["Needs", "model_directories", "needs_of", "write_collection"]
 
 _SUITE = "torchbenchmark"
-_INSTALLING = "utils"  # the package of the suite that scripts which install import
+_INSTALLING = "utils"  # the package of the suite that install scripts import
 _WRITTEN = "# Written by dlbs pack import; it writes this file anew.\n"
 _MOST_FILES = 500
 _TOKEN = "HUGGING_FACE_HUB_TOKEN"
@@ -28,13 +28,13 @@ _TOKEN = "HUGGING_FACE_HUB_TOKEN"
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """One directory of models.
+    """The state of a model directory.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         directory: Its path.
-        state: ready, packages, data, GPU or not supported: the first thing that stands in its way, from the last of these to the first.
-        reason: In words; empty if it is ready.
+        state: ready, or the first obstacle in this order: not supported, GPU, data, packages.
+        reason: The reason in words; empty if ready.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Needs:
 
 
 def model_directories(places: Iterable[Path]) -> list[Path]:
-    """Directories with an `__init__.py`, given themselves or in a folder of them.
+    """Directories with an `__init__.py` among these places or directly in them.
 
     Raises:
-        ConfigError: There are none in a place.
+        ConfigError: A place contains none.
     """
     found: list[Path] = []
     for place in places:
@@ -60,13 +60,15 @@ def model_directories(places: Iterable[Path]) -> list[Path]:
         if _defines_model(place / "__init__.py"):
             inner = [place]
         if not inner:
-            raise ConfigError("has no directories of models", where=str(place), hint="give the suite's folder models/")
+            raise ConfigError(
+                "contains no directories of models", where=str(place), hint="pass the directory models/ of the suite"
+            )
         found += inner
     return found
 
 
 def needs_of(directory: Path) -> Needs:
-    """What a directory needs that is not here."""
+    """The requirements of a directory that this machine lacks."""
     name = directory.resolve().name
 
     def needs(state: str, reason: str = "") -> Needs:
@@ -80,10 +82,10 @@ def needs_of(directory: Path) -> Needs:
     imports = sorted({name for file in files for name in _imports(file)})
     missing = [one for one in imports if one.startswith(f"{_SUITE}.util.") and not _is_provided(one)]
     if missing:
-        return needs("not supported", f"{missing[0]} is a part of the suite that is not provided")
+        return needs("not supported", f"dlbs does not provide {missing[0]} of the suite")
     if "HuggingFaceAuthMixin" in read_source(directory / "__init__.py") and not os.environ.get(_TOKEN):
-        return needs("not supported", f"its weights are given only to those who have asked for them: set {_TOKEN}")
-    if reason := _refusal_of_cpus(directory):
+        return needs("not supported", f"its weights require an access token: set {_TOKEN}")
+    if reason := _cpu_rejection(directory):
         return needs("GPU", reason)
     if data := _downloads(directory):
         return needs("data", ", ".join(data))
@@ -95,14 +97,16 @@ def needs_of(directory: Path) -> Needs:
 
 
 def write_collection(path: Path, directories: Iterable[Path]) -> list[Pack]:
-    """Write a file that defines packs of directories, so that they are found by name.
+    """Write a file that defines packs for directories, so that they are found by name.
 
     Raises:
-        ConfigError: There is a file that this did not write, or two directories have one name.
+        ConfigError: The file exists and was not written by this function, or two directories have the same name.
     """
     if path.is_symlink() or (path.exists() and not read_source(path).startswith(_WRITTEN)):
         raise ConfigError(
-            "was not written by dlbs pack import, and is left alone", where=str(path), hint="--output FILE"
+            "was not written by dlbs pack import, so it is not replaced",
+            where=str(path),
+            hint="choose another --output FILE",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     packs: dict[str, Pack] = {}
@@ -110,7 +114,9 @@ def write_collection(path: Path, directories: Iterable[Path]) -> list[Pack]:
     for directory in directories:
         pack = find_pack(os.path.join(directory.resolve(), ""))
         if pack.name in packs:
-            raise ConfigError(f"two packs are called {pack.name!r}", where=str(directory), hint="import one of them")
+            raise ConfigError(
+                f"two packs have the name {pack.name!r}", where=str(directory), hint="import only one of them"
+            )
         packs[pack.name] = pack
         lines.append(f"{pack.name}:\n  definition: {_quoted(str(directory.resolve()))}\n  tags: [torchbench]\n")
     with write_atomically(path) as stream:
@@ -137,7 +143,7 @@ def _tree(path: Path) -> ast.Module | None:
 
 
 def _reachable(directory: Path) -> Iterator[Path]:
-    """Files that are run when the directory is imported: its `__init__.py`, and what files import of each other relatively."""
+    """Files that run when the directory is imported: its `__init__.py`, and files reached by relative imports."""
     known: set[Path] = set()
     waiting = [directory / "__init__.py"]
     while waiting and len(known) < _MOST_FILES:
@@ -162,7 +168,7 @@ def _reachable(directory: Path) -> Iterator[Path]:
 
 
 def _unconditional(tree: ast.Module | None) -> Iterator[ast.stmt]:
-    """Statements that run on import; not those in functions, nor those under `try`, which may fail."""
+    """Statements that run on import; except those in functions and under `try`, which may fail."""
     waiting = list(tree.body) if tree is not None else []
     while waiting:
         node = waiting.pop()
@@ -184,7 +190,7 @@ def _imports(file: Path) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def _provided() -> frozenset[str]:
-    """Modules of the suite that we provide, read from the source of who provides them."""
+    """Modules of the suite that dlbs provides, read from the source of the provider."""
     tree = _tree(dlbs_root() / "python" / "pytorch_benchmarks" / "torchbench" / "provided.py")
     for node in tree.body if tree is not None else ():
         if (
@@ -205,7 +211,7 @@ def _is_provided(name: str) -> bool:
 
 
 def _roots_of_frameworks(imports: Iterable[str]) -> set[str]:
-    """Packages that the parts of the suite which are provided need themselves."""
+    """Packages that the provided parts of the suite import themselves."""
     needed = {"vision": "torchvision", "huggingface": "transformers", "timm": "timm", "gnn": "torch_geometric"}
     return {
         package
@@ -225,8 +231,8 @@ def _is_here(root: str) -> bool:
         return False
 
 
-def _refusal_of_cpus(directory: Path) -> str:
-    """Why it cannot run on a CPU in any phase; empty if it may."""
+def _cpu_rejection(directory: Path) -> str:
+    """The reason that it cannot run on a CPU in any phase; empty if it may."""
     path = directory / "metadata.yaml"
     refused: set[str] = set()
     if path.is_file():
@@ -243,30 +249,30 @@ def _refusal_of_cpus(directory: Path) -> str:
 
 
 def _raises_on_cpus(tree: ast.Module | None) -> bool:
-    """Whether the constructor of the class Model refuses CPUs, or the methods of both phases do."""
+    """Whether the constructor of the class Model, or the methods of both phases, reject CPUs."""
     refusing = {
         method.name if method.name.startswith("__") else method.name.removeprefix("_")
         for model in (tree.body if tree is not None else ())
         if isinstance(model, ast.ClassDef) and model.name == "Model"
         for method in model.body
-        if isinstance(method, ast.FunctionDef) and any(_refuses_cpus(statement) for statement in method.body)
+        if isinstance(method, ast.FunctionDef) and any(_rejects_cpus(statement) for statement in method.body)
     }
     return "__init__" in refusing or {"train", "eval"} <= refusing
 
 
-def _refuses_cpus(statement: ast.stmt) -> bool:
+def _rejects_cpus(statement: ast.stmt) -> bool:
     """`if device == "cpu": raise NotImplementedError(...)`, or the same with `not device == "cuda"` or `device != "cuda"`."""
     if not isinstance(statement, ast.If) or not any(isinstance(one, ast.Raise) for one in statement.body):
         return False
     raised = next(one for one in statement.body if isinstance(one, ast.Raise))
     if "NotImplementedError" not in ast.unparse(raised):
         return False
-    asked = ast.unparse(statement.test).replace("self.", "").replace('"', "'")
-    return asked in {"device == 'cpu'", "device != 'cuda'", "not device == 'cuda'"}
+    condition = ast.unparse(statement.test).replace("self.", "").replace('"', "'")
+    return condition in {"device == 'cpu'", "device != 'cuda'", "not device == 'cuda'"}
 
 
 def _downloads(directory: Path) -> list[str]:
-    """What its install.py fetches from the suite's server and is not here."""
+    """Downloads of its install.py from the suite's server that are missing."""
     tree = _tree(directory / "install.py")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree is not None else []
     names = []
@@ -280,7 +286,7 @@ def _downloads(directory: Path) -> list[str]:
 
 
 def _is_downloaded(directory: Path, kind: str, name: str) -> bool:
-    """Whether data lie where install.py and the model look for them: archives among the data of the suite, files of a model in its directory."""
+    """Whether data exist where install.py and the model expect them: archives in the data of the suite, files of a model in its directory."""
     if not kind.endswith("INPUT_TARBALLS"):
         return (directory.parent / name).exists()
     in_checkout = directory.parent.parent.name == _SUITE

@@ -1,6 +1,6 @@
-"""From a configuration to a plan: the grid of the variables, then the extensions, then repeats.
+"""Build a plan from a configuration: the grid of the variables, then the extensions, then repeats.
 
-Experiments come out one at a time as flat dictionaries of raw values, so that a plan of any size takes the memory of one.
+Experiments are yielded one at a time as flat dictionaries of raw values, so that a plan of any size needs the memory of one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def varying_names(config: Config) -> set[str]:
 
 
 def build(config: Config) -> Iterator[Experiment]:
-    """Yield the experiments of a configuration, raw.
+    """Yield the raw experiments of a configuration.
 
     Raises:
-        ConfigError: A condition is malformed, not on a constant, or on a name that nothing defines.
+        ConfigError: A condition is malformed, or refers to a value that is not constant or to an undefined name.
     """
     carried = Carried(config)
     extensions = Extensions(config, carried)

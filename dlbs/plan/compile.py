@@ -1,11 +1,11 @@
-"""The function of one shape, written line by line: what one would write by hand to compute these experiments.
+"""Generate the function that resolves all experiments of one shape.
 
-What depends on agreed values only is computed once, when the function is made. The rest is two functions, one inside the other as in
-nested loops: `outer` computes what the fastest names (the last variables of a product) do not touch, and returns `inner`, which
+Values that depend on agreed values only are computed once, when the function is made. The rest is two functions, one inside the other as
+in nested loops: `outer` computes all values that do not depend on the fastest names (the last variables of a product), and returns `inner`, which
 computes the rest. docs/engine.md shows both.
 
-The function is made of lines, with placeholders where the syntax trees of templates belong: those were checked when they were
-parsed, and are put in without becoming text again.
+The function is made of lines with placeholders for the syntax trees of templates, which were checked when they were parsed, and are
+inserted without conversion to text.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ _FIXED, _OUTER, _INNER = range(3)  # how often a value changes
 
 
 class ShapeMismatchError(Exception):
-    """A varying parameter turned out to hold a template: the experiment has another shape."""
+    """A varying parameter contains a template: the experiment has a different shape."""
 
 
 class FunctionWriter:
-    """Writes the function of one shape.
+    """Writer of the function of one shape.
 
     Args:
-        tracer: Gives the templates and checks the values.
+        tracer: Parses templates and checks values.
         experiment: An example of the shape.
         trace: The example, resolved.
         varying: Names of plain parameters that may differ.
-        fastest: Those of them that differ between neighbours.
+        fastest: Those of them that differ between adjacent experiments.
 
     Attributes:
-        varying: Those that can differ within one shape.
-        slow: Those of them that `outer` reads; without any, `outer` alone makes the function.
-        namespace: What the functions use.
+        varying: Names that can differ within one shape.
+        slow: Those of them that `outer` reads; if there are none, `outer` is the complete function.
+        namespace: Globals of the functions.
     """
 
     def __init__(
         self, tracer: Tracer, experiment: Experiment, trace: Trace, varying: set[str], fastest: Set[str]
     ) -> None:
         self.tracer, self.experiment, self.trace = tracer, experiment, trace
-        # A parameter that decides which name a reference stands for cannot vary inside one shape.
+        # A parameter that determines the name of a computed reference cannot vary within one shape.
         decisive = set(trace.name_needs)
-        for name in reversed(trace.needs):  # each comes after what it needs
+        for name in reversed(trace.needs):  # each after its dependencies
             decisive.update(trace.needs[name] if name in decisive else ())
         self.varying = varying - decisive
         self.changes: dict[str, int] = {IDENTITY: _INNER}
@@ -73,7 +73,7 @@ class FunctionWriter:
             if template is not None and self.changes[name]:
                 self.templates[name] = template
                 self.text_needed |= {self._target(one.raw) for one in template.references if one.as_text}
-        self.trees: dict[str, ast.expr] = {}  # placeholder in the lines → the tree that belongs there
+        self.trees: dict[str, ast.expr] = {}  # placeholder in the lines → its tree
         self.namespace: dict[str, Any] = {
             **tracer.namespace,
             "ShapeMismatchError": ShapeMismatchError,
@@ -91,10 +91,10 @@ class FunctionWriter:
         return self.trace.targets.get(raw, raw)
 
     def module(self) -> ast.Module:
-        """The function `outer`, and before it `resolve`, which calls it where something is slow; what they use stands in `namespace`."""
+        """Generate the function `outer`, and `resolve`, which calls it, if there are slow names; their globals are in `namespace`."""
         lines: dict[int, list[str]] = {_OUTER: [], _INNER: []}
         identity_known = False
-        for name in self.trace.needs:  # a value comes after what it needs
+        for name in self.trace.needs:  # each value after its dependencies
             if name in self.trace.late and not identity_known:
                 encoded, digest = self._identity()
                 lines[_OUTER] += encoded
@@ -127,7 +127,7 @@ class FunctionWriter:
         return ast.fix_missing_locations(module)
 
     def _switch(self) -> list[str]:
-        """The function that goes on with the `inner` of the experiment before, or with another one."""
+        """Generate the function that reuses the `inner` of the previous experiment or gets another one."""
         raw = {name: f"raw_{number}" for number, name in enumerate(self.slow)}
         self.namespace.update(dict.fromkeys(raw.values(), object()))
         changed = " or ".join(f"experiment[{name!r}] is not {before}" for name, before in raw.items())
@@ -136,21 +136,21 @@ class FunctionWriter:
             [
                 f"global inner, {', '.join(raw.values())}",
                 f"if {changed}:",
-                "    inner = remembered(experiment)",  # if it fails, all stays as it was
+                "    inner = remembered(experiment)",  # an error leaves the state unchanged
                 *(f"    {before} = experiment[{name!r}]" for name, before in raw.items()),
                 "return inner(experiment)",
             ],
         )
 
     def _put_trees(self, statements: list[Any]) -> None:
-        """Replace the placeholders by the trees of the templates."""
+        """Replace the placeholders with the trees of the templates."""
         for statement in statements:
             if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Name):
                 statement.value = self.trees.get(statement.value.id, statement.value)
             self._put_trees(getattr(statement, "body", []))
 
     def _bind_fixed(self) -> None:
-        """Values that are the same for all experiments of this shape stand in the function's globals."""
+        """Store values that are the same for all experiments of this shape in the function's globals."""
         for template in self.templates.values():
             for reference in template.references:
                 raw, target = reference.raw, self._target(reference.raw)
@@ -190,7 +190,7 @@ class FunctionWriter:
         return [*lines, f"{value_identifier(name)} = {tree}", *self._checks(name, template)]
 
     def _checks(self, name: str, template: Template | None) -> list[str]:
-        """Check a value and, where other values need it, make its text."""
+        """Generate the check of a value and, if other values need it, its text."""
         value = value_identifier(name)
         final = functools.partial(self.tracer.final, name)
         lines: list[str] = []
@@ -210,7 +210,7 @@ class FunctionWriter:
         return lines
 
     def _wrong(self, name: str, is_text: bool) -> str:
-        """A quick test that is false for most values that need no check."""
+        """Generate a fast test that is false for most values that need no check."""
         parameter, value = self.tracer.declarations.get(name), value_identifier(name)
         if parameter is None or (parameter.type == "any" and not parameter.domain and not parameter.regexp):
             return "False" if is_text else f"{value}.__class__ not in scalars"
@@ -223,7 +223,7 @@ class FunctionWriter:
         return "False" if is_text and parameter.type == "str" else wrong_type
 
     def _identity(self) -> tuple[list[str], list[str]]:
-        """Lines that encode the values that `outer` computes, and lines that compute the digest of all."""
+        """Generate the lines that encode the values of `outer`, and those that compute the digest of all values."""
         names = self.tracer.identity_names(self.experiment, self.trace)
         self.namespace["identity_names"] = ",".join(names)
         outer: list[str] = []
@@ -249,7 +249,7 @@ def _function(name: str, lines: list[str]) -> list[str]:
 
 
 def _metered(lines: list[str]) -> list[str]:
-    """The lines under the meter's backstop, if they spend anything."""
+    """Wrap lines in the meter's backstop, if they use the meter."""
     return ["with meter:", *(f"    {line}" for line in lines)] if "meter.reset()" in lines else lines
 
 

@@ -1,4 +1,4 @@
-"""What `dlbs explain` and `dlbs help` say, as documents for programs."""
+"""The output of `dlbs explain` and `dlbs help` as JSON documents."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["description", "explanation_document", "framework_document", "models_
 
 
 def explanation_document(config: Config, name: str) -> dict[str, Any]:
-    """A parameter's value in the plan's first experiment, and each parameter that it was computed from, directly or not.
+    """A parameter's value in the plan's first experiment, and all parameters that it was computed from, directly or indirectly.
 
     Raises:
-        ConfigError: No such parameter, or the plan is empty.
+        ConfigError: The parameter does not exist, or the plan is empty.
     """
     experiment, trace = asked_trace(config, name)
     parameters: dict[str, Any] = {}
@@ -49,12 +49,12 @@ def explanation_document(config: Config, name: str) -> dict[str, Any]:
 
 
 def description(config: Config, name: str) -> list[dict[str, Any]]:
-    """What `dlbs help NAME` is about: parameters, a model, a framework, or kinds of warnings.
+    """The documents for `dlbs help NAME`: parameters, a model, a framework, or kinds of warnings.
 
     Raises:
-        ConfigError: There is nothing of that name.
+        ConfigError: The name is unknown.
     """
-    lines = describe(config, name)  # decides what the name means, and refuses what means nothing
+    lines = describe(config, name)  # determines the meaning of the name, and rejects unknown names
     models = known_models()
     if name in models and name not in config.declarations:
         return models_document([name])
@@ -66,7 +66,7 @@ def description(config: Config, name: str) -> list[dict[str, Any]]:
 
 
 def framework_document(config: Config, name: str) -> dict[str, Any]:
-    """A framework, its launcher and the parameters of its own; the name has to be one of `framework_launchers`."""
+    """A framework with its launcher and its own parameters; the name must be one of `framework_launchers`."""
     own = [parameter for one, parameter in config.declarations.items() if one.startswith(f"{name}.")]
     launcher = framework_launchers(config)[name]
     return {
@@ -78,7 +78,7 @@ def framework_document(config: Config, name: str) -> dict[str, Any]:
 
 
 def models_document(names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Models of pytorch_benchmarks: those named, which have to exist, or all."""
+    """Models of pytorch_benchmarks: those named, which must exist, or all."""
     models = known_models()
     return [{"kind": "model", "name": name, "description": models[name]} for name in names or models]
 

@@ -1,4 +1,4 @@
-"""Answers to questions about parameters: what is this, where does its value come from."""
+"""The text output of `dlbs explain` and `dlbs help`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _WIDTH = 79  # characters of a line of text
 
 
 def asked_trace(config: Config, name: str) -> tuple[Experiment, Trace]:
-    """The plan's first experiment as it is written, and how its values were computed.
+    """The plan's first raw experiment, and how its values were computed.
 
     Raises:
-        ConfigError: It has no parameter of this name, or the plan is empty.
+        ConfigError: The experiment has no parameter of this name, or the plan is empty.
     """
     experiment = next(build(config), None)
     if experiment is None:
@@ -39,19 +39,19 @@ def asked_trace(config: Config, name: str) -> tuple[Experiment, Trace]:
     if name not in experiment and name in config.declarations:
         framework = experiment.get("exp.framework")
         raise ConfigError(
-            f"{name} is no parameter of experiments of the framework {framework}", hint=f"dlbs help {name}"
+            f"{name} is not a parameter of experiments of the framework {framework}", hint=f"dlbs help {name}"
         )
     if name not in experiment:
-        hint = migration_hint(name) or did_you_mean(name, experiment) or "dlbs help PATTERN searches"
+        hint = migration_hint(name) or did_you_mean(name, experiment) or "dlbs help PATTERN searches parameters"
         raise ConfigError(f"no parameter {name!r}", hint=hint)
     return experiment, processor_for(config).tracer.trace(experiment)
 
 
 def explanation(config: Config, name: str) -> list[str]:
-    """Lines that say a parameter's final value in the plan's first experiment and the tree of what it was computed from.
+    """Describe a parameter's final value in the plan's first experiment, and the tree of values that it was computed from.
 
     Raises:
-        ConfigError: No such parameter, or the plan is empty.
+        ConfigError: The parameter does not exist, or the plan is empty.
     """
     experiment, trace = asked_trace(config, name)
     lines = []
@@ -64,21 +64,21 @@ def explanation(config: Config, name: str) -> list[str]:
 
 
 def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> Iterator[str]:
-    """Lines for a parameter and what it was computed from, depth first; chains may be long, so without recursion."""
+    """Lines for a parameter and its dependencies, depth first; without recursion, since chains may be long."""
     shown: set[str] = set()
     todo = [(root, 0)]
     while todo:
         name, depth = todo.pop()
         indent = "  " * depth
         if name == IDENTITY:
-            yield f"{indent}{json.dumps(trace.values[name])}  (digest of what the experiment is)"
+            yield f"{indent}{json.dumps(trace.values[name])}  (digest of the experiment's identity)"
             continue
         if name not in experiment:
             yield f"{indent}{name}  (environment variable)"
             continue
         raw, value = experiment[name], trace.values[name]
         if name.startswith("__"):
-            yield f"{indent}{json.dumps(value)}  (what a condition matched)"
+            yield f"{indent}{json.dumps(value)}  (matched by a condition)"
             continue
         written = "" if raw == value else f"  from {as_written(json.dumps(raw))}"
         yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {config.origin(name) or 'an extension'})"
@@ -89,10 +89,10 @@ def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> It
 
 
 def describe(config: Config, name: str) -> list[str]:
-    """What somebody asks about: a parameter, a model, a framework or a kind of warning of that name, or else the parameters that it fits as a pattern or word.
+    """Describe the parameter, model, framework or kind of warning of this name, or else the parameters that match it as a pattern or word.
 
     Raises:
-        ConfigError: There is nothing of that name.
+        ConfigError: The name is unknown.
     """
     from dlbs.config.models import known_models
 
@@ -108,16 +108,16 @@ def describe(config: Config, name: str) -> list[str]:
         return describe_parameters(config, name)
     except ConfigError as error:
         close = did_you_mean(name, [*config.declarations, *models, *launchers])
-        hint = f"{close or error.hint}; dlbs help --models and --frameworks list those"
+        hint = f"{close or error.hint}; dlbs help --models and dlbs help --frameworks list them"
         hint = migration_hint(name) or framework_hint(name) or hint
         raise ConfigError(f"no parameter, model or framework {name!r}", hint=hint) from None
 
 
 def describe_parameters(config: Config, pattern: str) -> list[str]:
-    """Describe the parameters whose name is `pattern`, matches it, or whose description has it.
+    """Describe the parameters whose name is `pattern` or matches it, or whose description contains it.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No parameter matches.
     """
     lines: list[str] = []
     for parameter in find_parameters(config, pattern):
@@ -126,10 +126,10 @@ def describe_parameters(config: Config, pattern: str) -> list[str]:
 
 
 def find_parameters(config: Config, pattern: str) -> list[Parameter]:
-    """The parameter of this name, or else those whose name matches, or else those with the word in their name or description.
+    """The parameter of this name; otherwise those whose name matches; otherwise those with the word in their name or description.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No parameter matches.
     """
     declarations = config.declarations
     if pattern in declarations:
@@ -160,15 +160,15 @@ def _description(config: Config, parameter: Parameter) -> Iterator[str]:
 
 
 def describe_framework(config: Config, name: str) -> list[str]:
-    """A framework's launcher, and the parameters of its own.
+    """Describe a framework: its launcher, and its own parameters.
 
     Raises:
-        ConfigError: There is no such framework.
+        ConfigError: The framework does not exist.
     """
     launchers = framework_launchers(config)
     if name not in launchers:
         close = framework_hint(name) or did_you_mean(name, launchers)
-        hint = close or f"there are {', '.join(launchers)}; docs/launchers.md says how to add one"
+        hint = close or f"known are {', '.join(launchers)}; docs/launchers.md describes how to add one"
         raise ConfigError(f"no framework {name!r}", hint=hint)
     own = [parameter for one, parameter in config.declarations.items() if one.startswith(f"{name}.")]
     lines = [f"{name}: {launchers[name]}", ""]
@@ -183,7 +183,7 @@ def describe_frameworks(config: Config) -> list[str]:
 
 
 def framework_launchers(config: Config) -> dict[str, str]:
-    """Framework → its launcher."""
+    """Map each framework to its launcher."""
     launchers = {
         path.stem: str(path)
         for path in sorted((dlbs_root() / "scripts" / "launchers").glob("*.sh"))
@@ -196,10 +196,10 @@ def framework_launchers(config: Config) -> dict[str, str]:
 
 
 def describe_models(names: Collection[str] = ()) -> list[str]:
-    """The models of pytorch_benchmarks, or some of them.
+    """List the models of pytorch_benchmarks, or those named.
 
     Raises:
-        ConfigError: There is no such model.
+        ConfigError: The model does not exist.
     """
     from dlbs.config.models import known_models
 
@@ -207,6 +207,6 @@ def describe_models(names: Collection[str] = ()) -> list[str]:
     for name in names:
         if name not in models:
             raise ConfigError(
-                f"no model {name!r}", hint=did_you_mean(name, models) or "dlbs help --models lists those there are"
+                f"no model {name!r}", hint=did_you_mean(name, models) or "dlbs help --models lists all models"
             )
     return [f"{name:16} {models[name]}" for name in names or models]

@@ -1,4 +1,4 @@
-"""Extensions: what they add to the experiments for which their conditions hold, and which experiments `exclude` leaves out."""
+"""Extensions, which add parameters to experiments that meet their conditions, and exclusion of experiments."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Extensions", "Made"]
 
 _log = logging.getLogger("dlbs")
 
-# An experiment under way, and which parameters of other frameworks extensions have set in it.
+# An experiment in progress, and the parameters of other frameworks that extensions have set in it.
 Made = tuple[Experiment, frozenset[str]]
 
-_GROUP = re.compile(rf"\$[{{<]{re.escape(HIDDEN)}([\w.\-]+)")  # a reference to what a condition matched
+_GROUP = re.compile(rf"\$[{{<]{re.escape(HIDDEN)}([\w.\-]+)")  # a reference to a group of a condition's match
 
-# What an extension adds to an experiment for each case, and the parameters of certain frameworks among it; None if there is no match.
+# For each case, the parameters that an extension adds to an experiment, and which of them belong to certain frameworks; None without a match.
 Additions = list[tuple[dict[str, Any], frozenset[str]]] | None
 
 
@@ -36,11 +36,11 @@ class Extensions:
     """The extensions and exclusions of a configuration.
 
     Args:
-        config: Has them.
-        carried: Knows which parameters an experiment has.
+        config: The configuration.
+        carried: Determines the parameters that an experiment has.
 
     Raises:
-        ConfigError: A condition is malformed, or on a name that nothing defines.
+        ConfigError: A condition is malformed, or refers to an undefined name.
     """
 
     def __init__(self, config: Config, carried: Carried) -> None:
@@ -54,16 +54,14 @@ class Extensions:
         return bool(self._adding or self._excluding)
 
     def apply(self, point: Experiment) -> Iterator[Made]:
-        """The experiments that a point of the grid becomes: each extension in turn over those so far, without those that are excluded.
+        """Apply all extensions in order to a point of the grid, and yield the resulting experiments without excluded ones.
 
-        They come one at a time, however many cases multiply: in memory are those of one experiment.
+        They are yielded one at a time, so that memory does not grow with the product of the cases.
 
         Raises:
-            ConfigError: A condition is on a value that is not constant.
+            ConfigError: A condition refers to a value that is not constant.
         """
-        waiting = [
-            iter([(point, frozenset[str]())])
-        ]  # by extension: what the one before makes of the experiment under way
+        waiting = [iter([(point, frozenset[str]())])]  # per extension: the results of the previous one
         while waiting:
             one = next(waiting[-1], None)
             if one is None:
@@ -92,7 +90,7 @@ class Extensions:
 
 
 class _Matcher:
-    """One extension, with what it adds remembered by the values that its condition looks at."""
+    """One extension, with its results cached by the values that its condition checks."""
 
     def __init__(self, extension: Extension, config: Config, known: set[str], carried: Carried, tracer: Tracer) -> None:
         self.extension = extension
@@ -100,19 +98,19 @@ class _Matcher:
         self.tracer = tracer
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        self.prefix = hidden_prefix(extension.where)  # of the hidden parameters that hold its groups
+        self.prefix = hidden_prefix(extension.where)  # of the hidden parameters for its groups
         self.remembered: dict[str, Additions] = {}
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
             if name not in known:
                 raise ConfigError(
-                    f"condition on {name!r}, which nothing defines",
+                    f"condition on {name!r}, which is not defined",
                     where=extension.where,
                     hint=migration_hint(name) or name_hint(name, known),
                 )
 
     def additions(self, one: Made) -> Additions:
-        """What the extension adds to an experiment; None if it does not match."""
+        """The parameters that the extension adds to an experiment; None if it does not match."""
         experiment, given = one
         values = []
         for name in self.names:
@@ -146,16 +144,16 @@ class _Matcher:
                 raise ConfigError(
                     f"condition on {name!r}, whose value {json.dumps(value)} is not constant",
                     where=self.extension.where,
-                    hint="conditions are decided before references are resolved",
+                    hint="conditions are evaluated before references are resolved",
                 )
             return self.tracer.trace({name: value}).values[name]
         except DlbsError as error:
             raise ConfigError(error.what, where=self.extension.where, hint=error.hint) from None
 
     def _with_groups(self, parameters: dict[str, Any], groups: dict[str, str]) -> dict[str, Any]:
-        """Keep the groups that the parameters refer to, under names of this extension's own.
+        """Store the groups that the parameters refer to, under names specific to this extension.
 
-        They are hidden parameters, not pasted text, and escaped: what a value brings is data, never evaluated.
+        They are escaped hidden parameters, not pasted text: a matched value is data, never evaluated.
         """
         written = json.dumps(parameters)
         if HIDDEN not in written:
@@ -163,9 +161,9 @@ class _Matcher:
         for name in _GROUP.findall(written):
             if name not in groups:
                 raise ConfigError(
-                    f"${{{HIDDEN}{name}}} is no group of the condition",
+                    f"${{{HIDDEN}{name}}} is not a group of the condition",
                     where=self.extension.where,
-                    hint=f"there are {', '.join(groups) or 'none'}: NAME_0 is all that matched, NAME_1 the first group",
+                    hint=f"known are {', '.join(groups) or 'none'}: NAME_0 is the complete match, NAME_1 the first group",
                 )
         added: dict[str, Any] = json.loads(_GROUP.sub(lambda found: f"{found[0][:2]}{self.prefix}{found[1]}", written))
         return {**added, **{f"{self.prefix}{name}": escape(group) for name, group in groups.items()}}

@@ -1,4 +1,4 @@
-"""Plans: lists of experiments, built from a configuration or read from a file, as streams."""
+"""Plan files: reading and writing lists of experiments as streams."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dlbs.jsonio import JsonError, load_json
 
 __all__ = ["read_plan", "write_plan"]
 
-# Characters. A compressed file of some MB may unpack to any number of them.
+# Characters; a small compressed file may unpack to any number of them.
 _LONGEST_LINE = 64 << 20
 _LARGEST_LIST = 512 << 20
 _LINES = "write .jsonl, which is read line by line"
 
 
 def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) -> int:
-    """Write a plan, one experiment a line, and return how many there were.
+    """Write a plan, one experiment per line, and return the number of experiments.
 
     A `.json` file is a JSON list, a `.jsonl` file has a JSON object on each line; `.gz` may follow. The file appears under its
     name only when it is complete.
@@ -52,7 +52,7 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
     """Yield the experiments of a plan file; a `.jsonl` file is read as it is consumed.
 
     Raises:
-        ConfigError: The file is missing, a device, too large, not JSON, holds something else than experiments, or a name is malformed.
+        ConfigError: The file is missing, a device, too large, not JSON or not a list of experiments, or a name is malformed.
     """
     name = str(path)
     checked: set[tuple[str, ...]] = set()
@@ -76,7 +76,9 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
     except MemoryError:
         raise ConfigError("is too large for the memory of this machine", where=name, hint=_LINES) from None
     if not isinstance(data, list):
-        raise ConfigError("a plan is a JSON list of experiments", where=name, hint="a configuration goes with --config")
+        raise ConfigError(
+            "a plan must be a JSON list of experiments", where=name, hint="use --config for a configuration"
+        )
     for number, item in enumerate(data, start=1):
         yield _experiment(item, f"{name}: experiment {number}", checked)
 
@@ -86,7 +88,7 @@ def _is_lines(path: str | os.PathLike[str]) -> bool:
 
 
 def _open(path: str | os.PathLike[str]) -> IO[str]:
-    """A file, or a pipe such as `<(command)` of a shell; a terminal too."""
+    """Open a file, a pipe such as `<(command)` of a shell, or a terminal."""
     stream = Path(path).open("rb")
     mode = os.fstat(stream.fileno()).st_mode
     if (stat.S_ISCHR(mode) and not stream.isatty()) or stat.S_ISBLK(mode):
@@ -108,9 +110,9 @@ def _parse(source: str, where: str) -> object:
 
 
 def _experiment(item: object, where: str, checked: set[tuple[str, ...]]) -> Experiment:
-    """One experiment; `checked` remembers the few sets of names that a plan has."""
+    """Check one experiment; `checked` caches the few sets of names of a plan."""
     if not isinstance(item, dict):
-        raise ConfigError("an experiment is a JSON object of parameters", where=where)
+        raise ConfigError("an experiment must be a JSON object of parameters", where=where)
     names = tuple(item)
     if names not in checked:
         check_plan_names(names, where)

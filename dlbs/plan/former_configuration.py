@@ -16,11 +16,11 @@ from dlbs.text import text
 
 __all__ = ["NO_LAUNCHER", "Configuration", "has_launcher", "is_own"]
 
-NO_LAUNCHER = "{0} does not come with DLBS: write a launcher for it and set {0}.launcher"
+NO_LAUNCHER = "{0} is not included in DLBS: write a launcher for it and set {0}.launcher"
 
 
 class Configuration:
-    """Rewrites `{"parameters": ..., "variables": ..., "extensions": ...}`."""
+    """Rewriter of `{"parameters": ..., "variables": ..., "extensions": ...}`."""
 
     def __init__(self, data: dict[str, Any], migration: Migration) -> None:
         self.data, self.migration = data, migration
@@ -55,20 +55,20 @@ class Configuration:
                 if list(becomes) == [name]:
                     becomes = {name: {**declaration, **({"val": becomes[name]} if "val" in declaration else {})}}
                 elif "val" not in declaration:
-                    becomes = {}  # what is declared here already, and not set
+                    becomes = {}  # declared already, and not set
             for one in becomes:
                 if one in new and new[one] != becomes[one]:
-                    self.migration.left(place, f"{one} is set twice; the last one holds")
+                    self.migration.left(place, f"{one} is set twice; the last value wins")
             new.update(becomes)
         return new
 
     def _declaration(self, given: Mapping[str, Any], place: str) -> dict[str, Any]:
         new = {("val_regexp" if key == "val_regex" else key): value for key, value in given.items()}
         if "val_regex" in given:
-            self.migration.changed(place, "val_regex is val_regexp, which the whole value must match")
+            self.migration.changed(place, "val_regex is now val_regexp, which the whole value must match")
         if isinstance(new.get("desc"), list):
             new["desc"] = " ".join(str(line).strip() for line in new["desc"])
-            self.migration.changed(place, "the lines of desc are one text")
+            self.migration.changed(place, "the lines of desc are joined")
         return new
 
     def _variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Configuration:
                 new[keys[0]] = [one[keys[0]] for one in becomes]
             else:
                 self.migration.left(
-                    path_of("variables", name), f"its values become {', '.join(keys)}, or nothing: write extensions"
+                    path_of("variables", name), f"its values become {', '.join(keys)}, or are removed: write extensions"
                 )
                 new[name] = values
         return new
@@ -122,13 +122,13 @@ class Configuration:
             if name not in known_names() and not _all_values(self.data, name):
                 self.migration.left(
                     place,
-                    f"nothing sets {name}; the original took such a condition as met, here it is an error; "
+                    f"{name} is never set; in the original such a condition was met, now it is an error; "
                     f'if -P or -V sets it, declare it: "{name}": {{"val": "", "desc": "..."}}',
                 )
         return new
 
     def _whole_match(self, name: str, pattern: str, place: str) -> None:
-        """Report values that a pattern fits in the original, which looks at their beginning, and not here, where it must fit the whole."""
+        """Report values that a pattern matched in the original, at their beginning, but not now, when it must match the whole value."""
         try:
             fits = compiled(pattern)
         except DlbsError as error:
@@ -142,11 +142,11 @@ class Configuration:
         if beyond:
             self.migration.left(
                 place,
-                f"{pattern!r} met {', '.join(beyond)} too, and must fit the whole value here: write '(?:{pattern}).*' if that was meant",
+                f"{pattern!r} also matched {', '.join(beyond)}, but must now match the whole value: write '(?:{pattern}).*' if that was intended",
             )
 
     def _declare(self, new: dict[str, Any]) -> None:
-        """Declare what the document itself has put into a shipped namespace, where only declared names exist."""
+        """Declare the document's own parameters in shipped namespaces, where only declared names are allowed."""
         parameters = new.get("parameters", {})
         for name in filter(is_own, _names(new)):
             given = parameters.get(name)
@@ -157,16 +157,16 @@ class Configuration:
                 declaration["val"] = given
             new["parameters"] = parameters = {
                 **parameters,
-                name: {**declaration, "desc": "A parameter of this configuration's own."},
+                name: {**declaration, "desc": "Defined by this configuration."},
             }
             self.migration.changed(
                 path_of("parameters", name),
-                "declared, since its namespace has declared names only: describe it in desc",
+                "declared, because its namespace allows only declared names: describe it in desc",
             )
 
 
 def _all_values(data: Mapping[str, Any], name: str) -> list[Any]:
-    """Constants that a name is set to anywhere in a configuration."""
+    """All constant values of a name in a configuration."""
     extensions = data.get("extensions") or []
     sets = [data.get("parameters") or {}, *(one.get("parameters") or {} for one in extensions)]
     sets += [case for one in extensions for case in one.get("cases") or []]
@@ -186,7 +186,7 @@ def _names(data: Mapping[str, Any]) -> list[str]:
 
 
 def has_launcher(framework: str, parameters: Mapping[str, Any]) -> bool:
-    """Whether a framework comes with DLBS, or the document has a launcher for it that is not one of the original's."""
+    """Whether a framework is included in DLBS, or the document sets a launcher for it that is not one of the original's."""
     if is_template(framework) or os.path.isfile(dlbs_root() / "scripts" / "launchers" / f"{framework}.sh"):
         return True
     launcher = text(parameters.get(f"{framework}.launcher"))
@@ -194,7 +194,7 @@ def has_launcher(framework: str, parameters: Mapping[str, Any]) -> bool:
 
 
 def is_own(name: str) -> bool:
-    """Whether a document's own parameter has a name in a shipped namespace, where only declared names exist."""
+    """Whether a document's own parameter is in a shipped namespace, where only declared names are allowed."""
     row = former(name)
     roots = {known.partition(".")[0] for known in known_names() if "." in known}
     return name.partition(".")[0] in roots and not is_known(name) and (row is None or row.own)

@@ -1,4 +1,4 @@
-"""Rewrite one parameter of the original DLBS, name and value, by the table in dlbs/config/migration.py."""
+"""Rewrite parameters of the original DLBS, names and values, by the table in dlbs/config/migration.py."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Migration", "Names", "Note", "is_known", "known_names", "path_of"]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing about a document.
+    """A note about a document.
 
     Attributes:
-        where: The keys that lead to it, `parameters.exp.proj`.
-        what: What was changed, or what is left to do.
+        where: The path of keys, `parameters.exp.proj`.
+        what: The change, or the remaining task.
         left: Whether it is left to the user.
-        times: In how many experiments of a plan.
+        times: The number of experiments of a plan that it applies to.
     """
 
     where: str
@@ -37,11 +37,11 @@ class Note:
 
 @dataclass(slots=True)
 class Migration:
-    """A document that is being rewritten.
+    """A document during its rewriting.
 
     Attributes:
-        document: What it becomes.
-        notes: What was changed, and what is left to do.
+        document: The rewritten document.
+        notes: Changes, and remaining tasks.
     """
 
     document: Any = None
@@ -55,22 +55,22 @@ class Migration:
 
 
 def path_of(*keys: str) -> str:
-    """Keys as one text, those that are empty left out."""
+    """Join keys, ignoring empty ones."""
     return ".".join(filter(None, keys))
 
 
 class Names:
-    """Rewrites parameters by the table of names.
+    """Rewriter of parameters by the table of names.
 
     Args:
-        frameworks: Those that the document runs; empty if it does not say.
+        frameworks: The frameworks that the document runs; empty if unknown.
     """
 
     def __init__(self, frameworks: set[str], migration: Migration) -> None:
         self.frameworks, self.migration = frameworks, migration
 
     def row(self, name: str) -> Former | None:
-        """What the table has for a name, if it applies to this document."""
+        """The table's row of a name, if it applies to this document."""
         row = former(name)
         if row is None or self.frameworks <= {"pytorch", "train"}:
             return row
@@ -81,7 +81,7 @@ class Names:
         )
 
     def parameter(self, name: str, value: Any, where: str) -> dict[str, Any]:
-        """The parameters that one becomes."""
+        """The replacements of a parameter."""
         row, place = self.row(name), path_of(where, name)
         if row is None or row.own:
             return {name: self.value(value, place)}
@@ -91,12 +91,12 @@ class Names:
                 self.migration.left(place, f"{text(value)} has no equivalent: {row.why}")
                 return {name: value}
             settings = ", ".join(f"{new}={text(becomes)!r}" for new, becomes in meant.items())
-            self.migration.changed(place, f"{text(value)!r} is {settings or 'left out'}" + _reason(row, bool(settings)))
+            self.migration.changed(place, f"{text(value)!r} is {settings or 'removed'}" + _reason(row, bool(settings)))
             return dict(meant)
         if row.words and isinstance(value, str) and not is_template(value):
             return {name: self._words(row, value, place)}
         if row.omit:
-            self.migration.changed(place, f"left out: {row.why}")
+            self.migration.changed(place, f"removed: {row.why}")
             return {}
         if row.new:
             self.migration.changed(place, f"is {row.new}")
@@ -111,14 +111,14 @@ class Names:
         new = list(dict.fromkeys(becomes for word in words if (becomes := row.words.get(word, word))))
         for word in words:
             if row.words.get(word, word) is None:
-                self.migration.left(place, f"{word} was left out: {row.why}")
+                self.migration.left(place, f"{word} was removed: {row.why}")
         if ",".join(new) == ",".join(words):
             return value
         self.migration.changed(place, f"{value!r} is {','.join(new)!r}")
         return ",".join(new)
 
     def value(self, value: Any, place: str) -> Any:
-        """A value with its references and expressions rewritten."""
+        """Rewrite the references and expressions of a value."""
         if isinstance(value, list):
             kept = [item for item in value if not self._is_omitted_reference(item, place)]
             return [self.value(item, place) for item in kept]
@@ -139,12 +139,12 @@ class Names:
         row = self.row(found["name"]) if found else None
         if found is None or row is None or not row.omit:
             return False
-        self.migration.changed(place, f"{item!r} left out: {row.why}")
+        self.migration.changed(place, f"{item!r} removed: {row.why}")
         return True
 
     def _reference(self, found: re.Match[str], place: str) -> str:
         name, group = found["name"], ""
-        if found["condition"]:  # ${__condition.NAME_1} is a group of what the condition on NAME found
+        if found["condition"]:  # ${__condition.NAME_1} is a group of the match of the condition on NAME
             name, _, group = name.rpartition("_")
         row = self.row(name)
         new = "" if row is None else row.reference or ("" if row.values else row.new)
@@ -173,14 +173,14 @@ class Names:
 
 
 def _is_for_pytorch(settings: Mapping[str, Any] | None) -> bool:
-    """Whether it sets a parameter that experiments of other frameworks do not have."""
+    """Whether a row's replacement is a parameter that experiments of other frameworks lack."""
     return any(name.startswith("pytorch.") for name in settings or ())
 
 
 _REFERENCE = re.compile(r"\$\{(?P<condition>__condition\.)?(?P<name>[^${}()]+)\}")
 _EXPRESSION = re.compile(
     r"\$\(.*?(?:\)\$|\Z)", re.DOTALL
-)  # to the end where none closes, so that a thousand openings are one
+)  # unclosed references match to the end, so that a thousand openings cost one search
 
 
 def _reason(row: Former, is_set: bool) -> str:
@@ -194,5 +194,5 @@ def known_names() -> frozenset[str]:
 
 
 def is_known(name: str) -> bool:
-    """Whether a parameter exists here."""
+    """Whether a parameter is declared."""
     return name in known_names() or name.startswith(("runtime.env.", "slurm."))

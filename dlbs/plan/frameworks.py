@@ -1,7 +1,7 @@
-"""Which parameters an experiment carries: those of its framework and phase, those of every framework, and what their values refer to.
+"""Select an experiment's parameters: those of its framework and phase, common ones, and those that their values refer to.
 
-Parameters of other frameworks would stand in every log and cost time in every experiment, and a new one among them would change exp.id of
-experiments that have nothing to do with it. And a default that a program never read, such as a model, would be reported as if it were a fact.
+Parameters of other frameworks would fill logs and cost time, and adding one would change exp.id of unrelated experiments. Defaults that a
+program never reads, such as a model, would be reported as facts.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _FRAMEWORK, _PACK, _PHASE = "exp.framework", "exp.pack", "exp.phase"
 
 
 class Carried:
-    """The rule, for one configuration.
+    """The selection rule for one configuration.
 
-    An experiment carries the parameters that belong to every framework, those of its framework and of the frameworks on which that one builds,
-    whatever the user sets, and, step by step, what the values of all these refer to. Of the parameters that belong to certain phases, it carries
-    those of its own. An experiment whose framework is not a constant carries those of all frameworks.
+    An experiment has the parameters of all frameworks, those of its framework and of the frameworks on which that one builds, all that the
+    user sets, and, transitively, those that their values refer to. Of the parameters of certain phases, it has those of its own phase.
+    An experiment whose framework is not constant has the parameters of every framework.
 
     Attributes:
-        bound: Parameters with their shipped value that belong to certain frameworks or phases only → those frameworks, none for all.
-        is_constant: Whether all experiments of the plan carry the same.
+        bound: Parameters with their shipped value that belong only to certain frameworks or phases → the frameworks, empty for all.
+        is_constant: Whether all experiments of the plan have the same parameters.
     """
 
     def __init__(self, config: Config) -> None:
@@ -44,14 +44,14 @@ class Carried:
         }
         self._phases = {name: frozenset(declared[name].phases) for name in self.bound if declared[name].phases}
         self._follows = {name: declared[name].follows for name in self.bound if declared[name].follows}
-        # Values that there are several of, because they refer to what not every experiment has.
+        # Parameters with alternative values, because they refer to parameters that not every experiment has.
         self._adaptable = {
             name: (config.settings[name].value, *declared[name].alternatives)
             for name in shipped
             if declared[name].alternatives
         }
         extended = {name for one in config.extensions for given in (one.parameters, *one.cases) for name in given}
-        # Only these decide what is carried: the framework, the pack, and values that may refer to something in one experiment and not in another.
+        # Only these determine the selection: the framework, the pack, and values whose references may differ between experiments.
         self._deciding = sorted(
             name
             for name in varied | extended
@@ -64,12 +64,12 @@ class Carried:
         self.is_constant = not self._deciding and not self._matters(extended)
 
     def _phases_matter(self) -> bool:
-        """Whether one of the phases that the plan may have decides what is carried."""
+        """Whether the selection depends on the phases of the plan."""
         deciding = frozenset[str]().union(*self._phases.values())
         return any(is_template(value) or text(value) in deciding for value in values_of(self._config, _PHASE))
 
     def _matters(self, extended: set[str]) -> bool:
-        """Whether an extension may give experiments a parameter that they would not carry otherwise, and on which others depend."""
+        """Whether an extension may set a parameter that experiments would otherwise lack, and on which other parameters depend."""
         dropped = set(self.dropped(self._config.parameters()))
         leading = set(self._follows.values()) & dropped
         for values in self._adaptable.values():
@@ -77,12 +77,12 @@ class Carried:
         return not leading.isdisjoint(extended)
 
     def base(self) -> Experiment:
-        """The parameters from which experiments start: all of them, or those that every experiment of the plan carries if that is constant."""
+        """The initial parameters of experiments: all of them, or only the selected ones if the selection is constant."""
         parameters = self._config.parameters()
         return self.trimmed(parameters) if self.is_constant else parameters
 
     def trimmed(self, experiment: Experiment, given: frozenset[str] = frozenset()) -> Experiment:
-        """An experiment without the parameters that it does not carry, and with the shipped values that fit those that it does."""
+        """Remove the parameters that an experiment must not have, and choose the alternative values that fit the rest."""
         dropped, adapted = self._fit(experiment, given)
         if not dropped:
             return experiment
@@ -93,16 +93,16 @@ class Carried:
         return kept
 
     def dropped(self, experiment: Experiment, given: frozenset[str] = frozenset()) -> frozenset[str]:
-        """The parameters that an experiment with all of them is to lose.
+        """The parameters to remove from an experiment that has all of them.
 
         Args:
             experiment: Raw values.
-            given: Of the bound parameters, those that an extension has set in this experiment.
+            given: The bound parameters that an extension has set in this experiment.
         """
         return self._fit(experiment, given)[0]
 
     def _fit(self, experiment: Experiment, given: frozenset[str]) -> tuple[frozenset[str], dict[str, Any]]:
-        """What an experiment is to lose, and the values of adaptable parameters that fit the rest."""
+        """The parameters to remove from an experiment, and the alternative values that fit the rest."""
         key = repr([experiment.get(name) for name in self._deciding]), given
         if key not in self._fitted:
             if len(self._fitted) > 4096:

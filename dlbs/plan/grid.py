@@ -1,4 +1,4 @@
-"""The grid of a plan: the product of the variables in their order, and repeats."""
+"""The grid of a plan: the ordered product of the variables, and repeats."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["grid", "repeated"]
 
 
 def grid(base: Experiment, config: Config) -> Iterator[Experiment]:
-    """All combinations of the variables' values; the last variable changes from one to the next.
+    """Yield all combinations of the variables' values; the last variable changes fastest.
 
     Args:
         base: Parameters that do not vary.
-        config: Has the variables.
+        config: Contains the variables.
 
     Raises:
         ConfigError: sys.plan_builder.var_order is malformed.
@@ -54,7 +54,7 @@ def _ordered_variables(config: Config) -> list[str]:
         raise ConfigError("sys.plan_builder.var_order must be a list of variables", where=setting.where)
     found = []
     for given in order:
-        # What -P sets does not vary any more.
+        # Parameters that -P sets do not vary.
         key = ",".join(name for name in split_names(str(given)) if name not in config.from_command_line)
         if key and key not in written:
             raise ConfigError(
@@ -71,10 +71,10 @@ def _ordered_variables(config: Config) -> list[str]:
 
 
 def repeated(experiment: Experiment) -> Iterator[Experiment]:
-    """An experiment as often as its exp.repeats says, told apart by exp.repeat.
+    """Yield an experiment exp.repeats times, numbered by exp.repeat.
 
     Raises:
-        ConfigError: exp.repeats is not a constant whole number from 1.
+        ConfigError: exp.repeats is not a constant positive integer.
     """
     repeats = experiment.get("exp.repeats", 1)
     if is_template(repeats) or not isinstance(repeats, (int, str)) or isinstance(repeats, bool):

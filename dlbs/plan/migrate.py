@@ -1,6 +1,6 @@
-"""Rewrite configurations and plans of the original DLBS: what means exactly the same is written anew, the rest is reported.
+"""Rewrite configurations and plans of the original DLBS: exact equivalents are replaced, the rest is reported.
 
-Nothing is guessed: what has no equivalent, or one that depends on what the author wanted, stays as it was and is named.
+Nothing is guessed: settings without an equivalent, or with one that depends on the author's intention, are kept and reported.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def migrate(source: str, where: str) -> Migration:
     """Rewrite the text of a configuration or a plan of the original.
 
     Args:
-        source: JSON, with comments if it has some.
+        source: JSON, possibly with comments.
         where: The file, for errors.
 
     Raises:
-        ConfigError: It is not JSON, or neither a configuration nor a plan.
+        ConfigError: The text is not JSON, or neither a configuration nor a plan.
     """
     migration = Migration()
     data = _without_comment_keys(_load(source, where, migration), "", migration)
@@ -75,12 +75,12 @@ def _load(source: str, where: str, migration: Migration) -> Any:
         data = load_json(bare)
     except JsonError as error:
         raise ConfigError(f"not JSON: {error.what}", where=f"{where}:{error.line}") from None
-    migration.changed("", "comments left out: JSON has none")
+    migration.changed("", "comments removed, because JSON has none")
     return data
 
 
-# A string is found too, so that what looks like a comment inside one is none. What is not closed is found as well, or each of a thousand
-# openings would be looked for to the end.
+# Matches strings too, so that comments inside them are ignored, and unclosed comments, so that a thousand openings do not cost a thousand
+# searches to the end.
 _COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)|#[^\n]*', re.DOTALL)
 
 
@@ -92,18 +92,18 @@ def _without_comment_keys(data: Any, where: str, migration: Migration) -> Any:
     kept = {}
     for key, value in data.items():
         if key.startswith(("//", "#")) or key.strip("_") == "comment":
-            migration.changed(path_of(where, key), "comment left out")
+            migration.changed(path_of(where, key), "comment removed")
         else:
             kept[key] = _without_comment_keys(value, path_of(where, key), migration)
     return kept
 
 
 _PARTS = ("args", "docker_args", "env", "launcher", "bench_path")
-_MADE_HERE = "left out: DLBS makes it of the other parameters; if you had changed it, set it again"
+_MADE_HERE = "removed: DLBS computes it from other parameters; if you changed it, set it again"
 
 
 def _plan(experiments: list[dict[str, Any]], migration: Migration) -> list[dict[str, Any]]:
-    """Experiments with the parameters that they need here: those that the original did not have are as shipped."""
+    """Add the parameters that the original did not have to experiments, with their shipped values."""
     new = []
     told: dict[Note, int] = {}
     for experiment in experiments:
@@ -117,11 +117,11 @@ def _plan(experiments: list[dict[str, Any]], migration: Migration) -> list[dict[
             if _is_launchers_own(name, framework):
                 one.changed(name, _MADE_HERE)
             elif is_own(name) and value in ("", None) and f"${{{name}}}" not in json.dumps(experiment):
-                one.changed(name, "left out: it was empty")
+                one.changed(name, "removed: it was empty")
             else:
                 migrated.update(names.parameter(name, value, ""))
         for name in filter(is_own, migrated):
-            one.left(name, "declare it in a file that you give with --config: its namespace has declared names only")
+            one.left(name, "declare it in a --config file: its namespace allows only declared names")
         new.append({**_base(framework), **migrated})
         for note in one.notes:
             told[note] = told.get(note, 0) + 1
@@ -130,7 +130,7 @@ def _plan(experiments: list[dict[str, Any]], migration: Migration) -> list[dict[
 
 
 def _is_launchers_own(name: str, framework: str) -> bool:
-    """Whether a parameter is one of those that the original's configuration made for its own launchers."""
+    """Whether the original's configuration computed a parameter for its own launchers."""
     if name == "exp.docker_launcher":
         return True
     return is_known(name) and name in {f"{framework}.{part}" for part in _PARTS}
@@ -138,13 +138,13 @@ def _is_launchers_own(name: str, framework: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _base(framework: str) -> Mapping[str, Any]:
-    """The parameters of an experiment of a framework, as shipped."""
+    """The shipped parameters of an experiment of a framework."""
     experiments: Iterator[dict[str, Any]] = build(load_config(parameters=[f"exp.framework={json.dumps(framework)}"]))
     return next(experiments)
 
 
 def summary(migration: Migration, name: str | Path) -> Iterator[str]:
-    """Lines that say what was changed and what is left to do."""
+    """Lines that list the changes and the remaining tasks."""
     for left, title in ((False, "changed"), (True, "left to you")):
         notes = list(dict.fromkeys(note for note in migration.notes if note.left == left))
         yield f"{name}: {len(notes)} {title}" + (":" if notes else "")

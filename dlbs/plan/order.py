@@ -1,4 +1,4 @@
-"""In which order a plan runs."""
+"""The order in which experiments run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ORDERS = ("plan", "round-robin", "random")
 
 
 def ordered(experiments: Iterable[dict[str, Any]], order: str, seed: int) -> Iterator[dict[str, Any]]:
-    """The experiments of a plan in another order. But for `plan`, all of them are held in memory, unresolved.
+    """Reorder the experiments of a plan. Except with `plan`, all of them are kept in memory, unresolved.
 
     Args:
-        order: `plan` keeps the order; `round-robin` runs the first repeat of everything, then the second: neighbouring minutes
-            on one machine resemble each other, so repeats that follow each other would agree too well; `random` shuffles.
-        seed: Of `random`.
+        order: `plan` keeps the order; `round-robin` runs the first repeat of all experiments, then the second, because consecutive
+            repeats run under similar conditions and would vary too little; `random` shuffles.
+        seed: Seed of `random`.
     """
     if order == "plan":
         return iter(experiments)

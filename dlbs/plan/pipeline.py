@@ -23,9 +23,9 @@ __all__ = ["Repeats", "processor_for", "resolved_in_order", "resolved_plan", "un
 
 
 def processor_for(config: Config) -> Processor:
-    """A processor that knows the configuration's declarations, and where DLBS and its Python are.
+    """Make a `Processor` with the configuration's declarations, and with the paths of DLBS and its Python.
 
-    `${DLBS_ROOT}` and `${DLBS_PYTHON}` can be referred to like environment variables, which they may be, and so can `${DLBS_VERSION}`.
+    `${DLBS_ROOT}`, `${DLBS_PYTHON}` and `${DLBS_VERSION}` can be referenced like environment variables, which override the first two.
     """
     environ = {"DLBS_ROOT": str(dlbs_root()), "DLBS_PYTHON": sys.executable or "python3", **os.environ}
     environ["DLBS_VERSION"] = __version__
@@ -35,13 +35,13 @@ def processor_for(config: Config) -> Processor:
 def resolved_plan(
     config: Config, plan: str | None, *, order: str = "plan", seed: int = 0, **overrides: Any
 ) -> Callable[[], Iterator[Experiment]]:
-    """A function that gives the resolved plan each time it is called: plans are streams.
+    """Return a function that iterates over the resolved plan: plans are streams.
 
     Args:
-        config: Makes the plan, or only declares the parameters of a written one.
-        plan: A written plan. `-P` changes its experiments too.
-        order: In which order, and the seed of a random one.
-        overrides: Values that win over all others.
+        config: Makes the plan, or only declares the parameters of a given one.
+        plan: A plan file. `-P` also applies to its experiments.
+        order: The order, and the seed of a random one.
+        overrides: Values that override all others.
     """
     given = {**_given(config, plan), **overrides}
 
@@ -63,18 +63,18 @@ def resolved_in_order(config: Config, raw: Iterable[Experiment], order: str, see
 
 
 def unlabelled_names(config: Config, plan: str | None) -> set[str]:
-    """Parameters that labels of experiments leave out: those that are not part of the identity, or are computed from others.
+    """Parameters that labels of experiments omit: those outside the identity, or computed from others.
 
     Args:
-        config: Makes the plan, or declares its parameters.
-        plan: A written plan.
+        config: Makes the plan, or only declares its parameters.
+        plan: A plan file.
     """
     given = {name for key in config.variables for name in split_names(key)}
     computed = {name for name in config.known_names() - given if all(map(_refers, values_of(config, name)))}
     if plan is not None:
         own = next(_known(config, plan), {})
         raw = {name for name, value in own.items() if _refers(value)}
-        computed = raw or computed  # a resolved plan holds final values only
+        computed = raw or computed  # a resolved plan contains only final values
     return computed | {name for name, parameter in config.declarations.items() if not parameter.identity}
 
 
@@ -84,7 +84,7 @@ def _refers(value: Any) -> bool:
 
 
 def _known(config: Config, plan: str) -> Iterator[Experiment]:
-    """The experiments of a written plan, whose names must be as known as those of a configuration."""
+    """Yield the experiments of a plan file; its names are checked like those of a configuration."""
     checked: set[tuple[str, ...]] = set()
     for number, experiment in enumerate(read_plan(plan), start=1):
         names = tuple(experiment)
@@ -95,14 +95,14 @@ def _known(config: Config, plan: str) -> Iterator[Experiment]:
 
 
 class Repeats:
-    """The experiments of a plan, and any repeat of each: those that `exp.repeats` would make, as many as turn out to be wanted.
+    """The experiments of a plan, with any number of repeats of each, equal to those of `exp.repeats`.
 
     Args:
-        config: Makes the plan, or only declares the parameters of a written one.
-        plan: A written plan. `-P` changes its experiments too.
+        config: Makes the plan, or only declares the parameters of a given one.
+        plan: A plan file. `-P` also applies to its experiments.
 
     Raises:
-        ConfigError: `exp.repeats` sets how many there are, or two runs would write to the same log.
+        ConfigError: `exp.repeats` is set, or two runs would write to the same log.
     """
 
     def __init__(self, config: Config, plan: str | None = None) -> None:
@@ -114,9 +114,9 @@ class Repeats:
             if str(raw.get("exp.repeats") or 1) != "1":
                 setting = config.settings.get("exp.repeats")
                 raise ConfigError(
-                    "experiments are repeated until the answer is known, so exp.repeats must be 1",
+                    "exp.repeats must be 1, because --until-known determines the number of repeats",
                     where=setting.where if setting else plan or "",
-                    hint="leave it out, or override it with -Pexp.repeats=1; --max-repeats limits the repeats",
+                    hint="remove it, or override it with -Pexp.repeats=1; --max-repeats limits the repeats",
                 )
             self._raw.append(raw)
             first, second = (self.experiment(len(self._raw) - 1, repeat) for repeat in (1, 2))
@@ -128,13 +128,13 @@ class Repeats:
                 raise ConfigError(
                     f"all repeats of an experiment would write to the same log file: {log}",
                     where="exp.log_file",
-                    hint="put ${exp.id} into it; a plan must be written without --resolve",
+                    hint="add ${exp.id} to exp.log_file; write a plan without --resolve",
                 )
             if log in logs:
                 raise ConfigError(
                     f"two experiments would write to the same log file: {log}",
                     where="exp.log_file",
-                    hint="put what differs between them into it, such as ${exp.id}",
+                    hint="add a parameter that differs, or ${exp.id}, to exp.log_file",
                 )
             logs.add(log)
 
@@ -147,14 +147,18 @@ class Repeats:
 
 
 def _given(config: Config, plan: str | None) -> dict[str, Any]:
-    """What the command line sets in a written plan.
+    """The parameters that the command line sets in a plan file.
 
     Raises:
-        ConfigError: It varies something.
+        ConfigError: The command line sets a variable.
     """
     if plan is None:
         return {}
     if config.variables:
         names = ", ".join(config.variable_origins.values())
-        raise ConfigError("variables make a plan, but --plan gives one", where=names, hint="use build --plan first")
+        raise ConfigError(
+            "variables cannot be combined with --plan",
+            where=names,
+            hint="use them in dlbs build, which writes the plan",
+        )
     return {name: config.settings[name].value for name in config.from_command_line}

@@ -1,8 +1,8 @@
 """Resolve experiments: make the value of every parameter final, typed and checked.
 
-There are two ways to the same result. A `Tracer` walks one experiment, value by value, and knows why each value is what it is;
-errors and `dlbs explain` come from it. A `Processor` sees that the experiments of a plan have few shapes, and compiles each shape
-into one function (`compile.py`). The tests hold the two against each other; docs/engine.md shows such a function.
+Two implementations give the same result. A `Tracer` resolves one experiment value by value and records the origin of each value, for
+errors and `dlbs explain`. A `Processor` exploits that the experiments of a plan have few shapes, and compiles each shape
+into one function (`compile.py`). Tests compare the two; docs/engine.md shows such a function.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from dlbs.plan.trace import EVALUATION_ERRORS, Trace, Tracer
 
 __all__ = ["Processor"]
 
-_MAX_SHAPES = 64  # of one set of names; beyond that compiling costs more than it saves
-_SAMPLE = 200  # experiments that show what varies in a random order
+_MAX_SHAPES = 64  # per set of names; beyond that, compiling costs more than it saves
+_SAMPLE = 200  # experiments that determine what varies in random order
 
 
 @dataclass(slots=True)
 class _SameNames:
-    """What is known about the experiments that have the same names."""
+    """The state for experiments with the same set of names."""
 
-    example: Experiment  # the latest that had another shape than those before
+    example: Experiment  # the latest with a new shape
     varying: set[str]  # names whose raw values differ
-    fastest: Set[str] = frozenset()  # those that differ between neighbours; empty until there are two
-    shapes: list[Shape] = field(default_factory=list)  # the latest first
+    fastest: Set[str] = frozenset()  # those that differ between adjacent experiments; empty until there are two
+    shapes: list[Shape] = field(default_factory=list)  # most recent first
 
 
 class Processor:
-    """Resolves the experiments of a plan.
+    """Resolver of the experiments of a plan.
 
     Args:
-        declarations: Name → declaration; parameters without one keep the type that their value has.
+        declarations: Name → declaration; parameters without one keep the type of their value.
         environ: Environment variables that references and `env()` may read; a snapshot of `os.environ` by default.
-        varying: Names known to differ between the experiments to come; the others are found out on the way.
+        varying: Names known to differ between experiments; others are detected.
 
     Attributes:
-        tracer: Resolves single experiments, and tells why.
-        last: The shape of the experiment before, most likely that of the next.
-        memory: What was computed for the values that do not change fastest; of bounded size.
+        tracer: Resolves single experiments, and records the origin of values.
+        last: The shape of the previous experiment, most likely that of the next.
+        memory: Results of `outer`, by the values that do not change fastest; of bounded size.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Processor:
         self.memory: Memory = {}
 
     def expect_random_order(self, experiments: Sequence[Experiment]) -> None:
-        """Look at experiments in random order, where neighbours do not show what is worth remembering.
+        """Prepare for experiments in random order, in which adjacent ones do not show which results to cache.
 
-        The names with the most values count as the fastest, so that the combinations of the others fit into the memory and come again.
+        The names with the most values count as the fastest, so that the combinations of the others fit into the cache and recur.
         """
         values: dict[str, set[object]] = {}
         for experiment in experiments[:_SAMPLE]:
@@ -81,12 +81,12 @@ class Processor:
         self._fastest = self._varying - slow
 
     def resolve(self, experiment: Experiment) -> Experiment:
-        """Return the experiment with final values; hidden parameters (`__...`) are left out.
+        """Return the experiment with final values, without hidden parameters (`__...`).
 
         Lists and dicts in the result may be shared between experiments: do not change them in place.
 
         Raises:
-            DlbsError: A value cannot be resolved; the message has the chain of parameters that led there.
+            DlbsError: A value cannot be resolved; the message contains the chain of parameters.
         """
         shape = self.last
         if shape is None or not shape.fits(experiment):
@@ -107,22 +107,22 @@ class Processor:
         return map(self.resolve, experiments)
 
     def resolve_uncached(self, experiment: Experiment) -> Experiment:
-        """Like `resolve`, one value at a time and without remembering shapes."""
+        """Like `resolve`, but value by value and without shapes."""
         return _visible(experiment, self.tracer.trace(experiment))
 
     def _shape_of(self, experiment: Experiment, tried: Sequence[Shape] = ()) -> Shape | None:
-        """A known shape that an experiment fits; it is most likely that of the next, too."""
+        """The known shape of an experiment, moved to the front, since the next one probably has it too."""
         known = self._known.get(tuple(experiment))
         shapes = known.shapes if known is not None else []
         self.last = next((shape for shape in shapes if shape not in tried and shape.fits(experiment)), None)
         return self.last
 
     def _resolve_new_shape(self, experiment: Experiment) -> Experiment:
-        """Resolve an experiment that fits no shape, and make one for those like it."""
+        """Resolve an experiment without a known shape, and create the shape."""
         trace = self.tracer.trace(experiment)
         names = tuple(experiment)
         known = self._known.get(names)
-        if known is None:  # one experiment alone is not worth compiling
+        if known is None:  # compiling for a single experiment is not worthwhile
             self._known[names] = _SameNames(experiment, set(self._varying.intersection(names)))
         elif len(known.shapes) < _MAX_SHAPES:
             differing = {name for name in names if value_key(experiment[name]) != value_key(known.example[name])}
@@ -136,16 +136,16 @@ class Processor:
         return _visible(experiment, trace)
 
     def _explained(self, experiment: Experiment, error: Exception) -> Experiment:
-        """Raise the error again with the chain of parameters that led there.
+        """Raise the error again with the chain of parameters.
 
         Raises:
             DlbsError: The error of the experiment.
-            RuntimeError: Value by value there is no error: the compiled function is wrong, which must not be hidden.
+            RuntimeError: Resolving value by value succeeds: the compiled function is wrong, which must not be hidden.
         """
         resolved = self.resolve_uncached(experiment)
-        if isinstance(error, BackstopError):  # a matter of time and memory, which may be there now
+        if isinstance(error, BackstopError):  # depends on time and memory, which may suffice now
             return resolved
-        raise RuntimeError("the function of a shape fails on an experiment that resolves value by value") from error
+        raise RuntimeError("a compiled shape fails on an experiment that can be resolved value by value") from error
 
 
 def _visible(experiment: Experiment, trace: Trace) -> Experiment:

@@ -1,7 +1,7 @@
-"""Experiments of one shape, and the function that resolves them.
+"""Shapes: groups of experiments that one compiled function resolves.
 
-In a plan most parameters never change; a few vary, and the others are computed from them. Experiments that agree in all raw values but
-those of the varying names have one *shape*, and each shape is compiled into one Python function (`compile.py`).
+In a plan most parameters never change; a few vary, and the others are computed from them. Experiments with equal raw values, except
+those of the varying names, have one *shape*, and each shape is compiled into one Python function (`compile.py`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from dlbs.plan.compile import FunctionWriter
 
 __all__ = ["MAX_REMEMBERED", "Memory", "Shape", "value_key"]
 
-MAX_REMEMBERED = 1024  # results of `outer` in one memory: plans stream, so it must not grow with them
+MAX_REMEMBERED = 1024  # cached results of `outer`; bounded, because plans are streams
 
 Resolve = Callable[[Experiment], Experiment]
 Memory = dict[tuple[Any, ...], Resolve | None]  # an `outer` and the values that it was called with → its `inner`
 
 
 class Shape:
-    """Experiments of one shape, and the function that resolves them.
+    """One shape, and the function that resolves its experiments.
 
     Args:
-        writer: Of its function.
-        memory: Of the plan, shared by its shapes.
+        writer: Writer of its function.
+        memory: Cache of the plan, shared by its shapes.
 
     Attributes:
-        agreed: Names whose raw values all experiments of this shape share.
-        varying: The other names, whose values are plain.
+        agreed: Names with the same raw value in all experiments of this shape.
+        varying: The other names; their values contain no templates.
         resolve: The function: experiment of this shape → final values.
-        source: The Python text of the function, for people.
+        source: The Python source of the function, for readers.
     """
 
     def __init__(self, writer: FunctionWriter, memory: Memory) -> None:
@@ -45,7 +45,7 @@ class Shape:
         self.varying = frozenset(writer.varying)
         self.agreed = [name for name in experiment if name not in self.varying]
         self._example = dict(experiment)
-        # 1 == 1.0 == True, also inside lists: what is not a text needs a second look when it compares equal.
+        # 1 == 1.0 == True, also inside lists: equal values that are not strings need a second check.
         unclear = [name for name in self.agreed if experiment[name].__class__ is not str]
         self._values, self._unclear = _getter(self.agreed), _getter(unclear)
         self._agreed_values = self._values(experiment)
@@ -57,18 +57,18 @@ class Shape:
         return ast.unparse(self._module)
 
     def fits(self, experiment: Experiment) -> bool:
-        """Whether an experiment agrees in the values that this shape relies on; that it has the varying ones too is seen when they are read."""
+        """Whether an experiment has the agreed values of this shape; missing varying names are detected when they are read."""
         try:
             if len(experiment) != len(self._example) or self._values(experiment) != self._agreed_values:
                 return False
             unclear = self._unclear(experiment)
         except KeyError:
             return False
-        # From one builder they are the same objects; from a file they are not.
+        # Experiments of one builder share these objects; those of a file do not.
         return all(map(is_, unclear, self._agreed_unclear)) or repr(unclear) == self._agreed_reprs
 
     def covers(self, other: Shape) -> bool:
-        """Whether each experiment that fits the other shape fits this one too."""
+        """Whether every experiment of the other shape also has this shape."""
         return other.varying <= self.varying and all(
             name in self.varying or value_key(self._example[name]) == value_key(other._example[name])
             for name in other.agreed
@@ -76,7 +76,7 @@ class Shape:
 
 
 def value_key(value: Any) -> Any:
-    """What can be hashed, and tells values apart that compare equal: 1, 1.0 and True; 0.0 and -0.0."""
+    """A hashable key that distinguishes values that compare equal: 1, 1.0 and True; 0.0 and -0.0."""
     kind = value.__class__
     if kind is str:
         return value
@@ -90,7 +90,7 @@ def _getter(names: list[str]) -> Callable[[Experiment], tuple[Any, ...]]:
 
 
 def _remembered(outer: Callable[[Experiment], Resolve], names: list[str], memory: Memory) -> Callable[..., Resolve]:
-    """`outer`, whose results are kept for values that come again: in plan order none do, and keeping results is not free."""
+    """`outer` with a cache for recurring values; in plan order none recur, and caching has a cost."""
     values = _getter(names)
 
     def remembered(experiment: Experiment) -> Resolve:

@@ -1,4 +1,4 @@
-"""Resolve one experiment value by value, and know why each value is what it is."""
+"""Resolve one experiment value by value, and record the origin of each value."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from dlbs.text import text
 
 __all__ = ["EVALUATION_ERRORS", "IDENTITY", "Trace", "Tracer", "encode", "environment_value", "identity_digest"]
 
-IDENTITY = "__identity__"  # `${__identity__}`: a digest of what the experiment is
+IDENTITY = "__identity__"  # `${__identity__}`: the digest of the experiment's identity
 
-# What the operations of an expression raise: a wrong type, an index out of range, a division by zero.
+# Errors of operations in expressions: wrong type, index out of range, division by zero.
 EVALUATION_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -43,7 +43,7 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def encode(value: Any) -> str:
-    """The JSON text of a final value that goes into the identity."""
+    """Encode a final value as JSON for the identity."""
     return _encoder.encode(value)
 
 
@@ -57,7 +57,7 @@ def environment_value(variable: str, *, lossless: bool) -> Any:
 
     Args:
         variable: The text.
-        lossless: Keep the text unless the value reads the same: a parameter that is a reference and nothing else may be meant as text,
+        lossless: Keep the text unless the value has the same text: a parameter that is only a reference may be intended as text,
             and the version 3.10 is not the number 3.1.
     """
     try:
@@ -68,31 +68,33 @@ def environment_value(variable: str, *, lossless: bool) -> Any:
 
 
 class _NeedsIdentityError(Exception):
-    """A value depends on the identity, which is not known before the other values are."""
+    """A value depends on the identity, which is computed after the other values."""
 
 
 @dataclass(slots=True)
 class Trace:
-    """How the values of one experiment came about."""
+    """The origins of the values of one experiment."""
 
-    values: Experiment = field(default_factory=dict)  # final, hidden ones included
-    needs: dict[str, list[str]] = field(default_factory=dict)  # name → what it was computed from, which comes first
+    values: Experiment = field(default_factory=dict)  # final, including hidden ones
+    needs: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # name → the names that it was computed from, which come first
     environment: dict[str, list[str]] = field(default_factory=dict)  # name → environment variables, likewise
-    targets: dict[str, str] = field(default_factory=dict)  # text of a computed reference → the name that it stood for
-    name_needs: set[str] = field(default_factory=set)  # what decided which name a computed reference stood for
+    targets: dict[str, str] = field(default_factory=dict)  # text of a computed reference → its name
+    name_needs: set[str] = field(default_factory=set)  # names that determined the names of computed references
     late: set[str] = field(default_factory=set)  # names that depend on the identity, and so cannot be part of it
-    volatile: set[str] = field(default_factory=set)  # names whose value is another each time
+    volatile: set[str] = field(default_factory=set)  # names whose value differs each time
 
     def is_done(self, name: str) -> bool:
-        """Whether a value is known, or known to come after the identity."""
+        """Whether a value is known, or known to depend on the identity."""
         return name in self.values or (name in self.late and IDENTITY not in self.values)
 
 
 class Tracer:
-    """Resolves single experiments against declarations and a snapshot of the environment.
+    """Resolver of single experiments with declarations and a snapshot of the environment.
 
     Args:
-        declarations: Name → declaration; parameters without one keep the type that their value has.
+        declarations: Name → declaration; parameters without one keep the type of their value.
         environ: Environment variables that references and `env()` may read; a snapshot of `os.environ` by default.
     """
 
@@ -105,7 +107,7 @@ class Tracer:
         self._templates: dict[str, Template] = {}
 
     def trace(self, experiment: Experiment) -> Trace:
-        """Resolve one experiment and keep what every value was computed from.
+        """Resolve one experiment, and record the dependencies of every value.
 
         Raises:
             DlbsError: As `resolve`.
@@ -122,7 +124,7 @@ class Tracer:
         return trace
 
     def identity_names(self, experiment: Experiment, trace: Trace) -> list[str]:
-        """The parameters that say what the experiment is, sorted."""
+        """The parameters of the experiment's identity, sorted."""
         return sorted(
             name
             for name in experiment
@@ -133,10 +135,10 @@ class Tracer:
         )
 
     def _compute(self, root: str, experiment: Experiment, trace: Trace) -> None:
-        """Compute `root` and what it needs, depth first without recursion: chains may be long."""
+        """Compute `root` and its dependencies, depth first; without recursion, since chains may be long."""
         if trace.is_done(root):
             return
-        path = {root: self._value(root, experiment, trace)}  # under way: each needs the next
+        path = {root: self._value(root, experiment, trace)}  # in progress: each needs the next
         while path:
             name = next(reversed(path))
             try:
@@ -155,7 +157,7 @@ class Tracer:
                 path[needed] = self._value(needed, experiment, trace)
 
     def _value(self, name: str, experiment: Experiment, trace: Trace) -> Iterator[str]:
-        """Compute one parameter; gives the names that have to be computed first."""
+        """Compute one parameter; yields the names that must be computed first."""
         value = experiment[name]
         template = self.template(value)
         needs: dict[str, None] = {}
@@ -175,7 +177,7 @@ class Tracer:
     def _bound(
         self, template: Template, experiment: Experiment, trace: Trace, needs: dict[str, None]
     ) -> Generator[str, None, dict[str, Any]]:
-        """What the references of a template stand for, by identifier; adds to `needs` what that was computed from."""
+        """Values of a template's references by identifier; adds their names to `needs`."""
         bound: dict[str, Any] = {}
         for reference in template.references:
             raw = reference.raw
@@ -220,7 +222,7 @@ class Tracer:
             raise ExpressionError(f"{shown[:200]} failed: {type(error).__name__}: {error}") from None
 
     def template(self, raw: Any) -> Template | None:
-        """The template of a raw value, parsed once for each distinct text; None if the value is final as it stands."""
+        """The template of a raw value, parsed once for each distinct text; None if the value is final."""
         if not is_template(raw):
             return None
         key = raw if raw.__class__ is str else "\0" + json.dumps(raw)
@@ -261,7 +263,7 @@ def _plain(name: str, value: Any, depth: int = 0) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted((_plain(name, item, depth + 1) for item in value), key=text)
     if isinstance(value, Mapping):
-        return {  # most have names for keys and plain items, which cost no call
+        return {  # fast path for string keys and plain items
             key if key.__class__ is str else text(key): item
             if item.__class__ in _PLAIN
             else _plain(name, item, depth + 1)

@@ -1,4 +1,4 @@
-"""Grouping of experiments: which parameters distinguish them, which experiments belong together, and in which order groups are shown."""
+"""Group experiments: the parameters that distinguish them, the experiments of each group, and the order of groups."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
-_FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # found out by a run, and decisive
+_FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # detected by a run, and decisive
 
-_LAST = frozenset({"command.argv"})  # put together from others
+_LAST = frozenset({"command.argv"})  # composed of others
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
@@ -40,7 +40,7 @@ _PER_RUN = frozenset(
 
 
 def hashable(value: Any) -> Any:
-    """A hashable value that is equal for equal values; true is not 1."""
+    """Convert a value to a hashable one; equal values stay equal, but true is not 1."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (bool, list, dict)):
@@ -49,7 +49,7 @@ def hashable(value: Any) -> Any:
 
 
 def groups(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
-    """Records that agree in all these names, in the order in which they first occur."""
+    """Group records by their values of these names, in order of first occurrence."""
     found: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         found.setdefault(tuple(hashable(record.get(name)) for name in names), []).append(record)
@@ -57,7 +57,7 @@ def groups(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, .
 
 
 def ordered_keys(found: Mapping[tuple[Any, ...], list[Record]], names: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Keys of groups in the order in which they occur; where all values of a name are numbers, in the order of the numbers."""
+    """Order the keys of groups: numerically by names whose values are all numbers, otherwise by occurrence."""
     positions: list[dict[Any, Any]] = []
     for index, _ in enumerate(names):
         values = list(dict.fromkeys(key[index] for key in found))
@@ -68,10 +68,10 @@ def ordered_keys(found: Mapping[tuple[Any, ...], list[Record]], names: Sequence[
 
 
 def identity_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """Parameters that identify an experiment, those first that readers look for first.
+    """List the parameters that identify an experiment, most important first.
 
-    After them come names with few values before those with many: a text that is put together from others, such as a command line, has at least as
-    many values as each of them. Parameters that are computed from others unless somebody sets them come later still.
+    Names with few values come before those with many: a text composed of others, such as a command line, has at least as many values as each of
+    them. Parameters whose default is computed from others come last.
     """
     return list(_identity(records, declarations))
 
@@ -111,7 +111,7 @@ def _distinct(records: Sequence[Record], name: str) -> set[Any]:
 
 
 def _is_computed(name: str, declarations: Mapping[str, Parameter]) -> bool:
-    """Whether the shipped value of a parameter refers to others."""
+    """Whether the default of a parameter refers to others."""
     if name in _LAST:
         return True
     default = declarations[name].default if name in declarations else None
@@ -126,16 +126,16 @@ def distinguishing_names(
     given: Sequence[str] = (),
     without: Iterable[str] = (),
 ) -> list[str]:
-    """Parameters that distinguish experiments which agree in the given ones, as few as needed, in the configuration's order.
+    """Select as few parameters as possible that distinguish experiments with equal given ones, in the configuration's order.
 
-    Labels hold them: parameters that do not differ are left out, and so are those that follow from others. Of declared parameters that were varied
-    together, all are held: to name one of them alone would mislead.
+    Labels contain them. Parameters that do not differ or that follow from others are left out. Declared parameters that were varied together are
+    all included: naming only one of them would mislead.
 
     Args:
         records: All experiments.
-        declarations: Say which parameters identify an experiment.
-        given: Names that distinguish experiments already.
-        without: Names that are to be left out, because they are to be aggregated over.
+        declarations: Declared parameters, with those that identify an experiment.
+        given: Names that already distinguish experiments.
+        without: Names to leave out because values are aggregated over them.
     """
     left_out = {*given, *without}
     before = [0] * len(records)
@@ -147,18 +147,18 @@ def distinguishing_names(
         name for name, count in _identity(records, declarations).items() if count > 1 and name not in left_out
     ]
     for name in candidates:
-        # An experiment that failed early never found out the facts.
+        # An experiment that failed early did not detect the facts.
         if _splits(ids, records, name, skip_absent=name in _FACTS):
             chosen.append(name)
             ids = _refine(ids, records, name)
-    # Readers look for the phase and the type first, even where other parameters distinguish the experiments already.
+    # Readers look for phase and type first, even where other parameters already distinguish the experiments.
     sources = _sources(given, declarations)
     chosen += [
         name
         for name in FIRST
         if name in candidates
         and len({hashable(one.get(name)) for one in records}) > 1
-        # The number of GPUs says enough where it says which ones too.
+        # The GPU ids are redundant where the number of GPUs determines them.
         and (name not in sources or _splits(before, records, name, skip_absent=False))
     ]
     chosen += [
@@ -173,7 +173,7 @@ def distinguishing_names(
 
 
 def _sources(names: Iterable[str], declarations: Mapping[str, Parameter]) -> set[str]:
-    """The parameters from which the shipped values of some are computed, also through others."""
+    """Find the parameters from which the defaults of some are computed, directly or indirectly."""
     found: set[str] = set()
     left = [name for name in names if name in declarations]
     while left:
@@ -185,7 +185,7 @@ def _sources(names: Iterable[str], declarations: Mapping[str, Parameter]) -> set
 
 
 def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:
-    """Names in the order of the configuration, which is that of the lines in a log; the number of the repeat last."""
+    """Sort names in the order of the configuration, that of the lines in a log; the repeat number comes last."""
     missing, found = set(names), []
     for record in records:
         if not missing:
@@ -197,17 +197,17 @@ def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:
 
 
 def label_of(record: Record, names: Sequence[str]) -> str:
-    """A group of experiments, by one of them: the parameters that distinguish it, or the usual ones if none does. Repeats are not told apart."""
+    """Label a group of experiments by one of them: the distinguishing parameters, or the usual ones if there are none; without the repeat number."""
     shown = told_names(record, names) or usual_names(record)
     return describe(record, shown, whole=True) if shown else "all experiments"
 
 
 def group_label(records: Sequence[Record], names: Sequence[str], everything: Sequence[Record]) -> str:
-    """A group of experiments by the parameters that distinguish groups; where none does, by the usual ones that all experiments have in common.
+    """Label a group of experiments by the parameters that distinguish groups or, without any, by the usual ones that all experiments have in common.
 
     Args:
         records: The group, at least one.
-        names: Parameters that have one value in each group, and distinguish groups.
+        names: Parameters that have one value in each group and distinguish groups.
         everything: The experiments of all groups.
     """
     if told_names(records[0], names):
@@ -216,7 +216,7 @@ def group_label(records: Sequence[Record], names: Sequence[str], everything: Seq
 
 
 def common_label(records: Sequence[Record], *, without: Collection[str] = ()) -> str:
-    """The usual parameters that all experiments have in common, in words: `training, float32, cpu`; empty if there are none.
+    """Describe the usual parameters that all experiments have in common: `training, float32, cpu`; empty if there are none.
 
     Args:
         records: The experiments, at least one.
@@ -231,12 +231,12 @@ def common_label(records: Sequence[Record], *, without: Collection[str] = ()) ->
 
 
 def varying(records: Sequence[Record], names: Iterable[str]) -> list[str]:
-    """Those of some parameters that do not have one value in all experiments, in the configuration's order."""
+    """Select the parameters whose value differs between experiments, in the configuration's order."""
     return in_order(records, [name for name in names if len({hashable(record.get(name)) for record in records}) > 1])
 
 
 def _splits(ids: Sequence[int], records: Sequence[Record], name: str, *, skip_absent: bool) -> bool:
-    """Whether experiments of one group differ in a parameter."""
+    """Whether experiments within a group differ in a parameter."""
     values: dict[int, Any] = {}
     for group, record in zip(ids, records, strict=True):
         if skip_absent and record.get(name) in (None, ""):
@@ -256,6 +256,6 @@ def _refine(ids: list[int], records: Sequence[Record], name: str) -> list[int]:
 
 
 def title_name(records: Iterable[Record]) -> str:
-    """The parameter that says what is run: the model, or the command, or the framework, whichever of them experiments have; may be empty."""
+    """Name of the parameter for titles: the model, command or framework, the first that some experiment has; may be empty."""
     found = {name for record in records for name in TITLES if record.get(name) not in (None, "")}
     return next((name for name in TITLES if name in found), "")

@@ -1,4 +1,4 @@
-"""What the keys of logs and results mean: keys.yaml, which docs/log-format.md and `dlbs help KEY` show."""
+"""Meanings of the keys of logs and results (keys.yaml), for docs/log-format.md and `dlbs help KEY`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Keys that share a meaning; `*` at the end of a key is any name.
+    """Keys that share a meaning; a final `*` matches any name.
 
     Args:
         keys: Their names.
-        unit: Their unit, or several in the order of the keys; empty for texts and plain numbers.
+        unit: Their unit, or one for each key in order; empty for texts and plain numbers.
         meaning: Markdown.
     """
 
@@ -36,7 +36,7 @@ class Row:
 
 @functools.cache
 def key_rows() -> tuple[Row, ...]:
-    """The rows of the table, in their order."""
+    """Rows of the table, in order."""
     import yaml
 
     with (Path(__file__).with_name("keys.yaml")).open(encoding="utf-8") as stream:
@@ -45,12 +45,12 @@ def key_rows() -> tuple[Row, ...]:
 
 
 def known_keys() -> dict[str, Row]:
-    """Key → its row, without those that end with `*`."""
+    """Map each key to its row; keys with a final `*` are left out."""
     return {key: row for row in key_rows() for key in row.keys if re.fullmatch(r"[\w.]+", key)}
 
 
 def markdown_table() -> str:
-    """The table as Markdown."""
+    """Format the table as Markdown."""
     lines = ["| key | unit | meaning |", "| --- | --- | --- |"]
     for row in key_rows():
         keys = ", ".join(key if key == "…" else f"`{key}`" for key in row.keys)
@@ -59,7 +59,7 @@ def markdown_table() -> str:
 
 
 def _matching(pattern: str) -> list[str]:
-    """The keys whose name is `pattern` or matches it as a regular expression."""
+    """Keys whose name is `pattern` or matches it as a regular expression."""
     known = known_keys()
     if pattern in known:
         return [pattern]
@@ -71,7 +71,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def describe_keys(pattern: str) -> list[str]:
-    """Describe the keys whose name is `pattern` or matches it as a regular expression; none is an empty list."""
+    """Describe the keys whose name is `pattern` or matches it as a regular expression; an empty list if there are none."""
     lines: list[str] = []
     for key in _matching(pattern):
         lines += [*_description(key, known_keys()[key]), ""]
@@ -79,7 +79,7 @@ def describe_keys(pattern: str) -> list[str]:
 
 
 def key_documents(pattern: str) -> list[dict[str, Any]]:
-    """The same as documents: kind, name, unit, description."""
+    """Describe the same keys as dictionaries: kind, name, unit, description."""
     found = ((key, known_keys()[key]) for key in _matching(pattern))
     return [
         {"kind": "key", "name": key, "unit": UNITS.get(key) or row.unit, "description": _plain(row.meaning)}

@@ -1,4 +1,4 @@
-"""What the numbers in logs are: their units, and whether more of them is better. docs/log-format.md describes each key."""
+"""Units of the numbers in logs, and whether higher is better. docs/log-format.md describes each key."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ _HIGHER = (
 
 
 def unit_of(key: str) -> str:
-    """The unit of a key's values; empty if it is a plain number or not known."""
+    """Unit of a key's values; empty for plain numbers and unknown keys."""
     return UNITS.get(key, "")
 
 
 def better_of(key: str) -> int:
-    """1 if a higher value is better, -1 if a lower one is, as for times, memory and energy."""
+    """Return 1 if higher is better, -1 if lower is better, as for times, memory and energy."""
     return 1 if any(fnmatch.fnmatchcase(key, pattern) for pattern in _HIGHER) else -1

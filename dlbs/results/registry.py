@@ -1,7 +1,7 @@
-"""Registries: the names that a verb offers as choices, each with its function and a line of help.
+"""Registries: the choices of a command, each with its function and a line of help.
 
-A registry names its functions instead of importing them (`module:function`), so that `dlbs plot --help` knows every kind of plot without
-loading matplotlib. It is the only list of its names: verbs, documentation tests and Python callers read it.
+A registry names its functions (`module:function`) instead of importing them, so that `dlbs plot --help` lists all kinds of plots without
+loading matplotlib. It is the only list of its names: commands, documentation tests and Python callers read it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Registry = Mapping[str, tuple[str, str]]
 
 
 def registered(registry: Registry, name: str, what: str) -> Any:
-    """The function that is registered under a name.
+    """Import the function registered under a name.
 
     Args:
         registry: Name → (`module:function`, one line of help).
         name: One of its names.
-        what: What the registry holds, for the message.
+        what: Noun for its entries in the message.
 
     Raises:
-        LogError: There is no such name.
+        LogError: The name is not registered.
     """
     if name not in registry:
-        hint = did_you_mean(name, registry) or f"there are {', '.join(registry)}"
-        raise LogError(f"no {what} {name!r}", hint=hint)
+        hint = did_you_mean(name, registry) or f"choose from {', '.join(registry)}"
+        raise LogError(f"unknown {what} {name!r}", hint=hint)
     module, function = registry[name][0].split(":")
     return getattr(importlib.import_module(module), function)

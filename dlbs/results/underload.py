@@ -1,4 +1,4 @@
-"""What is known of the results of inference under load (`exp.phase=serving`): their usual quantities, and the intervals that single runs logged."""
+"""Results of inference under load (`exp.phase=serving`): usual quantities, and the confidence intervals that single runs log."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def is_served(record: Record) -> bool:
 
 
 def served_values(records: Sequence[Record]) -> list[str]:
-    """The quantities that tables show of inference under load, those that there are."""
+    """Quantities of inference under load for tables, as far as the records have them."""
     keys = ("max_qps", "qps", "latency_p50", "latency_p99", "ttft_p99", "tpot_p99", "tokens_per_second", "valid")
     return [f"{FAMILY}{key}" for key in keys if any(one.get(f"{FAMILY}{key}") is not None for one in records)]
 
 
 def served_metric(records: Iterable[Record]) -> str:
-    """What is compared unless something else is asked for: the highest rate if all searched for it, the percentile that counts if all have a rate
-    or wait for answers; empty for the throughput, as of offline."""
+    """Default metric of inference under load: the highest rate if all runs searched for it, the latency percentile of the scenario if all have a
+    rate or wait for answers; empty for the throughput (offline)."""
     records = list(records)
     if not records or not all(map(is_served, records)):
         return ""
@@ -39,7 +39,7 @@ def served_metric(records: Iterable[Record]) -> str:
 
 
 def logged_interval(record: Record, key: str) -> Interval | None:
-    """The interval of 95 % that a run logged beside a value, as `KEY_ci95`; None if there is none, or one of its bounds is not known."""
+    """95 % confidence interval of a value that a run logged as `KEY_ci95`; None if it or one of its bounds is missing."""
     bounds = record.get(f"{key}_ci95")
     if not isinstance(bounds, list) or len(bounds) != 2:
         return None

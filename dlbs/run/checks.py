@@ -1,4 +1,4 @@
-"""What is looked at before experiments of a framework run, wherever they run: one table for frameworks, one for kinds of packs."""
+"""Checks before experiments of a framework run, on any executor: one table for frameworks, one for kinds of packs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FRAMEWORK_CHECKS", "PACK_CHECKS", "checks_of"]
 
 
 def checks_of(experiment: Experiment) -> tuple[Check, ...]:
-    """The checks of an experiment's framework and of the kind of its pack, each once."""
+    """The checks of an experiment's framework and of the kind of its pack, without duplicates."""
     framework, kind = text(experiment.get("exp.framework")), text(experiment.get("pack.kind"))
     found = (*FRAMEWORK_CHECKS.get(framework, ()), *PACK_CHECKS.get(kind, ()))
     return tuple(dict.fromkeys(found))
@@ -34,7 +34,7 @@ def _model(experiment: Experiment, site: Site) -> Problem | None:
         path = site.directory / file
         if not path.is_file():
             hint = "set pytorch.architecture to a Python file that registers models"
-            return Problem(f"there is no file {file}", hint)
+            return Problem(f"file {file} does not exist", hint)
         known = {**known, **registered_in(path)}
     if not known or model in known or ":" in model:
         return None
@@ -46,21 +46,21 @@ def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
     if text(experiment.get("exp.phase")) != "serving":
         return None
     name = text(experiment.get("exp.pack")) or text(experiment.get("exp.framework"))
-    return Problem(f"{name} has no phase serving", "set exp.framework=pytorch, or another exp.phase")
+    return Problem(f"{name} does not support the phase serving", "set exp.framework=pytorch, or another exp.phase")
 
 
 def _replicas(experiment: Experiment, site: Site) -> Problem | None:
     gpus = text(experiment.get("exp.gpus"))
     if ":" not in gpus or gpus.startswith("any:"):
         return None
-    hint = "write 0,1 for two replicas of one GPU each"
-    return Problem(f"exp.gpus is {experiment['exp.gpus']}, but pytorch_benchmarks puts a replica on one GPU", hint)
+    hint = "for two replicas of one GPU each, write 0,1"
+    return Problem(f"exp.gpus is {experiment['exp.gpus']}, but a replica of pytorch_benchmarks uses one GPU", hint)
 
 
 def _data(experiment: Experiment, site: Site) -> Problem | None:
     data = text(experiment.get("pytorch.data_dir"))
     if data and not (site.directory / data).is_dir():
-        hint = "set pytorch.data_dir; empty means synthetic data"
+        hint = "set pytorch.data_dir; leave it empty for synthetic data"
         return Problem(f"data directory {data} does not exist", hint)
     if data and not os.access(site.directory / data, os.R_OK | os.X_OK):
         return Problem(f"data directory {data} cannot be read", "check its permissions")
@@ -70,7 +70,7 @@ def _data(experiment: Experiment, site: Site) -> Problem | None:
 def _training_data(experiment: Experiment, site: Site) -> Problem | None:
     if text(experiment.get("pytorch.data_dir")):
         return None
-    return Problem("training needs data", "set pytorch.data_dir to a directory with train and val in it")
+    return Problem("training needs data", "set pytorch.data_dir to a directory that contains train and val")
 
 
 def _python(experiment: Experiment, site: Site) -> Problem | None:
@@ -78,16 +78,16 @@ def _python(experiment: Experiment, site: Site) -> Problem | None:
         return None
     python = text(experiment.get("runtime.python"))
     if shutil.which(python) is None:
-        return Problem(f"there is no Python interpreter {python!r}", "set runtime.python")
+        return Problem(f"Python interpreter {python!r} not found", "set runtime.python")
     if not _has_torch(python, site.may_run):
-        hint = f"{python} -m pip install 'dlbs[torch]', or set runtime.python"
+        hint = f"run `{python} -m pip install 'dlbs[torch]'`, or set runtime.python"
         return Problem(f"{python} cannot import torch", hint)
     return None
 
 
 @lru_cache(maxsize=16)
 def _has_torch(python: str, may_run: bool) -> bool:
-    """Whether an interpreter finds torch. It is looked for, not imported: importing takes seconds."""
+    """Whether an interpreter can find torch. Importing it would take seconds."""
     if python == sys.executable:
         return importlib.util.find_spec("torch") is not None
     if may_run:
@@ -106,8 +106,8 @@ def _pack_directory(experiment: Experiment, site: Site) -> Problem | None:
     directory = text(experiment.get("pack.dir"))
     if Path(directory).is_dir():
         return None
-    what = f"the directory of the pack {text(experiment.get('exp.pack'))} is not there: {directory}"
-    return Problem(what, "dlbs pack list shows what is found")
+    what = f"the directory of pack {text(experiment.get('exp.pack'))} does not exist: {directory}"
+    return Problem(what, "`dlbs pack list` shows the packs that were found")
 
 
 def _pack_container(experiment: Experiment, site: Site) -> Problem | None:
@@ -115,32 +115,32 @@ def _pack_container(experiment: Experiment, site: Site) -> Problem | None:
         return None
     name = text(experiment.get("exp.pack"))
     if not experiment.get("exp.docker"):
-        return Problem(f"{name} is a container", "leave exp.docker=false out")
+        return Problem(f"{name} is a container pack", "remove exp.docker=false")
     inputs = Path(text(experiment.get("pack.inputs")) or Path(text(experiment["pack.dir"])) / "inputs.jsonl")
     if not inputs.is_file():
-        return Problem(f"{name} has no inputs: {inputs}", "write one JSON object a line there, or set pack.inputs")
+        return Problem(f"{name} has no inputs: {inputs}", "create it with one JSON object per line, or set pack.inputs")
     return None
 
 
 def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
-    """Whether its environment is there, if it does not run with the Python of an image."""
+    """Check that its environment exists, unless it runs with the Python of an image."""
     if experiment.get("exp.docker") or _pack_directory(experiment, site) is not None:
         return None
     name, python = text(experiment.get("exp.pack")), text(experiment.get("pack.python"))
     note = text(experiment.get("pack.install_note"))
     if experiment.get("pack.start") or (shutil.which(python) and (not note or os.path.isfile(note))):
         return None
-    return Problem(f"{name} is not installed", f"dlbs pack install {name}")
+    return Problem(f"{name} is not installed", f"run dlbs pack install {name}")
 
 
 def _command(experiment: Experiment, site: Site) -> Problem | None:
-    """Whether there is a command, and its program on this machine; in a container only that knows."""
+    """Check that a command is set and its program exists on this machine; programs in containers are not checked."""
     command = [text(word) for word in experiment.get("command.argv") or []]
     if not command or not command[0]:
-        return Problem("there is no command", "write it after --, or set command.argv")
+        return Problem("no command is set", "add it after --, or set command.argv")
     warmup = text(experiment.get("exp.num_warmup_batches"))
     if not warmup.isdigit():
-        return Problem(f"exp.num_warmup_batches is {warmup}, but a command needs a number", "give a number of runs")
+        return Problem(f"exp.num_warmup_batches is {warmup}, but commands require a number", "set a number of runs")
     if experiment.get("exp.docker"):
         return (
             None
@@ -149,13 +149,13 @@ def _command(experiment: Experiment, site: Site) -> Problem | None:
         )
     for words, where in ((command, ""), *((experiment.get(name), name) for name in _HELPERS)):
         if words and shutil.which(program := text(words[0]), path=_search_path(experiment)) is None:
-            hint = "a shell's own commands and pipes need a shell: -- bash -c 'COMMAND'"
-            return Problem(f"{f'{where}: ' if where else ''}there is no program {program!r}", hint)
+            hint = "shell built-ins and pipes need a shell: -- bash -c 'COMMAND'"
+            return Problem(f"{f'{where}: ' if where else ''}program {program!r} not found", hint)
     return None
 
 
 def _search_path(experiment: Experiment) -> str | None:
-    """PATH as an experiment sets it; None for that of this process."""
+    """PATH of an experiment; None for that of this process."""
     own = dict(environment(experiment)).get("PATH")
     return own.replace("$PATH", os.environ.get("PATH", "")) if own else None
 

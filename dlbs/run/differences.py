@@ -1,4 +1,4 @@
-"""Which parameters differ between the experiments of a plan: those that labels show."""
+"""Find the parameters that differ between the experiments of a plan, for their labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Differences"]
 
 
 class Differences:
-    """Finds the parameters that differ in one pass, and keeps one value of each parameter, however long the plan is.
+    """Find the parameters that differ in one pass, with memory for one value per parameter.
 
     Args:
-        unlabelled: Parameters that say nothing of what an experiment is, or only what others say already.
+        unlabelled: Parameters that do not identify an experiment or repeat other parameters.
     """
 
     def __init__(self, unlabelled: Set[str] = frozenset()) -> None:
@@ -24,17 +24,17 @@ class Differences:
         self._differ: set[str] = set()
 
     def add(self, experiment: Experiment) -> None:
-        """Take an experiment into account."""
+        """Add an experiment."""
         for name, value in experiment.items():
             if name not in self._differ and self._first.setdefault(name, value) != value:
                 self._differ.add(name)
-        # Experiments of another framework have other parameters; that says no more than the framework's name.
+        # Experiments of another framework have different parameters; the name of the framework implies that.
         names = self._names.setdefault(experiment.get("exp.framework"), frozenset(experiment))
         if names != experiment.keys():
             self._differ |= names ^ experiment.keys()
 
     @property
     def names(self) -> list[str]:
-        """The parameters that differ, in the order of the configuration, the number of the repeat last."""
+        """The parameters that differ, in the order of the configuration, the repeat number last."""
         names = [name for name in self._first if name in self._differ and name not in self._unlabelled]
         return sorted(names, key=lambda name: name == "exp.repeat")

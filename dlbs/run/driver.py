@@ -1,4 +1,4 @@
-"""Run a plan on any executor: which experiments still have to run, in what order, and what came of them."""
+"""Run a plan on any executor: select experiments that have to run, order them, and record their outcomes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
 
 
 def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
-    """Whether an experiment need not run again, by the policy of `exp.rerun` and what its log ends with."""
+    """Whether an experiment need not run again, by the policy `exp.rerun` and the end of its log."""
     policy = experiment.get("exp.rerun", "never")
     status = ending.get("exp.status")
     if policy == "always" or status not in STATUSES or status == "cancelled":
@@ -50,18 +50,18 @@ def run_plan(
     policies: Policies | None = None,
     detach: bool = False,
 ) -> Summary:
-    """Run what is not finished yet and leave the log files.
+    """Run the experiments that are not finished, and write their logs.
 
     Args:
-        experiments: The resolved plan. None among them says that the next one is known only when another one has ended.
-        total: How many experiments it has.
-        observer: Is told what happens.
+        experiments: The resolved plan. A None among them: the next experiment is unknown until another one ends.
+        total: Number of its experiments.
+        observer: Is notified of events.
         executor: Runs experiments.
-        show: Is given the launchers of experiments that are only simulated.
-        directory: Where experiments run and relative log files begin; the current directory by default.
-        owned: Logs of experiments that the executor is running since an earlier run.
-        policies: About failures and time.
-        detach: Return when everything is started.
+        show: Receives the launchers of simulated experiments.
+        directory: Working directory of experiments, and base of relative log paths; the current directory by default.
+        owned: Logs of experiments of an earlier run that the executor is still running.
+        policies: Retries, failure limit and deadline.
+        detach: Return after everything is started.
 
     Raises:
         LaunchError: The executor cannot run anything.
@@ -80,11 +80,11 @@ def run_plan(
 
 @dataclass(slots=True)
 class _Waiting:
-    """An experiment that is to run.
+    """An experiment that has to run.
 
     Attributes:
-        not_before: A moment of `time.monotonic()`.
-        overtaken: How many have been started before it while it waited for room.
+        not_before: Earliest start, a time of `time.monotonic()`.
+        overtaken: Number of later experiments started while it waited for room.
     """
 
     experiment: Experiment
@@ -94,17 +94,17 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Stop:
-    """Why nothing more is started.
+    """The reason that no more experiments are started.
 
     Attributes:
-        message: Why what runs is ended too; empty if it may go on to its end.
+        message: The reason that running experiments are ended too; empty if they may finish.
     """
 
     message: str = ""
 
 
 class _Run:
-    """One run of a plan: draws experiments from it, starts them where there is room, and notes what came of them."""
+    """One run of a plan: draw experiments from it, start them where there is room, and record their outcomes."""
 
     def __init__(
         self,
@@ -127,11 +127,11 @@ class _Run:
         self._limits = BatchLimits()
 
     def to_the_end(self, total: int, detach: bool) -> None:
-        """Run until nothing is left, all is started and may be left alone, or something stops it."""
+        """Run until nothing is left, everything is started (`detach`), or the run is stopped."""
         while True:
             stop = self._reason_to_stop()
             if stop is None:
-                self._start_what_fits()
+                self._start_runnable()
             else:
                 self._stop(stop)
             self.executor.flush()
@@ -148,9 +148,9 @@ class _Run:
         self.summary.stop_signal = self.signals.stop_signal
 
     def abandon(self, message: str) -> None:
-        """After an error: leave nothing running that nobody watches."""
+        """Clean up after an error: leave no unwatched processes."""
         if self.executor.detachable:
-            return  # the next run watches what goes on
+            return  # the next run watches the rest
         while self.executor.running:
             self.executor.end_all(message)
             self.signals.wait_until(self.executor.next_look())
@@ -158,11 +158,11 @@ class _Run:
                 continue
 
     def _reason_to_stop(self) -> _Stop | None:
-        """Why no more experiments are started; None if they are."""
+        """The reason to start no more experiments; None if there is none."""
         if self.signals.stop_signal:
             return _Stop(f"stopped by {signal.Signals(self.signals.stop_signal).name}")
         if self.policies.deadline is not None and time.monotonic() >= self.policies.deadline:
-            self.summary.stopped = self.summary.stopped or "the deadline has come"
+            self.summary.stopped = self.summary.stopped or "the deadline has passed"
             return _Stop("stopped by the deadline")
         return _Stop() if self.signals.stop_after_current or self.summary.stopped else None
 
@@ -174,7 +174,7 @@ class _Run:
             self.executor.end_all(stop.message)
 
     def _wait(self) -> None:
-        """Block until something is to be done."""
+        """Block until there is work to do."""
         moments = [waiting.not_before for waiting in self._waiting if waiting.not_before > time.monotonic()]
         if self.policies.deadline is not None and self._reason_to_stop() is None:
             moments.append(self.policies.deadline)
@@ -186,15 +186,15 @@ class _Run:
             moments.append(time.monotonic() + self.observer.tick_seconds)
         self.signals.wait_until(min(moments, default=None))
 
-    def _start_what_fits(self) -> None:
-        """Start experiments in the plan's order; one that has to wait for room may be overtaken, but not for ever."""
+    def _start_runnable(self) -> None:
+        """Start experiments in the plan's order; one that waits for room may be overtaken, up to a limit."""
         now = time.monotonic()
         position = 0
         while self.executor.has_room and self._reason_to_stop() is None:
             if position == len(self._waiting) and not self._draw():
                 return
             waiting = self._waiting[position]
-            if waiting.not_before > now:  # it pauses before its next attempt, and keeps nobody waiting
+            if waiting.not_before > now:  # it pauses before its next attempt and does not delay others
                 position += 1
                 continue
             if not self._start(waiting.experiment):
@@ -207,7 +207,7 @@ class _Run:
                 earlier.overtaken += earlier.not_before <= now
 
     def _draw(self) -> bool:
-        """Take experiments from the plan until one has to run; False if there is none, or none yet."""
+        """Draw experiments from the plan until one has to run; False if there is none, or none yet."""
         while not self._exhausted:
             try:
                 experiment = next(self.experiments)
@@ -235,7 +235,7 @@ class _Run:
         try:
             ending = last_values(log_path(experiment, self.directory))
         except DlbsError as error:
-            self._note(experiment, Outcome("failure", str(error)))
+            self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
         if not is_finished(experiment, ending):
             return False
@@ -245,11 +245,11 @@ class _Run:
         return True
 
     def _is_owned(self, experiment: Experiment) -> bool:
-        """Whether the executor is running it since an earlier run."""
+        """Whether the executor is running it for an earlier run."""
         return bool(self._owned) and log_path(experiment, self.directory).absolute() in self._owned
 
     def _start(self, experiment: Experiment) -> bool:
-        """Start an experiment, or settle it without; False if there is no room now."""
+        """Start an experiment, or record its failure to start; False if there is no room now."""
         reason = self._limits.reason_to_skip(experiment)
         if reason and not self._is_owned(experiment):
             self._skip(experiment, reason)
@@ -259,8 +259,8 @@ class _Run:
             self._prepared = True
         try:
             started = self.executor.start(experiment)
-        except DlbsError as error:  # what is wrong with one experiment must not stop the others
-            self._note(experiment, Outcome("failure", str(error)))
+        except DlbsError as error:  # a problem of one experiment must not stop the others
+            self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
         if started:
             log = log_path(experiment, self.directory)
@@ -269,13 +269,13 @@ class _Run:
         return started
 
     def _skip(self, experiment: Experiment, reason: str) -> None:
-        """Leave a log that says why an experiment did not run."""
+        """Write a log with the reason that an experiment did not run."""
         try:
             write_log(log_path(experiment, self.directory), experiment, "skipped", reason)
         except DlbsError as error:
-            self._note(experiment, Outcome("failure", str(error)))
+            self._record_outcome(experiment, Outcome("failure", str(error)))
             return
-        self._note(experiment, Outcome("skipped", reason))
+        self._record_outcome(experiment, Outcome("skipped", reason))
 
     def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
         if outcome.status == WITHDRAWN:
@@ -289,17 +289,17 @@ class _Run:
         if retried and self._reason_to_stop() is None:
             try:
                 keep_attempt(log_path(experiment, self.directory), attempt)
-            except DlbsError as error:  # another attempt would lose the log of this one
-                outcome = replace(outcome, message=f"{outcome.message}; not tried again: {error}")
-                self._note(experiment, outcome)
+            except DlbsError as error:  # another attempt would overwrite this log
+                outcome = replace(outcome, message=f"{outcome.message}; not retried: {error}")
+                self._record_outcome(experiment, outcome)
                 return
             self.observer.again(experiment, outcome, attempt)
             later = time.monotonic() + self.policies.pause(attempt)
             self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
             return
-        self._note(experiment, outcome)
+        self._record_outcome(experiment, outcome)
 
-    def _note(self, experiment: Experiment, outcome: Outcome) -> None:
+    def _record_outcome(self, experiment: Experiment, outcome: Outcome) -> None:
         self.observer.ended(experiment, outcome)
         self.summary.end(outcome)
         self.summary.directories.add(log_path(experiment, self.directory).parent)

@@ -1,4 +1,4 @@
-"""One stream of events while a plan runs, for whoever watches it: the terminal, a progress file, a callback of a notebook."""
+"""The events of a running plan, for its observers: the terminal, a progress file, a callback in a notebook."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Callback", "Event", "Observer"]
 
 
 class Observer(Protocol):
-    """Is told what happens while a plan runs; a context that holds for the time of the run.
+    """Interface for receiving the events of a running plan; a context manager around the run.
 
     Attributes:
-        tick_seconds: How often `tick` is wanted while nothing happens; None for never.
+        tick_seconds: Interval of `tick` calls while nothing happens; None for no calls.
     """
 
     tick_seconds: float | None
@@ -31,39 +31,39 @@ class Observer(Protocol):
     ) -> None: ...
 
     def begin(self, total: int) -> None:
-        """There are `total` experiments."""
+        """The run begins with `total` experiments."""
 
     def grow(self, total: int) -> None:
-        """There are more experiments, or fewer, than was known: `total`."""
+        """The number of experiments has changed to `total`."""
 
     def skipped(self, why: str) -> None:
-        """The next experiment need not run: it is `finished`, `inactive` or `simulated`."""
+        """The next experiment does not run: it is `finished`, `inactive` or `simulated`."""
 
     def started(self, experiment: Experiment, log: Path) -> None:
         """An experiment begins."""
 
     def withdrawn(self, experiment: Experiment) -> None:
-        """An experiment was called off before it began."""
+        """An experiment was cancelled before it began."""
 
     def again(self, experiment: Experiment, outcome: Outcome, attempt: int) -> None:
-        """An experiment failed and will be tried again."""
+        """An experiment failed and will be retried."""
 
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        """An experiment has come to its end."""
+        """An experiment has ended."""
 
     def tick(self) -> None:
-        """Time has passed."""
+        """`tick_seconds` have passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to an experiment.
+    """A change of state of an experiment.
 
     Attributes:
-        kind: `started`, `retried` (it failed and will be tried again) or `ended`.
+        kind: `started`, `retried` (it failed and will be retried) or `ended`.
         experiment: Its final parameters.
-        done: Experiments of the plan that need no more work.
-        total: Experiments of the plan.
+        done: Number of experiments of the plan that need no more work.
+        total: Number of experiments of the plan.
         outcome: How it ended; None when it starts.
     """
 
@@ -78,7 +78,7 @@ class Callback:
     """An observer that calls a function with each event.
 
     Args:
-        function: Is called in the thread that runs the plan, between two experiments: a slow one delays the next experiment.
+        function: Called in the thread that runs the plan, between experiments: a slow function delays the next one.
     """
 
     tick_seconds: float | None = None

@@ -1,4 +1,4 @@
-"""What an experiment under way says: the last whole line of its log, and the rate in it."""
+"""The last complete line in the log of a running experiment, and the rate in it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dlbs.text import printable
 
 __all__ = ["last_line", "rate_in"]
 
-_LAST_BYTES = 4096  # of a log in which its last line is looked for
+_LAST_BYTES = 4096  # at the end of a log that are searched for its last line
 _RATE = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?) ?([A-Za-z]{1,20}/(?:s|sec|min|h))\b")
 
 
 def last_line(log: Path) -> str:
-    """The last whole line that an experiment under way has printed, without the values for programs."""
+    """The last complete line that a running experiment printed, ignoring `__key__= value` lines."""
     try:
         with open_regular(f"{log}.part") as stream:
             start = max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES)
@@ -26,12 +26,12 @@ def last_line(log: Path) -> str:
             lines = re.split(r"[\r\n]", stream.read(_LAST_BYTES).decode("utf-8", "replace"))
     except (OSError, LogError):
         return ""
-    # What stands before the first line end may be the rest of a line, and what stands after the last is still being written.
+    # Text before the first newline may be a partial line, and text after the last one is still being written.
     whole = (line.strip() for line in reversed(lines[start > 0 : -1]))
     return printable(next((line for line in whole if line and not KEY_LINE.match(line)), ""))
 
 
 def rate_in(line: str) -> str:
-    """The rate that a line of output names last: `812 images/s`; empty if it names none."""
+    """The last rate in a line of output, such as `812 images/s`; empty if there is none."""
     found = _RATE.findall(line)
     return " ".join(found[-1]) if found else ""

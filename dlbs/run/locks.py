@@ -1,4 +1,4 @@
-"""Log directories belong to one run at a time; what a killed run left behind there is ended."""
+"""Lock log directories for one run at a time, and end processes that a killed run left there."""
 
 from __future__ import annotations
 
@@ -29,30 +29,31 @@ __all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner", "run_fac
 
 LOCK_NAME = ".dlbs.lock"
 _ATTEMPTS = 5
-_LONGEST = 65_536  # of a lock file
+_LONGEST = 65_536  # bytes of a lock file
 
 
 @contextmanager
 def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Set[Path]]:
-    """Hold log directories while a plan runs; gives the logs in them that the executor is writing since an earlier run.
+    """Lock log directories while a plan runs; yield the logs in them that the executor is writing for an earlier run.
 
-    It begins by ending what an earlier run left running there, but for those. A run that fails before it has run anything leaves nothing. The lock is the kernel's, on a file: it is gone with
-    the process, however that ends. The file names the executor until nothing of it is left, so that another one finds out.
+    Processes that an earlier run left there are ended first, except those of the yielded logs. A run that fails before it has run anything
+    leaves no files. The lock is a kernel lock on a file, so it ends with the process in every case. The file names the executor until none
+    of its experiments is left, so that another executor can detect them.
 
     Args:
-        directories: They are made if they do not exist.
+        directories: They are created if missing.
         executor: Runs the plan.
-        wait: Wait for another run to end instead of refusing.
+        wait: Wait for another run to end instead of raising an error.
 
     Raises:
-        LaunchError: Another run holds one of them, another executor is still running experiments of an earlier one, or a directory
+        LaunchError: Another run has locked one of them, another executor is still running experiments of an earlier one, or a directory
             cannot be written to.
     """
     with ExitStack() as stack:
         held = [(directory, stack.enter_context(_held(directory, wait))) for directory in sorted(directories)]
         owned: set[Path] = set()
         for directory, stream in held:
-            _refuse_others(directory, _content(stream), executor)
+            _reject_other_executors(directory, _content(stream), executor)
             here = executor.owned_logs(directory)
             end_orphans(directory, here)
             owned |= here
@@ -69,7 +70,7 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
                 raise _unwritable(error, directory) from None
         yield owned
         for directory, stream in held:
-            # If it cannot be told, the name stays; on a full disk the file is empty, which says the same as {}.
+            # If that cannot be determined, the name stays; on a full disk the file is empty, which is equivalent to {}.
             with suppress(LaunchError, OSError):
                 if not executor.owned_logs(directory):
                     _write(stream, {})
@@ -89,13 +90,13 @@ def _held(directory: Path, wait: bool) -> Iterator[IO[str]]:
             yield stream
         except BaseException:
             if before is not None:
-                _leave_nothing(directory, before, missing)
+                _remove_created(directory, before, missing)
             raise
 
 
-def _leave_nothing(directory: Path, before: set[str], missing: list[Path]) -> None:
-    """Remove what this run made in a log directory, if it is not more than its own two files: then nothing was run."""
-    with suppress(OSError):  # a file system that has become read-only, or something that has appeared meanwhile
+def _remove_created(directory: Path, before: set[str], missing: list[Path]) -> None:
+    """Remove the files of this run from a log directory if nothing was run: only its own two files are new."""
+    with suppress(OSError):  # a file system that became read-only, or files that appeared since
         new = set(os.listdir(directory)) - before
         if not new <= {LOCK_NAME, PLAN_NAME}:
             return
@@ -109,7 +110,7 @@ def _locked_file(directory: Path, wait: bool) -> IO[str]:
     """The lock file of a directory, locked.
 
     Raises:
-        LaunchError: Another run holds it, or it is not a lock file.
+        LaunchError: Another run has locked it, or it is not a lock file.
         OSError: It cannot be opened.
     """
     path = directory / LOCK_NAME
@@ -119,19 +120,19 @@ def _locked_file(directory: Path, wait: bool) -> IO[str]:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if os.path.lexists(path) and os.path.samestat(os.fstat(stream.fileno()), path.lstat()):
                 return stream
-            stream.close()  # the run that it was waited for has removed it: another one may be locked by others
+            stream.close()  # the previous run has removed this file, and another process may have locked a new one
         except BlockingIOError:
             pid = _pid(_content(stream)) or "unknown"
             stream.close()
             raise LaunchError(
-                f"another dlbs run is writing here (process {pid})",
+                f"another dlbs run (process {pid}) is writing to this directory",
                 where=str(directory),
-                hint="wait for it with --wait, or choose another exp.log_dir",
+                hint="add --wait to wait for it, or choose another exp.log_dir",
             ) from None
 
 
 def _open_lock(path: Path) -> IO[str]:
-    """Open a lock file, which must not lead to, or be, a file of somebody else's: it is emptied."""
+    """Open a lock file, which must not be a link or a foreign file, since it will be truncated."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     hint = "remove it, or choose another exp.log_dir"
     try:
@@ -145,10 +146,10 @@ def _open_lock(path: Path) -> IO[str]:
         os.close(descriptor)
         raise LaunchError("is not a regular file", where=str(path), hint=hint)
     stream.seek(0)
-    content = stream.read(_LONGEST).strip("\0")  # NULs are what a power cut may leave
+    content = stream.read(_LONGEST).strip("\0")  # a power cut may leave NULs
     if content and not content.startswith("{"):
         stream.close()
-        raise LaunchError("is not a lock file of dlbs, so it is not emptied", where=str(path), hint=hint)
+        raise LaunchError("is not a lock file of dlbs, so it is not overwritten", where=str(path), hint=hint)
     return stream
 
 
@@ -157,32 +158,32 @@ def _is_regular(descriptor: int) -> bool:
 
 
 def _unwritable(error: OSError, directory: Path) -> LaunchError:
-    return LaunchError(f"logs cannot be written: {error.strerror}", where=str(directory))
+    return LaunchError(f"cannot write logs: {error.strerror}", where=str(directory))
 
 
-def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor) -> None:
-    """Raise if another executor is still running experiments of an earlier run here."""
+def _reject_other_executors(directory: Path, content: dict[str, Any], executor: Executor) -> None:
+    """Raise a LaunchError if another executor still runs experiments of an earlier run here."""
     name = content.get("executor")
     if name == executor_name(executor):
         return
     count = len(_logs_of(name, directory, executor))
     if count:
         raise LaunchError(
-            f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} will write here",
+            f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} will still write here",
             where=str(directory),
-            hint=f"go on with --executor {name}, or cancel them",
+            hint=f"continue with --executor {name}, or cancel them",
         )
 
 
 def owned_logs(directory: Path, known: Executor | None = None) -> Set[Path]:
-    """Logs in a directory that the executor of an earlier run is writing, or is going to write.
+    """Logs in a directory that the executor of an earlier run is writing or will write.
 
     Args:
-        directory: Of the logs.
-        known: An executor that need not be registered.
+        directory: Directory of the logs.
+        known: An executor that is accepted even if it is not registered.
 
     Raises:
-        LaunchError: That executor does not answer, or is neither registered nor the known one.
+        LaunchError: That executor does not respond, or is neither registered nor the known one.
     """
     try:
         with open_regular(directory / LOCK_NAME) as stream:
@@ -199,11 +200,11 @@ def _logs_of(name: Any, directory: Path, known: Executor | None) -> Set[Path]:
         return frozenset()
     if known is not None and name == executor_name(known):
         return known.owned_logs(directory)
-    if not is_registered(name):  # it is not imported: a file in a log directory must not be able to name code
+    if not is_registered(name):  # not imported: a file in a log directory must not be able to execute code
         raise LaunchError(
             f"an earlier run used --executor {name}, which is not registered, so its experiments may still be running",
             where=str(directory),
-            hint=f"`dlbs status --executor {name}` shows them, and `dlbs run --executor {name}` goes on with them; "
+            hint=f"`dlbs status --executor {name}` shows them, and `dlbs run --executor {name}` continues them; "
             f"if none is running, remove {directory / LOCK_NAME}",
         )
     return load_executor(name)(Path.cwd()).owned_logs(directory)
@@ -221,9 +222,7 @@ def _content(stream: IO[str] | IO[bytes]) -> dict[str, Any]:
 def _write(stream: IO[str], content: dict[str, Any]) -> None:
     data = json.dumps(content).encode()
     os.ftruncate(stream.fileno(), 0)
-    while (
-        data
-    ):  # without a buffer: on a full disk it would be written once more, and fail once more, when the file is closed
+    while data:  # unbuffered: on a full disk, closing a buffered file would write and fail a second time
         data = data[os.write(stream.fileno(), data) :]
 
 
@@ -233,7 +232,7 @@ def _pid(content: dict[str, Any]) -> int | None:
 
 
 def owner(directory: Path) -> int | None:
-    """Process ID of the run that holds a log directory; 0 if it is unknown, None if there is none."""
+    """Process ID of the run that has locked a log directory; 0 if unknown, None if there is no run."""
     try:
         with open_regular(directory / LOCK_NAME) as stream:
             try:
@@ -246,8 +245,8 @@ def owner(directory: Path) -> int | None:
 
 
 def run_facts(directory: Path) -> dict[str, Any]:
-    """What the run that holds a log directory says of itself: `pid`, `since` (when it began), `executor`, `jobs` (how many experiments run at the same
-    time; null for no limit); empty if there is none."""
+    """The facts that the run in a log directory has recorded: `pid`, `since` (its start), `executor`, `jobs` (experiments that run at the same
+    time; null for no limit); empty if there is no run."""
     if owner(directory) is None:
         return {}
     try:
@@ -258,14 +257,14 @@ def run_facts(directory: Path) -> dict[str, Any]:
 
 
 def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
-    """End the processes and containers of experiments whose logs are unfinished, and return how many processes there were.
+    """End the processes and containers of experiments with unfinished logs, and return the number of processes.
 
-    Processes are known by the log file in their environment, which everything that an experiment starts inherits; containers by
-    their names, which are made of the log's path. Nothing is known by the name of its program.
+    Processes are identified by the log file in their environment, which all child processes inherit; containers by
+    their names, which derive from the path of the log; never by the name of a program.
 
     Args:
-        directory: Of the logs.
-        spared: Absolute paths of the logs of experiments that are alive and well.
+        directory: Directory of the logs.
+        spared: Absolute paths of the logs of running experiments to leave alone.
     """
     parts = {part.with_suffix(""): part for part in directory.absolute().glob("*.part")}
     logs = {log: part for log, part in parts.items() if log not in spared}
@@ -273,7 +272,7 @@ def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
         return 0
     ended = 0
     names = set(map(str, logs))
-    for _ in range(_ATTEMPTS):  # a process may start another one while the list is read
+    for _ in range(_ATTEMPTS):  # a process may start another while the list is read
         left = list(_processes_of(names))
         if not left:
             break
@@ -291,11 +290,11 @@ def _processes_of(logs: set[str]) -> Iterator[psutil.Process]:
             if process.environ().get(LOG_VARIABLE) in logs and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
         except (psutil.Error, OSError):
-            continue  # it has ended, or is another user's
+            continue  # ended, or owned by another user
 
 
 def _end(processes: list[psutil.Process]) -> int:
-    """Kill processes and wait until they are gone; how many there were to kill."""
+    """Kill processes, wait until they are gone, and return how many were killed."""
     import psutil
 
     killed = 0
@@ -303,7 +302,7 @@ def _end(processes: list[psutil.Process]) -> int:
         try:
             process.kill()
             killed += 1
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended by itself, or has become another user's
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended by itself, or now owned by another user
             continue
     psutil.wait_procs(processes, timeout=5)
     return killed
@@ -313,8 +312,8 @@ def _remove_container_of(log: Path, part: Path) -> None:
     try:
         values = first_values(part)
     except LogError:
-        return  # a link or a pipe, so nothing that a run left here
-    # The name is made anew, not read: an unfinished log must not be able to name a container of somebody else's.
+        return  # a link or a pipe, so not left by a run
+    # The name is computed, not read: an unfinished log must not be able to name a foreign container.
     name = container_name(values, log)
     if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
         remove_container({"exp.docker_launcher": "docker", **_docker_command(values)}, name)

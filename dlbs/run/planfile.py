@@ -1,4 +1,4 @@
-"""The file that a run leaves beside its logs: which logs its plan makes, in the plan's order, and which parameters differ between them."""
+"""The plan file that a run writes next to its logs: the names of the logs, in the plan's order, and the parameters that differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 256 << 20  # bytes: a million logs with long names
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """What the plan that ran last in a directory makes.
+    """The content of the plan file of the last run in a directory.
 
     Attributes:
         differing: The parameters that differ, in the configuration's order.
@@ -31,7 +31,7 @@ class PlanFile:
 
 
 def write_plan_file(directory: Path, differing: Sequence[str], logs: Iterable[str]) -> None:
-    """Write the plan file of a log directory: JSON lines, the names of the parameters first.
+    """Write the plan file of a log directory: JSON lines, the names of the parameters on the first line.
 
     Raises:
         ConfigError: It cannot be written.
@@ -42,7 +42,7 @@ def write_plan_file(directory: Path, differing: Sequence[str], logs: Iterable[st
 
 
 def read_plan_file(directory: Path) -> PlanFile:
-    """The plan file of a log directory; an empty one if there is none.
+    """The plan file of a log directory; an empty one if missing.
 
     Raises:
         LogError: It is not a regular file, is too large, or is not UTF-8.
@@ -53,11 +53,11 @@ def read_plan_file(directory: Path) -> PlanFile:
     except FileNotFoundError:
         return PlanFile()
     except UnicodeDecodeError:
-        raise LogError("is not UTF-8, so it is no list of logs", where=str(path), hint="remove it") from None
+        raise LogError("is not UTF-8, so it is not a plan file", where=str(path), hint="remove it") from None
 
 
 def parse_plan_file(content: bytes) -> PlanFile:
-    """What a plan file says. Lines that are not ours are left out: a name with a directory in it would lead elsewhere.
+    """Parse a plan file. Invalid lines are ignored, names with a directory included: they would lead elsewhere.
 
     Raises:
         UnicodeDecodeError: It is not UTF-8.

@@ -1,4 +1,4 @@
-"""When a plan stops early, what is tried again, and what need not be tried."""
+"""Policies of a run: when it stops early, which experiments are retried, and which are skipped."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dlbs.text import text
 __all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline", "parse_duration"]
 
 _LONGEST_PAUSE = 60.0
-_LONGEST_DEADLINE = 3650 * 86400.0  # what lies further ahead is no date for the system
+_LONGEST_DEADLINE = 3650 * 86400.0  # later dates exceed the range of the system's calendar
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """How a run deals with failures and time.
+    """The limits of a run: retries, failures and time.
 
     Attributes:
-        retries: How often an experiment that failed is tried again.
-        max_failures: After so many failed experiments no more are started; 0 for any number.
-        deadline: Moment of `time.monotonic()` at which what runs is stopped; None for none.
+        retries: Retries of a failed experiment.
+        max_failures: Number of failed experiments after which no more are started; 0 for no limit.
+        deadline: Time (`time.monotonic()`) at which running experiments are stopped; None for none.
     """
 
     retries: int = 0
@@ -45,7 +45,7 @@ def parse_duration(value: str, where: str) -> float:
     """Seconds of `90s`, `90m`, `2h` or `1.5d`.
 
     Raises:
-        ConfigError: It is none of these, or 0.
+        ConfigError: The value has none of these forms, or is 0.
     """
     seconds = _seconds(value)
     if not seconds:
@@ -59,17 +59,17 @@ def _seconds(value: str) -> float | None:
 
 
 def parse_deadline(value: str) -> float:
-    """A moment of `time.monotonic()` of `90m`, `2h`, `18:30` or `2026-11-30T18:30`.
+    """The time (`time.monotonic()`) of `90m`, `2h`, `18:30` or `2026-11-30T18:30`.
 
     Raises:
-        ConfigError: It is none of these, or in the past.
+        ConfigError: The value has none of these forms, or is in the past.
     """
     seconds = _seconds(value)
     if seconds is None:
         seconds = _seconds_until(value)
     if seconds > _LONGEST_DEADLINE:
         raise ConfigError(
-            f"{value[:80]} is too far in the future", where="--deadline", hint="give at most 10 years, or none"
+            f"{value[:80]} is too far in the future", where="--deadline", hint="use at most 10 years, or remove it"
         )
     return time.monotonic() + seconds
 
@@ -94,25 +94,25 @@ def _seconds_until(value: str) -> float:
 
 
 def out_of_memory(exit_code: Any, message: str) -> bool:
-    """Whether a failure was for lack of memory."""
+    """Whether a failure was caused by lack of memory."""
     return exit_code == OUT_OF_MEMORY or "out of memory" in message.lower()
 
 
 @dataclass(slots=True)
 class BatchLimits:
-    """The smallest batch that did not fit into memory, for each framework, device, model, phase and data type."""
+    """The smallest batch size that did not fit into memory, for each framework, device, model, phase and data type."""
 
     _limits: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def learn(self, experiment: Experiment, outcome: Outcome) -> bool:
-        """Take notice of how an experiment ended; whether that set a limit."""
+        """Record how an experiment ended; return whether that set a limit."""
         found = outcome.status == "failure" and out_of_memory(outcome.exit_code, outcome.message)
         if found:
             self._note(experiment)
         return found
 
     def learn_from_log(self, experiment: Experiment, ending: Mapping[str, Any]) -> None:
-        """Take notice of how it ended in an earlier run."""
+        """Record how an experiment ended in an earlier run."""
         failed = ending.get("exp.status") == "failure"
         if failed and out_of_memory(ending.get("exp.exit_code"), text(ending.get("exp.status_msg"))):
             self._note(experiment)
@@ -124,12 +124,14 @@ class BatchLimits:
             self._limits[key] = min(batch, self._limits.get(key, batch))
 
     def reason_to_skip(self, experiment: Experiment) -> str:
-        """Why an experiment would not fit either; empty if it may."""
+        """The reason that an experiment would not fit into memory; empty if it may."""
         batch = experiment.get("exp.replica_batch")
         limit = self._limits.get(_key(experiment))
         if limit is None or not isinstance(batch, int) or batch <= limit or experiment.get("exp.ignore_past_errors"):
             return ""
-        return f"a batch of {limit} did not fit into memory, so {batch} was not tried (exp.ignore_past_errors tries it)"
+        return (
+            f"batch size {limit} did not fit into memory, so {batch} was skipped (set exp.ignore_past_errors to try it)"
+        )
 
 
 def _key(experiment: Experiment) -> tuple[str, ...]:

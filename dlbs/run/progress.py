@@ -1,7 +1,7 @@
-"""Show how far a plan is: a live bar in a terminal, plain lines elsewhere, a JSON file for programs.
+"""Show the progress of a plan: a live bar in a terminal, plain lines elsewhere, a JSON file for programs.
 
-The display is drawn by the launcher's own thread, when an experiment begins or ends and every two seconds between: a thread that
-animates a bar ten times a second is a neighbour that the benchmark would feel.
+The main thread draws the display when an experiment begins or ends, and every two seconds in between: a thread that
+animates a bar ten times per second would disturb the benchmark.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 _TICK_SECONDS = 2.0
-_SHORTEST_LEFT = 0.5  # seconds that are worth saying
+_SHORTEST_LEFT = 0.5  # seconds: shorter times are not shown
 _DAY = 86_400.0  # seconds
 _FEWEST_FOR_PACE = 2  # experiments
-_MOST_LINES = 16  # experiments that are shown at a time
-_MOST_QUEUED = 64  # queued experiments that are looked at, whether they have begun
+_MOST_LINES = 16  # experiments that are shown at the same time
+_MOST_QUEUED = 64  # queued experiments that are checked for having begun
 
 
 @dataclass(slots=True)
 class _Running:
-    """An experiment under way: in words, where its log is, and since when (`time.monotonic()`).
+    """A running experiment: its label, its log, and its start (`time.monotonic()`).
 
     Attributes:
-        slot: Its place among those that run at the same time, from 1: its line stays where it is when others end.
-        began: Whether it writes its log: on a cluster it may wait in a queue.
+        slot: Its position among concurrent experiments, from 1; fixed, so that its line stays in place when others end.
+        began: Whether it writes its log; on a cluster it may be waiting in a queue.
     """
 
     words: str
@@ -58,13 +58,13 @@ class _Running:
 
 
 class Progress:
-    """What a user sees while a plan runs.
+    """The progress display of a plan.
 
     Args:
         file: A JSON file to keep up to date, for other programs.
         quiet: Show nothing.
-        verbose: Off a terminal, also show when experiments begin.
-        names: The parameters that tell experiments of the plan apart, for their labels.
+        verbose: Without a terminal, also print when experiments begin.
+        names: The parameters that differ between experiments of the plan, for their labels.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Progress:
         self.doubtful = 0
         self.total = 0
         self.tick_seconds: float | None = None
-        self._running: dict[str, _Running] = {}  # by log file
+        self._running: dict[str, _Running] = {}  # keyed by log file
         self._durations = Durations()  # of the experiments that have run
         self._began = time.monotonic()
         self._most_running = 1
@@ -108,7 +108,7 @@ class Progress:
             self._live.stop()
 
     def begin(self, total: int) -> None:
-        """There are `total` experiments.
+        """Begin the display of `total` experiments.
 
         Raises:
             ConfigError: The progress file cannot be written, before anything runs.
@@ -122,53 +122,53 @@ class Progress:
             raise
 
     def grow(self, total: int) -> None:
-        """There are more experiments, or fewer, than was known."""
+        """Update the number of experiments."""
         self.total = total
         self._draw()
 
     def say(self, line: str) -> None:
-        """Show a line among those of the experiments."""
+        """Print a line among those of the experiments."""
         self._say(printable(line))
 
     def skipped(self, why: str) -> None:
-        """The next experiment need not run."""
+        """Count an experiment that does not run."""
         self.counts[why] += 1
 
     def started(self, experiment: Experiment, log: Path) -> None:
-        """An experiment begins."""
+        """Show that an experiment begins."""
         self._running[str(experiment["exp.log_file"])] = _Running(
             describe(experiment, self.names), log, time.monotonic(), self._free_slot()
         )
-        self._notice_begun()
+        self._detect_begun()
         self._announce_waiting(experiment)
         if self.verbose:
-            self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: begins")
+            self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: started")
         self._draw()
         self._update_file()
 
     def tick(self) -> None:
-        """Time has passed."""
+        """Redraw the display."""
         self._draw()
 
     def again(self, experiment: Experiment, outcome: Outcome, attempt: int) -> None:
-        """An experiment failed and will be tried again."""
+        """Show that an experiment failed and will be retried."""
         self._running.pop(str(experiment["exp.log_file"]), None)
         words = _outcome_text(experiment, outcome)
         self._say(
-            f"[{self.done}/{self.total}] {describe(experiment, self.names)}: attempt {attempt}: {words}; trying again"
+            f"[{self.done}/{self.total}] {describe(experiment, self.names)}: attempt {attempt}: {words}; retrying"
         )
         self._draw()
 
     def withdrawn(self, experiment: Experiment) -> None:
-        """An experiment that was started was called off before it began."""
+        """Remove an experiment that was cancelled before it began."""
         self._running.pop(str(experiment["exp.log_file"]), None)
         self._draw()
 
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        """An experiment has come to its end."""
+        """Show that an experiment has ended."""
         self.counts[outcome.status] += 1
         self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
-        self._notice_begun()
+        self._detect_begun()
         if self._running.pop(str(experiment["exp.log_file"]), None) is not None:
             self._durations.add(outcome.seconds)
         self._say(
@@ -179,7 +179,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Experiments that need no more work."""
+        """Number of experiments that need no more work."""
         return sum(self.counts.values())
 
     @property
@@ -188,7 +188,7 @@ class Progress:
 
     def remaining(self) -> Remaining | None:
         """The remaining time, from the durations so far; None before the first experiment ended."""
-        self._notice_begun()
+        self._detect_begun()
         now = time.monotonic()
         running = [now - one.since for one in self._running.values() if one.began]
         return remaining_time(self._durations, self.total - self.done, running, self._most_running)
@@ -197,15 +197,15 @@ class Progress:
         taken = {one.slot for one in self._running.values()}
         return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
 
-    def _notice_begun(self) -> None:
-        """Find out which experiments have left the queue."""
+    def _detect_begun(self) -> None:
+        """Detect experiments that have left the queue."""
         for one in islice((one for one in self._running.values() if not one.began), _MOST_QUEUED):
             if os.path.lexists(f"{one.log}.part"):
                 one.began, one.since = True, time.monotonic()
         self._most_running = max(self._most_running, sum(one.began for one in self._running.values()))
 
     def _announce_waiting(self, experiment: Experiment) -> None:
-        """Say once that an experiment on nodes that are started by hand waits for the others: its own words are in its log."""
+        """Print once that an experiment waits for nodes that the user starts; its own messages go to its log."""
         if self._announced or int(experiment.get("exp.num_nodes") or 1) == 1 or experiment.get("exp.nodes"):
             return
         if not experiment.get("exp.rendezvous"):
@@ -214,8 +214,8 @@ class Progress:
         seconds = float(experiment.get("exp.rendezvous_timeout") or 0)
         end = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
         which = f"node {experiment.get('exp.node_rank', 0)} of {experiment['exp.num_nodes']}"
-        where = f"at {text(experiment['exp.rendezvous'])} until {end}"
-        self._say(f"{which}: waits for the others {where} ({seconds:g} s; exp.rendezvous_timeout)")
+        where = f"for the other nodes at {text(experiment['exp.rendezvous'])} until {end}"
+        self._say(f"{which}: waits {where} ({seconds:g} s; exp.rendezvous_timeout)")
 
     def _say(self, line: str) -> None:
         if self._live is not None:
@@ -235,7 +235,7 @@ class Progress:
         running = sorted(self._running.values(), key=lambda one: one.slot)
         slots = Table.grid(padding=(0, 1), expand=True)
         slots.add_column(justify="right", no_wrap=True)
-        # What an experiment says is cut before its label is.
+        # The output of an experiment is truncated before its label.
         slots.add_column(no_wrap=True, overflow="ellipsis", ratio=3)
         slots.add_column(justify="right", no_wrap=True)
         slots.add_column(no_wrap=True, overflow="ellipsis", ratio=4)
@@ -264,12 +264,12 @@ class Progress:
         self._live.update(Group(*lines, total), refresh=True)
 
     def _update_file(self, finished: bool = False) -> None:
-        """Write the progress file again; that it cannot be, as on a full disk, is no reason to stop the plan."""
+        """Update the progress file; a failure to write it, as on a full disk, does not stop the plan."""
         try:
             self._write_file(finished)
         except DlbsError as error:
             if not self._file_failed:
-                self._say(f"warning: progress file: {printable(str(error))}; the plan goes on")
+                self._say(f"warning: progress file: {printable(str(error))}; the plan continues")
             self._file_failed = True
 
     def _write_file(self, finished: bool = False) -> None:
@@ -292,13 +292,13 @@ class Progress:
             "pid": os.getpid(),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        with write_atomically(self.file, follow=False) as stream:  # a pipe would make experiments wait for its reader
+        with write_atomically(self.file, follow=False) as stream:  # a pipe would block experiments until it is read
             json.dump(state, stream, indent=1)
             stream.write("\n")
 
 
 def _pace(ran: int, seconds: float) -> str:
-    """How many experiments run in an hour or a minute: `31 experiments/h`; empty before the second one has ended."""
+    """The rate of experiments per hour or minute, `31 experiments/h`; empty before the second one has ended."""
     if ran < _FEWEST_FOR_PACE or seconds <= 0:
         return ""
     hourly = 3600 * ran / seconds
@@ -325,6 +325,6 @@ def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:
 
 
 def _time_words(time: float, deviation: object) -> str:
-    """A mean time with its standard deviation, if that is known: `24.31 ± 0.52 ms`."""
+    """A mean time with its standard deviation, if known: `24.31 ± 0.52 ms`."""
     spread = "" if (one := finite(deviation)) is None else f" ± {plus_minus(one)}"
     return f"{short_number(time)}{spread} ms"

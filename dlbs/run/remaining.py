@@ -10,14 +10,14 @@ from dlbs.text import duration
 
 __all__ = ["CONFIDENCE", "Durations", "Remaining", "remaining_seconds", "remaining_time"]
 
-CONFIDENCE = 0.9  # of the interval of the remaining time
-_QUANTILE = 1.645  # of the normal distribution, for that
-_FEWEST = 3  # durations from which an interval is made
+CONFIDENCE = 0.9  # level of the interval of the remaining time
+_QUANTILE = 1.645  # quantile of the normal distribution for that level
+_FEWEST = 3  # durations that an interval requires
 
 
 @dataclass(slots=True)
 class Durations:
-    """The durations of experiments that have ended: how many, their mean, and the sum of the squares of their deviations from it (Welford)."""
+    """The durations of ended experiments: count, mean, and sum of squared differences from the mean (Welford)."""
 
     count: int = 0
     mean: float = 0.0
@@ -32,7 +32,7 @@ class Durations:
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Durations:
-        """Those of several experiments."""
+        """The durations of several experiments."""
         found = cls()
         for one in seconds:
             found.add(one)
@@ -45,7 +45,7 @@ class Remaining:
 
     Attributes:
         seconds: The estimate.
-        low, high: Its 90 % interval; None where too few experiments have ended.
+        low, high: Its 90 % interval; None if too few experiments have ended.
     """
 
     seconds: float
@@ -59,7 +59,7 @@ class Remaining:
 
 
 def _rough(seconds: float) -> str:
-    """A duration of which nobody knows the seconds, once it is longer than some minutes."""
+    """A duration in words; longer ones are rounded to minutes."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 600:
@@ -71,13 +71,13 @@ def _rough(seconds: float) -> str:
 def remaining_time(durations: Durations, left: int, running: Sequence[float], slots: int) -> Remaining | None:
     """The time until the last experiment ends, with its interval; None before the first has ended.
 
-    The interval takes durations as independent, with Student's distribution: both the spread of those to come and the error of the mean count. It knows
-    nothing of a plan in which long experiments come last.
+    The interval assumes independent durations and Student's distribution; it includes the spread of future durations and the error of the mean. It does not
+    model plans in which long experiments come last.
 
     Args:
-        durations: Of the experiments that have ended.
+        durations: Durations of the experiments that have ended.
         left: Experiments that have not ended, those that are running included.
-        running: Seconds that each running one has already taken.
+        running: Elapsed seconds of each running experiment.
         slots: Experiments that run at the same time.
     """
     if not durations.count:
@@ -103,10 +103,10 @@ def remaining_seconds(mean: float, left: int, running: Sequence[float], slots: i
     Args:
         mean: Duration of an experiment in seconds.
         left: Experiments that have not ended, those that are running included.
-        running: Seconds that each running one has already taken.
+        running: Elapsed seconds of each running experiment.
         slots: Experiments that run at the same time.
     """
     rests = [max(0.0, mean - taken) for taken in running]
     work = sum(rests) + mean * max(0, left - len(rests))
-    # One experiment cannot be shared between slots.
+    # An experiment cannot be divided between slots.
     return max([work / max(1, min(slots, left)), *rests])

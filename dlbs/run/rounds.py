@@ -1,4 +1,4 @@
-"""A plan that grows round by round: which experiments the next round has is known when all of the last one have ended."""
+"""A plan that grows in rounds: the experiments of a round are known after all of the previous round have ended."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ __all__ = ["Rounds", "Source"]
 
 
 class Source(Protocol):
-    """What decides about rounds."""
+    """The interface that chooses the experiments of rounds."""
 
     def next_round(self) -> Iterable[Experiment]:
-        """The experiments of the next round, none if there is nothing more to do. All experiments of the round before have ended."""
+        """The experiments of the next round; empty if done. Called after all experiments of the previous round have ended."""
         ...
 
     def may_start(self, experiment: Experiment) -> bool:
-        """Whether one experiment of the round may start now; if not, no more are started at all."""
+        """Whether an experiment of the round may start now; if not, no more are started."""
         ...
 
     def has_ended(self, experiment: Experiment, outcome: Outcome | None) -> None:
-        """An experiment of the round has ended; without an outcome if it had ended before this run, so that its log is there."""
+        """Record that an experiment of the round has ended; the outcome is None if it ended before this run (its log exists)."""
         ...
 
     def expected_total(self) -> int:
-        """How many experiments there will be at least, those of earlier rounds included."""
+        """Minimum number of experiments, those of earlier rounds included."""
         ...
 
 
 class Rounds:
-    """The experiments of all rounds, as the driver draws them, and the observer that it tells what becomes of them.
+    """The experiments of all rounds, as an iterator for the driver and an observer of their outcomes.
 
     Args:
-        source: Decides about rounds.
-        observer: Is told everything too.
+        source: Chooses the experiments of rounds.
+        observer: Receives all events too.
     """
 
     def __init__(self, source: Source, observer: Observer) -> None:
         self.source, self.observer = source, observer
         self.tick_seconds: float | None = None
         self._queue: deque[Experiment] = deque()
-        self._under_way: dict[str, Experiment] = {}  # log file → an experiment that was drawn and has not ended
+        self._under_way: dict[str, Experiment] = {}  # log file → a drawn experiment that has not ended
         self._drawn: Experiment | None = None
         self._total = 0
 
@@ -55,7 +55,7 @@ class Rounds:
         return self
 
     def __next__(self) -> Experiment | None:
-        """The next experiment; None while those of the round before have not ended."""
+        """The next experiment; None while experiments of the previous round are running."""
         if not self._queue:
             if self._under_way:
                 return None
@@ -92,7 +92,7 @@ class Rounds:
 
     def skipped(self, why: str) -> None:
         self.observer.skipped(why)
-        if self._drawn is not None:  # the driver says so at once, before it draws another one
+        if self._drawn is not None:  # the driver calls this before it draws another one
             self._end(self._drawn, None)
 
     def started(self, experiment: Experiment, log: Path) -> None:

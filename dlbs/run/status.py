@@ -1,4 +1,4 @@
-"""The state of a plan: the list of its logs that a run leaves beside them, and what these logs say."""
+"""The state of a plan: the plan file that a run writes next to its logs, and the states in these logs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["Manifest", "State", "ended_state", "label", "read_state", "read_stat
 
 @dataclass(slots=True)
 class Manifest:
-    """The logs that a plan is going to leave.
+    """The logs that a plan will write.
 
     Attributes:
-        count: Experiments.
-        directories: Absolute log directories of those that are to run.
-        on_bare_metal: Whether some run outside containers.
-        images: Those of the containers that the others run in, in the plan's order.
-        differences: Between the experiments.
+        count: Number of experiments.
+        directories: Absolute log directories of experiments that have to run.
+        on_bare_metal: Whether any runs outside containers.
+        images: Container images of the rest, in the plan's order.
+        differences: Parameters that differ between the experiments.
     """
 
     differences: Differences = field(default_factory=Differences)
@@ -42,7 +42,7 @@ class Manifest:
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
-        """Take an experiment into account."""
+        """Add an experiment."""
         self.count += 1
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
@@ -54,10 +54,10 @@ class Manifest:
             self._logs.append(str(log))
 
     def write(self) -> None:
-        """Leave a plan file in each log directory: `dlbs status` knows from it what is still to do, and results are read in its order.
+        """Write a plan file into each log directory, from which `dlbs status` derives remaining work and results get their order.
 
         Raises:
-            ConfigError: It cannot be written.
+            ConfigError: A plan file cannot be written.
         """
         by_directory: dict[Path, list[str]] = {}
         for log in self._logs:
@@ -69,15 +69,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One experiment.
+    """The state of an experiment.
 
     Attributes:
-        log: Its log file, which need not be there yet.
-        status: ok, failure, timeout, skipped or cancelled; running; queued (an executor is going to run it); interrupted (it was
-            under way when its run was killed); unknown (running or interrupted: only its executor can say); to do.
-        message: Why, in one line.
-        warnings: About its numbers, if it ended well.
-        seconds: How long it took; None if its log does not say.
+        log: Its log file, which may not exist yet.
+        status: ok, failure, timeout, skipped or cancelled; running; queued (an executor will run it); interrupted (it was
+            running when its run was killed); unknown (running or interrupted: only its executor knows); to do.
+        message: The reason, in one line.
+        warnings: Warnings about its numbers, if it is ok.
+        seconds: Its duration; None if its log does not contain it.
     """
 
     log: Path
@@ -88,28 +88,28 @@ class State:
 
     @property
     def doubts(self) -> list[str]:
-        """Kinds of the warnings, each once."""
+        """Kinds of the warnings, without duplicates."""
         return list(dict.fromkeys(map(kind_of, self.warnings)))
 
 
 def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[State]:
-    """The states of all experiments whose logs are, or will be, in a directory: in the plan's order, after those that are not in the plan.
+    """The states of all experiments whose logs are or will be in a directory, in the plan's order, after those that are not in the plan.
 
     Args:
-        directory: Of the logs.
-        owned: Absolute paths of logs that an executor is writing, or is going to write, though no `dlbs run` watches it; None if
-            its executor could not be asked.
+        directory: Directory of the logs.
+        owned: Absolute paths of logs that an executor is writing or will write without a `dlbs run`; None if
+            its executor could not be queried.
 
     Raises:
-        LogError: There is no such directory, or it cannot be read.
+        LogError: The directory does not exist, or cannot be read.
     """
     try:
         names = {path.name for path in directory.iterdir()}
     except FileNotFoundError:
         hint = _directory_hint(directory)
-        raise LogError("there is no such directory", where=str(directory), hint=hint) from None
+        raise LogError("no such directory", where=str(directory), hint=hint) from None
     except NotADirectoryError:
-        raise LogError("is no directory", where=str(directory), hint="give the directory of a plan's logs") from None
+        raise LogError("is not a directory", where=str(directory), hint="pass the log directory of a plan") from None
     except OSError as error:
         raise LogError(f"cannot be read: {error.strerror}", where=str(directory)) from None
     planned = read_plan_file(directory).logs
@@ -126,13 +126,13 @@ def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[
 
 
 def _directory_hint(missing: Path) -> str:
-    """The directory of logs that may be meant, or where logs come from."""
+    """The log directory that may be meant, or how logs are written."""
     try:
         beside = [path.name for path in missing.absolute().parent.iterdir() if path.is_dir()]
     except OSError:
         beside = []
     close = did_you_mean(missing.name, beside)
-    return close or "dlbs run writes logs into logs/, or into the directory that exp.log_dir names"
+    return close or "`dlbs run` writes logs to logs/, or to exp.log_dir"
 
 
 def read_state(log: Path, names: Collection[str], under_way: str, queued: bool) -> State:
@@ -140,9 +140,9 @@ def read_state(log: Path, names: Collection[str], under_way: str, queued: bool) 
 
     Args:
         log: Its log file.
-        names: Of the files in the directory of the log.
+        names: Names of the files in the directory of the log.
         under_way: Its status if its log is being written.
-        queued: Whether an executor is going to run it.
+        queued: Whether an executor will run it.
     """
     if f"{log.name}.part" in names:
         return State(log, under_way)
@@ -152,7 +152,7 @@ def read_state(log: Path, names: Collection[str], under_way: str, queued: bool) 
         return State(log, "to do")
     try:
         ending = last_values(log)
-    except LogError as error:  # one that is no file must not hide the others
+    except LogError as error:  # one that is not a file must not hide the others
         return State(log, "interrupted", error.what)
     return ended_state(log, ending)
 
@@ -166,7 +166,7 @@ def ended_state(log: Path, ending: Mapping[str, Any]) -> State:
     """
     status = ending.get("exp.status")
     if status not in STATUSES:
-        return State(log, "interrupted", "the log does not say how it ended")
+        return State(log, "interrupted", "the log does not contain its outcome")
     warnings = tuple(warnings_of(ending)) if status == "ok" else ()
     seconds = ending.get("exp.seconds")
     return State(
@@ -179,7 +179,7 @@ def ended_state(log: Path, ending: Mapping[str, Any]) -> State:
 
 
 def time_left(states: Sequence[State]) -> Remaining | None:
-    """The remaining time of plans that are running, from the times in their logs; None if nothing runs, or nothing has ended yet."""
+    """The remaining time of plans that are running, from the times in their logs; None if none runs, or none has ended yet."""
     running = [state for state in states if state.status == "running"]
     if not running:
         return None
@@ -192,9 +192,9 @@ def time_left(states: Sequence[State]) -> Remaining | None:
 
 
 def label(log: Path) -> str:
-    """An experiment whose log is there, or being written, by the parameters that tell it from the others of its plan; else empty.
+    """The label of an experiment with a complete or partial log: the parameters that differ within its plan; else empty.
 
-    Empty too where it cannot be read: its state says why.
+    Also empty if the log cannot be read; the state contains the reason.
     """
     try:
         values = first_values(log) or first_values(f"{log}.part")

@@ -1,4 +1,4 @@
-"""What became of a plan."""
+"""The outcome of a plan."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Summary"]
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a plan.
+    """The outcome of a plan.
 
     Attributes:
-        outcomes: Status → number of experiments that ended so in this run.
+        outcomes: Status → number of experiments that ended with it in this run.
         kept: Experiments that were already finished.
-        kept_skipped: Those of them that were skipped.
+        kept_skipped: Number of these that were skipped.
         inactive: Experiments with exp.status=inactive.
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
-        left: Experiments that were not reached, because the run was stopped; after `--detach` those that go on by themselves.
+        left: Experiments that were not started, because the run was stopped; after `--detach`, those that continue.
         stop_signal: Signal that stopped the run; 0 if none.
-        stopped: Why the run stopped early, if a policy did that.
-        doubts: Warnings of the experiments that ended well, in this run or before.
+        stopped: The reason that a policy stopped the run early.
+        doubts: Warnings of ok experiments, of this run or before.
         directories: Directories that logs were written to.
     """
 
@@ -44,23 +44,23 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Experiments that ended in any other way than well."""
+        """Number of experiments that ended with a status other than ok."""
         return sum(count for status, count in self.outcomes.items() if status not in {"ok", "skipped"})
 
     @property
     def all_skipped(self) -> bool:
-        """Whether nothing was measured, because everything was skipped."""
+        """Whether everything was skipped, so that nothing was measured."""
         return 0 < self.outcomes["skipped"] + self.kept_skipped == self.outcomes.total() + self.kept + self.left
 
     @property
     def exit_code(self) -> int:
-        """With which `dlbs run` ends."""
+        """The exit code of `dlbs run`."""
         if self.stop_signal:
             return SIGNALLED + self.stop_signal
         return FAILED if self.failed or self.stopped or self.all_skipped else OK
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The summary as a JSON document."""
         return {
             "outcomes": dict(self.outcomes),
             "already_finished": self.kept,
@@ -77,14 +77,14 @@ class Summary:
         }
 
     def keep(self, ending: dict[str, object]) -> None:
-        """Count an experiment that was already finished, by what its log ends with."""
+        """Count an experiment that was already finished, by the end of its log."""
         self.kept += 1
         self.kept_skipped += ending.get("exp.status") == "skipped"
         if ending.get("exp.status") == "ok":
             self.doubts.add(warnings_of(ending))
 
     def end(self, outcome: Outcome) -> None:
-        """Count an experiment that has come to its end."""
+        """Count an experiment that has ended."""
         self.outcomes[outcome.status] += 1
         if outcome.status == "ok":
             self.doubts.add(warnings_of(outcome.results))

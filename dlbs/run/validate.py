@@ -1,4 +1,4 @@
-"""What would fail, found before anything runs: all problems of a plan at once."""
+"""Validate a plan before anything runs, and report all its problems together."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["PlanProblem", "Validator"]
 
 @dataclass(frozen=True, slots=True)
 class PlanProblem:
-    """Something that would make experiments of a plan fail.
+    """A problem that would make experiments of a plan fail.
 
     Attributes:
-        problem: What is wrong, and what to do.
-        experiment: One of the experiments that have it.
-        count: How many have it.
+        problem: The problem and its fix.
+        experiment: The first experiment that has it.
+        count: Number of experiments that have it.
     """
 
     problem: Problem
@@ -41,14 +41,14 @@ class PlanProblem:
 
 
 class Validator:
-    """Checks experiments one by one and collects their problems, each kind once.
+    """Check experiments one by one and collect their problems without duplicates.
 
     Args:
-        executor: Is going to run the plan; by default this machine.
-        directory: Where experiments run and relative paths begin; the current directory by default.
-        may_run: Whether programs that the plan names may be asked (an interpreter for torch). Only where the plan is going to
-            be run anyway: looking at a stranger's plan must not start anything.
-        nodes: Hosts that may be contacted all the same.
+        executor: The executor that will run the plan; by default this machine.
+        directory: Working directory of experiments, and base of relative paths; the current directory by default.
+        may_run: Whether programs that the plan names may be started (such as an interpreter, to find torch). True only if the plan is about
+            to run: inspecting an untrusted plan must not start anything.
+        nodes: Hosts that may be contacted anyway.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Validator:
         return list(self._problems.values())
 
     def check_all(self, experiments: Iterable[Experiment]) -> None:
-        """Check a plan; `count` and `problems` tell the result."""
+        """Check a plan; the result is in `count` and `problems`."""
         for experiment in experiments:
             self.check(experiment)
 
@@ -84,7 +84,7 @@ class Validator:
             self._make(check, experiment)
 
     def document(self) -> dict[str, Any]:
-        """How many experiments were checked and what was found, for programs."""
+        """The number of experiments and the problems as a JSON document."""
         problems = [
             {"problem": one.problem.what, "hint": one.problem.hint, "first": one.experiment, "experiments": one.count}
             for one in self.problems
@@ -92,10 +92,10 @@ class Validator:
         return {"experiments": self.count, "problems": problems}
 
     def raise_problems(self) -> None:
-        """Say all problems that were found.
+        """Raise an error with all problems that were found.
 
         Raises:
-            ConfigError: There are some.
+            ConfigError: There are problems.
         """
         if not self.problems:
             return
@@ -103,10 +103,10 @@ class Validator:
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
         if not self.site.may_run:
             raise ConfigError(f"{count} in the plan{listed}")
-        raise ConfigError(f"{count} in the plan; nothing was run (--no-validation runs it anyway){listed}")
+        raise ConfigError(f"{count} in the plan; nothing was run (use --no-validation to run it anyway){listed}")
 
     def _make(self, check: Check, experiment: Experiment) -> None:
-        """Make a check once for each combination of the values that it depends on."""
+        """Run a check once for each combination of the values that it depends on."""
         key = (check.find, *(repr(experiment.get(name)) for name in check.reads))
         if key not in self._checked:
             self._checked[key] = check.find(experiment, self.site)
@@ -115,7 +115,7 @@ class Validator:
             self._add(experiment, found)
 
     def _add(self, experiment: Experiment, problem: Problem) -> None:
-        """Note a problem once, with the number of experiments that have it."""
+        """Record a problem once, with the number of experiments that have it."""
         known = self._problems.get(problem)
         if known is None:
             self._problems[problem] = PlanProblem(problem, f"experiment {self.count} ({describe(experiment)})")
@@ -123,7 +123,7 @@ class Validator:
             self._problems[problem] = replace(known, count=known.count + 1)
 
     def _check_log_file(self, experiment: Experiment) -> bool:
-        """Find problems of the log; False if the experiment names none."""
+        """Find problems of the log file; False if the experiment does not define one."""
         try:
             log = os.path.normpath(log_path(experiment, self.site.directory))
         except DlbsError as error:
@@ -132,7 +132,7 @@ class Validator:
         first = self._logs.setdefault(log, self.count)
         if first != self.count:
             what = f"writes to the same log file as experiment {first}: {log}"
-            hint = "put what differs between them into exp.log_file, such as ${exp.id}"
+            hint = "make exp.log_file unique, for example with ${exp.id}"
             self._add(experiment, Problem(what, hint))
         elif experiment.get("exp.status") not in {"inactive", "simulate"}:
             try:

@@ -1,4 +1,4 @@
-"""A plan that is looked at again and again while it runs: only logs that have changed are read."""
+"""Watch a running plan repeatedly, reading only logs that have changed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from dlbs.text import text
 __all__ = ["Look", "Reason", "UnderWay", "Watch"]
 
 _FAILED = ("failure", "timeout", "cancelled", "interrupted")
-_MOST_SHOWN = 64  # experiments under way
+_MOST_SHOWN = 64  # running experiments
 _MOST_REASONS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """An experiment that runs.
+    """A running experiment.
 
     Attributes:
-        name: What tells it from the others.
-        slot: Its place among those that run, from 1; it keeps it.
-        gpus, cpus: That it was given; empty if its log does not say.
-        seconds: Since it began; None if its log does not say.
+        name: Its label.
+        slot: Its position among running experiments, from 1; fixed.
+        gpus, cpus: The resources it was granted; empty if its log does not contain them.
+        seconds: Seconds since it began; None if its log does not contain the start.
         line: The last line that it printed.
         rate: The rate in that line, such as `812 images/s`.
     """
@@ -52,7 +52,7 @@ class UnderWay:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why experiments failed: their status, the message, how many there are, and one of them."""
+    """A reason of failures: status, message, number of experiments, and one of them."""
 
     status: str
     message: str
@@ -62,20 +62,20 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a plan looks like now.
+    """The state of a plan now.
 
     Attributes:
-        run: What the run says of itself that holds the directory; empty if there is none.
-        since: When that run began, in seconds since 1970.
-        counts: Status → experiments.
-        doubtful: Experiments that ended well with warnings about their numbers.
-        planned: Experiments of the plan.
-        ended: Experiments that have ended since the run began.
-        under_way: Those that run, by their slots.
-        more: How many more run.
-        reasons: Why experiments failed, the most frequent reason first.
+        run: The facts that the active run has recorded; empty if there is none.
+        since: Start of that run, in seconds since 1970.
+        counts: Status → number of experiments.
+        doubtful: Number of ok experiments with warnings about their numbers.
+        planned: Number of experiments of the plan.
+        ended: Number of experiments that have ended since the run began.
+        under_way: Running experiments, ordered by slot.
+        more: Number of running experiments that are not listed.
+        reasons: Reasons of failures, the most frequent first.
         remaining: The remaining time.
-        problems: What could not be read.
+        problems: Messages about files that could not be read.
     """
 
     run: dict[str, Any]
@@ -92,13 +92,13 @@ class Look:
 
     @property
     def done(self) -> int:
-        """Experiments that need no more work."""
+        """Number of experiments that need no more work."""
         return sum(self.counts.get(status, 0) for status in ("ok", "failure", "timeout", "skipped", "cancelled"))
 
 
 @dataclass
 class Watch:
-    """Looks at a log directory; what it read once, it keeps until the file changes.
+    """Watch a log directory, caching the content of each file until it changes.
 
     Attributes:
         directory: The log directory.
@@ -122,7 +122,7 @@ class Watch:
             self._states[log.name] = stamp, ended_state(log, values)
 
     def look(self) -> Look:
-        """The plan as it is now. What cannot be read is a problem of it, and no error."""
+        """The current state of the plan. Unreadable files are listed as problems and raise no error."""
         problems: list[str] = []
         stamps = self._stamps(problems)
         differing, planned = self._planned(stamps, problems)
@@ -154,18 +154,18 @@ class Watch:
         )
 
     def _stamps(self, problems: list[str]) -> dict[str, tuple[int, int]]:
-        """Size and time of each file in the directory."""
+        """Size and modification time of each file in the directory."""
         stamps = {}
         try:
             with os.scandir(self.directory) as entries:
                 for entry in entries:
                     try:
                         status = entry.stat(follow_symlinks=False)
-                    except OSError:  # it was renamed or removed meanwhile
+                    except OSError:  # renamed or removed since
                         continue
                     stamps[entry.name] = (status.st_size, status.st_mtime_ns)
         except FileNotFoundError:
-            problems.append(f"{self.directory}: there is no such directory")
+            problems.append(f"{self.directory}: no such directory")
         except OSError as error:
             problems.append(f"{self.directory}: cannot be read: {error.strerror}")
         return stamps
@@ -173,7 +173,7 @@ class Watch:
     def _planned(
         self, stamps: dict[str, tuple[int, int]], problems: list[str]
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The parameters that differ, and the logs that the plan makes."""
+        """The parameters that differ, and the logs of the plan."""
         from dlbs.run.planfile import PLAN_NAME
 
         stamp = stamps.get(PLAN_NAME)
@@ -199,7 +199,7 @@ class Watch:
         return known[1]
 
     def _assign(self, running: Sequence[State]) -> None:
-        """Give each experiment that runs a slot, which it keeps."""
+        """Assign a fixed slot to each running experiment."""
         names = [state.log.name for state in running]
         self._slots = {name: slot for name, slot in self._slots.items() if name in set(names)}
         self._heads = {name: head for name, head in self._heads.items() if name in self._slots}
@@ -215,7 +215,7 @@ class Watch:
             if not self._heads.get(name):
                 self._heads[name] = first_values(part)
             began = start_time(part)
-        except LogError:  # it ended, or is no file; the next look says which
+        except LogError:  # ended, or not a file; the next look shows which
             began = None
         head = self._heads.get(name, {})
         line = last_line(state.log)

@@ -1,4 +1,4 @@
-"""One run from its beginning to its end: look at the plan, lock the log directories, run what is not finished."""
+"""A complete run: inspect the plan, lock the log directories, run unfinished experiments."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["look_through", "run_whole"]
 def look_through(
     experiments: Iterable[Experiment], executor: Executor, *, validate: bool, unlabelled: Set[str] = frozenset()
 ) -> Manifest:
-    """Go through a plan once: count it, see where its logs go, and find problems before anything runs.
+    """Inspect a plan in one pass: count experiments, collect log directories, and find problems before anything runs.
 
     Args:
         experiments: The resolved plan.
-        executor: Is going to run it.
-        validate: Find problems too.
-        unlabelled: Parameters that labels of experiments leave out.
+        executor: The executor that will run it.
+        validate: Whether to find problems.
+        unlabelled: Parameters that labels of experiments omit.
 
     Raises:
-        ConfigError: The plan is empty, or has problems; all of them are named.
+        ConfigError: The plan is empty, or has problems; all of them are listed.
     """
     manifest = Manifest(Differences(unlabelled))
     validator = Validator(executor, may_run=True) if validate else None
@@ -43,7 +43,7 @@ def look_through(
     if validator is not None:
         validator.raise_problems()
     if manifest.count == 0:
-        raise ConfigError("the plan has no experiments", hint="dlbs build shows what the configuration makes")
+        raise ConfigError("the plan has no experiments", hint="check the configuration with `dlbs build`")
     return manifest
 
 
@@ -58,17 +58,17 @@ def run_whole(
     wait: bool = False,
     detach: bool = False,
 ) -> Summary:
-    """Run what is not finished, while the log directories belong to this run alone.
+    """Run the unfinished experiments with the log directories locked for this run.
 
     Args:
         experiments: The resolved plan, as for `run_plan`.
-        manifest: What `look_through` found in it.
-        observer: Is told what happens.
+        manifest: The result of `look_through`.
+        observer: Is notified of events.
         executor: Runs experiments.
-        show: Is given the launchers of experiments that are only simulated.
-        policies: About failures and time.
-        wait: Wait until another run that writes to the same directories has ended, instead of refusing.
-        detach: Return when everything is started.
+        show: Receives the launchers of simulated experiments.
+        policies: Retries, failure limit and deadline.
+        wait: Wait until another run that writes to the same directories has ended, instead of raising an error.
+        detach: Return after everything is started.
 
     Raises:
         LaunchError: Another run writes to the same directories, or the executor cannot run anything.

@@ -1,1 +1,1 @@
-"""Times any command. Stands alone: needs nothing but Python, and never imports dlbs."""
+"""Time any command. Standalone: requires only Python, and never imports dlbs."""

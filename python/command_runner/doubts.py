@@ -1,4 +1,4 @@
-"""What makes the times of a command doubtful: others that used the CPUs, drift, outliers."""
+"""Warnings about the times of a command: competing load, drift, outliers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 __all__ = ["Load", "doubts", "drift", "outliers", "short_number"]
 
 _SHORTEST = 0.5  # seconds; the kernel counts CPU time in hundredths of a second
-_CONTENDED_FROM = 0.05  # share of the CPUs that others use, from which the times are doubtful
+_CONTENDED_FROM = 0.05  # share of the CPUs used by other processes from which times are doubtful
 _DRIFT_FROM = 0.03
-_FAR_OUT = 14.826  # modified z-score of an outlier (Iglewicz and Hoaglin 1993): ten median deviations
-_OUTLIER_FROM = 0.05  # above the median; where times hardly vary, less than that is far out too
-_FEWEST = 5  # times among which an outlier can be seen
+_FAR_OUT = 14.826  # modified z-score of an outlier (Iglewicz and Hoaglin 1993): ten median absolute deviations
+_OUTLIER_FROM = 0.05  # minimum share above the median, since smaller differences are outliers too if times hardly vary
+_FEWEST = 5  # times that the detection of outliers requires
 
 
 class Load:
-    """CPU time of everybody and of the command since a moment."""
+    """CPU time of all processes and of the command since the construction of this object."""
 
     def __init__(self) -> None:
         self._cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -27,7 +27,7 @@ class Load:
         self._busy, self._own = self._busy_seconds(), _own_seconds()
 
     def others(self) -> float | None:
-        """The share of our CPUs, 0 to 1, that others used since then; None if that cannot be known."""
+        """The share of the usable CPUs, 0 to 1, that other processes used since then; None if unknown."""
         seconds = time.perf_counter() - self._begin
         busy = self._busy_seconds()
         if seconds < _SHORTEST or busy <= 0:
@@ -36,7 +36,7 @@ class Load:
         return round(max(0.0, used / (seconds * len(self._cpus))), 4)
 
     def _busy_seconds(self) -> float:
-        """Seconds that our CPUs have worked for anybody, or were taken away by the hypervisor; 0 where that is not known."""
+        """Seconds that the usable CPUs were busy or stolen by the hypervisor; 0 if unknown."""
         wanted = {f"cpu{number}" for number in self._cpus}
         ticks = 0
         try:
@@ -52,20 +52,20 @@ class Load:
 
 
 def _own_seconds() -> float:
-    """CPU time of this process and of all that have ended under it."""
+    """CPU time of this process and its ended descendants."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
 def doubts(times: Sequence[float], load: float | None, preemptions: int, ignored: int, runs: int) -> list[str]:
-    """What makes the times doubtful, as `kind: figures; what to do`.
+    """Warnings about the times, as `kind: figures; remedy`.
 
     Args:
-        times: In ms, in their order; none if the command logs no times of its own in place of ours.
-        load: Share of the CPUs that others used.
+        times: Times in ms, in order; empty if there are none.
+        load: Share of the CPUs that other processes used.
         preemptions: Involuntary context switches of all runs.
-        ignored: Runs that failed and are counted all the same.
-        runs: Timed runs.
+        ignored: Runs that failed and are counted anyway.
+        runs: Number of timed runs.
     """
     found = []
     if load is not None and load >= _CONTENDED_FROM:
@@ -88,17 +88,17 @@ def doubts(times: Sequence[float], load: float | None, preemptions: int, ignored
             f"outliers: {len(far)} of {len(times)} runs, up to {short_number(max(far))} ms, {median}; rerun on an idle machine"
         )
     if ignored:
-        found.append(f"failures: {ignored} of {runs} runs exited with another code than 0 (command.ignore_failure)")
+        found.append(f"failures: {ignored} of {runs} runs exited with a nonzero code (command.ignore_failure)")
     return found
 
 
 def short_number(value: float) -> str:
-    """Four digits without an exponent: `12.35`, `12,345`."""
+    """Format a number with four digits, without an exponent: `12.35`, `12,345`."""
     return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:.4g}"
 
 
 def drift(times: Sequence[float]) -> tuple[float, float] | None:
-    """By which share the last third took longer than the first, and the standard error of that share; None for fewer than nine."""
+    """The relative difference of the last third to the first, and its standard error; None for fewer than nine times."""
     third = len(times) // 3
     if third < 3 or not statistics.fmean(times[:third]) > 0:
         return None
@@ -109,7 +109,7 @@ def drift(times: Sequence[float]) -> tuple[float, float] | None:
 
 
 def outliers(times: Sequence[float]) -> list[float]:
-    """Times that are far above the median, measured by the median deviation from it."""
+    """Times far above the median, measured by the median absolute deviation."""
     if len(times) < _FEWEST:
         return []
     middle = statistics.median(times)

@@ -1,4 +1,4 @@
-"""The machine that a command runs on, with the keys that other benchmarks use (`exp.env.`)."""
+"""The machine that a command runs on, under the keys of other benchmarks (`exp.env.`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SETTINGS = ("MALLOC_", "OMP_", "KMP_", "GOMP_", "MKL_", "CUDA_", "GLIBC_TUNABLE
 
 
 def environment() -> dict[str, Any]:
-    """Facts for the log, without `exp.env.`; what cannot be known is None. Memory is bytes."""
+    """Facts for the log, keyed without `exp.env.`; unknown values are None. Memory is in bytes."""
     return {
         "host": platform.node(),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -49,7 +49,7 @@ def _line(path: str) -> str | None:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """`0-3,8`: as the kernel writes sets of CPUs."""
+    """Format CPU numbers as the kernel does: `0-3,8`."""
     parts: list[str] = []
     for number in numbers:
         if parts and int(parts[-1].split("-")[-1]) == number - 1:

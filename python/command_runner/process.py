@@ -1,4 +1,4 @@
-"""One invocation of a command: how it is started, measured, and where its output goes."""
+"""Start and measure one invocation of a command, and capture its output."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import IO, NamedTuple
 
 __all__ = ["CannotStartError", "Invocation", "Output", "executable", "invoke"]
 
-_MOST_READ = 64 << 20  # bytes of an invocation's output in which results are looked for
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # exit codes, as shells give them
+_MOST_READ = 64 << 20  # bytes of an invocation's output that are searched for results
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # exit codes of shells
 
 
 class Invocation(NamedTuple):
-    """One run of the command: its exit code (128 + N after signal N), wall time in seconds, and what the kernel says it used."""
+    """One run of the command: its exit code (128 + N after signal N), wall time in seconds, and resource usage."""
 
     code: int
     seconds: float
@@ -26,7 +26,7 @@ class Invocation(NamedTuple):
 
 
 class CannotStartError(Exception):
-    """The command cannot be started: the exit code that a shell would give, and why."""
+    """The command cannot be started: the exit code of a shell in this case, and the reason."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
@@ -34,14 +34,14 @@ class CannotStartError(Exception):
 
 
 class Output:
-    """Where one stream of the command goes: a file, because a pipe that fills up would stop the command."""
+    """The destination of one stream of the command: a file, because a full pipe would block the command."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile()
         self.descriptor = self._file.fileno()
 
     def take(self) -> str:
-        """What was written since the last call; of very long output the end."""
+        """The output since the last call; only the end of very long output."""
         size = os.fstat(self.descriptor).st_size
         if not size:
             return ""
@@ -58,7 +58,7 @@ def executable(command: Sequence[str]) -> str:
     """The path of the program that a command starts.
 
     Raises:
-        CannotStartError: There is no such program.
+        CannotStartError: The program does not exist.
     """
     found = shutil.which(command[0])
     if found:
@@ -66,13 +66,13 @@ def executable(command: Sequence[str]) -> str:
     there = os.path.exists(command[0]) and os.sep in command[0]
     if there:
         raise CannotStartError(_NOT_EXECUTABLE, f"{command[0]} is not executable")
-    raise CannotStartError(_NOT_FOUND, f"there is no program {command[0]!r}")
+    raise CannotStartError(_NOT_FOUND, f"program {command[0]!r} not found")
 
 
 def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> Invocation:
     """Run a command once and measure it.
 
-    posix_spawn shares our memory with the child until that has become the command (vfork), so the time does not grow with this process.
+    posix_spawn shares memory with the child until it executes the command (vfork), so its time is independent of the size of this process.
 
     Args:
         path: The program.
@@ -80,14 +80,14 @@ def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> 
         streams: Its standard input, output and error.
 
     Raises:
-        CannotStartError: The kernel refuses to start it.
+        CannotStartError: The kernel cannot start it.
     """
     files = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in enumerate(streams)]
-    # Bytes, made before the clock starts: encoding the environment takes a tenth of the time that `true` does.
+    # Encode to bytes before the clock starts: encoding the environment takes a tenth of the time of `true`.
     words, environment = [os.fsencode(word) for word in command], dict(os.environb)
     begin = time.perf_counter()
     try:
-        # Python ignores these; the command gets the usual behaviour back.
+        # Python ignores these signals; restore the default for the command.
         pid = os.posix_spawn(path, words, environment, file_actions=files, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:
         raise CannotStartError(_NOT_EXECUTABLE, f"{command[0]}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What is logged of a command: what it says of itself, and statistics of what was measured from outside."""
+"""The log values of a command: those that it printed itself, and statistics of the measurements."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _MS = 1000.0
 
 
 class Report:
-    """What the command itself says in `__key__= json` lines of its output."""
+    """The values that the command printed in `__key__= json` lines."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[Any]] = {}
 
     def take(self, output: str) -> list[str]:
-        """Note the results in the output of one run; return the other lines."""
+        """Collect the results in the output of one run; return the other lines."""
         rest = []
-        said: dict[str, Any] = {}
+        printed: dict[str, Any] = {}
         for line in output.splitlines():
             found = KEY_LINE.match(line)
             try:
                 if found is None:
                     rest.append(line)
                 else:
-                    said[found[1]] = json.loads(found[2])
+                    printed[found[1]] = json.loads(found[2])
             except (ValueError, RecursionError):
-                rest.append(line)  # the log parser says that it is broken
-        for key, value in said.items():
+                rest.append(line)  # the log parser reports that it is malformed
+        for key, value in printed.items():
             self._values.setdefault(key, []).append(value)
         return rest
 
     def values(self) -> dict[str, Any]:
-        """Key → the mean of the numbers that runs gave, all their batch times in one list, or else the last value."""
+        """Key → the mean of numbers over runs, batch times of all runs in one list, or otherwise the last value."""
         found: dict[str, Any] = {}
         for key, values in self._values.items():
             if key == "results.time_data" and all(isinstance(one, list) for one in values):
@@ -61,29 +61,29 @@ class Report:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number that statistics can be made of: a whole number of 400 digits is not."""
+    """Whether a value is a number usable for statistics: an integer of 400 digits is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def results(
-    warmup: Sequence[Invocation], runs: Sequence[Invocation], said: dict[str, Any], load: float | None, ignored: int
+    warmup: Sequence[Invocation], runs: Sequence[Invocation], printed: dict[str, Any], load: float | None, ignored: int
 ) -> dict[str, Any]:
-    """Everything to log, the longest first: short values are looked for near a log's end.
+    """All log values, the longest first: short values are searched near the end of a log.
 
-    What the command says of itself wins over what was measured from outside.
+    Values that the command printed win over measured ones.
 
     Args:
-        warmup: The runs before the timed ones.
-        runs: The timed ones.
-        said: The values of the command's own lines.
-        load: Share of the CPUs that others used.
-        ignored: Runs that failed and are counted all the same.
+        warmup: The warm-up runs.
+        runs: The timed runs.
+        printed: The values that the command printed.
+        load: Share of the CPUs that other processes used.
+        ignored: Runs that failed and are counted anyway.
     """
     usages = [one.usage for one in runs]
     preemptions = sum(usage.ru_nivcsw for usage in usages)
     found: dict[str, Any] = {}
-    if "results.time" in said or "results.time_data" in said:
-        own = said.get("results.time_data")
+    if "results.time" in printed or "results.time_data" in printed:
+        own = printed.get("results.time_data")
         times = own if isinstance(own, list) and all(map(_is_number, own)) else []
     else:
         times = [_MS * one.seconds for one in runs]
@@ -102,26 +102,26 @@ def results(
         "results.invocations": len(runs),
     }
     warnings = doubts(times, load, preemptions, ignored, len(runs))
-    more = said.get("results.warnings")
-    found |= said
+    more = printed.get("results.warnings")
+    found |= printed
     if warnings:
         found["results.warnings"] = [*warnings, *(more if isinstance(more, list) else [])]
     return dict(sorted(found.items(), key=lambda item: not isinstance(item[1], list) or item[0] == "results.warnings"))
 
 
 def _memory(most: int) -> int | None:
-    """The most memory of the command, in bytes; None if it cannot be known.
+    """Peak memory of the command in bytes; None if unknown.
 
-    The kernel starts a command's count with the memory of the process that starts it, so what is smaller than this process is not seen.
+    The kernel's count begins with the memory of the parent process, so peaks below the size of this process are unknown.
     """
     memory = most * _MAXRSS_UNIT
     return memory if memory > _own_memory() else None
 
 
 def _own_memory() -> int:
-    """The most memory of this process, in bytes.
+    """Peak memory of this process in bytes.
 
-    Not that of getrusage where there is something better: it began with the memory of whatever started this process.
+    From getrusage only as a fallback: its count begins with the memory of the parent of this process.
     """
     try:
         with open("/proc/self/status") as lines:
@@ -134,7 +134,7 @@ def _own_memory() -> int:
 
 
 def _time_values(times: Sequence[float]) -> dict[str, Any]:
-    """Statistics of some times in ms."""
+    """Statistics of times in ms."""
     moved = drift(times)
     found: dict[str, Any] = {
         "results.time_data": list(times),
@@ -153,7 +153,7 @@ def _time_values(times: Sequence[float]) -> dict[str, Any]:
 
 
 def _quantile(times: Sequence[float], share: float) -> float:
-    """With linear interpolation between the two nearest values."""
+    """The quantile with linear interpolation between the two nearest values."""
     ordered = sorted(times)
     place = share * (len(ordered) - 1)
     low = math.floor(place)
@@ -161,5 +161,5 @@ def _quantile(times: Sequence[float], share: float) -> float:
 
 
 def log_line(key: str, value: Any) -> str:
-    """One line of the log protocol, without its newline."""
+    """A line of the log protocol, without its newline."""
     return f"__{key}__= {json.dumps(value)}"

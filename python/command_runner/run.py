@@ -1,8 +1,8 @@
-"""Run a command again and again, measure each run, and print the results as log lines.
+"""Run a command repeatedly, measure each run, and print the results as log lines.
 
     python command_runner [--warmup N] [--batches N] [--min-seconds S] [--ignore-failure] [--prepare WORDS] [--cleanup WORDS] -- COMMAND ARGUMENTS...
 
-It runs wherever the command does, also in containers, so it needs nothing but the standard library.
+It runs next to the command, also in containers, so it depends only on the standard library.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SIGNALLED = 128
 
 
 class FailedError(Exception):
-    """A command failed: its exit code, and the last thing that it said."""
+    """A command failed: its exit code and its last output."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
@@ -37,17 +37,17 @@ class FailedError(Exception):
 
 
 class Runner:
-    """Runs the command, and prints what it says the first time and when it fails.
+    """Run the command, and print its output the first time and when it fails.
 
     Args:
-        options: As `main` takes them.
+        options: Options of `main`.
 
     Attributes:
-        warmup: Runs that are not counted.
-        timed: Those that are.
-        report: What the command says of itself in the timed ones.
-        ignored: How many of them failed and are counted all the same.
-        load: Who else used the CPUs meanwhile.
+        warmup: Warm-up runs.
+        timed: Timed runs.
+        report: Values that the command printed in timed runs.
+        ignored: Number of failed runs that are counted anyway.
+        load: Competing load during the runs.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -64,10 +64,10 @@ class Runner:
         self._said = time.perf_counter()
 
     def run(self) -> None:
-        """Warm up, then time as many runs as are asked for.
+        """Warm up, then time the requested number of runs.
 
         Raises:
-            FailedError: One of them failed.
+            FailedError: A run failed.
         """
         while len(self.warmup) < self.options.warmup:
             self.warmup.append(self._once(Report()))
@@ -84,14 +84,14 @@ class Runner:
         if self.options.prepare:
             self.help(self.options.prepare, "command.prepare")
         one = self._invoke(self._path, self.options.command)
-        said, complained = self._out.take(), self._err.take()
-        rest = report.take("\n".join([*said.splitlines(), *complained.splitlines()]))
+        output, errors = self._out.take(), self._err.take()
+        rest = report.take("\n".join([*output.splitlines(), *errors.splitlines()]))
         if one.code and self.options.ignore_failure:
             self.ignored += report is self.report
         elif one.code:
             _print(rest)
-            own = report.values().get("exp.status_msg")  # what the command says of itself, in the warm-up too
-            raise FailedError(one.code, str(own) if own else reason(one.code, complained or said))
+            own = report.values().get("exp.status_msg")  # printed by the command, in warm-up runs too
+            raise FailedError(one.code, str(own) if own else reason(one.code, errors or output))
         if not self._shown:
             _print(rest)
             self._shown = True
@@ -101,22 +101,22 @@ class Runner:
         """Run a command that is not timed.
 
         Raises:
-            FailedError: It failed.
+            FailedError: The command failed.
         """
         try:
             one = self._invoke(executable(command), command)
         except CannotStartError as error:
             raise FailedError(error.code, f"{name}: {error}") from None
-        said, complained = self._out.take(), self._err.take()
+        output, errors = self._out.take(), self._err.take()
         if one.code:
-            _print([*said.splitlines(), *complained.splitlines()])
-            raise FailedError(one.code, f"{name}: {reason(one.code, complained or said)}")
+            _print([*output.splitlines(), *errors.splitlines()])
+            raise FailedError(one.code, f"{name}: {reason(one.code, errors or output)}")
 
     def _invoke(self, path: str, command: Sequence[str]) -> Invocation:
         return invoke(path, command, (self._nothing, self._out.descriptor, self._err.descriptor))
 
     def _say(self, what: str, runs: Sequence[Invocation]) -> None:
-        """For whoever watches; at most once a second, so that short commands make no long logs."""
+        """Print progress, at most once per second, so that short commands do not produce long logs."""
         if time.perf_counter() - self._said >= 1:
             self._said = time.perf_counter()
             print(f"{what} {len(runs)}: {short_number(1000 * runs[-1].seconds)} ms", flush=True)
@@ -129,10 +129,10 @@ def _print(lines: Sequence[str]) -> None:
 
 
 def reason(code: int, output: str) -> str:
-    """Why a command failed, in one line: its exit code, and the last line that it printed that has letters: torchrun ends with "====="."""
+    """The reason of a failure in one line: the exit code, and the last output line with letters (torchrun ends with "=====")."""
     words = f"exit code {code}"
     if code > _SIGNALLED:
-        with contextlib.suppress(ValueError):  # a code that is no signal's
+        with contextlib.suppress(ValueError):  # not the code of a signal
             words = f"ended by {signal.Signals(code - _SIGNALLED).name}"
     lines = [line.strip() for line in output.splitlines() if any(map(str.isalnum, line)) and not KEY_LINE.match(line)]
     last = "".join(letter if letter.isprintable() else "?" for letter in lines[-1]) if lines else ""
@@ -142,7 +142,7 @@ def reason(code: int, output: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print log lines, and return the exit code: that of the command if it failed."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _end)  # so that a time limit does not keep command.cleanup from running
+    signal.signal(signal.SIGTERM, _end)  # so that command.cleanup runs after a time limit, too
     for key, value in environment().items():
         print(log_line(f"exp.env.{key}", value), flush=True)
     try:
@@ -155,8 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error.code, str(error))
     finally:
         _clean_up(runner)
-    said = runner.report.values()
-    for key, value in results(runner.warmup, runner.timed, said, runner.load, runner.ignored).items():
+    printed = runner.report.values()
+    for key, value in results(runner.warmup, runner.timed, printed, runner.load, runner.ignored).items():
         print(log_line(key, value))
     sys.stdout.flush()
     return 0
@@ -168,7 +168,7 @@ def _failed(code: int, why: str) -> int:
 
 
 def _clean_up(runner: Runner) -> None:
-    """Run command.cleanup; that it fails is said, but changes nothing of what was measured."""
+    """Run command.cleanup; print a warning if it fails, without affecting the results."""
     if runner.options.cleanup:
         try:
             runner.help(runner.options.cleanup, "command.cleanup")

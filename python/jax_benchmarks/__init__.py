@@ -1,1 +1,1 @@
-"""Benchmark models in plain JAX that are the same as those of pytorch_benchmarks. Needs no PyTorch, and never imports dlbs."""
+"""Benchmark JAX ports of models of pytorch_benchmarks. Needs no PyTorch, and never imports dlbs."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 import itertools
@@ -40,19 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: JaxOptions) -> None:
-    """What can be asked for, but is not done here, is skipped: the same plan may run it on other frameworks."""
+    """Skip options that JAX does not support here: the same plan may run them on other frameworks."""
     if options.data_loader_only:
-        raise SkippedError("there is no ingestion here, only synthetic inputs: use exp.phase=inference or training")
+        raise SkippedError("ingestion is not supported, inputs are synthetic: use exp.phase=inference or training")
     if options.dtype == "int8":
-        raise SkippedError(
-            "--dtype int8: models in JAX compute with floating-point numbers here; use float32 or bfloat16"
-        )
+        raise SkippedError("--dtype int8: JAX models compute in floating point; use float32 or bfloat16")
     if options.dtype == "float16" and not options.forward_only:
-        raise SkippedError("--dtype float16: training would need scaled gradients; use bfloat16")
+        raise SkippedError("--dtype float16: training needs gradient scaling; use bfloat16")
     if options.num_replicas > 1:
-        raise UsageError(
-            f"--num_replicas {options.num_replicas}: JAX runs one replica on one device here; name one GPU"
-        )
+        raise UsageError(f"--num_replicas {options.num_replicas}: JAX runs one replica on one device; use one GPU")
 
 
 def _benchmark(options: JaxOptions, log: Log) -> None:
@@ -66,7 +62,7 @@ def _benchmark(options: JaxOptions, log: Log) -> None:
     from jax_benchmarks.steps import Inference, Step, Training
 
     if options.dtype == "tf32" and device.platform == "cpu":
-        raise SkippedError("--dtype tf32: CPUs do not have it; use float32")
+        raise SkippedError("--dtype tf32: CPUs do not support it; use float32")
     begin = perf_counter()
     dtype = jax.numpy.dtype("float32" if options.dtype in {"float", "tf32"} else options.dtype)
     model = get_model(options.model, **options.model_opts)

@@ -18,7 +18,7 @@ DEVICES = ("auto", "cpu", "gpu")
 
 @dataclass(frozen=True, slots=True)
 class JaxOptions(ProgramOptions):
-    """One benchmark. `num_warmup_batches` is None for `auto`."""
+    """Options of one benchmark. `num_warmup_batches` is None for `auto`."""
 
     dtype: str = option(
         "float32",
@@ -34,7 +34,7 @@ class JaxOptions(ProgramOptions):
 
 
 def parse_jax_options(arguments: Sequence[str] | None = None) -> JaxOptions:
-    """Parse a command line; a wrong argument prints one line and exits with code 2."""
+    """Parse a command line; an invalid argument prints one line and exits with code 2."""
     parser = Parser(
         JaxOptions,
         prog="benchmarks.py",
@@ -43,5 +43,5 @@ def parse_jax_options(arguments: Sequence[str] | None = None) -> JaxOptions:
     )
     parsed = parser.parse_args(arguments)
     if not parsed.model:
-        parser.error("--model is needed, such as --model resnet18")
+        parser.error("--model is required, such as --model resnet18")
     return JaxOptions(**vars(parsed))

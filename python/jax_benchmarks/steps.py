@@ -1,4 +1,4 @@
-"""The compiled steps of inference and training, and the time that compiling them took."""
+"""The compiled steps of inference and training, and their compile times."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jax_benchmarks.models.model import Arrays, Model
 
 __all__ = ["Inference", "Step", "Training"]
 
-# Those of pytorch_benchmarks: stochastic gradient descent, small because a benchmark repeats one batch for as long as it likes.
+# As in pytorch_benchmarks: stochastic gradient descent with a small rate, because a benchmark repeats one batch arbitrarily often.
 LEARNING_RATE, MOMENTUM = 0.001, 0.9
 
 
 def _compiled(function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> tuple[Any, float]:
-    """A function for arrays like these, traced and compiled now, and the seconds that this took."""
+    """Trace and compile a function for arguments of these shapes; return it and the seconds that this took."""
     begin = perf_counter()
     made = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
     return made, perf_counter() - begin
@@ -44,7 +44,7 @@ class Inference:
         self._last: Any = None
 
     def __call__(self, batch: Any) -> Any:
-        """The logits, perhaps still being computed."""
+        """Return the logits, which may still be in computation."""
         self._last = self._run(*self._state, batch[0])
         return self._last
 
@@ -54,7 +54,7 @@ class Inference:
 
 
 class Training:
-    """Forward, loss, backward, weight update, as one computation, which takes the memory of the old weights for the new ones."""
+    """Forward, loss, backward and weight update as one computation; new weights reuse the memory of the old ones."""
 
     def __init__(self, model: Model, parameters: Arrays, buffers: Arrays, batch: Any) -> None:
         def update(
@@ -72,7 +72,7 @@ class Training:
         self._loss: Any = None
 
     def __call__(self, batch: Any) -> Any:
-        """The loss, perhaps still being computed."""
+        """Return the loss, which may still be in computation."""
         self._loss, *state = self._run(*self.state, *batch)
         self.state = tuple(state)
         return self._loss

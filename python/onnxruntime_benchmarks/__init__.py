@@ -1,1 +1,1 @@
-"""Benchmark models with ONNX Runtime: those of pytorch_benchmarks, exported, or any ONNX file. Never imports dlbs."""
+"""Benchmark models with ONNX Runtime: exported from pytorch_benchmarks, or any ONNX file. Never imports dlbs."""

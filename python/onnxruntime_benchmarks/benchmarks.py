@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 import itertools
@@ -37,26 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: OnnxOptions) -> None:
-    """What can be asked for, but ONNX Runtime does not do, is skipped: the same plan may run it on other frameworks."""
+    """Skip options that ONNX Runtime does not support: the same plan may run them on other frameworks."""
     if options.data_loader_only:
-        raise SkippedError("there is no ingestion here, only synthetic inputs: use exp.phase=inference")
+        raise SkippedError("ingestion is not supported, inputs are synthetic: use exp.phase=inference")
     if not options.forward_only:
-        raise SkippedError("ONNX Runtime runs inference alone: use exp.phase=inference (--forward_only true)")
+        raise SkippedError("ONNX Runtime supports only inference: use exp.phase=inference (--forward_only true)")
     if options.dtype == "bfloat16":
-        raise SkippedError("ONNX Runtime's operations are not there in bfloat16: use float32, float16 or int8")
+        raise SkippedError("--dtype bfloat16: ONNX Runtime does not support it; use float32, float16 or int8")
     if options.dtype == "tf32" and options.provider == "cpu":
-        raise SkippedError("--dtype tf32: CPUs do not have it; use float32")
+        raise SkippedError("--dtype tf32: CPUs do not support it; use float32")
     if options.dtype == "int8" and options.provider == "cuda":
-        raise SkippedError("--dtype int8: dynamically quantised operations run on the CPU alone; use --provider cpu")
+        raise SkippedError("--dtype int8: dynamically quantised operations run only on CPUs; use --provider cpu")
     if options.num_replicas > 1:
         raise UsageError(
-            f"--num_replicas {options.num_replicas}: ONNX Runtime runs one replica on one device; name one GPU"
+            f"--num_replicas {options.num_replicas}: ONNX Runtime runs one replica on one device; use one GPU"
         )
     if options.model_file and not Path(options.model_file).is_file():
-        raise UsageError(f"--model_file: there is no file {options.model_file}")
+        raise UsageError(f"--model_file: {options.model_file} does not exist")
     if options.model_file and options.dtype not in {"float", "float32", "tf32"}:
         raise UsageError(
-            f"--model_file runs as it is: leave --dtype {options.dtype} out, and convert the file beforehand"
+            f"--dtype {options.dtype}: --model_file runs unconverted; omit --dtype, and convert the file beforehand"
         )
 
 
@@ -75,7 +75,7 @@ def _benchmark(options: OnnxOptions, log: Log) -> None:
     arrived = perf_counter()
     file = Path(options.model_file) if options.model_file else cached_model(options)
     begin = perf_counter()
-    started = _STARTED + begin - arrived  # an export, which is done once, is no part of the way to the first batch
+    started = _STARTED + begin - arrived  # the time to the first batch excludes the export, which is done once
     session = open_session(file, options)
     model = described(session, file, options.model)
     run = running(

@@ -1,4 +1,4 @@
-"""Exported models, each written once and found again by what it was made from."""
+"""A cache of exported models, keyed by everything that determines the export."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ROOT = Path(pytorch_benchmarks.__file__).parents[1]
 
 
 def cached_model(options: OnnxOptions) -> Path:
-    """The ONNX file of the model that the options name; exported now if it is not there yet.
+    """The ONNX file of the requested model; exported now if it is not cached.
 
     Raises:
-        UsageError: PyTorch, which exports, is not installed; or there is no such model.
+        UsageError: PyTorch, needed for the export, is not installed; or the model is unknown.
         SkippedError: The model cannot be exported.
     """
     place = Path(options.cache_dir or _default_directory()).expanduser().absolute() / _name(options)
@@ -39,7 +39,7 @@ def cached_model(options: OnnxOptions) -> Path:
         try:
             os.replace(beside, place)
         except OSError:
-            if not file.is_file():  # else another process was faster
+            if not file.is_file():  # otherwise another process was faster
                 raise
     except OSError as error:
         raise UsageError(f"--cache_dir: cannot write {place}: {error.strerror}") from None
@@ -57,7 +57,7 @@ def _dtype(options: OnnxOptions) -> str:
 
 
 def _name(options: OnnxOptions) -> str:
-    """Of a model's directory: readable, with a digest of all that decides what is in it."""
+    """Name of a model's directory: readable, with a digest of everything that determines its contents."""
     packages = ["torch", "onnx", "onnxscript", options.model.partition(":")[0] if ":" in options.model else ""]
     sources = sorted((_ROOT / "pytorch_benchmarks" / "models").glob("*.py"))
     code = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__).with_name("export.py")]))
@@ -82,7 +82,7 @@ def _version(package: str) -> str:
 
 
 def _export(options: OnnxOptions, file: Path) -> None:
-    """In a process of its own: PyTorch would leave threads and memory behind in this one."""
+    """Export in a separate process: PyTorch would leave threads and memory behind in this one."""
     arguments = {
         "model": options.model,
         "model_opts": json.dumps(options.model_opts),

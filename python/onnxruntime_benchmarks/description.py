@@ -1,4 +1,4 @@
-"""What an exported model says about itself, kept in the file beside its graph."""
+"""Metadata of an exported model, stored in the ONNX file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ METADATA_KEY = "dlbs"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Facts that a graph does not tell.
+    """Facts that a graph does not contain.
 
     Attributes:
         title, unit: Of the model, for reports.
-        parameters: Trainable values of the model that was exported; its graph may hold other ones, folded or quantised.
-        exporter: What wrote the file.
-        bounds: Input of whole numbers → one more than the largest that it may hold.
+        parameters: Number of trainable values of the exported model; its graph may contain different ones, folded or quantised.
+        exporter: The program that wrote the file.
+        bounds: Integer input → exclusive upper bound of its values.
     """
 
     title: str
@@ -29,10 +29,10 @@ class Description:
     bounds: Mapping[str, int] = field(default_factory=dict)
 
     def as_metadata(self) -> str:
-        """As a value of the file's metadata."""
+        """Return it as a value of the file's metadata."""
         return json.dumps(asdict(self))
 
     @staticmethod
     def of(metadata: Mapping[str, str]) -> Description | None:
-        """That of a file, from its metadata; None if another program wrote it."""
+        """Read it from a file's metadata; None if another program wrote the file."""
         return Description(**json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else None

@@ -1,7 +1,7 @@
 """Write a model of pytorch_benchmarks as an ONNX file: `python -m onnxruntime_benchmarks.export --model resnet18 --out resnet18.onnx`.
 
-This needs PyTorch; nothing else here does. benchmarks.py starts it as a process of its own, so that a model that was just exported runs
-in the same surroundings as one that lay there.
+Exporting needs PyTorch; running an exported model does not. benchmarks.py exports in a separate process, so that a model runs under the
+same conditions whether or not it was just exported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ExportOptions", "export", "main"]
 
 _DTYPES = ("float32", "float16", "int8")
-_MOST_IN_ONE_FILE = 1_500_000_000  # bytes; protocol buffers end at 2 GiB, and weights then lie in a file beside
+_MOST_IN_ONE_FILE = 1_500_000_000  # bytes; protocol buffers are limited to 2 GiB, larger weights go into a second file
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class ExportOptions:
     model_opts: dict[str, Any] = changed(CommonOptions, "model_opts")  # noqa: RUF009
     weights: str = changed(CommonOptions, "weights")
     batch_size: int = changed(
-        CommonOptions, "batch_size", help="Instances in one batch; the file is for this size alone."
+        CommonOptions, "batch_size", help="Instances in one batch; the exported file accepts only this size."
     )
     dtype: str = option(
         "float32", "Type of weights, inputs and arithmetic; int8 is dynamic quantisation.", choices=_DTYPES
@@ -53,17 +53,17 @@ class ExportOptions:
 
 
 def export(options: ExportOptions) -> Description:
-    """Build a model as benchmarks.py of PyTorch does, with the same weights, and write it for inference.
+    """Build a model as the PyTorch benchmark does, with the same weights, and write it for inference.
 
     Raises:
-        UsageError: There is no such model, or PyTorch is missing.
-        SkippedError: The model cannot be a single graph.
+        UsageError: The model is unknown, or PyTorch is missing.
+        SkippedError: The model cannot be expressed as one graph.
     """
     try:
         import torch
     except ModuleNotFoundError:
         raise UsageError(
-            "exporting a model needs PyTorch: pip install 'dlbs[torch]', or give an ONNX file with --model_file"
+            "exporting a model needs PyTorch: pip install 'dlbs[torch]', or use --model_file with an ONNX file"
         ) from None
     from pytorch_benchmarks.model_factory import get_model
     from pytorch_benchmarks.models.generator import Generator
@@ -80,7 +80,7 @@ def export(options: ExportOptions) -> Description:
     inputs = _tensors(model, options.batch_size, options.seed)
     given = tuple(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in inputs)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch's own code, and of nothing that a user could change
+        warnings.simplefilter("ignore")  # about PyTorch's own code; users can do nothing about them
         program = torch.onnx.export(model, given if len(given) == 1 else (given,), dynamo=True, verbose=False)
     assert program is not None
     described = Description(
@@ -110,7 +110,7 @@ def _tensors(model: Model, batch_size: int, seed: int) -> tuple[Tensor, ...]:
 
 
 def _bounds(model: Model, program: Any) -> dict[str, int]:
-    """Of inputs of whole numbers: one more than the largest of a thousand instances."""
+    """Exclusive upper bounds of integer inputs, from a thousand instances."""
     names = [value.name for value in program.model.graph.inputs]
     many = _tensors(model, 1000 if model.input_shape[:1] < (100,) else 16, 0)
     return {
@@ -119,10 +119,10 @@ def _bounds(model: Model, program: Any) -> dict[str, int]:
 
 
 def _quantise(source: Path, target: Path, *, external: bool) -> None:
-    """Weights as 8-bit integers; what comes in is quantised while it runs (dynamic quantisation)."""
+    """Convert weights to 8-bit integers; inputs are quantised at run time (dynamic quantisation)."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # Of signed weights, ONNX Runtime has no convolution.
+    # ONNX Runtime has no convolution with signed weights.
     quantize_dynamic(source, target, weight_type=QuantType.QUInt8, use_external_data_format=external)
 
 
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parsed = parser.parse_args(arguments)
     if not parsed.model:
-        parser.error("--model is needed, such as --model resnet18")
+        parser.error("--model is required, such as --model resnet18")
     options, log = ExportOptions(**vars(parsed)), Log()
 
     def work() -> None:

@@ -20,7 +20,7 @@ LEVELS = ("disable", "basic", "extended", "all")
 
 @dataclass(frozen=True, slots=True)
 class OnnxOptions(ProgramOptions):
-    """One benchmark. `num_warmup_batches` is None for `auto`."""
+    """Options of one benchmark. `num_warmup_batches` is None for `auto`."""
 
     forward_only: bool = changed(
         ProgramOptions,
@@ -52,7 +52,7 @@ class OnnxOptions(ProgramOptions):
 
 
 def parse_onnx_options(arguments: Sequence[str] | None = None) -> OnnxOptions:
-    """Parse a command line; a wrong argument prints one line and exits with code 2."""
+    """Parse a command line; an invalid argument prints one line and exits with code 2."""
     parser = Parser(
         OnnxOptions,
         prog="benchmarks.py",
@@ -63,5 +63,5 @@ def parse_onnx_options(arguments: Sequence[str] | None = None) -> OnnxOptions:
     if parsed.model_file and not parsed.model:
         parsed.model = Path(parsed.model_file).stem
     if not parsed.model:
-        parser.error("--model is needed, such as --model resnet18, or --model_file")
+        parser.error("--model is required, such as --model resnet18, or --model_file")
     return OnnxOptions(**vars(parsed))

@@ -37,12 +37,12 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A session with its inputs where it wants them.
+    """A session with its inputs on the device that computes.
 
     Attributes:
         step: Runs it once; outputs stay on the device.
-        synchronize: Waits until the outputs are there.
-        outputs: Those of the last run, on the host.
+        synchronize: Waits for the outputs.
+        outputs: Outputs of the last run, on the host.
     """
 
     step: Callable[[Any], Any]
@@ -51,16 +51,16 @@ class Running:
 
 
 def check_provider(name: str) -> None:
-    """Refuse a provider that this ONNX Runtime does not have, before a model is exported for it.
+    """Reject an execution provider that this ONNX Runtime lacks, before a model is exported for it.
 
     Raises:
-        UsageError: It does not have it.
+        UsageError: The provider is missing.
     """
     there = onnxruntime.get_available_providers()
     if _NAMES[name] not in there:
         raise UsageError(
             f"--provider {name}: this ONNX Runtime has {', '.join(there)}; "
-            "install onnxruntime-gpu in the place of onnxruntime, or use --provider cpu"
+            "install onnxruntime-gpu instead of onnxruntime, or use --provider cpu"
         )
 
 
@@ -68,35 +68,35 @@ def open_session(file: Path, options: OnnxOptions) -> onnxruntime.InferenceSessi
     """Read a model and let ONNX Runtime optimise it.
 
     Raises:
-        UsageError: The file is no model that it runs.
+        UsageError: ONNX Runtime cannot run the file.
     """
     provider = _NAMES[options.provider]
     if options.provider == "cuda":
-        onnxruntime.preload_dlls()  # CUDA and cuDNN may have come from PyPI
+        onnxruntime.preload_dlls()  # CUDA and cuDNN may be installed from PyPI
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = _LEVELS[options.graph_optimization_level]
     settings.intra_op_num_threads = options.num_threads
     settings.inter_op_num_threads = options.inter_threads
     if options.inter_threads > 1:
         settings.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    # float32 is float32 here; --dtype tf32 asks for the other.
+    # float32 is float32 here; --dtype tf32 selects TF32.
     wanted: Any = (
         (provider, {"use_tf32": str(int(options.dtype == "tf32"))}) if options.provider == "cuda" else provider
     )
     try:
         session = onnxruntime.InferenceSession(os.fspath(file), settings, providers=[wanted])
-    except Exception as error:  # its errors share no base class but this one
+    except Exception as error:  # its errors have no other common base class
         raise UsageError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())}") from error
     if session.get_providers()[0] != provider:
         raise UsageError(
-            f"--provider {options.provider}: ONNX Runtime cannot start it here and would compute on the CPU; "
-            "check the driver, and that CUDA and cuDNN are those that this onnxruntime-gpu needs"
+            f"--provider {options.provider}: ONNX Runtime cannot start it and would compute on the CPU; "
+            "check the driver, and that CUDA and cuDNN have the versions that this onnxruntime-gpu needs"
         )
     return session
 
 
 def described(session: onnxruntime.InferenceSession, file: Path, name: str) -> Description:
-    """What is known about a model: from its metadata, or for files of other programs by counting."""
+    """Describe a model from its metadata, or, for files of other programs, from its graph."""
     found = Description.of(session.get_modelmeta().custom_metadata_map)
     if found is not None:
         return found
@@ -111,10 +111,10 @@ def described(session: onnxruntime.InferenceSession, file: Path, name: str) -> D
 def random_inputs(
     session: onnxruntime.InferenceSession, batch_size: int, seed: int, bounds: dict[str, int]
 ) -> dict[str, Any]:
-    """Random arrays by input: numbers of mean 0 and standard deviation 1, or whole numbers from 0 to below their bound (2 if there is none).
+    """Random arrays by input: numbers with mean 0 and standard deviation 1, or integers from 0 to below their bound (2 by default).
 
     Raises:
-        UsageError: The model has another batch size, a dimension that nothing gives a size, or inputs of another kind.
+        UsageError: The model has another batch size, a dimension without a size, or inputs of an unsupported type.
     """
     random, made = np.random.default_rng(seed), {}
     for one in session.get_inputs():
@@ -122,11 +122,11 @@ def random_inputs(
             batch_size if index == 0 and not isinstance(size, int) else size for index, size in enumerate(one.shape)
         ]
         if not all(isinstance(size, int) for size in shape):
-            raise UsageError(f"the input {one.name} has the shape {one.shape}: only the first size may be left open")
+            raise UsageError(f"the input {one.name} has shape {one.shape}: only the first dimension may be dynamic")
         if shape and shape[0] != batch_size:
-            raise UsageError(f"the model is for batches of {shape[0]}: use --batch_size {shape[0]}")
+            raise UsageError(f"the model requires batches of {shape[0]}: use --batch_size {shape[0]}")
         if one.type not in _TYPES:
-            raise UsageError(f"the input {one.name} is a {one.type}, for which no random values are made")
+            raise UsageError(f"the input {one.name} has type {one.type}, for which random values are not supported")
         kind = np.dtype(_TYPES[one.type])
         if kind.kind == "f":
             made[one.name] = random.standard_normal(shape, dtype=np.float32).astype(kind)
@@ -136,7 +136,7 @@ def random_inputs(
 
 
 def running(session: onnxruntime.InferenceSession, inputs: dict[str, Any], provider: str) -> Running:
-    """Bring inputs to the device, once: what is timed is the model."""
+    """Copy inputs to the device once, so that only the model is timed."""
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, provider, 0))

@@ -1,4 +1,4 @@
-"""Events that a script under voir reports, and the log values that they come to."""
+"""Events that a script reports under voir, and the log values computed from them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST_LOSSES = 1000
 
 
 class Events:
-    """What a script reported while it ran.
+    """The events of a script.
 
     Args:
-        batch: Instances in a batch, to work out the time of one; 0 if that is not known.
+        batch: Batch size, to compute the batch time; 0 if unknown.
 
     Attributes:
-        stopped: Whether it asked to be ended.
+        stopped: Whether it requested to be ended.
     """
 
     def __init__(self, batch: int = 0) -> None:
@@ -34,7 +34,7 @@ class Events:
         self.stopped = False
 
     def take(self, event: Any) -> None:
-        """Look at one event; what it does not know is passed over."""
+        """Process one event; unknown events are ignored."""
         if not isinstance(event, dict):
             return
         task = str(event.get("task", ""))
@@ -51,7 +51,7 @@ class Events:
                 if isinstance(values, dict):
                     self._take_gpu(str(name), values)
         kind, data = event.get("$event"), event.get("$data")
-        if kind == "stop":  # enough was measured: whoever started the script is to end it
+        if kind == "stop":  # enough was measured: the program that started the script has to end it
             self.stopped = True
         if kind in {"error", "overseer_error"} and isinstance(data, dict) and data.get("type") != "StopProgram":
             self.errors.append(f"{data.get('type')}: {_without_advice(str(data.get('message')))}")
@@ -70,7 +70,7 @@ class Events:
                 series.setdefault(key, []).append(value * {"mem": _MIB, "util": 100}.get(key, 1))
 
     def results(self) -> dict[str, Any]:
-        """Log values; docs/log-format.md says what each means. Training counts first, then the task with most measurements."""
+        """Log values; see docs/log-format.md. Training is preferred, then the task with most measurements."""
         found: dict[str, Any] = {}
         if self.rates:
             task = "train" if "train" in self.rates else max(self.rates, key=lambda name: len(self.rates[name]))
@@ -104,18 +104,18 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except OverflowError:  # a whole number of 400 digits
+    except OverflowError:  # an integer of 400 digits
         return None
     return number if math.isfinite(number) else None
 
 
 def _without_advice(message: str) -> str:
-    """torch advises to load files with `weights_only=False`, which would run code that is in them."""
+    """A message without torch's advice to load files with `weights_only=False`, which would run code in them."""
     return "a file cannot be read as tensors" if "Weights only load failed" in message else message
 
 
 def read_events(stream: IO[str]) -> Iterator[Any]:
-    """Events, one JSON object a line; a line that is none is passed over, as when the program was killed while it wrote."""
+    """Events, one JSON object per line; invalid lines are ignored, such as that of a program killed while writing."""
     for line in stream:
         event = event_of(line)
         if event is not None:
@@ -123,8 +123,8 @@ def read_events(stream: IO[str]) -> Iterator[Any]:
 
 
 def event_of(line: str) -> Any:
-    """The event of a line; None if it is none."""
+    """The event of a line; None if the line is not one."""
     try:
         return json.loads(line)
-    except (ValueError, RecursionError):  # the latter of thousands of brackets
+    except (ValueError, RecursionError):  # RecursionError: thousands of brackets
         return None

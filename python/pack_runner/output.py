@@ -1,4 +1,4 @@
-"""What a program prints, on its way into a log: without terminal codes, and looked through for results."""
+"""Copy the output of a program into a log: remove terminal codes, and search for results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _CODE = re.compile(
 _BEGUN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)\Z")
 _HIDDEN = re.compile(rb"\x1b\[((?:[0-?][0-?])*)z")
 _DIGITS = bytes.maketrans(b":;<=>?", b"abcdef")
-_LONGEST_CODE = 1 << 20  # bytes; an event that is hidden in one may be long
+_LONGEST_CODE = 1 << 20  # bytes; a code may hide a long event
 _LONGEST_KEY = 4096
 _RESULT = re.compile(rb"^[ \t]*__results\.[\w.]+__[ \t]*=", re.MULTILINE)
 
 
 class TerminalCodes:
-    """Removes terminal codes from a stream that comes in pieces.
+    """Remove terminal codes from a stream that arrives in pieces.
 
     Args:
-        on_data: Takes lines that voir hides in codes which no terminal knows (`voir.smuggle`): hexadecimal digits from `0` to `?`,
+        on_data: Called with lines that voir hides in codes unknown to terminals (`voir.smuggle`): hexadecimal digits from `0` to `?`,
             and a `z` at the end.
     """
 
@@ -35,7 +35,7 @@ class TerminalCodes:
         self._data = b""
 
     def without(self, piece: bytes) -> bytes:
-        """What of a piece, and of what was kept back of the one before, can be printed now."""
+        """The text of a piece, and the rest of the previous one, that can be printed now."""
         text = _CODE.sub(self._remove, self._begun + piece)
         begun = _BEGUN.search(text)
         keep = len(text) if begun is None or len(begun[0]) > _LONGEST_CODE else begun.start()
@@ -52,22 +52,22 @@ class TerminalCodes:
         return b""
 
     def rest(self) -> bytes:
-        """What was kept back, at the end of the stream."""
+        """The rest that was held back, at the end of the stream."""
         rest, self._begun = self._begun, b""
         return rest
 
 
 class Copier(threading.Thread):
-    """Copies what comes out of a pipe to a file descriptor, without terminal codes.
+    """Copy a pipe to a file descriptor, without terminal codes.
 
     Args:
         source: The pipe.
-        target: Where it goes.
-        on_data: Takes lines that are hidden in terminal codes.
+        target: The file descriptor.
+        on_data: Called with lines that are hidden in terminal codes.
 
     Attributes:
-        has_result: Whether a line `__results.NAME__=` went through.
-        in_line: Whether what went through last was no whole line.
+        has_result: Whether a line `__results.NAME__=` was copied.
+        in_line: Whether the last copied line was incomplete.
     """
 
     def __init__(self, source: IO[bytes], target: int, on_data: Callable[[str], None] | None = None) -> None:
@@ -94,5 +94,5 @@ class Copier(threading.Thread):
         while text:
             try:
                 text = text[os.write(self._target, text) :]
-            except OSError:  # nobody reads any more: the program must not wait for that
+            except OSError:  # the reader has gone: the program must not block
                 return

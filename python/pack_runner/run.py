@@ -1,10 +1,11 @@
-"""Run the main script of a pack, under voir if it uses it, and turn what voir reports of it into log lines.
+"""Run the main script of a pack, under voir if it uses voir, and convert events of voir into log lines.
 
     python run.py [--voir] [--voirfile FILE] [--option NAME=VALUE]... [--batch N] -- main.py ARGUMENTS...
     python run.py --command [--option NAME=VALUE]... -- PROGRAM ARGUMENTS...
     python run.py --events [--stdout] [--stop N] [--batch N] -- PROGRAM ARGUMENTS...
 
-The last form is for programs that report events themselves, under voir or not, as plans of benchfiles do. It runs in the pack's environment, also inside containers, so it needs nothing but the standard library.
+The last form is for programs that report events themselves, under voir or not, as plans of benchfiles do. It runs in the pack's environment, also in
+containers, so it depends only on the standard library.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from pack_runner.unforeseen import guarded
 
 __all__ = ["main"]
 
-_NOTHING = "nothing was measured: {} printed no result; print lines such as __results.throughput__= 123.4, or wrap the loop in voir.iterate"
+_NOTHING = "nothing was measured: {} printed no results; print lines such as __results.throughput__= 123.4, or wrap the loop in voir.iterate"
 _NO_RATE = "no rate was measured: is the loop wrapped in voir.iterate(..., report_batch=True), and long enough?"
 
 
 def print_lines(values: dict[str, Any]) -> None:
-    """Print `__key__= json` lines; lists first, because single numbers are looked for near the end of a log."""
+    """Print `__key__= json` lines; lists first, because single numbers are searched near the end of a log."""
     for key, value in sorted(values.items(), key=lambda item: not isinstance(item[1], list)):
         if value is not None:
             print(f"__{key}__= {json.dumps(value)}", flush=True)
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Sequence[str], name: str) -> tuple[int, str]:
-    """Exit code, and what is wrong; a script that reported nothing has failed, whatever it says."""
+    """Exit code and problem; a script that reported nothing has failed, whatever its exit code."""
     script = Script(command)
     code = script.wait()
     if code == 0 and not script.has_result:
@@ -68,7 +69,7 @@ def _run(command: Sequence[str], name: str) -> tuple[int, str]:
 
 
 def _run_under_voir(words: Sequence[str], options: argparse.Namespace) -> tuple[int, str]:
-    """Exit code, and what is wrong."""
+    """Exit code and problem."""
     environment = dict(os.environ)
     if options.voirfile:
         environment["VOIRFILE"] = options.voirfile
@@ -84,7 +85,7 @@ def _run_under_voir(words: Sequence[str], options: argparse.Namespace) -> tuple[
 def _run_with_events(
     command: Sequence[str], environment: dict[str, str], options: argparse.Namespace
 ) -> tuple[int, str]:
-    """Exit code, and what is wrong. Events come through a pipe (`DATA_FD`), or hidden in standard output."""
+    """Exit code and problem. Events arrive through a pipe (`DATA_FD`), or hidden in standard output."""
     events = Events(options.batch)
     lock = threading.Lock()
     ending: list[threading.Thread] = []
@@ -118,7 +119,7 @@ def _run_with_events(
     if script.in_line:
         print()
     print_lines(events.results())
-    if events.stopped and events.rates:  # that it was ended is as it should be
+    if events.stopped and events.rates:  # it was ended on purpose
         return 0, ""
     problem = next(iter(events.errors), "")
     if code == 0 and not events.rates and not (options.events and script.has_result):
@@ -136,18 +137,22 @@ def _option(given: str) -> tuple[str, Any]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--voir", action="store_true", help="run it under voir")
-    parser.add_argument("--voirfile", default="", help="voirfile to use instead of those beside the script")
+    parser.add_argument("--voir", action="store_true", help="run the script under voir")
+    parser.add_argument("--voirfile", default="", help="voirfile to use instead of those next to the script")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the voirfile")
-    parser.add_argument("--batch", type=int, default=0, metavar="N", help="instances in a batch")
-    parser.add_argument("--events", action="store_true", help="what follows is a whole command that reports events")
-    parser.add_argument("--stop", type=int, default=0, metavar="N", help="end it after so many rates; 0 does not")
-    parser.add_argument("--stdout", action="store_true", help="it hides its events in standard output")
-    parser.add_argument("--command", action="store_true", help="what follows is a whole command, not a Python script")
+    parser.add_argument("--batch", type=int, default=0, metavar="N", help="batch size")
+    parser.add_argument(
+        "--events", action="store_true", help="the words after -- are a complete command that reports events"
+    )
+    parser.add_argument("--stop", type=int, default=0, metavar="N", help="end the script after N rates; 0: never")
+    parser.add_argument("--stdout", action="store_true", help="read events that the script hides in standard output")
+    parser.add_argument(
+        "--command", action="store_true", help="the words after -- are a complete command, not a Python script"
+    )
     parser.add_argument("script", nargs=argparse.REMAINDER, help="-- main.py and its arguments")
     options = parser.parse_args(arguments)
     if not options.script:
-        parser.error("which script?")
+        parser.error("no script after --")
     return options
 
 

@@ -1,4 +1,4 @@
-"""A script as a process: started, copied into the log, and ended with all that it started."""
+"""Run a script as a process: start it, copy its output into the log, and end it with all its descendants."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pack_runner.output import Copier
 
 __all__ = ["GRACE", "Script"]
 
-GRACE = 10.0  # seconds between asking a script to end and killing it
+GRACE = 10.0  # seconds between TERM and KILL
 
 
 class Script:
-    """A script that runs, and whose output goes into the log.
+    """A running script whose output is copied into the log.
 
     Args:
-        command: Its words.
-        environment: Its environment; None is this program's.
-        pass_fds: File descriptors that it keeps.
-        on_data: Takes lines that it hides in its output (`voir.smuggle`).
+        command: The command of the script.
+        environment: Its environment; None for that of this process.
+        pass_fds: File descriptors that it inherits.
+        on_data: Called with lines that it hides in its output (`voir.smuggle`).
 
     Raises:
         OSError: It cannot be started.
@@ -48,23 +48,23 @@ class Script:
 
     @property
     def has_result(self) -> bool:
-        """Whether it printed a result so far."""
+        """Whether it has printed a result."""
         return any(copier.has_result for copier in self._copiers)
 
     @property
     def in_line(self) -> bool:
-        """Whether it ended within a line of standard output."""
+        """Whether its standard output ended with an incomplete line."""
         return self._copiers[0].in_line
 
     def wait(self) -> int:
-        """Wait until it has ended and return its exit code, as shells give it: 128 + n after signal n."""
+        """Wait until it has ended and return its exit code, as in shells: 128 + n after signal n."""
         code = self._process.wait()
         for copier in self._copiers:
-            copier.join(GRACE)  # a process that it left behind may hold the pipes
+            copier.join(GRACE)  # a remaining process may keep the pipes open
         return code if code >= 0 else 128 - code
 
     def end(self) -> None:
-        """Ask it and all that it started to end, and kill what is still there after some seconds."""
+        """Terminate it and all its descendants; kill those that remain after `GRACE` seconds."""
         deadline = time.monotonic() + GRACE
         family = [self._process.pid, *_descendants(self._process.pid)]
         _signal(family, signal.SIGTERM)
@@ -75,12 +75,12 @@ class Script:
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        with contextlib.suppress(ProcessLookupError):  # ended since
             os.kill(pid, number)
 
 
 def _stat(pid: int | str) -> tuple[str, int]:
-    """State and parent of a process; of one that is gone, `X`."""
+    """State and parent of a process; the state of an ended one is `X`."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -93,7 +93,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _descendants(root: int) -> list[int]:
-    """Processes that a process started, and those that they started; none where there is no /proc."""
+    """All descendants of a process; none without /proc."""
     try:
         parents = {int(name): _stat(name)[1] for name in os.listdir("/proc") if name.isdigit()}
     except OSError:

@@ -1,6 +1,6 @@
-"""What voir does around main.py: measure the rate, stop after some measurements, watch the GPUs. A pack without a voirfile gets this one."""
+"""The default voirfile of packs: measure the rate of main.py, stop after some measurements, monitor the GPUs."""
 
-# voir reads the types below as they are, so they must not be postponed (from __future__ import annotations).
+# voir reads the types below at run time, so they must not be postponed (from __future__ import annotations).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,17 @@ from voir.instruments import dash, early_stop, gpu_monitor, log, rate
 
 @dataclass
 class Options:
-    """What can be set on voir's command line."""
+    """Options on voir's command line."""
 
     # Show a dashboard in the terminal
     dash: bool = False
-    # How often the rate is measured: seconds (1s) or batches (10)
+    # Interval of rate measurements: seconds (1s) or batches (10)
     interval: str = "1s"
-    # Measurements that are warm-up
+    # Number of warm-up measurements
     skip: int = 5
-    # Measurements after which the program is ended
+    # Number of measurements after which the program is ended
     stop: int = 20
-    # Seconds between looks at the GPUs
+    # Seconds between samples of the GPUs
     gpu_poll: float = 3.0
 
 
@@ -41,7 +41,7 @@ def instrument_main(overseer: Any, options: Options) -> Iterator[Any]:
         overseer.require(dash)
     overseer.require(
         log("value", "progress", "rate", "units", "loss", "gpudata", context="task"),
-        early_stop(n=options.stop - 1, key="rate"),  # it lets one more through than it is told
+        early_stop(n=options.stop - 1, key="rate"),  # early_stop allows one more than n
         gpu_monitor(poll_interval=options.gpu_poll),
     )
     yield overseer.phases.load_script

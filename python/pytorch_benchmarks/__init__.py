@@ -1,4 +1,4 @@
-"""Benchmarks of PyTorch models. Stands alone: needs torch, and never imports dlbs.
+"""Benchmarks of PyTorch models. Standalone: needs torch, and never imports dlbs.
 
 python benchmarks.py --model alexnet
 """

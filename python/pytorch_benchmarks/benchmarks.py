@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_STARTED = perf_counter()  # 0.1 s after the interpreter; torch is yet to be imported
+_STARTED = perf_counter()  # 0.1 s after the interpreter; torch is not imported yet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> Non
 
 
 def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, log: Log) -> None:
-    """One benchmark from top to bottom: what runs, the timed batches, the results, the passes that measure something else."""
+    """Run one benchmark: set up, timed batches, results, then passes that measure other quantities."""
     import torch
 
     from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
@@ -85,7 +85,7 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
         from pytorch_benchmarks.torchbench.workload import pack_workload
 
         workload, batch_size = pack_workload(options, device, precision)
-        if batch_size != options.batch_size:  # the model's own; the launcher could not know it
+        if batch_size != options.batch_size:  # the model chose its own; the launcher could not know it
             log("exp.replica_batch", batch_size)
             log("exp.effective_batch", batch_size)
         options = replace(options, batch_size=batch_size)
@@ -96,7 +96,7 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     log("results.time_build", 1000.0 * workload.build_seconds)
     log.many({**settings, **workload.source.facts}, "results.")
     if slow_on_this_cpu(precision):
-        log.warn(f"slow data type: this CPU has no instructions for {options.dtype}; use float32, or another CPU")
+        log.warn(f"slow data type: this CPU has no instructions for {options.dtype}; use float32 or another CPU")
     if options.num_threads > (os.cpu_count() or 1):
         log.warn(
             f"oversubscription: {options.num_threads} threads on {os.cpu_count()} CPUs; use --num_threads {os.cpu_count()} or fewer"

@@ -1,4 +1,4 @@
-"""Choose the device, and what has to be known about it."""
+"""Select the device and its backend settings, and query its facts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["device_title", "event_maker", "local_rank", "select_device", "set_ba
 
 
 def select_device(options: CommonOptions) -> torch.device:
-    """The device that the options ask for: `gpu` is whichever kind PyTorch finds (CUDA, ROCm, XPU, MPS).
+    """Select the requested device: `gpu` is any type that PyTorch finds (CUDA, ROCm, XPU, MPS).
 
     Raises:
-        UsageError: There is no such device, or more are wanted than there are.
+        UsageError: The device does not exist, or there are fewer devices than requested.
     """
     found = torch.accelerator.current_accelerator(check_available=True)
     count = torch.accelerator.device_count() if found else 0
@@ -30,18 +30,18 @@ def select_device(options: CommonOptions) -> torch.device:
     if wanted == "cpu" or (wanted == "auto" and (count == 0 or options.num_gpus == 0)):
         return torch.device("cpu")
     if found is None or (wanted not in {"auto", "gpu"} and wanted != found.type):
-        there = "the cpu alone" if found is None else f"cpu and {found.type}"
+        there = "only the cpu" if found is None else f"cpu and {found.type}"
         raise UsageError(
-            f"--device {wanted}: PyTorch {torch.__version__} finds {there} here, no such GPU: use --device cpu, or check the driver, "
+            f"--device {wanted}: PyTorch {torch.__version__} finds {there} on this machine; use --device cpu, or check the driver, "
             "CUDA_VISIBLE_DEVICES and the build of PyTorch"
         )
     if options.num_gpus == 0:
-        raise UsageError(f"--device {wanted} with --num_gpus 0: give a number of GPUs, or use --device cpu")
+        raise UsageError(f"--device {wanted} with --num_gpus 0: set the number of GPUs, or use --device cpu")
     if options.num_gpus > count:
         raise UsageError(f"--num_gpus {options.num_gpus}, but PyTorch sees {count}: check CUDA_VISIBLE_DEVICES")
     if options.num_replicas > count:
         raise UsageError(
-            f"--num_replicas {options.num_replicas}, but PyTorch sees {count}: each replica needs a GPU of its own; "
+            f"--num_replicas {options.num_replicas}, but PyTorch sees {count}: each replica needs its own GPU; "
             "check CUDA_VISIBLE_DEVICES"
         )
     if rank >= count:
@@ -50,30 +50,30 @@ def select_device(options: CommonOptions) -> torch.device:
 
 
 def local_rank(options: CommonOptions) -> int:
-    """Number of this process on its node: what torchrun says, or an older launcher with `--local_rank`; 0 without a launcher.
+    """Rank of this process on its node: from torchrun, or from an older launcher with `--local_rank`; 0 without a launcher.
 
     Raises:
-        UsageError: The two differ, or there is no GPU for it.
+        UsageError: The two differ, or there is no GPU for this rank.
     """
-    told = os.environ.get("LOCAL_RANK")
+    launcher_rank = os.environ.get("LOCAL_RANK")
     if options.local_rank < 0:
-        return int(told or 0)
-    if told is not None and int(told) != options.local_rank:
+        return int(launcher_rank or 0)
+    if launcher_rank is not None and int(launcher_rank) != options.local_rank:
         raise UsageError(
-            f"--local_rank {options.local_rank}, but LOCAL_RANK is {told}: leave the option out, the launcher sets the variable"
+            f"--local_rank {options.local_rank}, but LOCAL_RANK is {launcher_rank}: omit the option, the launcher sets the variable"
         )
     return options.local_rank
 
 
 def synchronizer(device: torch.device) -> Callable[[], Any]:
-    """A function that waits until the device has finished."""
+    """Return a function that waits until the device has finished."""
     if device.type == "cpu":
         return lambda: None  # a CPU step has finished when it returns
     return lambda: torch.accelerator.synchronize(device)
 
 
 def event_maker(device: torch.device) -> Callable[[], Event] | None:
-    """Makes events that take the time on the device; None if the device has none: on a CPU, the wall clock says it all."""
+    """Return a function that creates events timed on the device; None if the device has no events: on a CPU, the wall clock suffices."""
     if device.type == "cpu":
         return None
     module = torch.get_device_module(device)
@@ -83,14 +83,14 @@ def event_maker(device: torch.device) -> Callable[[], Event] | None:
 
     def make() -> Event:
         event: Event = kind(enable_timing=True)
-        event.record()  # PyTorch asks the driver for an event when it is first recorded: now, and not between timed batches
+        event.record()  # PyTorch creates the event when it is first recorded: do it now, not between timed batches
         return event
 
     return make
 
 
 def device_title(device: torch.device) -> str:
-    """Marketing name of the processor that computes."""
+    """Marketing name of the device."""
     if device.type == "cpu":
         return cpu_title()
     name = getattr(torch.get_device_module(device), "get_device_name", None)
@@ -98,22 +98,22 @@ def device_title(device: torch.device) -> str:
 
 
 def set_backends(options: CommonOptions, *, tf32: bool) -> dict[str, Any]:
-    """Set threads, determinism and cuDNN up as asked; return what is in force, for the log.
+    """Set threads, determinism and cuDNN as requested; return the effective settings, for the log.
 
-    PyTorch lets convolutions round float32 to TF32 by default. Here float32 is float32, and `--dtype tf32` asks for the other.
+    PyTorch lets convolutions round float32 to TF32 by default. Here float32 is float32, and `--dtype tf32` selects TF32.
 
-    `cudnn_fastest` was a mode of Torch 7: take the fastest algorithm whatever memory it needs. PyTorch has no such switch. The
-    nearest is to let the tuner of `cudnn_benchmark` try every algorithm instead of ten.
+    `cudnn_fastest` was a mode of Torch 7: use the fastest algorithm whatever memory it needs. PyTorch has no such switch. The
+    closest is to let the autotuner of `cudnn_benchmark` try every algorithm instead of ten.
     """
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     if options.deterministic:
-        # cuBLAS is deterministic with a fixed workspace only.
+        # cuBLAS is deterministic only with a fixed workspace.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
-    # The tuner may choose another algorithm in the next run.
+    # The autotuner may choose another algorithm in the next run.
     torch.backends.cudnn.benchmark = options.cudnn_benchmark and not options.deterministic
     if options.cudnn_fastest:
         torch.backends.cudnn.benchmark_limit = 0

@@ -1,4 +1,4 @@
-"""Several processes, one model replica each: started by torchrun, joined by DistributedDataParallel."""
+"""Several processes with one model replica each: started by torchrun, joined by DistributedDataParallel."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ __all__ = [
 
 
 _COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
-_LONGEST_WAIT = 10**7  # seconds; clocks and torchrun cannot count to any number
-_EQUAL = (  # options that nodes must have in common; paths and devices may differ
+_LONGEST_WAIT = 10**7  # seconds; clocks and torchrun have limits
+_EQUAL = (  # options that must be equal on all nodes; paths and devices may differ
     "model", "model_opts", "dtype", "amp", "batch_size", "forward_only", "num_batches", "num_warmup_batches", "epochs",
 )  # fmt: skip
 _ONLY_BETWEEN = {"nccl": "cuda", "xccl": "xpu"}
@@ -49,11 +49,11 @@ _ONLY_BETWEEN = {"nccl": "cuda", "xccl": "xpu"}
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes that work together.
+    """The group of processes that work together.
 
     Attributes:
-        rank: This process, from 0. Rank 0 reports.
-        size: How many there are.
+        rank: Rank of this process, from 0. Rank 0 reports.
+        size: Number of processes.
     """
 
     rank: int = 0
@@ -61,22 +61,22 @@ class World:
 
 
 def replicas(options: CommonOptions) -> int:
-    """Model replicas that the options ask for on this machine."""
+    """Number of model replicas that the options request on this machine."""
     if options.num_replicas:
         return options.num_replicas
     return 1 if options.device == "cpu" else max(1, options.num_gpus)
 
 
 def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequence[str]) -> None:
-    """Become torchrun with a process for each replica, unless there is one replica or this is one of its processes.
+    """Replace this process by torchrun with one process per replica, unless there is one replica or torchrun started this process.
 
     Args:
-        options: Replicas, nodes, and where the nodes meet.
-        program: The file that runs, with its `arguments`.
+        options: Replicas, nodes, and the rendezvous address.
+        program: The script to run, with its `arguments`.
 
     Raises:
-        UsageError: There are several nodes, and it is not clear which one this is or where they meet, or they run different things.
-        BenchmarkError: Not all nodes have come in time.
+        UsageError: With several nodes: rank or rendezvous of this node are invalid, or the nodes run different things.
+        BenchmarkError: Not all nodes arrived in time.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ or (replicas(options) == 1 and options.num_nodes == 1):
         return
@@ -87,13 +87,13 @@ def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequ
 
 
 def _met(options: CommonOptions) -> list[str]:
-    """Wait for the other nodes; return arguments of torchrun with which it finds them too.
+    """Wait for the other nodes; return the arguments of torchrun for the same rendezvous.
 
-    The ranks are fixed: rank 0 reports, on the node that asked for it.
+    Ranks are fixed: rank 0 reports, on node 0.
     """
     where = endpoint(options.rendezvous)
     if where is None:
-        raise UsageError(f"--rendezvous {options.rendezvous!r}: {options.num_nodes} nodes meet at HOST:PORT of node 0")
+        raise UsageError(f"--rendezvous {options.rendezvous!r}: {options.num_nodes} nodes need HOST:PORT of node 0")
     if options.node_rank >= options.num_nodes:
         raise UsageError(f"--node_rank {options.node_rank}: nodes are numbered from 0 to {options.num_nodes - 1}")
     interface = interface_to(where[0])
@@ -107,7 +107,7 @@ def _met(options: CommonOptions) -> list[str]:
 
 
 def _facts(options: CommonOptions) -> dict[str, str]:
-    """What has to be equal on all nodes: versions, and options that decide what is computed."""
+    """Facts that must be equal on all nodes: versions, and options that determine the computation."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -121,18 +121,18 @@ def _facts(options: CommonOptions) -> dict[str, str]:
 
 @contextmanager
 def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> Iterator[tuple[torch.device, World]]:
-    """The device of this process and the others that it has joined, which torchrun starts if the options ask for several.
+    """The device of this process and the group it joined; torchrun starts the processes if the options request several.
 
     Args:
-        options: Tell device and replicas.
-        program: The file that runs, with its `arguments`.
+        options: Device and replicas.
+        program: The script to run, with its `arguments`.
 
     Raises:
-        UsageError: There is no such device, or its replicas cannot communicate in this way.
+        UsageError: The device does not exist, or its replicas cannot communicate with this backend.
     """
     device = select_device(options)
     if replicas(options) > 1:
-        communication(device, options.dist_backend)  # one error, not one of each process
+        communication(device, options.dist_backend)  # one error instead of one per process
     restart_under_torchrun(options, program, arguments)
     if device.type != "cpu":  # before NCCL starts, which otherwise guesses the device by the rank
         torch.accelerator.set_device_index(device.index)
@@ -142,10 +142,10 @@ def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> I
 
 @contextmanager
 def joined(device: torch.device, backend: str = "auto") -> Iterator[World]:
-    """Join the other processes, if torchrun started this one.
+    """Join the other processes if torchrun started this one.
 
     Raises:
-        UsageError: PyTorch has no such backend, or it does not communicate between devices of this kind.
+        UsageError: PyTorch has no such backend, or it does not support this type of device.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield World()
@@ -159,16 +159,16 @@ def joined(device: torch.device, backend: str = "auto") -> Iterator[World]:
 
 
 def communication(device: torch.device, backend: str) -> str:
-    """The backend of torch.distributed for a kind of device.
+    """Select the backend of torch.distributed for a type of device.
 
     Raises:
-        UsageError: PyTorch has no such backend, or it does not communicate between devices of this kind.
+        UsageError: PyTorch has no such backend, or it does not support this type of device.
     """
     if backend == "auto":
         return _COMMUNICATION.get(device.type, "gloo")
     if _ONLY_BETWEEN.get(backend, device.type) != device.type:
         kind = "CPUs" if device.type == "cpu" else f"{device.type} devices"
-        raise UsageError(f"--dist_backend {backend} does not communicate between {kind}: use auto or gloo")
+        raise UsageError(f"--dist_backend {backend} does not support {kind}: use auto or gloo")
     if not torch.distributed.is_backend_available(backend):
         raise UsageError(f"--dist_backend {backend}: PyTorch {torch.__version__} is built without it: use auto or gloo")
     return backend
@@ -182,31 +182,31 @@ def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
 
 
 def slowest(times: array[float], world: World, device: torch.device) -> array[float]:
-    """Batch times of all processes together: a batch is finished when the slowest replica has finished it."""
+    """Batch times of all processes together: a batch ends when the slowest replica has finished it."""
     if world.size == 1:
         return times
     return array("d", _reduced(list(times), device, torch.distributed.ReduceOp.MAX))
 
 
 def largest(number: int, world: World, device: torch.device) -> int:
-    """The largest of all processes' numbers."""
+    """Maximum over all processes."""
     return number if world.size == 1 else int(_reduced([number], device, torch.distributed.ReduceOp.MAX)[0])
 
 
 def mean(number: float, world: World, device: torch.device) -> float:
-    """The mean of all processes' numbers."""
+    """Mean over all processes."""
     return number if world.size == 1 else _reduced([number], device, torch.distributed.ReduceOp.SUM)[0] / world.size
 
 
 def total(number: int, world: World, device: torch.device) -> int:
-    """The sum of all processes' numbers."""
+    """Sum over all processes."""
     return number if world.size == 1 else round(_reduced([number], device, torch.distributed.ReduceOp.SUM)[0])
 
 
 def share_buffers(module: nn.Module, world: World) -> None:
-    """Give all processes the first one's buffers.
+    """Copy the buffers of rank 0 to all processes.
 
-    Running statistics of batch normalisation drift apart between them, since each sees pictures of its own.
+    Running statistics of batch normalisation differ between them, since each process sees different images.
     """
     if world.size > 1:
         for buffer in module.buffers():

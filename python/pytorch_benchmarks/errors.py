@@ -6,32 +6,32 @@ __all__ = ["BenchmarkError", "LostReplicaError", "OutOfMemoryError", "SkippedErr
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot go on; the message says what happened and what to do. Exit code 1."""
+    """The benchmark cannot continue; the message states the problem and the fix. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(BenchmarkError):
-    """An option is wrong or cannot be had on this machine. Exit code 2."""
+    """An option is invalid or unsupported on this machine. Exit code 2."""
 
     exit_code = 2
 
 
 class UnknownModelError(UsageError, LookupError):
-    """No model of that name is known."""
+    """The model is unknown."""
 
 
 class OutOfMemoryError(BenchmarkError):
-    """The model and its batch do not fit into memory. Exit code 3, so that a launcher can tell."""
+    """The model and its batch do not fit into memory. Exit code 3, which launchers recognise."""
 
     exit_code = 3
 
 
 class LostReplicaError(BenchmarkError):
-    """Another replica has ended, or cannot be reached any more."""
+    """Another replica has ended or cannot be reached."""
 
 
 class SkippedError(BenchmarkError):
-    """The model does not support what is asked for, which is no failure. Exit code 77, the usual one of tests that were skipped."""
+    """The model does not support the request, which is no failure. Exit code 77, the usual one of skipped tests."""
 
     exit_code = 77

@@ -1,4 +1,4 @@
-"""Events in the stream of work of a device, whatever framework makes them."""
+"""Interface of events in a device's stream of work, independent of the framework."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Event"]
 
 
 class Event(Protocol):
-    """A place in the device's stream of work, with the time at which the device got there."""
+    """A marker in the device's stream of work, with the time at which the device reached it."""
 
     def record(self) -> Any: ...
 

@@ -1,4 +1,4 @@
-"""Read files that strangers may have made: regular ones only, and no more bytes than they may have."""
+"""Read untrusted files: only regular ones, up to a size limit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["open_regular", "read_regular"]
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a regular file for reading, without a buffer; links to one are followed.
+    """Open a regular file for reading, unbuffered; links are followed.
 
-    A named pipe would block for ever, and a device could be read without end.
+    Opening a named pipe would block, and reading a device might never end.
 
     Raises:
         OSError: It cannot be opened, or is not a regular file.
@@ -25,23 +25,23 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytearray:
-    """All bytes of a regular file.
+    """Read all bytes of a regular file.
 
     Args:
         path: The file.
-        limit: The most bytes that it may have.
+        limit: Maximum size in bytes.
 
     Raises:
         OSError: It cannot be read, or is not a regular file.
-        ValueError: It is larger than the limit.
+        ValueError: The file is larger than the limit.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
-            raise ValueError(f"the file has {size:,} bytes, more than the {limit:,} that are read")
+            raise ValueError(f"the file has {size:,} bytes, more than the limit of {limit:,}")
         data = bytearray(size)
         read = 0
-        # One call may return less than all: Linux reads 2 GiB at a time at most.
+        # One call may return less than all: Linux reads at most 2 GiB per call.
         while read < size and (count := stream.readinto(memoryview(data)[read:])):  # type: ignore[attr-defined]
             read += count
         del data[read:]

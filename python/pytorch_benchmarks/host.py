@@ -1,4 +1,4 @@
-"""Facts about the machine and the Python that a benchmark runs on, whatever framework it runs."""
+"""Facts about the machine and the Python interpreter, independent of the framework."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SETTINGS = (
     "LD_PRELOAD",
 )
 
-_KEPT_FROM = 64 << 20  # bytes: glibc itself gives back blocks of 32 MiB and more, whatever it has learnt
+_KEPT_FROM = 64 << 20  # bytes: glibc always returns blocks of 32 MiB and more, whatever its dynamic threshold
 
 
 def host_facts() -> dict[str, Any]:
-    """For the log, under `exp.env.`; what cannot be known is None. Frequencies are MHz, memory is bytes."""
+    """Facts for the log, under `exp.env.`; unknown ones are None. Frequencies are MHz, memory is bytes."""
     return {
         "host": platform.node(),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -63,7 +63,7 @@ def cpu_title() -> str:
 
 
 def nvidia_title() -> str:
-    """Marketing name of the first NVIDIA GPU that CUDA_VISIBLE_DEVICES allows, as the kernel module knows it."""
+    """Marketing name of the first NVIDIA GPU that CUDA_VISIBLE_DEVICES allows, from the kernel module."""
     gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     number = int(first) if first.isdigit() else 0
@@ -93,7 +93,7 @@ def _cpu_mhz() -> float | None:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """`0-3,8`: as the kernel writes sets of processors."""
+    """`0-3,8`: the kernel's format for sets of CPUs."""
     parts: list[str] = []
     for number in numbers:
         if parts and int(parts[-1].split("-")[-1]) == number - 1:
@@ -104,10 +104,10 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def git_revision(path: Path) -> str | None:
-    """The commit that the files around `path` were checked out from, read without git; None outside a checkout."""
+    """The checked-out commit of the files around `path`, read without git; None outside a checkout."""
     for directory in path.parents:
         git = directory / ".git"
-        if git.is_file():  # a worktree: the file says where its directory is
+        if git.is_file():  # a worktree: the file contains the path of its directory
             git = directory / git.read_text().removeprefix("gitdir:").strip()
         head = _line(str(git / "HEAD"))
         if head is None:
@@ -129,6 +129,6 @@ def _packed(path: Path, name: str) -> str | None:
 
 
 def malloc_setting() -> str:
-    """`keep` if the C library's allocator is told to keep large blocks that are freed, else `system`, as for most other programs."""
+    """`keep` if the C library's allocator is configured to keep large freed blocks, else `system`, the default of most programs."""
     thresholds = [os.environ.get(name, "") for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")]
     return "keep" if all(value.isdigit() and int(value) >= _KEPT_FROM for value in thresholds) else "system"

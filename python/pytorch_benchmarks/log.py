@@ -1,4 +1,4 @@
-"""Results as log lines: `__results.time__= 12.3`. A launcher reads them from among ordinary output."""
+"""Results as log lines: `__results.time__= 12.3`. A launcher extracts them from ordinary output."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ __all__ = ["Log"]
 
 
 class Log:
-    """Prints values as they become known, and keeps them for a result file.
+    """Prints values as they become known, and collects them for a result file.
 
     Times are milliseconds, throughput is instances per second, memory is bytes, energy is joules.
 
     Attributes:
-        values: What was logged, the last of each key.
+        values: Logged values; the last one of each key.
     """
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
     def __call__(self, key: str, value: Any) -> None:
-        """Log one value; of several processes, the first one prints."""
+        """Log one value; only rank 0 prints."""
         self.values[key] = value
         if self.reports:
             print(f"__{key}__= {json.dumps(value)}", flush=True)
 
     def many(self, values: Mapping[str, Any], prefix: str = "") -> None:
-        """Log values whose keys begin with `prefix`."""
+        """Log values, with `prefix` prepended to their keys."""
         for key, value in values.items():
             self(prefix + key, value)
 
     @property
     def reports(self) -> bool:
-        """Whether this is the process that speaks for all."""
+        """Whether this process reports for all."""
         return os.environ.get("RANK", "0") == "0"
 
     def failure(self, reason: str, *, is_printed: bool = False) -> None:
-        """Say why the program failed; of several processes each may, since the first one need not be the one that knows.
+        """Log why the program failed; any process may, since rank 0 need not know the reason.
 
         Args:
             reason: One line.
-            is_printed: Whether the program that started the processes prints the reason.
+            is_printed: Whether the program that started the processes prints the reason too.
         """
         self.values["exp.status_msg"] = reason
         if not is_printed:
             print(f"__exp.status_msg__= {json.dumps(reason)}", flush=True)
 
     def warn(self, text: str) -> None:
-        """Say what makes the numbers doubtful, as `what it is: figures; what to do`; `end` logs the list `results.warnings`."""
+        """Print a warning about the numbers, as `problem: figures; advice`; `end` logs the list `results.warnings`."""
         if self.reports:
             print(f"warning: {text}", flush=True)
         self.values.setdefault("results.warnings", []).append(text)
 
     def end(self) -> None:
-        """Log what is known only when all is done: the warnings, in one list."""
+        """Log values that are known only at the end: the list of warnings."""
         if "results.warnings" in self.values:
             self("results.warnings", self.values["results.warnings"])
 
     def write(self, path: str) -> None:
-        """Write all values as one JSON object; whoever reads the file at the same time sees the old one or the new one.
+        """Write all values as one JSON object; concurrent readers see either the old file or the new one.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         if not self.reports:
             return

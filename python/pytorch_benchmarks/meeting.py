@@ -1,6 +1,6 @@
-"""Where nodes that were started one by one wait for each other: each says for whom and until when, and they compare what they run.
+"""Rendezvous of nodes that are started separately: they wait for each other, reporting the wait, and compare what they run.
 
-torchrun would wait without a word. Node 0 listens; the others connect, say who they are, and wait for its answer. Messages are JSON lines.
+torchrun would wait silently. Node 0 listens; the others connect, identify themselves, and wait for its answer. Messages are JSON lines.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["Node", "meet"]
 
 _PAUSE = 0.5  # seconds between two attempts to reach node 0
 _LONGEST = 1 << 16  # bytes of a message
-_PATIENCE = 5.0  # seconds that node 0 may take to answer
-_LATE = 10.0  # seconds by which an answer of node 0 may come after its own end of waiting
+_PATIENCE = 5.0  # seconds to wait for an answer of node 0
+_LATE = 10.0  # seconds after node 0's own timeout in which its answer may arrive
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node, as it tells the others about itself.
+    """A node, as it describes itself to the others.
 
     Attributes:
         rank: Its number, from 0.
-        count: How many nodes there are.
-        name: Of the machine.
-        facts: What has to be equal on all nodes: names in words, and values.
+        count: Number of nodes.
+        name: Host name.
+        facts: Values that must be equal on all nodes, by descriptive names.
     """
 
     rank: int
@@ -53,14 +53,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """How long a node waits.
+    """The timeout of a node.
 
     Attributes:
-        place: Where they meet, in words.
-        seconds: How long.
-        until: As `time.monotonic()`.
-        quiet: Seconds of waiting of which nothing is said.
-        say: Takes a line for the user.
+        place: Rendezvous address, as text.
+        seconds: Timeout.
+        until: Deadline by `time.monotonic()`.
+        quiet: Seconds of waiting before it is reported.
+        say: Prints a line for the user.
     """
 
     place: str
@@ -82,24 +82,24 @@ class _Wait:
         return f"waiting for {whom} at {self.place} until {end} ({self.seconds:g} s; exp.rendezvous_timeout, --rendezvous_timeout)"
 
     def end(self, whom: str) -> str:
-        return f"{whom} did not come to {self.place} within {self.seconds:g} s: look at what was said there, and start all nodes again"
+        return f"{whom} did not arrive at {self.place} within {self.seconds:g} s: check the output of the other nodes, and start all nodes again"
 
 
 def meet(
     node: Node, place: tuple[str, int], seconds: float, *, quiet: float = 2.0, say: Callable[[str], None] = print
 ) -> None:
-    """Wait until all nodes are there.
+    """Wait until all nodes have arrived.
 
     Args:
-        node: This one.
-        place: An address and a port of node 0.
-        seconds: How long to wait.
-        quiet: Seconds of waiting of which nothing is said.
-        say: Takes lines for the user.
+        node: This node.
+        place: Address and port of node 0.
+        seconds: Timeout.
+        quiet: Seconds of waiting before it is reported.
+        say: Prints lines for the user.
 
     Raises:
-        UsageError: The nodes run different things, two have the same number, or node 0 cannot listen.
-        BenchmarkError: Not all have come in time.
+        UsageError: The nodes run different things, two have the same rank, or node 0 cannot listen.
+        BenchmarkError: Not all nodes arrived in time.
     """
     host, port = place
     written = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -112,12 +112,12 @@ def meet(
 
 @dataclass(slots=True)
 class _Guest:
-    """A connection of node 0.
+    """A connection to node 0.
 
     Attributes:
-        is_probe: It is our own, to where the nodes meet.
-        received: What has come so far.
-        node: Whose it is, once that is known.
+        is_probe: Whether it is node 0's own, to the rendezvous address.
+        received: Data received so far.
+        node: The node that connected, once known.
     """
 
     connection: socket.socket
@@ -127,12 +127,12 @@ class _Guest:
 
 
 class _Host:
-    """Node 0, which decides."""
+    """Node 0, which coordinates the rendezvous."""
 
     def __init__(self, node: Node, place: tuple[str, int], wait: _Wait) -> None:
         self._node, self._place, self._wait = node, place, wait
         self._token = secrets.token_hex(8)
-        self._guests: dict[int, _Guest] = {}  # nodes that are there, by their number
+        self._guests: dict[int, _Guest] = {}  # nodes that have arrived, by rank
         self._selector = selectors.DefaultSelector()
         self._said = ""
 
@@ -141,12 +141,12 @@ class _Host:
             self._listener = listener
             self._selector.register(listener, selectors.EVENT_READ)
             try:
-                self._look_for_another_host()
+                self._detect_another_host()
                 self._wait_for_all()
-                # Before the others go on, so that they cannot take this for the port of torchrun.
+                # Before the others continue, so that they cannot mistake this port for torchrun's.
                 self._selector.unregister(listener)
                 listener.close()
-                self._tell({"go": True})
+                self._send_all({"go": True})
             finally:
                 for key in list(self._selector.get_map().values()):
                     if isinstance(key.data, _Guest):
@@ -159,7 +159,7 @@ class _Host:
         while missing := self._missing():
             whom = _ranks(missing)
             if self._wait.left == 0:
-                self._refuse_all(self._wait.end(whom), BenchmarkError)
+                self._reject_all(self._wait.end(whom), BenchmarkError)
             if self._wait.is_worth_saying and whom != self._said:
                 self._said = whom
                 self._wait.say(self._wait.describe(whom))
@@ -169,15 +169,15 @@ class _Host:
                 else:
                     self._read(key.data)
 
-    def _look_for_another_host(self) -> None:
-        """If somebody else is node 0 at this address, he says so. Our own answer, or none, means nothing."""
+    def _detect_another_host(self) -> None:
+        """Detect another node 0 at this address by its error message. Our own answer, or none, means nothing."""
         with suppress(OSError):
             probe = socket.create_connection(self._place, timeout=min(2.0, self._wait.seconds))
             probe.sendall(self._node.greeting(self._token))
             self._register(probe, is_probe=True)
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it has gone again
+        with suppress(OSError):  # it has disconnected
             connection, _ = self._listener.accept()
             self._register(connection)
 
@@ -204,7 +204,7 @@ class _Host:
         if guest.node is not None:
             del self._guests[guest.node.rank]
             self._said = ""
-            self._wait.say(f"{guest.node.describe()} has gone again")
+            self._wait.say(f"{guest.node.describe()} disconnected")
 
     def _greet(self, guest: _Guest, said: dict[str, Any]) -> None:
         if guest.is_probe and isinstance(said.get("error"), str):
@@ -216,7 +216,7 @@ class _Host:
             first = self._node if node.rank == 0 else self._guests[node.rank].node or self._node
             _send(
                 guest.connection,
-                {"error": f"{first.describe()} is there already: give each node a number of its own (exp.node_rank)"},
+                {"error": f"{first.describe()} is already connected: set a different exp.node_rank for each node"},
             )
             self._drop(guest)
         else:
@@ -224,17 +224,17 @@ class _Host:
             self._guests[node.rank] = guest
             difference = _difference(self._node, node)
             if difference:
-                self._refuse_all(difference, UsageError)
+                self._reject_all(difference, UsageError)
             if self._said:
-                self._wait.say(f"{node.describe()} is there")
+                self._wait.say(f"{node.describe()} connected")
             _send(guest.connection, {"left": self._wait.left, "missing": self._missing()})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send_all(self, message: dict[str, Any]) -> None:
         for guest in self._guests.values():
             _send(guest.connection, message)
 
-    def _refuse_all(self, error: str, kind: type[BenchmarkError]) -> NoReturn:
-        self._tell({"error": error, "usage": kind is UsageError})
+    def _reject_all(self, error: str, kind: type[BenchmarkError]) -> NoReturn:
+        self._send_all({"error": error, "usage": kind is UsageError})
         raise kind(error)
 
 
@@ -252,18 +252,18 @@ def _join(node: Node, place: tuple[str, int], wait: _Wait) -> None:
                 if _answered(connection, wait):
                     return
         except OSError:
-            pass  # not there yet, or gone again
+            pass  # not started yet, or disconnected
         time.sleep(min(_PAUSE, wait.left))
 
 
 def _answered(connection: socket.socket, wait: _Wait) -> bool:
-    """Whether node 0 says that all are there; False if it has gone.
+    """Whether node 0 reports that all nodes have arrived; False if it disconnected.
 
     Raises:
-        BenchmarkError: It says why they cannot go on.
+        BenchmarkError: Node 0 reports why they cannot continue.
     """
     received = b""
-    until = time.monotonic() + min(_PATIENCE, wait.left)  # whatever else listens there may be silent
+    until = time.monotonic() + min(_PATIENCE, wait.left)  # another program on this port may never answer
     while True:
         connection.settimeout(max(0.1, until - time.monotonic()))
         data = connection.recv(_LONGEST)  # a timeout is an OSError
@@ -293,12 +293,14 @@ def _listener(port: int) -> socket.socket:
     except OSError as error:
         what = f"node 0 cannot listen on port {port} of this machine: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
-            what += ": choose another one (exp.rendezvous), or give this node its own number if node 0 runs here already (exp.node_rank)"
+            what += (
+                ": use another port (exp.rendezvous), or set this node's own exp.node_rank if node 0 already runs here"
+            )
         raise UsageError(what) from None
 
 
 def _difference(first: Node, other: Node) -> str:
-    """What two nodes do not have in common, in words; empty if nothing."""
+    """Differences between two nodes, as text; empty if there are none."""
     values = {"number of nodes": (str(first.count), str(other.count))}
     values |= {name: (value, other.facts.get(name, "none")) for name, value in first.facts.items()}
     found = [
@@ -339,12 +341,12 @@ def _line(message: dict[str, Any]) -> bytes:
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    with suppress(OSError):  # it has gone, which its end of the connection will say
+    with suppress(OSError):  # it has disconnected, which the next read detects
         connection.sendall(_line(message))
 
 
 def _message(line: bytes) -> dict[str, Any]:
-    """A message; empty if it is none of ours."""
+    """Parse a message; empty if it is not one of this protocol."""
     try:
         said = json.loads(line.split(b"\n", 1)[0])
     except (ValueError, RecursionError):

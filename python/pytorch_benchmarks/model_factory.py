@@ -1,4 +1,4 @@
-"""Models by their names: register_model, list_models, get_model, and architectures, files that register more of them."""
+"""Models by name: register_model, list_models, get_model, and architectures, files that register more models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "register_model",
 ]
 
-_TORCHVISION = {"norm_layer": "norm", "activation_layer": "activation"}  # what options of builders are called there
+_TORCHVISION = {"norm_layer": "norm", "activation_layer": "activation"}  # names of builder options there
 _LOADED: dict[str, list[str]] = {}  # module of an architecture → its models
 
 
@@ -46,7 +46,7 @@ def _load() -> dict[str, Builder]:
 
 
 def _register_former(module: ModuleType) -> None:
-    """Register the models of a module that are written for the original DLBS: classes with an attribute `implements`."""
+    """Register the models of a module written for the original DLBS: classes with an attribute `implements`."""
     for model in list(vars(module).values()):
         if isinstance(model, type) and issubclass(model, Model) and model.__module__ == module.__name__:
             implements = getattr(model, "implements", ())
@@ -65,23 +65,23 @@ def _former_builder(model: type[Model], name: str) -> Builder:
 
 
 def load_architecture(file: str | os.PathLike[str]) -> list[str]:
-    """Run a Python file that registers models; it may import files beside it relatively (`from .blocks import Block`).
+    """Run a Python file that registers models; it may use relative imports of files next to it (`from .blocks import Block`).
 
     Returns:
         Their names, sorted.
 
     Raises:
-        UsageError: There is no such file, it cannot be run, or it registers none.
+        UsageError: The file does not exist, cannot be run, or registers no models.
     """
     path = Path(file).resolve()
     if not path.is_file():
-        raise UsageError(f"--architecture: there is no file {file}")
+        raise UsageError(f"--architecture: {file} does not exist")
     name = f"architecture_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     before = set(_load())
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
         if spec is None or spec.loader is None:
-            raise UsageError(f"--architecture: {file} is no Python file")
+            raise UsageError(f"--architecture: {file} is not a Python file")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
@@ -97,7 +97,7 @@ def load_architecture(file: str | os.PathLike[str]) -> list[str]:
             raise UsageError(f"--architecture: {file}: {error}") from None
         _LOADED[name] = sorted(set(BUILDERS) - before)
     if not _LOADED[name]:
-        raise UsageError(f"--architecture: {file} registers no model: decorate a builder with @register_model")
+        raise UsageError(f"--architecture: {file} registers no models: decorate a builder with @register_model")
     return _LOADED[name]
 
 
@@ -107,12 +107,12 @@ def list_models(
     *,
     module: ModuleType | None = None,
 ) -> list[str]:
-    """Names of the models, sorted: `list_models("resnet*")`, `list_models(exclude=["vgg*", "*net"])`. The arguments are torchvision's.
+    """List the names of models, sorted: `list_models("resnet*")`, `list_models(exclude=["vgg*", "*net"])`. The arguments are torchvision's.
 
     Args:
-        include: Shell patterns of which one fits; by default all do.
-        exclude: Shell patterns of which none fits.
-        module: Where they are registered, such as `pytorch_benchmarks.models.resnet`, or a package of such modules.
+        include: Shell patterns, of which at least one must match; by default all models match.
+        exclude: Shell patterns, of which none may match.
+        module: Module that registers them, such as `pytorch_benchmarks.models.resnet`, or a package of such modules.
     """
 
     def fits(name: str, patterns: str | Iterable[str]) -> bool:
@@ -131,10 +131,10 @@ def list_models(
 
 
 def get_model_builder(name: str) -> Builder:
-    """What builds a model: the class or function that is registered under a name.
+    """The builder of a model: the class or function registered under a name.
 
     Raises:
-        UnknownModelError: The message names the closest models.
+        UnknownModelError: The name is unknown; the message suggests the closest ones.
     """
     return builder_of(name)
 
@@ -142,19 +142,19 @@ def get_model_builder(name: str) -> Builder:
 def get_model(
     name: str, *, weights: str | Weights | WeightsEnum | None = None, progress: bool = True, **options: Any
 ) -> Model:
-    """Build a model, with random weights or with trained ones.
+    """Build a model with random or trained weights.
 
     Args:
-        name: Of a registered model, or `PROVIDER:MODEL` for one of another package.
+        name: A registered model, or `PROVIDER:MODEL` for one of another package.
         weights: A member of `get_model_weights(name)`, an entry, a file of tensors, the name of an entry, or `"DEFAULT"`: see
-            `weights.find_weights`. The options that an entry has are the builder's unless others are given.
-        progress: Changes nothing: nothing is downloaded.
-        options: Keyword arguments of its builder. `norm` and `activation` are constructors of layers, or names of such; they may be
-            called `norm_layer` and `activation_layer`, as in torchvision.
+            `weights.find_weights`. Options in an entry are the defaults of the builder's options.
+        progress: Ignored: nothing is downloaded.
+        options: Keyword arguments of its builder. `norm` and `activation` are constructors of layers, or their names; the names
+            `norm_layer` and `activation_layer` of torchvision are accepted too.
 
     Raises:
-        UnknownModelError: The message names the closest models.
-        UsageError: The provider's package does not import, or the weights cannot be had.
+        UnknownModelError: The name is unknown; the message suggests the closest ones.
+        UsageError: The provider's package cannot be imported, or the weights are not available.
         TypeError: The model does not have one of the options.
     """
     if ":" not in name:
@@ -184,15 +184,15 @@ def _built(name: str, options: dict[str, Any]) -> Model:
 
 
 def builder_of(name: str) -> Builder:
-    """The class or function that is registered under a name.
+    """The class or function registered under a name.
 
     Raises:
-        UnknownModelError: The message names the closest models.
+        UnknownModelError: The name is unknown; the message suggests the closest ones.
     """
     builders = _load()
     if name not in builders:
         close = difflib.get_close_matches(name, builders, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(builders))}"
+        hint = f"did you mean {' or '.join(close)}?" if close else f"available models are {', '.join(sorted(builders))}"
         raise UnknownModelError(f"unknown model {name!r}: {hint}")
     return builders[name]
 
@@ -200,12 +200,12 @@ def builder_of(name: str) -> Builder:
 class _Factory(type):
     @property
     def models(cls) -> Mapping[str, Builder]:
-        """All models by their names."""
+        """All models by name."""
         return dict(_load())
 
 
 class ModelFactory(metaclass=_Factory):
-    """The registry as code for the original DLBS uses it: `ModelFactory.models`, `ModelFactory.get_model({"model": "alexnet"})`."""
+    """The registry with the interface of the original DLBS: `ModelFactory.models`, `ModelFactory.get_model({"model": "alexnet"})`."""
 
     @staticmethod
     def get_model(params: Mapping[str, Any] | str, **options: Any) -> Model:
@@ -213,11 +213,11 @@ class ModelFactory(metaclass=_Factory):
 
         Args:
             params: Its name, or a mapping with `model` and options of its builder.
-            options: Further options.
+            options: Additional options.
 
         Raises:
-            UnknownModelError: The message names the closest models.
-            UsageError: The mapping names no model.
+            UnknownModelError: The name is unknown; the message suggests the closest ones.
+            UsageError: The mapping has no key `model`.
         """
         if isinstance(params, str):
             return get_model(params, **options)
@@ -225,6 +225,6 @@ class ModelFactory(metaclass=_Factory):
             raise UsageError(f"the model's parameters have no key 'model', only {', '.join(params) or 'nothing'}")
         given = {name: value for name, value in params.items() if name != "model"}
         if not hasattr(builder_of(params["model"]), "former"):
-            # Models of this version are the same in every phase and type; who runs them chooses these.
+            # Models of this version are the same in every phase and type, which are chosen by the program that runs them.
             given = {name: value for name, value in given.items() if name not in {"name", "phase", "dtype"}}
         return get_model(params["model"], **{**given, **options})

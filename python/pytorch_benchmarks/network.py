@@ -1,4 +1,4 @@
-"""Which network interface leads to another machine: gloo has to be told, or it may listen where no other node reaches it."""
+"""The network interface that leads to another machine: gloo must be given it, or it may listen where no other node can connect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def endpoint(text: str) -> tuple[str, int] | None:
 
 
 def interface_to(host: str) -> str:
-    """The interface from which this machine reaches `host`; empty if that is itself by loopback, or cannot be found out."""
+    """The interface from which this machine reaches `host`; empty if that is the loopback interface or unknown."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))  # sends nothing

@@ -1,4 +1,4 @@
-"""In which precision weights are kept and arithmetic is done, and whether a device can do it."""
+"""The precision of weights and arithmetic, and whether a device supports it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """What the options `dtype` and `amp` come to.
+    """The precision that the options `dtype` and `amp` select.
 
     Attributes:
         weights: Type of weights and inputs.
-        autocast: Type that torch.autocast computes in where that is safe; None: everything is done in the type of the weights.
-        tf32: Whether matrix products and convolutions of float32 numbers may round their factors to 10 bits of mantissa.
+        autocast: Type that torch.autocast computes in where that is safe; None: all arithmetic is in the type of the weights.
+        tf32: Whether float32 matrix products and convolutions may round their operands to 10 bits of mantissa.
         device: Type of the device.
     """
 
@@ -41,43 +41,43 @@ class Precision:
 
     @property
     def context(self) -> Callable[[], AbstractContextManager[Any]] | None:
-        """Makes the context that forward passes run in; None if they need none."""
+        """A function that creates the context of forward passes; None if they need none."""
         if self.autocast is None:
             return None
         return lambda: torch.autocast(self.device, self.autocast)
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """Keeps small gradients of float16 from vanishing; other types need none (Micikevicius et al., arXiv:1710.03740)."""
+        """A scaler that keeps small float16 gradients from vanishing; other types need none (Micikevicius et al., arXiv:1710.03740)."""
         return torch.amp.GradScaler(self.device) if self.autocast == torch.float16 else None
 
     @property
     def arithmetic(self) -> str:
-        """The type that matrix products are done in: float32, tf32, float16 or bfloat16."""
+        """The type of matrix products: float32, tf32, float16 or bfloat16."""
         return "tf32" if self.tf32 else str(self.autocast or self.weights).removeprefix("torch.")
 
     def describe(self) -> str:
-        """The precision in force, in words."""
+        """The precision as text."""
         return self.arithmetic if self.autocast is None else f"float32 weights, {self.arithmetic} autocast"
 
 
 def choose_precision(options: CommonOptions, device: torch.device) -> Precision:
-    """The precision that the options ask for.
+    """The requested precision.
 
     Raises:
-        SkippedError: The device, or PyTorch, cannot do it; the message says what it can. The same plan may run it elsewhere.
-        UsageError: `--amp` with a type that it does not compute in.
+        SkippedError: The device, or PyTorch, does not support it; the message lists the supported types. The same plan may run elsewhere.
+        UsageError: `--amp` with a type that autocast does not support.
     """
     able = _able(device)
     dtype = "float32" if options.dtype == "float" else options.dtype
     if dtype == "int8":
         raise SkippedError(
-            f"--dtype int8: models in PyTorch compute with floating-point numbers here; use {', '.join(able)}, or exp.framework=onnxruntime"
+            f"--dtype int8: PyTorch models compute in floating point; use {', '.join(able)}, or exp.framework=onnxruntime"
         )
     if dtype not in able:
-        raise SkippedError(f"--dtype {dtype}: {device.type} devices like this one can do {', '.join(able)}")
+        raise SkippedError(f"--dtype {dtype}: not supported by this {device.type} device; use {', '.join(able)}")
     if options.amp:
         if dtype not in {"float16", "bfloat16"}:
-            raise UsageError(f"--amp computes in float16 or bfloat16: give one as --dtype, not {dtype}")
+            raise UsageError(f"--amp computes in float16 or bfloat16: use one of them as --dtype, not {dtype}")
         return Precision(torch.float32, _WEIGHTS[dtype], False, device.type)
     return Precision(_WEIGHTS[dtype], None, dtype == "tf32", device.type)
 
@@ -93,7 +93,7 @@ def _able(device: torch.device) -> list[str]:
 
 
 def slow_on_this_cpu(precision: Precision) -> bool:
-    """Whether this processor has no instructions for the type, so that it is converted back and forth: 0.03 to 0.4 times as fast."""
+    """Whether this CPU has no instructions for the type, so that values are converted back and forth: 0.03 to 0.4 times as fast."""
     used = precision.autocast or precision.weights
     if precision.device != "cpu" or used == torch.float32:
         return False

@@ -1,7 +1,7 @@
-"""A program from its start to its exit code: whatever goes wrong is one line, and the results so far are kept.
+"""Run a program to its exit code: every error is one line, and the results so far are kept.
 
-The traceback of a model from outside (`--pack`, `--architecture`) is its author's information: it is printed from the first line of that model on.
-A traceback of our own is printed with `--debug` only.
+The traceback of an external model (`--pack`, `--architecture`) is information for its author: it is printed, beginning with the first line of
+that model. Other tracebacks are printed only with `--debug`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write
 
 __all__ = ["check_writable", "end", "run"]
 
-# How PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime say that memory is not enough; the allocator of PyTorch has an exception of its own.
+# Messages of PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime for insufficient memory; PyTorch's allocator has its own exception.
 _NO_MEMORY = (
     "can't allocate memory",
     "out of memory",
@@ -31,7 +31,7 @@ _NO_MEMORY = (
     "Failed to allocate memory",
 )
 
-# How torch.distributed and its backends say that another process has gone.
+# Messages of torch.distributed and its backends for the loss of another process.
 _CONNECTIONS = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _LOST = ("gloo/transport/", "Connection closed by peer", "Connection reset by peer")
 
@@ -52,13 +52,13 @@ class Asked(Protocol):
 
 
 def run(work: Callable[[], None], options: Asked, log: Log) -> int:
-    """Do the work of a program and return its exit code: 0 fine, 1 failed, 2 wrong options, 3 out of memory, 70 unforeseen, 77 skipped,
+    """Do the work of a program and return its exit code: 0 success, 1 failure, 2 invalid options, 3 out of memory, 70 unforeseen, 77 skipped,
     130 interrupted.
 
     Args:
-        work: Raises what goes wrong.
-        options: Tell what was asked for, and where results go besides.
-        log: Gets the reason of a failure.
+        work: Raises errors.
+        options: The request, and the path of the result file.
+        log: Receives the reason of a failure.
     """
     code = _guarded(work, options, log)
     log.end()
@@ -71,15 +71,15 @@ def run(work: Callable[[], None], options: Asked, log: Log) -> int:
 
 
 def check_writable(flag: str, path: str, *, may_be_made: bool = False) -> None:
-    """Find out before hours of work that a file cannot be written after them.
+    """Check before hours of work that a file can be written after them.
 
     Args:
-        flag: That names it.
-        path: Of the file; empty for none.
-        may_be_made: Whether its directory need not be there yet.
+        flag: Option that names the file.
+        path: Path of the file; empty for none.
+        may_be_made: Whether its directory may be created later.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: The file cannot be written.
     """
     directory = os.path.dirname(os.path.abspath(path))
     while may_be_made and not os.path.lexists(directory):
@@ -96,7 +96,7 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
         if options.debug:
             traceback.print_exc(file=sys.stdout)
         else:
-            _print_theirs(error.__cause__, options)
+            _print_external(error.__cause__, options)
         return _fail(str(error), error.exit_code, log)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, log)
@@ -108,7 +108,7 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
             traceback.print_exc(file=sys.stdout)
         elif (
             not isinstance(explained, (LostReplicaError, OutOfMemoryError))
-            and _print_theirs(error, options)
+            and _print_external(error, options)
             and explained is None
         ):
             explained = BenchmarkError(f"{type(error).__name__}: {reason(error) if str(error) else 'no message'}")
@@ -118,8 +118,8 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     return 0
 
 
-def _print_theirs(error: BaseException | None, options: Asked) -> bool:
-    """Print the part of a traceback that is of a model from outside; False if there is none."""
+def _print_external(error: BaseException | None, options: Asked) -> bool:
+    """Print the part of a traceback inside an external model; False if there is none."""
     if error is None:
         return False
     architecture = getattr(options, "architecture", "")
@@ -138,7 +138,7 @@ def _print_theirs(error: BaseException | None, options: Asked) -> bool:
 
 
 def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> int:
-    # What a file holds may stand in a message, and must not reach the terminal as an escape sequence.
+    # File contents in a message must not reach the terminal as escape sequences.
     line = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())
     )
@@ -150,7 +150,7 @@ def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> i
 
 
 def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
-    """Turn what a framework or the system raises into what a user can act on; None of what nobody foresaw."""
+    """Convert an error of a framework or the system to one that users can act on; None if it is unforeseen."""
     text = str(error)
     if isinstance(error, UnpicklingError):
         return BenchmarkError(f"a file cannot be read as tensors: {reason(error)}")
@@ -166,21 +166,21 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
         )
     if "not implemented for" in text:
         return UsageError(
-            f"{options.model} has an operation that does not exist in {options.dtype} on this device: use another --dtype, or --amp, "
-            f"which computes what it must in float32 ({text})"
+            f"{options.model} has an operation that does not support {options.dtype} on this device: use another --dtype, or --amp, "
+            f"which computes such operations in float32 ({text})"
         )
     if type(error).__module__.startswith("torch._inductor") or type(error).__module__.startswith("torch._dynamo"):
         reason_given = text.splitlines()[0] if text else type(error).__name__
         return BenchmarkError(f"--compile {getattr(options, 'compile', '')}: {reason_given}")
-    if isinstance(error, OSError) and error.filename is not None:  # a disk that is full, or a file that went away
+    if isinstance(error, OSError) and error.filename is not None:  # a full disk, or a deleted file
         return BenchmarkError(f"{error.filename}: {error.strerror}")
     return None
 
 
 def end(exit_code: int) -> NoReturn:
-    """Leave the interpreter at once: tearing it down with torch in it takes 0.4 s that nobody needs.
+    """Exit the interpreter at once: its teardown with torch takes 0.4 s.
 
-    Workers have ended with the benchmark; those of torch.compile have not, and are ended the usual way.
+    Workers have ended with the benchmark, except those of torch.compile, which are terminated in the usual way.
     """
     sys.stdout.flush()
     sys.stderr.flush()

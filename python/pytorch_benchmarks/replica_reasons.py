@@ -1,4 +1,4 @@
-"""Why a replica failed, left by it for the program that started it; without PyTorch, because programs of every framework end with it."""
+"""Reasons of failed replicas, passed to the program that started them; without PyTorch, because programs of every framework import it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import time
 
 __all__ = ["REASONS", "leave_reason", "reason_file"]
 
-REASONS = (
-    "PYTORCH_BENCHMARKS_REASONS"  # environment variable of the replicas: the directory in which they leave reasons
-)
+REASONS = "PYTORCH_BENCHMARKS_REASONS"  # environment variable of the replicas: directory of their reasons
 
 
 def leave_reason(reason: str, exit_code: int, *, is_lost: bool) -> bool:
-    """In a replica: leave the reason of a failure to the program that started it.
+    """In a replica: pass the reason of a failure to the program that started it.
 
     Args:
         reason: One line.
-        exit_code: With which this replica is going to end, if it comes to that: the others may be ended first.
-        is_lost: Whether all that failed is the connection to another replica, which then has the better reason.
+        exit_code: Exit code of this replica, unless it is terminated first.
+        is_lost: Whether only the connection to another replica failed, which then has the better reason.
 
     Returns:
-        Whether that program prints it.
+        Whether that program prints the reason.
     """
     place = os.environ.get(REASONS)
     if not place:
@@ -37,5 +35,5 @@ def leave_reason(reason: str, exit_code: int, *, is_lost: bool) -> bool:
 
 
 def reason_file(place: str, rank: str) -> str:
-    """Where the replica with this local rank leaves its reason."""
+    """Path of the reason of the replica with this local rank."""
     return os.path.join(place, f"{rank}.json")

@@ -1,4 +1,4 @@
-"""Files of tensors: weights and checkpoints."""
+"""Read and write files of tensors: weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pytorch_benchmarks.load_errors import ADVICE, first_line, reason
 
 __all__ = ["is_tensors_by_name", "read", "save"]
 
-_MOST_COPIES = 4  # bytes of all tensors for each byte of the file: views of one storage may overlap, a little
+_MOST_COPIES = 4  # bytes of tensors per byte of the file: views may overlap a little
 _MAX_DEPTH = 50  # levels of dictionaries and lists
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """Write a file that is either the old one or the whole new one, whatever happens meanwhile.
+    """Write a file atomically: it is always either the complete old or the complete new one.
 
     Raises:
-        UsageError: It cannot be written.
+        UsageError: The file cannot be written.
     """
     beside = path.with_name(f"{path.name}.part{os.getpid()}")
     try:
@@ -39,17 +39,17 @@ def save(content: Mapping[str, Any], path: Path) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
         raise UsageError(f"cannot write {path}: {first_line(error)}") from None
 
 
 def read(path: Path, device: torch.device) -> Any:
-    """Read what `torch.save` wrote: tensors, in dictionaries and lists, and plain data. Code in the file is not run.
+    """Read a file of `torch.save`: tensors, in dictionaries and lists, and plain data. Code in the file is not run.
 
-    Nothing larger than the file is allocated: sizes that the file declares are compared with what is in it first.
+    Nothing larger than the file is allocated: sizes declared in the file are compared with its contents first.
 
     Raises:
-        UsageError: There is no such file, it is torn, or it holds something else.
+        UsageError: The file does not exist, is truncated, or contains something else.
     """
     try:
         with open_regular(path) as stream:
@@ -57,22 +57,22 @@ def read(path: Path, device: torch.device) -> Any:
             mapped = stream.read(4) == b"PK\x03\x04"
         if mapped:
             _check_archive(path, size)
-        # Mapped, every tensor is a part of the file, so what is declared to be larger than the file cannot be made.
+        # Mapped, every tensor is a view of the file, so that tensors declared larger than the file cannot be created.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch thinks of a strange file; it is an error of ours if it is one
+            warnings.simplefilter("ignore")  # torch's opinion of an unusual file; real problems raise errors below
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         return _Copy(device, _MOST_COPIES * size).of(content)
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
-    except Exception as error:  # whatever comes to the mind of a reader of bytes that mean nothing
+        raise UsageError(f"{path} does not exist") from None
+    except Exception as error:  # readers of arbitrary bytes raise all kinds
         raise UsageError(f"{path} cannot be read as tensors: {reason(error)}") from None
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuse what torch.save does not write: compressed entries, which may be much larger than the file, and programs.
+    """Reject files that torch.save does not write: compressed entries, which may be much larger than the file, and programs.
 
     Raises:
-        ValueError, zipfile.BadZipFile: It is such a file.
+        ValueError, zipfile.BadZipFile: The file is rejected.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -85,29 +85,29 @@ def _check_archive(path: Path, size: int) -> None:
 
 
 def is_tensors_by_name(content: Any) -> bool:
-    """Whether something is what `state_dict` gives: a dictionary of tensors."""
+    """Whether `content` is a state dict: a dictionary of tensors."""
     return isinstance(content, dict) and all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     )
 
 
 class _Copy:
-    """Copies content to a device, if its tensors are ordinary ones and together not larger than they may be.
+    """Copies content to a device, if all tensors are ordinary and their total size is within the limit.
 
     Args:
-        device: Where tensors go.
-        limit: Bytes of all tensors.
+        device: Target of the tensors.
+        limit: Maximum bytes of all tensors.
     """
 
     def __init__(self, device: torch.device, limit: int) -> None:
         self.device, self.limit = device, limit
-        self._known: dict[Any, Any] = {}  # what was copied before: a small file can refer to one list a billion times
+        self._known: dict[Any, Any] = {}  # copied before: a small file can refer to one list a billion times
 
     def of(self, value: Any, depth: int = 0) -> Any:
-        """A copy of a value, its containers and tensors.
+        """Copy a value with its containers and tensors.
 
         Raises:
-            ValueError: There is something that does not belong into a file of tensors.
+            ValueError: The value contains something that does not belong in a file of tensors.
         """
         if depth > _MAX_DEPTH:
             raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
@@ -127,7 +127,7 @@ class _Copy:
     def _tensor(self, tensor: Tensor) -> Tensor:
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
             kind = "quantized" if tensor.is_quantized else f"of the layout {tensor.layout} on {tensor.device}"
-            raise ValueError(f"it holds a tensor that is {kind}; only dense tensors are supported")
+            raise ValueError(f"it contains a tensor that is {kind}; only dense tensors are supported")
         view = (
             tensor.untyped_storage().data_ptr(),
             tensor.storage_offset(),

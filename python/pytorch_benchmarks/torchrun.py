@@ -1,8 +1,8 @@
-"""Run the replicas of a program with torchrun, and end as they end: the reason of the one that failed first is the error.
+"""Run the replicas of a program with torchrun, and end with the error of the replica that failed first.
 
     python torchrun.py [OPTIONS OF TORCHRUN] PROGRAM ARGUMENTS
 
-torchrun alone ends with a traceback of its own and exit code 1, whatever the replicas said.
+torchrun alone ends with its own traceback and exit code 1, whatever the replicas reported.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 import json
@@ -29,17 +29,17 @@ __all__ = ["main"]
 
 _LONGEST = 1 << 20  # bytes of a reason
 _FAILED, _SIGNALLED = 1, 128  # exit codes
-_LOST, _ENDED = 1, 2  # what others make a replica do comes after what it does by itself
+_LOST, _ENDED = 1, 2  # a failure caused by another process ranks after one of the replica itself
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """How a replica ended.
+    """The failure of a replica.
 
     Attributes:
-        reason: In words; empty if it gave none.
-        exit_code: Minus the signal that ended it.
-        time: When, in seconds since the epoch.
+        reason: As text; empty if the replica gave none.
+        exit_code: Exit code, or minus the signal that ended it.
+        time: Seconds since the epoch.
         is_lost: See `leave_reason`.
     """
 
@@ -51,16 +51,16 @@ class _Failure:
 
     @classmethod
     def of(cls, rank: int, failure: Any, place: str) -> _Failure:
-        """From what torchrun says of it (`ProcessFailure`) and what it left."""
+        """From torchrun's `ProcessFailure` and the reason that the replica left."""
         try:
             with open(reason_file(place, str(failure.local_rank)), encoding="utf-8") as stream:
                 left = json.loads(stream.read(_LONGEST))
             return cls(rank, str(left["reason"]), int(left["exit_code"]), float(left["time"]), bool(left["is_lost"]))
-        except (OSError, LookupError, OverflowError, RecursionError, TypeError, ValueError):  # it left none
+        except (OSError, LookupError, OverflowError, RecursionError, TypeError, ValueError):  # no reason left
             return cls(rank, "", failure.exitcode, failure.timestamp, False)
 
     def order(self) -> tuple[int, float]:
-        """The first one is the cause of the others."""
+        """Sort key: the first failure is the cause of the others."""
         follows = (
             _ENDED if self.exit_code == -signal.SIGTERM else _LOST if self.is_lost else 0
         )  # torchrun sends SIGTERM
@@ -76,7 +76,7 @@ class _Failure:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run replicas to their end, and return the exit code of the one that failed first."""
+    """Run replicas to completion, and return the exit code of the one that failed first."""
     from torch.distributed.elastic.multiprocessing import SignalException
 
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -99,7 +99,7 @@ def _run(words: Sequence[str], place: str) -> int:
         os.environ[REASONS] = place
         _silence("torch.distributed.elastic")
     try:
-        run(parse_args([f"--log-dir={place}", *words]))  # torchrun would leave a directory of its own behind
+        run(parse_args([f"--log-dir={place}", *words]))  # otherwise torchrun leaves a directory behind
     except ChildFailedError as error:
         if is_debugging:
             raise
@@ -110,12 +110,12 @@ def _run(words: Sequence[str], place: str) -> int:
         if is_debugging:
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        return _fail(f"the replicas cannot meet: {lines[0]}", _FAILED)
+        return _fail(f"the rendezvous of the replicas failed: {lines[0]}", _FAILED)
     return 0
 
 
 def _silence(package: str) -> None:
-    """What torchrun says about replicas that fail is said by `_fail`."""
+    """Suppress torchrun's messages about failed replicas, which `_fail` reports."""
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith(package) and isinstance(logger, logging.Logger):
             logger.setLevel(logging.CRITICAL)

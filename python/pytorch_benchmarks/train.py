@@ -1,11 +1,11 @@
-"""Train a classifier of images: reference training, from a data set to weights with a measured accuracy.
+"""Train an image classifier: reference training, from a data set to weights with a measured accuracy.
 
     python train.py --model resnet18 --data_dir /data/imagenet --num_gpus 8 --output_dir trained/resnet18
     torchrun --nproc_per_node=8 train.py --model resnet18 --data_dir /data/imagenet
     python train.py --model resnet18 --data_dir /data/imagenet --test_only --weights trained/resnet18/resnet18.json
 
 After every epoch the accuracy over the whole validation set is measured, and `last.pt` is written; `best.pt` is the best so far. At
-the end the best is evaluated once more with a batch size of 1, and written as an entry of weights. Results are printed as
+the end the best is evaluated again with a batch size of 1, and written as an entry of weights. Results are printed as
 `__key__= json` lines.
 """
 
@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None
 
 
 def _train(options: TrainingOptions, device: torch.device, world: World, log: Log) -> None:
-    """One training from top to bottom: data, model, epochs, the accuracy of the best."""
+    """Run one training: data, model, epochs, accuracy of the best epoch."""
     import torch
 
     from pytorch_benchmarks.devices import set_backends

@@ -1,6 +1,6 @@
-"""The last line of defence of programs: an error that nobody foresaw is one line that names a file with the details, never a traceback.
+"""Top-level error handling of programs: an unforeseen error prints one line with the path of a file with details, never a traceback.
 
-Each package under python/ that is mounted alone into containers has this file; a test holds the copies equal.
+Each package under python/ that containers mount separately has a copy of this file; a test compares the copies.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["CANNOT_WRITE", "UNFORESEEN", "cannot_write", "guarded", "keep"]
 
 CANNOT_WRITE, UNFORESEEN, _INTERRUPTED = 2, 70, 130  # exit codes; 70 is EX_SOFTWARE of sysexits.h
 _PACKAGE = __name__.partition(".")[0]
-_IN_CONTAINER = "DLBS_IN_CONTAINER"  # environment variable that launchers set there
+_IN_CONTAINER = "DLBS_IN_CONTAINER"  # environment variable set by launchers
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """Run a program and return its exit code, whatever happens; `--debug` lets a traceback through."""
-    if sys.stdout is None:  # it is closed
+    """Run a program and return its exit code; errors become one line, or with `--debug` a traceback."""
+    if sys.stdout is None:  # closed
         sys.stdout = open(os.devnull, "w")
     try:
         code = main()
@@ -41,10 +41,10 @@ def guarded(main: Callable[[], int]) -> int:
 
 
 def keep(error: BaseException) -> str:
-    """Keep the details of an unforeseen error where the user finds them; return the message that names the place.
+    """Save the details of an unforeseen error; return the message with their location.
 
-    That is a new file, readable by the user alone: beside the log if a launcher started the program, otherwise among the temporary
-    files. The files of a container go with it, so there the details are the value `exp.error_details` of the log.
+    They go to a new file, readable only by the user: next to the log if a launcher started the program, otherwise in the directory of
+    temporary files. Files of a container are deleted with it, so there the details are the value `exp.error_details` of the log.
     """
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in what)
@@ -53,7 +53,7 @@ def keep(error: BaseException) -> str:
         details = _write(f"Python {sys.version}\n{sys.argv}\n\n{text}")
     except OSError as problem:
         details = f"cannot be written: {problem.strerror}; --debug shows them"
-    return f"unforeseen, a defect of {_PACKAGE}: {words} (details: {details})"
+    return f"unexpected error, a bug in {_PACKAGE}: {words} (details: {details})"
 
 
 def _write(text: str) -> str:
@@ -71,7 +71,7 @@ def _write(text: str) -> str:
 
 
 def cannot_write() -> str:
-    """Why standard output cannot be written; empty if it can. What is still to be written is dropped then."""
+    """Reason why standard output cannot be written; empty if it can. Otherwise pending output is discarded."""
     try:
         print(flush=True)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""A session on a machine with a GPU: `make gpu`."""
+"""Tests and measurements on a machine with a GPU: `make gpu`."""

@@ -1,10 +1,10 @@
-"""One command for a machine with a GPU: try everything that needs one, measure, and leave a report.
+"""Test and measure everything that needs a GPU, and write a report.
 
-    make gpu                         in ten minutes; again, it goes on where it was interrupted
+    make gpu                         ten minutes; run again, it continues after an interruption
     python -m scripts.gpu --help
 
-It uses the PyTorch of the interpreter that runs it, needs no network and no virtual environment, and installs nothing into the interpreter: what is missing
-comes from a folder of wheels (`make gpu-wheels`) into a directory of its own. Without a GPU it runs all the same, and says of each case why it was skipped.
+It uses the PyTorch of the interpreter that runs it, needs no network and no virtual environment, and installs nothing into the interpreter: missing packages
+are installed from a folder of wheels (`make gpu-wheels`) into a separate directory. Without a GPU, it reports for each case why it was skipped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LEFT_FOR_REPORT = 10.0  # seconds
 def main(arguments: list[str] | None = None) -> int:
     """Run a session; 0 if nothing went wrong, 1 if a case failed, 2 without PyTorch, 130 if the session was interrupted."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)  # whoever ends us so wants the report, and no process left on the GPU
+    signal.signal(signal.SIGTERM, _interrupt)  # write the report, and leave no process on the GPU
     began = time.time()
     out: Path = options.out
     state: Path = options.state
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         report(interrupted=True)
         why = machine.get("no_gpu") or machine.get("problem")
         print(
-            f"error: {sys.executable}: {why}; name the interpreter that has PyTorch: make gpu PYTHON=...",
+            f"error: {sys.executable}: {why}; use an interpreter that has PyTorch: make gpu PYTHON=...",
             file=sys.stderr,
         )
         return 2
@@ -106,29 +106,29 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make gpu", description="Try and measure everything that needs a GPU.")
+    parser = argparse.ArgumentParser(prog="make gpu", description="Test and measure everything that needs a GPU.")
     default = Path(os.environ.get("OUT") or ROOT / ".gpu")
     parser.add_argument("--out", type=Path, default=default, help="Directory of the report; $OUT, or .gpu.")
-    parser.add_argument("--state", type=Path, default=ROOT / ".gpu", help="Directory that remembers what was done.")
+    parser.add_argument("--state", type=Path, default=ROOT / ".gpu", help="Directory for the state between sessions.")
+    parser.add_argument("--resume", type=Path, help="journal.jsonl of an earlier session, possibly of another machine.")
     parser.add_argument(
-        "--resume", type=Path, help="journal.jsonl of an earlier session, from another machine perhaps."
+        "--minutes", type=float, default=9.5, help="Total time; the next session runs the remaining cases."
     )
-    parser.add_argument("--minutes", type=float, default=9.5, help="Time for all; what is left is done next time.")
-    parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="Folder of wheels for what is missing.")
+    parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="Folder of wheels for missing packages.")
     parser.add_argument("--only", action="append", default=[], metavar="PART", choices=[part.name for part in PARTS])
-    parser.add_argument("--again", action="store_true", help="Repeat what went wrong.")
-    parser.add_argument("--keep", action="store_true", help="Let what passed count, though the sources have changed.")
+    parser.add_argument("--again", action="store_true", help="Repeat failed cases.")
+    parser.add_argument("--keep", action="store_true", help="Keep passed cases although the sources have changed.")
     return parser.parse_args(arguments)
 
 
 def _turns(only: list[str], began: float, end: float, journal: Journal) -> Any:
-    """The parts, each with its deadline; then, in the time that is left, those that are not finished."""
+    """The parts, each with its deadline; then, in the remaining time, the unfinished ones."""
     parts = [part for part in PARTS if not only or part.name in only]
     budget = sum(part.seconds for part in parts)
     given = 0.0
     for part in parts:
         given += part.seconds / budget * (end - began)
-        until = began + given  # what the parts before did not use is this one's
+        until = began + given  # includes the unused time of earlier parts
         yield part, lambda until=until: until
     for part in parts:
         if time.time() < end and _unfinished(part, journal):
@@ -140,7 +140,7 @@ def _unfinished(part: Part, journal: Journal) -> bool:
 
 
 def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool, whatever: bool) -> None:
-    """Begin the journal anew with those cases of the earlier one that need not be repeated."""
+    """Start a new journal with the cases of the earlier one that need not be repeated."""
     setting = {
         "digest": session["digest"],
         "gpu": session["machine"].get("gpu"),

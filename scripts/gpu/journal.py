@@ -1,4 +1,4 @@
-"""What a session on a GPU has done so far: a file with a line for each step of each case, which survives whatever ends the session."""
+"""The journal of a session: a file with a line for each step of each case, which survives any end of the session."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 __all__ = ["DEADLINE", "FINAL", "JOURNAL", "PART", "SESSION", "Case", "Journal", "cases_of", "lines_of", "out_of_time"]
 
-# In the environment of what a session starts: the file, the part that runs, and when it has to be over, in seconds since 1970.
+# Environment variables of a session's processes: the file, the current part, and its deadline in seconds since 1970.
 JOURNAL, PART, DEADLINE = "DLBS_GPU_JOURNAL", "DLBS_GPU_PART", "DLBS_GPU_DEADLINE"
-SESSION = "DLBS_GPU_SESSION"  # its process
+SESSION = "DLBS_GPU_SESSION"  # its process id
 
 FINAL = ("passed", "failed", "skipped", "crashed", "timeout")
-_STARTS_AT_MOST = 2  # what was begun twice and never ended is not tried a third time
+_STARTS_AT_MOST = 2  # a case that was started twice and never ended is not tried again
 
 
 @dataclass(slots=True)
@@ -25,13 +25,13 @@ class Case:
     """One test, or one measurement.
 
     Attributes:
-        part: Of the session.
+        part: Part of the session.
         name: A pytest node, or the name of a measurement.
         outcome: One of `FINAL`; "planned" or "started" if it has none yet.
-        seconds: That it took.
-        reason: Why it was skipped, or how it failed.
-        values: What was measured.
-        starts: How often it was begun.
+        seconds: Its duration.
+        reason: The reason why it was skipped or failed.
+        values: The measured values.
+        starts: The number of times that it was started.
     """
 
     part: str
@@ -44,15 +44,15 @@ class Case:
 
     @property
     def done(self) -> bool:
-        """Whether it need not be begun again."""
+        """Whether it need not be started again."""
         return self.outcome in FINAL
 
 
 class Journal:
-    """Appends lines to a file; several processes may, one after the other.
+    """Writer that appends lines to a file; several processes may do so, one after the other.
 
     Args:
-        path: Of the file, in a directory that is there.
+        path: Path of the file, in an existing directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,12 +60,12 @@ class Journal:
 
     @classmethod
     def of_environment(cls) -> Journal | None:
-        """That of the session which started this process; None without one."""
+        """The journal of the session that started this process; None without one."""
         path = os.environ.get(JOURNAL)
         return cls(Path(path)) if path else None
 
     def plan(self, names: list[str]) -> set[str]:
-        """Note that these cases exist, in this part; return those that are still to be run."""
+        """Record the cases of this part; return those that must still run."""
         known = cases_of(self.path)
         for name in names:
             if name not in known:
@@ -73,15 +73,15 @@ class Journal:
         return {name for name in names if name not in known or not known[name].done}
 
     def start(self, name: str) -> None:
-        """A case begins: if nothing more is heard of it, it ended this process."""
+        """Record the start of a case; without a later line, it ended this process."""
         self._write({"part": os.environ[PART], "name": name, "outcome": "started"})
 
     def finish(self, case: Case) -> None:
-        """A case is over."""
+        """Record the end of a case."""
         self._write({key: value for key, value in asdict(case).items() if key != "starts"})
 
     def keep(self, case: Case) -> None:
-        """Take over a case of an earlier session, as far as it had come."""
+        """Copy the state of a case from an earlier session."""
         self._write({"part": case.part, "name": case.name, "outcome": "planned"})
         for _ in range(case.starts):
             self._write({"part": case.part, "name": case.name, "outcome": "started"})
@@ -89,7 +89,7 @@ class Journal:
             self.finish(case)
 
     def note(self, **facts: Any) -> None:
-        """Write a line that is about the session, not about a case."""
+        """Write a line about the session, not about a case."""
         self._write({"session": facts})
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -104,13 +104,13 @@ class Journal:
 
 
 def out_of_time() -> bool:
-    """Whether the part that runs has to be over; it has to be as well when the session that started it was killed."""
+    """Whether the current part has to end: its deadline has passed, or its session was killed."""
     orphaned = SESSION in os.environ and os.getppid() != int(os.environ[SESSION])
     return orphaned or time.time() >= float(os.environ.get(DEADLINE, "inf"))
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a journal; one that was torn when its writer was killed is left out."""
+    """The lines of a journal, without one that was truncated when its writer was killed."""
     if not path.exists():
         return
     for line in path.read_bytes().splitlines():
@@ -123,7 +123,7 @@ def lines_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def cases_of(path: Path) -> dict[str, Case]:
-    """What is known of each case, in the order in which they were planned."""
+    """The state of each case, in the planned order."""
     cases: dict[str, Case] = {}
     for line in lines_of(path):
         if "name" not in line:
@@ -139,5 +139,5 @@ def cases_of(path: Path) -> dict[str, Case]:
             case.outcome = line["outcome"]
     for case in cases.values():
         if case.outcome == "started" and case.starts >= _STARTS_AT_MOST:
-            case.outcome, case.reason = "crashed", f"begun {case.starts} times, and each time the session ended in it"
+            case.outcome, case.reason = "crashed", f"started {case.starts} times, and the session ended in it each time"
     return cases

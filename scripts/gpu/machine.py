@@ -1,4 +1,4 @@
-"""Facts about the machine of a session, found out by a process of its own: a driver that hangs must not hang the session.
+"""Facts about the machine of a session, collected by a separate process, so that a hanging driver does not block the session.
 
 python -m scripts.gpu.machine      prints them as JSON
 """
@@ -30,7 +30,7 @@ _NVML_OF_GPU = (
 
 
 def ask_machine(environment: dict[str, str]) -> dict[str, Any]:
-    """The facts, from a process of its own; `problem` says why there are none."""
+    """The facts, from a separate process; on failure, `problem` is the reason."""
     command = [sys.executable, "-m", "scripts.gpu.machine"]
     try:
         asked = subprocess.run(
@@ -38,7 +38,7 @@ def ask_machine(environment: dict[str, str]) -> dict[str, Any]:
         )
         found: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return {"problem": f"no answer after {_SECONDS:g} s: does the driver hang?"}
+        return {"problem": f"no answer after {_SECONDS:g} s: the driver may be hanging"}
     except (IndexError, ValueError):
         said = asked.stderr.strip().splitlines()
         return {"problem": f"exit code {asked.returncode}: {said[-1] if said else 'no message'}"}
@@ -46,7 +46,7 @@ def ask_machine(environment: dict[str, str]) -> dict[str, Any]:
 
 
 def facts() -> dict[str, Any]:
-    """What a reader of the report wants to know; figures of the driver as it gives them."""
+    """The facts for the report, with unmodified values of the driver."""
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "executable": sys.executable,
@@ -75,7 +75,7 @@ def facts() -> dict[str, Any]:
 
 
 def _recorded(found: dict[str, Any]) -> dict[str, Any]:
-    """The driver's answers, in the form of tests/gpu/recorded."""
+    """The driver's answers, in the format of tests/gpu/recorded."""
     return {"uuid": found["gpu_uuid"], "title": found["gpu"], "nvml": _nvml(found["gpu_uuid"]), "smi": _nvidia_smi()}
 
 
@@ -90,7 +90,7 @@ def _nvml(uuid: str) -> dict[str, Any]:
         try:
             return getattr(pynvml, name)(*arguments)
         except AttributeError:
-            return {"error": "no such function in this pynvml"}
+            return {"error": "this pynvml lacks the function"}
         except pynvml.NVMLError as error:
             return {"error": str(error)}
 
@@ -121,7 +121,7 @@ def _nvidia_smi() -> dict[str, Any]:
 
 
 def source_digest() -> str:
-    """A digest of everything that a session tries, so that what was done with other sources does not count."""
+    """A digest of all sources that a session tests, so that results of other sources do not count."""
     import hashlib
 
     digest = hashlib.sha256()

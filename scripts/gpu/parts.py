@@ -1,4 +1,4 @@
-"""The parts of a session, in order of importance, and how one of them runs: in a process of its own, for so long and no longer."""
+"""The parts of a session, in order of importance, each run in a separate process with a time limit."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from scripts.gpu.journal import DEADLINE, JOURNAL, PART, SESSION, Case, Journal,
 __all__ = ["CASE_SECONDS", "PARTS", "Part", "run_part"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CASE_SECONDS = 120.0  # longer than any case takes: one that takes more hangs
-_GRACE = 10.0  # seconds that a part may go on after its time, to end the case that runs
+CASE_SECONDS = 120.0  # longer than any case takes; after it, a case counts as hanging
+_GRACE = 10.0  # seconds that a part may exceed its time to finish its current case
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some cases that run in one process.
+    """Cases that run in one process.
 
     Attributes:
-        name: For the report.
+        name: Name in the report.
         seconds: Its share of a session of 540 seconds.
-        arguments: Of the Python interpreter.
+        arguments: Arguments of the Python interpreter.
     """
 
     name: str
@@ -39,7 +39,7 @@ def _tests(*files: str) -> tuple[str, ...]:
     return ("-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/gpu/{file}" for file in files))
 
 
-# Without right figures of time, energy and memory nothing else means anything; then the figures that everybody asks for.
+# First time, energy and memory, on which all other figures depend; then the most requested figures.
 PARTS = (
     Part("measuring", 80, _tests("test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py")),
     Part("steps and data", 80, _tests("test_steps.py", "test_data.py", "test_driver.py")),
@@ -51,14 +51,14 @@ PARTS = (
 
 
 def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline: float, log: Path) -> None:
-    """Run what is left of a part, again and again if cases end its process; stop at the deadline.
+    """Run the remaining cases of a part, repeatedly if cases end its process, until the deadline.
 
     Args:
-        part: What runs.
-        journal: Gets the cases.
-        environment: Of its processes.
-        deadline: In seconds since 1970.
-        log: Gets what it prints, at the end of the file.
+        part: The part.
+        journal: Journal of the cases.
+        environment: Environment of its processes.
+        deadline: Seconds since 1970.
+        log: File to which its output is appended.
     """
     variables = {
         **environment,
@@ -88,7 +88,7 @@ def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline
                 _end(process)
         planned = True
         _explain(part, journal, process.returncode, hanging)
-        if _state(part, journal) == before:  # it did nothing: it would do nothing again
+        if _state(part, journal) == before:  # no progress: another attempt would not help
             if not _of(part, journal):
                 reason = f"ended with exit code {process.returncode} before its first case: see {log.name}"
                 journal.finish(Case(part.name, f"{part.name}: start", "crashed", reason=reason))
@@ -108,7 +108,7 @@ def _state(part: Part, journal: Journal) -> list[tuple[str, str]]:
 
 
 def _wait(process: subprocess.Popen[bytes], part: Part, journal: Journal, deadline: float) -> bool:
-    """Wait for the process to end, at most until the deadline and a grace; whether a case was found hanging."""
+    """Wait for the process until the deadline plus the grace time; returns whether a case hung."""
     running, since = "", time.time()
     while True:
         try:
@@ -126,22 +126,22 @@ def _wait(process: subprocess.Popen[bytes], part: Part, journal: Journal, deadli
 
 
 def _explain(part: Part, journal: Journal, code: int, hanging: bool) -> None:
-    """Note the case that the process ended in, if it ended by itself: what our time limit cut short will be tried again."""
+    """Record the case in which the process ended by itself; a case that our time limit stopped is tried again."""
     for case in _of(part, journal):
         if case.outcome != "started":
             continue
         if hanging:
-            case.outcome, case.reason, case.seconds = "timeout", f"not over after {CASE_SECONDS:g} s", CASE_SECONDS
+            case.outcome, case.reason, case.seconds = "timeout", f"did not end within {CASE_SECONDS:g} s", CASE_SECONDS
         elif code in (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT):
             continue
         else:
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            case.outcome, case.reason = "crashed", f"it ended the process ({how})"
+            case.outcome, case.reason = "crashed", f"the process ended ({how})"
         journal.finish(case)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started: a benchmark that goes on would share the GPU with all that is measured after it."""
+    """End the process and its descendants: a remaining benchmark would share the GPU with later measurements."""
     for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 30.0)):
         try:
             os.killpg(process.pid, number)
@@ -161,11 +161,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _of_session() -> list[int]:
-    """Processes that were started in this session, also those in process groups of their own: they have inherited its mark."""
+    """Processes of this session, including those in separate process groups, found by the inherited environment variable."""
     mark = f"{SESSION}={os.getpid()}".encode()
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or belongs to somebody else
+        with suppress(OSError):  # it has ended, or belongs to another user
             state = (place / "stat").read_text().rpartition(")")[2].split()[0]
             if state != "Z" and mark in (place / "environ").read_bytes().split(b"\0"):
                 found.append(int(place.name))

@@ -1,4 +1,4 @@
-"""The report of a session, as JSON for programs and as Markdown for people."""
+"""The report of a session, as JSON for programs and as Markdown for readers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from scripts.gpu.journal import FINAL, Case
 __all__ = ["as_markdown", "make_report", "write_report"]
 
 _NOT_RUN = "not run"
-_NAMED = 20  # cases of one reason; report.json has all
+_NAMED = 20  # cases shown per reason; report.json has all
 
 
 def make_report(session: Mapping[str, Any], cases: Iterable[Case]) -> dict[str, Any]:
-    """Everything that is known of a session.
+    """The complete data of a session.
 
     Args:
-        session: `machine`, `packages`, `parts` (name → seconds), when it began and for how long, and whether it was interrupted.
-        cases: Of all parts.
+        session: `machine`, `packages`, `parts` (name → seconds), start and duration, and whether it was interrupted.
+        cases: Cases of all parts.
     """
     listed = [asdict(case) for case in cases]
     for case in listed:
         if case["outcome"] not in FINAL:
-            case["outcome"], case["reason"] = _NOT_RUN, "the time was over, or the session was interrupted"
+            case["outcome"], case["reason"] = _NOT_RUN, "the time ran out, or the session was interrupted"
     counts = Counter(case["outcome"] for case in listed)
     return {"format": 1, **session, "counts": dict(counts), "cases": listed}
 
 
 def write_report(report: Mapping[str, Any], directory: Path) -> None:
-    """Write report.json and report.md; a reader finds the old ones or the new ones."""
+    """Write report.json and report.md atomically."""
     for name, content in (("report.json", json.dumps(report, indent=1) + "\n"), ("report.md", as_markdown(report))):
         beside = directory / f".{name}.part"
         beside.write_text(content, encoding="utf-8")
@@ -42,7 +42,7 @@ def write_report(report: Mapping[str, Any], directory: Path) -> None:
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
-    """The report for people: what failed first, then the figures, then what was not run."""
+    """The report for readers: failures, then figures, then cases that did not run."""
     machine = report["machine"]
     where = machine.get("gpu") or f"no GPU: {machine.get('no_gpu') or machine.get('problem')}"
     lines = [f"# Session on a GPU: {where}", ""]
@@ -53,7 +53,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         "sources": report["digest"],
         "outcome": ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items()))
         or "nothing ran",
-        "took": f"{report['seconds']:.0f} s in all, of {60 * report['minutes']:.0f} s a session"
+        "took": f"{report['seconds']:.0f} s in total, of {60 * report['minutes']:.0f} s a session"
         + (" (interrupted)" if report["interrupted"] else ""),
     }
     lines += [f"- {name}: {value}" for name, value in about.items()]
@@ -67,7 +67,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         lines.append(f"| {part} | " + " | ".join(str(counts[one] or "") for one in (*FINAL, _NOT_RUN)) + " |")
     wrong = [case for case in report["cases"] if case["outcome"] in {"failed", "crashed", "timeout"}]
     if wrong:
-        lines += ["", "## What went wrong", ""]
+        lines += ["", "## Failures", ""]
     for case in wrong:
         lines += [f"### {case['name']}: {case['outcome']}", "", "```", case["reason"].strip(), "```", ""]
     lines += _figures(report["cases"])
@@ -77,7 +77,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 
 
 def _figures(cases: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A table for each kind of measurement: those with the same columns stand together."""
+    """One table per kind of measurement, with the same columns."""
     tables: dict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = {}
     for case in cases:
         if case["values"] and case["outcome"] == "passed":

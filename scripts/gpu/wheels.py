@@ -1,6 +1,6 @@
-"""Packages that a machine without a network lacks: which they are, and how they get there as wheels.
+"""Provide the packages that a machine without a network lacks, as wheels.
 
-python -m scripts.gpu.wheels [DIRECTORY]      where there is a network: download them
+python -m scripts.gpu.wheels [DIRECTORY]      download them, where there is a network
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 _EXTRAS = ("torch", "reports", "gpu")
 _FOR_TESTS = ("pytest", "hypothesis", "protobuf")
-# What a machine for deep learning brings along, and what is too large to carry: never downloaded, and said to be missing if it is.
+# Packages that a machine for deep learning has, or that are too large to copy: never downloaded, and reported if missing.
 _HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "transformers"}
-# The tags of wheels for Linux on x86-64 that pip takes one by one.
+# Tags of wheels for Linux on x86-64; pip accepts only exact ones.
 _PLATFORMS = (
     *(f"manylinux_2_{minor}_x86_64" for minor in (34, 28, 27, 26, 24, 17, 12, 5)),
     "manylinux2014_x86_64",
@@ -30,7 +30,7 @@ _PLATFORMS = (
 
 
 def wanted() -> list[str]:
-    """Requirements of dlbs, of what it measures with and of its tests, as pyproject.toml has them."""
+    """Requirements of dlbs, its benchmarks and its tests, from pyproject.toml."""
     import tomllib  # Python 3.11
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -42,21 +42,21 @@ def wanted() -> list[str]:
 
 
 def missing(requirements: list[str]) -> list[str]:
-    """Those of which this interpreter has no version at all."""
+    """The requirements of which this interpreter has no version."""
     return [one for one in requirements if not _installed(_name(one))]
 
 
 def download(directory: Path, python: str = "3.12") -> None:
-    """Fetch wheels of everything that is wanted and light, with what it depends on, for Linux on x86-64.
+    """Download wheels of all small requirements and their dependencies, for Linux on x86-64.
 
     Raises:
-        SystemExit: pip cannot.
+        SystemExit: pip fails.
     """
     light = [one for one in wanted() if _name(one) not in _HEAVY]
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--only-binary=:all:"]
     command += ["--implementation", "cp", "--python-version", python, "--dest", str(directory)]
     command += [word for platform in _PLATFORMS for word in ("--platform", platform)]
-    # simplejpeg depends on numpy, which is not to be carried: each package by itself, and then what the light ones need.
+    # simplejpeg depends on numpy, which must not be downloaded: each package without dependencies, then those of the small ones.
     waiting, seen = light, set(_HEAVY)
     while waiting:
         seen.update(map(_name, waiting))
@@ -68,10 +68,10 @@ def download(directory: Path, python: str = "3.12") -> None:
 
 
 def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
-    """Put those wheels of a folder that this interpreter lacks into a directory of their own, for PYTHONPATH.
+    """Install the wheels that this interpreter lacks into a separate directory, for PYTHONPATH.
 
     Returns:
-        The packages that are there then, and those that are still missing, each with the reason.
+        The packages that were installed, and those that are still missing, each with the reason.
     """
     lacking = missing(wanted())
     by_name = {_name(wheel.name.split("-")[0]): wheel for wheel in sorted(wheels.glob("*.whl"))}
@@ -83,7 +83,7 @@ def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
         chosen[name] = by_name[name]
         waiting += [_name(one) for one in _needs(by_name[name])]
     without = [f"{one}: no wheel of it in {wheels}" for one in lacking if _name(one) not in by_name]
-    # What an earlier session has put there need not be put there again.
+    # Packages that an earlier session installed are skipped.
     lacked = [wheel for wheel in chosen.values() if not (target / _information(wheel)).exists()]
     if not lacked:
         return sorted(chosen), without
@@ -106,7 +106,7 @@ def install(wheels: Path, target: Path) -> tuple[list[str], list[str]]:
 
 
 def _information(wheel: Path) -> str:
-    """The directory that says that this wheel is installed."""
+    """The directory that marks this wheel as installed."""
     return f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"
 
 
@@ -125,7 +125,7 @@ def _name(requirement: str) -> str:
 
 
 def _needs(wheel: Path) -> list[str]:
-    """What a wheel depends on without extras, on Linux and a recent Python."""
+    """The dependencies of a wheel without extras, on Linux and a recent Python."""
     import zipfile
 
     with zipfile.ZipFile(wheel) as archive:
@@ -145,7 +145,9 @@ def _elsewhere(requirement: str) -> bool:
 
 def main() -> None:
     """Download wheels."""
-    parser = argparse.ArgumentParser(description="Download what a machine without a network probably lacks.")
+    parser = argparse.ArgumentParser(
+        description="Download the packages that a machine without a network probably lacks."
+    )
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "wheels")
     directory: Path = parser.parse_args().directory
     directory.mkdir(parents=True, exist_ok=True)

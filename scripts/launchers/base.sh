@@ -3,12 +3,12 @@
 set -u
 cd {{ directory }} || exit 1
 
-# What the experiment is: every parameter, one log line each.
+# All parameters of the experiment, one log line each.
 cat <<'END_OF_PARAMETERS'
 {{ parameter_lines }}
 END_OF_PARAMETERS
 
-# Where it runs.
+# The environment.
 {% for name, value in environment %}
 export {{ name | variable }}={{ value }}
 {% endfor %}
@@ -23,14 +23,14 @@ printf '__exp.start_time__= "%(%Y-%m-%dT%H:%M:%S%z)T"\n' -1
 {% endblock %}
 code=$?
 
-# How it ended.
+# The outcome.
 printf '\n__exp.end_time__= "%(%Y-%m-%dT%H:%M:%S%z)T"\n' -1
 printf '__exp.exit_code__= %d\n' "$code"
 if [ -n "${DLBS_LOG:-}${DLBS_NODE:-}" ]; then
-    : # dlbs run, which knows more, writes the status
+    : # dlbs run writes the status, since it has more information
 elif [ "$code" -eq 0 ]; then
     echo '__exp.status__= "ok"'
-elif [ "$code" -eq 77 ]; then # what is not supported
+elif [ "$code" -eq 77 ]; then # not supported
     echo '__exp.status__= "skipped"'
 else
     echo '__exp.status__= "failure"'

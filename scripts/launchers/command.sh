@@ -7,7 +7,7 @@
 {% set ns.options = ns.options + ["--" ~ name, (helper | words) ~ ""] %}
 {% endif %}
 {% endfor %}
-{# Words of the command are quoted one by one, since an empty one is an argument too. #}
+{# Each word is quoted separately, because an empty one is an argument too. #}
 {% set run = runtime.launcher + [runtime.python, command.runner] + ns.options + ["--"] + (command.argv | map("sh") | list) %}
 {% if exp.docker %}
 {% set image = exp.docker_image %}

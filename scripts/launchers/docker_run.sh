@@ -2,7 +2,7 @@
 {{ exp.docker_launcher }} image inspect --format {% raw %}'__exp.docker_image_id__= {{json .Id}}
 __exp.docker_image_digests__= {{json .RepoDigests}}
 __exp.docker_image_labels__= {{json .Config.Labels}}'{% endraw %} {{ image }}
-# What a run that was killed may have left under this name.
+# Remove the container of this name that a killed run may have left.
 {{ exp.docker_launcher }} rm --force {{ container }} >/dev/null 2>&1
 {{ exp.docker_launcher }} run --rm --name {{ container }} --user {{ user }} --env DLBS_IN_CONTAINER=1 \
 {% for name, value in environment %}
@@ -20,7 +20,7 @@ __exp.docker_image_labels__= {{json .Config.Labels}}'{% endraw %} {{ image }}
     {{ docker_gpus | words }} {{ arguments | words }} {{ exp.docker_args | words }} \
     {{ image }} \
 {% if extended %}
-{# What these variables are is known inside the container only. #}
+{# These variables are expanded inside the container. #}
     {{ ["sh", "-c", extend ~ 'exec "$@"', "sh"] | words }} \
 {% endif %}
     {{ command | words }}

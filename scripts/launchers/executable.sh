@@ -1,6 +1,6 @@
 {% extends "base.sh" %}
 {% block environment %}
-# The file that --exp_log_file names: the log while it is being written, or standard output by hand.
+# The file of --exp_log_file: the current log, or standard output if this script is started manually.
 log=/dev/stdout
 if [ -n "${DLBS_LOG:-}" ]; then log=$DLBS_LOG.part; fi
 {% endblock %}

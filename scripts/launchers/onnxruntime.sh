@@ -5,7 +5,7 @@
 {% if exp.docker %}
 {% set image = exp.docker_image or onnxruntime.docker_image %}
 {% set arguments = ["--workdir", "/workspace"] + onnxruntime.docker_args %}
-mkdir -p {{ onnxruntime.cache_dir }} # docker would make it, and let only root write to it
+mkdir -p {{ onnxruntime.cache_dir }} # otherwise docker would create it, writable only by root
 {% include "docker_run.sh" %}
 {% else %}
 {{ command | words }}

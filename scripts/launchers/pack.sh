@@ -1,7 +1,7 @@
 {% extends "base.sh" %}
 {% block benchmark %}
 {% if pack.kind == "container" %}
-{# The container is started for each batch, by a program outside; this is its name, so that whatever ends the experiment ends it too. #}
+{# A program outside starts the container for each batch under this name, so that the end of the experiment stops it too. #}
 export DLBS_CONTAINER={{ container }}
 {{ exp.docker_launcher }} image inspect --format {% raw %}'__exp.docker_image_id__= {{json .Id}}'{% endraw %} {{ exp.docker_image }}
 {% set measure = ["--image", exp.docker_image, "--inputs=" ~ pack.inputs, "--model=" ~ pack.predictor, "--device=" ~ pack.device, "--batch", exp.replica_batch] %}
@@ -19,7 +19,7 @@ export DLBS_CONTAINER={{ container }}
 {{ runtime.launcher | words }} {{ [pack.python, program] | words }} {{ own | words }} {{ options | words }}
 {% endif %}
 {% elif pack.start %}
-{# benchfile.py says itself how it runs. #}
+{# benchfile.py defines its own command. #}
 {% set ns = namespace(options=[]) %}
 {% for name in pack.voir_options %}
 {% set ns.options = ns.options + ["--option", name ~ "=" ~ parameters["voir." ~ name]] %}

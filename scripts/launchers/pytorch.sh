@@ -21,7 +21,7 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% endfor %}
 {% if exp.docker and serving.log_dir %}
 {% set _ = mounts.append("--volume=" ~ kept ~ ":/workspace/loadgen") %}
-{# The engine would make it for root. #}
+{# Otherwise the container engine would create it as root. #}
 {{ ["mkdir", "-p", kept] | words }}
 {% endif %}
 {% for file in files %}

@@ -6,7 +6,7 @@
 {% set output = train.output_dir if train.output_dir.startswith("/") else directory ~ "/" ~ train.output_dir %}
 {% set mounts = ["--volume=" ~ output ~ ":/workspace/output"] %}
 {% if exp.docker %}
-{# The engine would make it for root. #}
+{# Otherwise the container engine would create it as root. #}
 {{ ["mkdir", "-p", output] | words }}
 {% endif %}
 {% include "pytorch_run.sh" %}

@@ -1,1 +1,1 @@
-"""The site of the manual and the man pages: `python -m scripts.site [--output DIR] [--man DIR]`, with pages that the program itself writes."""
+"""Build the manual's site and the man pages, with generated references: `python -m scripts.site [--output DIR] [--man DIR]`."""

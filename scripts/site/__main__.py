@@ -15,7 +15,7 @@ from scripts.site.commands import commands, man_page
 
 
 def _write_man_pages(directory: Path) -> int:
-    """Write a page for each command; returns how many."""
+    """Write a man page for each command; returns the number of pages."""
     section = directory / "man1"
     shutil.rmtree(section, ignore_errors=True)
     section.mkdir(parents=True)
@@ -26,7 +26,7 @@ def _write_man_pages(directory: Path) -> int:
 
 
 def _draw_images() -> None:
-    """Draw the images of the manual anew, where the script for that is there."""
+    """Regenerate the images of the manual, if their script exists."""
     if importlib.util.find_spec("scripts.plot_images"):
         subprocess.run([sys.executable, "-m", "scripts.plot_images"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
@@ -50,7 +50,7 @@ def main() -> None:
         "--site-dir",
         str(given.output.absolute()),
     ]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # advertising of the theme
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # suppress advertising of the theme
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code:
         sys.exit(code)

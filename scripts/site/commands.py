@@ -1,4 +1,4 @@
-"""The command reference, from the commands of click themselves: Markdown for the site, roff for man."""
+"""The command reference, generated from click's commands: Markdown for the site, roff for man."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Command", "command_reference", "commands", "man_page"]
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A verb, with what its help says.
+    """A verb with the content of its help.
 
     Args:
         name: `dlbs pack install`.
         usage: `[OPTIONS] NAME...`.
-        paragraphs: Text of the help; one that is shown as it is written begins with a line `\\b`.
-        options: Names with metavar, and the description of each.
-        verbs: Verbs of a group with a line about each.
+        paragraphs: Text of the help; preformatted paragraphs begin with a line `\\b`.
+        options: Names with metavar → description.
+        verbs: Verbs of a group, each with one line of help.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Command:
 def commands(
     command: click.Command = cli, parent: click.Context | None = None, name: str = "dlbs"
 ) -> Iterator[Command]:
-    """A command and all commands of it, in the order of the help."""
+    """A command and all its subcommands, in the order of the help."""
     context = click.Context(command, parent=parent, info_name=name)
     usage = " ".join(command.collect_usage_pieces(context))
     records = [one.get_help_record(context) for one in command.get_params(context) if isinstance(one, click.Option)]
@@ -89,13 +89,13 @@ def _code(text: str) -> str:
 
 
 def _roff(text: str) -> str:
-    """Text that roff prints as it is."""
+    """Escape text for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join("\\&" + line if line[:1] in {".", "'"} else line for line in text.split("\n"))
 
 
 def man_page(one: Command) -> str:
-    """A page of section 1 of the manual."""
+    """A man page of section 1."""
     title = one.name.replace(" ", "-").upper()
     about = one.paragraphs[0].replace("\n", " ")
     lines = [

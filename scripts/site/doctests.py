@@ -1,4 +1,4 @@
-"""An extension of griffe: examples in docstrings become sections of their own, so that their output is not read as Markdown."""
+"""An extension of griffe that puts examples in docstrings into separate sections, so that their output is not read as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Doctests(griffe.Extension):
     """Put the paragraphs of a docstring that begin with `>>>` into sections."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Change the docstring of an object that was read."""
+        """Change the docstring of an object."""
         if obj.docstring:
             obj.docstring.value = re.sub(
                 r"^>>> .*(?:\n.+)*",

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: they add the generated pages, the changelog, and the examples that pages link to."""
+"""Hooks of mkdocs that add generated pages, the changelog, and the examples that pages link to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUTSIDE = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add pages that are no files in docs/."""
+    """Add pages that are not files in docs/."""
     for path, markdown in generated_pages().items():
         files.append(File.generated(config, path, content=markdown))
     for name, path in _OUTSIDE.items():
@@ -34,12 +34,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def example_pages() -> dict[str, Path]:
-    """Path in the site → the README of an example."""
+    """Pages of examples: path in the site → README."""
     return {f"examples/{readme.parent.name}.md": readme for readme in (ROOT / "examples").glob("*/README.md")}
 
 
 def _inside(markdown: str) -> str:
-    """A page of the repository's root, whose links lead to docs/."""
+    """A page from the repository's root, with its links to docs/ adapted."""
     return _examples(re.sub(r"\]\(docs/", "](", markdown), "")
 
 
@@ -48,7 +48,7 @@ def _example(markdown: str) -> str:
 
 
 def _examples(markdown: str, up: str) -> str:
-    """Links to an example lead to its page; other files of the repository are named, without a link."""
+    """Convert links to examples to links to their pages; other files of the repository are named without a link."""
     markdown = re.sub(r"\]\((?:\.\./)?examples/([\w-]+)/?(?:[\w.-]+)?\)", rf"]({up}examples/\1.md)", markdown)
     for name, path in _OUTSIDE.items():
         markdown = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({up}{path}", markdown)
@@ -56,14 +56,14 @@ def _examples(markdown: str, up: str) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make links out of docs/ lead to pages of the site."""
+    """Convert links that leave docs/ to links to pages of the site."""
     if "/" in page.file.src_uri:
         return markdown
     return _examples(markdown, "")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put pages that the navigation does not name where they belong, so that none is left out."""
+    """Add pages that are missing in the navigation to it."""
     named = set(re.findall(r"[\w./-]+\.md", str(config.nav)))
     written = {path.name for path in (ROOT / "docs").glob("*.md")}
     rest = {"Examples": sorted(example_pages()), "More": sorted((written | set(_OUTSIDE.values())) - named)}

@@ -1,4 +1,4 @@
-"""The pages of the site that are generated: command, parameter, key and API reference."""
+"""Generated pages of the site: command, parameter, key and API reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _about(parameter: Parameter) -> str:
 
 
 def parameter_reference() -> str:
-    """All declared parameters, by their namespace."""
+    """The page of all declared parameters, by namespace."""
     config = load_config()
     lines = [
         "# Parameter reference",
@@ -49,14 +49,19 @@ def parameter_reference() -> str:
 
 
 def key_reference() -> str:
-    """All keys of logs and results."""
+    """The page of all keys of logs and results."""
     table = markdown_table().replace("](", "](../").replace("](../#", "](#")
-    return f"# Result keys\n\nThe keys in logs and results files. `dlbs help KEY` prints one. [Log format](../log-format.md) says how they are written.\n\n{table}"
+    return f"# Result keys\n\nThe keys in logs and results files. `dlbs help KEY` prints one. [Log format](../log-format.md) describes how they are written.\n\n{table}"
 
 
 def api_reference() -> str:
-    """What `import dlbs` offers, from its docstrings."""
-    lines = ["# API reference", "", "What `import dlbs` offers. [Python API](../python-api.md) explains it.", ""]
+    """The API reference, from docstrings."""
+    lines = [
+        "# API reference",
+        "",
+        "The functions and classes of `import dlbs`. [Python API](../python-api.md) explains it.",
+        "",
+    ]
     for name in dlbs.__all__:
         if name != "__version__":
             found = getattr(dlbs, name)
@@ -65,7 +70,7 @@ def api_reference() -> str:
 
 
 def generated_pages() -> dict[str, str]:
-    """Path in the site → Markdown."""
+    """Generated pages: path in the site → Markdown."""
     return {
         "reference/commands.md": command_reference(),
         "reference/parameters.md": parameter_reference(),

@@ -1,4 +1,4 @@
-"""Anchors of headings, as GitHub makes them: a link that works there works on the site."""
+"""Anchors of headings like GitHub's, so that links work in both places."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["slug"]
 
 
 def slug(text: str, separator: str) -> str:
-    """Lower case, without punctuation; each blank becomes a dash."""
+    """Convert to lower case, without punctuation; each blank becomes a dash."""
     kept = re.sub(r"[^\w\- ]", "", text.lower())
     return kept.strip().replace(" ", separator)

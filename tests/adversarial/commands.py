@@ -43,7 +43,7 @@ class Done:
         return self.code == 2 and "error: " in self.errors.lower() and not self.is_crash()
 
     def is_crash(self) -> bool:
-        return self.kind != "ok" or "Traceback" in self.errors or "unforeseen" in self.errors
+        return self.kind != "ok" or "Traceback" in self.errors or "unexpected error, a bug" in self.errors
 
     def __repr__(self) -> str:
         return f"{self.kind} {self.code} in {self.seconds:.2f} s: {self.errors[-1500:]}"

@@ -114,7 +114,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes], int, str]] = {
     "a kind that does not exist": ("a.tar", lambda: header(b"1.log", b"00000000000\0", b"Q"), 0, ""),
     "a member of 8 GB": ("a.tar", lambda: header(b"1.log", b"77777777777\0") + LOG, 0, "unexpected end of data"),
     "a member of 2^60 bytes": ("a.tar", lambda: header(b"1.log", b"\x80\0\0\0\x10" + bytes(7)) + LOG, 0, "unexpected end of data"),
-    "a member of negative size": ("a.tar", lambda: header(b"1.log", b"\xff" * 12) + LOG, 0, "holds no experiment"),
+    "a member of negative size": ("a.tar", lambda: header(b"1.log", b"\xff" * 12) + LOG, 0, "contains no experiment"),
     "a member whose size is text": ("a.tar", lambda: header(b"1.log", b"enormous\0") + LOG, 0, "cannot be read"),
     "another's header of 8 GB": ("a.tar", lambda: header(b"pax", b"77777777777\0", b"x") + bytes(512), 0, "cannot be read"),
     "a long name of 8 GB": ("a.tar", lambda: header(b"././@LongLink", b"77777777777\0", b"L") + bytes(512), 0, "cannot be read"),
@@ -126,7 +126,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes], int, str]] = {
     "a name that is no UTF-8": ("a.tar", lambda: header(b"\xff\xfe.log", b"%011o\0" % len(LOG)) + LOG + bytes(512 - len(LOG)), 1, ""),
     "a name with an escape sequence": ("a.tar", lambda: tar(member("\x1b[2J\n.log")), 1, ""),
     "a name of 60,000 letters": ("a.tar", lambda: tar(member("n" * 60_000 + ".log")), 1, ""),
-    "20,000 empty logs": ("a.tar.gz", lambda: gzip.compress(tar(*[member(f"{n}.log", b"") for n in range(20_000)])), 0, "holds no experiment"),
+    "20,000 empty logs": ("a.tar.gz", lambda: gzip.compress(tar(*[member(f"{n}.log", b"") for n in range(20_000)])), 0, "contains no experiment"),
     "200,000 logs": ("a.tar.gz", lambda: gzip.compress((header(b"1.log", b"00000000000\0")) * 200_000), 0, "more than 100,000 logs"),
     "a sparse member of 2^60 bytes": ("a.tar", lambda: header(b"1.log", b"00000000000\0", b"S"), 0, ""),
     "torn": ("a.tar", lambda: tar(member("1.log"), member("2.log"))[:1600], 1, ""),
@@ -139,11 +139,11 @@ FILES: dict[str, tuple[str, Callable[[], bytes], int, str]] = {
     "a compressed log with rubbish behind": ("a.log.gz", lambda: gzip.compress(LOG) + b"rubbish", 0, "cannot be read"),
     "a compressed log with another checksum": ("a.log.gz", lambda: gzip.compress(LOG)[:-8] + bytes(8), 0, "cannot be read"),
     "a compressed log that is not": ("a.log.gz", lambda: LOG, 0, "cannot be read"),
-    "a compressed log of nothing": ("a.log.gz", lambda: b"", 0, "holds no experiment"),
+    "a compressed log of nothing": ("a.log.gz", lambda: b"", 0, "contains no experiment"),
     "UTF-16": ("a.log", lambda: LOG.decode().encode("utf-16"), 1, ""),
     "UTF-16 of 300 MB": ("a.log", lambda: b"\xff\xfe" + LOG.decode().encode("utf-16-le") + b"a\0" * (150 << 20), 1, ""),
     "half of UTF-16": ("a.log", lambda: LOG.decode().encode("utf-16")[:-1], 1, ""),
-    "only a mark of UTF-16": ("a.log", lambda: b"\xff\xfe", 0, "holds no experiment"),
+    "only a mark of UTF-16": ("a.log", lambda: b"\xff\xfe", 0, "contains no experiment"),
     "surrogates in UTF-16": ("a.log", lambda: b"\xff\xfe" + b"\0\xd8" * 1000 + LOG.decode().encode("utf-16-le"), 1, ""),
 }  # fmt: skip
 
@@ -192,7 +192,7 @@ STRANGERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a pipe that is called an archive": (lambda path: os.mkfifo(path.with_suffix(".tar.gz")), "is not a regular file"),
     "a pipe that is called compressed": (lambda path: os.mkfifo(f"{path}.gz"), "is not a regular file"),
     "a pipe that is being written": (lambda path: os.mkfifo(f"{path}.part"), "is not a regular file"),
-    "a gigabyte of nothing": (sparse, "holds no experiment"),
+    "a gigabyte of nothing": (sparse, "contains no experiment"),
     "a name that is no UTF-8": (lambda path: Path(os.fsdecode(bytes(path.parent) + b"/\xff.log")).write_bytes(LOG), ""),
 }
 
@@ -219,9 +219,9 @@ def test_a_link_that_the_user_names_is_followed(ask: Ask, tmp_path: Path) -> Non
 RESULTS: dict[str, tuple[str, Callable[[], bytes], Any]] = {
     "a sound one": ("r.json", lambda: json.dumps({"data": [{"exp.model": "x"}]}).encode(), 1),
     "nothing": ("r.json", lambda: b"", "not JSON"),
-    "a number": ("r.json", lambda: b"5", "no results"),
-    "a list of numbers": ("r.json", lambda: b"[1, 2]", "no results"),
-    "an object of nothing": ("r.json", lambda: b"{}", "no results"),
+    "a number": ("r.json", lambda: b"5", "not a results file"),
+    "a list of numbers": ("r.json", lambda: b"[1, 2]", "not a results file"),
+    "an object of nothing": ("r.json", lambda: b"{}", "not a results file"),
     "100,000 lists": ("r.json", lambda: b"[" * 100_000, "nested"),
     "a number of 5,000 digits": ("r.json", lambda: b"[" + b"9" * 5_000 + b"]", "5,000 digits"),
     "no UTF-8": ("r.json", lambda: b'[{"a": "\xff"}]', "cannot be read"),

@@ -106,8 +106,8 @@ TABLES = (
 )  # fmt: skip
 COLUMNS = "id, digest, exp_id, status, model, host, device, started, throughput, time, added, data"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
-SAYS, DAMAGED, OTHERS = "the database says", "is damaged", "the database of another program"
-NO_DATABASE = "file is not a database"
+SAYS, DAMAGED, OTHERS = "database error", "is damaged", "this database belongs to another program"
+NO_DATABASE = "not a database"
 
 # What was done, and part of the error or how many records there are.
 CASES: dict[str, tuple[Callable[[Path], Any], Any]] = {
@@ -141,10 +141,10 @@ CASES: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "a column more": (done("ALTER TABLE experiments ADD COLUMN more TEXT"), COUNT),
     "a column of another name": (done("ALTER TABLE experiments RENAME COLUMN data TO content"), SAYS),
     "another table beside": (done("CREATE TABLE notes (a)"), COUNT),
-    "an endless view in the place of the table": (done("DROP TABLE experiments", f"CREATE VIEW experiments AS {ENDLESS} i AS id, i AS digest, '' AS exp_id, '' AS status, '' AS model, '' AS host, '' AS device, NULL AS started, 1 AS throughput, 1 AS time, '2026-01-01 00:00:00' AS added, '{{}}' AS data FROM n"), "view that dlbs did not make"),
-    "a view that reads files": (done("CREATE VIEW v AS SELECT readfile('/etc/passwd')"), "view that dlbs did not make"),
-    "a trigger": (done("CREATE TRIGGER t AFTER INSERT ON experiments BEGIN DELETE FROM tags; END"), "trigger that dlbs did not make"),
-    "a virtual table": (done("CREATE VIRTUAL TABLE v USING fts5(a)"), "that dlbs did not make"),
+    "an endless view in the place of the table": (done("DROP TABLE experiments", f"CREATE VIEW experiments AS {ENDLESS} i AS id, i AS digest, '' AS exp_id, '' AS status, '' AS model, '' AS host, '' AS device, NULL AS started, 1 AS throughput, 1 AS time, '2026-01-01 00:00:00' AS added, '{{}}' AS data FROM n"), "view that dlbs did not create"),
+    "a view that reads files": (done("CREATE VIEW v AS SELECT readfile('/etc/passwd')"), "view that dlbs did not create"),
+    "a trigger": (done("CREATE TRIGGER t AFTER INSERT ON experiments BEGIN DELETE FROM tags; END"), "trigger that dlbs did not create"),
+    "a virtual table": (done("CREATE VIRTUAL TABLE v USING fts5(a)"), "that dlbs did not create"),
     "a column that is computed for ever": (done("DROP TABLE experiments", f"CREATE TABLE experiments ({COLUMNS.replace('data', 'data AS (zeroblob(1000000000))')})", "INSERT INTO experiments (id, added) VALUES (1, '2026-01-01 00:00:00')"), None),
     "data that are no JSON": (done("UPDATE experiments SET data = 'text'"), DAMAGED),
     "data that are a list": (done("UPDATE experiments SET data = '[]'"), DAMAGED),

@@ -141,8 +141,8 @@ JPEGS: dict[str, tuple[Callable[[], bytes], Any]] = {
 }
 
 OTHERS: dict[str, tuple[Callable[[], bytes], Any]] = {
-    "nothing": (lambda: b"", "unknown kind"),
-    "one byte": (lambda: b"\xff", "unknown kind"),
+    "nothing": (lambda: b"", "unsupported format"),
+    "one byte": (lambda: b"\xff", "unsupported format"),
     "a megabyte of zeros": (lambda: bytes(1 << 20), "cannot read the image"),
     "a sound PNG": (lambda: encoded("PNG"), 1),
     "a sound BMP": (lambda: encoded("BMP"), 1),
@@ -188,12 +188,12 @@ OTHERS: dict[str, tuple[Callable[[], bytes], Any]] = {
     "PPM of no maximum": (lambda: b"P6 8 8 0\n" + bytes(192), "cannot read the image"),
     "PostScript, which would start Ghostscript": (
         lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n",
-        "unknown kind",
+        "unsupported format",
     ),
-    "an icon": (lambda: b"\0\0\1\0\1\0\0\0\0\0\1\0\x20\0\xff\xff\xff\x7f\x16\0\0\0" + bytes(99), "unknown kind"),
-    "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unknown kind"),
-    "PDF": (lambda: b"%PDF-1.7\n", "unknown kind"),
-    "an archive": (lambda: b"PK\x03\x04" + bytes(100), "unknown kind"),
+    "an icon": (lambda: b"\0\0\1\0\1\0\0\0\0\0\1\0\x20\0\xff\xff\xff\x7f\x16\0\0\0" + bytes(99), "unsupported format"),
+    "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported format"),
+    "PDF": (lambda: b"%PDF-1.7\n", "unsupported format"),
+    "an archive": (lambda: b"PK\x03\x04" + bytes(100), "unsupported format"),
 }
 
 
@@ -293,8 +293,8 @@ DIRECTORIES: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "a class that is a pipe": (lambda root: os.mkfifo(root / "pipe"), 1),
     "a class that is a device": (lambda root: (root / "device").symlink_to("/dev/zero"), 1),
     "a class without images": (lambda root: (root / "empty").mkdir(), "class 'empty'"),
-    "a name that is no UTF-8": (lambda root: Path(os.fsdecode(bytes(root) + b"/class/\xff.jpg")).write_bytes(b""), "unknown kind"),
-    "a name with an escape sequence": (lambda root: (root / "class" / "\x1b[2J.jpg").write_bytes(b""), "unknown kind"),
+    "a name that is no UTF-8": (lambda root: Path(os.fsdecode(bytes(root) + b"/class/\xff.jpg")).write_bytes(b""), "unsupported format"),
+    "a name with an escape sequence": (lambda root: (root / "class" / "\x1b[2J.jpg").write_bytes(b""), "unsupported format"),
 }  # fmt: skip
 
 

@@ -57,9 +57,9 @@ STRANGERS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     (OURS, null, "symbolic link"),
     (OURS, pipe, "not a regular file"),
     (OURS, directory, "not a regular file"),
-    (OURS, text, "not a log of dlbs"),
-    (OURS, binary, "not a log of dlbs"),
-    (OURS, unreadable_json, "not a log of dlbs"),
+    (OURS, text, "not a log written by dlbs"),
+    (OURS, binary, "not a log written by dlbs"),
+    (OURS, unreadable_json, "not a log written by dlbs"),
     (f"{OURS}.part", link, "symbolic link"),
     (f"{OURS}.part", dangling_link, "symbolic link"),
     (f"{OURS}.part", pipe, "not a regular file"),
@@ -68,7 +68,7 @@ STRANGERS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     (f"{OURS}.sh", dangling_link, "symbolic link"),
     (f"{OURS}.sh", pipe, "not a regular file"),
     (f"{OURS}.sh", directory, "not a regular file"),
-    (f"{OURS}.sh", text, "not a launcher of dlbs"),
+    (f"{OURS}.sh", text, "not a launcher written by dlbs"),
     (".dlbs.plan", link, "not a regular file"),
     (".dlbs.plan", dangling_link, "not a regular file"),
     (".dlbs.plan", pipe, "not a regular file"),
@@ -76,7 +76,7 @@ STRANGERS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     (".dlbs.lock", link, "symbolic link"),
     (".dlbs.lock", dangling_link, "symbolic link"),
     (".dlbs.lock", pipe, "not a regular file"),
-    (".dlbs.lock", directory, "logs cannot be written"),
+    (".dlbs.lock", directory, "cannot write logs"),
     (".dlbs.lock", text, "not a lock file of dlbs"),
     (".dlbs.lock", binary, "not a lock file of dlbs"),
     (".dlbs.lock", unreadable_json, "not a lock file of dlbs"),
@@ -119,7 +119,7 @@ def test_a_file_of_the_user_is_found_before_anything_runs(dlbs: RunDlbs, tmp_pat
     for verb in ("validate", "run"):
         done = dlbs(verb, *DUMMY, "-Pexp.log_file=thesis.txt")
         assert done.returncode == 2
-        assert "thesis.txt: is not a log of dlbs, so it is not replaced" in done.stderr
+        assert "thesis.txt: is not a log written by dlbs, so it is not replaced" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert (tmp_path / "thesis.txt").read_text() == PRECIOUS
 
@@ -142,7 +142,7 @@ def test_the_log_of_an_attempt_replaces_only_logs(dlbs: RunDlbs, tmp_path: Path,
     before = snapshot(tmp_path)
     done = dlbs("run", *DUMMY, "-Pdummy.exit_code=1", f"-Pexp.log_file=logs/{OURS}", "--retries", "1")
     assert done.returncode == 1
-    assert "not tried again" in done.stderr
+    assert "not retried" in done.stderr
     after = snapshot(tmp_path)
     assert {path: after.get(path) for path in before} == before
     assert values(tmp_path / "logs" / OURS)["exp.status"] == "failure"
@@ -169,7 +169,7 @@ def test_a_link_that_leads_to_no_directory_is_an_error(dlbs: RunDlbs, tmp_path: 
     (tmp_path / "logs").symlink_to(target)
     done = dlbs("run", *DUMMY)
     assert done.returncode == 2
-    assert "logs cannot be written" in done.stderr
+    assert "cannot write logs" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
@@ -178,7 +178,7 @@ def test_a_file_that_appears_while_the_experiment_runs_is_not_replaced(dlbs: Run
     flag = launcher(tmp_path, f"printf %s {PRECIOUS.split()[0]} > logs/{OURS}")
     done = dlbs("run", *DUMMY, flag, f"-Pexp.log_file=logs/{OURS}")
     assert done.returncode == 1
-    assert "not a log of dlbs" in done.stderr
+    assert "not a log written by dlbs" in done.stderr
     assert (tmp_path / "logs" / OURS).read_text() == PRECIOUS.split()[0]
 
 

@@ -50,7 +50,7 @@ ADVICE = "Weights only load failed. Re-running `torch.load` with `weights_only` 
 
 # What replica 1 does, the exit code, and part of the error.
 FAILURES: dict[str, tuple[str, int, str]] = {
-    "a defect": ("{}['x']", 70, "unforeseen, a defect of pytorch_benchmarks: KeyError: 'x'"),
+    "a defect": ("{}['x']", 70, "unexpected error, a bug in pytorch_benchmarks: KeyError: 'x'"),
     "an error of ours": ("raise BenchmarkError('it is broken')", 1, "error: it is broken"),
     "an error with an escape sequence": ("raise BenchmarkError('\\x1b[2J')", 1, "\N{REPLACEMENT CHARACTER}[2J"),
     "an error of many lines": ("raise BenchmarkError('first\\n' * 10_000)", 1, "error: first first"),

@@ -366,18 +366,16 @@ def test_the_directory_may_go_away(logs: Path) -> None:
         (logs / ".dlbs.plan").write_bytes(b"\xff")
         assert b"is not UTF-8" in server.ask(get("/"))
         (logs / ".dlbs.plan").unlink()
-        assert b"there is no such directory" not in server.ask(get("/"))  # it is empty
+        assert b"no such directory" not in server.ask(get("/"))  # it is empty
         logs.rmdir()
         for path in ("/", "/content"):
-            assert b"there is no such directory" in server.ask(get(path)), path
-        wait_until(lambda: b"there is no such directory" in server.ask(get("/now")), "the end of the directory in /now")
+            assert b"no such directory" in server.ask(get(path)), path
+        wait_until(lambda: b"no such directory" in server.ask(get("/now")), "the end of the directory in /now")
         logs.mkdir()
         (logs / "1.log").write_text(LOG)
         for path in ("/", "/content"):
             shown = server.ask(get(path))
             assert b"alexnet" in shown, path
-            assert b"there is no such directory" not in shown, path
-        wait_until(
-            lambda: b"there is no such directory" not in server.ask(get("/now")), "the directory's return in /now"
-        )
+            assert b"no such directory" not in shown, path
+        wait_until(lambda: b"no such directory" not in server.ask(get("/now")), "the directory's return in /now")
         assert server.errors.read_text().count("\n") == 1

@@ -166,7 +166,7 @@ def test_a_progress_file_on_a_full_disk_stops_no_plan(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(logs(tmp_path)) == 3
     assert done.stderr.count("progress file") == 1
-    assert "No space left on device; the plan goes on" in done.stderr
+    assert "No space left on device; the plan continues" in done.stderr
 
 
 def test_a_progress_file_that_cannot_be_begun_is_an_error_before_anything_runs(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_reader_that_goes_on_misses_nothing(tmp_path: Path) -> None:
     with os.fdopen(reading, "rb") as stream:
         printed = stream.read().decode()
     assert process.wait(PATIENCE) == 0
-    assert printed.count(": begins") == 3
+    assert printed.count(": started") == 3
     assert "3 experiments: 3 ok" in printed
 
 
@@ -272,7 +272,7 @@ def test_a_file_to_write_that_is_no_regular_file(measured: Path, tmp_path: Path,
     done = shell(f"{PROGRAM} {verb}", tmp_path)
     assert code is None or done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert "unforeseen" not in done.stderr
+    assert "unexpected error, a bug" not in done.stderr
     assert {name: os.stat(name).st_rdev for name in before} == before
     assert {name: (tmp_path / name).lstat().st_mode for name in kinds} == kinds
     assert (tmp_path / "plain").read_text() == "precious"
@@ -346,7 +346,7 @@ def test_a_disk_that_takes_nothing_is_one_error(
     assert done.returncode in ({1, 2} if mode == "ro" or taken == 5 * 4096 else {0, 1, 2}), done.stderr
     assert done.returncode == 0 or "error: " in done.stderr.lower() or "failure" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "unforeseen" not in done.stderr
+    assert "unexpected error, a bug" not in done.stderr
     assert left == []
 
 
@@ -371,7 +371,7 @@ def test_an_unforeseen_error_is_one_line_and_a_file_with_the_details(tmp_path: P
     assert done.returncode == 70
     assert done.stderr.count("\n") == 1
     name = "FileNotFoundError" if name == "OSError" else name
-    assert done.stderr.startswith(f"error: unforeseen, a defect of dlbs: {name}: ".rstrip())
+    assert done.stderr.startswith(f"error: unexpected error, a bug in dlbs: {name}: ".rstrip())
     (details,) = tmp_path.glob("dlbs-error-*.txt")
     assert f"(details: {details})" in done.stderr
     assert details.stat().st_mode & 0o777 == 0o600

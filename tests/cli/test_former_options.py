@@ -75,7 +75,7 @@ def test_another_wrong_value_has_no_such_answer() -> None:
 def test_filters_of_series_are_answered_by_names(dlbs: RunDlbs) -> None:
     done = dlbs("plot", "r.json", "--x", "exp.num_gpus", "--series", '[{"exp.model": "resnet50"}]', "-o", "x.png")
     assert done.returncode == 2
-    assert "--series: takes names of parameters (write --series exp.model" in done.stderr
+    assert "--series: requires names of parameters (write --series exp.model" in done.stderr
 
 
 def test_a_path_that_the_shell_did_not_expand_says_so(dlbs: RunDlbs) -> None:

@@ -172,4 +172,4 @@ def test_json_and_another_format_are_refused(dlbs: RunDlbs, tmp_path: Path) -> N
     make_logs(tmp_path / "logs", [make_record()])
     done = dlbs("report", "logs", "--json", "--format", "csv")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--json is --format json" in done.stderr
+    assert "--json means --format json" in done.stderr

@@ -85,7 +85,7 @@ def test_results_of_the_warm_up_do_not_count(tmp_path: Path) -> None:
         (["sh", "-c", "echo said; exit 4"], 4, "exit code 4: said"),
         (["sh", "-c", "echo '__exp.status_msg__= \"out of memory\"'; exit 5"], 5, "out of memory"),
         (["sh", "-c", "kill -KILL $$"], 137, "ended by SIGKILL"),
-        (["./missing"], 127, "there is no program './missing'"),
+        (["./missing"], 127, "program './missing' not found"),
         (["./text"], 126, "./text is not executable"),
         (["./broken"], 126, "./broken: Exec format error"),
     ],
@@ -126,7 +126,7 @@ def test_a_failing_clean_up_takes_no_results_away(tmp_path: Path) -> None:
     code, values, output = time(tmp_path, "--batches", "1", "--cleanup", "./missing", "--", "true")
     assert code == 0
     assert "results.time" in values
-    assert output == "warning: command.cleanup: there is no program './missing'"
+    assert output == "warning: command.cleanup: program './missing' not found"
 
 
 def test_the_command_cleans_up_when_it_is_ended(tmp_path: Path) -> None:

@@ -104,24 +104,26 @@ def test_an_option_of_ours_that_the_command_gets_is_pointed_out(caplog: pytest.L
     (found,) = resolved("bench", "-x", "-Pexp.num_batches=3")
     assert found["command.argv"][-1] == "-Pexp.num_batches=3"
     assert found["exp.num_batches"] == 10
-    assert "-Pexp.num_batches=3 is passed to the command; options of dlbs go before --" in caplog.text
+    assert "-Pexp.num_batches=3 is passed to the command; put options of dlbs before --" in caplog.text
 
 
 def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> None:
     said = refused("bench", "--size", "{size}")
-    assert said.startswith("-- bench --size {size}: nothing gives {size} a value (write -Vsize=[1,2,4] or -Psize=VALUE")
+    assert said.startswith(
+        "-- bench --size {size}: the placeholder {size} has no value (write -Vsize=[1,2,4] or -Psize=VALUE"
+    )
     assert "{{size}} is the literal text {size}" in said
 
 
 def test_an_option_that_is_not_read_is_named_with_the_word_behind_it() -> None:
     said = refused("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3")
-    assert "-Psize=1 was not read, because -Pexp.num_batches=3 stands behind it (put options of dlbs before --)" in said
+    assert "-Psize=1 was not read, because -Pexp.num_batches=3 follows it (put options of dlbs before --)" in said
 
 
 def test_an_option_for_a_placeholder_that_the_command_gets_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
     (found,) = resolved("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3", parameters={"size": 2})
     assert found["command.argv"] == ["bench", 2, "-Psize=1", "-Pexp.num_batches=3"]
-    assert "-Psize=1 is passed to the command; options of dlbs go before --" in caplog.text
+    assert "-Psize=1 is passed to the command; put options of dlbs before --" in caplog.text
 
 
 def test_a_misspelt_placeholder_gets_the_right_name() -> None:
@@ -131,7 +133,7 @@ def test_a_misspelt_placeholder_gets_the_right_name() -> None:
 
 
 def test_a_default_of_another_framework_is_no_value() -> None:
-    assert "nothing gives {exp.model} a value" in refused("bench", "{exp.model}")
+    assert "the placeholder {exp.model} has no value" in refused("bench", "{exp.model}")
     (found,) = resolved("bench", "{exp.model}", "{exp.num_batches}", parameters={"exp.model": "mine"})
     assert found["command.argv"] == ["bench", "mine", 10]
 
@@ -139,11 +141,11 @@ def test_a_default_of_another_framework_is_no_value() -> None:
 @pytest.mark.parametrize(
     ("words", "given", "said"),
     [
-        ((), {}, "--: a command is missing"),
-        (("",), {}, "--: a command is missing"),
-        (("true",), {"parameters": {"exp.framework": "pytorch"}}, "a command is run by the framework command"),
-        (("true",), {"plan": "plan.json"}, "--plan: a plan says what is run, and so does a command"),
-        (("true",), {"variables": {"size": [1]}}, "-Vsize: nothing uses the parameter 'size'"),
+        ((), {}, "--: the command is missing"),
+        (("",), {}, "--: the command is missing"),
+        (("true",), {"parameters": {"exp.framework": "pytorch"}}, "a command requires the framework command"),
+        (("true",), {"plan": "plan.json"}, "--plan: a plan and a command cannot be combined"),
+        (("true",), {"variables": {"size": [1]}}, "-Vsize: the parameter 'size' is not used"),
     ],
 )
 def test_what_is_refused(words: tuple[str, ...], given: dict[str, Any], said: str) -> None:

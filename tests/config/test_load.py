@@ -123,13 +123,13 @@ ERRORS = [
     ("parameters:\n  exp.replica_batch: 0", [":2", "exp.replica_batch is 0", "does not match"]),
     ("parameters:\n  exp.timeout: -1", [":2", "exp.timeout is -1"]),
     ("parameters:\n  my.x: {val: 1, identity: never}", [":2", "identity of my.x must be true or false"]),
-    ("parameters:\n  my.x: {val: 1, val_regexp: 3}", [":2", "val_regexp of my.x must be a text"]),
-    ("parameters:\n  my.x: {1: a, 01: b}", [":2", "key 1 is not a text", "in quotes"]),
-    ("parameters:\n  2026-01-02: a", [":2", "key 2026-01-02 is not a text"]),
-    ("parameters:\n  my.x: 2026-01-02", [":2", "'2026-01-02' is nothing that JSON has"]),
-    ("parameters:\n  my.x: !!set {a: null}", [":2", "is nothing that JSON has"]),
+    ("parameters:\n  my.x: {val: 1, val_regexp: 3}", [":2", "val_regexp of my.x must be a string"]),
+    ("parameters:\n  my.x: {1: a, 01: b}", [":2", "key 1 is not a string", "in quotes"]),
+    ("parameters:\n  2026-01-02: a", [":2", "key 2026-01-02 is not a string"]),
+    ("parameters:\n  my.x: 2026-01-02", [":2", "'2026-01-02' has no equivalent in JSON"]),
+    ("parameters:\n  my.x: !!set {a: null}", [":2", "has no equivalent in JSON"]),
     ("parameters: [1]", [":1", "must be a mapping"]),
-    ("parameters:\n  a: 1\n  a: 2", [":3", "stands twice"]),
+    ("parameters:\n  a: 1\n  a: 2", [":3", "duplicate key"]),
     ("variables:\n  exp.model: []", [":2", "has no values"]),
     ("variables:\n  exp.replica_batch: [1, x]", [":2", "must be of type int"]),
     ('variables:\n  "exp.model,exp.replica_batch": [[a]]', [":2", "must be a list of 2"]),
@@ -142,7 +142,7 @@ ERRORS = [
     ),
     ("exclude: [1]", [":1", "must be a condition"]),
     ("a: [", ["not YAML"]),
-    ("- a", ["must hold a mapping"]),
+    ("- a", ["must contain a mapping"]),
     ("parameters:\n  a: &x [*x]", ["alias inside itself"]),
     (
         "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
@@ -186,7 +186,7 @@ def test_errors_name_the_flag(flags: dict[str, Any], said: list[str]) -> None:
 def test_broken_json_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"c\.json:2: not JSON"):
         load(tmp_path, '{\n"a" 1}', "c.json")
-    with pytest.raises(ConfigError, match=r"c\.json:3: key 'a' stands twice"):
+    with pytest.raises(ConfigError, match=r"c\.json:3: duplicate key 'a'"):
         load(tmp_path, '{"parameters": {\n"a": 1,\n"a": 2}}', "c.json")
 
 

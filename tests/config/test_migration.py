@@ -43,18 +43,18 @@ def test_a_name_that_exists_is_in_the_table_for_its_values_only(row: Any) -> Non
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("exp.data_dir", "exp.data_dir is pytorch.data_dir here: each framework has its own directory"),
-        ("exp.proj", "exp.proj is exp.project here"),
-        ("exp.framework_ver", "exp.framework_ver is exp.framework_version here"),
+        ("exp.data_dir", "exp.data_dir is now pytorch.data_dir: each framework has its own directory"),
+        ("exp.proj", "exp.proj is now exp.project"),
+        ("exp.framework_ver", "exp.framework_ver is now exp.framework_version"),
         ("pytorch.data_loader_only", "exp.phase=ingestion"),
-        ("exp.use_tensor_core", "tensor cores are used wherever exp.dtype"),
-        ("exp.framework_family", "exp.framework alone names the launcher"),
+        ("exp.use_tensor_core", "determines whether tensor cores are used"),
+        ("exp.framework_family", "exp.framework alone determines the launcher"),
         ("monitor.launcher", "the monitor is part of dlbs run"),
-        ("monitor.timeseries", "all series are logged"),
+        ("monitor.timeseries", "all series are always logged"),
         ("runtime.EXPORT_CUDA_CACHE_PATH", "every launcher sets CUDA_VISIBLE_DEVICES"),
-        ("pytorch.distributed_rank", "pytorch.distributed_rank is exp.node_rank here"),
-        ("pytorch.distributed_rendezvous", "pytorch.distributed_rendezvous is exp.rendezvous here"),
-        ("pytorch.distributed_backend", "torchrun gives each process its rank"),
+        ("pytorch.distributed_rank", "pytorch.distributed_rank is now exp.node_rank"),
+        ("pytorch.distributed_rendezvous", "pytorch.distributed_rendezvous is now exp.rendezvous"),
+        ("pytorch.distributed_backend", "torchrun assigns ranks"),
         ("exp.node_nic", "declare it with a 'desc'"),
     ],
 )
@@ -73,16 +73,16 @@ def test_the_frequency_of_the_original_is_accepted_as_the_interval_and_explained
     (experiment,) = processor_for(config).resolve_all(build(config))
     assert experiment["monitor.interval"] == 0.1
     assert caplog.messages == [
-        "-Pmonitor.frequency: monitor.frequency is monitor.interval here: seconds between two samples, as it was in the original"
+        "-Pmonitor.frequency: monitor.frequency is now monitor.interval: seconds between two samples, as in the original"
     ]
 
 
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        ("${pytorch.distributed_rank}", "pytorch.distributed_rank is exp.node_rank here"),
-        ("${exp.device_batch}.log", "exp.device_batch is exp.replica_batch here"),
-        ("${caffe.fork}_caffe", "caffe of the original does not come with DLBS: set caffe.fork"),
+        ("${pytorch.distributed_rank}", "pytorch.distributed_rank is now exp.node_rank"),
+        ("${exp.device_batch}.log", "exp.device_batch is now exp.replica_batch"),
+        ("${caffe.fork}_caffe", "the original's framework caffe is not included in DLBS: set caffe.fork"),
         ("${exp.modle}", "did you mean 'exp.model'"),
     ],
 )
@@ -96,27 +96,29 @@ def test_the_error_of_a_reference_says_what_to_write(value: str, hint: str) -> N
 def test_the_error_of_a_condition_says_what_to_write() -> None:
     with pytest.raises(ConfigError) as raised:
         list(build(load_config(extensions=['{"condition": {"exp.device_batch": 4}}'])))
-    assert "exp.device_batch is exp.replica_batch here" in raised.value.hint
+    assert "exp.device_batch is now exp.replica_batch" in raised.value.hint
 
 
 def test_help_says_what_became_of_names_and_frameworks() -> None:
     config = load_config()
-    with pytest.raises(ConfigError, match=r"exp\.device_batch is exp\.replica_batch here"):
+    with pytest.raises(ConfigError, match=r"exp\.device_batch is now exp\.replica_batch"):
         describe(config, "exp.device_batch")
-    with pytest.raises(ConfigError, match=r"exp\.device_batch is exp\.replica_batch here"):
+    with pytest.raises(ConfigError, match=r"exp\.device_batch is now exp\.replica_batch"):
         explanation(config, "exp.device_batch")
     for ask in (describe, describe_framework):
-        with pytest.raises(ConfigError, match=r"tensorrt of the original does not come with DLBS: docs/launchers\.md"):
+        with pytest.raises(
+            ConfigError, match=r"the original's framework tensorrt is not included in DLBS: docs/launchers\.md"
+        ):
             ask(config, "tensorrt")
 
 
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        ("exp.status=disabled", "exp.status=disabled is exp.status=inactive here"),
-        ("exp.rerun=true", "exp.rerun=true is exp.rerun=always here"),
-        ("exp.data=synthetic/pinned", "exp.data=synthetic/pinned is pytorch.data=synthetic/pinned here"),
-        ("exp.sys_info=cpuinfo,lscpu,inxi", "exp.sys_info=cpuinfo,lscpu,inxi is exp.sys_info=cpu here"),
+        ("exp.status=disabled", "exp.status=disabled is now exp.status=inactive"),
+        ("exp.rerun=true", "exp.rerun=true is now exp.rerun=always"),
+        ("exp.data=synthetic/pinned", "exp.data=synthetic/pinned is now pytorch.data=synthetic/pinned"),
+        ("exp.sys_info=cpuinfo,lscpu,inxi", "exp.sys_info=cpuinfo,lscpu,inxi is now exp.sys_info=cpu"),
     ],
 )
 def test_the_error_of_a_value_says_what_to_write(given: str, hint: str) -> None:
@@ -151,7 +153,7 @@ def test_names_of_ones_own_are_not_in_the_table() -> None:
         ("$(uuid.uuid4().__str__())$", "uuid4()"),
         ("$(sys.executable)$", "${DLBS_PYTHON}"),
         ("$(datetime.datetime.now())$", "-P"),
-        ("$(os.popen('ls').read())$", "expressions start and read nothing"),
+        ("$(os.popen('ls').read())$", "expressions cannot start programs"),
     ],
 )
 def test_the_error_of_an_expression_says_what_to_write(expression: str, hint: str) -> None:

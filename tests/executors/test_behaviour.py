@@ -150,7 +150,7 @@ def test_the_deadline_ends_what_runs_and_the_same_command_goes_on(executor: Exec
     for seconds in (4, 20, 100, 500):  # as long as this machine needs to begin an experiment
         done = executor.run(*grid, "--deadline", f"{seconds}s")
         assert done.returncode == 1
-        assert "stopped: the deadline has come" in done.stderr
+        assert "stopped: the deadline has passed" in done.stderr
         if (tmp_path / "begun").exists():
             break
     assert "2 left" in done.stderr
@@ -174,7 +174,7 @@ def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
     _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, told
     assert "2 left" in told
-    assert "run the same command again to run what is left" in told
+    assert "run the same command again to run the remaining ones" in told
     assert not list(tmp_path.glob("logs/*.part"))
     (tmp_path / "go").touch()
     again = executor.run(*grid)

@@ -57,4 +57,4 @@ def test_processors_are_bound_and_shared_with_nobody(dlbs: RunDlbs, tmp_path: Pa
     assert len(set(got)) == min(4, count)
     refused = dlbs("run", *DUMMY, f"-Pruntime.cpus={count + 1}")
     assert refused.returncode == 2
-    assert f"{count + 1} processors, and there are {count}" in refused.stderr
+    assert f"{count + 1} CPUs, but {count} are usable" in refused.stderr

@@ -54,8 +54,8 @@ def test_another_package_registers_an_executor_by_an_entry_point(dlbs: RunDlbs, 
         ("no.such.module:Class", "cannot be imported"),
         ("dlbs.text:NoSuchClass", "cannot be imported"),
         ("dlbs.executors.local:LocalExecuter", "did you mean 'LocalExecutor'"),
-        ("dlbs.text:text", "is no executor"),
-        ("dlbs.executors.base:Executor", "lacks end_all, look, next_look, running, start"),
+        ("dlbs.text:text", "is not an executor"),
+        ("dlbs.executors.base:Executor", "does not define end_all, look, next_look, running, start"),
     ],
 )
 def test_what_is_no_executor(name: str, said: str) -> None:

@@ -29,5 +29,5 @@ def test_what_is_taken_is_nobody_elses_until_it_is_given_back() -> None:
     [Request(any_gpus=2), Request(any_cpus=3), Request(cpus=frozenset({9})), Request(memory=101)],
 )
 def test_what_no_machine_like_this_has_is_an_error(request_: Request) -> None:
-    with pytest.raises(LaunchError, match="asks for"):
+    with pytest.raises(LaunchError, match="requests"):
         Slots(gpus=(0,), cpus=(0, 1), memory=100).check(request_)

@@ -46,10 +46,10 @@ def test_hosts_give_the_number_of_nodes(hosts: str) -> None:
     [
         ([], "exp.nodes names no hosts"),
         (["exp.nodes=a,a"], "names a host twice: a, a"),
-        (["exp.nodes=a,b", "exp.num_nodes=3"], "exp.num_nodes is 3, and exp.nodes names 2"),
-        (["exp.nodes=a,b", "exp.docker=true"], "containers are not started on other machines"),
-        (["exp.nodes=a,b", "exp.gpus=any:2"], "name them: -Pexp.gpus=0,1"),
-        (["exp.nodes=a,b", "monitor.interval=1"], "monitor.interval is set"),
+        (["exp.nodes=a,b", "exp.num_nodes=3"], "exp.num_nodes is 3, but exp.nodes names 2"),
+        (["exp.nodes=a,b", "exp.docker=true"], "containers cannot run on other machines"),
+        (["exp.nodes=a,b", "exp.gpus=any:2"], "set GPU numbers: -Pexp.gpus=0,1"),
+        (["exp.nodes=a,b", "monitor.interval=1"], "monitor.interval does not apply"),
         (["exp.nodes=a,b", "runtime.cpus=2"], "taskset"),
     ],
 )
@@ -66,9 +66,9 @@ def test_looking_at_a_plan_contacts_no_host(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        (["exp.nodes=a,b"], "use --executor ssh, or --nodes"),
-        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.node_rank=2"], "numbered from 0 to 1"),
-        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.docker=true"], "containers do not reach"),
+        (["exp.nodes=a,b"], "add --executor ssh or --nodes"),
+        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.node_rank=2"], "ranks are 0 to 1"),
+        (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.docker=true"], "containers cannot span nodes"),
         (["exp.num_nodes=2", "exp.rendezvous=a:29500", "exp.node_rank=1"], ""),
     ],
 )
@@ -89,13 +89,13 @@ def test_nodes_differ_in_the_rank_alone_and_in_their_log() -> None:
 
 
 def test_a_host_cannot_be_an_option_of_ssh() -> None:
-    with pytest.raises(LaunchError, match="is no host"):
+    with pytest.raises(LaunchError, match="is not a host name"):
         ssh_command("-oProxyCommand=touch x", 30)
     assert ssh_command("me@host", 30)[-3:] == ["--", "me@host", "exec bash -s"]
 
 
 def test_each_experiment_has_its_nodes_to_itself(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="its nodes to itself"):
+    with pytest.raises(LaunchError, match="run one at a time"):
         SshExecutor(tmp_path, 2).prepare()
 
 

@@ -182,7 +182,7 @@ def test_the_report_for_people() -> None:
     for line in (
         "# Session on a GPU: NVIDIA H200",
         "- outcome: 1 failed, 1 not run, 3 passed, 2 skipped",
-        "- took: 100 s in all, of 540 s a session (interrupted)",
+        "- took: 100 s in total, of 540 s a session (interrupted)",
         "- installed from wheels: lmdb",
         "- missing: orjson: no wheel of it",
         "| tests | 1 | 1 | 2 |  |  |  |",
@@ -191,7 +191,7 @@ def test_the_report_for_people() -> None:
         "| e | 2,500.2 | 1.010 |",
         "| test_y[z] | 1.000 |",
         "- needs two GPUs: 2 (c, d)",
-        "- the time was over, or the session was interrupted: 1 (f)",
+        "- the time ran out, or the session was interrupted: 1 (f)",
     ):
         assert line in text.splitlines(), f"{line}\n\n{text}"
 

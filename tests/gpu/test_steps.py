@@ -90,7 +90,7 @@ def test_a_graph_that_is_given_one_batch_for_ever_copies_it_once(cuda: torch.dev
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
 def test_graphs_are_not_recorded_within_graphs(mode: str) -> None:
     options = parse_benchmark_options(["--model=deep_mnist", "--cuda_graphs", f"--compile={mode}"])
-    with pytest.raises(UsageError, match="records CUDA graphs itself"):
+    with pytest.raises(UsageError, match="captures CUDA graphs itself"):
         build_workload(options, torch.device("cuda", 0), World(), Precision(torch.float32, None, False, "cuda"))
 
 

@@ -283,7 +283,7 @@ def test_the_launcher_before_torchrun_passes_the_local_rank(tmp_path: Path) -> N
 def test_replicas_that_cannot_communicate_are_one_error(bench: Bench) -> None:
     done = bench("--model=deep_mnist", "--num_replicas=2", "--dist_backend=nccl", *FEW)
     assert done.returncode == 2
-    assert done.stderr == "error: --dist_backend nccl does not communicate between CPUs: use auto or gloo\n"
+    assert done.stderr == "error: --dist_backend nccl does not support CPUs: use auto or gloo\n"
 
 
 def test_synthetic_data_and_a_data_set_exclude_each_other(bench: Bench, tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_bad_data_is_one_line(bench: Bench, data: Path, tmp_path: Path) -> None:
         f"--data_dir={tmp_path / 'nope'}": "does not exist",
         f"--data_dir={data / 'image_folder'}": "--data_backend image_folder",
         f"--data_dir={data / 'caffe_lmdb'} --batch_size=25": "fewer than a batch",
-        f"--data_dir={data / 'caffe_lmdb'} --model=acoustic_model": "it works on frames",
+        f"--data_dir={data / 'caffe_lmdb'} --model=acoustic_model": "its instances are frames",
     }
     for arguments, said in cases.items():
         done = bench("--model=deep_mnist", *arguments.split())
@@ -361,10 +361,10 @@ def test_bad_data_is_one_line(bench: Bench, data: Path, tmp_path: Path) -> None:
 
 BAD = [
     (["--model=alexnte"], 2, "did you mean alexnet"),
-    ([], 2, "--model is needed"),
+    ([], 2, "--model is required"),
     (["--modle=alexnet"], 2, "did you mean --model?"),
     (["--model=deep_mnist", "--batch_size=0"], 2, "must be at least 1"),
-    (["--model=deep_mnist", "--batch_size=many"], 2, "not a whole number"),
+    (["--model=deep_mnist", "--batch_size=many"], 2, "not an integer"),
     (["--model=deep_mnist", "--num_batches=0"], 2, "must be at least 1"),
     (["--model=deep_mnist", "--forward_only=maybe"], 2, "neither true nor false"),
     (["--model=deep_mnist", "--dtype=float64"], 2, "float64"),
@@ -372,14 +372,14 @@ BAD = [
     (["--model=deep_mnist", "--model_opts={"], 2, "not JSON"),
     (["--model=deep_mnist", '--model_opts={"depth": 3}'], 2, "--model_opts do not fit deep_mnist"),
     (["--model=deep_mnist", "--dtype=int8", "--device=cpu"], 77, "exp.framework=onnxruntime"),
-    (["--model=deep_mnist", "--dtype=tf32", "--device=cpu"], 77, "can do float32, float16, bfloat16"),
+    (["--model=deep_mnist", "--dtype=tf32", "--device=cpu"], 77, "use float32, float16, bfloat16"),
     (["--model=deep_mnist", "--amp"], 2, "--amp computes in float16 or bfloat16"),
     (["--model=deep_mnist", "--device=cpu", "--cuda_graphs"], 2, "needs a CUDA device"),
     (["--model=deep_mnist", "--device=cpu", "--data=synthetic/pinned"], 2, "use synthetic/device"),
     (["--model=deep_mnist", "--data=synthetic/device", "--data_dir=/tmp", "--device=cpu"], 2, "exclude each other"),
     (["--model=deep_mnist", "--compile=fast"], 2, "fast"),
     (["--model=deep_mnist", "--min_time=-1"], 2, "must be at least 0"),
-    (["--model=deep_mnist", "--passes=energy"], 2, "is none of memory, flops, none"),
+    (["--model=deep_mnist", "--passes=energy"], 2, "is not one of memory, flops, none"),
     (["--model=deep_mnist", "--json=nowhere/result.json"], 2, "does not exist or cannot be written to"),
     (["--model=deep_mnist", "--profile=nowhere/trace.json"], 2, "does not exist or cannot be written to"),
     (["--model=torchvison:resnet50"], 2, "unknown provider"),

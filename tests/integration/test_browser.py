@@ -90,7 +90,7 @@ def test_the_live_view_follows_the_logs(page: Page, tmp_path: Path) -> None:
         page.wait_for_selector("#running")
         assert "resnet18" in page.locator("#running").inner_text()
         assert "0,1" in page.locator("#running").inner_text()
-        assert f"process {os.getpid()} is running them" in page.locator("#progress").inner_text()
+        assert f"running in process {os.getpid()}" in page.locator("#progress").inner_text()
     page.wait_for_selector("#running", state="detached")  # no run holds the directory any more
     assert "nothing is running 2 ok, 1 interrupted" in page.locator("#progress").inner_text()
     (logs / "new.log.part").unlink()
@@ -116,7 +116,7 @@ def test_the_live_view_of_a_plan_that_runs(page: Page, tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         page.wait_for_selector("#running")
-        assert f"process {run.pid} is running them" in page.locator("#progress").inner_text()
+        assert f"running in process {run.pid}" in page.locator("#progress").inner_text()
         (tmp_path / "go").touch()
         wait_until(lambda: "4 of 4 done" in page.locator("#progress").inner_text())
         assert run.wait(PATIENCE) == 0
@@ -132,7 +132,7 @@ def test_the_live_view_says_that_the_directory_is_gone(page: Page, tmp_path: Pat
     server = Served(logs)
     page.goto(server.url)
     logs.rename(tmp_path / "elsewhere")
-    wait_until(lambda: "there is no such directory" in page.locator("#live").inner_text())
+    wait_until(lambda: "no such directory" in page.locator("#live").inner_text())
     wait_until(lambda: page.locator("#shown").count() == 0)
     assert "No experiment has written a log yet" not in page.locator("#content").inner_text()
     (tmp_path / "elsewhere").rename(logs)
@@ -214,4 +214,4 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, served: Served) -> None:
     assert "nope: no such directory" in done.stderr
     done = dlbs("serve", "logs", "--port", str(served.port))
     assert done.returncode == 2
-    assert "Address already in use (--port 0 takes a free one)" in done.stderr
+    assert "Address already in use (--port 0 selects a free one)" in done.stderr

@@ -70,7 +70,7 @@ def test_a_sweep_as_in_the_manual(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "Time by size" in page
     assert "batch time" not in page
     scores = dlbs("report", "logs", "--scores", check=True).stdout
-    assert "perf of a benchmark that logs no throughput is runs per second" in scores
+    assert "perf of a benchmark without throughput: runs per second" in scores
     for text in (scores, dlbs("status", check=True).stdout):
         assert not {"alexnet", "float32", "training"} & set(text.replace(",", " ").split())
     for kind in ("bars", "series"):
@@ -126,8 +126,8 @@ def test_a_command_that_takes_too_long_is_ended(dlbs: RunDlbs, tmp_path: Path) -
 def test_validate_finds_what_is_not_there(dlbs: RunDlbs) -> None:
     done = dlbs("validate", "-Pcommand.prepare=./prep", "--", "{program}", "-Vprogram=[true,frobnicate]")
     assert done.returncode == 2
-    assert "there is no program 'frobnicate'" in done.stderr
-    assert "command.prepare: there is no program './prep'" in done.stderr
+    assert "program 'frobnicate' not found" in done.stderr
+    assert "command.prepare: program './prep' not found" in done.stderr
     assert "1 experiment, no problems found" in dlbs("validate", "--", "true", check=True).stdout
 
 

@@ -248,7 +248,7 @@ def test_a_failure_has_the_last_lines_of_the_container(image: str) -> None:
 
 def test_a_timeout_removes_the_container(image: str) -> None:
     with DockerContainer(image) as backend:
-        with pytest.raises(DockerContainerError, match=r"no end after 1 s"):
+        with pytest.raises(DockerContainerError, match=r"timed out after 1 s"):
             backend.run_command("echo begun; sleep 100", timeout=1)
         assert not left()
 
@@ -266,7 +266,7 @@ def test_without_a_network_there_is_none(image: str) -> None:
         (["predict", "TUTORIAL", "--input-files", "bad.jsonl", "--output", "o"], "bad.jsonl:2: not JSON"),
         (["predict", "TUTORIAL", "--input-files", "odd.jsonl", "--output", "o"], "KeyError"),
         (["predict", "plain", "--input-files", "odd.jsonl", "--output", "o"], "plain is a benchmark"),
-        (["build", "plain"], "plain is a benchmark, which has no image"),
+        (["build", "plain"], "plain is a benchmark pack, which has no image"),
         (["build", "TUTORIAL", "--build-arg", "BASE"], "'BASE' is not NAME=VALUE"),
         (["build", "TUTORIAL", "--build-arg", "BASE=no/such:image"], "building dlbs/tutorial:1.0 failed"),
     ],

@@ -73,7 +73,7 @@ def start(directory: Path, *arguments: str) -> Program | subprocess.Popen[str]:
 
 def test_containers_are_said_unless_somebody_asked_for_them(dlbs: RunDlbs, tmp_path: Path) -> None:
     flags = (launcher(tmp_path, "true"), *(flag for flag in DUMMY if not flag.startswith("-Pexp.docker=")))
-    said = f"docker daemon here: running in containers of {BASE_IMAGE} (exp.docker=true)\n"
+    said = f"docker daemon found: running in containers of {BASE_IMAGE} (exp.docker=true)\n"
     first = dlbs("run", *flags, check=True).stderr
     assert first.startswith(said)
     assert first.index(said) < first.index("[1/1]")
@@ -263,7 +263,7 @@ def test_a_failure_inside_is_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "exit code 7" in done.stderr
     missing = dlbs("run", *DUMMY[:3], "-Pexp.docker_image=dlbs/nothing:here", launcher(tmp_path, "true"))
     assert missing.returncode == 2
-    assert "docker image dlbs/nothing:here is not here" in missing.stderr
+    assert "docker image dlbs/nothing:here not found on this machine" in missing.stderr
     assert "docker pull dlbs/nothing:here" in missing.stderr
 
 
@@ -315,7 +315,7 @@ def test_images(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "pulling localhost:1/nothing:here failed" in pulled.stderr
     nowhere = dlbs("images", "build", "nowhere")
     assert nowhere.returncode == 2
-    assert "there is no Dockerfile" in nowhere.stderr
+    assert "no Dockerfile" in nowhere.stderr
     no_daemon = dlbs("images", "list", DOCKER_HOST="unix:///nowhere.sock")
     assert no_daemon.returncode == 2
     assert "does not answer" in no_daemon.stderr

@@ -32,7 +32,7 @@ def test_what_happens_is_shown_and_what_is_looked_at_stays_where_it_is(page: Pag
     with locked([logs], LocalExecutor(logs, 2)):
         server = Served(logs)
         page.goto(server.url)
-        assert re.search(r"process \d+ is running them since \d\d:\d\d", page.inner_text("#progress"))
+        assert re.search(r"running in process \d+ since \d\d:\d\d", page.inner_text("#progress"))
         page.evaluate("document.getElementById('tables').scrollIntoView()")
         place = page.evaluate("document.getElementById('tables').getBoundingClientRect().top")
         for number in range(3):  # rows come above what is looked at

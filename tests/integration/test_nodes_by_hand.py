@@ -30,11 +30,11 @@ def test_by_hand_a_node_that_is_alone_says_for_whom_it_waits_and_ends(dlbs: RunD
     assert refused.returncode == 2
     done = dlbs("run", *MNIST, *meeting)
     assert done.returncode == 1
-    assert f"node 0 of 2: waits for the others at {place} until " in done.stderr
-    assert f"node 1 did not come to {place} within 3 s" in done.stderr
+    assert f"node 0 of 2: waits for the other nodes at {place} until " in done.stderr
+    assert f"node 1 did not arrive at {place} within 3 s" in done.stderr
     (log,) = logs(tmp_path)
     assert f"waiting for node 1 at {place} until " in log.read_text()
-    assert values(log)["exp.status_msg"].startswith("node 1 did not come")
+    assert values(log)["exp.status_msg"].startswith("node 1 did not arrive")
 
 
 def test_by_hand_nodes_that_run_different_models_end_at_once(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -138,15 +138,20 @@ def test_jax_reports_as_pytorch_does(
     [
         ("onnxruntime", ["--model=resnet19"], 2, "did you mean resnet18"),
         ("onnxruntime", ["--model=deep_mnist", "--provider=cuda"], 2, "onnxruntime-gpu"),
-        ("onnxruntime", ["--model=deep_mnist", "--forward_only=false"], 77, "inference alone"),
-        ("onnxruntime", ["--model_file=missing.onnx"], 2, "there is no file missing.onnx"),
+        ("onnxruntime", ["--model=deep_mnist", "--forward_only=false"], 77, "only inference"),
+        ("onnxruntime", ["--model_file=missing.onnx"], 2, "missing.onnx does not exist"),
         ("onnxruntime", ["--model=deep_mnist", "--num_replicas=2"], 2, "one replica"),
         ("onnxruntime", ["--model=deep_mnist", "--dtype=bfloat16"], 77, "float32, float16 or int8"),
-        ("jax", ["--model=resnet19"], 2, "did you mean resnet18? there are deep_mnist, gpt2_small, resnet18"),
-        ("jax", ["--model=deep_mnist", "--device=gpu"], 2, "finds no such device"),
+        (
+            "jax",
+            ["--model=resnet19"],
+            2,
+            "did you mean resnet18? available models are deep_mnist, gpt2_small, resnet18",
+        ),
+        ("jax", ["--model=deep_mnist", "--device=gpu"], 2, "does not find it on this machine"),
         ("jax", ["--model=deep_mnist", "--dtype=int8"], 77, "float32 or bfloat16"),
-        ("jax", ["--model=deep_mnist", "--data_loader_only"], 77, "no ingestion"),
-        ("jax", ["--model=deep_mnist", "--num_threads=9999"], 2, "CPUs; use that many or fewer"),
+        ("jax", ["--model=deep_mnist", "--data_loader_only"], 77, "ingestion is not supported"),
+        ("jax", ["--model=deep_mnist", "--num_threads=9999"], 2, "CPUs; reduce --num_threads"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

@@ -67,4 +67,4 @@ def test_a_launcher_that_reads_a_model_that_nobody_set_is_refused(dlbs: RunDlbs,
     done = dlbs("run", *OWN)
     assert done.returncode == 2
     assert "uses 'exp.model', of frameworks with models, in an experiment of the framework own" in done.stderr
-    assert "set exp.model, or write 'frameworks: {own: [models]}'" in done.stderr
+    assert "set exp.model, or add 'frameworks: {own: [models]}'" in done.stderr

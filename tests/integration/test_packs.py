@@ -70,8 +70,8 @@ def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, w
 
 
 def test_installing_and_preparing_again_does_nothing(dlbs: Run, workplace: Path) -> None:
-    assert "ornatebench: nothing has changed" in dlbs("pack", "install", "ornatebench").stderr
-    assert "ornatebench: prepared before" in dlbs("pack", "prepare", "ornatebench").stderr
+    assert "ornatebench: up to date" in dlbs("pack", "install", "ornatebench").stderr
+    assert "ornatebench: already prepared" in dlbs("pack", "prepare", "ornatebench").stderr
     assert (workplace / "base" / "data" / "ornatebench").is_dir()
     marker = workplace / "base" / "venv" / "ornatebench" / "marker"
     marker.touch()
@@ -285,4 +285,4 @@ def test_a_model_is_installed_without_touching_torch(dlbs: Run, workplace: Path)
     (pack / "install.py").write_text(f"from pathlib import Path\nPath({str(library)!r}, 'torch').mkdir()\n")
     done = dlbs("pack", "install", "mymodel")
     assert done.returncode == 2
-    assert "mymodel installs torch, which must be the one that is there already" in done.stderr
+    assert "mymodel installs torch, but must use the one that is already installed" in done.stderr

@@ -106,7 +106,7 @@ def test_facets_narrow_by_exact_values_in_the_order_of_numbers(page: Page, large
     choose(page, "batch", "16")
     choose(page, "batch", "128")
     assert page.locator("#shown").inner_text() == "200 of 1,200"
-    page.get_by_role("button", name="take back type: float16").click()
+    page.get_by_role("button", name="remove type: float16").click()
     assert page.locator("#shown").inner_text() == "600 of 1,200"
     page.fill("#words", "float16")
     assert set(column(page, "type")) == {"float16"}  # not bfloat16
@@ -163,11 +163,11 @@ def test_any_quantity_over_any_parameter(page: Page, large: str) -> None:
     page.select_option("#plot-x", label="model")
     page.select_option("#plot-lines", label="type")
     assert plotted(page).startswith("batch time, ms over model, 3 lines")
-    assert "mixes experiments that differ in batch" in page.locator("#plotnote").inner_text()
+    assert "mix experiments that differ in batch" in page.locator("#plotnote").inner_text()
     page.select_option("#plot-x", label="throughput, images/s")
     assert "Each point is a run" in page.locator("#plotnote").inner_text()
     page.fill("#words", "nothing-like-it")
-    assert "No experiment of the selection" in page.locator("#plotnote").inner_text()
+    assert "No selected experiment" in page.locator("#plotnote").inner_text()
 
 
 def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> None:

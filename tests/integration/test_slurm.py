@@ -144,7 +144,7 @@ def test_status_knows_what_slurm_is_going_to_run(run: RunDlbs, dlbs: RunDlbs, cl
     run(*grid, "--detach", check=True)
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
     assert "3 experiments: 1 running, 2 queued" in dlbs("status", **cluster.environment).stdout
-    assert "does not answer" in dlbs("status", **cluster.environment, PATH="/nowhere").stderr
+    assert "does not respond" in dlbs("status", **cluster.environment, PATH="/nowhere").stderr
     (tmp_path / "go").touch()
     assert run(*grid).returncode == 0
     assert dlbs("status", **cluster.environment).returncode == 0
@@ -232,9 +232,9 @@ def test_gpus_are_those_that_slurm_gave(run: RunDlbs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["-Pslurm.partition=nowhere"], "sbatch refuses the jobs"),
+        (["-Pslurm.partition=nowhere"], "sbatch rejects the jobs"),
         (["--retries", "2", "--detach"], "--retries"),
-        (["-Pslurm.time=soon"], "slurm.time is 'soon'"),
+        (["-Pslurm.time=soon"], "slurm.time: 'soon' is not a time limit"),
     ],
 )
 def test_bad_input(run: RunDlbs, flags: list[str], said: str) -> None:
@@ -247,7 +247,7 @@ def test_bad_input(run: RunDlbs, flags: list[str], said: str) -> None:
 def test_no_slurm_is_said(dlbs: RunDlbs) -> None:
     done = dlbs("run", *DUMMY, PATH="/nowhere")
     assert done.returncode == 2
-    assert "there is no command 'sbatch'" in done.stderr
+    assert "command 'sbatch' not found" in done.stderr
 
 
 def test_options() -> None:

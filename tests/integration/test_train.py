@@ -225,17 +225,19 @@ def test_pictures_from_databases(place: Path, tmp_path: Path, capsys: pytest.Cap
 def test_nothing_is_overwritten_or_mixed_up(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(place, tmp_path, capsys, "--epochs=1")
     before = (tmp_path / "last.pt").read_bytes()
-    assert "has a training in it: go on with --resume auto" in refused(place, tmp_path, capsys, "--epochs=2")
+    assert "already contains a training: continue it with --resume auto" in refused(
+        place, tmp_path, capsys, "--epochs=2"
+    )
     said = refused(place, tmp_path, capsys, "--resume=auto", "--nesterov")
-    assert "is of another training: nesterov was False, now True" in said
+    assert "belongs to another training: nesterov was False, now True" in said
     other = tmp_path / "other"
     trained(place, other, capsys, "--epochs=1")
-    assert "has a training in it" in refused(place, other, capsys, f"--resume={tmp_path / 'last.pt'}")
+    assert "already contains a training" in refused(place, other, capsys, f"--resume={tmp_path / 'last.pt'}")
     moved = trained(place, tmp_path / "new", capsys, f"--resume={tmp_path / 'last.pt'}", "--epochs=2")
     assert (moved["results.epochs"], moved["results.best_epoch"]) == (2, 2)  # the best of the others stayed with them
-    assert "there is no file" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'no.pt'}")
+    assert "does not exist" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'no.pt'}")
     torch.save({"model": {}}, tmp_path / "other.pt")
-    assert "is no checkpoint of train.py" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'other.pt'}")
+    assert "is not a checkpoint of train.py" in refused(place, tmp_path, capsys, f"--resume={tmp_path / 'other.pt'}")
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
@@ -255,21 +257,21 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_what_was(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--model=unet"], "U-Net is no classifier"),
-        (["--model=text_cnn"], "cannot be fed with images"),
+        (["--model=unet"], "U-Net is not a classifier"),
+        (["--model=text_cnn"], "does not take images"),
         (["--model=thumbnial"], "did you mean thumbnail"),
         (["--model_opts", '{"num_classes": 2}'], "Thumbnail has 2 classes, the data set 3"),
         (["--model_opts", '{"depth": 2}'], "--model_opts do not fit thumbnail"),
-        (["--data_dir=/nowhere"], "there is no /nowhere/train"),
+        (["--data_dir=/nowhere"], "/nowhere/train does not exist"),
         (["--val_dir=/nowhere"], "data directory /nowhere does not exist"),
         (["--batch_size=61"], "the data set has 60 images, fewer than a batch of 61"),
-        (["--architecture=/nowhere.py"], "--architecture: there is no file /nowhere.py"),
+        (["--architecture=/nowhere.py"], "--architecture: /nowhere.py does not exist"),
         (["--json=/nowhere/r.json"], "--json /nowhere/r.json: the directory /nowhere does not exist"),
         (
             ["--output_dir=/dev/null/out"],
             "--output_dir /dev/null/out/last.pt: the directory /dev/null does not exist or",
         ),
-        (["--resume=/nowhere.pt"], "there is no file /nowhere.pt"),
+        (["--resume=/nowhere.pt"], "/nowhere.pt does not exist"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -290,7 +292,7 @@ def test_classes_of_training_and_validation_must_be_the_same(
     fewer.rename(place / "class_0002")
     try:
         said = refused(place, tmp_path / "out", capsys)
-        assert "'class_0002' is in one of them only" in said
+        assert "'class_0002' is only in one of them" in said
     finally:
         (place / "class_0002").rename(fewer)
 
@@ -309,7 +311,7 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
     assert alone["results.accuracy_top1"] == found["results.accuracy_top1"]
     assert "results.warnings" not in alone
     more = trained(place, tmp_path, capsys, "--epochs=4", "--ema_decay=0.5", "--resume=auto")
-    assert "2 replicas until now, 1 from now on" in more["results.warnings"][0]
+    assert "2 replicas before, 1 now" in more["results.warnings"][0]
 
 
 def test_torchrun_starts_it(place: Path, tmp_path: Path) -> None:
@@ -400,4 +402,4 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
 def test_a_recipe_needs_data(dlbs: RunDlbs) -> None:
     done = dlbs("run", "--config", "recipes/resnet18.yaml", "-Pexp.gpus=", "-Pexp.docker=false")
     assert done.returncode == 2
-    assert "training needs data (set pytorch.data_dir to a directory with train and val in it)" in done.stderr
+    assert "training needs data (set pytorch.data_dir to a directory that contains train and val)" in done.stderr

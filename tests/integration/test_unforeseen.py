@@ -51,7 +51,7 @@ def start(
 def test_an_unforeseen_error_is_one_line_and_a_file_with_the_details(tmp_path: Path, program: str) -> None:
     done = start(tmp_path, program)
     assert done.returncode == UNFORESEEN
-    assert done.stderr.startswith("error: unforeseen, a defect of ")
+    assert done.stderr.startswith("error: unexpected error, a bug in ")
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout
     (details,) = tmp_path.glob("*-error-*.txt")

@@ -41,7 +41,7 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     counts = Counter(seed for seed, _ in ran)
     assert counts[1] == counts[2] > counts[3] == 6
     assert len(logs(tmp_path)) == len(ran)
-    assert "2 pairs, 3 experiments a round; no verdict before round 6" in done.stderr
+    assert "2 pairs, 3 experiments per round; no verdict before round 6" in done.stderr
     assert re.search(
         r"round 6: seed=3 vs seed=1: 1\.[45]\d+ (± 0\.\d+|\[.*\]) times faster, decided after 6 rounds", done.stderr
     )
@@ -98,7 +98,7 @@ def test_nothing_is_started_that_does_not_fit_into_the_budget(dlbs: RunDlbs, tmp
     # Two take 0.8 s, and two more would take longer than what is left; a slow machine does not come so far.
     assert len(logs(tmp_path)) <= 2
     assert re.search(
-        r"(of the budget are left, and the next would take about|the budget of 1.0 s is spent)", done.stderr
+        r"(of the budget is left; the next round would take about|the budget of 1.0 s is spent)", done.stderr
     )
     assert "run the same command again to continue" in done.stderr
     before = order(tmp_path)
@@ -170,20 +170,20 @@ def test_a_written_plan_is_repeated_too(dlbs: RunDlbs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--by", "exp.seed"), "--by needs --until-known"),
-        (("--until-known",), "--until-known needs --by NAME"),
-        ((*BY, "--dry-run"), "leave --until-known out"),
-        ((*BY, "--detach", "--executor", "slurm"), "leave --until-known out"),
-        ((*BY, "--order", "random"), "leave --order out"),
-        ((*BY, "--fail-on-regression"), "needs --baseline"),
-        ((*BY, "-Pexp.repeats=5"), "-Pexp.repeats: experiments are repeated until the answer is known"),
+        (("--by", "exp.seed"), "--by requires --until-known"),
+        (("--until-known",), "--until-known requires --by NAME"),
+        ((*BY, "--dry-run"), "remove --until-known"),
+        ((*BY, "--detach", "--executor", "slurm"), "remove --detach"),
+        ((*BY, "--order", "random"), "remove --order"),
+        ((*BY, "--fail-on-regression"), "requires --baseline"),
+        ((*BY, "-Pexp.repeats=5"), "-Pexp.repeats: exp.repeats must be 1"),
         ((*BY, "--budget", "soon"), "'soon' is not a duration"),
-        ((*BY, "--threshold", "x"), "'x' is no share"),
+        ((*BY, "--threshold", "x"), "'x' is not a share"),
         (("--until-known", "--by", "exp.sede"), "no experiment has 'exp.sede'"),
         (("--until-known", "--by", "exp.model"), "nothing to compare"),
         ((*BY, "--baseline", "7"), "no experiment has exp.seed = 7"),
         ((*BY, "-Pexp.log_file=logs/${exp.seed}.log"), "all repeats of an experiment would write to the same log file"),
-        ((*BY, "-Pexp.log_dir=logs${exp.repeat}"), "leave their logs in different directories"),
+        ((*BY, "-Pexp.log_dir=logs${exp.repeat}"), "write logs to different directories"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(

@@ -123,8 +123,13 @@ def test_the_same_seed_gives_the_same_batch() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "kind", "message"),
     [
-        ("resnet81", {}, UnknownModelError, "did you mean resnet18. there are deep_mnist, gpt2_small, resnet18"),
-        ("vgg16", {}, UnknownModelError, "unknown model 'vgg16' of JAX: there are deep_mnist"),
+        (
+            "resnet81",
+            {},
+            UnknownModelError,
+            "did you mean resnet18. available models are deep_mnist, gpt2_small, resnet18",
+        ),
+        ("vgg16", {}, UnknownModelError, "unknown JAX model 'vgg16': available models are deep_mnist"),
         ("deep_mnist", {"depth": 3}, UsageError, "--model_opts do not fit deep_mnist: .*depth"),
         ("gpt2_small", {"sequence_length": 2000}, UsageError, "must be 1 to 1024, not 2000"),
     ],

@@ -36,6 +36,6 @@ def test_sizes(size: str, expected: int) -> None:
 
 def test_malformed_requests() -> None:
     for experiment in ({"exp.gpus": "a"}, {"runtime.cpus": "0-x"}, {"runtime.memory": "much"}):
-        with pytest.raises(LaunchError, match="which is no"):
+        with pytest.raises(LaunchError, match="is not a"):
             Request.of(experiment)
     assert cpu_list("3,0-1") == [3, 0, 1]

@@ -129,7 +129,7 @@ def test_random_tokens_stay_within_the_vocabulary(exported: Exported) -> None:
     (tokens,) = random_inputs(session, 3, 1, dict(described(session, file, "").bounds)).values()
     assert tokens.shape == (3, 56)
     assert 10_000 < tokens.max() < 18_765
-    with pytest.raises(UsageError, match="the model is for batches of 3: use --batch_size 3"):
+    with pytest.raises(UsageError, match="the model requires batches of 3: use --batch_size 3"):
         random_inputs(session, 5, 1, {})
 
 

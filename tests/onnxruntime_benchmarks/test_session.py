@@ -49,9 +49,7 @@ def test_the_cpu_is_asked_for_by_its_name(session: type[Session]) -> None:
 
 def test_a_session_that_fell_back_to_the_cpu_is_an_error(session: type[Session]) -> None:
     session.there = ["CPUExecutionProvider"]
-    with pytest.raises(
-        UsageError, match="--provider cuda: ONNX Runtime cannot start it here and would compute on the CPU"
-    ):
+    with pytest.raises(UsageError, match="--provider cuda: ONNX Runtime cannot start it and would compute on the CPU"):
         open_session(Path("m.onnx"), OnnxOptions(provider="cuda"))
 
 

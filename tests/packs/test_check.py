@@ -32,4 +32,4 @@ def test_a_finding_is_shown_before_the_next_check_has_ended(tmp_path: Path) -> N
 @pytest.mark.integration
 def test_checks_that_say_nothing_have_failed() -> None:
     findings = findings_of([sys.executable, "-c", "raise SystemExit(7)"], dict(os.environ))
-    assert list(findings) == [(False, "the checks ended with exit code 7 and said nothing")]
+    assert list(findings) == [(False, "the checks ended with exit code 7 without output")]

@@ -28,7 +28,7 @@ def test_what_dlbs_did_not_make_is_left_alone(dlbs: RunDlbs, tmp_path: Path, kin
         place.write_text("years of work")
     done = dlbs("pack", "install", "mine", *flags, DLBS_BASE=str(tmp_path / "base"))
     assert done.returncode == 2
-    assert f"{place}: was not made by dlbs, and is left alone" in done.stderr
+    assert f"{place}: was not created by dlbs and is not changed" in done.stderr
     kept = {"directory": place / "thesis.tex", "link": thesis, "file": place}[kind]
     assert kept.read_text() == "years of work"
     assert sorted(path.name for path in thesis.parent.iterdir()) == ["made-by-dlbs", "thesis.tex"]
@@ -60,7 +60,7 @@ def test_pinned_requirements_of_somebody_else_are_left_alone(dlbs: RunDlbs, tmp_
     (pack / "requirements.cpu.txt").write_text("six==1.16.0\n")
     done = dlbs("pack", "pin", "mine", "--variant", "cpu")
     assert done.returncode == 2
-    assert "requirements.cpu.txt: was not written by dlbs, and is left alone" in done.stderr
+    assert "requirements.cpu.txt: was not written by dlbs, so it is not replaced" in done.stderr
     assert (pack / "requirements.cpu.txt").read_text() == "six==1.16.0\n"
 
 
@@ -71,7 +71,7 @@ def test_an_environment_of_ours_is_made_anew(dlbs: RunDlbs, tmp_path: Path) -> N
     assert dlbs("pack", "install", "mine", **base).returncode == 0
     assert (place / "bin" / "python").exists()
     (place / "old").touch()
-    assert "nothing has changed" in dlbs("pack", "install", "mine", **base).stderr
+    assert "up to date" in dlbs("pack", "install", "mine", **base).stderr
     assert (place / "old").exists()
     assert dlbs("pack", "install", "mine", "--force", **base).returncode == 0
     assert not (place / "old").exists()
@@ -85,11 +85,11 @@ def test_a_failed_install_is_not_listed_as_installed(dlbs: RunDlbs, tmp_path: Pa
     base = {"DLBS_BASE": str(tmp_path / "base")}
     assert dlbs("pack", "install", "mine", **base).returncode == 2
     assert (tmp_path / "base" / "venv" / "mine" / "bin" / "python").exists()
-    assert "mine: not installed (dlbs pack install mine)" in dlbs("pack", "check", "mine", **base).stdout
+    assert "mine: not installed (run dlbs pack install mine)" in dlbs("pack", "check", "mine", **base).stdout
     assert "mine is not installed" in dlbs("pack", "shell", "mine", "true", **base).stderr
     done = dlbs("run", "-Pexp.framework=pack", "-Pexp.pack=mine", "-Pexp.docker=false", **base)
     assert done.returncode == 2
-    assert "mine is not installed (dlbs pack install mine)" in done.stderr
+    assert "mine is not installed (run dlbs pack install mine)" in done.stderr
     (pack / "requirements.in").write_text("")
     assert dlbs("pack", "install", "mine", **base).returncode == 0
     assert "venv/mine: installed" in dlbs("pack", "check", "mine", **base).stdout

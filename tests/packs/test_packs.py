@@ -85,7 +85,7 @@ def test_a_directory_without_a_file_is_a_pack_by_what_it_holds(tmp_path: Path) -
 def test_packs_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pack(tmp_path / "elsewhere" / "mine")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="there is no pack 'mine'"):
+    with pytest.raises(ConfigError, match="unknown pack 'mine'"):
         find_pack("mine")
     assert find_pack("elsewhere/mine").name == "mine"
     monkeypatch.setenv("DLBS_PACK_PATH", str(tmp_path / "elsewhere"))
@@ -109,18 +109,18 @@ def test_packs_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest
         ("x: {network: 2}", "network must be true or false, not 2"),
         ("x: {inherits: [a]}", "inherits must be the name of one definition"),
         ("include: [a.yaml]\nx: {}", "a.yaml: no such file"),
-        ("1: {}", "key 1 is not a text"),
-        ("x: {argv: {--day: 2026-01-02}}", "'2026-01-02' is nothing that JSON has"),
+        ("1: {}", "key 1 is not a string"),
+        ("x: {argv: {--day: 2026-01-02}}", "'2026-01-02' has no equivalent in JSON"),
         ("..: {}", "'..' is not the name of a pack"),
         ("x: {install_group: /etc}", "'/etc' is not an install group"),
         ("x: {install_group: ..}", "'..' is not an install group"),
         ("x: {install_group: a/b}", "'a/b' is not an install group"),
         ("x: {install_variant: ../x}", "'../x' is not an install variant"),
-        ("x: {inherits: _nobody}", "inherits from '_nobody', which is not there"),
+        ("x: {inherits: _nobody}", "inherits from '_nobody', which is not defined"),
         ("x: {inherits: x}", "inherits from itself"),
         ("x: {definition: nowhere}", "has no main.py"),
         ("x: 1", "must be a mapping"),
-        ("[1]", "must hold a mapping of packs"),
+        ("[1]", "must contain a mapping of packs"),
         ("'a b': {}", "not the name of a pack"),
         ("x: {", "not YAML"),
     ],
@@ -221,8 +221,8 @@ def test_what_needs_no_environment_gets_none(dlbs: RunDlbs, tmp_path: Path) -> N
             (tmp_path / "packs" / name / file).write_text(content)
     done = dlbs("pack", "install", "box", "net", DLBS_BASE=str(tmp_path / "base"))
     assert done.returncode == 0
-    assert "box: a container, which dlbs pack build makes" in done.stderr
-    assert "net: it needs nothing of its own" in done.stderr
+    assert "box: a container; build it with dlbs pack build" in done.stderr
+    assert "net: nothing to install" in done.stderr
     assert not (tmp_path / "base").exists()
 
 
@@ -357,7 +357,7 @@ def test_a_pack_that_is_not_installed_is_found_before_the_run(dlbs: RunDlbs, tmp
         "run", "-Pexp.framework=pack", "-Pexp.pack=plain", "-Pexp.docker=false", DLBS_BASE=str(tmp_path / "base")
     )
     assert done.returncode == 2
-    assert "plain is not installed (dlbs pack install plain)" in done.stderr
+    assert "plain is not installed (run dlbs pack install plain)" in done.stderr
 
 
 def test_events_become_log_values() -> None:
@@ -424,7 +424,7 @@ def test_new_list_show_and_check(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "NAME" not in "".join(path.read_text() for path in made.iterdir())
     again = dlbs("pack", "new", "ornatebench")
     assert again.returncode == 2
-    assert "packs/ornatebench: is there already" in again.stderr
+    assert "packs/ornatebench: already exists" in again.stderr
     assert "ornatebench  benchmark" in dlbs("pack", "list").stdout
     shown = json.loads(dlbs("pack", "show", "ornatebench", "--json").stdout)
     assert shown["parameters"]["argv.batch_size"] == 64
@@ -440,16 +440,16 @@ def test_new_list_show_and_check(dlbs: RunDlbs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["pack", "new", "1x"], "cannot be the name of a pack"),
-        (["pack", "new", "a-b"], "cannot be the name of a pack"),
-        (["pack", "show", "nope"], "there is no pack 'nope'"),
-        (["pack", "install"], "which pack?"),
+        (["pack", "new", "1x"], "is not a valid name of a pack"),
+        (["pack", "new", "a-b"], "is not a valid name of a pack"),
+        (["pack", "show", "nope"], "unknown pack 'nope'"),
+        (["pack", "install"], "no pack given"),
         (["pack", "check", "./nowhere"], "./nowhere: no pack in this directory"),
         (["pack", "shell", "plain"], "plain is not installed"),
         (["pack", "prepare", "prepared"], "prepared is not installed"),
         (["pack", "install", "pinned", "--variant", "rocm"], "has no requirements.rocm.txt"),
-        (["run", "-Pexp.framework=pack"], "which pack?"),
-        (["run", "-Pexp.framework=pack", "-Pexp.pack=nope"], "there is no pack 'nope'"),
+        (["run", "-Pexp.framework=pack"], "no pack is chosen"),
+        (["run", "-Pexp.framework=pack", "-Pexp.pack=nope"], "unknown pack 'nope'"),
         (["build", "--select", "plain", "--exclude", "plain"], "no pack is left"),
     ],
 )
@@ -575,7 +575,7 @@ def test_a_pack_of_several_machines_is_refused_where_it_is_run(suite: Path, dlbs
     path = {"DLBS_PACK_PATH": str(suite / "base.yaml")}
     done = dlbs("build", "-Pexp.framework=pack", "-Pexp.pack=two-machines", **path)
     assert done.returncode == 2
-    assert "two-machines runs on 2 machines; packs run on one" in done.stderr
+    assert "two-machines requires 2 machines; packs run on one machine only" in done.stderr
 
 
 def test_a_packs_own_file_may_define_several_variants(tmp_path: Path) -> None:

@@ -74,12 +74,12 @@ def test_outputs_may_come_one_by_one() -> None:
 
 
 def test_a_list_of_another_length_is_an_error() -> None:
-    with pytest.raises(LaunchError, match="got 3 inputs and gave 2 outputs"):
+    with pytest.raises(LaunchError, match="returned 2 outputs for 3 inputs"):
         list(predict_lines(Giving([1, 2]), INPUTS))
 
 
 def test_one_result_for_a_part_of_the_inputs_is_an_error() -> None:
-    with pytest.raises(LaunchError, match=r"one result for all inputs \(dict\), and got 2 of 3"):
+    with pytest.raises(LaunchError, match=r"one result for all inputs \(dict\), but received 2 of 3"):
         list(predict_lines(Giving({"f1": 1}), INPUTS, 2))
 
 
@@ -96,7 +96,7 @@ def test_predict_takes_fields_by_name_or_one_mapping_and_drops_nothing() -> None
 
     assert Echo().predict(text="x") == Echo().predict({"text": "x"}) == {"text": "x"}
     for arguments, instance in ((("x",), {}), (({"text": "x"},), {"more": 1}), (({}, {}), {})):
-        with pytest.raises(TypeError, match="predict takes the fields of an input by name"):
+        with pytest.raises(TypeError, match="predict takes the fields of an input as keywords"):
             Echo().predict(*arguments, **instance)
 
 

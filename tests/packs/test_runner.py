@@ -106,7 +106,7 @@ def test_a_pack_without_requirements_runs_with_the_python_of_dlbs(dlbs: RunDlbs,
     main = "import sys\nprint('__results.throughput__= 5')\nprint(f'__results.python__= \"{sys.executable}\"')\n"
     write_pack(tmp_path / "packs" / "plain", main=main)
     base = {"DLBS_BASE": str(tmp_path / "base")}
-    assert "plain: it needs nothing of its own" in dlbs("pack", "install", "plain", **base).stderr
+    assert "plain: nothing to install" in dlbs("pack", "install", "plain", **base).stderr
     done = dlbs("run", "-Pexp.framework=pack", "-Pexp.pack=plain", "-Pexp.docker=false", **base)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(dlbs("parse", "logs").stdout)["data"]

@@ -51,7 +51,7 @@ def state(directory: Path) -> tuple[str, str]:
             {},
             (
                 "not supported",
-                "torchbenchmark.util.framework.detectron2.model_factory is a part of the suite that is not provided",
+                "dlbs does not provide torchbenchmark.util.framework.detectron2.model_factory of the suite",
             ),
         ),
         (
@@ -117,7 +117,7 @@ def test_a_token_opens_models_whose_weights_are_given_to_some_only(
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
     assert state(directory) == (
         "not supported",
-        "its weights are given only to those who have asked for them: set HUGGING_FACE_HUB_TOKEN",
+        "its weights require an access token: set HUGGING_FACE_HUB_TOKEN",
     )
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "a token")
     assert state(directory) == ("ready", "")
@@ -162,7 +162,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_place_without_models_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no directories of models"):
+    with pytest.raises(ConfigError, match="contains no directories of models"):
         model_directories([tmp_path])
 
 
@@ -200,7 +200,7 @@ def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: P
     directory = write(tmp_path / "packs" / "seeing", install_py=script)
     done = dlbs("pack", "install", "seeing", DLBS_BASE=str(tmp_path / "base"))
     assert done.returncode == 2
-    assert "the data coco128.tar.gz are not here: download them from the suite's server to " in done.stderr
+    assert "the data coco128.tar.gz are missing: download them from the suite's server to " in done.stderr
     assert "install.py failed with exit code 1" in done.stderr
 
     # Files of one model, unlike archives, lie in its directory.

@@ -130,7 +130,7 @@ def test_condition_on_missing_name_does_not_match(tmp_path: Path) -> None:
 
 
 def test_condition_on_a_name_that_nothing_defines_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"c.yaml:4: condition on 'my.b', which nothing defines"):
+    with pytest.raises(ConfigError, match=r"c.yaml:4: condition on 'my.b', which is not defined"):
         extended(tmp_path, {"my.b": 1}, 1)
 
 
@@ -268,11 +268,11 @@ def test_a_failing_build_leaves_no_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("p.json", "{}", "a plan is a JSON list"),
+        ("p.json", "{}", "a plan must be a JSON list"),
         ("p.json", "[1]", "experiment 1"),
         ("p.json", "[\n{\n", "not JSON"),
         ("p.jsonl", "{}\n{", "p.jsonl:2"),
-        ("p.jsonl", "[]", "an experiment is a JSON object"),
+        ("p.jsonl", "[]", "an experiment must be a JSON object"),
     ],
 )
 def test_malformed_plans(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -355,7 +355,7 @@ def test_a_group_that_is_not_there_is_an_error_without_internal_names(tmp_path: 
     made = config(tmp_path, parameters={"my.a": "x"}, extensions=[extension])
     with pytest.raises(ConfigError) as raised:
         list(build(made))
-    assert "${__condition.my.a_7} is no group" in str(raised.value)
+    assert "${__condition.my.a_7} is not a group" in str(raised.value)
     assert "my.a_0, my.a_1" in str(raised.value)
 
 

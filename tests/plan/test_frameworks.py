@@ -193,9 +193,9 @@ def test_a_printed_configuration_makes_the_same_experiments(dlbs: RunDlbs, tmp_p
 @pytest.mark.parametrize(
     ("frameworks", "said"),
     [
-        ("pytorch", "must name frameworks"),
-        ("[1]", "must name frameworks"),
-        ("{own: pytorch}", "must name frameworks"),
+        ("pytorch", "must contain names of frameworks"),
+        ("[1]", "must contain names of frameworks"),
+        ("{own: pytorch}", "must contain names of frameworks"),
         ("{own: [pytroch]}", "did you mean 'pytorch'"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_new_parameter_of_another_framework_does_not_change_what_an_experiment
     assert ids[0] == ids[1]
     left_out = dlbs("explain", "train.lr")
     assert left_out.returncode == 2
-    assert "train.lr is no parameter of experiments of the framework pytorch (dlbs help train.lr)" in left_out.stderr
+    assert "train.lr is not a parameter of experiments of the framework pytorch (dlbs help train.lr)" in left_out.stderr
 
 
 def test_an_architecture_is_launched_as_a_model_is(
@@ -322,7 +322,7 @@ def test_a_launcher_that_uses_a_model_that_nobody_set_says_what_to_do(tmp_path: 
     (experiment,) = processor_for(config).resolve_all(build(config))
     with pytest.raises(
         LaunchError,
-        match=r"uses 'exp\.model', of frameworks with models, in.*\(set exp\.model, or write 'frameworks: \{own: \[models\]\}'",
+        match=r"uses 'exp\.model', of frameworks with models, in.*\(set exp\.model, or add 'frameworks: \{own: \[models\]\}'",
     ):
         make_launcher(experiment, tmp_path)
 

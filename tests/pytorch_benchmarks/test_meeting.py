@@ -71,7 +71,7 @@ def test_a_node_says_whom_it_waits_for_and_until_when_and_then_ends(
     where = f"127.0.0.1:{place[1]}"
     assert (
         node.error()
-        == f"{whom} did not come to {where} within 0.3 s: look at what was said there, and start all nodes again"
+        == f"{whom} did not arrive at {where} within 0.3 s: check the output of the other nodes, and start all nodes again"
     )
     (said,) = node.said
     assert said.startswith(f"waiting for {whom} at {where} until ")
@@ -82,9 +82,9 @@ def test_those_that_have_come_learn_who_is_missing(pool: ThreadPoolExecutor, pla
     for seconds in (1, 10, 100):  # as long as this machine needs to bring the second one there
         first, second = start(pool, place, 0, 3, seconds), start(pool, place, 1, 3, seconds)
         errors = [first.error(), second.error()]
-        if "nodes 1, 2 did not come" not in errors[0]:
+        if "nodes 1, 2 did not arrive" not in errors[0]:
             break
-    assert all("node 2 did not come" in error for error in errors)
+    assert all("node 2 did not arrive" in error for error in errors)
     assert any(line.startswith("waiting for node 2 at ") for line in second.said)
 
 
@@ -94,7 +94,7 @@ def test_a_node_that_goes_again_may_come_back(pool: ThreadPoolExecutor, place: t
     with socket.create_connection(place) as connection:
         connection.sendall(Node(1, 3, "host1", {}).greeting())
         assert b'"missing": [2]' in connection.recv(1000)
-    wait_until(lambda: "node 1 (host1) has gone again" in first.said)
+    wait_until(lambda: "node 1 (host1) disconnected" in first.said)
     for node in (first, start(pool, place, 1, 3), start(pool, place, 2, 3)):
         node.outcome.result(PATIENCE)
 
@@ -120,7 +120,10 @@ def test_the_second_node_of_a_number_is_refused_and_the_others_go_on(
     second = start(pool, place, 1, 3)
     wait_until(lambda: second.said)
     wait_until(lambda: any("waiting for node 2 at" in line for line in second.said))
-    assert "node 1 (host1) is there already: give each node a number of its own" in start(pool, place, 1, 3).error()
+    assert (
+        "node 1 (host1) is already connected: set a different exp.node_rank for each node"
+        in start(pool, place, 1, 3).error()
+    )
     start(pool, place, 2, 3).outcome.result(PATIENCE)
     first.outcome.result(PATIENCE)
     second.outcome.result(PATIENCE)
@@ -158,4 +161,4 @@ def test_strangers_do_not_count(pool: ThreadPoolExecutor, place: tuple[str, int]
 def test_what_else_listens_there_is_not_taken_for_node_0(pool: ThreadPoolExecutor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         node = start(pool, ("127.0.0.1", silent.getsockname()[1]), 1, seconds=0.5)
-        assert "node 0 did not come" in node.error()
+        assert "node 0 did not arrive" in node.error()

@@ -25,7 +25,7 @@ def test_layers_are_chosen_by_name_or_by_constructor() -> None:
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in [*named.modules(), *passed.modules()])
     with pytest.raises(TypeError, match="did you mean group"):
         get_model("resnet18", norm="grouop")
-    with pytest.raises(TypeError, match="there are elu, gelu"):
+    with pytest.raises(TypeError, match="use one of elu, gelu"):
         get_model("resnet18", activation="xyz")
 
 
@@ -43,9 +43,9 @@ def test_an_unknown_model_suggests_the_closest() -> None:
 def test_a_provider_that_does_not_import_is_one_line() -> None:
     for provider in ("torchvision", "timm"):
         if importlib.util.find_spec(provider) is None:
-            with pytest.raises(UsageError, match=f"needs the package {provider}, which does not import here"):
+            with pytest.raises(UsageError, match=f"needs the package {provider}, which cannot be imported"):
                 get_model(f"{provider}:resnet18")
-    with pytest.raises(UnknownModelError, match="there are torchvision, timm, transformers"):
+    with pytest.raises(UnknownModelError, match="use one of torchvision, timm, transformers"):
         get_model("torchvison:resnet18")
 
 

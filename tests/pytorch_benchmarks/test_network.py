@@ -45,7 +45,7 @@ def test_the_interface_is_one_of_this_machine() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (CommonOptions(num_nodes=2, num_replicas=1), "--rendezvous '': 2 nodes meet at HOST:PORT"),
+        (CommonOptions(num_nodes=2, num_replicas=1), "--rendezvous '': 2 nodes need HOST:PORT"),
         (CommonOptions(num_nodes=2, node_rank=2, rendezvous="h:1", num_replicas=1), "numbered from 0 to 1"),
     ],
 )

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
-        (["--dtype=tf32"], SkippedError, "cpu devices like this one can do float32, float16, bfloat16"),
+        (["--dtype=tf32"], SkippedError, "not supported by this cpu device; use float32, float16, bfloat16"),
         (["--dtype=int8"], SkippedError, "use float32, float16, bfloat16, or exp.framework=onnxruntime"),
         (["--amp", "--dtype=float32"], UsageError, "--amp computes in float16 or bfloat16"),
     ],

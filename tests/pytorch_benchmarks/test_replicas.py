@@ -30,7 +30,7 @@ def test_a_device_has_a_usual_backend_and_may_have_another(device: torch.device,
 
 @pytest.mark.parametrize(("device", "backend"), [(CPU, "nccl"), (CPU, "xccl"), (CUDA, "xccl")])
 def test_a_backend_of_other_devices_is_a_clear_error(device: torch.device, backend: str) -> None:
-    with pytest.raises(UsageError, match=f"--dist_backend {backend} does not communicate between"):
+    with pytest.raises(UsageError, match=f"--dist_backend {backend} does not support"):
         communication(device, backend)
 
 

@@ -41,9 +41,9 @@ def test_every_name_leads_to_a_function(registry: str, name: str) -> None:
 
 def test_an_unknown_name_is_an_error_with_a_hint() -> None:
     registry: Registry = {"bars": ("a:b", "bars")}
-    with pytest.raises(LogError, match=r"no plot 'bar' \(did you mean 'bars'"):
+    with pytest.raises(LogError, match=r"unknown plot 'bar' \(did you mean 'bars'"):
         registered(registry, "bar", "plot")
-    with pytest.raises(LogError, match=r"no plot 'x' \(there are bars"):
+    with pytest.raises(LogError, match=r"unknown plot 'x' \(choose from bars"):
         registered(registry, "x", "plot")
 
 

@@ -29,7 +29,7 @@ def test_a_table_has_rates_percentiles_and_validity() -> None:
     assert (rate.value, middle.value, tail.value, valid.value) == (10.0, 5.0, 15.0, "true")
     assert (tail.low, tail.high) == (12.5, 20.0)
     assert table.cells[-1][-1].value == "false"
-    assert "[low, high] 1 run: 95 % interval of its queries, which ignores how runs differ" in table.legend
+    assert "[low, high] 1 run: 95 % CI from its queries; ignores variation between runs" in table.legend
 
 
 def test_what_was_timed_keeps_its_columns_beside_what_was_served() -> None:

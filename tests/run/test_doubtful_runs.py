@@ -31,7 +31,7 @@ def test_progress_status_and_the_end_of_a_run_say_it(dlbs: RunDlbs, tmp_path: Pa
     last = (
         "⚠ 1 of 2 results are doubtful (CPU contention 1, drift 1)\n"
         "  CPU contention: other programs used up to 69 % of the CPUs; rerun on an idle machine (dlbs run ... -Pexp.rerun=doubtful)\n"
-        "  drift: times changed by up to +7 % from the first third of the run to the last; "
+        "  drift: times changed by up to +7 % between the first and the last third of the run; "
         "warm up longer (exp.num_warmup_batches), fix clocks and cooling\n"
     )
     assert last in done.stderr

@@ -59,7 +59,7 @@ def test_an_unwritable_log_directory_is_a_clear_error(dlbs: RunDlbs, tmp_path: P
     (tmp_path / "logs").write_text("a file")
     done = dlbs("run", *DUMMY)
     assert done.returncode == 2
-    assert "logs cannot be written: File exists" in done.stderr
+    assert "cannot write logs: File exists" in done.stderr
     assert "Traceback" not in done.stderr
 
 

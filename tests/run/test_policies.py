@@ -1,4 +1,4 @@
-"""When a plan stops early, what is tried again, and what need not be tried."""
+"""Policies of a run: when it stops early, which experiments are retried, and which are skipped."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_plan_of_which_everything_was_skipped_measured_nothing(dlbs: RunDlbs) 
     for _ in range(2):  # the second time, that is known from the log
         done = dlbs("run", *DUMMY, "-Pdummy.exit_code=77")
         assert done.returncode == 1
-        assert "nothing was measured: everything was skipped" in done.stderr
+        assert "nothing was measured: all experiments were skipped" in done.stderr
     assert dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,77]").returncode == 0
 
 
@@ -88,7 +88,7 @@ def test_larger_batches_than_one_that_did_not_fit_are_skipped(dlbs: RunDlbs, tmp
     assert (tmp_path / "ran").read_text().split() == ["1", "4", "2"]
     assert "2 skipped" in done.stderr
     reasons = {values(log)["exp.replica_batch"]: values(log)["exp.status_msg"] for log in logs(tmp_path)}
-    assert "a batch of 4 did not fit into memory" in reasons[16]
+    assert "batch size 4 did not fit into memory" in reasons[16]
     again = dlbs("run", *grid[:-1], "-Vexp.replica_batch=[4,32]")  # known from the log of the run before
     assert "1 skipped, 1 already finished" in again.stderr
     dlbs("run", *grid[:-1], "-Pexp.replica_batch=64", "-Pexp.ignore_past_errors=true")

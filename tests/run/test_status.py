@@ -75,13 +75,13 @@ def test_a_directory_that_is_not_there_gets_a_suggestion(tmp_path: Path) -> None
     (tmp_path / "logs").mkdir()
     (tmp_path / "file").touch()
     for name, said in (
-        ("lgos", "there is no such directory (did you mean 'logs'?)"),
+        ("lgos", "no such directory (did you mean 'logs'?)"),
         (
             "elsewhere",
-            "there is no such directory (dlbs run writes logs into logs/, or into the directory that exp.log_dir names)",
+            "no such directory (`dlbs run` writes logs to logs/, or to exp.log_dir)",
         ),
-        ("no/logs", "there is no such directory"),
-        ("file", "is no directory"),
+        ("no/logs", "no such directory"),
+        ("file", "is not a directory"),
     ):
         with pytest.raises(LogError) as raised:
             read_states(tmp_path / name)

@@ -31,20 +31,23 @@ def test_a_good_plan_has_no_problems(tmp_path: Path) -> None:
 CASES = [
     (["exp.model=alexnte"], ["unknown model 'alexnte'", "did you mean 'alexnet'"]),
     (["exp.framework=pytroch"], ["no launcher", "did you mean 'pytorch'"]),
-    (["exp.framework=tensorflow"], ["no launcher", "tensorflow does not come with DLBS: write a launcher"]),
-    (["exp.framework=jax", "exp.phase=serving"], ["jax has no phase serving", "set exp.framework=pytorch"]),
-    (["exp.framework=onnxruntime", "exp.phase=serving"], ["onnxruntime has no phase serving"]),
+    (["exp.framework=tensorflow"], ["no launcher", "tensorflow is not included in DLBS: write a launcher"]),
+    (
+        ["exp.framework=jax", "exp.phase=serving"],
+        ["jax does not support the phase serving", "set exp.framework=pytorch"],
+    ),
+    (["exp.framework=onnxruntime", "exp.phase=serving"], ["onnxruntime does not support the phase serving"]),
     (["pytorch.launcher=/nope.sh"], ["no launcher /nope.sh", "set pytorch.launcher to"]),
     (["pytorch.data_dir=/nope"], ["data directory /nope does not exist"]),
-    (["exp.gpus=97"], ["GPU 97 does not exist here"]),
-    (["exp.gpus=97,98"], ["GPUs 97, 98 do not exist here"]),
-    (["exp.gpus=0:,1"], ["no list of GPUs"]),
+    (["exp.gpus=97"], ["GPU 97 does not exist"]),
+    (["exp.gpus=97,98"], ["GPUs 97, 98 do not exist"]),
+    (["exp.gpus=0:,1"], ["is not a list of GPUs"]),
     (["exp.num_nodes=2"], ["exp.num_nodes is 2"]),
-    (["exp.gpus=0:1"], ["puts a replica on one GPU"]),
-    (["runtime.python=/nope/python"], ["no Python interpreter '/nope/python'"]),
+    (["exp.gpus=0:1"], ["but a replica of pytorch_benchmarks uses one GPU"]),
+    (["runtime.python=/nope/python"], ["Python interpreter '/nope/python' not found"]),
     (["exp.log_file="], ["exp.log_file is empty"]),
     (["pytorch.env=rm -rf x"], ["pytorch.env"]),
-    (["exp.docker=true", "exp.docker_launcher=nodocker"], ["no command 'nodocker'", "-Pexp.docker=false"]),
+    (["exp.docker=true", "exp.docker_launcher=nodocker"], ["command 'nodocker' not found", "-Pexp.docker=false"]),
 ]
 
 
@@ -61,7 +64,7 @@ def test_collisions_name_both_experiments(tmp_path: Path) -> None:
     found = problems(tmp_path, "exp.log_file=a.log", variables=("exp.replica_batch=[1,2]",))
     assert found == [
         f"experiment 2 (alexnet, training, float32, cpu, batch 2): writes to the same log file as experiment 1: {tmp_path}/a.log "
-        "(put what differs between them into exp.log_file, such as ${exp.id})"
+        "(make exp.log_file unique, for example with ${exp.id})"
     ]
 
 
@@ -77,13 +80,13 @@ def test_all_problems_at_once_and_each_once(tmp_path: Path) -> None:
 def test_the_same_problem_of_different_values_is_reported_once(tmp_path: Path) -> None:
     own = ("exp.framework=command", 'command.argv=["nope","${size}"]')
     (found,) = problems(tmp_path, *own, variables=("size=[1,2,3]",))
-    assert "there is no program 'nope'" in found
+    assert "program 'nope' not found" in found
     assert found.endswith("(3 experiments)")
 
 
 def test_the_way_around_stands_beside_the_number_of_problems(dlbs: RunDlbs) -> None:
     first, second = dlbs("run", "--", "no-such-program").stderr.splitlines()
-    assert first == "error: 1 problem in the plan; nothing was run (--no-validation runs it anyway)"
+    assert first == "error: 1 problem in the plan; nothing was run (use --no-validation to run it anyway)"
     assert second.startswith("  experiment 1 ")
 
 
@@ -119,7 +122,7 @@ def test_the_gpu_that_is_there_is_fine(tmp_path: Path) -> None:
     if gpu_count():
         assert problems(tmp_path, "exp.gpus=0") == []
     else:
-        assert "there is none" in problems(tmp_path, "exp.gpus=0")[0]
+        assert "this machine has none" in problems(tmp_path, "exp.gpus=0")[0]
 
 
 def test_known_models_are_those_that_are_registered() -> None:

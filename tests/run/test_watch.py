@@ -146,7 +146,7 @@ def test_what_nobody_runs_is_interrupted_and_has_no_remaining_time(logs: Path) -
 
 
 def test_what_cannot_be_read_is_a_problem_and_no_error(logs: Path, tmp_path: Path) -> None:
-    assert Watch(tmp_path / "nothing").look().problems == (f"{tmp_path / 'nothing'}: there is no such directory",)
+    assert Watch(tmp_path / "nothing").look().problems == (f"{tmp_path / 'nothing'}: no such directory",)
     (tmp_path / "file").touch()
     assert any("cannot be read" in line for line in Watch(tmp_path / "file").look().problems)
     (logs / ".dlbs.plan").write_bytes(b"\xff\xfe")
@@ -174,7 +174,7 @@ def test_moments_are_for_people() -> None:
     look = Look({"pid": 7, "jobs": 3}, now - 3 * 3600, {"ok": 40, "to do": 2}, 0, 42, 40, (), 0, (), None, ())
     shown = now_variables(look, now)
     assert shown["since"] == "since 12:00, 3 h 0 min ago"
-    assert shown["pace"] == "13 experiments an hour"
+    assert shown["pace"] == "13 experiments per hour"
     assert shown["slots"] == "0 of 3"
     yesterday = now_variables(Look({"pid": 7}, now - 86_400, {}, 0, 0, 0, (), 0, (), None, ()), now)
     assert yesterday["since"].startswith("since Fri 20 Nov, 15:00")

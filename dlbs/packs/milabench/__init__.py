@@ -1,6 +1,6 @@
-"""The interface of milabench (github.com/mila-iqia/milabench), so that benchfiles written for it run as benchmark packs.
+"""The interface of milabench (github.com/mila-iqia/milabench), which runs benchfiles written for it as benchmark packs.
 
-`MODULES` says which module here has the names of which module there.
+`MODULES` maps modules of milabench to modules here with the same names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A benchfile that was written for milabench as one of ours: its steps are installed, prepared and run like those of other packs."""
+"""Adapter for benchfiles written for milabench: they are installed, prepared and run like other packs."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ _ENOUGH = 60  # rates, as in milabench
 
 
 class AdaptedPack(BenchmarkPack):
-    """The class that a benchfile names `__pack__`.
+    """A benchmark pack that wraps the `__pack__` class of a benchfile.
 
     Args:
         pack: The definition.
-        made: The class.
+        made: The class `__pack__`.
         where: Path of the benchfile.
 
     Raises:
-        LaunchError: It is no subclass of `milabench.pack.Package`, or its constructor fails.
+        LaunchError: The class is not a subclass of `milabench.pack.Package`, or its constructor fails.
     """
 
     def __init__(self, pack: Pack, made: Any, where: str) -> None:
         super().__init__(pack)
         self.where = where
         if not (isinstance(made, type) and issubclass(made, BasePackage)):
-            raise LaunchError("__pack__ is no subclass of milabench.pack.Package", where=where)
+            raise LaunchError("__pack__ is not a subclass of milabench.pack.Package", where=where)
         try:
             self.package: Any = made(self._config())
         except Exception as error:
             raise LaunchError(f"{type(error).__name__}: {error}", where=where) from None
 
     def install(self) -> None:
-        """What the package installs."""
+        """Run the installation of the package."""
         self._step("install")
 
     def prepare(self) -> None:
-        """What the package prepares."""
+        """Run the preparation of the package."""
         self._step("prepare")
 
     def command(self, script: Sequence[str]) -> list[str]:
-        """The command that the package's plan comes to, under the program that takes its events.
+        """The command of the package's plan, wrapped by the program that receives its events.
 
         Raises:
-            LaunchError: The plan fails, or comes to none or several commands.
+            LaunchError: The plan fails, or does not result in exactly one command.
         """
         self.package.config["argv"] = _options(script[1:], self.pack.argv)
         plan = self._step("run")
         if not isinstance(plan, Command):
             raise LaunchError(
-                "run() gives no plan: return await super().run(), or override build_run_plan", where=self.where
+                "run() returns no plan; return await super().run(), or override build_run_plan", where=self.where
             )
         try:
             commands = [one for one in plan.commands() if one[1]]
@@ -76,13 +76,13 @@ class AdaptedPack(BenchmarkPack):
             raise LaunchError(f"{type(error).__name__}: {error}", where=self.where) from None
         if len(commands) != 1:
             raise LaunchError(
-                f"the plan comes to {len(commands)} commands, and an experiment runs one", where=self.where
+                f"the plan has {len(commands)} commands, but an experiment runs exactly one", where=self.where
             )
         package, words, options = commands[0]
         words = self._interpreted([str(word) for word in words])
         environment = {**package.full_env(options.get("env")), **self._voir_variables(bool(options.get("use_stdout")))}
         stop: list[str] = []
-        if not (self.directory / "voirfile.py").is_file():  # nobody else ends a script that never ends
+        if not (self.directory / "voirfile.py").is_file():  # otherwise nothing stops an endless script
             stop = ["--stop", str(self.package.config["voir"]["options"].get("stop", _ENOUGH))]
             environment["VOIRFILE"] = str(_runner() / "voirfile.py")
         os.environ.update({name: str(value) for name, value in environment.items()})
@@ -91,7 +91,7 @@ class AdaptedPack(BenchmarkPack):
         return [sys.executable, str(_runner() / "run.py"), "--events", *stdout, *stop, *_batch(script), "--", *words]
 
     def _interpreted(self, words: list[str]) -> list[str]:
-        """The words with an interpreter before what needs one."""
+        """The words, with an interpreter inserted before a Python script."""
         python = str(self.python)
         if words[0] == "voir":
             return [python, "-m", *words]
@@ -117,7 +117,7 @@ class AdaptedPack(BenchmarkPack):
             raise LaunchError(f"{phase}: {type(error).__name__}: {error}", where=self.where) from None
 
     def _config(self) -> dict[str, Any]:
-        """What milabench tells a package about itself and the machine."""
+        """The configuration of a package in milabench: the pack and the machine."""
         pack, places = self.pack, self.places
         directories = {
             "base": places.base,
@@ -168,7 +168,7 @@ async def _awaited(made: Any) -> Any:
 
 
 def _options(words: Sequence[str], known: Any) -> Any:
-    """Words as the mapping of options that the pack defines; as they are if it defines a list."""
+    """Words as the mapping of options that the pack defines; unchanged if it defines a list."""
     if not isinstance(known, Mapping):
         return list(words)
     options: dict[str, Any] = {}
@@ -186,7 +186,7 @@ def _options(words: Sequence[str], known: Any) -> Any:
 
 
 def _batch(words: Sequence[str]) -> list[str]:
-    """`--batch N`, if an option that is called batch size has a number."""
+    """`--batch N`, if an option named batch size has a number."""
     for option, value in itertools.pairwise(words):
         if option.lstrip("-").replace("-", "_") in {"batch_size", "batchsize", "bs"} and value.isdecimal():
             return ["--batch", value]

@@ -1,4 +1,4 @@
-"""What a plan of a benchfile is made of: commands around commands, down to the script."""
+"""The commands of a benchfile's plan: wrappers around commands, down to the script."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Command:
     """A plan.
 
     Args:
-        pack_or_exec: The package, or a command that this one is around.
-        kwargs: How it runs: `cwd`, `env`, `use_stdout`.
+        pack_or_exec: The package, or a command that this one wraps.
+        kwargs: Run options: `cwd`, `env`, `use_stdout`.
     """
 
     def __init__(self, pack_or_exec: Any, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class Command:
 
     @property
     def pack(self) -> Any:
-        """The package at the end of all commands."""
+        """The package of the innermost command."""
         return self._pack if self.exec is None else self.exec.pack
 
     def _set_pack(self, pack: Any) -> bool:
@@ -60,36 +60,36 @@ class Command:
         return made
 
     def use_stdout(self) -> Any:
-        """Take what is measured from standard output, where it comes between the lines, instead of a pipe."""
+        """Read events from standard output, where they are mixed with other lines, instead of from a pipe."""
         return self.set_run_options(use_stdout=True)
 
     def set_run_options(self, **kwargs: Any) -> Any:
-        """Change how it runs."""
+        """Change run options."""
         self._kwargs.update(kwargs)
         return self
 
     def kwargs(self) -> dict[str, Any]:
-        """How it runs; what is outside wins."""
+        """The run options; those of outer commands win."""
         return {**(self.exec.kwargs() if self.exec is not None else {}), **self._kwargs}
 
     options = property(kwargs)
 
     def argv(self, **kwargs: Any) -> list[Any]:
-        """The words of the command, those of this one before those of the one that it is around."""
+        """The words of the command, those of this one before those of the wrapped one."""
         return [*self._argv(**kwargs), *(self.exec.argv(**kwargs) if self.exec is not None else [])]
 
     def _argv(self, **kwargs: Any) -> list[Any]:
         return []
 
     def commands(self) -> Iterator[tuple[Any, list[Any], dict[str, Any]]]:
-        """Package, words and how it runs, of each command that the plan comes to."""
+        """Package, words and run options of each command of the plan."""
         yield self.pack, self.argv(), self.kwargs()
 
     async def execute(self, phase: str = "run", **kwargs: Any) -> int:
         """Run all commands, one after the other.
 
         Raises:
-            LaunchError: One failed.
+            LaunchError: A command failed.
         """
         for pack, words, options in self.commands():
             if words:
@@ -109,7 +109,7 @@ class ListCommand(Command):
 
     @property
     def pack(self) -> Any:
-        """The package of the first one."""
+        """The package of the first command."""
         return self.executors[0].pack
 
     def packs(self) -> Iterator[Any]:
@@ -118,7 +118,7 @@ class ListCommand(Command):
             yield from executor.packs()
 
     def commands(self) -> Iterator[tuple[Any, list[Any], dict[str, Any]]]:
-        """Those of all."""
+        """The commands of all members."""
         for executor in self.executors:
             for pack, words, options in executor.commands():
                 yield pack, words, {**options, **self._kwargs}
@@ -129,7 +129,7 @@ class SequenceCommand(ListCommand):
 
 
 class NJobs(ListCommand):
-    """The same several times; an experiment is one of them, since `plan` makes as many experiments."""
+    """A command, repeated; an experiment runs one copy, since `plan` creates as many experiments."""
 
     def __init__(self, executor: Command, n: int = 1, gpus: Any = None, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
@@ -137,14 +137,14 @@ class NJobs(ListCommand):
 
 
 class PerGPU(ListCommand):
-    """The same on each GPU; an experiment is one of them, since `plan` makes as many experiments."""
+    """A command on each GPU; an experiment runs one copy, since `plan` creates as many experiments."""
 
     def __init__(self, executor: Command, gpus: Any = None, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
 
 
 class CmdCommand(Command):
-    """Words of a command."""
+    """A command given by its words."""
 
     def __init__(self, pack: Any, *cmd_argv: Any, **kwargs: Any) -> None:
         super().__init__(pack, **kwargs)
@@ -163,7 +163,7 @@ class PackCommand(CmdCommand):
     Args:
         pack: The package.
         script_argv: Arguments; the first one may be the path of a script.
-        lazy: Take the arguments of the package when it runs.
+        lazy: Read the arguments of the package when it runs.
     """
 
     def __init__(self, pack: Any, *script_argv: Any, lazy: bool = False, **kwargs: Any) -> None:
@@ -179,7 +179,9 @@ class PackCommand(CmdCommand):
     def _argv(self, **kwargs: Any) -> list[Any]:
         script = self.script or self.pack.dirs.code / self.pack.main_script
         if not script.exists():
-            raise LaunchError(f"there is no {script}", where=self.pack.name, hint=f"dlbs pack install {self.pack.name}")
+            raise LaunchError(
+                f"{script} does not exist", where=self.pack.name, hint=f"run dlbs pack install {self.pack.name}"
+            )
         module = ["-m", str(self.pack.main_script)] if script.is_dir() else [str(script)]
         return [*module, *self.command_arguments()]
 
@@ -188,5 +190,5 @@ class VoidCommand(CmdCommand):
     """Nothing."""
 
     def argv(self, **kwargs: Any) -> list[Any]:
-        """No words."""
+        """The empty list of words."""
         return []

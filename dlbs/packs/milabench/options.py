@@ -1,4 +1,4 @@
-"""Options and configurations as benchfiles handle them."""
+"""Options and configurations in the conventions of benchfiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["assemble_options", "merge", "select_nodes"]
 
 
 def assemble_options(options: Mapping[str, Any] | Sequence[Any]) -> list[str]:
-    """Options of a mapping as words: a flag for null and true, nothing for false; `--` is followed by what is not an option."""
+    """Options of a mapping as words: a flag for null and true, nothing for false; words after `--` are not options."""
     if not isinstance(options, Mapping):
         return [str(word) for word in options]
     words: list[str] = []
@@ -27,7 +27,7 @@ def assemble_options(options: Mapping[str, Any] | Sequence[Any]) -> list[str]:
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested mappings as one; the second wins."""
+    """Merge two nested mappings; the second wins."""
     made = dict(first)
     for key, value in second.items():
         both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
@@ -36,5 +36,5 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
 
 
 def select_nodes(nodes: Iterable[Mapping[str, Any]], n: int) -> list[Mapping[str, Any]]:
-    """The first nodes, the main one before the others."""
+    """The first nodes, the main one first."""
     return sorted(nodes, key=lambda node: not node.get("main"))[: max(1, n)]

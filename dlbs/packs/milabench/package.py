@@ -1,4 +1,4 @@
-"""The base class of benchfiles that were written for milabench: what is installed, prepared and run, and in which environment."""
+"""The base classes of benchfiles written for milabench: installation, preparation, run and environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BasePackage", "Package"]
 
 
 class BasePackage:
-    """A package without a way to install, prepare or run it.
+    """A package without steps to install, prepare or run it.
 
     Args:
         config: `name`, `definition`, `dirs`, `argv`, `voir`, `devices` and the rest of its definition.
@@ -39,7 +39,7 @@ class BasePackage:
 
     @property
     def name(self) -> str:
-        """What the pack is called."""
+        """The name of the pack."""
         return str(self.config["name"])
 
     def copy(self, config: Mapping[str, Any]) -> Any:
@@ -53,7 +53,7 @@ class BasePackage:
 
     @property
     def tag(self) -> str:
-        """What this run is called."""
+        """The name of this run."""
         return ".".join(self.config["tag"])
 
     @property
@@ -67,7 +67,7 @@ class BasePackage:
 
     @property
     def working_directory(self) -> Any:
-        """Where the script runs."""
+        """The directory in which the script runs."""
         return self.dirs.code
 
     def resolve_argument(self, name: str, default: Any) -> Any:
@@ -76,45 +76,45 @@ class BasePackage:
         return argv.get(name, default) if isinstance(argv, Mapping) else default
 
     def make_env(self) -> dict[str, str]:
-        """Environment variables of what is run."""
+        """Additional environment variables of the package's processes."""
         return {}
 
     def full_env(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
-        """All environment variables of what is run: those of this process, of the environment, `make_env`, and given ones."""
+        """All environment variables of the package's processes: those of this process, the virtual environment, `make_env` and `env`."""
         binaries = os.path.dirname(self.config["python"])
         own = {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}", "VIRTUAL_ENV": str(self.dirs.venv)}
         more = {**self.make_env(), **self.config.get("env", {}), **(env or {})}
         return {**os.environ, **own, **{name: str(value) for name, value in more.items()}}
 
     async def message(self, *message_parts: Any) -> None:
-        """Say something."""
+        """Print a message."""
         print(*message_parts, file=sys.stderr)
 
     async def message_error(self, exc: BaseException) -> None:
-        """Say what went wrong."""
+        """Print an error."""
         await self.message(f"{type(exc).__name__}: {exc}")
 
     async def send(self, **kwargs: Any) -> None:
-        """Events of milabench's own reports are not kept."""
+        """Ignore an event of milabench's reports."""
 
     async def pip_install(self, *args: Any) -> None:
         """Run `pip install` in the package's environment.
 
         Raises:
-            LaunchError: It failed.
+            LaunchError: pip failed.
         """
         await self.execute(
             self.config["python"], "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *args
         )
 
     def conda_install(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: environments are those of Python.
+        """Reject conda packages: environments are virtual environments of Python.
 
         Raises:
             LaunchError: Always.
         """
         raise LaunchError(
-            f"conda would install {' '.join(map(str, args))}, and environments of packs are Python's", where=self.name
+            f"conda packages cannot be installed into virtual environments: {' '.join(map(str, args))}", where=self.name
         )
 
     async def execute(
@@ -123,7 +123,7 @@ class BasePackage:
         """Run a command in the environment of the package, by default in the directory of its code.
 
         Raises:
-            LaunchError: It failed.
+            LaunchError: The command failed.
         """
         words = [str(word) for word in args]
         environment = {**os.environ, **(env or {})} if external else self.full_env(env)
@@ -135,7 +135,7 @@ class BasePackage:
             raise LaunchError(
                 f"{' '.join(words)} failed with exit code {done.returncode}",
                 where=self.name,
-                hint="its messages are above",
+                hint="see its messages above",
             )
         return 0
 
@@ -144,13 +144,13 @@ class BasePackage:
         return await self.execute("python", *args, **kwargs)
 
     async def voir(self, script: Any, args: Any = (), wrapper: Any = (), cwd: Any = None, **kwargs: Any) -> Any:
-        """A plan that runs a script under voir."""
+        """Create a plan that runs a script under voir."""
         inner = PackCommand(self, str(self.dirs.code / script), *args)
         return VoirCommand(inner, cwd=cwd, **kwargs)
 
 
 class Package(BasePackage):
-    """A package that is installed, prepared and run as most are. Benchfiles override what differs."""
+    """A package with the usual steps to install, prepare and run it, which benchfiles override."""
 
     main_script = "main.py"
     prepare_script: str | None = "prepare.py"
@@ -170,7 +170,7 @@ class Package(BasePackage):
         return list(self.requirements_map(variant).values())
 
     def make_env(self) -> dict[str, str]:
-        """Directories as `MILABENCH_DIR_NAME`, the configuration as `MILABENCH_CONFIG`, and the cache but for installing."""
+        """Directories as `MILABENCH_DIR_NAME`, the configuration as `MILABENCH_CONFIG`, and the cache except during installation."""
         env = {f"MILABENCH_DIR_{name.upper()}": str(path) for name, path in self.config["dirs"].items()}
         env["MILABENCH_CONFIG"] = json.dumps(self.config)
         if self.phase in {"prepare", "run"}:
@@ -178,7 +178,7 @@ class Package(BasePackage):
         return env
 
     async def install(self) -> None:
-        """Install the requirements; benchmate is provided, and left out.
+        """Install the requirements; benchmate is omitted, since dlbs provides it.
 
         Raises:
             LaunchError: pip failed.
@@ -188,7 +188,7 @@ class Package(BasePackage):
                 await self.pip_install("-r", _without_provided(file, self.dirs.extra))
 
     def build_prepare_plan(self) -> Any:
-        """How it is prepared: by `prepare.py` and the arguments of the main script."""
+        """The plan that prepares it: `prepare.py` with the arguments of the main script."""
         script = self.dirs.code / self.prepare_script if self.prepare_script is not None else None
         if script is None or not script.exists():
             return VoidCommand(self)
@@ -196,20 +196,20 @@ class Package(BasePackage):
         return _Words(self, *words, *self.argv, cwd=script.parent)
 
     async def prepare(self) -> Any:
-        """Carry out `build_prepare_plan`."""
+        """Execute the plan of `build_prepare_plan`."""
         return await self.build_prepare_plan().execute("prepare")
 
     def build_run_plan(self) -> Any:
-        """How it runs: under voir, the main script with its arguments."""
+        """The plan that runs it: the main script with its arguments, under voir."""
         return VoirCommand(PackCommand(self, *self.argv, lazy=True), cwd=self.working_directory)
 
     async def run(self) -> Any:
-        """The plan; the launcher of the experiment carries it out."""
+        """The plan, which the launcher of the experiment executes."""
         return self.build_run_plan()
 
 
 class _Words(Command):
-    """A command as it is."""
+    """A command without changes."""
 
     def __init__(self, pack: Any, *words: Any, **kwargs: Any) -> None:
         super().__init__(pack, **kwargs)
@@ -220,7 +220,7 @@ class _Words(Command):
 
 
 def _without_provided(file: XPath, directory: XPath) -> XPath:
-    """A file of requirements without those that are provided, or the file itself if it has none."""
+    """A requirements file without provided packages, or the file itself if it has none."""
     lines = file.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not is_provided(line)]
     if kept == lines:
@@ -232,6 +232,6 @@ def _without_provided(file: XPath, directory: XPath) -> XPath:
 
 
 def is_provided(requirement: str) -> bool:
-    """Whether a line of requirements asks for a package that is provided: benchmate, which no index has."""
+    """Whether a line of requirements names a provided package: benchmate, which is on no index."""
     line = requirement.strip().lower()
     return line.startswith("benchmate") or "subdirectory=benchmate" in line or "egg=benchmate" in line

@@ -1,4 +1,4 @@
-"""Paths with what benchfiles do to files: clone a repository, substitute in a text, remove."""
+"""Paths with the file operations of benchfiles: clone a repository, substitute text, remove."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class XPath(pathlib.PosixPath):
     """A path of a benchfile."""
 
     def clone_subtree(self, remote: str, commit: str, subtree: str | None = None) -> None:
-        """Put a commit of a Git repository, or a directory of it, here.
+        """Check out a commit of a Git repository, or a directory of it, at this path.
 
         Args:
             remote: URL of the repository.
             commit: Commit, branch or tag.
-            subtree: Directory in it; all of it by default.
+            subtree: Directory in it; the entire repository by default.
 
         Raises:
-            LaunchError: git fails, or there is no such directory in the repository.
+            LaunchError: git fails, or the repository has no such directory.
         """
         self.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="dlbs-clone-", dir=self.parent) as directory:
@@ -48,14 +48,14 @@ class XPath(pathlib.PosixPath):
         self.write_text(re.sub(pattern, replacement, text), encoding="utf-8")
 
     def rm(self) -> None:
-        """Remove this file, or this directory with all that is in it."""
+        """Remove this file, or this directory with its content."""
         if self.is_dir() and not self.is_symlink():
             shutil.rmtree(self)
         else:
             self.unlink()
 
     def copy_from(self, other: str | os.PathLike[str]) -> None:
-        """Copy a file here."""
+        """Copy a file to this path."""
         shutil.copy(other, self)
 
 

@@ -1,4 +1,4 @@
-"""The plans of benchfiles, all of them: under voir, by torchrun or accelerate, on this machine. Experiments run what comes to one command."""
+"""All plans of benchfiles: under voir, by torchrun or accelerate, on this machine. Experiments run plans that result in one command."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = [
 
 
 class WrapperCommand(Command):
-    """A command before another one."""
+    """A command that wraps another one."""
 
     def __init__(self, executor: Any, *wrapper_argv: Any, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
@@ -59,7 +59,7 @@ class WrapperCommand(Command):
 
 
 class VoirCommand(WrapperCommand):
-    """Under voir, with the options of the package."""
+    """Run under voir, with the options of the package."""
 
     def _argv(self, **kwargs: Any) -> list[Any]:
         options = self.pack.config.get("voir") or {}
@@ -73,7 +73,7 @@ class VoirCommand(WrapperCommand):
 
 
 class WorkingDir(WrapperCommand):
-    """In the working directory of the package."""
+    """Run in the working directory of the package."""
 
     def __init__(self, executor: Any, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
@@ -84,7 +84,7 @@ class WorkingDir(WrapperCommand):
 
 
 class TorchRunCommand(WrapperCommand):
-    """A process for each GPU of the experiment, by torchrun; the command alone with one GPU or none."""
+    """Run a process for each GPU of the experiment with torchrun; run the bare command with one GPU or none."""
 
     executable = "torchrun"
 
@@ -110,28 +110,28 @@ TorchrunAllGPU = TorchRunCommand
 
 
 class ForeachNode(Command):
-    """On every machine; here there is one."""
+    """Run on every machine; only one is supported."""
 
     def __init__(self, executor: Command, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
         if executor.pack.config["num_machines"] > 1:
-            raise LaunchError("runs on several machines; packs run on one", where=executor.pack.name)
+            raise LaunchError("requires several machines; packs run on one machine only", where=executor.pack.name)
 
 
 class TorchrunAllNodes(ForeachNode):
-    """torchrun on every machine."""
+    """Run torchrun on every machine."""
 
     def __init__(self, executor: Command, *arguments: Any, **kwargs: Any) -> None:
         super().__init__(self.make_base_executor(TorchRunCommand, executor, *arguments, **kwargs))
 
     @staticmethod
     def make_base_executor(cls: type[Any], executor: Any, *arguments: Any, **kwargs: Any) -> Any:
-        """What runs on one machine."""
+        """The command for one machine."""
         return cls(executor, *arguments, **kwargs)
 
 
 class AccelerateLaunchCommand(WrapperCommand):
-    """By `accelerate launch`."""
+    """Run with `accelerate launch`."""
 
     def __init__(self, executor: Any, rank: int = 0, *accelerate_argv: Any, **kwargs: Any) -> None:
         super().__init__(executor, *accelerate_argv, **kwargs)
@@ -150,18 +150,18 @@ class AccelerateLaunchCommand(WrapperCommand):
 
 
 class AccelerateAllNodes(ForeachNode):
-    """`accelerate launch` on every machine."""
+    """Run `accelerate launch` on every machine."""
 
     def __init__(self, executor: Command, *arguments: Any, **kwargs: Any) -> None:
         super().__init__(AccelerateLaunchCommand(executor, 0, *arguments, **kwargs))
 
 
 class ActivatorCommand(WrapperCommand):
-    """In the environment of the package, where all commands run anyway."""
+    """Run in the environment of the package, as all commands do."""
 
 
 class DockerRunCommand(WrapperCommand):
-    """In a container; an experiment that runs in one is in it already (`exp.docker_image`)."""
+    """Run in a container; the experiment is in its container already (`exp.docker_image`)."""
 
     def __init__(self, executor: Any, image: Any = None, *docker_argv: Any, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
@@ -169,7 +169,7 @@ class DockerRunCommand(WrapperCommand):
 
 
 class SSHCommand(WrapperCommand):
-    """On a machine; here it is this one."""
+    """Run on a machine: this one."""
 
     def __init__(
         self,

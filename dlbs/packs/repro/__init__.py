@@ -1,6 +1,6 @@
-"""The interface of Repro (github.com/danieldeutsch/repro), so that model files written for it run as container packs.
+"""The interface of Repro (github.com/danieldeutsch/repro), which runs model files written for it as container packs.
 
-`MODULES` says which module here has the names of which module there.
+`MODULES` maps modules of Repro to modules here with the same names.
 """
 
 from __future__ import annotations

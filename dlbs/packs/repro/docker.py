@@ -1,4 +1,4 @@
-"""Docker as model files written for Repro use it: volumes of their own, and images."""
+"""Docker functions for model files written for Repro: images, and containers with volumes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def image_exists(image: str) -> bool:
-    """Whether an image is here.
+    """Whether an image exists on this machine.
 
     Raises:
         LaunchError: docker cannot be started.
@@ -36,10 +36,10 @@ def image_exists(image: str) -> bool:
 
 
 def pull_image(image: str) -> None:
-    """Get an image from its registry.
+    """Pull an image from its registry.
 
     Raises:
-        LaunchError: It cannot be had.
+        LaunchError: It cannot be pulled.
     """
     images.pull_image(image, docker="docker")
 
@@ -62,10 +62,10 @@ def build_image(root: str, image: str, build_args: Mapping[str, str] | None = No
         root: The directory.
         image: Name of the image.
         build_args: Arguments of the Dockerfile.
-        silent: Print nothing.
+        silent: Suppress output.
 
     Raises:
-        LaunchError: It fails.
+        LaunchError: The build fails.
     """
 
     def tell(line: str) -> None:
@@ -76,7 +76,7 @@ def build_image(root: str, image: str, build_args: Mapping[str, str] | None = No
 
 
 class BuildDockerImageSubcommand(SetupSubcommand):
-    """Builds the image of one model.
+    """Build the image of one model.
 
     Args:
         root: Directory of its Dockerfile.
@@ -90,11 +90,11 @@ class BuildDockerImageSubcommand(SetupSubcommand):
         """Add the model with its options."""
         self.parser = parser.add_parser(model, description=f"Build the image of {model}")
         self.parser.add_argument("--image-name", default=self.default_image, help="name of the image")
-        self.parser.add_argument("--silent", action="store_true", help="print nothing")
+        self.parser.add_argument("--silent", action="store_true", help="suppress output")
         self.parser.set_defaults(subfunc=self.run)
 
     def run(self, args: argparse.Namespace) -> None:
-        """Build it."""
+        """Build the image."""
         build_image(self.root, args.image_name, silent=args.silent)
 
 

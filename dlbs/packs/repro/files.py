@@ -17,11 +17,11 @@ __all__ = ["TemporaryDirectory", "read_jsonl_file", "write_to_jsonl_file", "writ
 
 
 class TemporaryDirectory:
-    """A directory that is removed at the end; `with TemporaryDirectory() as path` gives its path.
+    """A directory that is removed at the end: `with TemporaryDirectory() as path`.
 
     Args:
-        root: Where it is made; where temporary files usually are by default.
-        persist: Leave it there.
+        root: Its parent; by default that of temporary files.
+        persist: Keep it.
     """
 
     def __init__(self, root: str | None = None, persist: bool = False) -> None:
@@ -40,12 +40,12 @@ class TemporaryDirectory:
 
 
 def write_to_text_file(items: Iterable[TextType], file_path: str, separator: str | None = None) -> None:
-    """Write texts, one a line, and make the file's directory if need be.
+    """Write texts, one per line, and create the directory of the file if missing.
 
     Args:
         items: Texts, or lists of sentences.
         file_path: The file.
-        separator: Between sentences; a blank by default.
+        separator: Separator of sentences; a space by default.
     """
     _make_directory_of(file_path)
     with open(file_path, "w", encoding="utf-8") as stream:
@@ -56,14 +56,14 @@ def write_to_text_file(items: Iterable[TextType], file_path: str, separator: str
 def write_to_jsonl_file(
     items: Iterable[Any], key: str, file_path: str, flatten: bool = False, separator: str | None = None
 ) -> None:
-    """Write a line `{key: item}` for each item, and make the file's directory if need be.
+    """Write a line `{key: item}` for each item, and create the directory of the file if missing.
 
     Args:
-        items: Anything that JSON has.
+        items: Values that JSON can represent.
         key: The key of each line.
         file_path: The file.
         flatten: Join the sentences of each item.
-        separator: Between sentences; a blank by default.
+        separator: Separator of sentences; a space by default.
     """
     _make_directory_of(file_path)
     write_jsonl_file(file_path, ({key: joined(item, separator) if flatten else item} for item in items))

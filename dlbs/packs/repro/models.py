@@ -1,4 +1,4 @@
-"""Base classes of models in containers, by what they are asked; and several models side by side."""
+"""Base classes of models in containers, by task, and parallel models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class QuestionAnsweringModel(Model):
-    """Answers a question about a text."""
+    """A model that answers questions about a text."""
 
     def predict(self, context: str, question: str, *arguments: Any, **options: Any) -> Any:
         """The answer to one question."""
@@ -33,7 +33,7 @@ class QuestionAnsweringModel(Model):
 
 
 class QuestionGenerationModel(Model):
-    """Asks the question whose answer is a part of a text."""
+    """A model that generates a question whose answer is a part of a text."""
 
     def predict(self, context: str, start: int, end: int, **options: Any) -> Any:
         """The question that `context[start:end]` answers."""
@@ -41,7 +41,7 @@ class QuestionGenerationModel(Model):
 
 
 class RecipeGenerationModel(Model):
-    """Writes a recipe."""
+    """A model that writes recipes."""
 
     def predict(self, name: str, ingredients: Sequence[str], *arguments: Any, **options: Any) -> Any:
         """The recipe of a dish."""
@@ -49,7 +49,7 @@ class RecipeGenerationModel(Model):
 
 
 class SingleDocumentSummarizationModel(Model):
-    """Sums a document up."""
+    """A model that summarizes a document."""
 
     def predict(self, document: DocumentType, *arguments: Any, **options: Any) -> Any:
         """The summary of one document."""
@@ -57,25 +57,25 @@ class SingleDocumentSummarizationModel(Model):
 
 
 class TruecasingModel(Model):
-    """Gives words back their capitals."""
+    """A model that restores capital letters."""
 
     def predict(self, text: str, *arguments: Any, **options: Any) -> Any:
-        """One text with capitals."""
+        """The text with capital letters."""
         return self.predict_batch([{"text": text}], *arguments, **options)[0]
 
 
 class ParallelModel(Model):
-    """Several models of a class side by side, each with a part of the inputs. Each of them waits for its own containers.
+    """Several models of a class in parallel, each with a part of the inputs and its own containers.
 
-    `aggregate_parallel_metrics` puts the results of metrics together.
+    `aggregate_parallel_metrics` combines the results of metrics.
 
     Args:
         model_cls: The class.
         model_kwargs_list: Arguments of each model's constructor, such as `[{"device": 0}, {"device": 1}]`.
-        num_models: How many there are, if none has arguments.
+        num_models: Number of models, if none has arguments.
 
     Raises:
-        ConfigError: Neither or both of the latter are given.
+        ConfigError: Neither or both of the last two are given.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ParallelModel(Model):
         self.model_kwargs_list = list(model_kwargs_list or [{} for _ in range(num_models or 0)])
 
     def predict_batch(self, inputs: Sequence[Any], *arguments: Any, **options: Any) -> list[Any]:
-        """What each model gives for its part of the inputs, in their order: one result for a model, not one for an input."""
+        """The results of the models for their parts of the inputs, in order: one per model, not per input."""
         if not inputs:
             return []
         size = math.ceil(len(inputs) / len(self.model_kwargs_list))

@@ -1,4 +1,4 @@
-"""`@overrides` on methods, as the package `overrides` has it: a mark for readers. Type checkers look at the rest."""
+"""The decorator `@overrides` of the package `overrides`, without its checks at run time: type checkers make them."""
 
 from __future__ import annotations
 

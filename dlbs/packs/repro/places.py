@@ -1,4 +1,4 @@
-"""Where the Dockerfiles of packs are, for `setup.py` files that were written for Repro: relative to the directory of all packs."""
+"""The directory of all packs, to which Dockerfile paths in `setup.py` files written for Repro are relative."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ class DatasetReader(Registrable):
         """The inputs in files.
 
         Raises:
-            LogError: An input has no `instance_id`, or one that is no text.
+            LogError: An input has no `instance_id`, or one that is not a string.
         """
         instances = self._read(*input_files)
         for number, instance in enumerate(instances, 1):
             if not isinstance(instance.get("instance_id"), str):
                 given = repr(instance.get("instance_id")) if "instance_id" in instance else "none"
                 raise LogError(
-                    f"input {number} needs an instance_id that is a text, and has {given}", where=", ".join(input_files)
+                    f"input {number}: instance_id must be a string, not {given}", where=", ".join(input_files)
                 )
         return instances
 
@@ -42,7 +42,7 @@ class DatasetReader(Registrable):
 
 @DatasetReader.register("jsonl")
 class JSONLinesDatasetReader(DatasetReader):
-    """JSON lines, an input each."""
+    """A reader of JSON lines, one input per line."""
 
     def _read(self, *input_files: str) -> list[InstanceDict]:
         return [instance for file in input_files for instance in read_jsonl_file(file)]
@@ -50,7 +50,7 @@ class JSONLinesDatasetReader(DatasetReader):
 
 @DatasetReader.register("sacrerouge")
 class SacreROUGEDatasetReader(DatasetReader):
-    """Lines of SacreROUGE: a summary and its references, as `{"text": ...}`."""
+    """A reader of lines of SacreROUGE: a summary and its references, as `{"text": ...}`."""
 
     def _read(self, *input_files: str) -> list[InstanceDict]:
         return [_summary(line) for file in input_files for line in read_jsonl_file(file)]
@@ -67,18 +67,16 @@ def _summary(line: dict[str, Any]) -> InstanceDict:
 
 @DatasetReader.register("huggingface-datasets")
 class HuggingfaceDatasetsDatasetReader(DatasetReader):
-    """Data sets of Hugging Face, which DLBS does not download: they come from files."""
+    """A placeholder for data sets of Hugging Face, which DLBS does not download."""
 
     def __init__(self, dataset_name: str = "", split: str = "") -> None:
         self.dataset_name, self.split = dataset_name, split
 
     def _read(self, *input_files: str) -> list[InstanceDict]:
-        hint = "save it as JSON lines, and read these with the reader jsonl"
-        raise ConfigError(
-            f"the data set {self.dataset_name} would be downloaded, and DLBS downloads nothing", hint=hint
-        )
+        hint = "save it as JSON lines, and use the reader jsonl"
+        raise ConfigError(f"DLBS does not download the data set {self.dataset_name}", hint=hint)
 
 
 def hf_dataset_exists_locally(name: str, version: str | None = None) -> bool:
-    """Whether a data set of Hugging Face can be read: it cannot, since DLBS downloads nothing."""
+    """Whether a data set of Hugging Face can be read: always false, since DLBS does not download data."""
     return False

@@ -1,4 +1,4 @@
-"""Classes of `setup.py` files that were written for Repro: which Dockerfile becomes which image. `dlbs pack build` builds it."""
+"""Classes of `setup.py` files written for Repro, which map Dockerfiles to images; `dlbs pack build` builds them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["RootSubcommand", "SetupSubcommand", "Subcommand"]
 
 
 class Subcommand(Registrable):
-    """A verb of Repro's command line, which DLBS does not have: loading one is enough."""
+    """A command of Repro's command line, which DLBS can load but does not run."""
 
     def add_subparser(self, model: str, parser: Any) -> None:
-        """Options of the verb."""
+        """Add the options of the command."""
         raise NotImplementedError
 
     def run(self, args: Any) -> None:
-        """What the verb does."""
+        """Run the command."""
         raise NotImplementedError
 
 
 class RootSubcommand(Subcommand):
-    """A verb itself."""
+    """A top-level command."""
 
 
 class SetupSubcommand(Subcommand):
-    """The verb `setup` of one model."""
+    """The command `setup` of one model."""

@@ -1,4 +1,4 @@
-"""What tests of models in containers need, as in Repro's `testing`."""
+"""Helpers for tests of models in containers, as in Repro's `testing`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FIXTURES_ROOT = "tests/fixtures"
 
 
 def get_testing_device_parameters(gpu_only: bool = False) -> list[tuple[int]]:
-    """Devices to test on, from `TEST_DEVICES`, each as the arguments of a test.
+    """Devices to test on, from `TEST_DEVICES`, each as a tuple of test arguments.
 
     Args:
-        gpu_only: Leave out the CPU (-1).
+        gpu_only: Omit the CPU (-1).
     """
     return [(device,) for device in devices_to_test() if device >= 0 or not gpu_only]
 
@@ -24,7 +24,7 @@ def get_testing_device_parameters(gpu_only: bool = False) -> list[tuple[int]]:
 def assert_dicts_approx_equal(
     d1: NestedDict, d2: NestedDict, rel: float | None = None, abs: float | None = None
 ) -> None:
-    """Raise an AssertionError unless two nested mappings have the same keys and nearly the same numbers.
+    """Raise an AssertionError unless two nested mappings have the same keys and approximately equal numbers.
 
     Args:
         d1, d2: The mappings.
@@ -35,4 +35,4 @@ def assert_dicts_approx_equal(
     assert first.keys() == second.keys(), f"different keys: {sorted(first.keys() ^ second.keys())}"
     for keys, value in second.items():
         limit = max((1e-6 if rel is None else rel) * math.fabs(value), 1e-12 if abs is None else abs)
-        assert math.fabs(first[keys] - value) <= limit, f"{'.'.join(keys)}: {first[keys]} is not nearly {value}"
+        assert math.fabs(first[keys] - value) <= limit, f"{'.'.join(keys)}: {first[keys]} differs from {value}"

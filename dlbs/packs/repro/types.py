@@ -1,4 +1,4 @@
-"""Names for the data that models of texts get and give, as in Repro's `data.types`."""
+"""Type aliases for the inputs and outputs of text models, as in Repro's `data.types`."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ TextType: TypeAlias = str | list[str]  # a text, or its sentences
 DocumentType: TypeAlias = str | list[str]
 SummaryType: TypeAlias = str | list[str]
 InstanceDict: TypeAlias = dict[str, Any]  # one input: the arguments of `predict` by name
-MetricsType: TypeAlias = dict[str, Any]  # numbers by name, or mappings of such
+MetricsType: TypeAlias = dict[str, Any]  # numbers by name, or nested mappings

@@ -1,4 +1,4 @@
-"""Texts and metrics of many inputs: joined, grouped by what they share, averaged, as in Repro's `common.util`."""
+"""Texts and metrics of many inputs: joined, grouped, averaged, as in Repro's `common.util`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = [
 ]
 
 Value = TypeVar("Value")
-NestedDict: TypeAlias = dict[str, Any]  # numbers by name, or mappings of such
+NestedDict: TypeAlias = dict[str, Any]  # numbers by name, or nested mappings
 
 
 def flatten(text: TextType, separator: str | None = None) -> str:
-    """A text as it is; sentences joined by the separator, a blank by default."""
+    """Join sentences with the separator, a space by default; return a text unchanged."""
     return text if isinstance(text, str) else (separator or " ").join(text)
 
 
 def is_empty_text(text: TextType) -> bool:
-    """Whether there is nothing but blanks."""
+    """Whether a text is blank."""
     return not flatten(text).strip()
 
 
@@ -42,12 +42,12 @@ def check_for_single_texts(texts_list: Iterable[Sequence[TextType]]) -> list[Tex
     """The only text of each list.
 
     Raises:
-        ValueError: One has none, or several.
+        ValueError: A list is empty or has several texts.
     """
     lists = list(texts_list)
     for texts in lists:
         if len(texts) != 1:
-            raise ValueError(f"one text is needed for each input, and there are {len(texts)}")
+            raise ValueError(f"expected one text per input, found {len(texts)}")
     return [texts[0] for texts in lists]
 
 
@@ -57,7 +57,7 @@ def group_by_references(
     """Put candidates together that have the same references, so that these are worked on once.
 
     Returns:
-        The groups of candidates, the references of each group, and for each candidate its place (group, number in it).
+        The groups of candidates, the references of each group, and the place of each candidate (group, index in it).
     """
     groups: dict[Any, int] = {}
     grouped: list[list[TextType]] = []
@@ -76,18 +76,18 @@ def group_by_references(
 
 
 def ungroup_values(values: Any, mapping: Iterable[tuple[int, int]]) -> list[Any]:
-    """The values of groups in the order of the inputs, by their places as `group_by_references` gives them."""
+    """The values of groups in the order of the inputs, by the places that `group_by_references` returns."""
     return [values[group][number] for group, number in mapping]
 
 
 def remove_empty_inputs(inputs: Sequence[TextType], *contexts: Sequence[Any]) -> tuple[Any, ...]:
-    """Leave out inputs that are empty, and what belongs to them.
+    """Remove empty inputs and their contexts.
 
     Returns:
-        The set of their numbers, the inputs that stay, and of each context what stays.
+        The set of their indices, the remaining inputs, and the remaining part of each context.
 
     Raises:
-        ValueError: A context has another length than the inputs.
+        ValueError: The lengths of a context and the inputs differ.
     """
     for context in contexts:
         if len(context) != len(inputs):
@@ -101,20 +101,20 @@ def remove_empty_inputs(inputs: Sequence[TextType], *contexts: Sequence[Any]) ->
 
 
 def insert_empty_values(inputs: Sequence[Value], empty_indices: set[int], empty_value: Value) -> list[Value]:
-    """Values for all inputs: those of the inputs that stayed, and one for each that `remove_empty_inputs` left out.
+    """Values for all inputs: those of the remaining inputs, and `empty_value` for each removed by `remove_empty_inputs`.
 
     Raises:
-        ValueError: A number is beyond all inputs.
+        ValueError: An index is out of range.
     """
     total = len(inputs) + len(empty_indices)
     if any(not 0 <= number < total for number in empty_indices):
-        raise ValueError(f"there are {total} inputs, and none has the number {max(empty_indices)}")
+        raise ValueError(f"index {max(empty_indices)} is out of range for {total} inputs")
     rest = iter(inputs)
     return [empty_value if number in empty_indices else next(rest) for number in range(total)]
 
 
 def flatten_nested_dict(nested_dict: NestedDict) -> dict[tuple[str, ...], Any]:
-    """The numbers of a nested mapping, each by the keys that lead to it."""
+    """The numbers of a nested mapping, keyed by the path of keys."""
     found: dict[tuple[str, ...], Any] = {}
     for key, value in nested_dict.items():
         if isinstance(value, Mapping):
@@ -125,7 +125,7 @@ def flatten_nested_dict(nested_dict: NestedDict) -> dict[tuple[str, ...], Any]:
 
 
 def unflatten_dict(d: Mapping[tuple[str, ...], Any]) -> NestedDict:
-    """The nested mapping that `flatten_nested_dict` was given."""
+    """The inverse of `flatten_nested_dict`."""
     made: NestedDict = {}
     for keys, value in d.items():
         inner = made
@@ -136,15 +136,15 @@ def unflatten_dict(d: Mapping[tuple[str, ...], Any]) -> NestedDict:
 
 
 def get_default_dict(d: NestedDict, default: float) -> NestedDict:
-    """A mapping of the same keys, all of one value."""
+    """A nested mapping with the same keys and one value."""
     return unflatten_dict(dict.fromkeys(flatten_nested_dict(d), default))
 
 
 def average_dicts(dicts: Sequence[NestedDict]) -> NestedDict:
-    """The means of nested mappings of numbers; an empty one of none.
+    """The means of nested mappings of numbers; an empty one for no mappings.
 
     Raises:
-        ValueError: They do not have the same keys.
+        ValueError: Their keys differ.
     """
     flat = [flatten_nested_dict(one) for one in dicts]
     for one in flat[1:]:
@@ -157,11 +157,11 @@ def average_dicts(dicts: Sequence[NestedDict]) -> NestedDict:
 
 
 def aggregate_metrics_by_group(groups: Sequence[int], metrics_list: Sequence[MetricsType]) -> list[MetricsType]:
-    """The mean metrics of each group, as of a text that was compared with several references one by one.
+    """The mean metrics of each group, as for a text compared with each of several references.
 
     Args:
         groups: The group of each entry: 0, 1, ... without gaps.
-        metrics_list: As many metrics.
+        metrics_list: Metrics, one entry per group number.
 
     Raises:
         ValueError: The lengths differ, or a group is missing.
@@ -173,17 +173,17 @@ def aggregate_metrics_by_group(groups: Sequence[int], metrics_list: Sequence[Met
         members.setdefault(group, []).append(metrics)
     missing = sorted(set(range(max(members, default=-1) + 1)) ^ set(members))
     if missing:
-        raise ValueError(f"groups must be 0, 1, ... without gaps, but there is no group {missing[0]}")
+        raise ValueError(f"groups must be 0, 1, ... without gaps, but group {missing[0]} is missing")
     return [average_dicts(members[group]) for group in sorted(members)]
 
 
 def aggregate_parallel_metrics(
     outputs_list: Iterable[tuple[MetricsType, Sequence[MetricsType]]],
 ) -> tuple[MetricsType, list[MetricsType]]:
-    """Metrics that parallel models gave, put together: their mean over all inputs, and those of each input.
+    """Combine the metrics of parallel models: the mean over all inputs, and those of each input.
 
     Args:
-        outputs_list: Of each model its mean, which is not used, and its metrics, one for each input.
+        outputs_list: For each model its mean, which is ignored, and its metrics for each input.
     """
     each = [metrics for _, found in outputs_list for metrics in found]
     return average_dicts(each), each

@@ -35,16 +35,16 @@ class OutputWriter(Registrable):
         *arguments: Any,
         **options: Any,
     ) -> None:
-        """Write what a model gave for inputs.
+        """Write the predictions of a model.
 
         Raises:
-            LaunchError: There is not one prediction for each input, and there must be.
+            LaunchError: A prediction per input is required, and the numbers differ.
         """
         if self.prediction_per_instance and (not isinstance(predictions, list) or len(predictions) != len(instances)):
             given = len(predictions) if isinstance(predictions, list) else f"a {type(predictions).__name__}"
             raise LaunchError(
-                f"the writer needs one prediction for each of {len(instances)} inputs, and got {given}",
-                hint="the writer metrics takes one result for all inputs",
+                f"the writer needs one prediction for each of {len(instances)} inputs, not {given}",
+                hint="use the writer metrics for one result of all inputs",
             )
         directory = os.path.dirname(output_file_or_dir)
         if directory:
@@ -64,10 +64,10 @@ class OutputWriter(Registrable):
 
 @OutputWriter.register("default")
 class DefaultOutputWriter(OutputWriter):
-    """A line for each input: `instance_id`, `model_id` and `prediction`.
+    """A writer of one line per input: `instance_id`, `model_id` and `prediction`.
 
     Args:
-        include_input: Write the input, too.
+        include_input: Also write the input.
     """
 
     def __init__(self, include_input: bool = False) -> None:
@@ -92,7 +92,7 @@ class DefaultOutputWriter(OutputWriter):
 
 @OutputWriter.register("metrics")
 class MetricsOutputWriter(OutputWriter):
-    """One JSON document: whatever the model gave for all inputs."""
+    """A writer of one JSON document: the result of the model for all inputs."""
 
     def __init__(self) -> None:
         super().__init__(False)
@@ -111,7 +111,7 @@ class MetricsOutputWriter(OutputWriter):
 
 @OutputWriter.register("sacrerouge")
 class SacreROUGEOutputWriter(OutputWriter):
-    """Lines that SacreROUGE reads: the predicted summary, and the references of the input."""
+    """A writer of lines for SacreROUGE: the predicted summary, and the references of the input."""
 
     def __init__(self) -> None:
         super().__init__(True)

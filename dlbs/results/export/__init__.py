@@ -1,1 +1,1 @@
-"""Exports: results in the formats of other tools."""
+"""Export results in the formats of other tools."""

@@ -1,4 +1,4 @@
-"""JUnit XML: each experiment is a test, so that CI systems show which ones failed, and why."""
+"""Export to JUnit XML: each experiment is a test, so that CI systems show which ones failed, and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlbs.text import counted, printable, text
 
 __all__ = ["write_junit"]
 
-# What becomes of a status: a test that failed, or one that came to no result because of something else.
+# Status → JUnit element: a failed test, or one without a result for another reason.
 _ELEMENTS = {
     "failure": "failure",
     "timeout": "failure",
@@ -23,15 +23,15 @@ _ELEMENTS = {
     "unfinished": "error",
     "skipped": "skipped",
 }
-_REASONS = {"unfinished": "it did not come to its end"}
+_REASONS = {"unfinished": "did not finish"}
 _SHOWN = ("results.throughput", "results.time", "results.time_p99", "results.accuracy_top1", "results.memory_host")
 
 
 def write_junit(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
-    """Write a JUnit XML file, in the form that Jenkins, GitLab and pytest agree on: a suite for each framework and phase.
+    """Write a JUnit XML file in the dialect of Jenkins, GitLab and pytest: a suite for each framework and phase.
 
-    A failed or timed-out experiment is a failure, one that was cancelled or did not end an error, a skipped one is skipped; each with its reason.
-    A doubtful one passes, and its warnings are its output and the property `doubtful`. Times are in seconds.
+    Failed and timed-out experiments are failures, cancelled and unfinished ones errors, skipped ones skipped; each with its reason. Doubtful
+    ones pass; their warnings are in the output and in the property `doubtful`. Times are in seconds.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -65,7 +65,7 @@ def _totals(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _where(records: Sequence[Record]) -> dict[str, str]:
-    """When a suite began, and on which host if it is one."""
+    """Start time of a suite, and its host if there is only one."""
     starts = sorted(text(record["exp.start_time"]) for record in records if record.get("exp.start_time"))
     hosts = {text(record["exp.env.host"]) for record in records if record.get("exp.env.host")}
     found = {"timestamp": _words(starts[0][:19])} if starts else {}
@@ -102,5 +102,5 @@ def _seconds(record: Record) -> float:
 
 
 def _words(value: str) -> str:
-    """The text without characters that XML cannot hold; the writer escapes the rest."""
+    """Remove characters that are invalid in XML; the writer escapes the rest."""
     return printable(value)

@@ -1,4 +1,4 @@
-"""The kinds of exports that `dlbs export --to` knows. Each function takes records, declarations and the destination."""
+"""Formats of `dlbs export --to`. Each function takes records, declarations and the destination."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _HERE = "dlbs.results.export"
 
 KINDS: Registry = {
     "json": (f"{_HERE}.tables:write_table", "JSON, as dlbs parse writes it"),
-    "jsonl": (f"{_HERE}.tables:write_table", "JSON Lines, one experiment a line"),
-    "csv": (f"{_HERE}.tables:write_table", "CSV, one experiment a line"),
+    "jsonl": (f"{_HERE}.tables:write_table", "JSON Lines, one experiment per line"),
+    "csv": (f"{_HERE}.tables:write_table", "CSV, one experiment per line"),
     "parquet": (f"{_HERE}.tables:write_table", "Apache Parquet, a column for each key"),
     "junit": (f"{_HERE}.junit:write_junit", "JUnit XML: each experiment is a test"),
     "prometheus": (f"{_HERE}.prometheus:write_prometheus", "a text file for Prometheus' node exporter"),
@@ -24,7 +24,7 @@ KINDS: Registry = {
     "tensorboard": (f"{_HERE}.tensorboard:write_events", "a directory of event files for TensorBoard"),
 }
 
-# How the name of a file says which kind it is; `.gz` may follow those of texts.
+# File name suffix → format; text formats may be followed by `.gz`.
 SUFFIXES: dict[str, str] = {
     ".json": "json", ".json.gz": "json", ".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".csv": "csv", ".csv.gz": "csv",
     ".parquet": "parquet", ".xml": "junit", ".prom": "prometheus",
@@ -32,30 +32,30 @@ SUFFIXES: dict[str, str] = {
 
 
 def kind_of_file(path: str) -> str:
-    """The kind of export that the name of a file says.
+    """Export format by the suffix of a file name.
 
     Raises:
-        LogError: It says none.
+        LogError: The suffix is unknown.
     """
     for suffix, kind in SUFFIXES.items():
         if path.endswith(suffix):
             return kind
-    raise LogError("the name says no format", where=path, hint=f"give --to {', '.join(KINDS)}")
+    raise LogError("the file name has no known suffix", where=path, hint=f"add --to with one of {', '.join(KINDS)}")
 
 
 def export(
     kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str
 ) -> tuple[int, str]:
-    """Export experiments; returns how many were written, and where to find them.
+    """Export experiments; returns how many were written, and where.
 
     Args:
         kind: A key of `KINDS`.
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
+        declarations: Declared parameters, with those that identify an experiment.
         destination: A file, a directory or a URI.
 
     Raises:
-        LogError: There is no such kind, the destination does not fit it, or a package is missing.
+        LogError: The format is unknown, does not support the destination, or a package is missing.
         ConfigError: The destination cannot be written.
     """
     count, where = registered(KINDS, kind, "export")(records, declarations, destination)

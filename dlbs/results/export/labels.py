@@ -1,4 +1,4 @@
-"""What exports call experiments: one label each, different ones for different runs."""
+"""Labels of experiments in exports, unique for each run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["labels_of", "naming_parameters"]
 
 
 def naming_parameters(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """The parameters that tell experiments apart, the number of the repeat last."""
+    """Parameters that distinguish experiments, with the repeat number last."""
     names = distinguishing_names(records, declarations, without=["exp.effective_batch"])
     repeats = {hashable(record.get("exp.repeat")) for record in records}
     return [*names, "exp.repeat"] if len(repeats) > 1 else names
 
 
 def labels_of(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """A label for each experiment. Runs that have the same parameters are numbered in the order of the records."""
+    """Label each experiment; runs with the same parameters are numbered in the order of the records."""
     names = naming_parameters(records, declarations)
     seen: dict[str, int] = {}
     labels = []

@@ -1,4 +1,4 @@
-"""Runs in an MLflow store: a directory, or a tracking server."""
+"""Export runs to an MLflow store: a directory or a tracking server."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 __all__ = ["log_runs"]
 
 _STATUSES = {"ok": "FINISHED", "failure": "FAILED", "timeout": "FAILED", "unfinished": "FAILED"}  # all others: KILLED
-_LONGEST = 6000  # characters of a parameter's value, and of a tag's; MLflow refuses longer ones
+_LONGEST = 6000  # characters of the value of a parameter or tag; MLflow rejects longer ones
 _LONGEST_NAME = 250
-_METRICS, _PARAMETERS = 1000, 100  # that MLflow takes at once
+_METRICS, _PARAMETERS = 1000, 100  # limits per request of MLflow
 _DIGEST = "dlbs.digest"
 
 
 def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
-    """Log each experiment as a run of the MLflow experiment that is called like its `exp.project`, or `dlbs`.
+    """Log each experiment as a run of the MLflow experiment named like its `exp.project`, or `dlbs`.
 
-    Parameters are parameters, numbers are metrics, and lists of numbers (`results.time_data`) metrics with a step for each. How it ended and its
-    warnings are tags. What is in the store already, as the tag `dlbs.digest` says, is not logged again.
+    Parameters become parameters, numbers metrics, and lists of numbers (`results.time_data`) metrics with a step for each. Status and warnings
+    become tags. Runs that are already in the store (tag `dlbs.digest`) are not logged again.
 
     Args:
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        destination: A directory, or a URI that MLflow knows, such as `http://HOST:PORT`.
+        declarations: Declared parameters, with those that identify an experiment.
+        destination: A directory, or a URI that MLflow supports, such as `http://HOST:PORT`.
 
     Raises:
-        LogError: MLflow is not installed, or refuses.
+        LogError: MLflow is not installed, or reports an error.
     """
-    # MLflow looks for a repository and sends usage data, unless told otherwise; an export does neither.
+    # By default, MLflow looks for a repository and sends usage data; an export does neither.
     for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
         os.environ.setdefault(name, "true")
     mlflow = require("mlflow", "mlflow")
@@ -69,12 +69,12 @@ def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], d
                 _log_run(mlflow, client, experiment, label, digest, record)
                 new += 1
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise LogError(f"MLflow says: {' '.join(str(error).split())[:300]}", where=destination) from None
+        raise LogError(f"MLflow error: {' '.join(str(error).split())[:300]}", where=destination) from None
     return new, destination
 
 
 def _experiment(client: MlflowClient, project: str) -> tuple[str, set[str]]:
-    """The ID of an experiment, which is made if it is not there, and the digests of its runs."""
+    """ID of an experiment, created if it is missing, and the digests of its runs."""
     found = client.get_experiment_by_name(project)
     if found is None:
         return client.create_experiment(project), set()
@@ -118,7 +118,7 @@ def _log_run(mlflow: Any, client: MlflowClient, experiment: str, label: str, dig
 
 
 def _metrics(record: Record) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of each number; steps count from 0."""
+    """Yield name, value and step of each number; steps count from 0."""
     for key, value in record.items():
         if not key.startswith("results."):
             continue
@@ -132,5 +132,5 @@ def _metrics(record: Record) -> Iterator[tuple[str, float, int]]:
 
 
 def _name(key: str) -> str:
-    """A key as MLflow takes it."""
+    """Convert a key to a name that MLflow accepts."""
     return re.sub(r"[^\w.\- /]", "_", key, flags=re.ASCII)[:_LONGEST_NAME]

@@ -1,4 +1,4 @@
-"""A text file for Prometheus: what the textfile collector of its node exporter reads."""
+"""Export to a text file for the textfile collector of Prometheus' node exporter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlbs.text import text
 
 __all__ = ["write_prometheus"]
 
-# Prometheus wants base units, and their names at the end: https://prometheus.io/docs/practices/naming/
+# By convention, metrics have base units, named at the end: https://prometheus.io/docs/practices/naming/
 _BASE_UNITS = {
     "ms": ("seconds", 1e-3), "s": ("seconds", 1.0), "bytes": ("bytes", 1.0), "J": ("joules", 1.0), "W": ("watts", 1.0),
     "instances/s": ("instances_per_second", 1.0), "tokens/s": ("tokens_per_second", 1.0), "1/s": ("per_second", 1.0),
@@ -34,15 +34,17 @@ def write_prometheus(
 ) -> tuple[int, str]:
     """Write all numbers of experiments as gauges, `dlbs_time_seconds{model="alexnet",...} 0.0123`, in base units.
 
-    Labels are the parameters that tell experiments apart, the usual ones, the host and `exp.id`. Of runs that have the same labels the last one
-    counts. Every experiment has `dlbs_experiment_status`, which is 1 and has the label `status`, and `dlbs_experiment_doubtful`, 0 or 1.
+    Labels are the parameters that distinguish experiments, the usual ones, the host and `exp.id`. Of several runs with the same labels, the last
+    one is written. Every experiment has `dlbs_experiment_status`, which is 1 and has the label `status`, and `dlbs_experiment_doubtful`, 0 or 1.
 
     Raises:
-        LogError: The name does not end in `.prom`, which the collector needs.
+        LogError: The file name does not end in `.prom`, as the collector requires.
         ConfigError: The file cannot be written.
     """
     if not destination.endswith(".prom") and not destination.startswith("/dev/"):
-        raise LogError("the collector of Prometheus reads .prom only", where=destination, hint="name the file .prom")
+        raise LogError(
+            "the collector of Prometheus reads only .prom files", where=destination, hint="use the suffix .prom"
+        )
     names = naming_parameters(records, declarations)
     last: dict[str, Record] = {}
     for record in sorted(records, key=lambda one: text(one.get("exp.start_time"))):
@@ -61,9 +63,9 @@ def write_prometheus(
 
 
 def _samples(record: Record) -> Iterator[tuple[str, str, float, str]]:
-    """Name, help, value and further labels of each number of an experiment."""
+    """Yield name, help, value and further labels of each number of an experiment."""
     status = status_of(record)
-    yield "dlbs_experiment_status", "How the experiment ended.", 1.0, f'status="{_escaped(status)}"'
+    yield "dlbs_experiment_status", "Status of the experiment.", 1.0, f'status="{_escaped(status)}"'
     yield (
         "dlbs_experiment_doubtful",
         "Whether the run logged warnings about its numbers.",
@@ -72,22 +74,22 @@ def _samples(record: Record) -> Iterator[tuple[str, str, float, str]]:
     )
     started = timestamp(record.get("exp.start_time"))
     if started is not None:
-        yield "dlbs_experiment_start_time_seconds", "When the experiment began, since 1970.", started, ""
+        yield "dlbs_experiment_start_time_seconds", "Start time of the experiment, since 1970.", started, ""
     seconds = number(record, "exp.seconds")
     if seconds is not None:
-        yield "dlbs_experiment_duration_seconds", "How long the experiment took.", seconds, ""
+        yield "dlbs_experiment_duration_seconds", "Duration of the experiment.", seconds, ""
     written: dict[str, str] = {}
     for key in record:
         value = number(record, key) if key.startswith("results.") else None
         if value is None:
             continue
         name, scale = _metric(key)
-        if written.setdefault(name, key) == key:  # of keys that differ only in what a name cannot hold, the first
+        if written.setdefault(name, key) == key:  # of keys that become the same name, the first
             yield name, f"{key} of docs/log-format.md.", value * scale, ""
 
 
 def _metric(key: str) -> tuple[str, float]:
-    """The name of a metric, and what its values are multiplied by to have the unit in it."""
+    """Name of a metric with its unit, and the factor that converts values to this unit."""
     name = f"dlbs_{_name(key.removeprefix('results.'))}"
     unit, scale = _BASE_UNITS.get(unit_of(key), ("", 1.0))
     return (f"{name}_{unit}" if unit and not name.endswith(unit) else name), scale
@@ -98,7 +100,7 @@ def _name(words: str) -> str:
 
 
 def _labels(record: Record, names: Sequence[str]) -> str:
-    """`model="alexnet",phase="training"`: each name once, without a value if the experiment lacks it."""
+    """Labels such as `model="alexnet",phase="training"`: each name once, with an empty value if the experiment lacks it."""
     found: dict[str, str] = {}
     for name in [*names, *usual_names(record), *_ALWAYS]:
         label = _name(name.removeprefix("exp.").replace("env.host", "host"))

@@ -1,4 +1,4 @@
-"""Experiments as a table in a file: JSON, JSON Lines, CSV, Parquet."""
+"""Export experiments to a table in a file: JSON, JSON Lines, CSV, Parquet."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["write_table"]
 
 
 def write_table(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
-    """Write a results file, which `dlbs report` reads too; the end of its name says the format.
+    """Write a results file, which `dlbs report` reads too; its suffix determines the format.
 
     Raises:
-        LogError: The name says no format, or a package is missing.
+        LogError: The suffix is unknown, or a package is missing.
         ConfigError: The file cannot be written.
     """
     write_records(destination, records)

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: times of batches and epochs as scalars, parameters and results as hyperparameters."""
+"""Export to event files for TensorBoard: times of batches and epochs as scalars, parameters and results as hyperparameters."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _FINISHED = {"ok": "STATUS_SUCCESS", "failure": "STATUS_FAILURE", "timeout": "ST
 
 
 def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
-    """Write a directory with an event file for each experiment, named like the experiment; `tensorboard --logdir` shows them.
+    """Write a directory with an event file for each experiment, named after the experiment; `tensorboard --logdir` shows them.
 
-    Lists of numbers (`results.time_data`) are scalars with a step for each, other numbers scalars at step 0; the parameters that tell experiments
-    apart are in the tab of hyperparameters; the outcome and the warnings are texts. The same experiment is written to the same file again.
+    Lists of numbers (`results.time_data`) become scalars with a step for each, other numbers scalars at step 0; the parameters that distinguish
+    experiments are in the tab of hyperparameters; status and warnings are texts. The same experiment is always written to the same file.
 
     Raises:
         LogError: TensorBoard is not installed.
@@ -45,21 +45,21 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"cannot be made: {error.strerror}", where=str(directory)) from None
+            raise ConfigError(f"cannot be created: {error.strerror}", where=str(directory)) from None
         began = timestamp(record.get("exp.start_time")) or 0.0
-        # TensorBoard knows its files by `tfevents`, and reads those of a directory in the order of their names.
+        # TensorBoard recognises its files by `tfevents`, and reads those of a directory in the order of their names.
         path = directory / f"events.out.tfevents.{max(0, int(began)):010}.dlbs"
         write_bytes(path, _events(record, names, label, began))
     return len(records), destination
 
 
 def _file_name(label: str) -> str:
-    """A label as the name of a directory."""
+    """Convert a label to the name of a directory."""
     return re.sub(r"[^\w.=-]+", "_", label, flags=re.ASCII).strip("._")[:_LONGEST] or "experiment"
 
 
 def _events(record: Record, names: Sequence[str], label: str, began: float) -> bytes:
-    """The content of an event file."""
+    """Content of an event file."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.record_writer import RecordWriter
@@ -107,7 +107,7 @@ def _text(tag: str, words: str) -> Any:
 
 
 def _hyperparameters(record: Record, names: Sequence[str], label: str, began: float) -> list[Any]:
-    """What the tab of hyperparameters is made from: which there are, those of this experiment, and that it has ended."""
+    """Summaries for the tab of hyperparameters: all names, the values of this experiment, and its end."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName, Status
     from tensorboard.plugins.hparams.metadata import NULL_TENSOR

@@ -1,1 +1,1 @@
-"""The history of results in a store: trends, what changed, and pages about them."""
+"""History of results in a store: trends, changes, and pages about them."""

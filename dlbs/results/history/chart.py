@@ -1,4 +1,4 @@
-"""A trend as an SVG picture in the page: points with their intervals, levels between changes, and a link behind each point."""
+"""Draw a trend as SVG in the page: points with their intervals, levels between changes, and a link for each point."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _escaped(words: str) -> str:
 
 
 def _levels(trend: Trend) -> list[tuple[int, int, float]]:
-    """First and last point of each stretch without a change, and its median."""
+    """First and last point of each segment without a change, and its median."""
     measured = trend.measured
     starts = [0, *(measured.index(change.at) for change in trend.changes), len(measured)]
     return [
@@ -39,7 +39,7 @@ def _levels(trend: Trend) -> list[tuple[int, int, float]]:
 
 
 def sparkline(trend: Trend) -> str:
-    """The values of a trend in the height of a line; changes are dots. Texts beside it say the same in words."""
+    """Draw the values of a trend in one line of text; changes are dots. The adjacent texts contain the same information."""
     width, height = 160.0, 28.0
     values = [(at, float(trend.points[at].value or 0)) for at in trend.measured]
     low, high = min(value for _, value in values), max(value for _, value in values)
@@ -61,13 +61,13 @@ def sparkline(trend: Trend) -> str:
 
 
 def trend_chart(trend: Trend, title: str, chosen: int, address: Callable[[int], str]) -> str:
-    """The chart of a trend.
+    """Draw the chart of a trend.
 
     Args:
-        trend: With at least one value.
-        title: What its vertical axis shows, with the unit.
-        chosen: The position of the point that others are compared with.
-        address: Where a click on a point leads.
+        trend: The trend, with at least one value.
+        title: Label of its vertical axis, with the unit.
+        chosen: Index of the baseline point.
+        address: Function from the index of a point to its link.
     """
     points = trend.points
     measured = trend.measured
@@ -124,7 +124,7 @@ def trend_chart(trend: Trend, title: str, chosen: int, address: Callable[[int], 
         kind = "point chosen" if at == chosen else "point doubtful" if point.doubtful else "point"
         inner = f'<line class="interval" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(lower):.1f}" y2="{y(upper):.1f}"/>'
         inner += f'<circle class="{kind}" cx="{x(at):.1f}" cy="{y(float(point.value or 0)):.1f}" r="{radius}"/>'
-        shown = f"{words} (the others are compared with it)" if at == chosen else f"{words}; compare"
+        shown = f"{words} (baseline)" if at == chosen else f"{words}; compare"
         inner += f"<title>{_escaped(shown)}</title>"
         parts.append(
             inner if at == chosen else f'<a href="{_escaped(address(at))}" aria-label="{_escaped(shown)}">{inner}</a>'
@@ -133,7 +133,7 @@ def trend_chart(trend: Trend, title: str, chosen: int, address: Callable[[int], 
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values between two bounds, four to eight of them."""
+    """Four to eight round values between two bounds."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
@@ -141,7 +141,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _extent(trend: Trend, at: int) -> tuple[float, float]:
-    """The bounds of a point's interval; twice its value where it has none."""
+    """Bounds of a point's interval; twice its value if it has none."""
     point = trend.points[at]
     interval = point.interval
     value = float(point.value or 0)

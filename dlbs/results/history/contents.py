@@ -1,4 +1,4 @@
-"""What a store holds: its tags, its machines, its experiments."""
+"""Contents of a store: tags, machines, experiments."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ NO_TAG = "(no tag)"
 
 @dataclass
 class Share:
-    """Some runs of a store: those with one tag, or on one machine.
+    """Runs of a store with one tag or on one machine.
 
     Attributes:
-        name: What they have in common.
-        runs: How many there are.
-        failed: Those of them that did not end well.
-        experiments: The different ones among them, by `exp.id`.
+        name: The tag or machine.
+        runs: Number of runs.
+        failed: Number of runs that did not succeed.
+        experiments: `exp.id` of their distinct experiments.
         others: Machines of a tag, or tags of a machine.
-        first, last: When the first and the last of them began, `2026-11-21 10:00`; empty if no log says.
+        first, last: Start times of the first and the last run, `2026-11-21 10:00`; empty if unknown.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Share:
 
 
 def tags_in(runs: Sequence[Run]) -> list[Share]:
-    """The tags of a store with their runs, in the order of time; what has none is called `NO_TAG`."""
+    """Tags of a store with their runs, in chronological order; untagged runs are under `NO_TAG`."""
     return _shares(runs, lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
 
 
 def machines_in(runs: Sequence[Run]) -> list[Share]:
-    """The machines of a store with their runs, in the order of time."""
+    """Machines of a store with their runs, in chronological order."""
     return _shares(runs, lambda run: [_machine(run)], _tags)
 
 

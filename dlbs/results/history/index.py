@@ -1,4 +1,4 @@
-"""A store in memory, as far as its history needs it: read again when something was added or removed."""
+"""In-memory index of a store for its history, read again after additions and removals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["History", "Index"]
 
 @dataclass
 class Index:
-    """What a store held when it was read.
+    """Contents of a store when it was read.
 
     Attributes:
         runs: All runs, without long lists.
-        metrics: Keys of the quantities that runs have, the usual one first.
+        metrics: Keys of the quantities that runs have, the default one first.
     """
 
     runs: list[Run]
@@ -30,7 +30,7 @@ class Index:
     _trends: dict[str, list[Trend]] = field(default_factory=dict)
 
     def trends(self, metric: str) -> list[Trend]:
-        """The trends of a quantity, those with the latest regressions first.
+        """Trends of a quantity, those with the latest regressions first.
 
         Raises:
             LogError: No run has it.
@@ -38,26 +38,26 @@ class Index:
         from dlbs.config.load import load_config
 
         if metric not in self.metrics:
-            raise LogError(f"no run has {metric!r}", hint="choose one of the quantities on the first page")
+            raise LogError(f"no run has {metric!r}", hint="choose a quantity on the first page")
         if metric not in self._trends:
             made = [trend for trend in trends_of(self.runs, load_config().declarations, metric) if trend.measured]
             self._trends[metric] = sorted(made, key=_order)
         return self._trends[metric]
 
     def trend(self, metric: str, key: str) -> Trend:
-        """One trend.
+        """Get one trend.
 
         Raises:
-            LogError: There is none with this key.
+            LogError: No trend has this key.
         """
         for trend in self.trends(metric):
             if trend.key == key:
                 return trend
-        raise LogError("no such trend", hint="the first page lists all; what is in the store may have changed")
+        raise LogError("no such trend", hint="the store may have changed; the first page lists all trends")
 
 
 def _order(trend: Trend) -> tuple[int, str, str]:
-    """Regressions first, the latest of them first; then other changes; then the rest by name."""
+    """Sort key: regressions, latest first; then other changes; then the rest by name."""
     if not trend.changes:
         return 2, trend.label, trend.machine
     last = trend.changes[-1]
@@ -66,10 +66,10 @@ def _order(trend: Trend) -> tuple[int, str, str]:
 
 
 class History:
-    """A store that is looked at again and again, and never changed.
+    """Read-only access to a store that is queried repeatedly.
 
     Args:
-        url: Of the store.
+        url: URL of the store.
     """
 
     def __init__(self, url: str) -> None:
@@ -79,10 +79,10 @@ class History:
         self._index = Index([], [])
 
     def index(self) -> Index:
-        """What the store holds now.
+        """Current contents of the store.
 
         Raises:
-            LogError: It cannot be read.
+            LogError: The store cannot be read.
         """
         with self._lock, Store(self.url, read_only=True) as store:
             version = store.version()
@@ -93,10 +93,10 @@ class History:
             return self._index
 
     def records(self, ids: Sequence[int]) -> list[Record]:
-        """Whole records, in the order of the numbers that are there.
+        """Complete records, in the order of their numbers in the store.
 
         Raises:
-            LogError: It cannot be read, or a run is not there any more.
+            LogError: The store cannot be read, or a run no longer exists.
         """
         with Store(self.url, read_only=True) as store:
             found = dict(store.rows(ids=ids))

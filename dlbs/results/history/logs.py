@@ -1,4 +1,4 @@
-"""The log behind a run of a store: shown only if it lies in a directory that the user named, and is the very log that was added."""
+"""Log of a run in a store: shown only if it is in a directory given by the user, and is the log that was added."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from dlbs.text import text
 
 __all__ = ["log_output"]
 
-_LARGEST = 256 << 20  # bytes of a log that is looked at
+_LARGEST = 256 << 20  # bytes of the largest log that is read
 _MOST = 64 << 10  # bytes of output that are shown
 
 
 def log_output(record: Record, directory: Path) -> tuple[str, str]:
-    """Where the log of a run lies, and the end of its ordinary output, or why it is not shown.
+    """Path of the log of a run, and the end of its ordinary output or the reason why it is not shown.
 
-    What a store says of the place of a log is not trusted: nothing outside the directory is read, no link is followed, and a file whose content is
-    not what was added is not shown.
+    The log paths in a store are not trusted: nothing outside the directory is read, no link is followed, and a file with other content than the
+    added log is not shown.
 
     Args:
-        record: The whole record of the run.
-        directory: Where logs may lie.
+        record: The complete record of the run.
+        directory: Directory of logs.
     """
     named = text(record.get("exp.log_file"))
     if not named:
-        return "", "The store does not say where the log is."
+        return "", "The store has no path of the log."
     parts = [part for part in PurePosixPath(named).parts if part not in {"/", "..", "."}]
     root = Path(os.path.realpath(directory))
     wanted = digest_of(record)
@@ -47,13 +47,13 @@ def log_output(record: Record, directory: Path) -> tuple[str, str]:
             continue
         is_other |= bool(records)
     if is_other:
-        return named, f"A log of this name is in {directory}, but of another run: it was replaced since."
-    return named, f"It is not in {directory}: dlbs serve --db URL DIR says where logs are."
+        return named, f"The log of this name in {directory} is of another run: it was replaced."
+    return named, f"The log is not in {directory}; specify the directory of logs: dlbs serve --db URL DIR"
 
 
 def _output(path: Path) -> str:
     if path.suffix == ".gz":
-        return f"It is compressed: zcat {path}"
+        return f"The log is compressed; to read it: zcat {path}"
     lines = read_regular(path, _LARGEST).decode("utf-8", "replace").splitlines()
     output = "\n".join(line for line in lines if not line.startswith("__"))
     return output[-_MOST:] or "The experiment printed nothing."

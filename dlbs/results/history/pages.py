@@ -1,4 +1,4 @@
-"""The pages of the history: what a store has, one trend, two points compared, one run. They need no script."""
+"""Pages of the history, without scripts: overview of a store, one trend, comparison of two points, one run."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _ON_A_PAGE = 50  # trends
 _LONGEST = 500  # characters of a value of a run
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.docker_image", "exp.dlbs_version")
 
-Asked = Mapping[str, str]  # what stands behind the ? of an address
+Asked = Mapping[str, str]  # query parameters of a URL
 
 
 class HistoryPages:
-    """The pages of a store. Each takes what stands behind the `?` of its address, and raises a LogError for what makes no sense.
+    """Pages of a store. Each takes the query parameters of its URL, and raises a LogError for invalid ones.
 
     Args:
-        url: Of the store.
-        directory: Where logs may lie that are shown.
+        url: URL of the store.
+        directory: Directory of logs that may be shown.
     """
 
     def __init__(self, url: str, directory: Path) -> None:
         self.history, self.directory = History(url), directory
 
     def overview(self, asked: Asked) -> str:
-        """What the store has: machines, tags, trends."""
+        """Overview of the store: machines, tags, trends."""
         index = self.history.index()
         if not index.metrics:
             return self._page(
@@ -85,7 +85,7 @@ class HistoryPages:
         index, trend, metric = self._asked_trend(asked)
         chosen = _position(asked, "a", _usual_base(trend))
         if chosen not in trend.measured:
-            raise LogError(f"{printable(asked.get('a', ''))!r} is no point of this trend with a value")
+            raise LogError(f"{printable(asked.get('a', ''))!r} is not a point of this trend with a value")
 
         def compare(at: int) -> str:
             return _address("compare", key=trend.key, metric=metric, a=chosen, b=at)
@@ -108,11 +108,11 @@ class HistoryPages:
         )  # fmt: skip
 
     def compare(self, asked: Asked) -> str:
-        """Two points of a trend compared, as `dlbs compare` does it."""
+        """Comparison of two points of a trend, as by `dlbs compare`."""
         _, trend, metric = self._asked_trend(asked)
         places = [_position(asked, side, -1) for side in "ab"]
         if not all(at in trend.measured for at in places) or places[0] == places[1]:
-            raise LogError("two points of the trend are compared", hint="choose them in the chart of the trend")
+            raise LogError("two points of the trend are required", hint="choose them in the chart of the trend")
         points = [trend.points[at] for at in places]
         sides = [self.history.records([run.id for run in point.runs]) for point in points]
         return self._comparison(
@@ -123,13 +123,13 @@ class HistoryPages:
         )  # fmt: skip
 
     def tags(self, asked: Asked) -> str:
-        """The runs with one tag compared with those with another."""
+        """Comparison of the runs with one tag and those with another."""
         index = self.history.index()
         metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
         chosen = [asked.get("a", ""), asked.get("b", "")]
         runs = [[run for run in index.runs if name in (run.record.get("db.tags") or [NO_TAG])] for name in chosen]
         if not all(runs) or chosen[0] == chosen[1]:
-            raise LogError("two tags are compared that runs have", hint="the first page lists the tags")
+            raise LogError("two tags with runs are required", hint="the first page lists the tags")
         sides = [self.history.records([run.id for run in members]) for members in runs]
         return self._comparison(
             f"Tags {chosen[0]} and {chosen[1]}", metric, sides, chosen, back=_address("", metric=metric),
@@ -137,7 +137,7 @@ class HistoryPages:
         )  # fmt: skip
 
     def run(self, asked: Asked) -> str:
-        """One run: everything that it logged, and the end of its log."""
+        """One run: all logged values, and the end of its log."""
         (record,) = self.history.records([_position(asked, "id", -1)])
         place, output = log_output(record, self.directory)
         values = [(name, _words(value)) for name, value in record.items() if not name.startswith("__")]
@@ -165,7 +165,7 @@ class HistoryPages:
         from dlbs.results.statistics.rules import Rules
         from dlbs.results.tables.comparison import comparison_table, summary
 
-        # Runs of different days have different versions of software, which is what is compared.
+        # Versions of software differ between days, and are what is compared.
         made = compare(
             sides[0],
             sides[1],
@@ -209,7 +209,7 @@ def _address(path: str, **asked: Any) -> str:
 
 
 def _tag_rows(tags: list[Share], metric: str) -> list[tuple[Share, str]]:
-    """Each tag with the address of its comparison with the tag before it; empty for the first, and for what has no tag."""
+    """Each tag with the address of its comparison with the previous tag; empty for the first tag, and for untagged runs."""
     rows, before = [], ""
     for tag in tags:
         is_tag = tag.name != NO_TAG
@@ -219,21 +219,21 @@ def _tag_rows(tags: list[Share], metric: str) -> list[tuple[Share, str]]:
 
 
 def _position(asked: Asked, name: str, default: int) -> int:
-    """A whole number behind the `?` of an address.
+    """Parse an integer query parameter.
 
     Raises:
-        LogError: It is none.
+        LogError: It is not an integer.
     """
     words = asked.get(name, "")
     if not words:
         return default
     if not words.isascii() or not words.isdecimal() or len(words) > 12:
-        raise LogError(f"{words[:40]!r} is no number", where=name)
+        raise LogError(f"{words[:40]!r} is not an integer", where=name)
     return int(words)
 
 
 def _usual_base(trend: Trend) -> int:
-    """What points are compared with unless another one is chosen: the last point before the latest change, or else the first."""
+    """Index of the default baseline point: the last one before the latest change, or else the first."""
     measured = trend.measured
     return measured[measured.index(trend.changes[-1].at) - 1] if trend.changes else measured[0]
 
@@ -262,7 +262,7 @@ def _run_words(record: Record, metric: str) -> str:
 
 
 def _different_facts(sides: list[list[Record]]) -> list[tuple[str, str, str]]:
-    """Facts about the machine and the software that are not the same on both sides."""
+    """Facts about machine and software that differ between the sides."""
     names = sorted({name for side in sides for record in side for name in record})
     found = []
     for name in names:

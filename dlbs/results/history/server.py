@@ -1,4 +1,4 @@
-"""The history over HTTP: as strict as the live view, and the database itself refuses changes."""
+"""Serve the history over HTTP, with the protections of the live view and a read-only database connection."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["history_application"]
 
 
 def history_application(url: str, directory: Path, port: int, tell: Callable[[Exception], None]) -> Starlette:
-    """The web application of a store's history.
+    """Create the web application of a store's history.
 
     Args:
-        url: Of the store.
-        directory: Where logs may lie that are shown.
-        port: Where it listens.
-        tell: Is called with errors that nobody foresaw.
+        url: URL of the store.
+        directory: Directory of logs that may be shown.
+        port: Port of the server.
+        tell: Called with unexpected errors.
     """
     from starlette.responses import HTMLResponse
 

@@ -1,4 +1,4 @@
-"""Trends: what one experiment came to on one machine over time, in points that are comparable, with marked changes."""
+"""Trends: results of one experiment on one machine over time, as comparable points with detected changes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["Change", "Point", "Run", "Trend", "experiments_of", "fits_words", "s
 
 _MACHINE = ("exp.env.host", "exp.device_title")
 _USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.argv")
-# What the history is about, and so does not divide it: versions change from point to point.
+# Expected to change over time, so these do not separate trends.
 _OVER_TIME = ("exp.repeat", "exp.id", "exp.effective_batch", "exp.framework_version", "exp.node_id", *_MACHINE)
-# Numbers that a word may be: others, such as those of threads, need their name.
+# Keys whose numbers may be searched without a name; others, such as threads, need `name=value`.
 _SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
-_LONGEST_TEXT = 2000  # characters of a value that is kept in memory
+_LONGEST_TEXT = 2000  # characters of a value kept in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run in a store: its number there, and its record without long lists."""
+    """A run in a store: its number, and its record without long lists."""
 
     id: int
     record: Record
@@ -48,9 +48,9 @@ class Point:
     Attributes:
         name: Its tags, or its day if it has none.
         day: `2026-11-21`.
-        tags: Of its runs.
-        runs: In the order of time.
-        values: Of the runs that ended well.
+        tags: Tags of its runs.
+        runs: Its runs in chronological order.
+        values: Values of the successful runs.
     """
 
     name: str
@@ -61,32 +61,32 @@ class Point:
 
     @property
     def value(self) -> float | None:
-        """The median of the runs."""
+        """Median of the runs."""
         return statistics.median(self.values) if self.values else None
 
     @property
     def interval(self) -> Interval | None:
-        """That of the median, or the range of a few runs."""
+        """Confidence interval of the median, or the range of a few runs."""
         return median_interval(self.values)
 
     @property
     def doubtful(self) -> int:
-        """How many runs have warnings about their numbers."""
+        """Number of runs with warnings about their numbers."""
         return sum(bool(doubts_of(run.record)) for run in self.runs if status_of(run.record) == "ok")
 
     @property
     def failed(self) -> int:
-        """How many runs did not end well."""
+        """Number of runs that did not succeed."""
         return sum(status_of(run.record) not in {"ok", "skipped"} for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A marked change.
+    """A detected change.
 
     Attributes:
-        at: The position of the first point after it.
-        ratio: The median of the points after it divided by that of those before it, up to the next changes.
+        at: Index of the first point after it.
+        ratio: Median of the points after it divided by the median before it, up to the adjacent changes.
         is_worse: Whether that is a regression.
     """
 
@@ -105,11 +105,11 @@ class Trend:
     """One experiment on one machine.
 
     Attributes:
-        key: Identifies it in addresses.
-        label: The experiment in words.
+        key: Its identifier in URLs.
+        label: Label of the experiment.
         machine: Host and device.
         metric: Key of the quantity.
-        points: In the order of time.
+        points: Points in chronological order.
     """
 
     key: str
@@ -120,12 +120,12 @@ class Trend:
 
     @property
     def measured(self) -> list[int]:
-        """The positions of points that have a value."""
+        """Indices of points with a value."""
         return [at for at, point in enumerate(self.points) if point.value is not None]
 
     @cached_property
     def changes(self) -> list[Change]:
-        """Where the value changes by more than its noise; computed when it is first asked for."""
+        """Changes that exceed the noise; computed on first access."""
         measured = self.measured
         values = [float(self.points[at].value or 0.0) for at in measured]
         found = change_points(values)
@@ -139,7 +139,7 @@ class Trend:
 
 
 def slim(record: Record) -> Record:
-    """A record without long lists and texts: what trends need of it."""
+    """Reduce a record to the values that trends need, without long lists and texts."""
     return {
         name: value
         for name, value in record.items()
@@ -149,11 +149,11 @@ def slim(record: Record) -> Record:
 
 
 def trends_of(runs: Sequence[Run], declarations: Mapping[str, Parameter], metric: str) -> list[Trend]:
-    """The trends of a store, in the order in which their experiments were added.
+    """Trends of a store, in the order in which their experiments were added.
 
     Args:
         runs: All runs.
-        declarations: Say which parameters identify an experiment.
+        declarations: Declared parameters, with those that identify an experiment.
         metric: Key of the quantity.
     """
     return [
@@ -169,7 +169,7 @@ def trends_of(runs: Sequence[Run], declarations: Mapping[str, Parameter], metric
 
 
 def experiments_of(runs: Sequence[Run], declarations: Mapping[str, Parameter]) -> dict[str, list[Run]]:
-    """Label → all runs of an experiment, its repeats and its runs on other machines included."""
+    """Map labels to all runs of an experiment, including repeats and runs on other machines."""
     found: dict[str, list[Run]] = {}
     for label, members in _grouped(runs, declarations, ()).values():
         found.setdefault(label, []).extend(members)
@@ -179,12 +179,12 @@ def experiments_of(runs: Sequence[Run], declarations: Mapping[str, Parameter]) -
 def _grouped(
     runs: Sequence[Run], declarations: Mapping[str, Parameter], also: Sequence[str]
 ) -> dict[tuple[Any, ...], tuple[str, list[Run]]]:
-    """What identifies an experiment → its label and its runs.
+    """Map the identity of each experiment to its label and its runs.
 
     Args:
         runs: All runs.
-        declarations: Say which parameters identify an experiment.
-        also: Further keys that divide.
+        declarations: Declared parameters, with those that identify an experiment.
+        also: Further keys of the identity.
     """
     records = [run.record for run in runs]
     names = distinguishing_names(records, declarations, without=_OVER_TIME)
@@ -226,9 +226,9 @@ def _started(record: Record) -> str:
 
 
 def fits_words(record: Record, words: str) -> bool:
-    """Whether all words stand among the parameters of an experiment: `resnet18 training 16`, or `batch 16`.
+    """Whether all words match parameters of an experiment: `resnet18 training 16`, or `batch 16`.
 
-    A word is a whole value, or a part of it between blanks and commas: `float16` does not fit `bfloat16`. `name=value` fits that parameter alone.
+    A word is a whole value, or a part of it between blanks and commas: `float16` does not match `bfloat16`. `name=value` matches only that parameter.
     """
     wanted = [word for word in re.split(r"[\s,]+", words.lower()) if word not in {"", "batch", "repeat"}]
     return all(_has_word(record, word) for word in wanted)

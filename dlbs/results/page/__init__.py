@@ -1,1 +1,1 @@
-"""The page of results: one HTML file, and the same one live."""
+"""The page of results: one HTML file, and its live view."""

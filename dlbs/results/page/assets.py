@@ -1,4 +1,4 @@
-"""What every page is put together from: its style and scripts inside the file, the policy that allows nothing else, and values that stay text."""
+"""Assemble pages: embedded styles and scripts, the content security policy, and escaping of values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TEMPLATES, _UPLOT = _HERE / "templates", _HERE / "vendor" / "uplot"
 
 _PLAIN = frozenset({int, float, bool, type(None)})
 _SELF, _NONE = "'self'", "'none'"
-# Parts of a page's own script, in the order in which they run; each begins with what it is for.
+# Parts of a page's script, in the order in which they run.
 _COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
 REPORT_SCRIPTS = (*_COMMON, "chart.js", "batches.js", "experiments.js", "report.js", "live.js")
 COMPARISON_SCRIPTS = (*_COMMON, "forest.js", "distribution.js", "comparison.js")
@@ -41,15 +41,15 @@ def document(
     live_path: str = "",
     version: str = "",
 ) -> str:
-    """A whole page: one file that needs no other, and no network.
+    """Render a complete, self-contained page that needs no network.
 
     Args:
-        template: What stands between the head and the foot.
-        scripts: Files of `templates/` that make the page's own script.
-        variables: Of the template.
-        title: Of the page.
-        live_path: Where the live view looks for news; empty for a page that is a file.
-        version: Of the content of a live view that is in the page already.
+        template: Template of the content.
+        scripts: Files of `templates/` that form the page's script.
+        variables: Variables of the template.
+        title: Title of the page.
+        live_path: Path that the live view polls for updates; empty for a file.
+        version: Version of the content that a live view begins with.
     """
     style = _read(_UPLOT / "uPlot.min.css") + "".join(
         _read(_TEMPLATES / name) for name in ("page.css", "parts.css", "live.css")
@@ -75,12 +75,12 @@ def document(
 
 
 def fragment(template: str, variables: Mapping[str, Any]) -> str:
-    """One template alone, as HTML."""
+    """Render one template as HTML."""
     return str(_environment().get_template(template).render(**variables))
 
 
 def embedded(value: Any) -> Markup:
-    """A value as JSON for a `<script type="application/json">`, which no text in it can end. Control characters become `?`.
+    """Encode a value as JSON for a `<script type="application/json">`; no text in it can end the element. Control characters become `?`.
 
     Args:
         value: Plain data, with finite numbers.
@@ -94,11 +94,11 @@ def embedded(value: Any) -> Markup:
 
 
 def shown(value: Any) -> Any:
-    """The same data with printable texts."""
+    """Copy data with printable texts."""
     kind = value.__class__
     if kind is str:
         return printable(value)
-    if kind in _PLAIN:  # before the question about mappings, which takes long: a page has a million numbers
+    if kind in _PLAIN:  # checked first because isinstance with Mapping is slow, and a page has a million numbers
         return value
     if isinstance(value, Mapping):
         return {printable(key): shown(item) for key, item in value.items()}
@@ -127,9 +127,9 @@ def _read(path: str | os.PathLike[str]) -> str:
 
 
 def _policy(style: str, scripts: Sequence[str], *, live: bool) -> str:
-    """The content security policy: this style and these scripts, and images in the file; values cannot become HTML or code.
+    """Content security policy that allows only this style, these scripts and embedded images; values cannot become HTML or code.
 
-    The live view parses the HTML that its own server sends, and asks it for news.
+    The live view also polls its own server and parses the HTML that the server sends.
     """
     rules = [
         "default-src 'none'",

@@ -1,4 +1,4 @@
-"""What changed since earlier results: the regressions in the summary of the page."""
+"""Changes since earlier results: the regressions in the summary of the page."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Regression:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A comparison in a few lines.
+    """Summary of a comparison.
 
     Attributes:
-        since: What the experiments are compared with, as it was given.
-        quantity: What is compared, with its unit.
-        threshold: In words.
+        since: The earlier results, as given by the user.
+        quantity: The compared quantity with its unit.
+        threshold: The threshold as text.
         summary: Verdicts and the mean ratio in one line.
-        regressions: The worst; experiments that broke or are missing included.
-        count: Of all regressions.
+        regressions: The worst regressions, including broken and missing experiments.
+        count: Number of all regressions.
     """
 
     since: str
@@ -50,13 +50,13 @@ class Changes:
 def changes_since(
     since: str, before: Sequence[Record], records: Sequence[Record], declarations: Mapping[str, Parameter]
 ) -> Changes:
-    """Compare experiments with earlier ones by the usual rules.
+    """Compare experiments with earlier ones by the default rules.
 
     Args:
-        since: What the earlier ones are called.
-        before: The earlier ones.
+        since: Name of the earlier results.
+        before: Earlier experiments.
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
+        declarations: Declared parameters, with those that identify an experiment.
 
     Raises:
         LogError: numpy or scipy is not installed.
@@ -78,5 +78,5 @@ def changes_since(
 
 
 def _ratio(match: Match) -> float:
-    """For sorting: what broke first, then the largest differences."""
+    """Sort key: broken experiments first, then the largest differences."""
     return -abs(math.log(match.estimate.ratio)) if match.estimate else -math.inf

@@ -1,4 +1,4 @@
-"""Columns of the page's data: values of many experiments, each distinct value once and in order, so that ten thousand fit into a small file."""
+"""Columns of the page's data, dictionary-encoded with sorted values, so that ten thousand experiments fit into a small file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A column of few distinct values.
+    """A dictionary-encoded column.
 
     Attributes:
-        values: The distinct values, as texts, in the order in which readers look for them.
-        codes: For each experiment the place of its value; -1 if it has none.
-        numbers: The values as numbers, if all of them are.
+        values: The distinct values as texts, in natural order.
+        codes: For each experiment the index of its value; -1 if it has none.
+        numbers: The values as numbers, if all are numbers.
     """
 
     values: list[str]
@@ -33,12 +33,12 @@ class Coded:
     numbers: list[float] | None = None
 
     def as_data(self) -> dict[str, Any]:
-        """For the page's script."""
+        """Convert to data for the page's script."""
         return {"values": self.values, "codes": self.codes, "numbers": self.numbers}
 
 
 def parameter_column(records: Sequence[Record], name: str) -> Coded:
-    """The column of a parameter: numbers in their order, texts in that of readers (`model2` before `model10`). Empty values are none."""
+    """Encode the values of a parameter, in numerical or natural order (`model2` before `model10`). Empty values are missing."""
     found: dict[Hashable, str] = {}
     keys: list[Hashable] = []
     are_numbers = True
@@ -54,13 +54,13 @@ def parameter_column(records: Sequence[Record], name: str) -> Coded:
 
 
 def coded(texts: Sequence[str]) -> Coded:
-    """A column of texts in the order of readers; an empty one is none."""
+    """Encode texts in natural order; empty texts are missing."""
     codes, values = _codes([shortened(words) for words in texts], by_number=False)
     return Coded(values, codes)
 
 
 def lists(found: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """A column in which an experiment has any number of texts: the distinct texts, and for each experiment their places, 0 for none."""
+    """Encode lists of texts: the distinct texts, and for each experiment their indices, 0 for none."""
     texts = [[shortened(words) for words in one] for one in found]
     values = sorted({words for one in texts for words in one}, key=in_reading_order)
     places = {words: place for place, words in enumerate(values)}
@@ -68,7 +68,7 @@ def lists(found: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def in_reading_order(words: str) -> list[Any]:
-    """A key for sorting texts: the numbers in them count as numbers."""
+    """Sort key for natural order: numbers in texts are compared as numbers."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in _DIGITS.split(words[:200])]
 
 
@@ -80,5 +80,5 @@ def _codes(texts: Sequence[str], *, by_number: bool) -> tuple[list[int], list[st
 
 
 def shortened(words: str) -> str:
-    """A text of at most 120 characters, and an ellipsis."""
+    """Truncate a text to at most 120 characters, with an ellipsis."""
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

@@ -1,4 +1,4 @@
-"""The comparison page: verdicts, intervals against the threshold, what differs between the sides, and the values of the runs."""
+"""The comparison page: verdicts, intervals against the threshold, differences between the sides, and the values of the runs."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from dlbs.text import text
 __all__ = ["comparison_html", "write_comparison"]
 
 _QUANTILES = 40  # steps of the distribution of batch times
-_MOST_BATCHES = 4_000  # matches whose batch times are in the file
+_MOST_BATCHES = 4_000  # largest number of matches for which the file contains batch times
 _MOST_FACTS, _MOST_VALUES = 60, 3
 _MOST_NOTES = 200  # lines
 
 
 def write_comparison(path: str, made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> None:
-    """Write a page about a comparison that needs no network and no other file.
+    """Write a self-contained page about a comparison.
 
     Args:
-        path: Where to.
+        path: Path of the file.
         made: The comparison.
-        table: The same as a table, whose notes the page shows.
-        title: Of the page; None for the usual one.
+        table: Its table, whose notes the page shows.
+        title: Title of the page; None for the default one.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -53,7 +53,7 @@ def write_comparison(path: str, made: Comparison | ComparisonBy, table: Table, *
 
 
 def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> str:
-    """The page as text. Arguments as for `write_comparison`."""
+    """Render the page as text; arguments as for `write_comparison`."""
     comparisons = made.comparisons if isinstance(made, ComparisonBy) else [made]
     one = comparisons[0]
     by = made.name if isinstance(made, ComparisonBy) else ""
@@ -101,7 +101,7 @@ def _rows(comparisons: Sequence[Comparison]) -> Iterator[_Row]:
 
 
 def _data(comparisons: Sequence[Comparison], of: str, by: str) -> dict[str, Any]:
-    """For the page's script: plain data with finite numbers."""
+    """Data for the page's script: plain data with finite numbers."""
     one = comparisons[0]
     rows = [_row_data(row, with_batches=at < _MOST_BATCHES) for at, row in enumerate(_rows(comparisons))]
     return {
@@ -145,7 +145,7 @@ def _row_data(row: _Row, *, with_batches: bool) -> dict[str, Any]:
 
 
 def _values(records: Sequence[Record], metric: str, are_left_out: bool) -> list[tuple[float, int]]:
-    """The value of each run, and 1 if the run is doubtful, 2 if it was left out for that."""
+    """Value of each run with a code: 1 if the run is doubtful, 2 if it was also left out, else 0."""
     doubt = 2 if are_left_out else 1
     return [
         (value, doubt if warnings_of(record) else 0)
@@ -155,7 +155,7 @@ def _values(records: Sequence[Record], metric: str, are_left_out: bool) -> list[
 
 
 def _quantiles(records: Sequence[Record]) -> list[float]:
-    """The times of all batches of some runs: the least, quantiles in equal steps, the greatest; empty for fewer than two batches. ms."""
+    """Quantiles of all batch times of some runs in equal steps, from minimum to maximum, ms; empty for fewer than two batches."""
     times: list[float] = []
     for record in records:
         data = record.get("results.time_data")
@@ -172,7 +172,7 @@ def _five_digits(value: float) -> float:
 
 
 def _differences(made: Comparison | ComparisonBy) -> list[tuple[str, list[str]]]:
-    """Parameters that have one value on each side: what is compared, and what changes with it. Name → value of each side."""
+    """Parameters with one value on each side, the compared ones and those that change with them: name → value of each side."""
     rows = [(name, [text(value) or "none" for value in values]) for name, values in made.differences.items()]
     if isinstance(made, ComparisonBy):
         rows.insert(0, (made.name, [text(value) or "none" for value in (made.baseline, *made.values)]))
@@ -180,7 +180,7 @@ def _differences(made: Comparison | ComparisonBy) -> list[tuple[str, list[str]]]
 
 
 def _facts(comparisons: Sequence[Comparison]) -> list[tuple[str, list[str]]]:
-    """Facts about machines and software in which the sides differ: a reason for a difference that nobody meant."""
+    """Facts about machines and software in which the sides differ: possible causes of unintended differences."""
     sides = [
         [record for match in comparisons[0].matches for record in match.a],
         *([record for match in one.matches for record in match.b] for one in comparisons),

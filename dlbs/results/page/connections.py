@@ -1,7 +1,7 @@
-"""The connections of the live page: not more than a number at a time, none for longer than it takes to ask and to read the answer.
+"""Connection limits of the live page: on the number of connections and on the time of each request and response.
 
-uvicorn bounds the size of a request's head and how long an idle connection lives. It does not bound how many connections there are, nor how
-long a request may take to arrive; and when there are no file descriptors left, asyncio tries again and again, with a log message each time.
+uvicorn limits the size of request headers and the lifetime of idle connections. It does not limit the number of connections or the time until
+a request arrives; and without free file descriptors, asyncio retries endlessly, with a log message each time.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Listener", "server_config"]
 
-_BACKLOG = 64  # connections that the kernel keeps waiting
-_LARGEST_HEAD = 16 << 10  # bytes of a request before its body
-_PAUSE = 0.1  # s, where nothing else can be done
+_BACKLOG = 64  # pending connections in the kernel
+_LARGEST_HEAD = 16 << 10  # bytes of request headers
+_PAUSE = 0.1  # s, if no descriptor can be freed
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may take.
+    """Limits for clients.
 
     Attributes:
-        connections: At a time; a quarter of the file descriptors that the process may open, if that is less.
-        request_seconds: In which a whole request must have arrived, since the connection or the answer before it.
-        answer_seconds: In which an answer must have been read.
+        connections: Largest number of simultaneous connections; a quarter of the process's limit of file descriptors, if that is less.
+        request_seconds: Time until a complete request must have arrived, from the connection or the previous response.
+        answer_seconds: Time in which the client must have read a response.
     """
 
     connections: int = 64
@@ -42,14 +42,14 @@ class Limits:
 
 
 class Listener(socket.socket):
-    """A listening socket that closes at once what is too much: connections beyond a number, or beyond the limit of open files.
+    """A listening socket that immediately closes excess connections, beyond the limit or without free file descriptors.
 
     Args:
-        host, port: Where it listens; port 0 takes a free one.
-        limits: Of clients.
+        host, port: Address; port 0 selects a free one.
+        limits: Limits for clients.
 
     Raises:
-        OSError: The address cannot be had.
+        OSError: The address is not available.
     """
 
     def __init__(self, host: str, port: int, limits: Limits) -> None:
@@ -63,17 +63,17 @@ class Listener(socket.socket):
         try:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.bind((host, port))
-            self.listen(_BACKLOG)  # from now on: whoever reads the address may use it at once
+            self.listen(_BACKLOG)  # before the address is printed, so that it can be used immediately
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self.close()
             raise
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next connection.
+        """Accept the next connection.
 
         Raises:
-            BlockingIOError: There is none, or it was refused.
+            BlockingIOError: There is none, or it was rejected.
         """
         try:
             connection, address = super().accept()
@@ -89,14 +89,14 @@ class Listener(socket.socket):
         return connection, address
 
     def _refuse(self) -> None:
-        """Take one connection off the queue and close it, with the descriptor that was kept for that: else the loop would spin."""
+        """Accept and close one connection, using the reserved descriptor; otherwise the event loop would spin."""
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
         try:
             super().accept()[0].close()
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # somebody else took the descriptor
+        except OSError:  # another thread took the descriptor
             time.sleep(_PAUSE)
 
     def close(self) -> None:
@@ -108,18 +108,18 @@ class Listener(socket.socket):
 
 
 def server_config(application: Any, limits: Limits) -> Config:
-    """uvicorn's configuration for the page, with the limits that uvicorn has, and a protocol that adds those that it has not.
+    """Configure uvicorn with its limits, and with a protocol that adds the missing ones.
 
     Args:
-        application: Of the page.
-        limits: Of clients.
+        application: The web application.
+        limits: Limits for clients.
     """
     import h11
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
-        """HTTP with a time limit for each step of the client; what is no HTTP ends the connection without a log message."""
+        """HTTP with a time limit for each step of the client; invalid HTTP closes the connection without a log message."""
 
         _deadline: asyncio.TimerHandle | None = None
 
@@ -130,12 +130,12 @@ def server_config(application: Any, limits: Limits) -> Config:
         def data_received(self, data: bytes) -> None:
             try:
                 super().data_received(data)
-            except (h11.ProtocolError, ValueError):  # a second error, after which uvicorn cannot answer any more
+            except (h11.ProtocolError, ValueError):  # a second error, after which uvicorn cannot respond
                 self.transport.abort()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            # The connection may live on and bring a request, or the client is still reading.
+            # The connection may stay open for another request, or the client is still reading.
             unread = self.transport.get_write_buffer_size() > 0
             self._allow(limits.answer_seconds if unread else limits.request_seconds)
 
@@ -155,7 +155,9 @@ def server_config(application: Any, limits: Limits) -> Config:
                 and not self.cycle.response_complete
                 and not self.transport.get_write_buffer_size()
             ):
-                self._allow(limits.request_seconds)  # the answer is being made, which is not the client's fault
+                self._allow(
+                    limits.request_seconds
+                )  # the response is still being computed, which is not the client's fault
             else:
                 self.transport.abort()
 
@@ -165,7 +167,7 @@ def server_config(application: Any, limits: Limits) -> Config:
         http=Protocol,
         ws="none",
         lifespan="off",
-        # Clients must not be able to fill a log: requests that are no HTTP are warnings, even tracebacks. The page has errors of its own.
+        # Clients must not be able to fill a log: invalid HTTP would log warnings, even tracebacks. The page reports its own errors.
         log_level="critical",
         access_log=False,
         server_header=False,

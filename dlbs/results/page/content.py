@@ -1,4 +1,4 @@
-"""The content of the page of results: everything that its template shows."""
+"""Template variables of the page of results."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from dlbs.text import counted
 
 __all__ = ["Chosen", "page_content"]
 
-_MOST_TABLES, _MOST_ROWS = 12, 500  # what a page shows of tables; `dlbs report` prints all of them
+_MOST_TABLES, _MOST_ROWS = 12, 500  # limits of a page; `dlbs report` prints everything
 _MOST_NOTES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What can be chosen about the page.
+    """Options of the page.
 
     Attributes:
-        title: Its title; None for the usual one.
-        kinds: Kinds of plots that it shows; None for those for which the results have enough to show.
-        changes: The comparison with earlier results, for the summary.
-        beside: Directory of the page, which links to logs are relative to; None for a page that links to no file.
+        title: Its title; None for the default one.
+        kinds: Kinds of plots to show; None for all that are applicable to the results.
+        changes: Comparison with earlier results, for the summary.
+        beside: Directory of the page, for relative links to logs; None for a page without links to files.
     """
 
     title: str | None = None
@@ -56,15 +56,15 @@ def page_content(
     *,
     later: bool = False,
 ) -> dict[str, Any]:
-    """The variables of the template.
+    """Compute the variables of the template.
 
     Args:
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown, and which may be linked to.
-        live: What the live view adds.
-        chosen: What was chosen.
-        later: Only say how many plots there are.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted and linked.
+        live: Additional variables of the live view.
+        chosen: Options of the page.
+        later: Count the plots instead of drawing them.
     """
     readable = frozenset(logs)
     made = _tables(records, declarations)
@@ -82,7 +82,7 @@ def page_content(
         "where": where_measured(records),
         "notes": _notes(records),
         "changes": chosen.changes,
-        "repeat": "dlbs rerun LOG repeats an experiment and replaces its log; bash LOG.sh runs its launcher alone and prints the log.",
+        "repeat": "dlbs rerun LOG repeats an experiment and replaces its log; bash LOG.sh only runs its launcher and prints the log.",
         "tables": made[:_MOST_TABLES],
         "more_tables": max(0, len(made) - _MOST_TABLES),
         "most_rows": _MOST_ROWS,
@@ -111,12 +111,12 @@ def _tables(records: Sequence[Record], declarations: Mapping[str, Parameter]) ->
 
 
 def _is_full(table: Table) -> bool:
-    """Whether some row has two numbers: else nothing scales in it."""
+    """Whether some row has two numbers, as needed for scaling."""
     return any(sum(isinstance(cell.value, float) for cell in row) > 1 for row in table.cells)
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    """What makes numbers doubtful, each once with how many experiments it concerns."""
+    """Warnings about numbers, each once with its number of experiments."""
     counts: Counter[str] = Counter()
     for record in records:
         counts.update(doubts_of(record))

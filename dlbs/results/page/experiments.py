@@ -1,4 +1,4 @@
-"""The experiments as data for the page's script: the parameters that vary, status, doubts, figures, and where the log of each is."""
+"""Data of the experiments for the page's script: varied parameters, status, warnings, quantities, and log paths."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dlbs.text import text
 __all__ = ["experiment_data", "facet_names", "label_names"]
 
 _MIB = 1 << 20
-_MOST_FACETS, _MOST_VALUES = 40, 500  # of parameters that nobody needs to tell experiments apart
+_MOST_FACETS, _MOST_VALUES = 40, 500  # limits for parameters that are not needed to distinguish experiments
 _TITLES = {
     "exp.phase": "phase", "exp.dtype": "type", "exp.repeat": "repeat", "exp.framework": "framework", "exp.device_type": "device type",
     "exp.device_title": "device", "exp.framework_version": "version", "exp.env.host": "host",
@@ -33,16 +33,16 @@ _MACHINE = ("exp.env.host", "exp.device_title", "exp.framework_version")
 
 
 def label_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """The parameters that tell runs apart, the number of the repeat last."""
+    """Parameters that distinguish runs, with the repeat number last."""
     names = distinguishing_names(records, declarations, without=["exp.effective_batch"])
     repeats = {hashable(record.get("exp.repeat")) for record in records}
     return [*names, "exp.repeat"] if len(repeats) > 1 else names
 
 
 def facet_names(records: Sequence[Record], declarations: Mapping[str, Parameter], labels: Sequence[str]) -> list[str]:
-    """Further parameters that vary and by which experiments may be narrowed: those that follow from the labels, and the machines.
+    """Further varied parameters for filters: those that follow from the labels, and the machines.
 
-    A parameter with a value of its own for nearly every experiment is no facet.
+    A parameter with a different value for nearly every experiment is not a facet.
     """
     others = [name for name in (*_MACHINE, *identity_names(records, declarations)) if name not in labels]
     found = []
@@ -61,19 +61,18 @@ def experiment_data(
     logs: Collection[str] = (),
     beside: str | None = None,
 ) -> dict[str, Any]:
-    """What the page's script draws rows, facets and plots from; plain data with finite numbers.
+    """Data for rows, facets and plots of the page's script; plain data with finite numbers.
 
     Args:
         records: The experiments, in the order of the table.
-        declarations: Say which parameters identify an experiment.
-        labels: The parameters that tell them apart, as `label_names` finds them.
-        logs: Logs that were read just now and may be linked to. What a record says of its log's place is not trusted.
-        beside: Directory of the page, which links are relative to; None for a page that links to no file.
+        declarations: Declared parameters, with those that identify an experiment.
+        labels: The parameters that distinguish them, from `label_names`.
+        logs: Logs that were just read and may be linked. The log paths in records are not trusted.
+        beside: Directory of the page, for relative links; None for a page without links to files.
 
     Returns:
-        `count`, `common` (what all have in common), `parameters` (title and `Coded`, `label` if it tells experiments apart), `status`, `doubts`,
-        `reasons`, `figures` (key, title, digits as they were logged), `batches` (as `batch_times` packs them), `logs` (a common prefix and the rest),
-        `links`.
+        `count`, `common` (common parameters), `parameters` (title and `Coded`, `label` if it distinguishes experiments), `status`, `warnings`,
+        `reasons`, `figures` (key, title, digits as logged), `batches` (from `batch_times`), `logs` (a common prefix and the rest), `links`.
     """
     if not labels:
         labels = list(dict.fromkeys(name for record in records for name in usual_names(record)))
@@ -97,7 +96,7 @@ def experiment_data(
         ],
         "status": coded(statuses).as_data(),
         "bad": sorted(BAD),
-        "doubts": lists([doubts_of(record) for record in records]),
+        "warnings": lists([doubts_of(record) for record in records]),
         "reasons": coded(
             [reason_of(record) if status in BAD else "" for record, status in zip(records, statuses, strict=True)]
         ).as_data(),
@@ -109,7 +108,7 @@ def experiment_data(
 
 
 def _figures(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The quantities that some experiment logged: key, title, and the value of each experiment, None where it has none."""
+    """Quantities that some experiment logged: key, title, and the value of each experiment, None if it has none."""
     time = quantity("results.time", records).lower()
     known = {
         "results.accuracy_top1": ("accuracy, %", 1.0),
@@ -137,24 +136,24 @@ def _scaled(value: float | None, scale: float) -> float | None:
 
 
 def _common_directory(places: Sequence[str]) -> str:
-    """The directories that all of some paths begin with, with a slash at the end; empty if there are none."""
+    """Common leading directories of paths, with a trailing slash; empty if there are none."""
     found = [place for place in places if place]
     first, last = (
         (min(found), max(found)) if found else ("", "")
-    )  # whatever these have in common, those between them have, too
+    )  # a common prefix of the first and last is shared by all between them
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[: first.rfind("/", 0, same) + 1]
 
 
 def _links(places: Sequence[str], logs: Collection[str], beside: str | None) -> dict[str, Any]:
-    """For each experiment the address of its log, relative to the page: a common prefix, and the rest or None where there is no file."""
+    """Relative address of the log of each experiment: a common prefix, and the rest or None without a file."""
     addresses = [_address(place, logs, beside) for place in places]
     prefix = _common_directory([address for address in addresses if address])
     return {"prefix": prefix, "rest": [None if address is None else address[len(prefix) :] for address in addresses]}
 
 
 def _address(place: str, logs: Collection[str], beside: str | None) -> str | None:
-    """`./` stands before every address, so that none has a scheme; members of archives are no files."""
+    """Relative address of a log, prefixed with `./`, so that it has no URL scheme; members of archives are not files."""
     if beside is None or place not in logs or not Path(place).is_file():
         return None
     return f"./{quote(os.fsencode(os.path.relpath(place, beside)))}"

@@ -1,4 +1,4 @@
-"""Failed experiments on the page, gathered by their reason: which they are, the ends of some logs, the commands that repeat them."""
+"""Failed experiments on the page, grouped by reason: labels, log tails, and commands that repeat them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["BAD", "failures_of", "reason_of", "rerun_command"]
 BAD = frozenset({"failure", "timeout", "cancelled", "unfinished"})  # statuses
 _TAIL_LINES, _TAIL_BYTES = 30, 16_384
 _MOST_REASONS = 100
-_MOST_SHOWN = 3  # experiments of one reason whose logs are shown; the table has all of them
-_MOST_TAILS = 512 << 10  # characters of all ends of logs
+_MOST_SHOWN = 3  # experiments per reason with log tails; the table has all of them
+_MOST_TAILS = 512 << 10  # characters of all log tails
 
 
 def failures_of(
     records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """What the page shows of each reason, the most frequent first.
+    """Group failed experiments by reason, most frequent first.
 
     Args:
         records: The experiments.
-        readable: Logs whose ends may be shown.
-        names: Parameters that tell experiments apart.
+        readable: Logs that may be quoted.
+        names: Parameters that distinguish experiments.
 
     Returns:
-        For each reason its words (as in the page's data), status, message, how many experiments it concerns, and some of them: name, command, end of the log.
+        For each reason its text (as in the page's data), status, message, number of experiments, and some of them: name, command, log tail.
     """
     found: dict[str, list[Record]] = {}
     for record in records:
@@ -48,9 +48,9 @@ def failures_of(
         for record in group[:_MOST_SHOWN]:
             log = text(record.get("exp.log_file"))
             if log not in readable:
-                tail = "The log was not read for this page: make it from the logs."
+                tail = "The log was not read for this page; create the page from logs."
             elif left <= 0:
-                tail = "The log tells."
+                tail = "See the log."
             else:
                 tail = _tail_of(log)
                 left -= len(tail)
@@ -70,18 +70,18 @@ def failures_of(
 
 
 def reason_of(record: Record) -> str:
-    """Status and message of an experiment, as the page's data have it: `failure: exit code 1`."""
+    """Status and message of an experiment, as in the page's data: `failure: exit code 1`."""
     return shortened(": ".join(filter(None, [status_of(record), text(record.get("exp.status_msg"))])))
 
 
 def rerun_command(record: Record) -> str:
-    """The command that repeats an experiment; empty if its log is unknown."""
+    """Command that repeats an experiment; empty if its log is unknown."""
     log = text(record.get("exp.log_file"))
     return f"dlbs rerun {shlex.quote(log.removesuffix('.part'))}" if log else ""
 
 
 def _tail_of(log: str) -> str:
-    """The last lines of ordinary output in a log, at most 30."""
+    """Last lines of ordinary output in a log, at most 30."""
     try:
         with open_regular(log, follow_links=True) as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))

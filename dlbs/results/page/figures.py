@@ -1,4 +1,4 @@
-"""The plots on the page that matplotlib draws: any kinds of the registry, or those for which the results have enough to show."""
+"""Plots on the page drawn by matplotlib: given kinds, or all that are applicable to the results."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Plot(NamedTuple):
 
     Attributes:
         kind: A key of the registry of plots.
-        title: What it shows.
+        title: Its title.
         source: An image as a `data:` URL; empty if it could not be drawn.
-        reason: Why it could not be drawn, and what to do; empty if it was.
-        size: Width and height in CSS pixels, so that nothing moves when the browser has decoded it.
+        reason: Error with a hint; empty if it was drawn.
+        size: Width and height in CSS pixels, which reserve its place on the page.
     """
 
     kind: str
@@ -40,15 +40,15 @@ class Plot(NamedTuple):
 def figures_of(
     records: Sequence[Record], declarations: Mapping[str, Parameter], kinds: Sequence[str] | None = None
 ) -> list[Plot]:
-    """The plots of some kinds. One that cannot be drawn says why.
+    """Draw plots of some kinds; a plot that cannot be drawn has a reason instead of an image.
 
     Args:
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        kinds: Keys of the registry of plots; None for those for which the results have enough to show.
+        declarations: Declared parameters, with those that identify an experiment.
+        kinds: Keys of the registry of plots; None for all that are applicable to the results.
 
     Raises:
-        LogError: There is no such kind, or matplotlib is not installed.
+        LogError: A kind is unknown, or matplotlib is not installed.
     """
     for kind in kinds or ():
         registered(KINDS, kind, "kind of plot")
@@ -59,7 +59,7 @@ def figures_of(
         except LogError as error:
             plots.append(Plot(kind, KINDS[kind][1].capitalize(), "", str(error)))
             continue
-        # As an image, so that nothing in it can run or reach the page's own names.
+        # As an image, so that it cannot run code or clash with ids of the page.
         image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
         width, height = (round(_PIXELS * inches) for inches in figure.get_size_inches())
         plots.append(Plot(kind, title_of(figure), image, "", (width, height)))

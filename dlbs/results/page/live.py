@@ -1,4 +1,4 @@
-"""The live view of a log directory: what happens now, looked at often, and the page of results, made anew when an experiment has ended."""
+"""Live view of a log directory: the current progress, polled often, and the page of results, regenerated when an experiment ends."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveResults", "Prepared"]
 
-_SHARE = 0.05  # of the time of one CPU that the page may take while a plan runs: it is a neighbour of what is measured
-_MANY_FILES = 500  # from which reading them for the first time takes so long that something else is shown meanwhile
+_SHARE = 0.05  # of one CPU's time for generating pages while a plan runs, to not disturb measurements
+_MANY_FILES = 500  # from this number on, a placeholder is shown while they are read for the first time
 _LEVEL = 4  # of compression: higher ones take twice the time for the last tenth
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An answer that is sent to everybody who asks until something changes.
+    """A cached response.
 
     Attributes:
-        version: Another one for another answer.
-        body: The HTML, as UTF-8.
-        packed: The same, compressed.
+        version: Entity tag, which changes with the response.
+        body: HTML as UTF-8.
+        packed: The same, compressed with gzip.
     """
 
     version: str
@@ -41,7 +41,7 @@ class Prepared:
 
     @classmethod
     def of(cls, html: str, version: str = "") -> Prepared:
-        """Make one; its version is a digest of the HTML unless another is given."""
+        """Create a response; its version is a digest of the HTML unless another is given."""
         body = html.encode("utf-8", "replace")
         version = version or f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         return cls(version, body, gzip.compress(body, _LEVEL, mtime=0))
@@ -49,26 +49,26 @@ class Prepared:
 
 @dataclass(slots=True)
 class _Budget:
-    """Keeps work below a share of the time while a plan runs."""
+    """Limits repeated work to a share of one CPU while a plan runs."""
 
     directory: Path
     not_before: float = field(default=0.0)  # moment of `time.monotonic()`
 
     def is_spent(self) -> bool:
-        """Whether a plan runs, and doing the work again now would take too much of its machine."""
+        """Whether a plan runs and repeating the work now would use too much CPU time."""
         from dlbs.run.locks import owner
 
         return time.monotonic() < self.not_before and owner(self.directory) is not None
 
     def spend(self, began: float) -> None:
-        """Take the time since a moment off."""
+        """Record that the work took the time since `began`."""
         ended = time.monotonic()
         self.not_before = ended + (ended - began) / _SHARE
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A content, and what its plots are drawn from."""
+    """The generated content, and the records for its plots."""
 
     answer: Prepared
     title: str
@@ -77,7 +77,7 @@ class _Made:
 
 
 class LiveResults:
-    """What a log directory holds just now.
+    """Current content of a log directory.
 
     Args:
         directory: The log directory.
@@ -97,19 +97,21 @@ class LiveResults:
         self._problems: tuple[str, ...] = ()
 
     def now(self) -> Prepared:
-        """What happens now; as often as it costs little."""
+        """Current progress; cached to limit the cost."""
         from dlbs.results.page.assets import fragment
 
         if self._made is None and self._making.locked() and (count := self._files()) >= _MANY_FILES:
-            return Prepared.of(fragment("first.html", {"count": count}))  # nobody reads the same logs at the same time
+            return Prepared.of(
+                fragment("first.html", {"count": count})
+            )  # do not read the same logs twice at the same time
         return Prepared.of(fragment("live.html", self._now()))
 
     def content(self) -> Prepared:
-        """The page's content without its plots. While a plan runs, it may be some time old if making it takes long."""
+        """Content of the page without plots. While a plan runs, it may be outdated if generating it takes long."""
         return self._content().answer
 
     def plots(self) -> Prepared:
-        """The plots of the content that was asked for last; older ones while a plan runs, if drawing them takes long."""
+        """Plots of the current content. While a plan runs, they may be outdated if drawing them takes long."""
         from dlbs.results.page.page import plots_html
 
         made = self._content()
@@ -123,7 +125,7 @@ class LiveResults:
             return self._plots
 
     def page(self) -> Prepared:
-        """The whole page. While many logs are read for the first time it has no content, which it asks for."""
+        """The whole page; a placeholder that polls for its content while many logs are read for the first time."""
         from dlbs.results.page.assets import fragment
         from dlbs.results.page.page import live_page_html, page_title
 
@@ -136,11 +138,11 @@ class LiveResults:
         try:
             with os.scandir(self.directory) as entries:
                 return sum(1 for _ in entries)
-        except OSError:  # the page says that it is gone
+        except OSError:  # the page reports it
             return 0
 
     def _now(self, *, fresh: bool = False) -> dict[str, Any]:
-        """The variables of what happens now; `fresh` looks again, however short ago the last look was."""
+        """Variables of the current progress; `fresh` reads the directory again even if the last reading is recent."""
         from dlbs.results.page.now import now_variables
 
         with self._watching:
@@ -164,8 +166,8 @@ class LiveResults:
             return self._made
 
     def _sign(self) -> str:
-        """What is another one when an experiment has ended, or a log was changed or removed."""
-        # A directory that is gone has no files either, but is another page than an empty one.
+        """Fingerprint that changes when an experiment ends, or a log is changed or removed."""
+        # A removed directory has no files either, but its page differs from that of an empty one.
         digest = hashlib.sha256(b"there" if self.directory.is_dir() else b"gone")
         for directory, names, files in os.walk(self.directory):
             names.sort()
@@ -188,7 +190,7 @@ class LiveResults:
         reading = Reading()
         records: list[Record] = []
         problems: list[str] = []
-        # An empty directory is where a plan is about to run: no error here.
+        # An empty directory is not an error: a plan is about to run.
         if any(self.directory.rglob("*.log*")):
             try:
                 found = self._logs.read(reading)
@@ -200,6 +202,6 @@ class LiveResults:
             for log, stamp, record in self._logs.complete():
                 self._watch.learn(Path(log), stamp, record)
         declarations = load_config().declarations
-        # The page is kept until a log changes: an older look than that at the logs must not be kept with it.
+        # The page is cached until a log changes, so its progress must not be older than the logs.
         html = content_html(records, declarations, logs=reading.paths, live=self._now(fresh=True))
         return _Made(Prepared.of(html, version), page_title(records), records, dict(declarations))

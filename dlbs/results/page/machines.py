@@ -1,4 +1,4 @@
-"""The machines on the page: facts about each, as far as its experiments agree in them."""
+"""Machines on the page, with the facts that are the same in all their experiments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["is_fact", "machines_of"]
 
 
 def is_fact(name: str) -> bool:
-    """Whether a key says something about the machine or its software that a run found out."""
+    """Whether a key is a fact about the machine or its software that a run detected."""
     return name.startswith(("exp.env.", "exp.sys.")) or name in {
         "exp.framework_version",
         "exp.device_title",
@@ -22,7 +22,7 @@ def is_fact(name: str) -> bool:
 
 
 def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Facts about each machine, as far as its experiments agree in them."""
+    """Facts about each machine that are the same in all its experiments."""
     machines = []
     for found in groups(records, ["exp.env.host", "exp.device_title"]).values():
         facts: dict[str, str] = {}

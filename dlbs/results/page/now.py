@@ -1,4 +1,4 @@
-"""What happens now, for the top of the live view: since when, how long still, what runs, what failed."""
+"""Current progress for the top of the live view: start, remaining time, running and failed experiments."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["now_variables"]
 
 
 def now_variables(look: Look, now: float | None = None) -> dict[str, Any]:
-    """The variables of the template `live.html`.
+    """Variables of the template `live.html`.
 
     Args:
-        look: At the plan.
-        now: Seconds since 1970; the present by default.
+        look: State of the plan.
+        now: Seconds since 1970; by default, the current time.
     """
     now = time.time() if now is None else now
     left = look.remaining
@@ -56,12 +56,12 @@ def _pace(ended: int, seconds: float | None) -> str:
     if ended < 2 or not seconds:
         return ""
     hourly = 3600 * ended / seconds
-    value, unit = (hourly / 60, "a minute") if hourly >= 600 else (hourly, "an hour")
+    value, unit = (hourly / 60, "per minute") if hourly >= 600 else (hourly, "per hour")
     return f"{value:,.0f} experiments {unit}" if value >= 10 else f"{value:.1f} experiments {unit}"
 
 
 def _moment(moment: float, now: float) -> str:
-    """A moment for people: `10:01` today, else `Sat 21 Nov, 10:01`."""
+    """Format a time for humans: `10:01` today, else `Sat 21 Nov, 10:01`."""
     there, here = time.localtime(moment), time.localtime(now)
     is_today = there[:3] == here[:3]
     return time.strftime("%H:%M" if is_today else "%a %d %b, %H:%M", there)

@@ -1,4 +1,4 @@
-"""The one-file report: a page with everything that opens from the disk, and the parts of it that the live view shows."""
+"""The one-file report, and its parts for the live view."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ def write_page(
     logs: Collection[str] = (),
     chosen: Chosen = _USUAL,
 ) -> None:
-    """Write a page about experiments that needs no network and no other file.
+    """Write a self-contained page about experiments.
 
     Args:
-        path: Where to.
+        path: Path of the file.
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown, and which may be linked to: those that were read just now. What a record says of its log's place is not
-            trusted.
-        chosen: What was chosen about the page; links are relative to its path.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that were just read and may be quoted and linked. The log paths in records are not trusted.
+        chosen: Options of the page; links are relative to its path.
 
     Raises:
-        LogError: matplotlib is not installed, or there is no such kind of plot.
+        LogError: matplotlib is not installed, or a kind of plot is unknown.
         ConfigError: The file cannot be written.
     """
     beside = os.path.dirname(os.path.abspath(path))
@@ -56,13 +55,13 @@ def page_html(
     logs: Collection[str] = (),
     chosen: Chosen = _USUAL,
 ) -> str:
-    """The page as text.
+    """Render the page as text.
 
     Args:
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown.
-        chosen: What was chosen about the page.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted.
+        chosen: Options of the page.
     """
     content = page_content(records, declarations, logs, None, chosen)
     return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(records))
@@ -75,29 +74,29 @@ def content_html(
     logs: Collection[str] = (),
     live: Mapping[str, Any],
 ) -> str:
-    """What stands between the head and the foot of a live page. Its plots are drawn later, by `plots_html`.
+    """Render the content of a live page, without head, foot and plots (`plots_html`).
 
     Args:
         records: The experiments.
-        declarations: Say which parameters identify an experiment.
-        logs: Logs whose ends may be shown.
-        live: What happens now, as `now_variables` says it.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted.
+        live: Current progress, from `now_variables`.
     """
     return fragment("content.html", page_content(records, declarations, logs, live, _USUAL, later=True))
 
 
 def plots_html(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> str:
-    """The plots of a live page."""
+    """Render the plots of a live page."""
     return fragment("plots.html", {"plots": figures_of(records, declarations)})
 
 
 def live_page_html(content: str, title: str, version: str) -> str:
-    """A live page around a content.
+    """Render a live page around its content.
 
     Args:
-        content: HTML of our own templates.
-        title: Of the page.
-        version: Of the content; empty for one that stands in its place until it is there.
+        content: Trusted HTML from `content_html`.
+        title: Title of the page.
+        version: Version of the content; empty for a placeholder.
     """
     from markupsafe import Markup
 
@@ -106,6 +105,6 @@ def live_page_html(content: str, title: str, version: str) -> str:
 
 
 def page_title(records: Sequence[Record]) -> str:
-    """The project of the experiments, if they have one."""
+    """Title of a page: the project of the experiments, if they have one."""
     projects = {text(record["exp.project"]) for record in records if record.get("exp.project")}
     return f"{projects.pop()}: benchmark results" if len(projects) == 1 else "Benchmark results"

@@ -1,4 +1,4 @@
-"""Pages over HTTP, on this machine only: nobody else may ask, nothing can be written, and no file can be asked for."""
+"""Serve pages over HTTP, read-only and to this machine only; files cannot be requested."""
 
 from __future__ import annotations
 
@@ -36,22 +36,21 @@ def serve(pages: Starlette, listener: Listener, limits: Limits) -> None:
     """Serve pages until the process is interrupted.
 
     Args:
-        pages: What `application` or `protected` made.
-        listener: Where requests come from.
-        limits: Of clients.
+        pages: Result of `application` or `protected`.
+        listener: Listening socket.
+        limits: Limits for clients.
     """
     import uvicorn
 
     try:
         uvicorn.Server(server_config(pages, limits)).run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn passes it on after it has ended in order
+    except KeyboardInterrupt:  # raised again by uvicorn after a regular shutdown
         return
 
 
 def application(directory: Path, port: int, tell: Tell) -> Starlette:
-    """The live view of a log directory: `/` is the page, `/now` what happens now, `/content` all of it that changes, `/plots` its plots.
-
-    The content is made at once, so that it is there, or soon, when somebody asks.
+    """Create the application of a log directory's live view: `/` is the page, `/now` the current progress, `/content` everything that changes, `/plots`
+    its plots. The content is generated at once, before the first request.
     """
     from starlette.responses import HTMLResponse, Response
 
@@ -83,15 +82,15 @@ def application(directory: Path, port: int, tell: Tell) -> Starlette:
 
 
 def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tell: Tell) -> Starlette:
-    """An application with these pages and nothing else, to which nothing can be written.
+    """Create a read-only application with only these pages.
 
-    Requests for another host name are refused, so that no site can reach it by pointing its own name here (DNS rebinding), and so are those that
-    another origin makes. The port is part of an origin, but not of a host name.
+    Requests for another host name are rejected, so that no site can reach it by resolving its own name to this address (DNS rebinding), and so are
+    requests from other origins. The port is part of an origin, but not of a host name.
 
     Args:
-        pages: Path → what answers a request for it. Errors of ours are answers, too.
-        port: Where it listens.
-        tell: Is called with errors that nobody foresaw, once for each kind.
+        pages: Path → handler. DLBS errors become responses.
+        port: Port of the server.
+        tell: Called with unexpected errors, once for each kind.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -115,11 +114,11 @@ def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tel
             request = Request(scope)
             answer = None
             if request.headers.get("origin", f"http://{HOST}:{port}") not in origins:
-                answer = PlainTextResponse("other origins may not ask\n", 403)
+                answer = PlainTextResponse("requests from other origins are not allowed\n", 403)
             elif request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-                answer = PlainTextResponse("other sites may not ask\n", 403)
+                answer = PlainTextResponse("requests from other sites are not allowed\n", 403)
             elif request.method not in {"GET", "HEAD"}:
-                answer = PlainTextResponse("nothing can be written here\n", 405, {"Allow": "GET, HEAD"})
+                answer = PlainTextResponse("this page is read-only\n", 405, {"Allow": "GET, HEAD"})
             await (answer or self.app)(scope, receive, send)
 
     reported: set[str] = set()
@@ -131,8 +130,8 @@ def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tel
             except DlbsError as error:
                 message = str(error)
             except Exception as error:
-                message = f"an unforeseen error, a defect of dlbs: {type(error).__name__}; the terminal of dlbs serve says more"
-                if message not in reported:  # pages ask every few seconds
+                message = f"internal error of dlbs: {type(error).__name__}; see the terminal of dlbs serve"
+                if message not in reported:  # pages poll every few seconds
                     reported.add(message)
                     tell(error)
             return PlainTextResponse(f"{printable(message)}\n", 500, HEADERS)

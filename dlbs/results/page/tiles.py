@@ -1,4 +1,4 @@
-"""The tiles at the top of the page: how many experiments, how they ended, how many are doubtful, when, how long."""
+"""Tiles at the top of the page: number of experiments, statuses, doubtful ones, dates, duration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["tiles_of"]
 
 
 def tiles_of(records: Sequence[Record]) -> list[tuple[str, str, bool]]:
-    """Name and value of each tile, and whether it is bad news."""
+    """Name and value of each tile, and whether it is a problem."""
     counts = Counter(map(status_of, records))
     doubtful = sum(status_of(record) == "ok" and bool(warnings_of(record)) for record in records)
     starts = sorted(text(record["exp.start_time"]) for record in records if record.get("exp.start_time"))

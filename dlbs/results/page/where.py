@@ -1,4 +1,4 @@
-"""What was measured where: a row for each machine, device and software, with how many experiments ended how and are doubtful."""
+"""Overview of measurements: a row for each machine, device and software, with numbers of successful, failed and doubtful experiments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NAMES = ("exp.env.host", "exp.device_title", "exp.framework", "exp.framework_ve
 
 
 def where_measured(records: Sequence[Record]) -> dict[str, Any]:
-    """Rows of host, device, software, what ran, experiments, ended well, doubtful, failed, time; and how many more there are.
+    """Rows of host, device, software, workload, experiments, succeeded, doubtful, failed, time; and the number of further rows.
 
-    Experiments that failed before they knew their machine or device have a row of their own.
+    Experiments that failed before they detected their machine or device have a separate row.
     """
     found = sorted(groups(records, _NAMES).values(), key=lambda group: -len(group))
     return {"rows": [_row(group) for group in found[:_MOST_ROWS]], "more": max(0, len(found) - _MOST_ROWS)}
@@ -49,7 +49,7 @@ def _row(group: Sequence[Record]) -> dict[str, Any]:
 
 
 def _what(group: Sequence[Record]) -> str:
-    """Models by name, or how many there are; then phases."""
+    """Models by name, or their number; then phases."""
     names = dict.fromkeys(
         next((text(record[name]) for name in TITLES[:2] if record.get(name) not in (None, "")), "") for record in group
     )

@@ -1,1 +1,1 @@
-"""Plots of results, drawn by matplotlib without a screen."""
+"""Plots of results with matplotlib, without a display."""

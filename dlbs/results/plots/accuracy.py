@@ -1,4 +1,4 @@
-"""Accuracy, or loss, after each epoch of a training."""
+"""Plot accuracy or loss after each epoch of a training."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _USUAL = "results.epoch_accuracy_top1"
 
 
 def accuracy(figure: Figure, results: Results) -> Description:
-    """A line of medians for each model and group over epochs, with a band from the least to the greatest run."""
+    """Draw a line of medians over epochs for each model and group, with a band from the minimum to the maximum run."""
     key = results.options.value or _USUAL
     drawn = [record for record in results.records if status_of(record) == "ok" and _epochs(record, key)]
     if not drawn:
         check_some_ended_well(results.records)
         raise LogError(
-            f"no experiment that ended well has {key} of its epochs",
-            hint="trainings log it (train.py); --value results.epoch_loss draws the loss",
+            f"no successful experiment has {key} of its epochs",
+            hint="train.py logs it; --value results.epoch_loss plots the loss",
         )
     axes = figure.subplots()
     names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
@@ -64,14 +64,14 @@ def accuracy(figure: Figure, results: Results) -> Description:
     axes.set_xticks(ticks)
     plain_ticks(axes.yaxis)
     most = max(map(len, lines))
-    notes = ["lines: single runs" if most == 1 else f"lines: median of up to {most} runs; bands: least to greatest run"]
+    notes = ["lines: single runs" if most == 1 else f"lines: median of up to {most} runs; bands: minimum to maximum"]
     return Description(
         titled(f"{quantity.name} by epoch"), drawn, (), [*notes, left_out(results.records, drawn)], direct=True
     )
 
 
 def _epochs(record: Record, key: str) -> Sequence[float]:
-    """The value after each epoch; empty if a log has no such list."""
+    """Value after each epoch; empty if a log has no such list."""
     values = record.get(key)
     found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
     return found if isinstance(values, list) and len(found) == len(values) else []

@@ -1,4 +1,4 @@
-"""How all plots look: styles, colours, markers, sizes."""
+"""Appearance of all plots: styles, colours, markers, sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlbs.extras import require
 __all__ = ["DOTS_PER_INCH", "STYLES", "colour", "marks", "muted", "settings", "size_of", "warning_colour"]
 
 DOTS_PER_INCH = 150  # of PNG files
-# Colours that stay apart for all common kinds of colour blindness (Okabe and Ito 2008); markers and dashes tell the same a second time.
+# Colours that are distinct for all common kinds of colour blindness (Okabe and Ito 2008); markers and dashes are redundant.
 _ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
 _ON_DARK = ("#56B4E9", "#E69F00", "#2BC49A", "#E39BC4", "#F0E442", "#FF7F3F", "#FFFFFF", "#A0A0A0")
 _MARKERS = "os^Dv<>P"
@@ -25,18 +25,18 @@ _COMMON: dict[str, Any] = {
     "axes.edgecolor": "#555555",
     "axes.labelsize": "medium",
     "errorbar.capsize": 3,
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
+    "font.family": ["DejaVu Sans"],  # included in matplotlib: the same image on every machine
     "font.size": 10,
     "grid.alpha": 0.3,
     "image.cmap": "cividis",
     "legend.frameon": False,
     "lines.markersize": 5,
-    "pdf.fonttype": 42,  # texts stay texts: they can be searched
+    "pdf.fonttype": 42,  # texts stay searchable texts
     "savefig.dpi": DOTS_PER_INCH,
     "svg.fonttype": "none",  # the same, and files stay small
     "svg.hashsalt": "dlbs",  # the same figure is the same file
     "text.color": "#1a1a1a",
-    "text.parse_math": False,  # a dollar in a stranger's name is a dollar
+    "text.parse_math": False,  # no formulas in names that contain dollar signs
 }
 _DARK: dict[str, Any] = {
     "axes.edgecolor": "#a9b1ba",
@@ -72,43 +72,43 @@ _LEAST, _MOST = 1.0, 60.0  # inches
 
 
 def settings(style: str) -> dict[str, Any]:
-    """The settings of matplotlib for a style.
+    """Settings of matplotlib for a style.
 
     Raises:
-        LogError: There is no such style.
+        LogError: The style is unknown.
     """
     if style not in STYLES:
-        hint = did_you_mean(style, STYLES) or f"there are {', '.join(STYLES)}"
-        raise LogError(f"no style {style!r}", where="--style", hint=hint)
+        hint = did_you_mean(style, STYLES) or f"choose from {', '.join(STYLES)}"
+        raise LogError(f"unknown style {style!r}", where="--style", hint=hint)
     changes, colours, _, _ = STYLES[style]
     cycle = require("cycler", "reports").cycler(color=colours)
     return {**_COMMON, **changes, "axes.prop_cycle": cycle}
 
 
 def size_of(words: str) -> tuple[float, float]:
-    """Width and height in inches of `8x5`, `16x9cm`, `120x80mm` or `1200x700px`; a pixel is 1/150 inch, as in PNG files.
+    """Parse a size such as `8x5`, `16x9cm`, `120x80mm` or `1200x700px` into inches; a pixel is 1/150 inch, as in PNG files.
 
     Raises:
-        LogError: It is something else, or too small or large for a figure.
+        LogError: It is not a size, or too small or large for a figure.
     """
     found = _SIZE.fullmatch(words)
     if not found:
-        raise LogError(f"{words!r} is not a size", where="--size", hint="such as 8x5 (inches), 16x9cm or 1200x700px")
+        raise LogError(f"{words!r} is not a size", where="--size", hint="write 8x5 (inches), 16x9cm or 1200x700px")
     width, height = (float(found[at]) / _PER_INCH[found[3] or "in"] for at in (1, 2))
     if not all(math.isfinite(one) and _LEAST <= one <= _MOST for one in (width, height)):
         what = f"{words!r} is {width:.3g} x {height:.3g} inches"
-        raise LogError(what, where="--size", hint=f"figures are {_LEAST:g} to {_MOST:g} inches wide and high")
+        raise LogError(what, where="--size", hint=f"choose {_LEAST:g} to {_MOST:g} inches")
     return width, height
 
 
 def colour(index: int) -> str:
-    """The colour of a line, bar or box."""
+    """Colour of a line, bar or box."""
     colours = require("matplotlib", "reports").rcParams["axes.prop_cycle"].by_key()["color"]
     return str(colours[index % len(colours)])
 
 
 def marks(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of a line: eight colours, with other markers and dashes each time that they come round."""
+    """Colour, marker and dashes of a line: eight colours, with different markers and dashes in each cycle."""
     return {
         "color": colour(index),
         "marker": _MARKERS[(index + index // len(_ON_LIGHT)) % len(_MARKERS)],
@@ -117,11 +117,11 @@ def marks(index: int) -> dict[str, Any]:
 
 
 def muted() -> str:
-    """The colour of what stands behind the data: limits, ideal lines, notes."""
+    """Colour of background elements: limits, ideal lines, notes."""
     return str(require("matplotlib", "reports").rcParams["axes.edgecolor"])
 
 
 def warning_colour() -> str:
-    """The colour of notes on doubtful results."""
+    """Colour of notes on doubtful results."""
     is_dark = require("matplotlib", "reports").rcParams["figure.facecolor"] == _DARK["figure.facecolor"]
     return "#ff9b8a" if is_dark else "#aa3333"

@@ -1,4 +1,4 @@
-"""Which kinds of plots some results have enough for, and any of them as SVG: what a page offers."""
+"""Kinds of plots that are applicable to results, and plots as SVG, for pages."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BATCH = "exp.replica_batch"
 
 
 def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """The kinds of plots in which some results have something to show, in the order of `KINDS`.
+    """List the kinds of plots for which results have enough data, in the order of `KINDS`.
 
-    `axes` is never among them: it is whatever somebody asks for. There may be too much for one plot all the same; then drawing it says so.
+    `axes` is never included, because it needs a choice of axes. There may still be too much data for one plot; then drawing raises an error.
 
     Args:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
     """
     key = usual_metric(records)
     fine = [record for record in records if status_of(record) == "ok"]
@@ -45,16 +45,16 @@ def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Param
 def svg_of(
     kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
 ) -> str:
-    """A plot of any kind as SVG text.
+    """Draw a plot of any kind as SVG text.
 
     Args:
         kind: A key of `KINDS`.
         records: The experiments to draw; `series` takes one.
-        declarations: Say which parameters identify an experiment.
-        options: What can be chosen, the style among it.
+        declarations: Declared parameters, with those that identify an experiment.
+        options: Options of the plot, including the style.
 
     Raises:
-        LogError: There is nothing to draw, or too much.
+        LogError: There are no data to plot, or too many.
     """
     return svg(draw(kind, records, declarations, options))
 
@@ -66,7 +66,7 @@ def _differ(records: Sequence[Record], declarations: Mapping[str, Parameter]) ->
 
 
 def _repeated(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[list[Record]]:
-    """The runs of each experiment."""
+    """Runs of each experiment."""
     names = distinguishing_names(records, declarations, given=["exp.model"], without=["exp.effective_batch"])
     return list(groups(records, ["exp.model", *names]).values())
 
@@ -76,7 +76,7 @@ def _values(records: Sequence[Record], key: str) -> int:
 
 
 def _scales(fixed: str) -> Callable[[Sequence[Record], Sequence[Record]], bool]:
-    """Whether something with this parameter fixed ran on several numbers of devices."""
+    """Return a test whether experiments with this parameter fixed ran on several device counts."""
 
     def applies(_: Sequence[Record], valued: Sequence[Record]) -> bool:
         with_rate = [record for record in valued if number(record, "results.throughput")]
@@ -106,7 +106,7 @@ def _has_batches(_: Sequence[Record], valued: Sequence[Record]) -> bool:
     return _values(valued, _BATCH) > 1
 
 
-# Kind → whether experiments that ended well, and those of them with the usual quantity, have something to show.
+# Kind → test whether successful experiments, and those of them with the default quantity, have enough data.
 _APPLIES: dict[str, Callable[[Sequence[Record], Sequence[Record]], bool]] = {
     "throughput": _has_batches,
     "weak": _scales("exp.replica_batch"),

@@ -1,4 +1,4 @@
-"""Any quantities over any parameter or quantity, in lines and panels of one's choice, divided by a baseline on request."""
+"""Plot any quantities over any parameter or quantity, with chosen lines and panels, optionally relative to a baseline."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WIDTH_OF_TITLE = 40  # characters
 
 
 def free_axes(figure: Figure, results: Results) -> Description:
-    """Lines of medians: rows of panels for each quantity, a panel for each facet, all with one horizontal axis."""
+    """Draw lines of medians: a row of panels for each quantity, a panel for each facet, all with the same horizontal axis."""
     options = results.options
     lines = lines_of(results)
     panels = _panels(lines, options.facet)
@@ -78,7 +78,7 @@ def free_axes(figure: Figure, results: Results) -> Description:
 
 
 def _is_joined(lines: Lines) -> bool:
-    """Whether something lies between the points: nothing does between texts, and measured values have no order."""
+    """Whether points are connected: not between texts, nor between measured values, which have no order."""
     return lines.places is None and not lines.is_measured
 
 
@@ -87,7 +87,7 @@ def _x_label(lines: Lines) -> str:
 
 
 def _panels(lines: Lines, facet: Sequence[str]) -> list[list[Record]]:
-    """The experiments of each panel; one that would show the baseline alone is left out."""
+    """Experiments of each panel, without a panel that would show only the baseline."""
     panels = in_order(lines.drawn, facet) if facet else [lines.drawn]
     kept = [
         panel
@@ -113,7 +113,7 @@ def _draw_quantity(
     options: Options,
     named: set[str],
 ) -> tuple[list[Cell], int]:
-    """Draw one quantity into its panels, which share its scale; returns what was drawn, and how many values have no baseline."""
+    """Draw one quantity into its panels with a common scale; returns the drawn cells, and the number of values without a baseline."""
     points_drawn: list[Point] = []
     without_base = 0
     for axes, panel in zip(places, panels, strict=True):
@@ -132,8 +132,8 @@ def _draw_quantity(
         if lines.baseline:
             axes.axhline(1, color=muted(), linewidth=1, linestyle=":", zorder=0)
     if not points_drawn:
-        hint = "a value is divided by that of the experiment that is equal otherwise"
-        raise LogError(f"no value of {key} has one of the baseline to be divided by", where="--baseline", hint=hint)
+        hint = "each value needs a baseline experiment that is equal otherwise"
+        raise LogError(f"no value of {key} can be divided by a baseline value", where="--baseline", hint=hint)
     for axes in places[1:]:
         axes.sharey(places[0])
     set_y_scale(
@@ -154,10 +154,12 @@ def _facet_title(record: Record, facet: Sequence[str]) -> str:
 
 
 def _set_x_axis(figure: Figure, lines: Lines, log_x: bool | None) -> None:
-    """Texts in their order, or numbers."""
+    """Set up a horizontal axis of texts in their order, or of numbers."""
     if lines.places is not None:
         if log_x:
-            raise LogError(f"{lines.x} has texts, which have no logarithm", where="--log_x", hint="leave it out")
+            raise LogError(
+                f"{lines.x} has texts, not numbers: no logarithmic axis", where="--log_x", hint="remove the flag"
+            )
         set_text_x(figure, figure.axes, lines.places)
         return
     factor = lines.quantity(lines.x).factor

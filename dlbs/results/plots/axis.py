@@ -1,4 +1,4 @@
-"""Scales and ticks: logarithmic where that shows values better, with plain numbers, at values that can occur."""
+"""Scales and ticks of axes: logarithmic scales for wide ranges, plain numbers at ticks."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ __all__ = [
     "set_y_scale",
 ]
 
-_FEW_TICKS = 4  # the greatest over the least value of a logarithmic axis all of whose ticks have labels
+_FEW_TICKS = 4  # largest ratio of maximum to minimum of a logarithmic axis with labels at all ticks
 _MOST_TICKS = 12
-_WIDE = 30  # the greatest over the least value from which an axis is logarithmic
+_WIDE = 30  # ratio of maximum to minimum from which an axis is logarithmic
 
 
 def has_wide_range(values: Iterable[float]) -> bool:
-    """Whether a logarithmic axis shows values better; those that are 0 or less do not count."""
+    """Whether values are better shown on a logarithmic axis; values of 0 or less are ignored."""
     positive = [value for value in values if value > 0]
     return bool(positive) and max(positive) / min(positive) > _WIDE
 
 
 def is_logarithmic(values: Iterable[float], log_scale: bool | None) -> bool:
-    """Whether an axis of a quantity is to be logarithmic: what was chosen, else what suits the range."""
+    """Whether the axis of a quantity is logarithmic: as chosen, else depending on the range."""
     values = list(values)
     if log_scale and not any(value > 0 for value in values):
-        hint = "leave it out"
-        raise LogError("no value is greater than 0, so none has a logarithm", where="--log_scale", hint=hint)
+        hint = "remove the flag"
+        raise LogError("no value is greater than 0: no logarithmic axis", where="--log_scale", hint=hint)
     return log_scale if log_scale is not None else has_wide_range(values)
 
 
 def set_y_scale(axes: Axes, values: Iterable[float], log_scale: bool | None, cells: Iterable[Cell] = ()) -> None:
-    """A vertical axis of a quantity: logarithmic, or linear from zero.
+    """Set up the vertical axis of a quantity: logarithmic, or linear from zero.
 
     Args:
-        axes: Of the plot.
-        values: All that are drawn.
-        log_scale: What was chosen; None decides by the values.
-        cells: Whose intervals have to fit, too.
+        axes: Axes of the plot.
+        values: All drawn values.
+        log_scale: The chosen scale; None decides by the values.
+        cells: Cells whose intervals must fit too.
     """
     _set_scale(axes.yaxis, values, log_scale, cells)
 
 
 def set_close_y(axes: Axes, values: Iterable[float], log_scale: bool | None, cells: Iterable[Cell] = ()) -> None:
-    """The same, but a linear one is as close around the values as they leave it: for what changes by a few per cent."""
+    """Set up a vertical axis whose linear scale is tight around the values, for small relative changes."""
     values, cells = list(values), list(cells)
     set_y_scale(axes, values, log_scale, cells)
     if values and axes.get_yscale() == "linear":
@@ -75,7 +75,7 @@ def _with_bounds(values: Iterable[float], cells: Iterable[Cell]) -> list[float]:
 
 
 def set_measured_x(axes: Axes, values: Iterable[float], log_x: bool | None, cells: Iterable[Cell] = ()) -> None:
-    """The same for a horizontal axis."""
+    """Set up the horizontal axis of a quantity: logarithmic, or linear from zero."""
     _set_scale(axes.xaxis, values, log_x, cells)
 
 
@@ -93,7 +93,7 @@ def _set_scale(axis: Any, values: Iterable[float], chosen: bool | None, cells: I
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """A few round numbers between two bounds: powers of ten, or 1, 2 and 5 where there are fewer than three of those."""
+    """A few round numbers between two bounds: powers of ten or, if these are fewer than three, also 2 and 5 times these."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1,), (1, 2, 5), range(1, 10)):
         ticks = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
@@ -103,14 +103,14 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def plain_number(value: float) -> str:
-    """A number at a tick: `0.5`, `2,000`."""
+    """Format the number at a tick: `0.5`, `2,000`."""
     return f"{value:,.10g}"
 
 
 def plain_ticks(axis: Any) -> None:
-    """Numbers as `0.5` and `2,000`: matplotlib's own are formulas, which are switched off here.
+    """Format ticks as `0.5` and `2,000` instead of matplotlib's formulas, which are disabled here.
 
-    A logarithmic axis has them at the powers of ten, and between these where it shows one power at most.
+    A logarithmic axis has labels at powers of ten, and between these if it shows at most one power.
     """
     ticker = require("matplotlib.ticker", "reports")
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: plain_number(value)))
@@ -121,7 +121,7 @@ def plain_ticks(axis: Any) -> None:
 
 
 def _between_powers(value: float, low: float, high: float) -> str:
-    """The label of a tick between two powers of ten; empty where there are enough others."""
+    """Label of a tick between two powers of ten; empty if there are enough other labels."""
     if low <= 0 or math.floor(math.log10(high)) > math.ceil(math.log10(low)):
         return ""
     digit = value / 10 ** math.floor(math.log10(value))
@@ -130,22 +130,22 @@ def _between_powers(value: float, low: float, high: float) -> str:
 
 
 def set_numeric_x(axes: Axes, values: Iterable[float], log_x: bool | None, *, is_parameter: bool, where: str) -> None:
-    """A horizontal axis of numbers: logarithmic where they double or range widely; of a parameter, with ticks at values that it has.
+    """Set up a horizontal axis of numbers: logarithmic if they double or range widely; for a parameter, with ticks at its values.
 
     Args:
-        axes: Of the plot.
-        values: All that are drawn.
-        log_x: What was chosen; None decides by the values.
-        is_parameter: Its values were chosen, not measured.
+        axes: Axes of the plot.
+        values: All drawn values.
+        log_x: The chosen scale; None decides by the values.
+        is_parameter: The values were chosen, not measured.
         where: Key of the axis, for the message.
 
     Raises:
-        LogError: A logarithmic axis is asked for, and some value has no logarithm.
+        LogError: A logarithmic axis is requested, and some value has no logarithm.
     """
     xs = sorted(set(values))
     if log_x and xs[0] <= 0:
-        what = f"{where} is {xs[0]:g} in some experiments, which has no logarithm"
-        raise LogError(what, where="--log_x", hint="leave it out, or choose others with --filter_query")
+        what = f"{where} is {xs[0]:g} in some experiments: no logarithmic axis"
+        raise LogError(what, where="--log_x", hint="remove the flag, or select experiments with --filter_query")
     doubles = len(xs) > 1 and all(x > 0 and math.log2(x).is_integer() for x in xs)
     logarithmic = log_x if log_x is not None else xs[0] > 0 and (doubles or has_wide_range(xs))
     if logarithmic:
@@ -159,9 +159,9 @@ def set_numeric_x(axes: Axes, values: Iterable[float], log_x: bool | None, *, is
 
 
 def _with_margins(low: float, high: float, *, logarithmic: bool) -> tuple[float, float]:
-    """The ends of an axis, a little beyond the values."""
+    """Ends of an axis, slightly beyond the values."""
     if logarithmic:
-        # Of logarithms, because a quotient overflows where values are as far apart as numbers can be, and half the smallest number is 0.
+        # In logarithms, because the quotient of extreme values overflows, and half the smallest number is 0.
         factor = 10 ** (0.05 * (math.log10(high) - math.log10(low))) if high > low else 2.0
         return low / factor or low, high * factor
     margin = 0.05 * (high - low) or abs(low) or 1.0
@@ -169,7 +169,7 @@ def _with_margins(low: float, high: float, *, logarithmic: bool) -> tuple[float,
 
 
 def _spread(values: Sequence[float], *, logarithmic: bool) -> list[float]:
-    """Those of some values that stand apart enough for each to have a label; the first and the last stay."""
+    """Select values that are far enough apart for labels; the first and the last are kept."""
     places = [math.log(value) if logarithmic else value for value in values]
     gap = (places[-1] - places[0]) / _MOST_TICKS
     kept = [0]
@@ -182,11 +182,11 @@ def _spread(values: Sequence[float], *, logarithmic: bool) -> list[float]:
 
 
 def set_text_x(figure: Figure, axes: Sequence[Axes], places: Sequence[str]) -> None:
-    """A horizontal axis of texts, side by side; slanted where there is no room for them.
+    """Set up a horizontal axis of texts, slanted if they do not fit.
 
     Args:
-        figure: Of the plot.
-        axes: All that have this axis.
+        figure: The figure.
+        axes: All axes with this horizontal axis.
         places: The texts from left to right.
     """
     columns = len({one.get_position().x0 for one in figure.axes}) or 1

@@ -1,4 +1,4 @@
-"""Bars side by side for each group, by model; dots where the axis is logarithmic, because it has no zero to begin at."""
+"""Plot grouped bars by model; dots if the axis is logarithmic, because it has no zero."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["bars"]
 
 _MOST_PLACES = 60
-_ROOM = 12  # letters that stand side by side below each inch
-_ROW = 0.3  # inches of a lying bar
+_ROOM = 12  # letters that fit below each inch
+_ROW = 0.3  # inches per horizontal bar
 _HATCHES = ("", "//", "..", "xx")
 
 
 def bars(figure: Figure, results: Results) -> Description:
-    """Bars side by side for each group, by model or command; where there is one only, by the parameters that vary."""
+    """Draw grouped bars by model or command or, if there is only one, by the varied parameters."""
     key = results.options.value or usual_metric(results.records)
     drawn = with_value(results.records, key)
     quantity = quantity_of(key, drawn)
@@ -43,7 +43,7 @@ def bars(figure: Figure, results: Results) -> Description:
     check_count(f"{len(sets)} × {len(places)}", "bars", too_many=len(sets) > MOST_LINES or len(places) > _MOST_PLACES)
     axes = figure.subplots()
     logarithmic = is_logarithmic([number(record, key) or 0.0 for record in drawn], results.options.log_scale)
-    # Long labels stand beside bars that lie.
+    # Long labels need horizontal bars.
     lies = sum(map(len, places)) > _ROOM * figure.get_figwidth()
     if lies and results.options.size is None:
         rows = len(places) * (1 + 0.4 * (len(sets) - 1))
@@ -85,7 +85,7 @@ def bars(figure: Figure, results: Results) -> Description:
 def _draw(
     axes: Axes, place: float, cell: Cell, width: float, index: int, words: str | None, *, lies: bool, dot: bool
 ) -> None:
-    """One bar, upright or lying, or a dot; hollow if it is doubtful."""
+    """Draw one vertical or horizontal bar, or a dot; hollow if doubtful."""
     errors, value = errors_of([cell]), cell.value if isinstance(cell.value, float) else 0.0
     if dot:
         look: dict[str, Any] = {**marks(index), "linestyle": "", "capsize": 3, "elinewidth": 1, "label": words}

@@ -1,4 +1,4 @@
-"""Values divided by that of a baseline: the experiment that is equal but for some parameters."""
+"""Values relative to a baseline: the experiment that is equal except for some parameters."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_NAMED = 10
 
 
 class Baseline:
-    """Experiments in which some parameters have given values, for those to be divided by that agree with them otherwise.
+    """Baseline experiments with given values of some parameters, by which otherwise equal experiments are divided.
 
     Args:
         values: Parameters and their values, which may be texts of numbers and booleans.
-        records: All experiments that are drawn.
+        records: All drawn experiments.
 
     Raises:
         LogError: No experiment has these values.
@@ -41,12 +41,12 @@ class Baseline:
             there = list(dict.fromkeys(text(record[name]) for record in records if record.get(name) is not None))
             if value not in there:
                 others = f"; it is {', '.join(there[:_MOST_NAMED])}{' …' if len(there) > _MOST_NAMED else ''}"
-                hint = did_you_mean(value, there) or "give a value that some experiments have"
+                hint = did_you_mean(value, there) or "choose a value that some experiments have"
                 raise LogError(
-                    f"{name} is {value!r} in no experiment that ended well{others}", where="--baseline", hint=hint
+                    f"{name} is {value!r} in no successful experiment{others}", where="--baseline", hint=hint
                 )
         raise LogError(
-            f"no experiment that ended well has {self}", where="--baseline", hint="give values that occur together"
+            f"no successful experiment has {self}", where="--baseline", hint="choose values that occur together"
         )
 
     def __str__(self) -> str:
@@ -57,20 +57,20 @@ class Baseline:
         return all(_is(record.get(name), value) for name, value in self.values.items())
 
     def match_by(self, names: Sequence[str]) -> None:
-        """Match experiments with the baseline by these parameters; those of the baseline itself do not count."""
+        """Match experiments with the baseline by these parameters, except those of the baseline itself."""
         self._names = [name for name in dict.fromkeys(names) if name not in self.values]
         self._partners = groups(self._records, self._names)
 
     def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
-        """The value of a group of runs divided by that of the baseline; None if there is no such value, it is 0, or the quotient is too large.
+        """Divide the value of a group of runs by that of the baseline; None if the baseline has no value, it is 0, or the quotient is too large.
 
-        The interval goes from the lower bound over the baseline's upper one to the upper bound over the lower one. The chance that either of
-        the two intervals misses is at most the sum of their chances (Bonferroni).
+        The interval is from the lower bound over the baseline's upper one to the upper bound over the baseline's lower one. The probability that
+        either interval misses is at most the sum of their probabilities (Bonferroni).
 
         Args:
             cell: The value of the runs.
-            record: One of them.
-            key: What the value is.
+            record: One of the runs.
+            key: Key of the quantity.
         """
         if self.has(record):
             return Cell(1.0, runs=cell.runs)
@@ -90,7 +90,7 @@ class Baseline:
 
 
 def _is(value: Any, words: str) -> bool:
-    """Whether a value is what somebody wrote; booleans have many words."""
+    """Whether a value equals a given text; booleans have several spellings."""
     if isinstance(value, bool):
         return truth(words) == value
     return value is not None and text(value) == words

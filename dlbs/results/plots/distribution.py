@@ -1,4 +1,4 @@
-"""Distributions: runs of each experiment as boxes with all points, batches of each run as violins."""
+"""Plot distributions: runs of each experiment as boxes with all points, batches of each run as violins."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["batches", "runs"]
 
 _MOST_ROWS = 40
-_MOST_SHAPES = 500  # points that an SVG file holds as shapes; more are an image in it
+_MOST_SHAPES = 500  # points drawn as shapes in an SVG file; more are embedded as an image
 _ROW = 0.34  # inches
-_FEWEST_FOR_A_BOX = 5  # of fewer values, quartiles say nothing
+_FEWEST_FOR_A_BOX = 5  # quartiles of fewer values are meaningless
 _FEWEST_FOR_A_VIOLIN = 10
 _LONGEST_LABEL = 60
 
 
 def runs(figure: Figure, results: Results) -> Description:
-    """A row for each experiment: a point for each run, and a box where there are enough of them."""
+    """Draw a row for each experiment: a point for each run, and a box if there are enough runs."""
     key = results.options.value or usual_metric(results.records)
     drawn = with_value(results.records, key)
     quantity = quantity_of(key, drawn)
@@ -53,7 +53,7 @@ def runs(figure: Figure, results: Results) -> Description:
         _draw_runs(axes, at, row, values, as_pixels=len(drawn) > _MOST_SHAPES)
     _finish(axes, [(number(record, key) or 0.0) * quantity.factor for record in drawn], results, str(quantity))
     boxed = any(len(row) >= _FEWEST_FOR_A_BOX for row in rows)
-    notes = ["points: single runs" + ("; box: quartiles and median; whiskers: least and greatest run" if boxed else "")]
+    notes = ["points: single runs" + ("; box: quartiles and median; whiskers: minimum and maximum" if boxed else "")]
     return Description(
         titled(f"{quantity.name}: distribution of runs"),
         drawn,
@@ -64,7 +64,7 @@ def runs(figure: Figure, results: Results) -> Description:
 
 
 def _draw_runs(axes: Axes, at: int, row: Sequence[Record], values: Sequence[float], *, as_pixels: bool) -> None:
-    """A point for each run, hollow if it is doubtful."""
+    """Draw a point for each run, hollow if it is doubtful."""
     for doubtful in (False, True):
         places = [place for place, record in enumerate(row) if bool(doubts_of(record)) == doubtful]
         face: Any = axes.get_facecolor() if doubtful else colour(0)
@@ -76,12 +76,13 @@ def _draw_runs(axes: Axes, at: int, row: Sequence[Record], values: Sequence[floa
 
 
 def batches(figure: Figure, results: Results) -> Description:
-    """A violin of the batch times of each run, with median, quartiles, and the batches themselves."""
+    """Draw a violin of the batch times of each run, with median, quartiles, and all batches."""
     check_some_ended_well(results.records)
     series = [(record, times) for record in results.records if status_of(record) == "ok" and (times := _times(record))]
     if not series:
         raise LogError(
-            "no experiment that ended well has batch times (results.time_data)", hint="dlbs parse LOG shows its keys"
+            "no successful experiment has batch times (results.time_data)",
+            hint="dlbs parse LOG shows the keys of a log",
         )
     _check_rows(len(series))
     drawn = [record for record, _ in series]
@@ -93,13 +94,13 @@ def batches(figure: Figure, results: Results) -> Description:
     shown, repeat = varying(drawn, names), varying(drawn, ["exp.repeat"])
     labels, before = [], -1
     for record, _ in rows:
-        # An experiment is named beside its first run.
+        # An experiment is labelled at its first run.
         is_first = colours[id(record)] != before
         before = colours[id(record)]
         labels.append(_label(record, shown if is_first else repeat))
     axes = _rows(figure, results, labels)
     for at, (record, times) in enumerate(rows):
-        ink = colour(colours[id(record)] % 2 * 2)  # neighbouring experiments differ
+        ink = colour(colours[id(record)] % 2 * 2)  # adjacent experiments differ
         if len(times) >= _FEWEST_FOR_A_VIOLIN and min(times) < max(times):
             _draw_violin(axes, at, times, ink)
             _draw_box(axes, at, times, 0.07, whiskers=False)
@@ -107,14 +108,14 @@ def batches(figure: Figure, results: Results) -> Description:
             axes.plot(times, [at] * len(times), ".", color=ink, markersize=4)
     quantity = quantity_of("results.time_data", drawn)
     _finish(axes, [time for _, times in rows for time in times], results, str(quantity))
-    notes = ["violin: density of the timed batches of one run; line and bar in it: median and quartiles"]
+    notes = ["violin: density of the timed batches of one run; line and bar inside: median and quartiles"]
     return Description(
         titled(f"{quantity.name}: distribution within runs"), drawn, names, [*notes, left_out(results.records, drawn)]
     )
 
 
 def _names(drawn: Sequence[Record], results: Results) -> list[str]:
-    """The parameters that tell rows apart."""
+    """Parameters that distinguish rows."""
     title = varying(drawn, [title_name(drawn)])
     return [
         *title,
@@ -137,7 +138,7 @@ def _check_rows(count: int) -> None:
 
 
 def _rows(figure: Figure, results: Results, labels: Sequence[str]) -> Axes:
-    """Axes with a row for each label, the first one at the top."""
+    """Create axes with a row for each label, the first one at the top."""
     if results.options.size is None:
         scale = figure.get_figheight() / 4.8
         figure.set_size_inches(figure.get_figwidth(), scale * max(2.0, 1.0 + _ROW * len(labels)))
@@ -156,12 +157,12 @@ def _finish(axes: Axes, values: Sequence[float], results: Results, words: str) -
 
 
 def _scatter(place: int) -> float:
-    """Where in its row a point is, so that equal ones do not hide each other: the golden ratio spreads any number of them."""
+    """Vertical offset of a point in its row by the golden ratio, so that equal values do not hide each other."""
     return 0.4 * ((place * 0.6180339887) % 1 - 0.5)
 
 
 def _draw_box(axes: Axes, at: int, values: Sequence[float], half: float, *, whiskers: bool = True) -> None:
-    """Quartiles and median, and lines to the least and the greatest value."""
+    """Draw quartiles and median, and lines to minimum and maximum."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     axes.fill_between([low, high], at - half, at + half, color=muted(), alpha=0.25, linewidth=0)
     axes.plot([middle, middle], [at - half, at + half], color=muted(), linewidth=1.6)
@@ -171,7 +172,7 @@ def _draw_box(axes: Axes, at: int, values: Sequence[float], half: float, *, whis
 
 
 def _draw_violin(axes: Axes, at: int, values: Sequence[float], ink: str) -> None:
-    """A kernel density (Gaussian, Scott's bandwidth), as high as the row, from the least to the greatest value."""
+    """Draw a kernel density (Gaussian, Scott's bandwidth) with the height of the row, from minimum to maximum."""
     density = require("matplotlib.mlab", "reports").GaussianKDE(values, "scott")
     numpy = require("numpy", "reports")
     xs = numpy.linspace(min(values), max(values), 100)

@@ -1,4 +1,4 @@
-"""Drawing a plot of any kind, and writing it to a file."""
+"""Draw plots of any kind and write them to files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "draw", "rendered", "save", "svg", "title_of"]
 
-# Metadata without the time, so that the same figure is the same file.
+# Metadata without the time, so that equal figures give identical files.
 FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-_OF_TEXTS = (r"Glyph \d+ .* missing from", "constrained_layout not applied")  # how matplotlib's warnings of texts begin
+_OF_TEXTS = (
+    r"Glyph \d+ .* missing from",
+    "constrained_layout not applied",
+)  # beginnings of matplotlib's warnings about texts
 
 
 def draw(
@@ -39,12 +42,12 @@ def draw(
 
     Args:
         kind: A key of `KINDS`.
-        records: Experiments; those without a value are left out, and the figure says how many.
-        declarations: Say which parameters identify an experiment.
-        options: What can be chosen.
+        records: Experiments; those without a value are left out, and a note has their number.
+        declarations: Declared parameters, with those that identify an experiment.
+        options: Options of the plot.
 
     Raises:
-        LogError: There is no such kind or style, matplotlib is not installed, or there is nothing to draw.
+        LogError: The kind or style is unknown, matplotlib is not installed, or there are no data to plot.
     """
     options = options or Options()
     function = registered(KINDS, kind, "kind of plot")
@@ -62,37 +65,37 @@ def draw(
 
 
 def save(figure: Figure, path: str) -> None:
-    """Write a figure to a `.png`, `.svg` or `.pdf` file, at once or not at all.
+    """Write a figure atomically to a `.png`, `.svg` or `.pdf` file.
 
     Raises:
-        LogError: Another kind of file is asked for.
-        ConfigError: It cannot be written.
+        LogError: The file has another suffix.
+        ConfigError: The file cannot be written.
     """
     target = Path(path)
     form = target.suffix[1:].lower()
     if form not in FORMATS:
-        raise LogError("unknown kind of image", where=path, hint="name it .png, .svg or .pdf")
+        raise LogError("unknown image format", where=path, hint="use .png, .svg or .pdf")
     make_parent(target)
     write_bytes(target, rendered(figure, form), follow=True)
 
 
 def title_of(figure: Figure) -> str:
-    """The title of a figure that `draw` made, as one line."""
+    """Title of a figure of `draw`, as one line."""
     return " ".join(words.get_text() for words in figure.texts if words.get_gid() == TITLE)
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG text."""
+    """Render a figure as SVG text."""
     return rendered(figure, "svg").decode()
 
 
 def rendered(figure: Figure, form: str, dpi: float | None = None) -> bytes:
-    """The figure as the bytes of a file.
+    """Render a figure as the bytes of a file.
 
     Args:
-        figure: What `draw` made.
+        figure: Result of `draw`.
         form: A key of `FORMATS`.
-        dpi: Dots per inch of a PNG file; None for the usual ones.
+        dpi: Dots per inch of a PNG file; None for the default.
     """
     out = io.BytesIO()
     looks = {**settings("light"), "savefig.facecolor": "auto"}
@@ -103,7 +106,7 @@ def rendered(figure: Figure, form: str, dpi: float | None = None) -> bytes:
 
 @contextmanager
 def _without_warnings_of_texts() -> Iterator[None]:
-    """Print no warning of letters that no font has, or of labels that leave no room for the axes: the file shows both."""
+    """Suppress warnings about missing glyphs and about labels that leave no room for the axes: both are visible in the file."""
     with warnings.catch_warnings():
         for message in _OF_TEXTS:
             warnings.filterwarnings("ignore", message, UserWarning)

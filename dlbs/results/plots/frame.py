@@ -1,4 +1,4 @@
-"""What stands around the axes of a plot: title, devices and software, what its marks mean, and the names of its lines."""
+"""Texts around the axes of a plot: title, devices and software, notes, legend or line labels."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 __all__ = ["TITLE", "Description", "add_frame", "left_out"]
 
-TITLE = "title"  # gid of its lines
+TITLE = "title"  # gid of the lines of the title
 
-_LONG_LABEL = 26  # characters; beside the axes it would take their room
-_MOST_DIRECT = 6  # lines that are named at their ends
+_LONG_LABEL = 26  # characters; longer labels are below the axes
+_MOST_DIRECT = 6  # lines that are labelled at their ends
 _MOST_NAMED = 3  # devices or versions in a title
-_LINE = 1.35  # height of a line of text over its size
-_LETTER = 0.57  # width of a letter over its size, on average
+_LINE = 1.35  # line height relative to the font size
+_LETTER = 0.57  # average letter width relative to the font size
 _MARGIN = 5.0  # pt
-_NEAR = 0.2  # of the axes: how far from the right a line may end that has its name there
+_NEAR = 0.2  # share of the axes' width: largest distance of a labelled line end from the right
 
-Rect = tuple[float, float, float, float]  # left, bottom, width and height, in parts of the figure
+Rect = tuple[float, float, float, float]  # left, bottom, width and height as shares of the figure
 
 
 @dataclass(slots=True)
 class Description:
-    """What a plot shows, in words.
+    """Texts of a plot.
 
     Attributes:
         what: Its title.
-        records: The experiments that are drawn.
+        records: The drawn experiments.
         shown: Parameters that axes, panels or the legend show.
-        notes: What points, error bars and bands are, and what is not drawn.
-        subject: What all experiments have in common; None for the usual parameters.
-        direct: Lines may be named at their ends instead of in a legend.
+        notes: Explanations of points, error bars and bands, and omissions.
+        subject: Common parameters of all experiments; None for the usual ones.
+        direct: Lines may be labelled at their ends instead of in a legend.
         hollow: Doubtful values are hollow.
     """
 
@@ -58,19 +58,19 @@ class Description:
 
 
 def left_out(records: Sequence[Record], drawn: Sequence[Record]) -> str:
-    """How many experiments are not drawn, in words; empty if all are."""
+    """Note with the number of experiments that are not drawn; empty if all are."""
     missing = len(records) - len(drawn)
     return f"{missing} of {len(records)} experiments have no value" if missing else ""
 
 
-def add_frame(figure: Figure, made: Description, title: str | None, doubts: str, *, grows: bool) -> None:
-    """Put words around finished axes.
+def add_frame(figure: Figure, made: Description, title: str | None, warnings: str, *, grows: bool) -> None:
+    """Add texts around finished axes.
 
     Args:
-        figure: With all axes.
-        made: What it shows.
-        title: Instead of the usual one.
-        doubts: What is doubtful; may be empty.
+        figure: Figure with all axes.
+        made: Its texts.
+        title: Title; None for the default one.
+        warnings: Kinds of warnings; may be empty.
         grows: The figure may become higher, so that the axes keep their size.
     """
     size = float(require("matplotlib", "reports").rcParams["font.size"])
@@ -81,9 +81,9 @@ def add_frame(figure: Figure, made: Description, title: str | None, doubts: str,
         for note in filter(None, made.notes)
         for words in _wrapped(figure, label(note, None), 0.82 * size)
     ]
-    if doubts:
-        doubts = doubts.replace(f"{DOUBTFUL}:", "hollow:") if made.hollow else doubts
-        below += [(words, 0.82 * size, "normal", warning_colour()) for words in _wrapped(figure, doubts, 0.82 * size)]
+    if warnings:
+        warnings = warnings.replace(f"{DOUBTFUL}:", "hollow:") if made.hollow else warnings
+        below += [(words, 0.82 * size, "normal", warning_colour()) for words in _wrapped(figure, warnings, 0.82 * size)]
     top, bottom = (sum(_LINE * one[1] for one in lines) + _MARGIN * bool(lines) for lines in (above, below))
     labels = _labels(figure)
     if grows:
@@ -101,7 +101,7 @@ def add_frame(figure: Figure, made: Description, title: str | None, doubts: str,
 
 
 def _subtitle(made: Description) -> str:
-    """What all experiments have in common, on which devices and with which software they ran."""
+    """Common parameters of all experiments, devices and software."""
     subject = common_label(made.records, without=made.shown) if made.subject is None else made.subject
     devices = [text(record.get("exp.device_title")) for record in made.records]
     software = [
@@ -119,13 +119,13 @@ def _distinct(words: Sequence[str]) -> str:
 
 
 def _wrapped(figure: Figure, words: str, size: float) -> list[str]:
-    """Lines of text as long as the figure is wide."""
+    """Wrap text to the width of the figure."""
     room = int((figure.get_figwidth() * 72 - 2 * _MARGIN) / (_LETTER * size))
     return textwrap.wrap(label(words, 600), max(20, room))
 
 
 def _write(figure: Figure, lines: Sequence[tuple[str, float, str, str | None]], top: float) -> None:
-    """Write lines of text, one below the other, from a height in parts of the figure."""
+    """Write lines of text below each other; `top` is a share of the figure's height."""
     width, height = figure.get_figwidth() * 72, figure.get_figheight() * 72
     for words, size, weight, colour in lines:
         more: dict[str, Any] = {"color": colour} if colour else {}
@@ -144,13 +144,13 @@ def _is_below(labels: Sequence[str]) -> bool:
 
 
 def _columns(figure: Figure, labels: Sequence[str], size: float) -> int:
-    """How many columns of a legend stand side by side below the axes."""
+    """Number of legend columns that fit below the axes."""
     width = max(map(len, labels)) * _LETTER * size + 40
     return max(1, int((figure.get_figwidth() * 72 - 2 * _MARGIN) // width))
 
 
 def _add_legend(figure: Figure, rect: Rect, size: float) -> None:
-    """A legend of all axes beside them, where it covers no data; below them if its labels are long."""
+    """Add a legend of all axes to the right of them, or below them if its labels are long."""
     labels = _labels(figure)
     if len(labels) < 2:
         return
@@ -161,7 +161,7 @@ def _add_legend(figure: Figure, rect: Rect, size: float) -> None:
         ncols=_columns(figure, labels, size) if below else 1, borderaxespad=0.3,
     )  # fmt: skip
     made.set_in_layout(False)
-    # The layout makes no room for a legend that has a place of its own, which this one has so that it covers no title.
+    # The layout reserves no space for a legend with a fixed position, which this one has so that it covers no title.
     taken = made.get_window_extent()
     wide, high = (taken.width + 6) / figure.bbox.width, (taken.height + 6) / figure.bbox.height
     if below:
@@ -172,7 +172,7 @@ def _add_legend(figure: Figure, rect: Rect, size: float) -> None:
 
 
 def _set_rect(figure: Figure, rect: Rect) -> None:
-    """Keep the axes within a part of the figure."""
+    """Restrict the axes to a part of the figure."""
     engine: Any = figure.get_layout_engine()
     engine.set(rect=rect)
 
@@ -183,7 +183,7 @@ def _can_be_direct(figure: Figure) -> bool:
 
 
 def _name_lines(figure: Figure, size: float) -> bool:
-    """Name each line at its right end, in its colour; false if the ends are not at the right, or there are more than there is room for."""
+    """Label each line at its right end, in its colour; false if the ends are not at the right, or the labels do not fit."""
     axes = figure.axes[0]
     figure.draw_without_rendering()
     box = axes.get_window_extent()
@@ -209,7 +209,7 @@ def _name_lines(figure: Figure, size: float) -> bool:
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """The nearest places, in ascending order, between which there are gaps, from 0 to 1 (isotonic regression of what is left over the gaps)."""
+    """Nearest positions in [0, 1], ascending, with minimum gaps (isotonic regression of the positions minus the gaps)."""
     blocks: list[list[float]] = []
     for at, place in enumerate(places):
         blocks.append([place - at * gap, 1.0])

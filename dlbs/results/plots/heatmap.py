@@ -1,4 +1,4 @@
-"""Models against replica batches, by colour: one scale for all maps of a figure."""
+"""Plot heat maps of models against replica batches, with one colour scale for all maps of a figure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MODEL, _BATCH = "exp.model", "exp.replica_batch"
 
 
 def heatmap(figure: Figure, results: Results) -> Description:
-    """Models against replica batches, one map for each group of experiments that differ otherwise; all have one scale."""
+    """Draw models against replica batches, one map for each group of experiments that differ otherwise; all have one scale."""
     key, records = results.options.value or usual_metric(results.records), list(results.records)
     drawn = with_value(records, key)
     quantity = quantity_of(key, drawn)
@@ -54,7 +54,7 @@ def heatmap(figure: Figure, results: Results) -> Description:
     panels = [axes for (axes,) in figure.subplots(len(maps), 1, squeeze=False, sharex=True, height_ratios=heights)]
     cells = [cell for rows in maps for row in rows for cell in row]
     values = [cell.value for cell in cells if isinstance(cell.value, float)]
-    # Logarithms are taken here: matplotlib's own scale of colours overflows where values are as far apart as numbers can be.
+    # Logarithms are computed here: matplotlib's colour scale overflows for extreme values.
     logarithmic = is_logarithmic(values, results.options.log_scale)
     places = [math.log10(value) if logarithmic else value for value in values if value > 0 or not logarithmic]
     norm = require("matplotlib.colors", "reports").Normalize(min(places), max(places))
@@ -82,21 +82,21 @@ def heatmap(figure: Figure, results: Results) -> Description:
         bar.set_ticks(list(map(math.log10, ticks)), labels=list(map(plain_number, ticks)))
     notes = [explain_points(cells, "numbers").partition(";")[0]]
     if any(cell.status == "missing" for cell in cells):
-        notes.append(f"{MISSING}: not in the plan, or no log")
+        notes.append(f"{MISSING}: not in the plan, or without a log")
     notes.append(left_out(records, drawn))
     subject = common_label(drawn, without=[_MODEL, _BATCH, *split])
     return Description(titled(f"{quantity.name} by model and replica batch"), drawn, (), notes, subject)
 
 
 def _place(cell: Cell, *, logarithmic: bool) -> float:
-    """Where a number is on the scale of colours; NaN if it has none."""
+    """Position of a number on the colour scale; NaN if it has none."""
     if not isinstance(cell.value, float) or (logarithmic and cell.value <= 0):
         return math.nan
     return math.log10(cell.value) if logarithmic else cell.value
 
 
 def _write_numbers(axes: Axes, rows: list[list[Cell]], numbers: list[list[float]], norm: Any) -> None:
-    """The number in each cell, or why there is none."""
+    """Write the number in each cell, or its status."""
     for y, row in enumerate(rows):
         for x, cell in enumerate(row):
             words = MISSING if cell.status == "missing" else cell.status

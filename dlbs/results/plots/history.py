@@ -1,4 +1,4 @@
-"""A quantity over tags or commits, in the order of time: medians with intervals, and the places at which the level changed."""
+"""Plot a quantity over tags or commits in chronological order: medians with intervals, and changes of level."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Trend", "history", "places_of", "trends_of"]
 
 _PLACES = ("db.tags", "exp.env.git_revision")
-# What is expected to differ from one tag to the next, and makes no experiment another one.
+# Parameters that are expected to differ between tags, and do not distinguish experiments.
 _CHANGES = ("exp.effective_batch", "exp.framework_version", "exp.dlbs_version", "exp.id")
 _MOST_TRENDS = 12
 _MOST_PLACES = 200
@@ -45,8 +45,8 @@ class Trend:
     """One experiment over time.
 
     Attributes:
-        words: Its label; empty if there is one only.
-        points: Left to right; `x` is the index of the place.
+        words: Its label; empty if there is only one.
+        points: From left to right; `x` is the index of the tag or commit.
         changes: Indices of points at which a new level begins.
     """
 
@@ -56,17 +56,17 @@ class Trend:
 
 
 def history(figure: Figure, results: Results) -> Description:
-    """A panel for each experiment, all over the same tags or commits."""
+    """Draw a panel for each experiment, all over the same tags or commits."""
     key = results.options.value or usual_metric(results.records)
     valued = with_value(results.records, key)
     axis = results.options.x or next((one for one in _PLACES if any(record.get(one) for record in valued)), "")
     if not axis:
-        hint = "take results from a store (--db) to which they were added with a tag: dlbs db add LOGS --tag v1"
+        hint = "read tagged results from a store (--db); to add some: dlbs db add LOGS --tag v1"
         raise LogError("no experiment has a tag or a commit", hint=hint)
     drawn = [record for record in valued if places_of(record, axis)]
     if not drawn:
-        hint = did_you_mean(axis, set().union(*valued)) or f"{' and '.join(_PLACES)} are usual"
-        raise LogError(f"no experiment that ended well has {axis}", where="--x", hint=hint)
+        hint = did_you_mean(axis, set().union(*valued)) or f"usual keys: {', '.join(_PLACES)}"
+        raise LogError(f"no successful experiment has {axis}", where="--x", hint=hint)
     places = _ordered(drawn, axis)
     check_count(len(places), f"values of {axis}", too_many=len(places) > _MOST_PLACES)
     quantity = quantity_of(key, drawn)
@@ -94,12 +94,12 @@ def history(figure: Figure, results: Results) -> Description:
     set_text_x(figure, rows, names)
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)
-    rows[-1].set_xlabel(f"{name_of(axis)}, in the order of time")
+    rows[-1].set_xlabel(f"{name_of(axis)}, in chronological order")
     cells = [point.cell for trend in trends for point in trend.points]
     notes = [explain_points(cells)]
     if any(trend.changes for trend in trends):
         notes.append(
-            f"dashed: the level changes there (E-divisive; {100 * FALSE_ALARMS:g} % of series without a change are marked); "
+            f"dashed: change of level (E-divisive; false alarms: {100 * FALSE_ALARMS:g} % of series without a change); "
             "lines: median of each level"
         )
     if marked:
@@ -110,7 +110,7 @@ def history(figure: Figure, results: Results) -> Description:
 
 
 def places_of(record: Record, axis: str) -> list[str]:
-    """The tags of an experiment, or its one value of another key; empty if it has none."""
+    """Tags of an experiment, or its value of another key; empty if it has none."""
     value = record.get(axis)
     return [text(one) for one in value] if isinstance(value, list) else [text(value)] if value not in (None, "") else []
 
@@ -118,14 +118,14 @@ def places_of(record: Record, axis: str) -> list[str]:
 def trends_of(
     drawn: Sequence[Record], declarations: Mapping[str, Parameter], axis: str, key: str, quantity: Quantity
 ) -> list[Trend]:
-    """Each experiment over the places of time at which it ran.
+    """Trend of each experiment over tags or commits.
 
     Args:
-        drawn: Experiments that have the quantity and a place.
-        declarations: Say which parameters identify an experiment.
-        axis: Key of the places.
+        drawn: Experiments with the quantity and a tag or commit.
+        declarations: Declared parameters, with those that identify an experiment.
+        axis: Key of the horizontal axis.
         key: Key of the quantity.
-        quantity: How it is shown.
+        quantity: Its name and unit on the axis.
     """
     places = _ordered(drawn, axis)
     names = distinguishing_names(drawn, declarations, given=["exp.model"], without=[*_CHANGES, axis])
@@ -144,7 +144,7 @@ def trends_of(
 
 
 def _ordered(drawn: Sequence[Record], axis: str) -> list[str]:
-    """Places in the order in which their first experiments began."""
+    """Tags or commits in the order in which their first experiments began."""
     first: dict[str, str] = {}
     for record in drawn:
         moment = text(record.get("exp.start_time")) or text(record.get("db.added"))
@@ -154,7 +154,7 @@ def _ordered(drawn: Sequence[Record], axis: str) -> list[str]:
 
 
 def _marked(wanted: Collection[str], places: Sequence[str]) -> list[int]:
-    """The indices of places that are to be marked; the beginning of a commit will do."""
+    """Indices of the tags or commits to mark; a prefix of a commit is enough."""
     found = []
     for words in wanted:
         fits = [at for at, place in enumerate(places) if place == words]
@@ -167,7 +167,7 @@ def _marked(wanted: Collection[str], places: Sequence[str]) -> list[int]:
 
 
 def _draw_changes(axes: Axes, trend: Trend, better: int) -> None:
-    """A line where each new level begins, with by how much it differs from the one before; the median of each level."""
+    """Draw a line at each change of level with the relative difference, and the median of each level."""
     values = [point.value for point in trend.points]
     edges = [0, *trend.changes, len(values)]
     if len(edges) == 2:

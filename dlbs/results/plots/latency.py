@@ -1,4 +1,4 @@
-"""Percentiles of latency against offered load, with the knee from which latencies rise, the bound and the highest rate that keeps it."""
+"""Plot latency percentiles against offered load, with the knee, the latency bound, and the highest rate that keeps it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Load", "knee_of", "latency_load", "loads_of"]
 
 _RATE = "serving.target_qps"
 _FEWEST_FOR_A_KNEE = 4
-_DEPTH = 0.1  # of the whole rise: what is less deep is noise, not a knee
+_DEPTH = 0.1  # share of the whole rise; smaller depths are noise, not a knee
 _TRIALS = ", trials"
 
 
@@ -37,9 +37,9 @@ class Load:
     """Latencies at one rate.
 
     Attributes:
-        rate: Queries a second that arrived on average.
+        rate: Mean arrival rate, queries per second.
         latency: Milliseconds.
-        cell: The latency with its interval and its runs, if they are known.
+        cell: The latency with its interval and its runs, if known.
     """
 
     rate: float
@@ -48,12 +48,12 @@ class Load:
 
 
 def latency_load(figure: Figure, results: Results) -> Description:
-    """A line for each percentile, of each model and group: latency over the rate at which queries arrived."""
+    """Draw a line of latency over arrival rate for each percentile, model and group."""
     drawn = [record for record in results.records if status_of(record) == "ok" and _rate_of(record)]
     if not drawn:
         check_some_ended_well(results.records)
         raise LogError(
-            "no experiment answered queries that arrive at a rate",
+            "no experiment has latencies of queries that arrive at a given rate",
             hint="run the server scenario at several rates: -Pexp.phase=serving -Pserving.scenario=server "
             "-Vserving.target_qps=[10,20,40] -Pserving.target_latency=50, or let -Pserving.find=max_qps search",
         )
@@ -67,7 +67,7 @@ def latency_load(figure: Figure, results: Results) -> Description:
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     for index, (group, key, loads) in enumerate(lines):
         words = label_of(group[0], shown) if shown else ""
-        # The runs of a search, many of them at nearly the same rate, are points that no line joins.
+        # Runs of a search, many at nearly the same rate, are points without a line.
         points = [Point(load.rate, load.latency, load.cell) for load in loads]
         draw_line(axes, points, index, f"{words}, {key}" if words else key, joined=not _is_searched(key))
     swept = [line for line in lines if not _is_searched(line[1])]
@@ -90,7 +90,7 @@ def latency_load(figure: Figure, results: Results) -> Description:
     )
     notes = [explain_points([load.cell for load in every]).replace("from the batches", "from the queries")]
     if knees:
-        notes.append("knee: from where latency rises steeply (Kneedle)")
+        notes.append("knee: latency begins to rise steeply (Kneedle)")
     if any(number(record, f"{FAMILY}max_qps") is not None for record in drawn):
         notes.append("max: highest rate that keeps the bound; band: its 95 % confidence interval")
     return Description(
@@ -104,10 +104,10 @@ def latency_load(figure: Figure, results: Results) -> Description:
 
 
 def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
-    """Percentile → latencies from the lowest rate to the highest; runs at one rate are one point, their median. Trials of a search are points too.
+    """Map each percentile to latencies in order of rate; runs at one rate are one point, their median. Trials of a search are points too.
 
     Args:
-        records: Experiments that differ in the rate alone, and repeats.
+        records: Experiments that differ only in the rate, and repeats.
     """
     found: dict[str, list[Load]] = {}
     for group in in_order([one for one in records if number(one, f"{FAMILY}max_qps") is None], [_RATE]):
@@ -126,11 +126,11 @@ def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
 
 
 def knee_of(loads: Sequence[Load]) -> Load | None:
-    """Where latency begins to rise steeply: the point that is farthest below the straight line from the first to the last (Satopää et al.,
-    Finding a Kneedle in a haystack, ICDCSW 2011), on the nearest curve that never falls: more load makes no server faster, noise does.
+    """Point at which latency begins to rise steeply: the one farthest below the straight line from first to last (Satopää et al., Finding a
+    Kneedle in a haystack, ICDCSW 2011), on the nearest non-decreasing curve, since latencies that fall with load are noise.
 
     Returns:
-        None for fewer than four points, or if latency does not rise that way.
+        None for fewer than four points, or if there is no knee.
     """
     if len(loads) < _FEWEST_FOR_A_KNEE:
         return None
@@ -148,7 +148,7 @@ def knee_of(loads: Sequence[Load]) -> Load | None:
 
 
 def _never_falling(values: Sequence[float]) -> list[float]:
-    """The nearest values that never fall (isotonic regression): what falls is replaced by its mean with what is before it."""
+    """Nearest non-decreasing values (isotonic regression): decreasing values are replaced by their mean with the preceding ones."""
     blocks: list[tuple[float, int]] = []
     for value in values:
         mean, count = value, 1
@@ -160,7 +160,7 @@ def _never_falling(values: Sequence[float]) -> list[float]:
 
 
 def _last(lines: Sequence[tuple[Any, str, Any]]) -> str:
-    """The percentile whose knee is marked: the highest one that there is."""
+    """Percentile whose knee is marked: the highest available one."""
     return max((key for _, key, _ in lines), key=lambda key: float(key[1:].partition(",")[0]))
 
 
@@ -169,7 +169,7 @@ def _is_searched(key: str) -> bool:
 
 
 def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
-    """The bound that all experiments share, and the highest rates with their intervals."""
+    """Draw the common latency bound, and the highest rates with their intervals."""
     bounds = {number(record, "serving.target_latency") for record in drawn}
     if len(bounds) == 1 and (bound := bounds.pop()):
         axes.axhline(bound, color=muted(), linestyle=":", label=f"bound: {bound:,.4g} ms")
@@ -182,12 +182,12 @@ def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
 
 
 def _rate_of(record: Record) -> float | None:
-    """The rate at which queries arrived, in the server scenario."""
+    """Arrival rate of queries in the server scenario."""
     return number(record, f"{FAMILY}offered_qps")
 
 
 def _trial(trial: object) -> Load | None:
-    """A trial of a search, if it is one and its latency is finite; logs may hold anything."""
+    """Parse a trial of a search; None if it is malformed or its latency is not finite."""
     if not isinstance(trial, dict):
         return None
     rate, latency = number(trial, "qps"), number(trial, "latency")

@@ -1,4 +1,4 @@
-"""Which experiments make which line of a plot with free axes, and where their points are."""
+"""Lines and points of a plot with free axes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _MOST_PLACES = 60
 
 @dataclass(slots=True)
 class Lines:
-    """What is drawn.
+    """Lines of a plot with free axes.
 
     Attributes:
         x: Key of the horizontal axis.
         y: Keys of the quantities.
-        drawn: The experiments that have an x and a y.
-        series: Parameters that divide lines: those that were asked for, and all others that differ.
-        runs: Parameters that divide the points of a line.
-        baseline: Divides all values; None if there is none.
-        places: Texts of the horizontal axis in their order; None if all of its values are numbers.
+        drawn: The experiments with an x and a y value.
+        series: Parameters that separate lines: the requested ones, and all others that differ.
+        runs: Parameters that separate points of a line.
+        baseline: Baseline for relative values; None if there is none.
+        places: Texts of the horizontal axis in their order; None if all its values are numbers.
         labels: A label for each line, in the order of the legend.
     """
 
@@ -54,16 +54,16 @@ class Lines:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the horizontal axis is a result, which differs from run to run."""
+        """Whether the horizontal axis is a result, which differs between runs."""
         return _is_measured(self.x)
 
     def quantity(self, key: str) -> Quantity:
-        """How an axis shows a key. Divided by another of its kind, a quantity has no unit."""
+        """Name and unit of a key on an axis; relative to a baseline, it has no unit."""
         found = quantity_of(key, self.drawn)
         return Quantity(found.name) if self.baseline and key != self.x else found
 
     def points(self, members: Sequence[Record], key: str) -> tuple[list[Point], int]:
-        """The points of a line from left to right, and how many have no baseline.
+        """Points of a line from left to right, and the number of points without a baseline.
 
         Args:
             members: The experiments of the line.
@@ -90,10 +90,10 @@ class Lines:
 
 
 def lines_of(results: Results) -> Lines:
-    """What a plot with free axes draws.
+    """Select the lines of a plot with free axes.
 
     Raises:
-        LogError: A key is not known, has no value, or there are too many lines or places.
+        LogError: A key is unknown or has no values, or there are too many lines or texts on the axis.
     """
     options, records = results.options, results.records
     x, y = options.x or _BATCH, list(options.y) or [options.value or usual_metric(records)]
@@ -123,33 +123,33 @@ def _with_values(options: Options, records: Sequence[Record], x: str, y: Sequenc
         if any(number(record, key) is not None for record in good):
             continue
         if any(record.get(key) is not None for record in good):
-            hint = "texts can be on the horizontal axis (--x), divide lines (--series) or panels (--facet)"
+            hint = "use texts for the horizontal axis (--x), lines (--series) or panels (--facet)"
             raise LogError(f"{key} has no numbers", where="--y", hint=hint)
         hint = "dlbs parse LOG shows the keys of a log"
-        raise LogError(f"no experiment that ended well has {key}", where="--y", hint=hint)
+        raise LogError(f"no successful experiment has {key}", where="--y", hint=hint)
     drawn = [one for one in good if one.get(x) is not None and any(number(one, key) is not None for key in y)]
     if not drawn:
         hint = "choose the horizontal axis with --x KEY; dlbs parse LOG shows the keys of a log"
-        raise LogError(f"no experiment that ended well has {x} and {' or '.join(y)}", where="--x", hint=hint)
+        raise LogError(f"no successful experiment has {x} and {' or '.join(y)}", where="--x", hint=hint)
     return drawn
 
 
 def _divisions(
     drawn: Sequence[Record], declarations: Mapping[str, Parameter], x: str, chosen: Sequence[str], options: Options
 ) -> tuple[list[str], list[str]]:
-    """The parameters that divide lines, and those that divide the points of a line; repeats are all that is left then."""
+    """Parameters that separate lines, and those that separate points of a line; only repeats remain within a point."""
     at = [] if _is_measured(x) else [x]
     given = list(dict.fromkeys([*chosen, *options.baseline, *at]))
     split = [
         name
         for name in distinguishing_names(drawn, declarations, given=given, without=["exp.effective_batch"])
-        if _divides(drawn, given, name)  # what follows from the given ones would only make labels longer
+        if _divides(drawn, given, name)  # parameters that follow from the given ones would only make labels longer
     ]
     own = [name for name in options.baseline if name not in (x, *chosen)]
     series = [*options.series, *own]
     if at:
         return [*series, *split], at
-    # Over a measured value each experiment is a point: lines are those that were asked for, or models.
+    # Over a measured value, each experiment is a point; lines are the requested ones, or models.
     title = title_name(drawn)
     if not options.series and title in split:
         series.append(title)
@@ -157,7 +157,7 @@ def _divisions(
 
 
 def _divides(records: Sequence[Record], given: Sequence[str], name: str) -> bool:
-    """Whether experiments that agree in the given parameters differ in this one."""
+    """Whether experiments with equal given parameters differ in this one."""
     return any(len({hashable(one.get(name)) for one in group}) > 1 for group in groups(records, given).values())
 
 
@@ -170,7 +170,7 @@ def _texts(drawn: Sequence[Record], x: str) -> list[str]:
 
 
 def _labels(lines: Lines) -> dict[tuple[Any, ...], str]:
-    """A label for each line. The baseline divided by itself is no line, unless its parameter is the horizontal axis."""
+    """Label each line. The baseline relative to itself is not a line, unless its parameter is the horizontal axis."""
     found: dict[tuple[Any, ...], str] = {}
     shown = sorted(varying(lines.drawn, lines.series), key=lines.series.index)
     for members in in_order(lines.drawn, lines.series):
@@ -179,9 +179,9 @@ def _labels(lines: Lines) -> dict[tuple[Any, ...], str]:
             key = tuple(hashable(members[0].get(name)) for name in lines.series)
             found[key] = label_of(members[0], shown) if shown else ""
     if not found:
-        hint = "give a value of a parameter that differs"
+        hint = "choose a parameter that differs between experiments"
         raise LogError(f"all experiments have {lines.baseline}", where="--baseline", hint=hint)
     if len(found) > MOST_LINES:
-        hint = f"{FEWER}, or divide them into panels with --facet"
+        hint = f"{FEWER}, or use panels (--facet)"
         raise LogError(f"{len(found)} lines are too many for one plot", hint=hint)
     return found

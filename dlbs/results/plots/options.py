@@ -1,4 +1,4 @@
-"""What a plot is drawn from: results, and what can be chosen."""
+"""Input of plots: results and options."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from dlbs.results.read.records import number
 __all__ = ["Options", "Results", "kind_for"]
 
 
-# Flags that kinds with axes of their own take all the same.
+# Flags that kinds with fixed axes accept nevertheless.
 _OWN = {"history": ("--x",), "throughput": ("--log_x",), "latency-throughput": ("--log_x",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be chosen about a plot.
+    """Options of a plot.
 
     Attributes:
-        value: Key of the quantity; None for the usual one.
-        title: Title; None for the usual one.
+        value: Key of the quantity; None for the default one.
+        title: Title; None for the default one.
         log_scale: Logarithmic axis of the quantity; None decides by its range.
-        peak_tflops: Roofline: peak of the device in 10^12 operations a second; None takes it from the logs, if they know it.
-        peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes a second; None draws no slope.
-        x: Axes: key of the horizontal axis; None for the replica batch. History: tags or commits if None.
-        y: Axes: keys of the quantities; none for `value`.
-        series: Axes: parameters that divide lines; others that differ divide them too.
-        facet: Axes: parameters that divide panels.
-        baseline: Axes: parameters with values; every value is divided by that of the experiment that has these and is equal otherwise.
+        peak_tflops: Roofline: peak of the device in 10^12 operations per second; None takes it from the logs, if available.
+        peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes per second; None draws no slope.
+        x: Axes: key of the horizontal axis; None for the replica batch. History: None for tags or commits.
+        y: Axes: keys of the quantities; empty for `value`.
+        series: Axes: parameters that separate lines, in addition to others that differ.
+        facet: Axes: parameters that separate panels.
+        baseline: Axes: parameters with values; every value is divided by that of the otherwise equal experiment with these values.
         log_x: Axes, throughput, latency-throughput: logarithmic horizontal axis; None decides by its values.
         style: A key of `appearance.STYLES`.
-        size: Of the whole figure, such as `8x5` (inches), `16x9cm` or `1200x700px`; None for what suits the style and the content.
+        size: Size of the whole figure, such as `8x5` (inches), `16x9cm` or `1200x700px`; None chooses it by style and content.
         mark: History: tags or commits to mark.
     """
 
@@ -57,12 +57,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What every kind of plot takes.
+    """Input of every kind of plot.
 
     Attributes:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
-        options: What was chosen.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        options: Options of the plot.
     """
 
     records: Sequence[Record]
@@ -71,7 +71,7 @@ class Results:
 
 
 def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> str:
-    """The kind of plot: the given one, or `axes` if something about axes is chosen, or else `throughput` or, where nothing has a batch size, `bars`.
+    """Select the kind of plot: the given one, else `axes` if an option of axes is given, else `throughput`, or `bars` if nothing has a batch size.
 
     Raises:
         LogError: The given kind has no free axes.
@@ -86,13 +86,11 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
     }
     given = [flag for flag, value in chosen.items() if value and flag not in _OWN.get(kind or "", ())]
     if options.mark and kind != "history":
-        raise LogError("only a history has tags to mark", where="--mark", hint="add --type history")
+        raise LogError("only plots of type history have tags to mark", where="--mark", hint="add --type history")
     if given and kind not in (None, "axes"):
-        raise LogError(
-            f"plots of type {kind} have axes of their own", where=given[0], hint="leave out the type, or this"
-        )
+        raise LogError(f"plots of type {kind} have fixed axes", where=given[0], hint="remove --type or this flag")
     if options.y and options.value is not None:
-        raise LogError("value and y are the same: give y alone", where="--y")
+        raise LogError("--value and --y both select the quantity: remove --value", where="--y")
     if kind or given:
         return kind or "axes"
     return "throughput" if any(number(record, "exp.replica_batch") is not None for record in records) else "bars"

@@ -1,4 +1,4 @@
-"""Lines of medians with error bars: points of several lines at one place stand apart, and doubtful ones are hollow."""
+"""Lines of medians with error bars: points of different lines at one x are offset, and doubtful ones are hollow."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Point", "draw_line", "errors_of", "explain_points"]
 
-_APART = 4.0  # pt between points of two lines at one place
-_WIDEST = 20.0  # pt for the points of all lines at one place
+_APART = 4.0  # pt between points of two lines at one x
+_WIDEST = 20.0  # pt for the points of all lines at one x
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Point:
     """The median of the runs of one experiment.
 
     Attributes:
-        x: Where it is: a number, or the index of a text.
-        value: How high it is.
+        x: Horizontal position: a number, or the index of a text.
+        value: Vertical position.
         cell: The value with its interval, in the same unit.
     """
 
@@ -36,7 +36,7 @@ class Point:
 
 
 def errors_of(cells: Sequence[Cell], factor: float = 1.0) -> list[list[float]] | None:
-    """Lengths of the error bars below and above some numbers; None if no number has an interval."""
+    """Lengths of the error bars below and above numbers; None if no number has an interval."""
     below, above = [], []
     for cell in cells:
         value = cell.value if isinstance(cell.value, float) else 0.0
@@ -51,13 +51,13 @@ def draw_line(
     """Draw one of several lines.
 
     Args:
-        axes: Where to.
+        axes: Axes of the plot.
         points: From left to right.
-        index: Which of the lines it is.
-        words: Its label; None for a line that has its label elsewhere.
-        lines: How many there are in these axes; their points at one place stand side by side.
-        joined: Whether something lies between the points.
-        apart: Between the points of two lines at one place, pt.
+        index: Index of the line.
+        words: Its label; None for a line that is labelled elsewhere.
+        lines: Number of lines in these axes; their points at one x are offset horizontally.
+        joined: Connect the points.
+        apart: Distance between the points of two lines at one x, pt.
     """
     look = marks(index)
     if not joined:
@@ -82,12 +82,12 @@ def draw_line(
 
 
 def explain_points(cells: Sequence[Cell], what: str = "points", bars: str = "error bars") -> str:
-    """What points and error bars are: `points: median of 5 runs; error bars: 94 % confidence interval of the median`.
+    """Explain points and error bars: `points: median of 5 runs; error bars: 94 % confidence interval of the median`.
 
     Args:
-        cells: What is drawn.
-        what: How the marks of the values are called.
-        bars: How those of the intervals are called.
+        cells: The drawn cells.
+        what: Name of the marks of values.
+        bars: Name of the marks of intervals.
     """
     figures = [cell for cell in cells if isinstance(cell.value, float) and cell.runs > 0]
     if not figures:
@@ -107,6 +107,6 @@ def explain_points(cells: Sequence[Cell], what: str = "points", bars: str = "err
 
 
 def _levels(levels: Sequence[float]) -> str:
-    """Confidence levels in words; the intervals of runs that are many enough are called 95 %, as they are asked for."""
+    """Format confidence levels; intervals of enough runs are labelled with the requested 95 %."""
     low, high = (round(100 * min(0.95, level)) for level in (min(levels), max(levels)))
     return f"{low} %" if low == high else f"{low} % to {high} %"

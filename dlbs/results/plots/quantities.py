@@ -1,4 +1,4 @@
-"""What axes are called: the field's name of each quantity and parameter, with the unit in which it is drawn."""
+"""Labels of axes: names of quantities and parameters, with units."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAMES = {
     "exp.dtype": "data type",
     "exp.effective_batch": "effective batch",
     "exp.framework": "framework",
-    "exp.framework_version": "version of the framework",
+    "exp.framework_version": "framework version",
     "exp.model": "model",
     "exp.num_gpus": "number of GPUs",
     "exp.num_nodes": "number of nodes",
     "exp.num_replicas": "number of replicas",
     "exp.phase": "phase",
     "exp.replica_batch": "replica batch",
-    "exp.seconds": "wall time of the experiment",
+    "exp.seconds": "wall-clock time of the experiment",
     "exp.env.git_revision": "commit",
     "db.tags": "tag",
     "pytorch.num_threads": "number of threads",
@@ -43,7 +43,7 @@ _NAMES = {
     "results.time_data": "batch time",
     "results.time_build": "time to build the model",
     "results.time_compile": "compile time",
-    "results.time_data_wait": "time waited for data",
+    "results.time_data_wait": "data wait time",
     "results.time_device": "batch time on the device",
     "results.time_first_batch": "time of the first batch",
     "results.time_to_first_batch": "time to the first batch",
@@ -57,15 +57,15 @@ _NAMES = {
     "results.power": "mean power",
     "results.accuracy_top1": "top-1 accuracy",
     "results.accuracy_top5": "top-5 accuracy",
-    "results.serving.qps": "rate of queries",
-    "results.serving.max_qps": "highest rate of queries",
+    "results.serving.qps": "query rate",
+    "results.serving.max_qps": "highest query rate",
     "results.serving.offered_qps": "offered load",
     "results.serving.latency_p50": "median latency",
     "results.serving.latency_p90": "90th percentile of latency",
     "results.serving.latency_p99": "99th percentile of latency",
-    "results.serving.latency_target": "latency percentile that is bounded",
+    "results.serving.latency_target": "bounded latency percentile",
     "results.serving.ttft_p99": "99th percentile of the time to the first token",
-    "results.serving.tpot_p99": "99th percentile of the time per further token",
+    "results.serving.tpot_p99": "99th percentile of the time per output token",
     "results.serving.tokens_per_second": "tokens",
     "results.epoch_accuracy_top1": "top-1 accuracy",
     "results.epoch_accuracy_top5": "top-5 accuracy",
@@ -78,12 +78,12 @@ _LONGEST = 80  # characters
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A quantity or parameter as an axis shows it.
+    """Label and scale of a quantity or parameter on an axis.
 
     Attributes:
-        name: In the field's words, else its key.
-        unit: Of the numbers on the axis; empty for texts and counts.
-        factor: The number on the axis over the value in the log.
+        name: Its name, or its key if it has none.
+        unit: Unit on the axis; empty for texts and counts.
+        factor: Factor from the value in the log to the number on the axis.
     """
 
     name: str
@@ -95,29 +95,29 @@ class Quantity:
 
 
 def label(words: str, longest: int | None = _LONGEST) -> str:
-    """A text for a figure: one line, without control characters, and of bounded length unless `longest` is None."""
+    """Clean a text for a figure: one line, without control characters, and truncated unless `longest` is None."""
     words = printable(words).replace("\n", " ")
     return words if longest is None or len(words) <= longest else words[: longest - 3] + "…"
 
 
 def name_of(key: str) -> str:
-    """The field's name of a quantity or parameter; its key where it has none."""
+    """Name of a quantity or parameter, or its key if it has none."""
     return _NAMES.get(key, key)
 
 
 def quantity_of(key: str, records: Sequence[Record]) -> Quantity:
-    """How an axis shows a quantity of some records: its name, and one unit for all of them.
+    """Name of a quantity with one unit for all records.
 
     Args:
-        key: Of a parameter or result.
-        records: Those that are drawn; their values decide between MiB and GiB, and so on.
+        key: Key of a parameter or result.
+        records: The drawn records; their values select the prefix of the unit, such as MiB or GiB.
     """
     name, unit = name_of(key), _UNITS.get(key) or unit_of(key)
     if key == "results.throughput":
         instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
         unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
     if key.startswith("results.time") and any(record.get("command.line") for record in records):
-        name = name.replace("batch time", "time").replace("batch", "run")  # of the command
+        name = name.replace("batch time", "time").replace("batch", "run")  # of a command
     if key == "results.mfu":
         return Quantity(name, "%", 100)
     values = (abs(value) for record in records if (value := number(record, key)) is not None)
@@ -130,12 +130,12 @@ def quantity_of(key: str, records: Sequence[Record]) -> Quantity:
 
 
 def in_bytes(greatest: float) -> tuple[str, float]:
-    """The unit for numbers of bytes up to the greatest of them, and the factor to it."""
+    """Unit for numbers of bytes up to a maximum, and the factor to it."""
     return _prefixed(greatest, 1024, ("bytes", "KiB", "MiB", "GiB", "TiB"))
 
 
 def _prefixed(greatest: float, step: int, units: Sequence[str]) -> tuple[str, float]:
-    """The unit in which the greatest value has the fewest digits before its point, and the factor to it."""
+    """Unit in which the maximum has the fewest digits before the decimal point, and the factor to it."""
     power = 0
     while power < len(units) - 1 and greatest >= step ** (power + 1):
         power += 1
@@ -143,6 +143,6 @@ def _prefixed(greatest: float, step: int, units: Sequence[str]) -> tuple[str, fl
 
 
 def titled(words: str) -> str:
-    """Words as a title: with a capital letter, unless they begin with a key or an abbreviation."""
+    """Capitalise a title, unless it begins with a key or an abbreviation."""
     first = words.split(" ")[0].rstrip(",:")
     return words[:1].upper() + words[1:] if first.replace("-", "").isalnum() and first.islower() else words

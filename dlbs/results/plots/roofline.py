@@ -1,4 +1,4 @@
-"""Operations per second over operations per byte, below the limits of the device (Williams, Waterman and Patterson, Roofline, CACM 2009)."""
+"""Plot a roofline: operations per second over operations per byte, with the limits of the device (Williams, Waterman and Patterson, CACM 2009)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["roofline"]
 
 _KEYS = ("results.flops", "results.flops_per_batch", "results.bytes_per_batch")
-_SAME = 0.02  # two peaks that differ by less are one: each is worked out from a run
+_SAME = 0.02  # peaks that differ by less are equal: each is computed from a run
 _ROOFS = ["exp.device_title", "exp.dtype"]
 
 
 def roofline(figure: Figure, results: Results) -> Description:
-    """Achieved operations a second over operations for each byte, below what the device can do."""
+    """Draw achieved operations per second over operations per byte, with the limits of the device."""
     drawn = [
         record
         for record in results.records
@@ -40,7 +40,7 @@ def roofline(figure: Figure, results: Results) -> Description:
     if not drawn:
         check_some_ended_well(results.records)
         raise LogError(
-            "no experiment counted its operations and bytes",
+            "no experiment has counts of operations and bytes",
             hint="pytorch.passes=memory,flops logs results.flops_per_batch and results.bytes_per_batch",
         )
     axes = figure.subplots()
@@ -77,10 +77,10 @@ def roofline(figure: Figure, results: Results) -> Description:
     axes.set_xlabel("arithmetic intensity, FLOP/byte")
     axes.set_ylabel(f"achieved performance, {quantity.unit}")
     unknown = [
-        "" if peaks else "peak of the device unknown: give --peak_tflops to draw it",
-        "" if bandwidth else "memory bandwidth unknown: give --peak_bandwidth to draw its limit",
+        "" if peaks else "peak of the device unknown: set it with --peak_tflops",
+        "" if bandwidth else "memory bandwidth unknown: set it with --peak_bandwidth",
     ]
-    notes = ["points: single runs; bytes are those that operations read and write one by one", *unknown]
+    notes = ["points: single runs; bytes: read and written by each operation separately", *unknown]
     return Description(
         "Roofline: achieved performance against arithmetic intensity",
         drawn,
@@ -90,7 +90,7 @@ def roofline(figure: Figure, results: Results) -> Description:
 
 
 def _peaks(drawn: Sequence[Record], options: Options) -> dict[str, float]:
-    """Name → peak in operations a second: the given one, or those by which the logs' shares of the peak (MFU) were worked out."""
+    """Map names to peaks in operations per second: the given one, or those that the logged MFU was computed with."""
     if options.peak_tflops:
         return {"": 1e12 * options.peak_tflops}
     found: dict[str, float] = {}
@@ -108,7 +108,7 @@ def _peaks(drawn: Sequence[Record], options: Options) -> dict[str, float]:
 def _draw_roofs(
     axes: Axes, peaks: dict[str, float], bandwidth: float | None, low: float, high: float, factor: float, unit: str
 ) -> None:
-    """The limits of computing, and that of the memory up to where it meets the highest of them."""
+    """Draw the compute limits, and the memory limit up to the highest of them."""
     slope = bandwidth * factor if bandwidth else None
     for name, peak in peaks.items():
         axes.plot([max(low, peak / slope) if slope else low, high], [peak, peak], color=muted())
@@ -127,7 +127,7 @@ def _draw_roofs(
 
 
 def _digits(value: float) -> str:
-    """Four digits at most, without an exponent."""
+    """Format with at most four digits, without an exponent."""
     return plain_number(float(f"{value:.4g}"))
 
 

@@ -1,4 +1,4 @@
-"""Speed-up over devices, with the ideal line."""
+"""Plot speed-up over devices, with the ideal line."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["strong_scaling", "weak_scaling"]
 
 
 def weak_scaling(figure: Figure, results: Results) -> Description:
-    """Speed-up with the replica batch fixed."""
+    """Draw the speed-up with the replica batch fixed."""
     return _draw(figure, results, "weak")
 
 
 def strong_scaling(figure: Figure, results: Results) -> Description:
-    """Speed-up with the effective batch fixed."""
+    """Draw the speed-up with the effective batch fixed."""
     return _draw(figure, results, "strong")
 
 
@@ -44,18 +44,18 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
     if not lines:
         check_some_ended_well(results.records)
         if not alone:
-            raise LogError("no experiment that ended well has results.throughput", hint="dlbs status shows what failed")
+            raise LogError("no successful experiment has results.throughput", hint="dlbs status shows failures")
         counts = sorted({devices(record) for record in results.records if status_of(record) == "ok"})
         what = (
             nothing_to_scale(counts)
             if len(counts) == 1
-            else f"no {fixed} batch ran on two numbers of devices: nothing to scale"
+            else f"no {fixed} batch ran on two device counts: nothing to scale"
         )
         raise LogError(what, hint=f"keep the {fixed} batch and vary the GPUs, or exp.num_replicas on CPUs")
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     if not all(0 < point.value < math.inf for _, points in lines for point in points):
-        hint = "choose others with --filter_query"
-        raise LogError("throughputs are too far apart for a speed-up, or not greater than 0", hint=hint)
+        hint = "select other experiments with --filter_query"
+        raise LogError("throughputs are not positive, or too far apart for a speed-up", hint=hint)
     axes = figure.subplots()
     xs = sorted({point.x for _, points in lines for point in points})
     set_numeric_x(axes, xs, True, is_parameter=True, where="devices")
@@ -80,9 +80,9 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
         )
     ]
     if base := xs[0] if xs[0] > 1 else 0:
-        notes.append(f"{base:g} devices are the fewest: they count as a speed-up of {base:g}")
+        notes.append(f"smallest device count {base:g}: speed-up {base:g} by definition")
     if alone:
-        notes.append(f"{counted(alone, 'experiment')} with one number of devices, where nothing scales, left out")
+        notes.append(f"{counted(alone, 'experiment')} with only one device count left out")
     missing = len(results.records) - len(drawn)
     notes.append(f"{missing} of {len(results.records)} experiments have no value" if missing else "")
     shown = [] if len(groups(drawn, [kept])) == 1 else [kept]
@@ -98,7 +98,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
 
 
 def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[str, list[Point]]], int]:
-    """Label and points of each line that has two points, and how many experiments have one."""
+    """Label and points of each line with at least two points, and the number of experiments with only one."""
     rows = [labels for table in tables for labels in table.rows]
     differs = [len({labels[at] for labels in rows}) > 1 for at in range(2)]
     found, alone = [], 0
@@ -119,9 +119,9 @@ def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[st
 
 
 def _with_interval(speedup: Cell, rate: Cell, base: Cell) -> Cell:
-    """The speed-up with its interval: bounds of the throughput over the opposite ones of the fewest devices.
+    """Speed-up with its interval: bounds of the throughput over the opposite ones of the smallest device count.
 
-    The chance that one of the two intervals misses is at most the sum of their chances (Bonferroni).
+    The probability that either interval misses is at most the sum of their probabilities (Bonferroni).
     """
     plain = Cell(speedup.value, runs=min(rate.runs, base.runs), doubtful=rate.doubtful + base.doubtful)
     bounds = (rate.low, rate.high, base.low, base.high)

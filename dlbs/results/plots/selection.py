@@ -1,4 +1,4 @@
-"""Which experiments are drawn: those that ended well and have a value, in the order of tables."""
+"""Select the experiments of a plot: successful ones with a value, in the order of tables."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dlbs.results.statistics.samples import none_ended_well
 __all__ = ["FEWER", "MOST_LINES", "check_count", "check_some_ended_well", "in_order", "with_value"]
 
 MOST_LINES = 24
-FEWER = "choose some with --filter_query"
+FEWER = "select fewer experiments with --filter_query"
 
 
 def check_some_ended_well(records: Sequence[Record]) -> None:
-    """Raise a LogError if no experiment ended well, so that there is nothing to draw."""
+    """Raise a LogError if no experiment succeeded."""
     if failed := none_ended_well(records):
-        raise LogError(failed, hint="dlbs report says why")
+        raise LogError(failed, hint="dlbs report shows the reasons")
 
 
 def check_count(count: int | str, what: str, *, too_many: bool) -> None:
-    """Raise a LogError if there are too many of something for one plot."""
+    """Raise a LogError if there are too many items for one plot."""
     if too_many:
         raise LogError(f"{count} {what} are too many for one plot", hint=FEWER)
 
 
 def with_value(records: Sequence[Record], key: str) -> list[Record]:
-    """Experiments that ended well and have a number.
+    """Select successful experiments with a number.
 
     Raises:
         LogError: There are none.
@@ -38,11 +38,11 @@ def with_value(records: Sequence[Record], key: str) -> list[Record]:
     good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
     if not good:
         hint = did_you_mean(key, set().union(*records)) or "dlbs parse LOG shows the keys of a log"
-        raise LogError(f"no experiment that ended well has {key}", hint=hint)
+        raise LogError(f"no successful experiment has {key}", hint=hint)
     return good
 
 
 def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:
-    """Groups of records in the order in which tables show them."""
+    """Group records in the order of tables."""
     found = groups(records, names)
     return [found[key] for key in ordered_keys(found, names)]

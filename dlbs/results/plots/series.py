@@ -1,4 +1,4 @@
-"""The batches of single runs: of one with what the monitor recorded meanwhile, of several in a panel each."""
+"""Plot the batch times of runs: one run with the records of the monitor, several runs in a panel each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FEWEST_SAMPLES = 3
 
 
 def series(figure: Figure, results: Results) -> Description:
-    """Batch times, raw and smoothed: of one run above what was watched, on one axis of seconds; of several runs in a panel each."""
+    """Draw batch times, raw and smoothed: of one run above the monitored quantities, on one axis of seconds; of several runs in a panel each."""
     having = [record for record in results.records if isinstance(record.get("results.time_data"), list)]
     check_count(len(having), "runs", too_many=len(having) > MOST_RUNS)
     runs = [(record, one) for record in having if (one := series_of(record)) is not None]
@@ -84,12 +84,12 @@ def _one_run(figure: Figure, results: Results, record: Record, found: Series) ->
     rows[-1][0].set_xlabel("time since the first timed batch, s" if watched else "timed batch")
     notes = [f"running median: of {WINDOW} batches"]
     if more := list(found.monitor)[_MOST_WATCHED:]:
-        notes.append(f"recorded, too: {'; '.join(more)}")
+        notes.append(f"also recorded: {'; '.join(more)}")
     return Description("Batch times of one run", [record], (), notes, subject=describe(record))
 
 
 def _look_at_batches(axes: Axes, found: Series, moments: Sequence[float]) -> None:
-    """Show the time of the batches and half as much around it, if the monitor looked then: a program may start and end for much longer."""
+    """Limit the axis to the time of the batches plus half of it on each side, because start and end of a program may take much longer."""
     first, last = -sum(found.warmup) / 1000, found.ends[-1]
     low, high = first - 0.5 * (last - first), last + 0.5 * (last - first)
     inside = [moment for moment in moments if low <= moment <= high]
@@ -99,8 +99,8 @@ def _look_at_batches(axes: Axes, found: Series, moments: Sequence[float]) -> Non
 
 
 def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:
-    """Warm-up and timed batches, with the boundary between them, over batches or over seconds."""
-    # With a monitor, seconds are the axis that both have; else batches say more.
+    """Draw warm-up and timed batches with the boundary between them, over batches or seconds."""
+    # Seconds are the common axis with the monitor; without it, batch numbers are clearer.
     xs: list[float] = found.ends if in_seconds else [float(n) for n in range(1, len(found.times) + 1)]
     axes.plot(xs, found.times, ".", markersize=4, color=colour(4), label="batch")
     axes.plot(xs, smoothed(found.times), color=colour(0), label="running median")
@@ -119,14 +119,14 @@ def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:
     if in_seconds:
         plain_ticks(axes.xaxis)
         return
-    # There is no batch -7.5, and no timed batch 0: ticks stand at timed batches.
+    # There is no batch -7.5 and no timed batch 0: ticks are at timed batches.
     locator = require("matplotlib.ticker", "reports").MaxNLocator(10, steps=[1, 2, 5, 10], integer=True)
     inside = [int(tick) for tick in locator.tick_values(1, len(xs)) if 1 < tick <= len(xs)]
     axes.set_xticks([1, *inside], [f"{tick:,}" for tick in (1, *inside)])
 
 
 def _reversed_sums(milliseconds: Sequence[float]) -> list[float]:
-    """Seconds from the end of each warm-up batch to the beginning of timing."""
+    """Seconds from the end of each warm-up batch to the start of timing."""
     total, sums = 0.0, []
     for value in reversed(milliseconds):
         sums.append(total)

@@ -1,4 +1,4 @@
-"""Throughput, or another quantity, over replica batches."""
+"""Plot throughput or another quantity over replica batches."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _BATCH = "exp.replica_batch"
 
 
 def throughput(figure: Figure, results: Results) -> Description:
-    """A line for each model and group over replica batches: medians, with the interval of each as an error bar."""
+    """Draw a line of medians over replica batches for each model and group, with intervals as error bars."""
     key = results.options.value or usual_metric(results.records)
     drawn = [record for record in with_value(results.records, key) if (number(record, _BATCH) or 0) > 0]
     if not drawn:
-        hint = "--type bars needs none; --x KEY chooses another axis"
-        raise LogError(f"no experiment that ended well has {_BATCH} and {key}", hint=hint)
+        hint = "use --type bars, or choose another axis with --x KEY"
+        raise LogError(f"no successful experiment has {_BATCH} and {key}", hint=hint)
     quantity = quantity_of(key, drawn)
     axes = figure.subplots()
     names = distinguishing_names(

@@ -1,4 +1,4 @@
-"""Latency against throughput: what a larger batch gains, and what it costs."""
+"""Plot latency against throughput over batch sizes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["latency_throughput"]
 
 _RATE, _BATCH = "results.throughput", "exp.replica_batch"
 _LATENCIES = ("results.time_p99", "results.time")
-_MOST_NAMED = 4  # lines whose points have their batch sizes beside them
+_MOST_NAMED = 4  # largest number of lines with labels at points
 
 
 def latency_throughput(figure: Figure, results: Results) -> Description:
-    """A line for each model and group from the smallest batch to the largest, each point with its batch size."""
+    """Draw a line for each model and group from the smallest batch to the largest, each point with its batch size."""
     with_rate = with_value(results.records, _RATE)
     key = results.options.value or next(
         (one for one in _LATENCIES if all(number(record, one) is not None for record in with_rate)), _LATENCIES[-1]
     )
     drawn = [record for record in with_rate if number(record, key) is not None and number(record, _BATCH)]
     if not drawn:
-        hint = "--value KEY chooses another latency"
-        raise LogError(f"no experiment that ended well has {_RATE}, {key} and {_BATCH}", hint=hint)
+        hint = "choose another latency with --value KEY"
+        raise LogError(f"no successful experiment has {_RATE}, {key} and {_BATCH}", hint=hint)
     axes = figure.subplots()
     names = distinguishing_names(
         drawn, results.declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"]
@@ -79,10 +79,10 @@ def latency_throughput(figure: Figure, results: Results) -> Description:
     )
     axes.set_xlabel(str(rate))
     axes.set_ylabel(f"latency: {latency}")
-    which = "numbers beside points: replica batch; lines" if len(lines) <= _MOST_NAMED else "lines"
+    which = "labels at points: replica batch; lines" if len(lines) <= _MOST_NAMED else "lines"
     notes = [
         explain_points(cells),
-        f"{which} lead from the smallest batch to the largest",
+        f"{which}: from the smallest batch to the largest",
         left_out(results.records, drawn),
     ]
     return Description("Latency against throughput", drawn, [_BATCH], notes, hollow=True)

@@ -1,1 +1,1 @@
-"""Reading results: log files, results files, queries."""
+"""Read results: log files, results files, queries."""

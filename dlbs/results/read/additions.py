@@ -1,4 +1,4 @@
-"""More columns for records, computed from those that they have: `-Pmy.name='${exp.model} ${exp.dtype}'`."""
+"""Add columns to records, computed from existing ones: `-Pmy.name='${exp.model} ${exp.dtype}'`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Additions:
     """A function that adds keys to a record.
 
     Attributes:
-        needs: For each key that is added, those that its value refers to.
+        needs: For each added key, the keys that its value refers to.
         add: The function.
     """
 
@@ -33,14 +33,14 @@ class Additions:
 
 
 def compile_additions(given: Iterable[str]) -> Additions:
-    """Return a function that adds keys to a record.
+    """Compile definitions of keys into a function that adds them to a record.
 
     Args:
-        given: `NAME=VALUE`, or a JSON object of several. `${name}` in a value is the record's, or one that was given before; `$(...)$`
-            is an expression over them. A record that lacks a name does not get the key.
+        given: `NAME=VALUE`, or a JSON object with several. `${name}` in a value refers to a key of the record or to an earlier definition;
+            `$(...)$` is an expression over them. A record that lacks a referenced name does not get the key.
 
     Raises:
-        LogError: A value is malformed, or fails in a record.
+        LogError: A value is malformed, or its evaluation fails for a record.
     """
     values: dict[str, Any] = {}
     for flag in given:
@@ -54,10 +54,10 @@ def compile_additions(given: Iterable[str]) -> Additions:
             raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
         references = template.references if template is not None else ()
         if any(reference.name is None for reference in references):
-            raise LogError("a computed name", where=f"-P{name}", hint="refer to keys by their names")
+            raise LogError("the name must not be computed", where=f"-P{name}", hint="refer to keys by their names")
         needs[name] = [reference.raw for reference in references]
         if name in needs[name]:
-            raise LogError("refers to itself", where=f"-P{name}", hint="give the new key another name")
+            raise LogError("the value refers to the key itself", where=f"-P{name}", hint="rename the new key")
 
     def add(record: Record) -> Record:
         made = dict(record)

@@ -1,4 +1,4 @@
-"""Logs that were read before: reading an unchanged directory again costs little."""
+"""Cache of parsed logs: reading an unchanged directory again costs little."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 
 __all__ = ["Cache", "cache_directory"]
 
-# The blobs are those of `logfiles.pack`; the number is raised when that changes. Other versions have other files.
+# The blobs are those of `logfiles.pack`; increment the number when that changes. Other versions use other files.
 _FORMAT = f"dlbs 3 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
-_SETTLED = 2.0  # s: a file that changed later than that may change again without another modification time
-_WORTHWHILE = 1 << 20  # bytes of logs from which a cache is kept
-_LARGEST = 1 << 30  # bytes of all caches together; the one that was not used for longest goes first
-_PATIENCE = 1.0  # s to wait for another process that writes the same cache
+_SETTLED = 2.0  # s: a file modified more recently may change again without a new modification time
+_WORTHWHILE = 1 << 20  # bytes: smaller sets of logs are not cached
+_LARGEST = 1 << 30  # bytes of all caches together; the least recently used one is removed first
+_PATIENCE = 1.0  # s to wait for another process that is writing the same cache
 _TABLE = """
     CREATE TABLE IF NOT EXISTS logs (
         path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, checksum INTEGER NOT NULL, content BLOB NOT NULL
@@ -39,20 +39,20 @@ def cache_directory() -> Path:
 
 
 class Cache:
-    """What was read from logs, by path, size and modification time; one SQLite file for each directory that was asked for.
+    """Parsed logs by path, size and modification time; one SQLite file for each requested directory.
 
-    SQLite keeps two processes from harming each other. A file that is damaged is ignored and made anew; each entry has a checksum of its own,
-    because damage inside an entry is nothing that SQLite notices. Nothing in a cache is ever executed.
+    SQLite protects concurrent processes from each other. A damaged file is ignored and recreated; each entry has its own checksum, because
+    SQLite does not detect damage inside an entry. Nothing in a cache is ever executed.
 
     Args:
-        logs: Log file → the directory through which it was found. Without any, nothing is known and nothing is kept.
+        logs: Log file → the directory in which it was found. If empty, the cache stays empty and writes nothing.
     """
 
     def __init__(self, logs: Mapping[str, str]) -> None:
         self._now = time.time()
         self._stats: dict[str, tuple[int, int]] = {}
         for log in logs:
-            with contextlib.suppress(OSError):  # a log that is gone is reported where it is read
+            with contextlib.suppress(OSError):  # a missing log is reported when it is read
                 status = os.stat(log)
                 self._stats[log] = (status.st_size, status.st_mtime_ns)
         self._roots = dict(logs)
@@ -73,17 +73,17 @@ class Cache:
         return log in self._unchanged
 
     def get(self, log: str) -> bytes | None:
-        """What was read from a log, if it has not changed since then."""
+        """Cached content of a log, if the log has not changed since."""
         return self._unchanged.get(log)
 
     def put(self, log: str, content: bytes) -> None:
-        """Keep what was read from a log, unless it changed a moment ago."""
+        """Cache the content of a log, unless the log was modified just now."""
         root, stat = self._roots.get(log), self._stats.get(log)
         if root is not None and stat is not None and stat[1] / 1e9 < self._now - _SETTLED:
             self._learnt[root][log] = (*stat, _checksum(os.fsencode(log), *stat, content), content)
 
     def write(self) -> None:
-        """Write what was learnt. A cache that cannot be written is no error."""
+        """Write new entries; a cache that cannot be written is not an error."""
         written = False
         for root, learnt in self._learnt.items():
             of_root = [log for log, directory in self._roots.items() if directory == root]
@@ -93,12 +93,12 @@ class Cache:
                 _store(_path(root), learnt, self._gone[root])
                 written = True
             except (OSError, sqlite3.Error, RuntimeError) as error:
-                _logger.debug("no cache of %s: %s", root, error)
+                _logger.debug("cannot write the cache of %s: %s", root, error)
         if written:
             try:
                 _make_room()
             except OSError as error:
-                _logger.debug("old caches stay: %s", error)
+                _logger.debug("cannot remove old caches: %s", error)
 
 
 def _checksum(path: bytes, size: int, modified: int, content: bytes) -> int:
@@ -106,7 +106,7 @@ def _checksum(path: bytes, size: int, modified: int, content: bytes) -> int:
 
 
 def _path(root: str) -> Path:
-    # The paths in it are as the user wrote them, so the same directory by another name has a cache of its own.
+    # Paths are stored as the user wrote them, so the same directory under another name has a separate cache.
     key = f"{_FORMAT}\0{os.path.abspath(root)}\0{root}".encode("utf-8", "surrogateescape")
     return cache_directory() / f"{hashlib.sha256(key).hexdigest()[:24]}.sqlite"
 
@@ -129,12 +129,12 @@ def _load(root: str) -> list[tuple[bytes, int, int, int, bytes]]:
             return []
         with _opened(path) as connection:
             rows = connection.execute("SELECT path, size, modified, checksum, content FROM logs").fetchall()
-        os.utime(path)  # the last use, by which `_make_room` chooses
-    except (OSError, sqlite3.Error, RuntimeError) as error:  # the last: a user without a home
-        _logger.debug("the cache of %s is ignored: %s", root, error)
+        os.utime(path)  # time of last use, for `_make_room`
+    except (OSError, sqlite3.Error, RuntimeError) as error:  # RuntimeError: a user without a home directory
+        _logger.debug("ignoring the cache of %s: %s", root, error)
         return []
     if any(list(map(type, row)) != [bytes, int, int, int, bytes] for row in rows):
-        _logger.debug("the cache of %s is ignored: not what was written", root)
+        _logger.debug("ignoring the cache of %s: damaged content", root)
         return []
     return rows
 
@@ -144,7 +144,7 @@ def _store(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
     try:
         _add(path, learnt, gone)
     except sqlite3.OperationalError:
-        raise  # locked by another process, which writes the same, or no space: the file is good
+        raise  # locked by another process that writes the same, or no space: the file is valid
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)
         _add(path, learnt, gone)
@@ -152,8 +152,8 @@ def _store(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
 
 def _add(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
     with _opened(path) as connection:
-        connection.execute("PRAGMA page_size = 16384")  # most entries fit into one
-        connection.execute("PRAGMA synchronous = OFF")  # after a power cut a cache is made anew
+        connection.execute("PRAGMA page_size = 16384")  # most entries fit into one page
+        connection.execute("PRAGMA synchronous = OFF")  # a cache lost in a power cut is recreated
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
         connection.executemany("DELETE FROM logs WHERE path = ?", [(os.fsencode(log),) for log in gone])
@@ -165,10 +165,10 @@ def _add(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
 
 
 def _make_room() -> None:
-    """Remove the caches that were not used for longest, until all of them together are small enough."""
+    """Remove the least recently used caches until the total size is within the limit."""
     files = []
     for path in cache_directory().glob("*.sqlite"):
-        with contextlib.suppress(FileNotFoundError):  # another process made room
+        with contextlib.suppress(FileNotFoundError):  # removed by another process
             status = path.stat()
             files.append((status.st_mtime, status.st_size, path))
     total = sum(size for _, size, _ in files)

@@ -1,4 +1,4 @@
-"""Which experiments of a plan have no results, or lack some of them."""
+"""Find experiments of a plan with missing or incomplete results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ USUAL = ("results.time", "results.throughput")
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something that results lack.
+    """A gap in the results.
 
     Attributes:
-        what: In words: `failure: exit code 1`, `lacks results.energy`.
-        experiment: Which experiment, in words.
+        what: Description: `failure: exit code 1`, `lacks results.energy`.
+        experiment: Label of the experiment.
     """
 
     what: str
@@ -36,13 +36,13 @@ def gaps(
     planned: Mapping[str, str] | None = None,
     names: Collection[str] = (),
 ) -> list[Gap]:
-    """What results lack: experiments that did not end well, values, experiments of the plan; and identifiers that occur more than once.
+    """Find gaps: experiments that did not succeed, missing values, missing experiments of the plan, and duplicate identifiers.
 
     Args:
-        records: Experiments, failed ones too.
-        required: Keys that each experiment has to have; if there are none, a time or a throughput.
-        planned: exp.id of each experiment of the plan → the experiment in words; None if the plan is not known.
-        names: Parameters that tell experiments apart, for labels.
+        records: Experiments, including failed ones.
+        required: Keys that each experiment must have; if empty, a time or a throughput.
+        planned: exp.id of each experiment of the plan → its label; None if the plan is unknown.
+        names: Parameters that distinguish experiments, for labels.
     """
     found = []
     counts: dict[str, int] = {}
@@ -68,7 +68,7 @@ def gaps(
 
 
 def missing_logs(paths: Iterable[str]) -> list[Gap]:
-    """Experiments of the plans that ran in log directories, whose logs are not there.
+    """Find planned experiments whose logs are missing from log directories.
 
     Raises:
         LogError: A directory cannot be read.

@@ -1,4 +1,4 @@
-"""What identifies a run, wherever its log lies: a digest of all that it logged."""
+"""Identify a run by a digest of everything it logged, independent of the path of its log."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dlbs.results.read.onelog import Record
 
 __all__ = ["digest_of"]
 
-_NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # where a log lies does not make it another run
+_NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # the path of a log does not identify the run
 
 
 def digest_of(record: Record) -> str:
-    """The digest of a run as 64 hexadecimal digits."""
+    """Digest of a run as 64 hexadecimal digits."""
     content = {name: value for name, value in record.items() if name not in _NOT_CONTENT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,11 +1,11 @@
-"""What `dlbs parse` can do with experiments that did not end well."""
+"""Options of `dlbs parse` for failed experiments."""
 
 from __future__ import annotations
 
 __all__ = ["FAILED"]
 
 FAILED = {
-    "keep": "among the others",
-    "discard": "left out, and counted",
-    "keep_separately": "in a list of their own, which only JSON has room for",
+    "keep": "together with the others",
+    "discard": "left out; their number is reported",
+    "keep_separately": "in a separate list (JSON only)",
 }

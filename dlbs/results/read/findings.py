@@ -1,4 +1,4 @@
-"""What is noticed about logs while they are read."""
+"""Problems found in logs while reading them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 __all__ = ["ERRORS", "KINDS", "LONGEST", "Finding", "Reading"]
 
-LONGEST = 64 << 20  # bytes of the longest line that is still a value
+LONGEST = 64 << 20  # bytes of the longest line that is read as a value
 
 KINDS = {
     "unreadable": "cannot be read",
-    "broken": "has the form of a result, but its value is not JSON",
-    "long": f"a value of more than {LONGEST >> 20} MiB, left out",
-    "torn": "the file ends in the middle of this line, which was left out",
+    "broken": "looks like a result, but the value is not JSON",
+    "long": f"value larger than {LONGEST >> 20} MiB, ignored",
+    "torn": "the file ends in the middle of this line, line ignored",
     "encoding": "not UTF-8, read as Windows-1252",
-    "binary": "binary data among the lines, left out",
-    "repeated": "a result stands more than once; the last one holds",
+    "binary": "binary data between lines, ignored",
+    "repeated": "duplicate key; the last value wins",
     "unfinished": "still being written, or interrupted",
-    "empty": "holds no experiment",
+    "empty": "contains no experiment",
 }
 
 ERRORS = frozenset({"unreadable", "broken"})
@@ -26,12 +26,12 @@ ERRORS = frozenset({"unreadable", "broken"})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a log that its reader should know.
+    """A problem found in a log.
 
     Attributes:
-        kind: A key of `KINDS`, which says what it means.
+        kind: A key of `KINDS`, which explains it.
         where: `file` or `file:line`.
-        detail: What exactly; may be empty.
+        detail: More detail; may be empty.
     """
 
     kind: str
@@ -41,13 +41,13 @@ class Finding:
 
 @dataclass(slots=True)
 class Reading:
-    """What was noticed while logs were read.
+    """Findings and statistics of reading logs.
 
     Attributes:
-        findings: In the order of the logs.
-        logs: How many logs were read.
-        unchanged: How many of them came from the cache.
-        paths: The logs that were read.
+        findings: Findings in the order of the logs.
+        logs: Number of logs read.
+        unchanged: Number of logs taken from the cache.
+        paths: Paths of the logs.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -56,16 +56,16 @@ class Reading:
     paths: set[str] = field(default_factory=set)
 
     def of(self, kind: str) -> list[Finding]:
-        """The findings of one kind."""
+        """Findings of one kind."""
         return [finding for finding in self.findings if finding.kind == kind]
 
     @property
     def errors(self) -> list[Finding]:
-        """Findings by which a result may be lost."""
+        """Findings that may have lost a result."""
         return [finding for finding in self.findings if finding.kind in ERRORS]
 
     def messages(self, most: int = 3) -> list[str]:
-        """One line for each kind that was found: how many, what it means, and where the first ones are."""
+        """Summarise findings, one line per kind: their number, the meaning, and where the first ones are."""
         counts = Counter(finding.kind for finding in self.findings)
         lines = []
         for kind, meaning in KINDS.items():

@@ -1,4 +1,4 @@
-"""Results as a pandas DataFrame, for notebooks; with the queries of the command line, so that both agree."""
+"""Results as pandas DataFrames for notebooks, with the same queries as on the command line."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _TIMES = ("exp.start_time", "exp.end_time")
 
 @with_arguments
 def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.DataFrame:
-    """Read logs and results files.
+    """Read logs and results files into a DataFrame.
 
     Args:
-        paths: What `dlbs parse` and `dlbs report` take: log files, directories, patterns, archives, results files.
-        query: Keeps only experiments that fit, as `filter_results` does.
+        paths: As for `dlbs parse` and `dlbs report`: log files, directories, patterns, archives, results files.
+        query: Keep only experiments that match, as `filter_results` does.
 
     Returns:
-        One row an experiment. Columns are typed: `Int64`, `float64`, `boolean`, `string`, `datetime64` in UTC; `object` where values are lists, mappings or
-        of several kinds. What a log lacks is missing (`pd.NA`, NaN). `exp.status` is always there.
+        One row per experiment. Columns are typed: `Int64`, `float64`, `boolean`, `string`, `datetime64` in UTC; `object` if values are lists,
+        mappings or of several types. Values that a log lacks are missing (`pd.NA`, NaN). The column `exp.status` always exists.
 
     Raises:
-        LogError: A path finds nothing, a results file is malformed, the query has a key that no experiment has, or pandas is not installed.
+        LogError: A path matches nothing, a results file is malformed, the query has a key that no experiment has, or pandas is not installed.
     """
     pandas = require("pandas", "reports")
     records = load_records([paths] if isinstance(paths, str) else paths)
@@ -53,12 +53,12 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
 
 @with_arguments
 def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
-    """The experiments that fit a query, as a new frame.
+    """Select the experiments that match a query, as a new frame.
 
     Args:
-        frame: Results, one row an experiment.
+        frame: Results, one row per experiment.
         query: A mapping or JSON object of conditions, `{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}`; an expression,
-            `${results.time} < 10`; or a function of a row as a dictionary, in which what is missing is left out.
+            `${results.time} < 10`; or a function of a row as a dictionary without missing values.
 
     Raises:
         LogError: The query is malformed, or has a key that no experiment has.
@@ -69,12 +69,12 @@ def filter_results(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
 
 @with_arguments
 def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> pd.DataFrame:
-    """Set columns of the experiments that fit a query; the result is a new frame.
+    """Set columns of the experiments that match a query, in a new frame.
 
     Args:
-        frame: Results, one row an experiment.
+        frame: Results, one row per experiment.
         query: As for `filter_results`.
-        values: Column → value, or a function of a row as a dictionary that returns it. New columns are missing in other rows.
+        values: Column → value, or a function of a row as a dictionary that returns the value. New columns have missing values in other rows.
 
     Raises:
         LogError: The query is malformed, or has a key that no experiment has.
@@ -100,14 +100,14 @@ def _test(query: Query, known: Iterable[str]) -> Callable[[Record], bool]:
         try:
             query = json.dumps(dict(query))
         except TypeError as error:
-            raise LogError(f"the query cannot be written as JSON: {error}") from None
+            raise LogError(f"the query cannot be converted to JSON: {error}") from None
     compiled = compile_query(query)
     check_keys(compiled.names, set(known), "query")
     return compiled
 
 
 def records_of(frame: pd.DataFrame) -> Iterable[Record]:
-    """The rows of a frame of results as records: plain values, without those that are missing."""
+    """Convert the rows of a frame of results to records: plain values, without missing ones."""
     pandas = require("pandas", "reports")
     columns = [(str(name), frame[name].tolist()) for name in frame.columns]
     for index in range(len(frame)):

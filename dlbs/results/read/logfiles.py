@@ -1,4 +1,4 @@
-"""Read log files, plain, compressed or in archives: in several processes where that is faster, and only what changed since the last time."""
+"""Read log files, plain, compressed or in archives: in parallel where that is faster, and only those changed since the last time."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_fi
 
 __all__ = ["Read", "find_logs", "pack", "read_file", "read_logs", "unpack"]
 
-_TOGETHER = 200  # logs that a process gets at once
+_TOGETHER = 200  # logs per task of a worker process
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
-_WORTHWHILE = 16 << 20  # bytes from which a second process pays for itself
+_WORTHWHILE = 16 << 20  # bytes from which a second process is faster
 
 
 def find_logs(paths: Iterable[str]) -> dict[str, str]:
-    """Log files behind files, directories (recursively) and glob patterns, each once.
+    """Find log files by files, directories (recursively) and glob patterns, each once.
 
-    Those in one directory are in the order of its plan; those that its plan does not have come before, in the order in which they were written.
-    Names hold a hash, so their order says nothing.
+    Logs of one directory are in the order of its plan; those missing from the plan come first, by modification time. Names contain a hash,
+    so their order is meaningless.
 
     Returns:
-        Log file → the directory through which it was found.
+        Log file → the directory in which it was found.
 
     Raises:
-        LogError: A path or pattern finds nothing.
+        LogError: A path or pattern matches nothing.
     """
     found: dict[str, str] = {}
     for path in paths:
@@ -47,7 +47,7 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
             )
             if not inside:
                 raise LogError(
-                    "no log files in this directory", where=path, hint=f"they end in {', '.join(LOG_ENDINGS)}"
+                    "no log files in this directory", where=path, hint=f"names of logs end in {', '.join(LOG_ENDINGS)}"
                 )
             for log in inside:
                 found.setdefault(log, path)
@@ -64,7 +64,7 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
 
 def _hint(path: str) -> str:
     if "${" in path or path.startswith("~"):
-        return "quotes kept the shell from expanding it: leave them out, or write \"${HOME}/logs/\"'*.log'"
+        return "the quotes prevent the shell from expanding it: remove them, or write \"${HOME}/logs/\"'*.log'"
     return "give log files, directories or glob patterns"
 
 
@@ -76,10 +76,11 @@ def _in_plan_order(paths: Iterable[str]) -> list[str]:
     for directory in sorted(by_directory):
         try:
             position = _positions(read_plan_file(Path(directory)))
-        except LogError:  # `dlbs status` says what is wrong with it; here it would only have given an order
+        except LogError:  # `dlbs status` reports the problem; here the plan only provides an order
             position = {}
-        unplanned = [path for path in by_directory[directory] if _stem(path) not in position]
-        planned = [path for path in by_directory[directory] if _stem(path) in position]
+        inside = by_directory[directory]
+        planned = [path for path in inside if _stem(path) in position] if position else []
+        unplanned = [path for path in inside if _stem(path) not in position] if position else inside
         found += sorted(unplanned, key=_modified)
         found += sorted(planned, key=lambda path: position[_stem(path)])
     return found
@@ -90,7 +91,7 @@ def _positions(plan: PlanFile) -> dict[str, int]:
 
 
 def _stem(path: str) -> str:
-    """The name of a log, whether it is compressed or unfinished."""
+    """Path of a log without the endings of compressed or unfinished ones."""
     return os.path.basename(path).removesuffix(".gz").removesuffix(".part")
 
 
@@ -98,22 +99,22 @@ def _modified(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
-        return 0  # a log that is gone is reported where it is read
+        return 0  # a missing log is reported when it is read
 
 
 def read_logs(
     paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
 ) -> Iterator[Record]:
-    """Read log files one after the other; what cannot be read is noted, not raised.
+    """Read log files; problems of single logs are added to `reading`, not raised.
 
     Args:
         paths: As for `find_logs`.
-        reading: Takes what is noticed.
-        jobs: Processes that read; there are more than one only where that is faster.
-        cached: Take what is known of logs that have not changed, and keep what is read now.
+        reading: Collects findings.
+        jobs: Largest number of processes; several are used only where that is faster.
+        cached: Use cached content of unchanged logs, and cache what is read.
 
     Raises:
-        LogError: A path or pattern finds nothing.
+        LogError: A path or pattern matches nothing.
     """
     from dlbs.results.read.cache import Cache
 
@@ -143,22 +144,22 @@ Read = tuple[list[Record], list[Finding]]
 
 
 def pack(read: Read) -> bytes:
-    """What was read from a file, as bytes for another process or for the cache.
+    """Serialise the content of a file for another process or for the cache.
 
-    `marshal`, because pickling records takes as long as reading them from logs, and because loading it runs nothing.
+    With `marshal`, because pickling records takes as long as parsing logs, and because loading executes nothing.
     """
     records, findings = read
     return marshal.dumps((records, list(map(astuple, findings))))
 
 
 def unpack(packed: bytes) -> Read:
-    """What `pack` packed."""
+    """Deserialise the output of `pack`."""
     records, findings = marshal.loads(packed)
     return records, [Finding(*finding) for finding in findings]
 
 
 def _read_files(logs: list[str], jobs: int, named: frozenset[str], *, packed: bool) -> Iterator[Read | bytes]:
-    """Read logs; `named` are the paths that the user gave, which may be links."""
+    """Read logs; `named` are paths given by the user, which may be links."""
     if jobs == 1 or len(logs) < 2 or sum(map(_size, logs)) < _WORTHWHILE:
         for log in logs:
             read = read_file(log, follow_links=log in named)
@@ -166,7 +167,7 @@ def _read_files(logs: list[str], jobs: int, named: frozenset[str], *, packed: bo
         return
     from concurrent.futures import ProcessPoolExecutor
 
-    # Batches, because a message between processes costs as much as reading some logs; several for each process, because logs differ in size.
+    # Batches, because a message between processes costs as much as reading some logs; several per process, because logs differ in size.
     together = max(1, min(_TOGETHER, len(logs) // (4 * jobs)))
     batches = [logs[start : start + together] for start in range(0, len(logs), together)]
     with ProcessPoolExecutor(max_workers=jobs) as pool:
@@ -186,7 +187,7 @@ def _size(path: str) -> int:
 
 
 def read_file(path: str, *, follow_links: bool = False) -> Read:
-    """The records in a file, one for each log in it, and what was noticed."""
+    """Read the records of a file, one per log, and the findings."""
     records: list[Record] = []
     findings: list[Finding] = []
     try:
@@ -203,7 +204,7 @@ def read_file(path: str, *, follow_links: bool = False) -> Read:
             records.sort(key=lambda record: _place(plans, record["exp.log_file"].removeprefix(f"{path}:")))
     except LogError as error:
         findings.append(Finding("unreadable", path, error.what))
-    # Python's reader of archives calls itself for each header of a header, and trusts numbers in them.
+    # Python's tarfile recurses for each header of a header, and trusts the numbers in them.
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         findings.append(Finding("unreadable", path, " ".join(reason.split())[:200] or type(error).__name__))
@@ -211,6 +212,6 @@ def read_file(path: str, *, follow_links: bool = False) -> Read:
 
 
 def _place(plans: dict[str, dict[str, int]], name: str) -> tuple[str, int]:
-    """Where a log of an archive belongs: beside those of its directory, by its position in their plan."""
+    """Sort key of a log in an archive: its directory, and its position in the plan of that directory."""
     directory = os.path.dirname(name)
     return directory, plans.get(directory, {}).get(_stem(name), -1)

@@ -1,4 +1,4 @@
-"""Times of day in records: `2026-11-21T10:00:00+0100` as a moment."""
+"""Timestamps in records: parse `2026-11-21T10:00:00+0100`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["moment", "timestamp", "utc"]
 
 
 def moment(value: Any) -> datetime | None:
-    """The moment that a value is, with a time zone only if it has one; None if it is none."""
+    """Parse a timestamp, with a time zone only if the value has one; None if it is not a timestamp."""
     if not isinstance(value, str):
         return None
-    try:  # Python 3.10 reads no `+0100` in ISO format
+    try:  # Python 3.10 does not parse `+0100`
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z") if "+" in value else datetime.fromisoformat(value)
     except ValueError:
         return None
 
 
 def utc(value: Any) -> datetime | None:
-    """The moment in UTC, without saying so; as it is if its time zone is not known."""
+    """Timestamp in UTC, without time zone information; unchanged if its time zone is unknown."""
     found = moment(value)
     if found is None or found.tzinfo is None:
         return found
@@ -30,7 +30,7 @@ def utc(value: Any) -> datetime | None:
 
 
 def timestamp(value: Any) -> float | None:
-    """Seconds since 1970; a moment without a time zone is in that of this machine."""
+    """Seconds since 1970; a timestamp without a time zone is in local time."""
     found = moment(value)
     try:
         return None if found is None else found.timestamp()

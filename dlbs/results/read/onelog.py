@@ -1,4 +1,4 @@
-"""One log, from its bytes to a record: fast where all is well, line by line where it is not."""
+"""Parse one log into a record: in bulk if all lines are valid, else line by line."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["Record", "read_log"]
 
 Record = dict[str, Any]
 
-_FIRST_BLOCK = 256 << 10  # bytes that are read at first: most logs are smaller, and a large buffer costs time
-_BLOCK = 8 << 20  # bytes that are read at once after that
+_FIRST_BLOCK = 256 << 10  # bytes of the first read: most logs are smaller, and a large buffer costs time
+_BLOCK = 8 << 20  # bytes of each further read
 _LONGEST = LONGEST
 
 
 def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | None:
-    """The record of a log; None if it holds no experiment.
+    """Parse a log into a record; None if it contains no experiment.
 
     Args:
-        name: What the log is called in findings, and in its record.
+        name: Name of the log in findings and in its record.
         stream: Its bytes.
-        findings: Takes what is noticed.
+        findings: Collects findings.
     """
     record: Record = {}
     noticed: list[Finding] = []
-    results: Counter[str] = Counter()
+    results: list[str] = []  # their keys, collected only where one may come twice
     number = 0  # lines before the block
     binary = False
     for block in _blocks(stream):
@@ -46,9 +46,11 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
         before = len(record)
         record.update(zip(keys, values, strict=True))
         if before or len(record) != len(keys):
-            results.update(key for key in keys if key.startswith("results."))
+            results += [key for key in keys if key.startswith("results.")]
         number += block.count(_END)
-    noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in results.items() if count > 1]
+    if results:
+        counts = Counter(results).items()
+        noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in counts if count > 1]
     if not record:
         findings += [*noticed, Finding("empty", name)]
         return None
@@ -56,21 +58,21 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
         noticed.append(Finding("unfinished", name))
         record["exp.status"] = "unfinished"
     if record.get("exp.status") == "ok" and "exp.dlbs_version" not in record and not _has_result(record):
-        # The original begins its logs with the status "ok", which stays there whatever happens.
+        # The original DLBS begins its logs with the status "ok" and never changes it.
         record |= {
             "exp.status": "failure",
-            "exp.status_msg": "not a log of this DLBS, and no positive results.throughput in it",
+            "exp.status_msg": "log of the original DLBS without a positive results.throughput",
         }
     findings += noticed
     if "results.time" not in record and (time := batch_time(record)) is not None:
         record["results.time"] = time
-    # Where it lies now, not where it was written. A name that is not UTF-8 could not be written into a table.
+    # The current path, not the original one. A name that is not UTF-8 could not be written to a table.
     record["exp.log_file"] = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return record
 
 
 def _has_result(record: Record) -> bool:
-    """Whether it has a positive throughput or, if none is there, time: the original judged by one or the other."""
+    """Whether it has a positive throughput or, without one, a positive time: the original DLBS checked either."""
     result = record.get("results.throughput", record.get("results.time"))
     return isinstance(result, (int, float)) and not isinstance(result, bool) and result > 0
 
@@ -82,17 +84,17 @@ _MAY_BE_VALUE = re.compile(rb"[ \t]*(?:_?$|__)")
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines; the last one may lack its line end.
+    """Yield blocks of whole lines; the last one may lack its line end.
 
-    Ordinary output is never gathered: of a long line that is no value only a mark is kept, so memory stays bounded.
+    Ordinary output is not accumulated: a long line that is not a value is replaced by a mark, so memory stays bounded.
     """
     block = stream.read(_FIRST_BLOCK)
     read: Callable[[int], bytes] = stream.read
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what some shells make of `>`
+    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # written by `>` of some shells
         read = _utf8_of_utf16(block, stream)
         block = read(_FIRST_BLOCK)
     block = block.removeprefix(codecs.BOM_UTF8)
-    carried = b""  # the beginning of a line whose end has not been read yet
+    carried = b""  # beginning of a line whose end has not been read yet
     while block:
         end = block.rfind(_END) + 1
         if end:
@@ -110,7 +112,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
-    """Reads blocks of about a size as UTF-8 from a stream of UTF-16 that begins with a block."""
+    """Return a function that reads a stream of UTF-16, which begins with `block`, as blocks of UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-16")("replace")
 
     def read(size: int) -> bytes:
@@ -126,7 +128,7 @@ def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
 
 
 def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
-    """What stands in a block of lines, before which there are `number` lines in the file."""
+    """Keys and values in a block of lines that follows `number` other lines of the file."""
     text = b"\n" + block
     read = _all_at_once(text) if block.endswith(_END) else None
     return _one_by_one(text, name, number, noticed) if read is None else read
@@ -137,10 +139,10 @@ _ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
 
 
 def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
-    """Keys and values of lines that are all as they should be, by making one JSON list of them; None if they are not.
+    """Keys and values of lines that are all valid, parsed as one JSON list; None if some line is invalid.
 
-    A JSON parser for each value would cost three times as much. A line that is not one key and one value makes the text invalid, or changes
-    the number of things in the list; then each line is looked at by itself.
+    Parsing each value separately would take three times as long. A line that is not one key and one value makes the list invalid or changes
+    its length; then each line is parsed separately.
     """
     lines = b"".join(_RUNS.findall(text))
     if not lines:
@@ -164,14 +166,14 @@ def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
 
 
 def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
-    """Keys and values of lines of which some are not as they should be, which is noticed."""
+    """Keys and values of lines some of which are invalid; those are added to the findings."""
     keys, values = [], []
     at = 0
     for found in _KEY_LINES.finditer(text):
         number += text.count(_END, at, found.start() + 1)
         at = found.start() + 1
         where = f"{name}:{number}"
-        torn = found.end() == len(text)  # a line end follows any other line
+        torn = found.end() == len(text)  # every other line has a line end
         try:
             line = found[0].decode()
         except UnicodeDecodeError:
@@ -185,7 +187,7 @@ def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> 
         if pair is None:
             continue
         if torn and isinstance(pair[1], (int, float)):
-            noticed.append(Finding("torn", where))  # a number without its end is still a number, but another one
+            noticed.append(Finding("torn", where))  # a truncated number is still a number, but a different one
             continue
         keys.append(pair[0])
         values.append(pair[1])

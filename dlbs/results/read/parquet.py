@@ -1,4 +1,4 @@
-"""Records as Apache Parquet: a typed column for each key, and back."""
+"""Read and write records as Apache Parquet, a typed column for each key."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def write_parquet(path: str, records: Sequence[Record]) -> None:
 
 
 def parquet_bytes(records: Sequence[Record]) -> bytes:
-    """A Parquet file: booleans, integers, floating-point numbers, texts and lists of numbers are columns of these types.
+    """Encode a Parquet file: booleans, integers, floating-point numbers, texts and lists of numbers become columns of these types.
 
-    Values of several kinds, nested ones and integers of more than 64 bits are JSON texts, and the column's metadata says so. A key that a record
-    lacks is null.
+    Values of mixed types, nested values and integers of more than 64 bits are written as JSON texts, which is recorded in the metadata of the
+    column. A key that a record lacks is null.
 
     Raises:
         LogError: pyarrow is not installed.
@@ -48,7 +48,7 @@ def parquet_bytes(records: Sequence[Record]) -> bytes:
         kind = _type(arrow, values)
         if kind is None:
             values = [None if value is None else json.dumps(value) for value in values]
-        # Surrogates, which a log may hold, cannot be encoded.
+        # Surrogates, which a log may contain, cannot be encoded.
         fields.append(
             arrow.field(_encodable(name), kind or arrow.string(), metadata={_AS_JSON: b"1"} if kind is None else None)
         )
@@ -65,7 +65,7 @@ def _encodable(words: str) -> str:
 
 
 def _type(arrow: Any, values: Sequence[Any]) -> pyarrow.DataType | None:
-    """The type of a column; None for values that are written as JSON."""
+    """Type of a column; None for values that are written as JSON."""
     present = [value for value in values if value is not None]
     kinds = set(map(type, present))
     if kinds == {str}:
@@ -83,7 +83,7 @@ def _type(arrow: Any, values: Sequence[Any]) -> pyarrow.DataType | None:
 
 
 def read_parquet(path: str) -> list[Record]:
-    """The records of a Parquet file; what is null in a row is left out.
+    """Read the records of a Parquet file, without null values.
 
     Raises:
         LogError: pyarrow is not installed, or the file cannot be read.

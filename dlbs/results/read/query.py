@@ -1,4 +1,4 @@
-"""Choose records: `{"exp.model": "alexnet.*"}` as in a configuration's conditions, or `${results.time} < 10`."""
+"""Select records: `{"exp.model": "alexnet.*"}` as in conditions of a configuration, or `${results.time} < 10`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _RESULT = "query.result"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A function that tells whether a record fits.
+    """A predicate on records.
 
     Attributes:
-        names: The keys that it looks at.
-        fits: The test.
+        names: The keys that it reads.
+        fits: The predicate.
     """
 
     names: tuple[str, ...]
@@ -35,15 +35,15 @@ class Query:
 
 
 def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) -> None:
-    """Refuse keys that no experiment has, unless some experiments could have them: a slip would be an empty answer without a word.
+    """Reject keys that no experiment can have: a misspelt key would silently select nothing.
 
     Args:
-        names: Keys that somebody asks for.
-        known: All keys of the experiments; without any, nothing is refused.
-        where: Who asks for them, for the error.
+        names: Requested keys.
+        known: All keys of the experiments; if empty, nothing is rejected.
+        where: Source of the keys, for the error.
 
     Raises:
-        LogError: A key is neither in an experiment, nor a parameter, nor a result that programs of ours log.
+        LogError: A key is neither in an experiment, nor a parameter, nor a result that DLBS programs log.
     """
     missing = [name for name in names if name not in known] if known else []
     if not missing:
@@ -62,9 +62,9 @@ def compile_query(query: str) -> Query:
     """Compile a query.
 
     Args:
-        query: A JSON object of conditions, all of which must hold: a number or boolean (equal), a list (any of), a text
+        query: A JSON object of conditions, all of which must be met: a number or boolean (equal), a list (any of), a text
             (a regular expression that matches the whole value). Or an expression in which `${name}` is a value of the record.
-            A record that lacks a name does not fit.
+            A record that lacks a name does not match.
 
     Raises:
         LogError: The query is malformed.

@@ -1,4 +1,4 @@
-"""Records of experiments, one dictionary each: what they say of the outcome; reading and writing files of them."""
+"""Records of experiments, one dictionary each: their status, and reading and writing files of records."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from dlbs.version import __version__
 
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
-_IN_MEMORY = 16 << 20  # bytes of output that wait in memory; more of it waits in a temporary file
+_IN_MEMORY = 16 << 20  # bytes of output that are buffered in memory; the rest in a temporary file
 
 
 def status_of(record: Record) -> str:
-    """How the experiment ended: a status of the log protocol, or `unfinished`.
+    """Status of an experiment: one of the log protocol, or `unfinished`.
 
-    A log without a status, such as the plain output of `benchmarks.py`, is fine if it has a result. The original DLBS wrote a
-    throughput of -1 for experiments that failed, and left their status at ok.
+    A log without a status, such as the plain output of `benchmarks.py`, is ok if it has a result. The original DLBS wrote a throughput of -1
+    for failed experiments and left their status at ok.
     """
     status = record.get("exp.status")
     throughput = number(record, "results.throughput")
@@ -50,23 +50,23 @@ def is_ok(record: Record) -> bool:
 
 
 def number(record: Record, key: str) -> float | None:
-    """The value of a key if it is a number that can be computed with, else None."""
+    """Value of a key if it is a finite number, else None."""
     return finite(record.get(key))
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:
     """Write records as JSON (`{"dlbs_version": ..., "data": [...]}`), JSON Lines, CSV or Parquet to a file or, without a path, as JSON to standard output.
 
-    JSON is made record by record, as they come; CSV and Parquet need all of them, because all columns are known only then. After an error,
-    also one of the last record, there is no file, and nothing on standard output.
+    JSON is written record by record; CSV and Parquet need all records first, to know all columns. After an error, even in the last record,
+    there is no file and nothing on standard output.
 
     Args:
-        path: `.json`, `.jsonl`, `.csv`, each of them with `.gz` behind it if it is to be compressed, or `.parquet`.
+        path: `.json`, `.jsonl` or `.csv`, followed by `.gz` for a compressed file, or `.parquet`.
         records: The experiments.
-        failed: Those that failed, if they are to be kept apart (JSON only); looked at after all records were taken.
+        failed: Failed experiments for a separate list (JSON only); read after all records were consumed.
 
     Raises:
-        LogError: The format is not known, has no room for a second list, or needs a package that is missing.
+        LogError: The format is unknown, does not support a second list, or needs a package that is missing.
         ConfigError: The file cannot be written.
     """
     if path is None:
@@ -76,13 +76,13 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
             shutil.copyfileobj(whole, sys.stdout)
         return
     if not is_results_file(path):
-        raise LogError(
-            "unknown format", where=path, hint="name the file .json, .jsonl, .csv (.gz may follow) or .parquet"
-        )
+        raise LogError("unknown format", where=path, hint="use .json, .jsonl, .csv (optionally with .gz) or .parquet")
     kind = path.removesuffix(".gz")
     if not kind.endswith(".json") and failed is not None:
         raise LogError(
-            "only JSON has room for a second list", where=path, hint="write .json, or keep failed experiments"
+            "a separate list of failed experiments needs JSON",
+            where=path,
+            hint="use .json, or --failed_benchmarks keep",
         )
     make_parent(path)
     if kind.endswith(".parquet"):
@@ -109,7 +109,7 @@ def _write_json(stream: IO[str], records: Iterable[Record], failed: list[Record]
 
 
 def _write_list(stream: IO[str], records: Iterable[Record]) -> None:
-    """One record a line: quick to write, and quick to search with other tools."""
+    """One record per line: fast to write, and easy to search with other tools."""
     between = "\n"
     for record in records:
         stream.write(between + json.dumps(record))
@@ -133,7 +133,7 @@ def _cell(value: Any) -> str:
 
 
 def is_results_file(path: str) -> bool:
-    """Whether a path is named like a file that `write_records` writes."""
+    """Whether a path has the suffix of a file that `write_records` writes."""
     return path.removesuffix(".gz").endswith((".json", ".jsonl", ".csv")) or path.endswith(".parquet")
 
 
@@ -143,13 +143,13 @@ def load_records(
     """Read records from results files (those of `write_records`) and from logs.
 
     Args:
-        paths: Results files, and whatever `find_logs` takes.
-        reading: Takes what is noticed about logs.
+        paths: Results files, and everything that `find_logs` accepts.
+        reading: Collects findings about logs.
         jobs: Processes that read logs.
         cached: As for `read_logs`.
 
     Raises:
-        LogError: A file is missing, or a results file cannot be read or is of another form.
+        LogError: A file is missing, or a results file cannot be read or has another structure.
     """
     records: list[Record] = []
     logs = []
@@ -191,26 +191,26 @@ def _load_results(path: str, kind: str) -> list[Record]:
             document = load_json(stream.read())
     except FileNotFoundError:
         raise LogError(
-            "no such file", where=path, hint="dlbs parse LOGS --output_file results.json writes one"
+            "no such file", where=path, hint="create one: dlbs parse LOGS --output_file results.json"
         ) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise LogError(f"cannot be read: {error}", where=path) from None
     except JsonError as error:
         raise LogError(f"not JSON: {error.what}", where=f"{path}:{error.line}") from None
     except MemoryError:
-        raise LogError("is too large for the memory of this machine", where=path) from None
+        raise LogError("the file is too large for the memory of this machine", where=path) from None
     lists = [document.get("data"), document.get("failed", [])] if isinstance(document, dict) else [document]
     records = [record for items in lists if isinstance(items, list) for record in items if isinstance(record, dict)]
     if not all(isinstance(items, list) for items in lists) or len(records) != sum(map(len, lists)):
-        raise LogError('no results: a list of experiments is expected, or {"data": [...]}', where=path)
+        raise LogError('not a results file: expected a list of experiments or {"data": [...]}', where=path)
     return records
 
 
 def _json_lines(lines: Iterable[str], path: str) -> list[Record]:
-    """The records of a file that has one a line; blank lines are none.
+    """Read the records of a file with one per line; blank lines are ignored.
 
     Raises:
-        LogError: A line is no JSON object.
+        LogError: A line is not a JSON object.
     """
     records = []
     for number, line in enumerate(lines, 1):
@@ -221,7 +221,7 @@ def _json_lines(lines: Iterable[str], path: str) -> list[Record]:
         except JsonError as error:
             raise LogError(f"not JSON: {error.what}", where=f"{path}:{number}") from None
         if not isinstance(record, dict):
-            raise LogError("no JSON object", where=f"{path}:{number}", hint="each line is an experiment")
+            raise LogError("not a JSON object", where=f"{path}:{number}", hint="each line must be an experiment")
         records.append(record)
     return records
 

@@ -1,1 +1,1 @@
-"""Statistics: intervals, comparisons, searches, and the batch times of one run."""
+"""Statistics: confidence intervals, comparisons, searches, and the batch times of one run."""

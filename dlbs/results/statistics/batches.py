@@ -1,8 +1,8 @@
-"""The ratio of two sides that ran only once or twice, from the batches within their runs.
+"""Ratio of two sides with only one or two runs each, from the batches within the runs.
 
-A batch's time depends on those before it, so the variance of the mean is estimated from the slow movements of the series: its projections on the
-first few cosines, of which each is about as variable as the mean. That needs no model of the correlation, and the number of cosines is that of
-the degrees of freedom. docs/statistics.md has the simulation that chose it among block bootstraps, batch means and others.
+Batch times are autocorrelated, so the variance of the mean is estimated from the low frequencies of the series: its projections on the first few
+cosines, each of which is about as variable as the mean. This needs no model of the correlation, and the number of cosines is the number of degrees
+of freedom. docs/statistics.md has the simulation that selected it among block bootstraps, batch means and others.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from dlbs.results.statistics.student import student_quantile, welch_freedom
 
 __all__ = ["batch_interval", "variance_of_mean"]
 
-_MOST_FREEDOM = (
-    50.0  # Student's distribution hardly differs from the normal one there, and fewer cosines bear longer correlations
-)
+_MOST_FREEDOM = 50.0  # there, Student's t hardly differs from the normal distribution, and fewer cosines tolerate longer correlations
 
 
 def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0.95) -> Interval:
-    """The confidence interval of the ratio of two means, from the batch times of each run.
+    """Confidence interval of the ratio of two means, from the batch times of each run.
 
     Raises:
         LogError: numpy or scipy is not installed.
@@ -32,7 +30,7 @@ def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0
     for side in (numerator, denominator):
         for times, value in zip(side.series, side.values, strict=True):
             variance, freedom = variance_of_mean(times)
-            # The share of this run in the logarithm of the side's mean, whose unit may be another one than that of the batch times.
+            # The share of this run in the logarithm of the side's mean, whose unit may differ from that of the batch times.
             share = value / side.runs / side.mean() / (math.fsum(times) / len(times))
             variances.append(variance * share**2)
             freedoms.append(freedom)
@@ -45,10 +43,10 @@ def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0
 
 
 def variance_of_mean(series: Sequence[float]) -> tuple[float, float]:
-    """The variance of the mean of a series whose values depend on those before them, and its degrees of freedom.
+    """Variance of the mean of an autocorrelated series, and its degrees of freedom.
 
-    The equal-weighted cosine estimator (Müller 2007; Lazarus, Lewis, Stock and Watson 2018). They advise 0.4 n^(2/3) degrees of freedom for some
-    hundred values and more; with 0.3 n^(2/3) and the next whole number of cosines the interval holds with ten as well.
+    The equal-weighted cosine estimator (Müller 2007; Lazarus, Lewis, Stock and Watson 2018). The authors recommend 0.4 n^(2/3) degrees of freedom
+    for hundreds of values or more; with 0.3 n^(2/3), rounded up, the interval keeps its coverage with ten values as well.
 
     Raises:
         LogError: numpy is not installed.
@@ -56,7 +54,7 @@ def variance_of_mean(series: Sequence[float]) -> tuple[float, float]:
     np = require("numpy", "reports")
     values = np.array(series, dtype=float)
     count = len(values)
-    if float(np.ptp(values)) == 0.0:  # sums of cosines leave rounding errors
+    if float(np.ptp(values)) == 0.0:  # otherwise, sums of cosines leave rounding errors
         return 0.0, 1.0
     freedom = min(_MOST_FREEDOM, max(1.0, 0.3 * count ** (2 / 3)))
     angles = math.pi * (np.arange(count) + 0.5) / count

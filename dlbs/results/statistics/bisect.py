@@ -1,4 +1,4 @@
-"""Find the first of an ordered list of candidates that is slower: a binary search whose measurements survive an interruption."""
+"""Find the first slower candidate of an ordered list: a binary search that can be resumed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 
 @dataclass(slots=True)
 class Candidate:
-    """One of the things between good and bad.
+    """A candidate between the good and the bad end.
 
     Attributes:
-        name: What the user calls it: a commit, a version.
-        verdict: `good`, `bad`, `skipped` (it could not be measured, or could not be told), or empty.
-        runs: How often it was measured.
-        note: Why the verdict.
+        name: The user's name for it, such as a commit or version.
+        verdict: `good`, `bad`, `skipped` (not measurable, or inconclusive), or empty.
+        runs: Number of its measurements.
+        note: Reason of the verdict.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Candidate:
 
 @dataclass(slots=True)
 class Search:
-    """A search and where it is kept.
+    """A search with its saved state.
 
     Attributes:
-        directory: Where measurements and state lie.
-        settings: What must be the same when the search goes on: the command, the metric, the threshold.
-        candidates: From the good end to the bad one, both included.
+        directory: Directory of measurements and state.
+        settings: Settings that must be the same when the search resumes: command, metric, threshold.
+        candidates: From the good end to the bad one, inclusive.
     """
 
     directory: Path
@@ -51,10 +51,10 @@ class Search:
 
     @classmethod
     def open(cls, directory: Path, settings: dict[str, Any], names: Sequence[str]) -> Search:
-        """Begin a search, or go on with the one in the directory.
+        """Start a search, or resume the one in the directory.
 
         Raises:
-            LogError: The directory holds another search.
+            LogError: The directory contains another search.
         """
         path = directory / _STATE
         try:
@@ -68,34 +68,34 @@ class Search:
             return search
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LogError(
-                f"is not the state of a search: {error}", where=str(path), hint="give another --state"
+                f"not the state of a search: {error}", where=str(path), hint="choose another --state"
             ) from None
         different = sorted(name for name in {*known, *settings} if known.get(name) != settings.get(name))
         if different or [one.name for one in candidates] != list(names):
             raise LogError(
-                f"holds another search ({', '.join(different) or 'other candidates'})",
+                f"contains another search ({', '.join(different) or 'other candidates'})",
                 where=str(path),
-                hint="repeat the same command to go on with it, or give another --state",
+                hint="repeat the same command to resume it, or choose another --state",
             )
         return cls(directory, settings, candidates)
 
     def write(self) -> None:
-        """Keep what is known."""
+        """Save the state."""
         with write_atomically(self.directory / _STATE, follow=False) as stream:
             json.dump(
                 {"settings": self.settings, "candidates": [asdict(one) for one in self.candidates]}, stream, indent=1
             )
 
     def logs(self, index: int) -> Path:
-        """Where the logs of a candidate lie: a directory for each run."""
+        """Directory of the logs of a candidate, with a subdirectory for each run."""
         return self.directory / f"{index:04}"
 
 
 def next_candidate(verdicts: Sequence[str]) -> int | None:
-    """The candidate to measure next: the middle of those that may still be the first bad one, or the nearest to it that was not skipped.
+    """Choose the next candidate: the middle of those that may be the first bad one, or the nearest to it that was not skipped.
 
     Args:
-        verdicts: From the good end to the bad one; both ends are known.
+        verdicts: From the good end to the bad one; both ends have verdicts.
 
     Returns:
         Its index; None if nothing is left to measure.
@@ -107,13 +107,13 @@ def next_candidate(verdicts: Sequence[str]) -> int | None:
 
 
 def culprits(verdicts: Sequence[str]) -> range:
-    """Indices of those that may be the first bad one: one, or several if some between could not be told."""
+    """Indices of the candidates that may be the first bad one: several if some were skipped."""
     low, high = _bounds(verdicts)
     return range(low + 1, high + 1)
 
 
 def _bounds(verdicts: Sequence[str]) -> tuple[int, int]:
-    """The last good one before the first bad one, and that."""
+    """Indices of the last good candidate before the first bad one, and of the first bad one."""
     high = next((index for index, verdict in enumerate(verdicts) if verdict == BAD), len(verdicts) - 1)
     low = max((index for index in range(high) if verdicts[index] == GOOD), default=0)
     return low, high
@@ -128,12 +128,12 @@ def search(
     """Measure candidates until the first bad one is found.
 
     Args:
-        state: The search; it is written after each verdict.
-        measure: Measures a candidate and returns its verdict; it notes why in the candidate.
-        tell: Takes a line for the user.
+        state: The search; saved after each verdict.
+        measure: Measures a candidate, sets its note, and returns its verdict.
+        tell: Prints a line for the user.
 
     Returns:
-        Indices of those that may be the first bad one.
+        Indices of the candidates that may be the first bad one.
 
     Raises:
         LogError: The bad end is not worse than the good one.
@@ -149,7 +149,7 @@ def search(
         raise LogError(f"the bad end is not worse than the good one: {end.note}", where=end.name)
     while (following := next_candidate([one.verdict for one in state.candidates])) is not None:
         left = len(culprits([one.verdict for one in state.candidates]))
-        tell(f"{left} candidates left")
+        tell(f"{left} candidates remaining")
         _settle(state, following, measure, tell)
     return culprits([one.verdict for one in state.candidates])
 

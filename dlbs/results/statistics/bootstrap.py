@@ -1,4 +1,4 @@
-"""The ratio of the means of two sides, with a bootstrap interval: sharp where runs vary little, but every outlier counts."""
+"""Ratio of the means of two sides with a bootstrap interval: narrow if runs vary little, but sensitive to outliers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESAMPLES = 4000
 def mean_interval(
     numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """The ratio of the means, with an interval for which the runs of each side are drawn with replacement.
+    """Ratio of the means with an interval from resampling the runs of each side with replacement.
 
     Raises:
         LogError: scipy is not installed.
@@ -33,7 +33,7 @@ def mean_interval(
 
 
 def _resampled(values: Sequence[float], seed: int) -> NDArray[Any]:
-    """Resampled logarithms of the mean, less the logarithm of the mean. Seeded, so that the same logs give the same interval."""
+    """Resampled logarithms of the mean minus the logarithm of the mean; seeded, so that the same logs give the same interval."""
     np = require("numpy", "reports")
     count, mean = len(values), statistics.fmean(values)
     drawn = require("scipy.stats", "reports").bootstrap(
@@ -43,16 +43,16 @@ def _resampled(values: Sequence[float], seed: int) -> NDArray[Any]:
         method="percentile",
         rng=np.random.default_rng((seed, count)),
     )
-    # Resampling n values spreads as if the variance were divided by n, not n - 1.
+    # The spread of resampled means corresponds to a variance divided by n, not n - 1.
     logs: NDArray[Any] = np.log(drawn.bootstrap_distribution / mean) * math.sqrt(count / (count - 1))
     return logs
 
 
 def _widened(ratio: float, logs: Sequence[NDArray[Any]], freedoms: Sequence[float], confidence: float) -> Interval:
-    """The interval of a ratio from resampled logarithms of both sides.
+    """Interval of a ratio from resampled logarithms of both sides.
 
-    The spread is widened as Student's distribution is wider than the normal one, with Welch's degrees of freedom: bootstraps of few values are too
-    narrow (Hesterberg 2015).
+    The spread is widened by the ratio of Student's t quantile to the normal one, with Welch's degrees of freedom: bootstraps of few values are
+    too narrow (Hesterberg 2015).
 
     Raises:
         LogError: scipy is not installed.

@@ -1,4 +1,4 @@
-"""Change points of a series over time, with a known rate of false alarms: E-divisive with a permutation test."""
+"""Change points of a time series with a known rate of false alarms: E-divisive with a permutation test."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 __all__ = ["FALSE_ALARMS", "FEWEST", "change_points"]
 
-FALSE_ALARMS = 0.01  # share of series without a change in which one is marked
+FALSE_ALARMS = 0.01  # share of series without a change in which one is reported
 FEWEST = 2  # values between two changes
 _PERMUTATIONS = 999
-_ENOUGH = 10  # permutations at least as extreme, after which the rest of them can change nothing
-_MOST = 400  # values that are looked at: the work grows with the square
+_ENOUGH = 10  # permutations at least as extreme, after which the result is certain
+_MOST = 400  # values that are analysed: the cost is quadratic
 
 
 def change_points(values: Sequence[float], *, false_alarms: float = FALSE_ALARMS, seed: int = 1) -> list[int]:
-    """Where the distribution of a series changes: the positions of the first values after each change, in order.
+    """Find changes in the distribution of a series: the indices of the first values after each change, in order.
 
     The split with the largest energy distance between both sides is tested by permuting the values. If it is significant, both sides are searched
     in the same way (Matteson and James, "A Nonparametric Approach for Multiple Change Point Analysis of Multivariate Data", JASA 109, 2014, with
-    exponent 1; as MongoDB and Hunter use it for benchmarks). Permutations stop as soon as ten are at least as extreme, which leaves the test exact
+    exponent 1; as used by MongoDB and Hunter for benchmarks). Permutations stop as soon as ten are at least as extreme, and the test stays exact
     (Besag and Clifford, "Sequential Monte Carlo p-values", Biometrika 78, 1991).
 
-    A series of exchangeable values is marked with a probability of `false_alarms` at most, whatever their distribution. Positive values are best
-    given as they are measured: only their logarithms' distances count. Of longer series, the last 400 values are looked at.
+    In a series of exchangeable values of any distribution, the probability of a reported change is at most `false_alarms`. Pass positive values
+    as measured: distances are those of their logarithms. Of longer series, only the last 400 values are analysed.
 
     Args:
-        values: In the order of time.
-        false_alarms: Level of each test; below 1/1000 nothing is ever found.
-        seed: Of the permutations, so that the same series has the same changes each time.
+        values: In chronological order.
+        false_alarms: Significance level of each test; below 1/1000, nothing is ever found.
+        seed: Seed of the permutations, so that the same series always has the same changes.
 
     Raises:
         LogError: NumPy is not installed.
@@ -56,7 +56,7 @@ def change_points(values: Sequence[float], *, false_alarms: float = FALSE_ALARMS
 
 
 def _split(numpy: Any, values: numpy.ndarray, level: float, source: Any) -> int | None:
-    """The position of the most significant change; None if none is significant."""
+    """Index of the most significant change; None if none is significant."""
     count = len(values)
     if count < 2 * FEWEST:
         return None
@@ -65,7 +65,7 @@ def _split(numpy: Any, values: numpy.ndarray, level: float, source: Any) -> int 
         return None
     statistics = _energies(numpy, distances)
     at = int(statistics.argmax())
-    # Sums of the same numbers in another order differ in their last bits.
+    # Sums of the same numbers in another order differ in the last bits.
     largest = statistics[at] * (1 - 1e-9)
     extreme = 0
     for permutation in range(1, _PERMUTATIONS + 1):
@@ -77,9 +77,9 @@ def _split(numpy: Any, values: numpy.ndarray, level: float, source: Any) -> int 
 
 
 def _energies(numpy: Any, distances: numpy.ndarray) -> Any:
-    """The scaled energy distance of both sides, for a split before each position that leaves enough values on either side."""
+    """Scaled energy distance of both sides, for each split with enough values on either side."""
     count = len(distances)
-    # Sums over the square of the first k values, and of the last count - k.
+    # Sums over the square blocks of the first k values, and of the last count - k.
     inner = numpy.tril(distances).sum(axis=1).cumsum()
     outer = numpy.triu(distances).sum(axis=1)[::-1].cumsum()[::-1]
     left = numpy.arange(FEWEST, count - FEWEST + 1)

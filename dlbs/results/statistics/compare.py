@@ -1,4 +1,4 @@
-"""What differs between two sets of experiments, and whether that is more than noise."""
+"""Compare two sets of experiments: find differences that are larger than the noise."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Match:
     """One experiment on both sides.
 
     Attributes:
-        label: What it is, in words.
+        label: Label of the experiment.
         a: Records of side A, repeats of one experiment; may be empty.
         b: Records of side B.
-        values: The quantity on both sides, the estimator's statistic of the runs; None where no run ended well.
-        estimate: The ratio of B over A with its interval; None if a side has no values.
+        values: The quantity on each side, by the estimator's statistic of the runs; None if no run succeeded.
+        estimate: Ratio of B to A with its interval; None if a side has no values.
         verdict: A key of `VERDICTS`.
-        used: Runs on both sides that the values come from.
-        doubtful: Runs on both sides that were left out because they had warnings.
-        notes: What a reader should know.
+        used: Number of runs on each side that the values come from.
+        doubtful: Number of runs on each side that were left out because of warnings.
+        notes: Notes for readers.
     """
 
     label: str
@@ -54,17 +54,17 @@ class Match:
 
 @dataclass(slots=True)
 class Comparison:
-    """Two sets of experiments beside each other.
+    """Comparison of two sets of experiments.
 
     Attributes:
-        metric: The key of the compared quantity.
+        metric: Key of the compared quantity.
         matches: Regressions first, then in the order of tables.
-        differences: Parameters that have one value in A and another one in B: what is compared.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        confidence: Of each interval.
+        differences: Parameters that have one value in all of A and another one in all of B: the compared ones.
+        threshold: Largest relative difference that counts as the same.
+        confidence: Confidence level of each interval.
         estimator: A key of `ESTIMATORS`.
-        sides: How readers know the two sides.
-        cautions: What makes the sides differ besides what is compared.
+        sides: Names of the two sides.
+        cautions: Warnings about other differences between the sides.
     """
 
     metric: str
@@ -78,13 +78,13 @@ class Comparison:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many matches came to each verdict."""
+        """Number of matches with each verdict."""
         found = Counter(match.verdict for match in self.matches)
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     @property
     def regressions(self) -> list[Match]:
-        """Matches that a gate should stop at."""
+        """Matches that a regression gate fails on."""
         return [match for match in self.matches if match.verdict in REGRESSIONS]
 
 
@@ -100,20 +100,19 @@ def compare(
     """Compare two sets of experiments.
 
     Experiments are matched by the parameters that distinguish them within A or within B. A parameter that has one value in all of A and another one in
-    all of B is not looked at for matching: it is what is compared. Doubtful runs, those that logged warnings, are left out where three others remain on
-    each side.
-    With fewer than three runs on a side, or with doubtful ones, the verdict is `inconclusive` unless they are trusted.
+    all of B is the compared one, and not used for matching. Doubtful runs, those that logged warnings, are left out if three others remain on each
+    side. With fewer than three runs on a side, or with doubtful ones, the verdict is `inconclusive` unless they are trusted.
 
     Args:
-        a: The experiments that others are compared with.
-        b: The others.
-        declarations: Say which parameters identify an experiment.
-        rules: The quantity, when a difference counts, which runs are trusted, and what is matched.
-        sides: How readers know the two sides.
-        labels: Values of the parameters that experiments are matched by → label; None for labels of those that vary.
+        a: Baseline experiments.
+        b: Experiments that are compared with them.
+        declarations: Declared parameters, with those that identify an experiment.
+        rules: Quantity, threshold, trusted runs, and parameters for matching.
+        sides: Names of the two sides.
+        labels: Values of the matching parameters → label; None for labels of the varied ones.
 
     Raises:
-        LogError: There is no such estimator, or numpy or scipy is not installed.
+        LogError: The estimator is unknown, or numpy or scipy is not installed.
     """
     differing = differences((a, b), declarations)
     names = list(rules.match) or matching_names((a, b), declarations, {*differing, *rules.ignore})
@@ -135,9 +134,9 @@ def compare(
 
 
 def labels_of(records: Sequence[Record], names: Sequence[str]) -> dict[tuple[Any, ...], str]:
-    """Values of the parameters that experiments are matched by → what the experiments with these values are called.
+    """Map values of the matching parameters to labels of the experiments with these values.
 
-    Labels hold only what all experiments of a match have in common: never what is compared, and never a repeat.
+    Labels contain only parameters that all experiments of a match have in common: never a compared parameter or the repeat number.
     """
     shown = varying(records, names)
     return {key: group_label(group, shown, records) for key, group in groups(records, names).items()}
@@ -145,7 +144,7 @@ def labels_of(records: Sequence[Record], names: Sequence[str]) -> dict[tuple[Any
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """The runs of one side that are compared, and what is wrong with them."""
+    """The compared runs of one side, and their problems."""
 
     sample: Sample | None
     left_out: int
@@ -154,7 +153,7 @@ class _Side:
 
 
 def _can_spare_doubtful(records: Sequence[Record], metric: str) -> bool:
-    """Whether a side has enough runs, or all that it has, without those with warnings."""
+    """Whether a side has enough runs, or all its runs, without those with warnings."""
     warned = [bool(warnings_of(record)) for record in records if has_value(record, metric)]
     return not any(warned) or warned.count(False) >= FEWEST_RUNS
 
@@ -177,7 +176,7 @@ def _side(name: str, records: Sequence[Record], metric: str, *, leave_out: bool)
 
 
 def _reasons(doubtful: Sequence[Record]) -> str:
-    """What the warnings say, the most frequent first; only the beginning of each, which says what and not what to do."""
+    """Kinds of the warnings, most frequent first; only the beginning of each, without the advice."""
     counts = Counter(kind for record in doubtful for kind in doubts_of(record))
     shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
     return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
@@ -188,7 +187,7 @@ def _matched(
 ) -> Match:
     """Compare the runs of one experiment. `trust`: few runs, and doubtful ones."""
     metric = comparison.metric
-    # On both sides or on neither: clean runs beside disturbed ones would differ even if the code were the same.
+    # On both sides or on neither: clean and disturbed runs would differ even with the same code.
     leave_out = _can_spare_doubtful(a, metric) and _can_spare_doubtful(b, metric)
     sides = [
         _side(name, runs, metric, leave_out=leave_out) for name, runs in zip(comparison.sides, (a, b), strict=True)
@@ -200,7 +199,7 @@ def _matched(
     if one is None or other is None:
         verdict, why = _one_sided(a, b, one is None, other is None)
         return Match(label, a, b, (values[0], values[1]), None, verdict, (used[0], used[1]), notes=(*notes, *why))
-    # A throughput is the inverse of a time for each instance.
+    # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
     estimate = estimate_ratio(above, below, comparison.estimator, comparison.confidence)
     verdict = verdict_of(metric, estimate.interval if estimate else None, comparison.threshold)
@@ -223,22 +222,20 @@ _ENOUGH = f"run each at least {FEWEST_RUNS} times"
 
 
 def _remedy(fewest: int, few: bool, doubted: bool) -> str:
-    """What would give a verdict where the runs are too few, or doubtful."""
+    """Advice for a verdict if there are too few runs, or doubtful ones."""
     repeats = f"(-Pexp.repeats={FEWEST_RUNS} --order round-robin)"
     if few and doubted:
         return (
-            f"too few runs ({fewest} a side), with warnings: {_ENOUGH} on an idle machine {repeats}, "
-            "or insist with --trust-single-runs --trust-doubtful"
+            f"too few runs ({fewest} per side), with warnings: {_ENOUGH} on an idle machine {repeats}, "
+            "or override with --trust-single-runs --trust-doubtful"
         )
     if few:
-        return f"too few runs ({fewest} a side): {_ENOUGH} {repeats}, or insist with --trust-single-runs"
-    return (
-        f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or insist with --trust-doubtful"
-    )
+        return f"too few runs ({fewest} per side): {_ENOUGH} {repeats}, or override with --trust-single-runs"
+    return f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or override with --trust-doubtful"
 
 
 def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: bool) -> tuple[str, list[str]]:
-    """The verdict where a side has no values, and why."""
+    """Verdict if a side has no values, and the reason."""
     if not a or not b:
         return ("new" if not a else "missing"), []
     statuses = [", ".join(sorted(set(map(status_of, side)))) for side in (a, b)]
@@ -257,6 +254,6 @@ def _value(sample: Sample, comparison: Comparison) -> float:
     if comparison.metric == THROUGHPUT and comparison.estimator == "rank":
         return statistics.median(
             1 / value for value in sample.values
-        )  # for an even number, not the inverse of the median time
+        )  # for an even number of runs, not the inverse of the median time
     value = STATISTICS[comparison.estimator](sample)
     return 1 / value if comparison.metric == THROUGHPUT else value

@@ -1,4 +1,4 @@
-"""The estimators of a ratio of two sides. docs/statistics.md says why these, and what simulations showed of them."""
+"""Estimators of a ratio of two sides; docs/statistics.md has the reasons and simulations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dlbs.results.registry import Registry
 
 __all__ = ["ESTIMATORS", "FEWEST_BATCHES", "FEWEST_RUNS"]
 
-FEWEST_RUNS = 3  # on each side; two runs say next to nothing of how much runs vary
+FEWEST_RUNS = 3  # on each side; two runs contain almost no information on the variation between runs
 FEWEST_BATCHES = 10
 
 ESTIMATORS: Registry = {

@@ -1,4 +1,4 @@
-"""A confidence interval, and that of a median."""
+"""Confidence intervals, and that of a median."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 __all__ = ["METHODS", "Interval", "median_interval"]
 
-# How the interval of a ratio of runs is made, in words.
+# Methods for the interval of a ratio of runs.
 METHODS = {
     "signed ranks": "bounds of Wilcoxon's signed-rank test",
     "ranks": "bounds of the Mann-Whitney test",
-    "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot hold the confidence",
+    "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot reach the confidence level",
     "bootstrap": "bootstrap over runs",
 }
 
@@ -24,8 +24,8 @@ class Interval:
     Attributes:
         low: Lower bound.
         high: Upper bound.
-        confidence: Share of repetitions in which an interval made like this holds the true value.
-        method: A key of `METHODS`, how the interval of a ratio was made; empty for other intervals.
+        confidence: Share of repetitions in which such an interval contains the true value.
+        method: Method of the interval of a ratio, a key of `METHODS`; empty for other intervals.
     """
 
     low: float
@@ -35,9 +35,9 @@ class Interval:
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Interval of the median from order statistics: exact whatever the distribution (Thompson 1936).
+    """Confidence interval of the median from order statistics, exact for any distribution (Thompson 1936).
 
-    With fewer than six values even the whole range falls short of 95 %; then the range is given with the confidence that it has.
+    With fewer than six values, even the whole range does not reach 95 %; then the result is the range with its lower confidence level.
 
     Returns:
         None for fewer than two values.
@@ -46,7 +46,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
     if count < 2:
         return None
     ordered = sorted(values)
-    tail = 0.5**count  # chance that all values lie on one side of the median
+    tail = 0.5**count  # probability that all values are on one side of the median
     depth = 0
     while True:
         further = tail + math.comb(count, depth + 1) * 0.5**count

@@ -1,4 +1,4 @@
-"""Which experiments of several sides belong together: the parameters that distinguish them, and those in which the sides differ."""
+"""Match experiments of several sides: the parameters that distinguish them, and those in which the sides differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _USUAL = ("exp.model", "exp.replica_batch")
 
 
 def differences(sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
-    """Parameters that have one value in all of each side, but not the same one in all sides.
+    """Find parameters that have one value within each side, but not the same one on all sides.
 
     Returns:
         Name → its value on each side.
@@ -31,9 +31,9 @@ def differences(sides: Sequence[Sequence[Record]], declarations: Mapping[str, Pa
 def matching_names(
     sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter], left_out: Collection[str]
 ) -> list[str]:
-    """Parameters that distinguish experiments within a side, as few as needed, model and batch first.
+    """Select as few parameters as possible that distinguish experiments within a side, model and batch first.
 
-    Looking within sides leaves out texts that are put together from the compared parameter and others, such as command lines.
+    Checking within sides leaves out texts composed of the compared parameter and others, such as command lines.
     """
     given = varying([record for side in sides for record in side], [name for name in _USUAL if name not in left_out])
     names = dict.fromkeys(given)

@@ -1,4 +1,4 @@
-"""Batches that took much longer or shorter than those around them."""
+"""Find batches that took much longer or shorter than adjacent ones."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dlbs.results.statistics.steady import noise_of, smoothed
 
 __all__ = ["Outlier", "outliers"]
 
-_FAR = 5.0  # robust standard deviations from the median of the neighbours
+_FAR = 5.0  # robust standard deviations from the local median
 
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A batch that took much longer or shorter than those around it.
+    """A batch that took much longer or shorter than adjacent ones.
 
     Attributes:
         batch: Its number among the timed batches, from 1.
         time: Milliseconds.
-        times_median: The same as a multiple of the median of its neighbours.
+        times_median: Its time as a multiple of the local median.
     """
 
     batch: int
@@ -29,7 +29,7 @@ class Outlier:
 
 
 def outliers(times: Sequence[float]) -> list[Outlier]:
-    """The Hampel identifier: far from the running median, measured by the robust deviation of all distances."""
+    """Find outliers with the Hampel identifier: by distance from the running median, in robust standard deviations of all distances."""
     if len(times) < 10:
         return []
     medians = smoothed(times)

@@ -1,4 +1,4 @@
-"""Pairs of a baseline and another value of one parameter, each decided after the round of runs that settles it."""
+"""Compare values of one parameter with a baseline in rounds of runs, each pair until it has a verdict."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from dlbs.text import counted, text
 
 __all__ = ["MOST_FAILURES", "Pair", "Pairs", "Question"]
 
-MOST_FAILURES = 3  # in a row; an experiment that fails so often is not run again
+MOST_FAILURES = 3  # consecutive failures after which an experiment is not run again
 _BROKEN = {(False, False): "failed", (False, True): "fixed", (True, False): "broken"}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be known.
+    """The comparison to decide.
 
     Attributes:
         by: The parameter whose values are compared.
-        baseline: The value that others are compared with, or its text; None for the first of the plan.
-        metric: Key of the quantity; None for the throughput, or the time where no experiment logs a throughput.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        confidence: Of all verdicts together, however many rounds and pairs there are.
-        ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
+        baseline: Baseline value or its text; None for the first value in the plan.
+        metric: Key of the quantity; None for the throughput, or the time if no experiment logs a throughput.
+        threshold: Largest relative difference that counts as the same.
+        confidence: Confidence level of all verdicts together, for any number of rounds and pairs.
+        ignore: Parameters that do not distinguish experiments: experiments that differ only in them are repeats.
         trust_doubtful: Use runs with warnings too.
     """
 
@@ -54,19 +54,19 @@ class Question:
 
 @dataclass(slots=True)
 class Pair:
-    """One value of the parameter beside the baseline, in one group of otherwise equal experiments.
+    """One value of the parameter and the baseline, in one group of otherwise equal experiments.
 
     Attributes:
-        label: Of the group.
-        comparison: Number of the comparison that it belongs to: the value.
-        sides: Numbers of the experiments, of the baseline and of the value.
-        names: How readers know the two sides.
-        rounds: Complete rounds that it was looked at.
-        estimate: The ratio of the value over the baseline after the last of them; None while there is none.
+        label: Label of the group.
+        comparison: Index of its comparison, that of the value.
+        sides: Indices of the experiments of the baseline and of the value.
+        names: Names of the two sides.
+        rounds: Number of complete rounds after which it was evaluated.
+        estimate: Ratio of the value to the baseline after the last of them; None if there is none yet.
         verdict: `INCONCLUSIVE` while it is open.
-        used: Runs on both sides that the estimate comes from.
-        doubtful: Runs on both sides that were left out because they had warnings.
-        given_up: Why no more rounds are run although there is no verdict on the ratio.
+        used: Number of runs on each side that the estimate comes from.
+        doubtful: Number of runs on each side that were left out because of warnings.
+        given_up: Reason why no more rounds are run without a verdict on the ratio.
     """
 
     label: str
@@ -83,7 +83,7 @@ class Pair:
 
     @property
     def is_open(self) -> bool:
-        """Whether more rounds may tell."""
+        """Whether more rounds may decide the pair."""
         return self.verdict == INCONCLUSIVE and not self.given_up
 
     @property
@@ -94,34 +94,34 @@ class Pair:
 
 @dataclass(slots=True)
 class _Runs:
-    """The runs of one experiment, a record for each round."""
+    """Runs of one experiment, a record for each round."""
 
     records: list[Record] = field(default_factory=list)
-    failures: int = 0  # in a row, up to the last one
+    failures: int = 0  # consecutive ones up to the last run
 
 
 class Pairs:
-    """The pairs of a plan, and what complete rounds of runs said of them.
+    """Pairs of a plan with their results after each complete round of runs.
 
-    A pair that is decided keeps its verdict and is not looked at again.
+    A decided pair keeps its verdict and is not evaluated again.
 
     Attributes:
         metric: Key of the quantity that is compared.
 
     Args:
         plan: The resolved experiments, one repeat of each.
-        declarations: Say which parameters identify an experiment.
-        question: What is to be known.
+        declarations: Declared parameters, with those that identify an experiment.
+        question: The comparison to decide.
 
     Raises:
-        LogError: The parameter is unknown or has one value, the baseline is none of them, or no two experiments differ in it alone.
+        LogError: The parameter is unknown or has only one value, the baseline is not one of its values, or no two experiments differ in it alone.
     """
 
     def __init__(self, plan: Sequence[Experiment], declarations: Mapping[str, Parameter], question: Question) -> None:
         self.question = question
         self.metric = question.metric or THROUGHPUT
         numbers = {id(experiment): number for number, experiment in enumerate(plan)}
-        # The plan has the same parameters as its logs, so experiments are matched as `compare --by` will match the logs.
+        # The plan has the same parameters as its logs, so experiments are matched as in `compare --by` of the logs.
         self._frame = compare_by(
             plan,
             declarations,
@@ -153,7 +153,7 @@ class Pairs:
 
     @property
     def first_round(self) -> int:
-        """The round before which there can be no verdict."""
+        """The first round that can give a verdict."""
         sizes = {(len(pair.sides[0]), len(pair.sides[1])) for pair in self.pairs}
         repeat = 1
         while not any(
@@ -165,19 +165,19 @@ class Pairs:
 
     @property
     def alone(self) -> list[str]:
-        """Groups of experiments that have nothing to be compared with, so that they do not run."""
+        """Groups of experiments without a counterpart, which are not run."""
         kept = {pair.label for pair in self.pairs}
         return [label for label in self._frame.experiments if label not in kept]
 
     def wanted(self) -> list[int]:
-        """Numbers of the experiments that the next round has to run: those of open pairs, in the plan's order."""
+        """Indices of the experiments of the next round: those of open pairs, in the plan's order."""
         return sorted({number for pair in self.open for side in pair.sides for number in side})
 
     def add(self, records: Mapping[int, Record]) -> None:
-        """Take a complete round into account, and look at the pairs that were open.
+        """Add a complete round, and evaluate open pairs.
 
         Args:
-            records: Number of an experiment → the record of its run.
+            records: Index of an experiment → the record of its run.
         """
         if self.question.metric is None:
             before = (record for runs in self._runs.values() for record in runs.records)
@@ -190,7 +190,7 @@ class Pairs:
             self._look(pair)
 
     def rounds_left(self, pair: Pair) -> int | None:
-        """How many more rounds will decide an open pair if the ratio stays as it is; None if nobody can say."""
+        """Number of further rounds that will decide an open pair if the ratio does not change; None if unknown."""
         if pair.estimate is None or not all(pair.used):
             return None
         runs = 2 * pair.used[0] * pair.used[1] / sum(pair.used)
@@ -199,14 +199,14 @@ class Pairs:
         else:
             estimate, interval = pair.estimate, pair.estimate.interval
             needed = needed_runs(estimate.ratio, interval, self.question.threshold, runs, self.error)
-        # Where doubtful runs are left out, a round gives less than one run of each.
+        # If doubtful runs are left out, a round adds less than one run of each.
         return None if needed is None else max(1, math.ceil((needed - runs) * pair.rounds / runs))
 
     def comparison(self, notes: Mapping[int, str] | None = None) -> ComparisonBy:
-        """All pairs as `compare --by` shows them, each with the runs and the interval of the round that decided it.
+        """Convert all pairs to a comparison as of `compare --by`, each with the runs and the interval of its deciding round.
 
         Args:
-            notes: Number of an open pair in `pairs` → what a reader should know of it.
+            notes: Index of an open pair in `pairs` → a note on it.
         """
         frame, question = self._frame, self.question
         comparisons = [
@@ -232,7 +232,7 @@ class Pairs:
         return has_value(record, self.metric) and value is not None and value > 0
 
     def _sample(self, side: Iterable[int], rounds: int | None) -> tuple[Sample | None, list[Record]]:
-        """The runs of one side that count, and the doubtful ones that do not."""
+        """Valid runs of one side, and the doubtful ones that are left out."""
         metric = self.metric
         records = [record for record in self._records(side, rounds) if self._has_value(record)]
         if self.question.trust_doubtful:
@@ -260,7 +260,7 @@ class Pairs:
             self._give_up(pair)
 
     def _rounds(self, pair: Pair) -> Rounds:
-        """The runs of both sides in those rounds in which all of them count: the mean, where a side has several."""
+        """Values of both sides in rounds in which all runs are valid: means if a side has several runs."""
         above, below = pair.sides if self.metric == THROUGHPUT else pair.sides[::-1]
         kept: list[tuple[float, float]] = []
         for at in range(pair.rounds):
@@ -282,7 +282,7 @@ class Pairs:
         return self._has_value(record) and (self.question.trust_doubtful or not warnings_of(record))
 
     def _give_up(self, pair: Pair) -> None:
-        """Close a pair of which an experiment fails again and again, or is skipped: it will be the next time."""
+        """Close a pair with an experiment that fails repeatedly or is skipped, as the next run would be."""
         for name, side in zip(pair.names, pair.sides, strict=True):
             for number in side:
                 runs = self._runs[number]
@@ -300,7 +300,7 @@ class Pairs:
                 return
 
     def _match(self, pair: Pair, note: str) -> Match:
-        # The baseline's runs go on while another pair needs them, and are shown in one row for all pairs.
+        # Runs of the baseline continue while another pair needs them, and are shown in one row for all pairs.
         shown = (pair.sides[0], None), (pair.sides[1], pair.rounds)
         a, b = (self._records(side, rounds) for side, rounds in shown)
         samples = [self._sample(side, rounds) for side, rounds in shown]
@@ -324,10 +324,10 @@ class Pairs:
 
 
 def _has_equal_sides(pair: Pair) -> bool:
-    """Whether a round has as many runs of both sides, so that only the side tells them apart."""
+    """Whether a round has equal numbers of runs on both sides, so that they differ only in the side."""
     return len(pair.sides[0]) == len(pair.sides[1])
 
 
 def _mean(sample: Sample) -> float:
-    """The geometric mean of the runs of a round."""
+    """Geometric mean of the runs of a round."""
     return math.exp(math.fsum(map(math.log, sample.values)) / sample.runs)

@@ -1,4 +1,4 @@
-"""The ratio of two sides by ranks: outliers move it little, and its interval assumes no distribution."""
+"""Ratio of two sides by ranks: robust to outliers, with a distribution-free interval."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from dlbs.results.statistics.student import welch_interval
 
 __all__ = ["rank_interval"]
 
-_MOST_EXACT = 2500  # pairs; beyond, the normal approximation of U is as good
+_MOST_EXACT = 2500  # pairs; beyond, the normal approximation of U is accurate enough
 
 
 def rank_interval(
     numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """The Hodges-Lehmann ratio: the median of the ratios of all pairs, with the bounds that the Mann-Whitney test gives (Hodges and Lehmann 1963).
+    """Hodges-Lehmann ratio: the median of the ratios of all pairs, with the bounds of the Mann-Whitney test (Hodges and Lehmann 1963).
 
-    The interval consists of two of these ratios and holds what it promises whatever the distribution is. With so few runs that even all ratios
-    together do not hold the confidence (three on each side: 90 %), it is Student's interval of the logarithms instead, widened to hold the ratio.
+    The bounds are two of these ratios, and the coverage is guaranteed for any distribution. If there are so few runs that even the range of all
+    ratios does not reach the confidence level (three on each side: 90 %), it is Student's interval of the logarithms, widened to contain the ratio.
 
     Args:
-        numerator: Positive values, one a run.
+        numerator: Positive values, one per run.
         denominator: Positive values.
-        confidence: The least confidence of the interval; ranks reach certain values only, so it usually has more.
+        confidence: Minimum confidence level; ranks have discrete levels, so the actual one is usually higher.
 
     Raises:
         LogError: scipy is needed, for few runs, and not installed.
     """
     ratios = sorted(above / below for above in numerator for below in denominator)
-    # Of an even number, the geometric mean of the middle two: the ratio of B over A is then the inverse of that of A over B.
+    # For an even number, the geometric mean of the middle two: then the ratio of B to A is the inverse of that of A to B.
     middle = ratios[(len(ratios) - 1) // 2 : len(ratios) // 2 + 1]
     ratio = math.exp(statistics.fmean(map(math.log, middle)))
     depth, outside = _depth(len(numerator), len(denominator), (1 - confidence) / 2)
@@ -45,9 +45,9 @@ def rank_interval(
 
 @functools.lru_cache(maxsize=4096)
 def _depth(first: int, second: int, tail: float) -> tuple[int, float]:
-    """How many ratios lie outside each bound of the interval, the bound included, and the chance that the true ratio does.
+    """Number of ratios outside each bound of the interval, including the bound, and the probability that the true ratio is outside.
 
-    It is the quantile of Mann and Whitney's U. scipy has the test, but not the quantiles of its statistic.
+    It is the quantile of Mann and Whitney's U; scipy has the test, but not the quantiles of its statistic.
     """
     pairs = first * second
     if pairs > _MOST_EXACT:
@@ -55,7 +55,7 @@ def _depth(first: int, second: int, tail: float) -> tuple[int, float]:
         normal = statistics.NormalDist(pairs / 2, spread)
         depth = math.floor(normal.inv_cdf(tail) + 0.5)
         return max(0, depth), normal.cdf(depth - 0.5)
-    # How many arrangements of the runs have U = 0, 1, ...: the coefficients of a Gaussian binomial.
+    # Numbers of arrangements of the runs with U = 0, 1, ...: the coefficients of a Gaussian binomial.
     counts = [1] + [0] * (pairs // 2)
     for step in range(1, second + 1):
         for at in range(len(counts) - 1, first + step - 1, -1):
@@ -66,7 +66,7 @@ def _depth(first: int, second: int, tail: float) -> tuple[int, float]:
     depth, outside = 0, 0
     while depth < len(counts) and (outside + counts[depth]) / arrangements <= tail * (
         1 + 1e-9
-    ):  # 90 % is one twentieth on each side
+    ):  # with tolerance: three runs on each side reach exactly 1/20 (90 %)
         outside += counts[depth]
         depth += 1
     return depth, outside / arrangements

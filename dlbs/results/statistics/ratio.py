@@ -1,4 +1,4 @@
-"""The ratio of two sides: how many times the values of one are those of the other, and how sure that is."""
+"""Ratio of two sides with its confidence interval."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dlbs.results.statistics.samples import Sample
 
 __all__ = ["STATISTICS", "Estimate", "estimate_ratio"]
 
-USUAL_CONFIDENCE = 0.95  # of the intervals that runs log
+USUAL_CONFIDENCE = 0.95  # level of the intervals that runs log
 
-# Estimator → the statistic of one side that is shown beside it.
+# Estimator → the statistic of one side that is shown with it.
 STATISTICS: dict[str, Callable[[Sample], float]] = {"rank": Sample.median, "mean": Sample.mean}
 
 
@@ -26,7 +26,7 @@ class Estimate:
     Attributes:
         ratio: Numerator over denominator.
         interval: Its confidence interval; None if there are too few values.
-        source: What the interval is from: `runs`, `batches`, `queries`, or empty.
+        source: Source of the interval: `runs`, `batches`, `queries`, or empty.
     """
 
     ratio: float
@@ -37,10 +37,10 @@ class Estimate:
 def estimate_ratio(
     numerator: Sample, denominator: Sample, estimator: str = "rank", confidence: float = 0.95
 ) -> Estimate | None:
-    """The ratio of two sides with its interval.
+    """Estimate the ratio of two sides with its interval.
 
-    With three runs on each side or more, the estimator looks at runs: how much one run differs from the next is what counts. With fewer, batches
-    within the runs have to do, or the intervals that single runs logged; such an interval knows nothing of how runs differ.
+    With at least three runs on each side, the estimator uses the variation between runs. With fewer, it uses the batches within the runs, or the
+    intervals that single runs logged; such an interval ignores the variation between runs.
 
     Args:
         numerator: Positive values.
@@ -49,10 +49,10 @@ def estimate_ratio(
         confidence: Of the interval.
 
     Returns:
-        None if some value is not positive, so that there is no ratio to speak of.
+        None if some value is not positive, so that the ratio is meaningless.
 
     Raises:
-        LogError: There is no such estimator, or numpy or scipy is not installed.
+        LogError: The estimator is unknown, or numpy or scipy is not installed.
     """
     function = registered(ESTIMATORS, estimator, "estimator")
     sides = (numerator, denominator)
@@ -73,8 +73,8 @@ def estimate_ratio(
 
 
 def _of_logged(numerator: Sample, denominator: Sample, confidence: float) -> Interval | None:
-    """The interval of a ratio from those of its two values, each of a single run (MOVER: Donner and Zou, Statistical Methods in Medical Research
-    21(4):347, 2012, on logarithms, since values are positive); None if one has none, or another confidence is asked for."""
+    """Interval of a ratio from those of its two values, each of a single run (MOVER: Donner and Zou, Statistical Methods in Medical Research
+    21(4):347, 2012, on logarithms, since values are positive); None if a value has none, or for another confidence level."""
     if numerator.runs != 1 or denominator.runs != 1 or confidence != USUAL_CONFIDENCE:
         return None
     above, below = (next(iter(sample.intervals), None) for sample in (numerator, denominator))

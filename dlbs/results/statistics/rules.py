@@ -1,4 +1,4 @@
-"""The rules of a comparison: the quantity, when a difference counts, which runs are trusted, and what is matched."""
+"""Rules of a comparison: quantity, threshold, trusted runs, and matching."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["DEFAULT_RULES", "Rules"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How experiments are compared, within one set or between two.
+    """Rules for comparing experiments, within one set or between two.
 
     Attributes:
         metric: Key of the quantity.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        confidence: Of an interval.
-        simultaneous: Make the intervals so wide that all of them together have this confidence (Bonferroni).
+        threshold: Largest relative difference that counts as the same.
+        confidence: Confidence level of an interval.
+        simultaneous: Widen the intervals so that all of them together have this confidence level (Bonferroni).
         estimator: A key of `ESTIMATORS`.
         trust_single_runs: Give verdicts on fewer than three runs, from the batches within them.
-        trust_doubtful: Give verdicts on doubtful runs where too few others remain.
-        match: Match experiments by these parameters alone.
-        ignore: Parameters that do not distinguish experiments; those that differ in them only are repeats.
+        trust_doubtful: Give verdicts on doubtful runs if too few others remain.
+        match: Match experiments by these parameters only.
+        ignore: Parameters that do not distinguish experiments: experiments that differ only in them are repeats.
     """
 
     metric: str = THROUGHPUT
@@ -37,7 +37,7 @@ class Rules:
     ignore: Sequence[str] = ()
 
     def each(self, comparisons: int) -> float:
-        """The confidence of the interval of one of several comparisons."""
+        """Confidence level of the interval of one of several comparisons."""
         return 1 - (1 - self.confidence) / max(1, comparisons) if self.simultaneous else self.confidence
 
 

@@ -1,4 +1,4 @@
-"""The values that one side of a comparison consists of."""
+"""Values of one side of a comparison."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Sample:
 
     Attributes:
         values: The value of each run.
-        series: The batch times of each run, in their order; empty for a run that did not log them.
-        intervals: The interval that each run logged of its value; None for a run that logged none.
+        series: The batch times of each run, in order; empty for a run that did not log them.
+        intervals: The confidence interval of its value that each run logged; None for a run that logged none.
     """
 
     values: tuple[float, ...]
@@ -35,27 +35,26 @@ class Sample:
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self.values)
 
     def mean(self) -> float:
-        """The mean of the runs."""
+        """Mean of the runs."""
         return math.fsum(self.values) / self.runs
 
     def median(self) -> float:
-        """The median of the runs."""
+        """Median of the runs."""
         return statistics.median(self.values)
 
 
 def has_value(record: Record, metric: str) -> bool:
-    """Whether a run ended well and logged a value that can be compared."""
+    """Whether a run succeeded and logged a value that can be compared."""
     value = number(record, metric) if status_of(record) == "ok" else None
     return value is not None and (metric != THROUGHPUT or value > 0)
 
 
 def usual_metric(records: Iterable[Record]) -> str:
-    """What is compared unless something else is asked for: the throughput, or the time where no experiment logged a throughput; of inference under
-    load, what it is about."""
+    """Default metric: the throughput, or the time if no experiment logged a throughput; for inference under load, see `served_metric`."""
     records = list(records)
     if served := served_metric([record for record in records if status_of(record) == "ok"]):
         return served
@@ -64,17 +63,17 @@ def usual_metric(records: Iterable[Record]) -> str:
 
 
 def none_ended_well(records: Iterable[Record]) -> str:
-    """That no experiment ended well, and how each ended: `no experiment ended well: 2 failure`; empty if one did, or there is none."""
+    """Message that no experiment succeeded, with their statuses: `no experiment succeeded: 2 failure`; empty if one did, or there is none."""
     counts = Counter(map(status_of, records))
     if not counts or "ok" in counts:
         return ""
-    return f"no experiment ended well: {', '.join(f'{count} {status}' for status, count in counts.most_common())}"
+    return f"no experiment succeeded: {', '.join(f'{count} {status}' for status, count in counts.most_common())}"
 
 
 def sample_of(records: Sequence[Record], metric: str) -> Sample | None:
-    """The sample of those runs that have a value; None if none has.
+    """Make the sample of the runs that have a value; None if none has.
 
-    A throughput becomes the time for each instance, of which means may be taken.
+    A throughput is converted to the time per instance, which can be averaged.
     """
     values, series, intervals = [], [], []
     for record in records:

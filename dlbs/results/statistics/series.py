@@ -1,4 +1,4 @@
-"""The batch times of one experiment over time, with what the monitor recorded meanwhile and what makes them doubtful."""
+"""Batch times of one experiment over time, with the records of the monitor and warnings."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dlbs.text import short_number
 
 __all__ = ["FEWEST_BATCHES", "Series", "series_of"]
 
-FEWEST_BATCHES = 20  # from which a series tells its warm-up, its steady part and its outliers apart
+FEWEST_BATCHES = 20  # required to detect warm-up, steady part and outliers
 
-_DRIFT = 0.03  # of a clock
+_DRIFT = 0.03  # relative, of a clock
 _WARMING = 5.0  # degrees Celsius
-_COMPETING = 0.05  # share of the processors
+_COMPETING = 0.05  # share of the CPUs
 
 _MONITOR = {
-    "results.use.cpu": "processor time, % of one core",
+    "results.use.cpu": "CPU time, % of one core",
     "results.use.mem_res": "resident memory, bytes",
-    "results.use.cpu_mhz": "processor clock, MHz",
-    "results.use.cpu_temp": "processor temperature, °C",
-    "results.use.power": "processor power, W",
+    "results.use.cpu_mhz": "CPU clock, MHz",
+    "results.use.cpu_temp": "CPU temperature, °C",
+    "results.use.power": "CPU power, W",
     "results.use.gpu_util": "GPU utilisation, %",
     "results.use.gpu_mem": "GPU memory, bytes",
     "results.use.gpu_power": "GPU power, W",
@@ -38,16 +38,16 @@ _MONITOR = {
 
 @dataclass(slots=True)
 class Series:
-    """Batch times with what happened around them.
+    """Batch times of one experiment with their context.
 
     Attributes:
-        warmup: Times of warm-up batches in milliseconds; empty if the log does not have them.
+        warmup: Times of warm-up batches in milliseconds; empty if the log lacks them.
         times: Times of timed batches in milliseconds.
-        began: When the first timed batch began, in seconds since 1970; None if it is not known.
-        steady: How many of all batches, warm-up included, belong to the time before they came to rest.
-        outliers: Timed batches that stand out.
-        monitor: What was watched → (seconds since the first timed batch, values); one entry for each GPU.
-        warnings: What makes the times doubtful, and what to do about it.
+        began: Start of the first timed batch in seconds since 1970; None if unknown.
+        steady: Number of batches, including warm-up, before the steady state.
+        outliers: Outliers among the timed batches.
+        monitor: Monitored quantity → (seconds since the first timed batch, values); one entry for each GPU.
+        warnings: Warnings about the times, with advice.
     """
 
     warmup: list[float]
@@ -65,7 +65,7 @@ class Series:
 
     @property
     def ends(self) -> list[float]:
-        """When each timed batch ended, in seconds since the first one began."""
+        """End of each timed batch, in seconds since the start of the first one."""
         ends, total = [], 0.0
         for time in self.times:
             total += time / 1000
@@ -74,7 +74,7 @@ class Series:
 
 
 def series_of(record: Record) -> Series | None:
-    """The series of an experiment; None if its log has no batch times."""
+    """Make the series of an experiment; None if its log has no batch times."""
     times = _numbers(record.get("results.time_data"))
     if not times:
         return None
@@ -122,10 +122,10 @@ def _warnings(record: Record, series: Series) -> list[str]:
     if series.is_conclusive and series.steady > warmup:
         late = series.steady - warmup
         if series.steady >= total // 2:
-            warnings.append("batch times never came to rest: run more batches, and look for what else runs")
+            warnings.append("batch times did not reach a steady state: run more batches, and check for competing load")
         else:
             warnings.append(
-                f"the warm-up was too short: the first {late} timed batches belong to it; "
+                f"the warm-up was too short by {late} batch{'es' if late > 1 else ''}; set "
                 f"-Pexp.num_warmup_batches={known + late} or auto"
             )
     end = series.ends[-1]
@@ -137,14 +137,16 @@ def _warnings(record: Record, series: Series) -> list[str]:
         before, after = statistics.fmean(inside[:third]), statistics.fmean(inside[-third:])
         if "clock" in name and before > 0 and abs(after / before - 1) > _DRIFT:
             warnings.append(
-                f"{name} drifted from {short_number(before)} to {short_number(after)}: fix the clock, or cool better"
+                f"{name} drifted from {short_number(before)} to {short_number(after)}: fix the clock frequency or improve cooling"
             )
         if "temperature" in name and after - before > _WARMING:
-            warnings.append(f"{name} rose from {short_number(before)} to {short_number(after)}: warm up for longer")
+            warnings.append(f"{name} rose from {short_number(before)} to {short_number(after)}: use a longer warm-up")
     competing = number(record, "results.competing_load")
     if competing is not None and competing > _COMPETING:
         warnings.append(f"CPU contention: {100 * competing:.0f} %; rerun on an idle machine")
     neighbours = record.get("exp.neighbours")
     if isinstance(neighbours, list) and neighbours:
-        warnings.append(f"{len(neighbours)} other experiments of the plan ran at the same time: --jobs 1 runs it alone")
+        warnings.append(
+            f"{len(neighbours)} other experiments of the plan ran at the same time; run it alone with --jobs 1"
+        )
     return warnings + [line for line in warnings_of(record) if kind_of(line) != "CPU contention" or competing is None]

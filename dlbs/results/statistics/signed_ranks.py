@@ -1,4 +1,4 @@
-"""The ratio of two sides that were measured in rounds, by signed ranks: what changes from round to round, on both sides alike, cancels out."""
+"""Ratio of two sides measured in rounds, by signed ranks: changes between rounds that affect both sides cancel out."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ __all__ = ["is_enough", "signed_rank_interval"]
 
 
 def is_enough(rounds: int, error: float) -> bool:
-    """Whether so many rounds can come to an interval: if one side is the faster one in all of them."""
+    """Whether this number of rounds can give an interval: if one side is faster in all of them."""
     return math.ldexp(1.0, 1 - rounds) <= error
 
 
 def signed_rank_interval(
     numerator: Sequence[float], denominator: Sequence[float], confidence: float
 ) -> tuple[float, Interval] | None:
-    """The Hodges-Lehmann ratio of pairs: the median of the means of two rounds' log ratios, with the bounds of Wilcoxon's signed-rank test (1945).
+    """Hodges-Lehmann ratio of pairs: the median of the means of two rounds' log ratios, with the bounds of Wilcoxon's signed-rank test (1945).
 
-    The interval holds what it promises if exchanging the two runs of a round would change nothing but the side, however rounds differ and depend on each
-    other.
+    The coverage is guaranteed if the two runs of a round are exchangeable except for the side, however rounds differ and depend on each other.
 
     Args:
-        numerator: Positive values, one a round.
-        denominator: Those of the same rounds.
-        confidence: The least confidence of the interval.
+        numerator: Positive values, one per round.
+        denominator: Positive values of the same rounds.
+        confidence: Minimum confidence level of the interval.
 
     Returns:
         None for too few rounds.
@@ -45,7 +44,7 @@ def signed_rank_interval(
 
 @functools.lru_cache(maxsize=4096)
 def _depth(rounds: int, tail: float) -> tuple[int, float]:
-    """How many means lie outside each bound of the interval, the bound included, and the chance that the true ratio does."""
+    """Number of means outside each bound of the interval, including the bound, and the probability that the true ratio is outside."""
     depth, outside = 0, 0
     for count in _counts(rounds):
         if outside + count > tail * 2**rounds:
@@ -57,7 +56,7 @@ def _depth(rounds: int, tail: float) -> tuple[int, float]:
 
 @functools.lru_cache(maxsize=64)
 def _counts(rounds: int) -> tuple[int, ...]:
-    """In how many of all 2^n ways to choose signs the ranks of one sign add up to 0, 1, ..., as far as the middle."""
+    """Numbers of the 2^n choices of signs for which the ranks of one sign sum to 0, 1, ..., up to the middle."""
     most = rounds * (rounds + 1) // 4
     counts = [1] + [0] * most
     for rank in range(1, rounds + 1):

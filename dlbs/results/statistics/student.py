@@ -1,4 +1,4 @@
-"""Student's distribution."""
+"""Student's t distribution."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["student_quantile", "welch_freedom", "welch_interval"]
 
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """The quantile of Student's t distribution.
+    """Quantile of Student's t distribution.
 
     Raises:
         LogError: scipy is not installed.
     """
-    # What scipy.stats.t.ppf calls; scipy.stats takes a second to import.
+    # The function behind scipy.stats.t.ppf; importing scipy.stats takes a second.
     return float(require("scipy.special", "reports").stdtrit(freedom, probability))
 
 
 def welch_freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
-    """Degrees of freedom of a difference whose sides have these variances (Welch 1947)."""
+    """Degrees of freedom of a difference with these variances of its sides (Welch 1947)."""
     parts = [variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True)]
     return sum(variances) ** 2 / sum(parts)
 
 
 def welch_interval(first: Sequence[float], second: Sequence[float], confidence: float) -> Interval:
-    """The interval of the difference of two means, with unequal variances.
+    """Confidence interval of the difference of two means with unequal variances.
 
     Args:
-        first: Two values at least.
-        second: Two values at least.
-        confidence: Of the interval.
+        first: At least two values.
+        second: At least two values.
+        confidence: Confidence level of the interval.
 
     Raises:
         LogError: scipy is not installed.

@@ -1,4 +1,4 @@
-"""Verdicts: what a comparison of one experiment with itself can come to."""
+"""Verdicts on the comparison of one experiment on two sides."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["IMPROVEMENTS", "INCONCLUSIVE", "REGRESSIONS", "VERDICTS", "is_speed"
 
 INCONCLUSIVE = "inconclusive"
 
-# `better` and `worse` are for quantities that are no speeds, such as memory.
+# `better` and `worse` are for quantities that are not speeds, such as memory.
 VERDICTS = {
     "slower": "the whole interval is beyond the threshold",
     "worse": "the whole interval is beyond the threshold",
-    "broken": "ended well in A and not in B",
+    "broken": "succeeded in A, but not in B",
     "missing": "in A, but not in B",
     "faster": "the whole interval is beyond the threshold",
     "better": "the whole interval is beyond the threshold",
-    "fixed": "ended well in B and not in A",
+    "fixed": "succeeded in B, but not in A",
     "new": "in B, but not in A",
     "same": "the whole interval is within the threshold",
     INCONCLUSIVE: "the interval crosses a threshold",
-    "failed": "ended well in neither",
+    "failed": "succeeded in neither",
 }
 
 REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})
@@ -34,17 +34,17 @@ IMPROVEMENTS = frozenset({"faster", "better", "fixed"})
 
 
 def is_speed(metric: str) -> bool:
-    """Whether a quantity says how fast something is."""
+    """Whether a quantity measures speed."""
     return metric in (THROUGHPUT, TIME) or "throughput" in metric or metric.startswith("results.time")
 
 
 def verdict_of(metric: str, interval: Interval | None, threshold: float) -> str:
-    """The verdict on an interval of B over A.
+    """Verdict for an interval of the ratio B over A.
 
     Args:
-        metric: Key of the quantity, which decides whether more is better.
-        interval: None if there is none.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
+        metric: Key of the quantity, which determines whether more is better.
+        interval: The interval; None if there is none.
+        threshold: Largest relative difference that counts as the same.
     """
     if interval is None:
         return INCONCLUSIVE
@@ -62,17 +62,17 @@ def verdict_of(metric: str, interval: Interval | None, threshold: float) -> str:
 
 
 def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
-    """What would settle an inconclusive comparison, if the ratio stays as it is.
+    """Advice for a verdict on an inconclusive comparison, if the ratio does not change.
 
     Args:
         estimate: The ratio with its interval.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
-        runs: Runs of the side that has fewer.
+        threshold: Largest relative difference that counts as the same.
+        runs: Number of runs of the side with fewer.
     """
     if estimate.interval is None or estimate.source in {"batches", "queries"}:
-        return f"runs may differ more than what is in them: run each at least {FEWEST_RUNS} times (-Pexp.repeats={FEWEST_RUNS})"
+        return f"variation between runs may exceed variation within runs: run each at least {FEWEST_RUNS} times (-Pexp.repeats={FEWEST_RUNS})"
     half = (estimate.interval.high - estimate.interval.low) / 2
     distance = min(abs(estimate.ratio - 1 - threshold), abs(estimate.ratio - 1 + threshold))
     if distance * 10 < half:
-        return "too close to the threshold: more repeats hardly help, another --threshold would"
-    return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats a side would settle it"
+        return "too close to the threshold: more repeats hardly help; change --threshold"
+    return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats per side would decide it"

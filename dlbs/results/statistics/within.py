@@ -1,4 +1,4 @@
-"""What one parameter changes within one set of experiments: each of its values compared with a baseline."""
+"""Compare the values of one parameter with a baseline within one set of experiments."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from dlbs.text import text, truth
 
 __all__ = ["MOST_VALUES", "ComparisonBy", "compare_by"]
 
-MOST_VALUES = 50  # more belong to a measured quantity or a time, not to a parameter that somebody varied
+MOST_VALUES = 50  # more suggest a measured quantity or a time, not a varied parameter
 
 
 @dataclass(slots=True)
 class ComparisonBy:
-    """The values of one parameter beside each other.
+    """Comparison of the values of one parameter.
 
     Attributes:
         name: The parameter.
-        baseline: The value that the others are compared with.
+        baseline: The baseline value.
         comparisons: One for each other value, in the plan's order: A is the baseline, B the value.
         values: The other values, in the same order.
         experiments: Labels of the groups of otherwise equal experiments, in the order of tables.
         differences: Parameters that change together with this one: name → its value with the baseline, then with each other value.
-        left_out: Experiments that do not have the parameter.
+        left_out: Number of experiments without the parameter.
     """
 
     name: str
@@ -44,16 +44,16 @@ class ComparisonBy:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Value, in words → how many experiments came to each verdict."""
+        """Map each value, as text, to the number of experiments with each verdict."""
         return {text(value): comparison.counts for value, comparison in zip(self.values, self.comparisons, strict=True)}
 
     @property
     def regressions(self) -> list[Match]:
-        """Matches that a gate should stop at."""
+        """Matches that a regression gate fails on."""
         return [match for comparison in self.comparisons for match in comparison.regressions]
 
     def matches_of(self, experiment: str) -> list[tuple[Any, Comparison, Match]]:
-        """What each other value came to in one group of otherwise equal experiments."""
+        """Matches of all other values in one group of otherwise equal experiments."""
         return [
             (value, comparison, match)
             for value, comparison in zip(self.values, self.comparisons, strict=True)
@@ -72,26 +72,26 @@ def compare_by(
 ) -> ComparisonBy:
     """Compare the values of one parameter within one set of experiments.
 
-    Experiments that are equal in everything else that distinguishes them are compared, by the estimators and rules of `compare`. Parameters that have
-    one value for each value of this one, because they follow from it, are not matched by.
+    Experiments that are equal in all other distinguishing parameters are compared, by the estimators and rules of `compare`. Parameters that follow
+    from this one (one value for each of its values) are not used for matching.
 
     Args:
-        records: All experiments. Those that do not have the parameter are left out.
-        declarations: Say which parameters identify an experiment.
-        rules: As for `compare`; simultaneous intervals are those of all values and groups.
+        records: All experiments; those without the parameter are left out.
+        declarations: Declared parameters, with those that identify an experiment.
+        rules: As for `compare`; simultaneous intervals include all values and groups.
         by: The parameter.
-        baseline: The value that others are compared with, or its text; None for the first one in the plan.
+        baseline: Baseline value or its text; None for the first value in the plan.
 
     Raises:
-        LogError: The parameter is unknown, has one value or too many, the baseline is none of them, or no two experiments differ in it alone.
+        LogError: The parameter is unknown, has one value or too many, the baseline is not one of them, or no two experiments differ in it alone.
     """
     if by in (*rules.match, *rules.ignore):
         raise LogError(
-            "is compared, and cannot be matched by or ignored", where=f"--by {by}", hint="leave it out there"
+            "a compared parameter cannot be in --match or --ignore", where=f"--by {by}", hint="remove it there"
         )
     sides = _sides(records, by)
     first = _baseline(sides, by, baseline)
-    sides = {first: sides[first], **sides}  # the baseline first, the others as they were
+    sides = {first: sides[first], **sides}  # the baseline first, the others in order
     given = list(sides.values())
     differing = differences(given, declarations)
     names = list(rules.match) or matching_names(given, declarations, {by, *differing, *rules.ignore})
@@ -103,7 +103,7 @@ def compare_by(
     labels = labels_of(compared, names)
     made = ComparisonBy(by, given[0][0][by], left_out=len(records) - sum(map(len, given)))
     made.experiments = [labels[key] for key in ordered_keys(groups(compared, names), names)]
-    # The words of one command change with the parameter in them, which says nothing new.
+    # The command line contains the parameter, so its change is redundant.
     composed = {"command.argv"} if len({record.get("command.line") for record in records}) == 1 else set()
     made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
     each = replace(
@@ -133,14 +133,14 @@ def _words(value: Any) -> str:
 
 
 def _label(by: str, value: Any) -> str:
-    """A value as readers know it in a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
+    """Format a value for a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
     if isinstance(value, str) and value:
         return value
     return f"{by.rpartition('.')[2]}={_words(value)}"
 
 
 def _sides(records: Sequence[Record], by: str) -> dict[Any, list[Record]]:
-    """Experiments by the value of a parameter, in the plan's order."""
+    """Group experiments by the value of a parameter, in the plan's order."""
     known = dict.fromkeys(name for record in records for name in record)
     where = f"--by {by}"
     if by not in known:
@@ -156,14 +156,16 @@ def _sides(records: Sequence[Record], by: str) -> dict[Any, list[Record]]:
     if len(sides) == 1:
         (side,) = sides.values()
         what = (
-            f"all {len(side)} experiments have {_words(side[0][by])!r}" if len(side) > 1 else "there is one experiment"
+            f"all {len(side)} experiments have {_words(side[0][by])!r}"
+            if len(side) > 1
+            else "there is only one experiment"
         )
-        raise LogError(f"{what}: there is nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
+        raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
     if len(sides) > MOST_VALUES:
         raise LogError(
             f"has {len(sides)} values, more than {MOST_VALUES}",
             where=where,
-            hint="name a parameter that was varied, or choose some experiments with --filter-query",
+            hint="choose a varied parameter, or select experiments with --filter-query",
         )
     return sides
 
@@ -176,7 +178,7 @@ def _baseline(sides: Mapping[Any, list[Record]], by: str, baseline: Any) -> Any:
     words = {_words(side[0][by]): value for value, side in sides.items()}
     if _words(baseline) in words:
         return words[_words(baseline)]
-    meant = truth(baseline)  # a boolean has many words
+    meant = truth(baseline)  # booleans have several spellings
     if meant is not None and hashable(meant) in sides:
         return hashable(meant)
     raise LogError(
@@ -189,7 +191,7 @@ def _baseline(sides: Mapping[Any, list[Record]], by: str, baseline: Any) -> Any:
 def _nothing_in_common(
     by: str, names: Sequence[str], found: Sequence[Mapping[tuple[Any, ...], list[Record]]]
 ) -> LogError:
-    """The error of experiments that all differ in something besides the parameter: it names what, if it is a single one."""
+    """Error for experiments that all differ in further parameters; it names the parameter if there is only one."""
     others = []
     for at, name in enumerate(names):
         values = [{key[at] for key in side} for side in found]
@@ -197,7 +199,7 @@ def _nothing_in_common(
             others.append(name)
     shown = ", ".join(others or names)
     return LogError(
-        f"no experiments with the baseline and with another value are equal in the rest: they differ in {shown} too",
+        f"no experiments with different values of it are equal otherwise: they also differ in {shown}",
         where=f"--by {by}",
-        hint=f"--ignore {','.join(others or names)} compares them all the same; --baseline chooses another baseline",
+        hint=f"--ignore {','.join(others or names)} compares them anyway; --baseline selects another baseline",
     )

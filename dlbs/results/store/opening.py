@@ -1,4 +1,4 @@
-"""Opening a store: what is refused, how its tables are brought up to date, and how a database is made to change nothing."""
+"""Open a store: checks of the database, migrations of its tables, read-only access."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["database_error", "open_engine"]
 
-_SQLITE = b"SQLite format 3\0"  # how each file begins
+_SQLITE = b"SQLite format 3\0"  # header of each file
 _LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads
 
 
 def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str]:
-    """SQLAlchemy's engine of a store, and how errors call it, without its password.
+    """Create SQLAlchemy's engine of a store; also returns its name for errors, without a password.
 
     Args:
         url: An SQLAlchemy URL, or the path of an SQLite file.
-        create: Make the store if it is not there; else its absence is an error.
-        read_only: Let the database refuse every change, and bring no tables up to date.
+        create: Create a missing store; otherwise, a missing store is an error.
+        read_only: Make the database reject every change, and migrate no tables.
 
     Raises:
-        LogError: It cannot be opened, is not there, is of another version, or SQLAlchemy or the database's driver is not installed.
+        LogError: The store cannot be opened, does not exist, has another version, or SQLAlchemy or the database driver is not installed.
     """
     sqlalchemy = require("sqlalchemy", "store")
     require("alembic", "store")
@@ -45,9 +45,9 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
         where = engine.url.render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
         raise LogError(
-            f"{url.partition('://')[0] + '://…'!r} is no database URL",
+            f"{url.partition('://')[0] + '://…'!r} is not a database URL",
             where="--db",
-            hint="write results.db or postgresql+psycopg://host/name",
+            hint="use results.db or postgresql+psycopg://host/name",
         ) from None
     except ModuleNotFoundError as error:
         raise LogError(
@@ -58,7 +58,7 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
 
 
 def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> None:
-    """Bring the tables up to this version, or refuse what is not."""
+    """Migrate the tables to this version, or reject a store of another version."""
     import sqlalchemy
     from alembic import command
     from alembic.config import Config
@@ -72,23 +72,23 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     head = ScriptDirectory.from_config(config).get_current_head()
     try:
         with engine.begin() as connection:
-            # Two that add to a new store at once must not both make its tables.
+            # Two processes that add to a new store at once must not both create its tables.
             if connection.dialect.name == "postgresql" and not read_only:
                 connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7446278)"))
             if connection.dialect.name == "sqlite":
                 _check_sqlite(connection, where)
             revision = MigrationContext.configure(connection).get_current_revision()
             if revision is None and not create:
-                raise LogError("no results in this database", where=where, hint="dlbs db add puts some there")
+                raise LogError("no results in this database", where=where, hint="add some: dlbs db add LOGS")
             if revision is not None and revision not in known:
                 raise LogError(
-                    f"made by a newer version of dlbs (revision {str(revision)[:40]}), or by another program",
+                    f"created by a newer version of dlbs (revision {str(revision)[:40]}) or by another program",
                     where=where,
                     hint="update dlbs",
                 )
             if revision != head and read_only:
                 raise LogError(
-                    "made by an older version of dlbs", where=where, hint="dlbs db tags brings its tables up to date"
+                    "created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags"
                 )
             if revision != head:
                 config.attributes["connection"] = connection
@@ -98,53 +98,55 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
 
 
 def _check_sqlite(connection: Connection, where: str) -> None:
-    """Refuse a file of another program, and what would compute something while it is read: views, triggers, virtual tables.
+    """Reject files of other programs, and everything that executes code when it is read: views, triggers, virtual tables.
 
     Raises:
-        LogError: It is such a file.
+        LogError: The file is rejected.
     """
     from sqlalchemy import text
 
     found = connection.execute(text("SELECT type, name, sql FROM sqlite_master LIMIT 1000")).all()
     tables = {name for kind, name, _ in found if kind == "table"}
     if tables and "alembic_version" not in tables:
-        raise LogError("the database of another program, which is left alone", where=where, hint="choose another --db")
+        raise LogError(
+            "this database belongs to another program; it was not changed", where=where, hint="choose another --db"
+        )
     for kind, name, code in found:
         if kind not in {"table", "index"} or "VIRTUAL" in str(code).upper().split("(")[0].split():
-            raise LogError(f"the database has a {kind} that dlbs did not make: {str(name)[:80]!r}", where=where)
+            raise LogError(f"the database contains a {kind} that dlbs did not create: {str(name)[:80]!r}", where=where)
 
 
 def database_error(error: Exception, where: str) -> LogError:
-    """What a database says of an error, in one line."""
+    """Error message of a database, in one line."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return LogError(f"the database says: {lines[0] if lines else type(error).__name__}", where=where)
+    return LogError(f"database error: {lines[0] if lines else type(error).__name__}", where=where)
 
 
 def _check_file(path: Path, create: bool) -> None:
-    """Raise a LogError if a database cannot be at a path: something else is there, or nothing and it is not to be made."""
+    """Raise a LogError if a path is not a database, or is missing and must not be created."""
     if path.exists() and not path.is_file():
         raise LogError("is not a regular file", where=str(path), hint="choose another --db")
     if path.exists():
         with open_regular(path, follow_links=True) as stream:
             head = stream.read(len(_SQLITE))
-        if head and head != _SQLITE:  # SQLite takes a file of a few bytes for an empty one, and writes over it
-            raise LogError("file is not a database", where=str(path), hint="choose another --db")
+        if head and head != _SQLITE:  # SQLite treats a file of a few bytes as an empty database and overwrites it
+            raise LogError("not a database", where=str(path), hint="choose another --db")
     elif not create:
-        raise LogError("no such store", where=str(path), hint=f"dlbs db add --db {path} LOGS makes one")
+        raise LogError("no such store", where=str(path), hint=f"create it: dlbs db add --db {path} LOGS")
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LogError(f"cannot be made: {error.strerror}", where=str(path)) from None
+        raise LogError(f"cannot be created: {error.strerror}", where=str(path)) from None
 
 
 def _distrust(connection: Any, _: Any) -> None:
-    """Let SQLite run no functions that the schema of a file names, and read no value that is too long."""
+    """Forbid SQLite to run functions named in the schema of a file, and to read values that are too long."""
     connection.execute("PRAGMA trusted_schema = OFF")
     if hasattr(connection, "setlimit"):  # since Python 3.11
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)  # type: ignore[attr-defined, unused-ignore]
 
 
 def _refuse_changes(connection: Any, record: Any) -> None:
-    """Let SQLite refuse to change the file, too."""
+    """Make SQLite reject changes of the file as well."""
     _distrust(connection, record)
     connection.execute("PRAGMA query_only = ON")

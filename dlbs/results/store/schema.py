@@ -1,6 +1,6 @@
-"""The tables of the store as they are now.
+"""Current tables of the store.
 
-The first migration repeats these columns, and must: a migration is frozen once it was released, while this file follows the present.
+The first migration repeats these columns on purpose: a released migration is frozen, while this file follows the current version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["experiments", "tags"]
 
 @functools.cache
 def experiments() -> sql.Table:
-    """One row a run. What is searched for has columns of its own; `data` is the whole record as JSON."""
+    """One row per run: columns for searches, and the whole record as JSON in `data`."""
     return sql.Table(
         "experiments",
         sql.MetaData(),
@@ -35,7 +35,7 @@ def experiments() -> sql.Table:
 
 @functools.cache
 def tags() -> sql.Table:
-    """Words that group runs, such as the version of what was measured."""
+    """Names that group runs, such as the version of the measured software."""
     return sql.Table(
         "tags",
         sql.MetaData(),

@@ -1,4 +1,4 @@
-"""A database of results: SQLite, or whatever SQLAlchemy knows. Adding an experiment twice changes nothing."""
+"""A database of results: SQLite, or any other that SQLAlchemy supports. Adding an experiment twice changes nothing."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Added", "Store"]
 
-_TOGETHER = 500  # experiments that one statement adds
+_TOGETHER = 500  # experiments per statement
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What came of adding records.
+    """Counts of adding records.
 
     Attributes:
-        new: Experiments that the store did not have.
-        known: Those it had already.
-        unfinished: Those left out because they are still running, or were interrupted.
+        new: Experiments added to the store.
+        known: Experiments that it already contained.
+        unfinished: Experiments left out because they are still running or were interrupted.
     """
 
     new: int
@@ -49,11 +49,11 @@ class Store:
 
     Args:
         url: An SQLAlchemy URL, `postgresql+psycopg://user@host/name`, or the path of an SQLite file.
-        create: Make the store if it is not there; else its absence is an error.
-        read_only: Let the database refuse every change, and bring no tables up to date.
+        create: Create a missing store; otherwise, a missing store is an error.
+        read_only: Make the database reject every change, and migrate no tables.
 
     Raises:
-        LogError: It cannot be opened, is not there, belongs to a newer version, or SQLAlchemy or the database's driver is not installed.
+        LogError: The store cannot be opened, does not exist, has a newer version, or SQLAlchemy or the database driver is not installed.
     """
 
     def __init__(self, url: str, *, create: bool = True, read_only: bool = False) -> None:
@@ -75,10 +75,10 @@ class Store:
         return database_error(error, self._where)
 
     def add(self, records: Iterable[Record], tag: str | None = None) -> Added:
-        """Add experiments that have ended, and give all of them a tag, also those known already.
+        """Add finished experiments, and tag all of them, including those already known.
 
         Raises:
-            LogError: The database refuses.
+            LogError: The database reports an error.
         """
         new = known = unfinished = 0
         batch: dict[str, Record] = {}
@@ -111,7 +111,7 @@ class Store:
             return 0
         table = self._experiments
         now = datetime.now(timezone.utc).replace(tzinfo=None)
-        # Inserting what is there already is left to the database, which also settles who is first of two that add at once.
+        # The database ignores existing rows, which also resolves concurrent additions.
         dialect = connection.dialect.name
         if dialect in {"sqlite", "postgresql"}:
             module = require(f"sqlalchemy.dialects.{dialect}", "store")
@@ -145,16 +145,16 @@ class Store:
             connection.execute(self._sql.insert(self._tags), rows)
 
     def records(self, tests: Sequence[Query] = (), *, exp_id: str | None = None) -> list[Record]:
-        """Experiments in the order in which they were added, which of one set of logs is the plan's; runs of one experiment in that in which they ran.
+        """Read experiments in the order in which they were added (for one set of logs, the plan's); runs of one experiment in the order in which they ran.
 
         Each has `db.added` and `db.tags`.
 
         Args:
-            tests: Queries; an experiment is taken if it fits any of them, or if there are none. What they ask for is checked.
+            tests: Queries; an experiment is included if it matches any of them, or if there are none. Their keys are checked.
             exp_id: Only runs of this experiment.
 
         Raises:
-            LogError: The database refuses, or a query has a key that no experiment has.
+            LogError: The database reports an error, or a query has a key that no experiment has.
         """
         known: dict[str, None] = {}
         found = []
@@ -167,14 +167,14 @@ class Store:
         return found
 
     def rows(self, *, exp_id: str | None = None, ids: Collection[int] | None = None) -> Iterator[tuple[int, Record]]:
-        """The number of each experiment in this store, and its record; in the order of `records`.
+        """Yield the number of each experiment in this store and its record, in the order of `records`.
 
         Args:
             exp_id: Only runs of this experiment.
             ids: Only experiments with these numbers.
 
         Raises:
-            LogError: The database refuses, or what is in it is damaged.
+            LogError: The database reports an error, or its content is damaged.
         """
         table = self._experiments
         asked = self._sql.select(table.c.id, table.c.added, table.c.data)
@@ -199,17 +199,17 @@ class Store:
         except self._sql.exc.SQLAlchemyError as error:
             raise self._failed(error) from None
         except (AttributeError, TypeError, ValueError) as error:
-            # SQLite keeps any value in any column, so any of them can be something else than what was written.
+            # SQLite stores any type in any column, so any value may have an unexpected type.
             reason = " ".join(str(error).split())[:120]
             raise LogError(
-                f"experiment {count + 1} in it is damaged: {reason}", where=self._where, hint="restore a copy of it"
+                f"experiment {count + 1} in the store is damaged: {reason}", where=self._where, hint="restore a backup"
             ) from None
 
     def version(self) -> tuple[int, ...]:
-        """Numbers that are others when experiments or tags were added or removed.
+        """Numbers that change when experiments or tags are added or removed.
 
         Raises:
-            LogError: The database refuses.
+            LogError: The database reports an error.
         """
         table, tags, count = self._experiments, self._tags, self._sql.func.count
         last = self._sql.func.coalesce(self._sql.func.max(table.c.id), 0)
@@ -226,14 +226,14 @@ class Store:
         return tuple(int(value) for value in (*first, *second))
 
     def remove(self, ids: Collection[int], tag: str | None = None) -> int:
-        """Remove experiments, or only a tag of theirs; returns how many there were.
+        """Remove experiments, or only one of their tags; returns the number of removed rows.
 
         Args:
             ids: Numbers of experiments.
             tag: Remove this tag and keep the experiments.
 
         Raises:
-            LogError: The database refuses.
+            LogError: The database reports an error.
         """
         table, tags = self._experiments, self._tags
         removed = 0
@@ -255,10 +255,10 @@ class Store:
 
 def _record(data: Any) -> Record:
     if not isinstance(data, str):
-        raise TypeError("it is no text")
+        raise TypeError("not a text")
     record = load_json(data)
     if not isinstance(record, dict):
-        raise TypeError("it is no object")
+        raise TypeError("not a JSON object")
     return record
 
 
@@ -275,6 +275,6 @@ def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
         "throughput": number(record, "results.throughput"),
         "time": number(record, "results.time"),
         "added": now,
-        # NUL cannot stand in PostgreSQL's texts; in JSON it is always written as an escape, which can.
+        # PostgreSQL's texts cannot contain NUL; JSON always escapes it.
         "data": json.dumps(content),
     }

@@ -1,4 +1,4 @@
-"""What becomes of several values in a cell."""
+"""Aggregates of several values in a cell."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dlbs.results.registry import Registry
 __all__ = ["AGGREGATES", "count", "deviation"]
 
 AGGREGATES: Registry = {
-    "median": ("statistics:median", "the median, with its interval"),
-    "mean": ("statistics:fmean", "the mean"),
-    "min": ("builtins:min", "the least"),
-    "max": ("builtins:max", "the greatest"),
-    "std": ("dlbs.results.tables.aggregates:deviation", "the standard deviation (n - 1)"),
-    "sum": ("math:fsum", "the sum"),
-    "count": ("dlbs.results.tables.aggregates:count", "how many there are"),
+    "median": ("statistics:median", "median with its confidence interval"),
+    "mean": ("statistics:fmean", "mean"),
+    "min": ("builtins:min", "minimum"),
+    "max": ("builtins:max", "maximum"),
+    "std": ("dlbs.results.tables.aggregates:deviation", "standard deviation (n - 1)"),
+    "sum": ("math:fsum", "sum"),
+    "count": ("dlbs.results.tables.aggregates:count", "number of values"),
 }
 
 
 def deviation(values: Sequence[float]) -> float:
-    """The standard deviation (n - 1); NaN for a single value."""
+    """Standard deviation (n - 1); NaN for a single value."""
     return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def count(values: Sequence[float]) -> float:
-    """How many values there are."""
+    """Number of values."""
     return float(len(values))

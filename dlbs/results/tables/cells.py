@@ -1,4 +1,4 @@
-"""From the runs of one experiment to a cell of a table, and the lines below a table that explain its cells."""
+"""Compute table cells from the runs of one experiment, and the lines below a table that explain them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _NAMES = {
     "results.serving.latency_target": "Latency percentile",
     "results.serving.latency_p50": "Latency p50",
     "results.serving.latency_p99": "Latency p99",
-    "results.serving.ttft_p99": "First token p99",
-    "results.serving.tpot_p99": "Further token p99",
+    "results.serving.ttft_p99": "Time to first token p99",
+    "results.serving.tpot_p99": "Time per output token p99",
     "results.serving.tokens_per_second": "Tokens",
     "results.serving.valid": "Valid",
     "results.accuracy_top1": "Accuracy (top 1)",
@@ -41,7 +41,7 @@ _MOST_REASONS, _MOST_LABELS = 10, 3
 
 
 def quantity(key: str, records: Sequence[Record]) -> str:
-    """A key in words, with its unit: `Throughput, images/s`."""
+    """Name of a quantity with its unit: `Throughput, images/s`."""
     unit = unit_of(key)
     if key == "results.throughput":
         instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
@@ -53,7 +53,7 @@ def quantity(key: str, records: Sequence[Record]) -> str:
 
 
 def cells_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], Cell]:
-    """A function from runs to the cell of a quantity."""
+    """Return a function from runs to the cell of a quantity."""
     return lambda records: _cell(records, key, aggregate)
 
 
@@ -74,7 +74,7 @@ def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
         low, high, level = (interval.low, interval.high, interval.confidence) if interval else (None, None, None)
         doubtful = sum(bool(doubts_of(record)) for record in valued)
         return Cell(float(value), "ok", low, high, level, len(values), lost, doubtful, "doubt" if doubtful else "")
-    # Texts, such as the title of a device; a number of an experiment that failed is no result.
+    # Texts, such as the title of a device; a number of a failed experiment is not a result.
     values_of = [record.get(key) for record in (fine if key.startswith("results.") else fine or records)]
     words = list(dict.fromkeys(text(value) for value in values_of if value not in (None, "") and not _is_figure(value)))
     if words:
@@ -84,7 +84,7 @@ def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
 
 
 def formulas_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], str]:
-    """A function from runs to how `cells_of` computes their cell: `median of 10.00, 11.00, 30.00 = 11.00; ...`; empty if there is no number."""
+    """Return a function from runs to the formula of their cell in `cells_of`: `median of 10.00, 11.00, 30.00 = 11.00; ...`; empty without a number."""
     return lambda records: _formula(records, key, aggregate)
 
 
@@ -101,9 +101,9 @@ def _formula(records: list[Record], key: str, aggregate: str) -> str:
     bounds = f"[{short_number(cell.low)}, {short_number(cell.high)}]"
     level = f"{100 * cell.confidence:.3g} %"
     if cell.runs == 1:
-        return f"{formula}; {bounds}: {level} interval of its batches"
+        return f"{formula}; {bounds}: {level} CI from its batches"
     depth = [value for value, _ in ordered].index(cell.low)
-    which = "least and greatest" if not depth else f"number {depth + 1} from either end"
+    which = "minimum and maximum" if not depth else f"value {depth + 1} from either end"
     sides = " + ".join(f"{math.comb(cell.runs, at)}" for at in range(depth + 1))
     return f"{formula}; {bounds}: {which} of {cell.runs}, 1 - 2 · ({sides}) / 2^{cell.runs} = {level}"
 
@@ -113,7 +113,7 @@ def _is_figure(value: Any) -> bool:
 
 
 def _interval_of_batches(record: Record, key: str) -> Interval | None:
-    """The interval that a single run logged of a quantity, or what that of its throughput means for the mean time of its batches."""
+    """Confidence interval that a single run logged for a quantity; for the mean batch time, derived from that of the throughput."""
     if key.startswith(FAMILY):
         return logged_interval(record, key)
     bounds, throughput = record.get("results.throughput_ci95"), number(record, "results.throughput")
@@ -129,7 +129,7 @@ def _interval_of_batches(record: Record, key: str) -> Interval | None:
 
 
 def statistic(aggregate: str, cells: Sequence[Cell]) -> str:
-    """What the numbers of a table are, for its title: `median of 5 runs with 95 % interval`; empty if they are plain values of single runs."""
+    """Statistic of the numbers in a table, for its title: `median of 5 runs with 95 % CI`; empty for plain values of single runs."""
     figures = [cell for cell in cells if isinstance(cell.value, float)]
     runs = {cell.runs for cell in figures}
     levels = {cell.confidence for cell in figures if cell.confidence is not None}
@@ -142,27 +142,27 @@ def statistic(aggregate: str, cells: Sequence[Cell]) -> str:
     named = levels.copy() if len(levels) == 1 else set()
     if min(levels) >= USUAL:
         named = {USUAL}
-    return f"{words} with {f'{100 * named.pop():.0f} % ' if named else ''}interval"
+    return f"{words} with {f'{100 * named.pop():.0f} % ' if named else ''}CI"
 
 
 def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]:
-    """What the intervals in cells of these quantities mean."""
+    """Explain the intervals in cells of these quantities."""
     with_interval = [cell for cell in cells if cell.low is not None]
     lines = []
     levels = [cell.confidence for cell in with_interval if cell.runs > 1 and cell.confidence is not None]
     if levels:
-        lower = ", or the lower level given in the cell" if min(levels) < USUAL else ""
+        lower = ", or the lower level shown in the cell" if min(levels) < USUAL else ""
         lines.append(f"[low, high]: {100 * USUAL:.0f} % confidence interval of the median{lower}")
     if any(cell.runs == 1 for cell in with_interval):
         run = "of a single run" if levels else "1 run"
         parts = {"queries" if key.startswith(FAMILY) else "batches" for key in keys} or {"batches"}
         of = " or ".join(sorted(parts))
-        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % interval of its {of}, which ignores how runs differ")
+        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % CI from its {of}; ignores variation between runs")
     return lines
 
 
 def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
-    """What the mark of doubtful runs means in a table of some records."""
+    """Explain the mark of doubtful runs in a table."""
     used = [
         record
         for record in records
@@ -176,11 +176,11 @@ def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
 
 
 def reason_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
-    """Why experiments did not end well, each reason once with the experiments that it concerns.
+    """List the reasons of unsuccessful experiments, each once with its experiments.
 
     Args:
         records: All experiments of a table.
-        names: Parameters that tell them apart.
+        names: Parameters that distinguish them.
     """
     shown = varying(records, names)
     found: dict[tuple[str, str], dict[str, None]] = {}

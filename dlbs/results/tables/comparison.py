@@ -1,4 +1,4 @@
-"""A comparison as a table, as a document for programs, and in one line."""
+"""Format a comparison as a table, as a document for programs, and in one line."""
 
 from __future__ import annotations
 
@@ -37,20 +37,22 @@ __all__ = [
 ]
 
 _MOST_NAMED = 3  # experiments in a note
-BATCHES_ONLY = f"fewer than {FEWEST_RUNS} runs: ratio and interval of batches within runs, which ignore how runs differ"
+BATCHES_ONLY = (
+    f"fewer than {FEWEST_RUNS} runs: ratio and interval from batches within runs; ignores variation between runs"
+)
 _OF_ROUNDS = "median of the means of the ratios of two rounds (Hodges-Lehmann)"
-QUERIES_ONLY = "one run a side: interval from those that both runs logged, which ignore how runs differ"
+QUERIES_ONLY = "one run per side: interval from those that both runs logged; ignores variation between runs"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The comparison as a table: the quantity on both sides, their ratio with its interval, the verdict."""
+    """Format a comparison as a table: the quantity on both sides, their ratio with its interval, the verdict."""
     limit = f"{100 * comparison.threshold:g} %"
     level = f"{100 * comparison.confidence:.4g} %"
     statistic = STATISTIC_NAMES[comparison.estimator]
     records = [record for match in comparison.matches for record in (*match.a, *match.b)]
     of = quantity(comparison.metric, records)
-    title = f"{of}; {statistic} of runs; B over A with {level} interval, threshold {limit}"
+    title = f"{of}; {statistic} of runs; B over A with {level} CI, threshold {limit}"
     columns = [f"A, {statistic}", f"B, {statistic}", "B over A", "runs", "verdict"]
     table = Table(title, ["experiment"], [], columns, [], answers=("B over A", "verdict"))
     for match in comparison.matches:
@@ -80,7 +82,7 @@ def comparison_table(comparison: Comparison) -> Table:
         table.legend.append(QUERIES_ONLY)
     table.legend += included_doubts(comparison.matches)
     if any(sum(match.doubtful) for match in comparison.matches):
-        table.legend.append("runs: 4 of 5 means that one was doubtful and was left out")
+        table.legend.append("runs: in 4 of 5, one doubtful run was left out")
     for name, (one, other) in comparison.differences.items():
         table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
     table.legend += comparison.cautions
@@ -88,12 +90,12 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match]]) -> list[str]:
-    """How ratios of runs and their intervals were made; where not all intervals were made alike, which were made how.
+    """Explain the estimator of the ratios and the method of each interval.
 
     Args:
-        column: That has the ratios.
+        column: Name of the column with the ratios.
         estimator: A key of `ESTIMATORS`.
-        matches: What a row is called, and its match.
+        matches: Label of each row, and its match.
     """
     found: dict[str, list[str]] = {}
     for label, match in matches:
@@ -118,13 +120,13 @@ def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match
 
 
 def named(labels: Sequence[str]) -> str:
-    """Some experiments, the first of them by name."""
+    """List labels of experiments, only the first few by name."""
     more = f"; and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
     return "; ".join(labels[:_MOST_NAMED]) + more
 
 
 def ratio_cell(estimate: Estimate | None) -> Cell:
-    """A ratio with its interval."""
+    """Cell of a ratio with its interval."""
     if estimate is None:
         return Cell("-")
     interval = estimate.interval
@@ -134,7 +136,7 @@ def ratio_cell(estimate: Estimate | None) -> Cell:
 
 
 def value_cell(match: Match, side: int) -> Cell:
-    """The quantity on a side, marked if doubtful runs are in it; the status of its experiments if none ended well."""
+    """Cell of the quantity on one side, marked if it includes doubtful runs; the status of the experiments if none succeeded."""
     value, records = match.values[side], (match.a, match.b)[side]
     if value is None:
         return Cell(", ".join(sorted(set(map(status_of, records)))) or "-")
@@ -143,7 +145,7 @@ def value_cell(match: Match, side: int) -> Cell:
 
 
 def included_doubts(matches: Iterable[Match]) -> list[str]:
-    """What the mark of doubtful runs means: the kinds of their warnings, with the number of runs that each concerns."""
+    """Explain the mark of doubtful runs: the kinds of warnings with their number of runs."""
     runs: dict[int, Record] = {}  # the baseline is a side of several matches
     for match in matches:
         for side, records in enumerate((match.a, match.b)):
@@ -154,7 +156,7 @@ def included_doubts(matches: Iterable[Match]) -> list[str]:
 
 
 def explained_verdicts(comparison: Comparison) -> set[str]:
-    """Verdicts that a legend explains; where an experiment is inconclusive for another reason than its interval, its notes say so."""
+    """Verdicts for the legend; where an experiment is inconclusive for another reason than its interval, its notes explain it."""
     return {match.verdict for match in comparison.matches if match.verdict != INCONCLUSIVE} | {
         INCONCLUSIVE
         for match in comparison.matches
@@ -166,11 +168,11 @@ def explained_verdicts(comparison: Comparison) -> set[str]:
 
 
 def gathered(notes: Iterable[tuple[str, str]], experiments: Collection[str] = ()) -> list[str]:
-    """Notes, each once with all that it is about.
+    """Merge equal notes, each with all its subjects.
 
     Args:
-        notes: What a note is about, empty if that goes without saying, and the note.
-        experiments: All of them; a note that is about each of them does not name them.
+        notes: Subject (may be empty) and text of each note.
+        experiments: All experiments; a note on all of them does not name them.
     """
     found: dict[str, dict[str, None]] = {}
     for subject, note in notes:
@@ -183,19 +185,19 @@ def gathered(notes: Iterable[tuple[str, str]], experiments: Collection[str] = ()
 
 
 def run_count(side: Sized, left_out: int) -> str:
-    """How many runs a side has: `5`, or `4 of 5` where one was left out."""
+    """Number of runs of a side: `5`, or `4 of 5` if one was left out."""
     return f"{len(side) - left_out} of {len(side)}" if left_out else str(len(side))
 
 
 def tone_of(verdict: str) -> str:
-    """The tone of a verdict's cell."""
+    """Tone of the cell of a verdict."""
     if verdict in REGRESSIONS:
         return "bad"
     return "good" if verdict in IMPROVEMENTS else "doubt" if verdict == INCONCLUSIVE else ""
 
 
 def as_document(comparison: Comparison) -> dict[str, Any]:
-    """The comparison for programs: plain data, without the records."""
+    """Convert a comparison to plain data for programs, without the records."""
     return {
         "metric": comparison.metric,
         "threshold": comparison.threshold,
@@ -235,7 +237,7 @@ def _estimated(estimate: Estimate | None) -> dict[str, Any]:
 
 
 def summary(comparison: Comparison) -> str:
-    """The comparison in one line."""
+    """Summarise a comparison in one line."""
     words = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     ratios = [match.estimate.ratio for match in comparison.matches if match.estimate]
     mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) if ratios else None

@@ -1,4 +1,4 @@
-"""A comparison of the values of one parameter as a table, as a document for programs, and as sentences."""
+"""Format a comparison of the values of one parameter as a table, as a document for programs, and as sentences."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = ["comparison_by_table", "document_by", "sentences", "summary_by"]
 
 _MEANINGS = {
     **VERDICTS,
-    "broken": "ended well with the baseline and not with this value",
+    "broken": "succeeded with the baseline, but not with this value",
     "missing": "with the baseline, but not with this value",
-    "fixed": "ended well with this value and not with the baseline",
+    "fixed": "succeeded with this value, but not with the baseline",
     "new": "with this value, but not with the baseline",
 }
 
 
 def comparison_by_table(made: ComparisonBy) -> Table:
-    """A row for each experiment and value: the quantity, its ratio to the baseline with its interval, the verdict. The notes begin with the result in sentences."""
+    """Format a row for each experiment and value: quantity, ratio to the baseline with its interval, verdict. The first notes are the result in sentences."""
     one = made.comparisons[0]
     base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
     records = [record for match in one.matches for record in (*match.a, *match.b)]
     of = quantity(one.metric, records)
-    title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} interval, threshold {100 * one.threshold:g} %"
+    title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} CI, threshold {100 * one.threshold:g} %"
     names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, f"over {base}", "runs", "verdict"]
     table = Table(title, names, [], columns, [], answers=(f"over {base}", "verdict"))
     for experiment in made.experiments:
@@ -70,7 +70,7 @@ def _runs(match: Match, side: int) -> Cell:
 
 
 def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
-    """What a note is about, and the note; those about the baseline, which all matches of an experiment have, once."""
+    """Yield subject and text of each note; notes on the baseline, shared by all matches of an experiment, once."""
     several = len(made.experiments) > 1
     for experiment in made.experiments:
         found = made.matches_of(experiment)
@@ -89,7 +89,7 @@ def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
 
 
 def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:
-    """The matches, called by what tells their rows apart."""
+    """Yield the matches with the labels that distinguish their rows."""
     several = len(made.experiments) > 1
     for experiment in made.experiments:
         for _, comparison, match in made.matches_of(experiment):
@@ -109,17 +109,17 @@ def _legend(made: ComparisonBy) -> list[str]:
     if "queries" in sources:
         lines.append(QUERIES_ONLY)
     if any(sum(match.doubtful) for match in matches):
-        lines.append("runs: 4 of 5 means that one was doubtful and was left out")
-    if made.name != "runtime.malloc":  # there it is what is compared
+        lines.append("runs: in 4 of 5, one doubtful run was left out")
+    if made.name != "runtime.malloc":  # otherwise it is the compared parameter
         lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
     for name, values in made.differences.items():
-        lines.append(f"{name} changes too: {', '.join(text(value) or 'none' for value in values)}")
+        lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
     if made.left_out:
         lines.append(
             f"{counted(made.left_out, 'experiment')} {'have' if made.left_out > 1 else 'has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
         )
     if any("±" in line for line in sentences(made)):
-        lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % interval")
+        lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % CI")
     return lines
 
 
@@ -135,7 +135,7 @@ def sentences(made: ComparisonBy) -> list[str]:
 
 
 def document_by(made: ComparisonBy) -> dict[str, Any]:
-    """The comparison for programs: plain data, without the records; in each comparison A is the baseline, B the value."""
+    """Convert the comparison to plain data for programs, without the records; in each comparison, A is the baseline and B the value."""
     return {
         "by": made.name,
         "baseline": made.baseline,
@@ -150,5 +150,5 @@ def document_by(made: ComparisonBy) -> dict[str, Any]:
 
 
 def summary_by(made: ComparisonBy) -> str:
-    """A line for each value."""
+    """Summarise the comparison in a line for each value."""
     return "\n".join(f"{comparison.sides[1]}: {summary(comparison)}" for comparison in made.comparisons)

@@ -1,4 +1,4 @@
-"""Tables as comma-separated values."""
+"""Format tables as comma-separated values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["comma_separated"]
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """One line for each cell, so that all tables fit into one file and nothing has to be taken apart again."""
+    """Write one line per cell, so that all tables fit into one file and no cell needs parsing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = row_names(tables)

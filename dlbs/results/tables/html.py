@@ -1,4 +1,4 @@
-"""Tables as HTML."""
+"""Format tables as HTML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["html_tables"]
 
 
 def html_tables(tables: Sequence[Table]) -> str:
-    """A `<table>` for each table, with its notes as a list; no page around them."""
+    """Format each table as a `<table>` with its notes as a list, without a page."""
     parts = []
     for table in tables:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)

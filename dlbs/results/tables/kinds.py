@@ -1,4 +1,4 @@
-"""The kinds of tables that `dlbs report --type` knows. Each function takes records, declarations and `explain`."""
+"""Kinds of tables of `dlbs report --type`. Each function takes records, declarations and `explain`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dlbs.results.registry import Registry
 __all__ = ["KINDS"]
 
 KINDS: Registry = {
-    "regular": ("dlbs.results.tables.regular:regular_tables", "what was varied against replica batches"),
+    "regular": ("dlbs.results.tables.regular:regular_tables", "varied parameters against replica batch"),
     "weak": ("dlbs.results.tables.scaling:weak_scaling", "scaling over devices with the replica batch fixed"),
     "strong": ("dlbs.results.tables.scaling:strong_scaling", "scaling over devices with the effective batch fixed"),
 }

@@ -1,4 +1,4 @@
-"""Tables as LaTeX."""
+"""Format tables as LaTeX."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _escaped(words: str) -> str:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """Tables for the package booktabs."""
+    """Format tables for the package booktabs."""
     parts = []
     for table in tables:
         rows = [" & ".join(map(_escaped, row)) + r" \\" for row in [table.header, *table.texts()]]

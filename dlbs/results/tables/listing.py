@@ -1,4 +1,4 @@
-"""Records as rows of a table, as `dlbs db query` shows them."""
+"""List records as rows of a table, as `dlbs db query` shows them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from dlbs.text import counted, text
 
 __all__ = ["history_table", "listing_table"]
 
-_DOUBTED = frozenset({"results.throughput", "results.time"})  # what warnings of a run are about
+_DOUBTED = frozenset({"results.throughput", "results.time"})  # quantities that warnings of a run concern
 _LONGEST = 60  # characters of a text
 
 
 def listing_table(
     records: Sequence[Record], columns: Sequence[str] = (), declarations: Mapping[str, Parameter] | None = None
 ) -> Table:
-    """A row for each experiment.
+    """Make a table with a row for each experiment.
 
     Args:
         records: The experiments.
-        columns: Keys to show; by default when each ran, the parameters that tell it from the others, where, and what came of it.
-        declarations: Say which parameters identify an experiment.
+        columns: Keys to show; by default start time, distinguishing parameters, machine and results.
+        declarations: Declared parameters, with those that identify an experiment.
     """
     names = distinguishing_names(records, declarations or {}, without=["exp.effective_batch", "exp.id"])
     if len({hashable(record.get("exp.repeat")) for record in records}) > 1:
         names.append("exp.repeat")
-    # What tells rows apart labels them; runs of one experiment are told apart by when they began.
+    # Distinguishing parameters are the labels; runs of one experiment differ in their start time.
     labels = names or ["exp.model", "exp.phase", "exp.dtype", "exp.replica_batch"]
     if len(groups(records, labels)) < len(records):
         labels = ["exp.start_time", *labels]
@@ -54,7 +54,7 @@ def listing_table(
 
 
 def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
-    """Runs of one experiment, with every fact that is not the same in all of them."""
+    """Make a table of runs of one experiment, with all facts that differ between them."""
     always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
     facts = sorted({name for record in records for name in record})
     changing = [
@@ -80,7 +80,7 @@ def _table(title: str, records: Sequence[Record], names: Sequence[str], *, label
 
 
 def _cells(records: Sequence[Record], name: str) -> list[Cell]:
-    """The values of a key; long texts are shortened where that leaves different ones different."""
+    """Cells of the values of a key; long texts are shortened where different ones stay different."""
     whole = [_words(name, record.get(name)) for record in records]
     short = [words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…" for words in whole]
     shown = short if len(set(short)) == len(set(whole)) else whole

@@ -1,4 +1,4 @@
-"""Tables as Markdown."""
+"""Format tables as Markdown."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["markdown"]
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Tables with aligned columns, each under its title; notes are lists."""
+    """Format tables with aligned columns, each under its title; notes are lists."""
     parts = []
     for table in tables:
-        # A name from a log must not end its cell or its row, nor begin a link or a tag.
+        # A name from a log must not end its cell or row, nor start a link or tag.
         rows = [[_escaped(cell) for cell in row] for row in [table.header, *table.texts()]]
         widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
         lines = [f"**{_escaped(table.title)}**", ""]

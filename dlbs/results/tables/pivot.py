@@ -1,4 +1,4 @@
-"""Tables of one quantity over two sets of parameters, one table for each group of experiments that differ otherwise."""
+"""Pivot tables of a quantity over two sets of parameters, one table for each group of experiments that differ otherwise."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def custom_tables(
     without: Sequence[str] = (),
     explain: bool = False,
 ) -> list[Table]:
-    """Tables of some quantities over the values of parameters.
+    """Make tables of quantities over the values of parameters.
 
     Args:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
         rows: Parameters whose values label the rows.
         columns: Parameters whose values label the columns.
         values: Keys of the quantities; each makes a table for each group of experiments that differ otherwise.
-        aggregate: What becomes of several values in a cell; a key of `AGGREGATES`.
-        without: Parameters whose values are aggregated over, instead of making tables of their own.
-        explain: Add how each cell was computed.
+        aggregate: Aggregate of several values in a cell; a key of `AGGREGATES`.
+        without: Parameters whose values are aggregated over instead of making separate tables.
+        explain: Add the formula of each cell.
     """
     records = list(records)
     shown = [*rows, *columns]
@@ -55,14 +55,14 @@ def custom_tables(
             formula = formulas_of(key, aggregate) if explain else None
             table = pivot(title, group, rows, columns, cells_of(key, aggregate), formula=formula)
             table.title = with_statistic(title, aggregate, table)
-            # Why experiments failed stands below the first table of a group.
+            # The reasons of failures are below the first table of a group.
             add_notes(table, group, shown, [key], reasons=at == 0)
             tables.append(table)
     return tables
 
 
 def with_statistic(title: str, aggregate: str, table: Table) -> str:
-    """The title, and what the numbers of the table are."""
+    """Append the statistic of the table's numbers to a title."""
     words = statistic(aggregate, [cell for row in table.cells for cell in row])
     return f"{title}; {words}" if words else title
 
@@ -70,14 +70,14 @@ def with_statistic(title: str, aggregate: str, table: Table) -> str:
 def add_notes(
     table: Table, records: Sequence[Record], shown: Sequence[str], keys: Sequence[str], *, reasons: bool = True
 ) -> None:
-    """Explain the cells of a table, and say what its experiments have in common.
+    """Add notes to a table that explain its cells and list the common parameters of its experiments.
 
     Args:
         table: The table.
         records: Its experiments.
         shown: Parameters that label its rows and columns.
         keys: Quantities in its cells.
-        reasons: Say why experiments did not end well.
+        reasons: Add the reasons of unsuccessful experiments.
     """
     cells = [cell for row in table.cells for cell in row]
     table.legend += interval_lines(cells, keys)
@@ -90,7 +90,7 @@ def add_notes(
 
 
 def group_title(record: Record, split: Sequence[str]) -> str:
-    """What tells a group of experiments from others, for the title of its table: ` (inference, float16)`."""
+    """Parameters that distinguish a group of experiments, for the title of its table: ` (inference, float16)`."""
     return f" ({label_of(record, split)})" if split else ""
 
 
@@ -104,16 +104,16 @@ def pivot(
     sort_rows: bool = False,
     formula: Callable[[list[Record]], str] | None = None,
 ) -> Table:
-    """One table. Rows stand in the order of the records, which is the plan's; columns too, but numbers are sorted.
+    """Make one table. Rows and columns are in the order of the records, which is the plan's; numbers in columns are sorted.
 
     Args:
         title: Its title.
         records: The experiments.
         rows: Parameters whose values label the rows.
         columns: Parameters whose values label the columns.
-        cell: Makes a cell of the experiments in it.
+        cell: Function from the experiments of a cell to the cell.
         sort_rows: Sort numbers in the labels of rows too.
-        formula: Says how a cell was computed, if that is to be explained.
+        formula: Function from the experiments of a cell to its formula, if formulas are shown.
     """
     by_row, by_column = groups(records, rows), groups(records, columns)
     row_order = ordered_keys(by_row, rows) if sort_rows else list(by_row)
@@ -139,12 +139,12 @@ def pivot(
 
 
 def shown_value(record: Record, name: str) -> str:
-    """A value as a label: blank where the experiment has no such parameter."""
+    """Label of a value; empty if the experiment lacks the parameter."""
     return (text(record[name]) or "none") if record.get(name) is not None else ""
 
 
 def header(name: str) -> str:
-    """A parameter as the header of a column."""
+    """Header of the column of a parameter."""
     return {
         "exp.model": "model",
         "exp.framework": "framework",

@@ -1,4 +1,4 @@
-"""What `dlbs report` shows unless something else is asked for: what was varied in the rows, batch sizes or quantities in the columns."""
+"""Default tables of `dlbs report`: varied parameters in rows, batch sizes or quantities in columns."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _COMPUTED = ("exp.effective_batch",)  # follows from the replica batch and the d
 def regular_tables(
     records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
 ) -> list[Table]:
-    """What was varied against batch sizes, a table for each quantity; one table of all quantities where batch sizes do not vary.
+    """Make tables of varied parameters against batch sizes, one for each quantity, or one of all quantities if batch sizes do not vary.
 
-    Runs that differ in nothing but `exp.repeat` are one cell: the median. All other differences are rows or columns, so that a cell never mixes
+    Runs that differ only in `exp.repeat` are one cell: the median. All other differences are rows or columns, so that a cell never mixes
     experiments.
 
     Args:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
-        explain: Add how each cell was computed.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        explain: Add the formula of each cell.
     """
     records = list(records)
     rows, columns = usual_axes(records, declarations)
@@ -46,7 +46,7 @@ def regular_tables(
 
 
 def usual_values(records: Sequence[Record]) -> list[str]:
-    """The quantities that are shown: those that programs log, accuracy first, where something was trained to one; of inference under load its own."""
+    """Default quantities: those that programs log, with accuracy first after trainings that measure it; for inference under load, its own ones."""
     keys = ("results.accuracy_top1", "results.throughput", "results.time")
     timed = [record for record in records if not is_served(record)]
     found = [key for key in keys if any(number(one, key) is not None for one in timed)]
@@ -56,15 +56,15 @@ def usual_values(records: Sequence[Record]) -> list[str]:
 def usual_axes(
     records: Sequence[Record], declarations: Mapping[str, Parameter], *, cols: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """The parameters that label rows and columns unless others are asked for.
+    """Default parameters for the labels of rows and columns.
 
-    Everything that varies is a row. Batch sizes are columns if some row has several; where they go with other parameters, columns would be nearly
-    empty. Where nothing varies, the row is the model, or the command or the framework of a program that has none.
+    Varied parameters are rows. Batch sizes are columns if some row has several of them; otherwise, columns would be nearly empty. If nothing
+    varies, the row is the model, or the command or framework of a program without one.
 
     Args:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
-        cols: Parameters that label the columns, if they were chosen; everything else that varies is a row then, so that there is one table.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        cols: Chosen parameters for the columns, if any; all other varied parameters are rows then, which results in one table.
     """
     rows = distinguishing_names(records, declarations, given=cols, without=_COMPUTED)
     if cols:
@@ -78,7 +78,7 @@ def usual_axes(
 
 
 def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Sequence[str], explain: bool) -> Table:
-    """A table with a column for each quantity."""
+    """Make a table with a column for each quantity."""
     found = groups(records, rows)
     table = Table(
         "Results",

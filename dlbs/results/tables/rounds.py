@@ -1,4 +1,4 @@
-"""What rounds of runs came to so far, a line for each pair."""
+"""Intermediate results of rounds of runs, a line for each pair."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["outlook", "pair_line"]
 
 
 def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
-    """One pair: `keep vs system: 1.03 ± 0.04 times as fast, open: about 6 more rounds`. The ratio is that of the final sentence.
+    """Format one pair: `keep vs system: 1.03 ± 0.04 times as fast, open: about 6 more rounds`. The ratio is the one of the final sentence.
 
     Args:
-        pairs: All of them.
-        pair: One of them.
-        seconds: Time that a round of this pair takes, if it is to be said.
+        pairs: All pairs.
+        pair: The pair.
+        seconds: Time of a round of this pair, if it is to be shown.
     """
     base, value = pair.names
     ratio = "" if pair.estimate is None else speed_words(pairs.metric, pair.verdict, pair.estimate)
@@ -39,7 +39,7 @@ def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
 
 
 def outlook(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
-    """What would decide an open pair."""
+    """Estimate of the rounds that would decide an open pair, or the reason why it stays open."""
     if not all(pair.used):
         doubtful = any(pair.doubtful)
         return "too few runs without warnings (--trust-doubtful uses the others)" if doubtful else "no values yet"

@@ -36,14 +36,14 @@ def strong_scaling(
 def scaling_tables(
     records: Iterable[Record], declarations: Mapping[str, Parameter], kind: str, *, explain: bool = False
 ) -> list[Table]:
-    """Throughput, batch time, speed-up and efficiency over the number of devices.
+    """Make tables of throughput, batch time, speed-up and efficiency over the number of devices.
 
-    Weak scaling keeps the replica batch, strong scaling the effective batch. The speed-up is the throughput over that of the fewest devices
-    in the row, times their number; the efficiency is the speed-up over the number of devices.
+    Weak scaling fixes the replica batch, strong scaling the effective batch. The speed-up is the throughput divided by that of the smallest
+    device count in the row, times this count; the efficiency is the speed-up divided by the number of devices.
 
     Args:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
         kind: `weak` or `strong`.
         explain: Add the formulas with their numbers.
     """
@@ -114,12 +114,14 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
         speedup.cells.append(ups)
         efficiency.cells.append(shares)
     for base_count in sorted(bases - {1}):
-        speedup.legend.append(f"where {base_count} devices are the fewest, they count as a speed-up of {base_count}")
+        speedup.legend.append(
+            f"where the smallest device count is {base_count}, its speed-up is {base_count} by definition"
+        )
     return speedup, efficiency
 
 
 def devices(record: Record) -> int:
-    """GPUs that an experiment used; on CPUs, its replicas."""
+    """Number of GPUs of an experiment; on CPUs, its replicas."""
     for name in ("exp.num_gpus", "exp.num_replicas"):
         count = number(record, name)
         if count:
@@ -128,7 +130,7 @@ def devices(record: Record) -> int:
 
 
 def nothing_to_scale(counts: Sequence[int]) -> str:
-    """Why there is no scaling where all experiments used one number of devices, the only one of `counts`."""
+    """Message for experiments that all used the same number of devices, the only one of `counts`."""
     return f"all experiments used {_devices(counts[0])}: nothing to scale"
 
 

@@ -32,22 +32,22 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a benchmark achieved.
+    """Score of a benchmark.
 
     Attributes:
-        bench: What was run, in words.
-        fail: Runs that failed or ran out of time.
-        n: All runs that were not skipped.
+        bench: Label of the benchmark.
+        fail: Number of runs that failed or timed out.
+        n: Number of runs, without skipped ones.
         ngpu: GPUs of a run; 0 on CPUs.
-        perf: Mean throughput of the runs that ended well, instances per second; 0 without any. A program that logs its time and no
-            throughput has done one thing in that time.
-        sem: Standard error of the mean, as a share of it; None with a single value.
-        std: Standard deviation, as a share of the mean.
-        source: What the deviation is of: `runs` or `batches`.
+        perf: Mean throughput of successful runs, instances per second; 0 without any. A program that logs a time but no throughput counts as
+            one instance in that time.
+        sem: Standard error of the mean, relative to the mean; None with a single value.
+        std: Standard deviation, relative to the mean.
+        source: Source of the standard deviation: `runs` or `batches`.
         peak_memory: Bytes; None if no run measured it.
         weight: Weight in the total.
-        is_from_time: Whether a run logged no throughput, so that `perf` is runs per second.
-        runs: The records that it comes from.
+        is_from_time: A run logged no throughput, so `perf` is runs per second.
+        runs: Records of the benchmark.
     """
 
     bench: str
@@ -65,12 +65,12 @@ class Score:
 
     @property
     def score(self) -> float:
-        """The throughput, times the share of runs that ended well."""
+        """Throughput times the share of successful runs."""
         return self.perf * (self.n - self.fail) / self.n if self.n else 0.0
 
 
 def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Score]:
-    """The score of each benchmark: of the experiments that differ in nothing but `exp.repeat`. Skipped ones do not count."""
+    """Compute the score of each benchmark, a group of experiments that differ only in `exp.repeat`. Skipped experiments do not count."""
     ran = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
     names = [title_name(ran) or "exp.model", "exp.replica_batch"]
     keys = [*names, *distinguishing_names(ran, declarations, given=names, without=["exp.effective_batch"])]
@@ -111,7 +111,7 @@ def _score(bench: str, records: list[Record]) -> Score:
 
 
 def _rate(record: Record) -> float:
-    """Instances per second; 0 if there is neither a throughput nor a time."""
+    """Instances per second; 0 without a throughput and a time."""
     time = number(record, "results.time")
     return number(record, "results.throughput") or (1000 / time if time and "results.throughput" not in record else 0.0)
 
@@ -129,9 +129,9 @@ def _peak_memory(records: list[Record]) -> float | None:
 
 
 def total_score(scored: Iterable[Score]) -> float:
-    """The weighted geometric mean of the scores: exp(Σ weight · ln(score) / Σ weight); 0 as soon as one is 0.
+    """Weighted geometric mean of the scores: exp(Σ weight · ln(score) / Σ weight); 0 if any score is 0.
 
-    The geometric mean, because benchmarks differ in what an instance is: twice the speed of any of them counts the same (Fleming and Wallace 1986).
+    Geometric, because instances differ between benchmarks: doubling the speed of any benchmark has the same effect (Fleming and Wallace 1986).
     """
     weighted = [score for score in scored if score.weight > 0]
     weights = math.fsum(score.weight for score in weighted)
@@ -144,7 +144,7 @@ _COLUMNS = ["fail", "n", "ngpu", "perf", "sem%", "std%", "peak_memory", "score",
 
 
 def score_table(scored: list[Score], *, explain: bool = False) -> Table:
-    """The scores as a table, with the total in its legend."""
+    """Format scores as a table, with the total in its legend."""
     cells = [
         [
             Cell(score.fail),
@@ -171,13 +171,13 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
     table.legend.append(f"score: {short_number(total)} (weighted geometric mean)")
     failed = [score.bench for score in weighted if score.score <= 0]
     if failed:
-        table.legend.append(f"no run ended well: {', '.join(failed)}")
+        table.legend.append(f"no successful run: {', '.join(failed)}")
         if ran:
-            table.legend.append(f"score of the others: {short_number(total_score(ran))}")
+            table.legend.append(f"score without them: {short_number(total_score(ran))}")
     if any(score.source == "batches" for score in scored):
-        table.legend.append("sem% and std% of a benchmark that ran once are those of its batch times")
+        table.legend.append("sem% and std% of a benchmark with one run: of its batch times")
     if any(score.is_from_time for score in scored):
-        table.legend.append("perf of a benchmark that logs no throughput is runs per second: 1,000 / results.time")
+        table.legend.append("perf of a benchmark without throughput: runs per second, 1,000 / results.time")
     table.add_legend()
     runs = [record for score in scored for record in score.runs]
     table.legend += doubt_lines(runs, ["results.throughput"])
@@ -188,7 +188,7 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
         logs = " + ".join(f"{score.weight:g}·ln({short_number(score.score)})" for score in ran)
         if ran:
             table.formulas.append(
-                f"score of those that ran = exp(({logs}) / ({weights})) = {short_number(total_score(ran))}"
+                f"score without failed benchmarks = exp(({logs}) / ({weights})) = {short_number(total_score(ran))}"
             )
     return table
 
@@ -199,7 +199,7 @@ def _perf(score: Score) -> Cell:
 
 
 def _reasons(score: Score) -> list[str]:
-    """Why runs failed, each reason once."""
+    """Reasons of failed runs, each once."""
     bad = [record for record in score.runs if status_of(record) != "ok" and record.get("exp.status_msg")]
     return list(dict.fromkeys(f"{status_of(record)}: {text(record['exp.status_msg'])}" for record in bad))
 

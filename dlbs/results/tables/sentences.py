@@ -1,4 +1,4 @@
-"""What a comparison came to, in sentences: `keep ran 1.31 ± 0.04 times faster than system`."""
+"""Format the result of a comparison as sentences: `keep ran 1.31 ± 0.04 times faster than system`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dlbs.text import short_number
 
 __all__ = ["ratio_words", "sentence", "speed_words"]
 
-_NEARLY_SYMMETRIC = 1.25  # the wider half of an interval over the narrower one, for which ± says enough
+_NEARLY_SYMMETRIC = 1.25  # largest ratio of the halves of an interval for which ± is accurate enough
 
 
 def sentence(metric: str, sides: tuple[str, str], verdict: str, estimate: Estimate | None, threshold: float) -> str:
-    """One comparison in a sentence.
+    """Format one comparison as a sentence.
 
     Args:
         metric: Key of the quantity.
-        sides: How readers know the baseline and the value.
+        sides: Names of the baseline and the value.
         verdict: A key of `VERDICTS`.
-        estimate: The ratio of the value over the baseline; None if there is none.
-        threshold: Share by which a ratio may differ from 1 and count as the same.
+        estimate: Ratio of the value to the baseline; None if there is none.
+        threshold: Largest relative difference that counts as the same.
     """
     base, value = sides
     if estimate is None:
@@ -40,7 +40,7 @@ def sentence(metric: str, sides: tuple[str, str], verdict: str, estimate: Estima
 
 
 def speed_words(metric: str, verdict: str, estimate: Estimate) -> str:
-    """A ratio as sentences give it: `1.31 ± 0.04 times faster`, `0.97 ± 0.02 times as fast`; of other quantities `1.31 ± 0.04 times`."""
+    """Format a ratio for a sentence: `1.31 ± 0.04 times faster`, `0.97 ± 0.02 times as fast`; for other quantities `1.31 ± 0.04 times`."""
     if not is_speed(metric):
         return f"{ratio_words(estimate)} times"
     is_inverse = better_of(metric) < 0
@@ -51,7 +51,7 @@ def speed_words(metric: str, verdict: str, estimate: Estimate) -> str:
 
 
 def ratio_words(estimate: Estimate, *, inverse: bool = False) -> str:
-    """A ratio, or its inverse, with its interval: `1.31 ± 0.04`, half the width, or `2.53 [0.40, 15.9]` where that would mislead."""
+    """Format a ratio or its inverse with its interval: `1.31 ± 0.04`, half the width, or `2.53 [0.40, 15.9]` where ± would mislead."""
     interval = estimate.interval
     ratio = 1 / estimate.ratio if inverse else estimate.ratio
     if interval is None:
@@ -73,6 +73,6 @@ def _bound(value: float, digits: int) -> str:
 
 
 def is_nearly_symmetric(ratio: float, interval: Interval) -> bool:
-    """Whether both halves of an interval are about as wide."""
+    """Whether both halves of an interval are about equally wide."""
     halves = interval.high - ratio, ratio - interval.low
     return max(halves) <= _NEARLY_SYMMETRIC * min(halves)

@@ -1,4 +1,4 @@
-"""The batch times of one experiment: as text with bars, outliers and warnings, and as a table for files."""
+"""Format the batch times of one experiment: as text with bars, outliers and warnings, or as a table with a row per batch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST_OUTLIERS = 10
 
 
 def series_lines(series: Series) -> list[str]:
-    """What a person reads in a terminal, line by line."""
+    """Format a series for a terminal, line by line."""
     times = series.times
     settled = series.times[max(0, series.steady - len(series.warmup)) :]
     lines = [
-        f"{_batches(len(series.warmup))} of warm-up, {len(times)} timed: median {short_number(statistics.median(times))} ms, "
+        f"warm-up: {_batches(len(series.warmup))}; timed: {len(times)}, median {short_number(statistics.median(times))} ms, "
         f"{short_number(min(times))} to {short_number(max(times))} ms",
         "",
         *_spark("batch times, ms", [*series.warmup, *times], len(series.warmup)),
@@ -32,7 +32,7 @@ def series_lines(series: Series) -> list[str]:
     if not series.is_conclusive:
         return [
             *lines,
-            f"too few batches to tell warm-up, steady part and outliers apart: {FEWEST_BATCHES} are needed (exp.num_batches)",
+            f"too few batches to detect warm-up, steady part and outliers: {FEWEST_BATCHES} are needed (exp.num_batches)",
             *_monitor_and_warnings(series),
         ]
     lines += [
@@ -45,11 +45,11 @@ def series_lines(series: Series) -> list[str]:
         )
         worst = sorted(series.outliers, key=lambda outlier: -abs(outlier.times_median - 1))[:_MOST_OUTLIERS]
         lines += [
-            f"  batch {outlier.batch}: {short_number(outlier.time)} ms, {outlier.times_median:.2f} of the median around it"
+            f"  batch {outlier.batch}: {short_number(outlier.time)} ms, {outlier.times_median:.2f} times the local median"
             for outlier in sorted(worst, key=lambda outlier: outlier.batch)
         ]
         if len(series.outliers) > _MOST_OUTLIERS:
-            lines.append(f"  and {len(series.outliers) - _MOST_OUTLIERS} more that differ less")
+            lines.append(f"  and {len(series.outliers) - _MOST_OUTLIERS} smaller ones")
     else:
         lines.append("no outliers")
     return [*lines, *_monitor_and_warnings(series)]
@@ -86,7 +86,7 @@ def _needed(series: Series) -> str:
 
 
 def _spark(name: str, values: list[float], warmup: int) -> list[str]:
-    """A line of bars with its scale; a mark below says where timing began."""
+    """Format a line of bars with its scale; a mark below shows where timing began."""
     columns = min(_WIDTH, len(values))
     edges = [round(index * len(values) / columns) for index in range(columns + 1)]
     means = [statistics.fmean(values[begin:end]) for begin, end in itertools.pairwise(edges)]

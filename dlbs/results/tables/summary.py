@@ -1,4 +1,4 @@
-"""The distinct values of each parameter, and how many experiments have them."""
+"""Table of the distinct values of each parameter, with their number of experiments."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ _MOST_VALUES = 20
 
 
 def summary_table(records: Sequence[Record], declarations: Mapping[str, Parameter], names: Sequence[str] = ()) -> Table:
-    """The parameters of some experiments with their distinct values: those that differ first, in the plan's order.
+    """Make a table of parameters with their distinct values: varied parameters first, in the plan's order.
 
     Args:
-        records: Experiments, failed ones too.
-        declarations: Say which parameters identify an experiment.
-        names: Parameters or results of which all values are shown; if there are none, all parameters that identify an experiment, with at most
-            20 values each.
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        names: Parameters or results, shown with all values; if empty, all parameters that identify an experiment, with at most 20 values each.
     """
     chosen = list(names)
     if not names:

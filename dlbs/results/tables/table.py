@@ -1,4 +1,4 @@
-"""A table of results: labels, cells, and the notes below it."""
+"""Table of results: labels, cells, and the notes below."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        value: A number (a whole one is a count), a text where the values are no numbers, or None; then `status` says why.
+        value: A number (an integer is a count), a text for values that are not numbers, or None; then `status` is the reason.
         status: `ok`, or the status of the experiments in the cell, `missing` or `no-result`.
         low: Lower bound of the confidence interval of a median, if it has one.
         high: Upper bound.
-        confidence: Of that interval, 0 to 1.
-        runs: Experiments that the value comes from.
-        lost: Experiments of this cell that have no value.
-        doubtful: Of those runs, how many logged warnings about their numbers.
-        tone: `good`, `bad`, `doubt` or empty; a terminal colours the cell by it.
+        confidence: Confidence level of that interval, 0 to 1.
+        runs: Number of experiments with a value.
+        lost: Number of experiments without a value.
+        doubtful: Number of runs with a value that logged warnings about their numbers.
+        tone: `good`, `bad`, `doubt` or empty: the colour of the cell in a terminal.
     """
 
     value: float | int | str | None
@@ -36,14 +36,14 @@ class Cell:
     tone: str = ""
 
     def scaled(self, factor: float) -> Cell:
-        """The same in another unit; texts and statuses stay."""
+        """Convert the cell to another unit; texts and statuses are unchanged."""
         if not isinstance(self.value, float):
             return self
         low, high = (bound if bound is None else bound * factor for bound in (self.low, self.high))
         return replace(self, value=self.value * factor, low=low, high=high)
 
     def words(self) -> str:
-        """The cell as people read it: `400.0 [395.2, 402.1]`, `400.0 ⚠`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""
+        """Format the cell for humans: `400.0 [395.2, 402.1]`, `400.0 ⚠`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""
         if self.value is None:
             return MISSING if self.status == "missing" else self.status
         if isinstance(self.value, str):
@@ -57,16 +57,16 @@ class Cell:
 
 MISSING = "-"
 DOUBTFUL = "⚠"
-USUAL = 0.95  # confidence of intervals that do not say another one
+USUAL = 0.95  # confidence level of intervals, unless another one is shown
 
-# Of statuses that need an explanation; why experiments failed or were skipped is said by their reasons.
+# Statuses that need an explanation; failed and skipped experiments have reasons.
 _LEGEND = {
-    "missing": "not in the plan, or no log",
-    "timeout": "the experiment was ended by exp.timeout",
+    "missing": "not in the plan, or without a log",
+    "timeout": "the experiment exceeded exp.timeout",
     "cancelled": "the run was stopped",
-    "unfinished": "still running, or interrupted",
-    "no-result": "the experiment ended well, but logged no such value",
-    "no-base": "there is no value to compare with",
+    "unfinished": "still running or interrupted",
+    "no-result": "the experiment succeeded, but did not log this value",
+    "no-base": "no baseline value to compare with",
 }
 
 
@@ -75,16 +75,16 @@ class Table:
     """A table.
 
     Attributes:
-        title: What is in the cells, with the unit, and what the experiments have in common.
-        names: What the row labels are.
+        title: Quantity in the cells with its unit, and the common parameters of the experiments.
+        names: Names of the row labels.
         rows: The labels of each row.
         columns: The label of each column.
         cells: A list of cells for each row.
-        findings: What came out, in sentences; the first of all notes.
-        legend: What marks mean.
-        formulas: How numbers were computed, and other notes about single rows.
-        answers: Columns that are the answer: always shown, the last of them never folded.
-        is_divisible: Each column stands for itself: where there is no room for all, they may be shown one below the other.
+        findings: Results in sentences; the first notes.
+        legend: Explanations of marks.
+        formulas: Formulas of numbers, and other notes on single rows.
+        answers: Most important columns: always shown, and the last one is never folded.
+        is_divisible: Columns are independent: if the table is too wide, it may be divided into tables one below the other.
     """
 
     title: str
@@ -100,22 +100,22 @@ class Table:
 
     @property
     def header(self) -> list[str]:
-        """The labels of all columns, those of the row labels included."""
+        """Labels of all columns, including those of row labels."""
         return [*self.names, *self.columns]
 
     @property
     def notes(self) -> list[str]:
-        """All lines below the table."""
+        """All notes below the table."""
         return [*self.findings, *self.legend, *self.formulas]
 
     def texts(self) -> list[list[str]]:
-        """Rows of texts: labels and cells."""
+        """Rows of labels and formatted cells."""
         return [
             [*labels, *(cell.words() for cell in cells)] for labels, cells in zip(self.rows, self.cells, strict=True)
         ]
 
     def add_legend(self) -> None:
-        """Say what the marks in the cells mean."""
+        """Add explanations of the marks in the cells to the legend."""
         cells = [cell for row in self.cells for cell in row]
         seen = {cell.status for cell in cells if cell.value is None}
         for status, meaning in _LEGEND.items():

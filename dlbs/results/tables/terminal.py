@@ -1,4 +1,4 @@
-"""Tables for a terminal: in as many columns as it has, and in colour where that is allowed."""
+"""Print tables to a terminal: fitted to its width, in colour where that is allowed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _COLOURS = {"good": "green", "bad": "red", "doubt": "yellow"}
 def print_table(table: Table, console: Console) -> None:
     """Print a table and the notes below it.
 
-    Whatever the width of the console, no text is cut off. Columns that are the same in all rows become a note, unless they are the answer; parameters lose their namespaces; columns
-    that stand for themselves are shown one below the other; cells are folded after that.
+    No text is cut off. If the table is too wide, in this order: constant columns become a note, unless they are in `Table.answers`; parameters lose
+    their namespaces; divisible tables are divided; cells are folded.
     """
     from rich.text import Text
 
     shown = fitted(table, console.width)
-    # Rich would fold the title to the width of a narrow table.
+    # Rich would wrap the title to the width of a narrow table.
     console.print(Text(indented(printable(shown.title), console.width, "", "  "), style="bold"))
     for part in divided(shown, console.width):
         console.print(_drawn(part, unfolded(part, console.width)))
@@ -41,7 +41,7 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table without columns that are the same in all rows, if it is wider than `width` characters; a note holds their values."""
+    """If the table is wider than `width` characters, replace constant columns by notes."""
     shown = table
     for name in reversed([name for name in table.header if name not in table.answers]):
         if _width(shown) <= width:
@@ -54,7 +54,7 @@ def fitted(table: Table, width: int) -> Table:
 
 
 def unfolded(table: Table, width: int) -> Collection[str]:
-    """Columns whose cells are not folded: all where there is room, else the answers, or at least the last of them."""
+    """Columns whose cells are not folded: all if they fit, else the answers, or at least the last one."""
     if _width(table) <= width:
         return table.header
     needed = 3 * len(table.header) + 1
@@ -64,7 +64,7 @@ def unfolded(table: Table, width: int) -> Collection[str]:
 
 
 def divided(table: Table, width: int) -> list[Table]:
-    """The table with as many of its columns as there is room for, one below the other; as it is if its columns do not stand for themselves."""
+    """Divide a divisible table into tables that fit the width; other tables are unchanged."""
     if not table.is_divisible or _width(table) <= width:
         return [table]
     parts = []
@@ -83,7 +83,7 @@ def _columns(table: Table, begin: int, end: int) -> Table:
 
 
 def _without_namespaces(table: Table) -> Table:
-    """`malloc` for `runtime.malloc` in the header, where no other column is called like that, and in labels, where they still tell rows apart."""
+    """Shorten `runtime.malloc` to `malloc` in the header, if no other column has that name, and in labels, if they stay distinct."""
     short = [name.rpartition(".")[2] if name.count(".") == 1 else name for name in table.names]
     others = Counter([*short, *table.columns])
     names = [word if others[word] == 1 else name for word, name in zip(short, table.names, strict=True)]
@@ -94,7 +94,7 @@ def _without_namespaces(table: Table) -> Table:
 
 
 def _with_short_headers(table: Table) -> Table:
-    """Headers in as many lines as they have parts, the unit below the name."""
+    """Break headers at commas, with the unit below the name."""
     return replace(table, columns=[name.replace(", ", ",\n") for name in table.columns])
 
 
@@ -119,13 +119,13 @@ def _without_constant(table: Table, name: str) -> Table:
 
 
 def _width(table: Table) -> int:
-    """Characters that the table takes in a line, borders included."""
+    """Width of the table in characters, including borders."""
     widths = _widths(table)
     return sum(widths) + 3 * len(widths) + 1
 
 
 def _widths(table: Table) -> list[int]:
-    """Characters that each column takes, without borders."""
+    """Width of each column in characters, without borders."""
     from rich.cells import cell_len
 
     rows = [table.header, *table.texts()]

@@ -1,1 +1,1 @@
-"""The models, one module each: functions of a dictionary of parameters, whose names and shapes are those of the PyTorch model."""
+"""The models, one module each: functions of a dictionary of parameters with the names and shapes of the PyTorch model."""

@@ -1,4 +1,4 @@
-"""GPT-2, the smallest (Radford et al., Language Models are Unsupervised Multitask Learners, 2019), without dropout."""
+"""GPT-2 small (Radford et al., Language Models are Unsupervised Multitask Learners, 2019), without dropout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH, _DEPTH, _HEADS, _POSITIONS, _VOCABULARY = 768, 12, 12, 1024, 50_257
 
 
 def build(*, sequence_length: int = 1024) -> Model:
-    """Instances are sequences of tokens; the output layer shares its weights with the token embedding."""
+    """GPT-2 small: instances are sequences of tokens; the output layer shares its weights with the token embedding."""
     if not 1 <= sequence_length <= _POSITIONS:
         raise TypeError(f"sequence_length must be 1 to {_POSITIONS}, not {sequence_length}")
     shapes: dict[str, tuple[int, ...]] = {
@@ -45,7 +45,7 @@ def build(*, sequence_length: int = 1024) -> Model:
 
 
 def _block(parameters: Arrays, name: str, x: Any) -> Any:
-    """Attention and a perceptron, each added to what goes around it; tokens (batch, length, width)."""
+    """Attention and a perceptron, each with a residual connection; tokens (batch, length, width)."""
     batch, length, width = x.shape
     qkv = linear(parameters, f"{name}.qkv", layer_norm(parameters, f"{name}.norm1", x))
     q, k, v = (qkv.reshape(batch, length, 3, _HEADS, width // _HEADS)[:, :, part] for part in range(3))

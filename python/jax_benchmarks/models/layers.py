@@ -1,4 +1,4 @@
-"""Layers as functions of the arrays that PyTorch's layers of the same name have. Images have their channels last."""
+"""Layers as functions of arrays named and shaped as in PyTorch's layers of the same name. Images are channels-last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def linear(parameters: Arrays, name: str, x: Any) -> Any:
 
 
 def convolution(parameters: Arrays, name: str, x: Any, stride: int = 1) -> Any:
-    """Without bias, and padded so that a stride of 1 keeps the size; images (batch, height, width, channels)."""
+    """Without bias, padded so that stride 1 keeps the size; images (batch, height, width, channels)."""
     weight = parameters[f"{name}.weight"]
     padding = [(size // 2, size // 2) for size in weight.shape[2:]]
     return jax.lax.conv_general_dilated(
@@ -29,14 +29,14 @@ def convolution(parameters: Arrays, name: str, x: Any, stride: int = 1) -> Any:
 
 
 def batch_norm(parameters: Arrays, buffers: Arrays, new: Arrays, name: str, x: Any, *, training: bool) -> Any:
-    """Normalise channels, over the batch in training and by the running statistics otherwise.
+    """Normalise channels, with batch statistics in training and running statistics otherwise.
 
     Args:
         parameters, buffers: Of the whole model.
-        new: Gets the running statistics after this batch, in training.
+        new: Receives the updated running statistics in training.
         name: Of the layer.
         x: (batch, height, width, channels)
-        training: Which statistics are used.
+        training: Selects the statistics.
     """
     wide = x.astype(jnp.float32)
     mean, variance = buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"]

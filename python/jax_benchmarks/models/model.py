@@ -1,4 +1,4 @@
-"""What a model is here: its parameters by name, and a pure function of them."""
+"""A model: its parameters by name, and a pure function of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MODELS", "Arrays", "Model", "get_model", "initial"]
 
 Arrays = dict[str, Any]  # name → array
 
-# Name → the module that has a function `build`; it is imported when it is wanted.
+# Name → the module that has a function `build`; imported on first use.
 MODELS = {"deep_mnist": "deep_mnist", "gpt2_small": "gpt2", "resnet18": "resnet"}
 
 
@@ -29,12 +29,12 @@ class Model:
 
     Attributes:
         title, unit: For reports.
-        input_shape: Of one instance.
+        input_shape: Shape of one instance.
         num_classes: Targets are 0 … num_classes - 1.
-        shapes: Parameter → its shape, as in PyTorch: linear layers (outputs, inputs), convolutions (outputs, inputs, height, width).
-        apply: From parameters, buffers, inputs and whether it is trained to logits and new buffers.
-        buffers: What is kept beside the parameters and not trained → its shape: running means and variances.
-        vocabulary: Inputs are tokens below this number, and targets are too, one for each; 0: inputs are numbers.
+        shapes: Parameter → shape, as in PyTorch: linear layers (outputs, inputs), convolutions (outputs, inputs, height, width).
+        apply: Maps parameters, buffers, inputs and a training flag to logits and new buffers.
+        buffers: Untrained state → shape: running means and variances.
+        vocabulary: Inputs and targets (one per input) are tokens below this number; 0: inputs are floating-point numbers.
     """
 
     title: str
@@ -51,7 +51,7 @@ class Model:
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def batch(self, batch_size: int, seed: int, dtype: Any) -> tuple[Any, Any]:
-        """Random inputs and targets: numbers of mean 0 and standard deviation 1, or tokens."""
+        """Random inputs and targets: numbers with mean 0 and standard deviation 1, or tokens."""
         random = np.random.default_rng(seed)
         shape = (batch_size, *self.input_shape)
         if self.vocabulary:
@@ -68,10 +68,10 @@ class Model:
 
 
 def initial(model: Model, seed: int, dtype: Any) -> tuple[Arrays, Arrays]:
-    """Random parameters, and buffers as they begin.
+    """Random parameters and initial buffers.
 
-    Weights are normal with the variance 2 / inputs (He et al., arXiv:1502.01852), embeddings have the standard deviation 0.02, scales of
-    normalisations are one, biases zero. Speed does not depend on them.
+    Weights are normal with variance 2 / inputs (He et al., arXiv:1502.01852), embeddings have standard deviation 0.02, scales of
+    normalisations are one, biases zero. Speed does not depend on the values.
     """
     random = np.random.default_rng(seed)
 
@@ -91,13 +91,13 @@ def get_model(name: str, **options: Any) -> Model:
     """Build a model.
 
     Raises:
-        UnknownModelError: The message names those that there are.
-        UsageError: It does not have one of the options.
+        UnknownModelError: The name is unknown; the message lists the models.
+        UsageError: The model does not have one of the options.
     """
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise UnknownModelError(f"unknown model {name!r} of JAX: {hint}there are {', '.join(sorted(MODELS))}")
+        raise UnknownModelError(f"unknown JAX model {name!r}: {hint}available models are {', '.join(sorted(MODELS))}")
     module = importlib.import_module(f"jax_benchmarks.models.{MODELS[name]}")
     try:
         made: Model = module.build(**options)

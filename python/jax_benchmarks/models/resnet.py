@@ -1,4 +1,4 @@
-"""ResNet with 18 layers (He et al., arXiv:1512.03385, table 1), as pytorch_benchmarks has it: each stage begins with a projection."""
+"""ResNet with 18 layers (He et al., arXiv:1512.03385, table 1), as in pytorch_benchmarks: each stage begins with a projection."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The lists that a model has to pass."""
+"""The checks that every model has to pass."""

@@ -1,8 +1,8 @@
-"""What a model with seeded weights gives for a seeded batch, kept with the tests, so that a change of it is noticed.
+"""Outputs of a model with seeded weights for a seeded batch, stored with the tests so that changes are noticed.
 
-Weights as they are drawn at first would not do: in many networks the signal fades from layer to layer until the output is that of the
-last biases alone, whatever the input is and whatever lies between. So the weights are calibrated: every layer gives a signal of one size
-(after Mishkin and Matas, All you need is a good init, arXiv:1511.06422), and a change of any part is a change of the output.
+Freshly initialised weights are unsuitable: in many networks the signal fades from layer to layer until the output consists of the last
+biases, whatever the input and the layers between. So the weights are calibrated: every layer outputs a signal of the same size
+(after Mishkin and Matas, All you need is a good init, arXiv:1511.06422), and a change of any part changes the output.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from pytorch_benchmarks.tensors import map_tensors
 __all__ = ["ROOT", "SEED", "Subject", "calibrate", "compare_outputs", "describe_outputs", "expected_output"]
 
 SEED = 1234
-ROOT = Path(__file__).resolve().parents[3]  # of the checkout, or of what was installed
+ROOT = Path(__file__).resolve().parents[3]  # of the checkout or of the installation
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model that is checked, and where what belongs to it is kept.
+    """A model to check, and the places of its files.
 
     Attributes:
-        name: Under which it is registered.
-        options: Of its builder.
-        home: Directory of the file that registers it, if it is one of its own; None for those of pytorch_benchmarks.
-        device: Where it is looked at.
+        name: Registered name.
+        options: Options of its builder.
+        home: Directory of the file that registers it, for an external model; None for models of pytorch_benchmarks.
+        device: Device to check it on.
     """
 
     name: str
@@ -46,47 +46,47 @@ class Subject:
 
     @property
     def expected(self) -> Path:
-        """Its expected output."""
+        """File of its expected output."""
         return (self.home / "expected" if self.home else ROOT / "tests" / "expected") / f"{self.name}.json"
 
     @property
     def recipe(self) -> Path:
-        """The configuration that trains it."""
+        """Path of the configuration that trains it."""
         return self.home / "recipe.yaml" if self.home else ROOT / "config" / "recipes" / f"{self.name}.yaml"
 
     @property
     def page(self) -> Path:
-        """The page that speaks of it."""
+        """Path of the page that documents it."""
         return self.home / "README.md" if self.home else ROOT / "docs" / "models.md"
 
     def seeded(self) -> Model:
-        """The model with seeded weights, which are the same for every device."""
+        """The model with seeded weights, identical on every device."""
         torch.manual_seed(SEED)
         return get_model(self.name, **self.options).to(self.device)
 
     def calibrated(self) -> Model:
-        """The model with seeded weights of which every part shows in the output; calibrated on a CPU, so that they are the same for every device."""
+        """The model with seeded weights, calibrated so that every part affects the output; on a CPU, so identical on every device."""
         on_cpu = replace(self, device="cpu")
         model = on_cpu.seeded()
         calibrate(model, on_cpu.batch(model)[0])
         return model.to(self.device).eval()
 
     def batch(self, model: Model) -> tuple[Any, Any]:
-        """Seeded inputs and targets, two instances."""
+        """Two seeded instances: inputs and targets."""
         generator = torch.Generator().manual_seed(SEED)
         batch = (model.inputs(2, generator), model.targets(2, generator))
         return map_tensors(lambda tensor: tensor.to(self.device), batch)
 
 
 def calibrate(model: nn.Module, inputs: Any) -> None:
-    """Change the weights of a network so that each of its parts has a share in the output.
+    """Change the weights of a network so that each of its parts affects the output.
 
-    Embeddings and layers that multiply by a matrix give outputs of standard deviation 1, batch normalisation has the statistics of this batch, and what
-    has one number for each channel (biases, scales of normalisation and of residual branches) is moved away from 0 and 1.
+    Embeddings and matrix layers get outputs of standard deviation 1, batch normalisation gets the statistics of this batch, and parameters
+    with one number per channel (biases, scales of normalisation and of residual branches) are moved away from 0 and 1.
 
     Args:
-        model: In training or evaluation mode; afterwards it is in evaluation mode.
-        inputs: A batch that it is given.
+        model: In training or evaluation mode; left in evaluation mode.
+        inputs: A batch of its inputs.
     """
     generator = torch.Generator().manual_seed(SEED)
     model.eval()
@@ -114,16 +114,16 @@ def calibrate(model: nn.Module, inputs: Any) -> None:
 
 
 _MATRIX_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag)
-_FADED = 1e-12  # a standard deviation that is none
+_FADED = 1e-12  # a standard deviation that counts as zero
 
 
 def _normaliser() -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """A hook that scales each layer once so that its output has standard deviation 1; layers may share their weights."""
+    """A hook that scales each layer once to an output of standard deviation 1; layers may share weights."""
     scaled: set[int] = set()
 
     def normalise(layer: nn.Module, _: Any, output: Tensor) -> Tensor:
         size, parameters = float(output.std()), list(layer.parameters(recurse=False))
-        if not size > _FADED or any(id(parameter) in scaled for parameter in parameters):  # nor NaN, as of one number
+        if not size > _FADED or any(id(parameter) in scaled for parameter in parameters):  # or NaN
             return output
         for parameter in parameters:
             parameter.div_(size)
@@ -134,7 +134,7 @@ def _normaliser() -> Callable[[nn.Module, Any, Tensor], Tensor]:
 
 
 def expected_output(subject: Subject) -> dict[str, Any]:
-    """What a model with seeded and calibrated weights gives for a seeded batch of two."""
+    """The output of a model with seeded and calibrated weights for a seeded batch of two."""
     model = subject.calibrated()
     with torch.no_grad():
         outputs = model(subject.batch(model)[0])
@@ -142,7 +142,7 @@ def expected_output(subject: Subject) -> dict[str, Any]:
 
 
 def describe_outputs(outputs: Any) -> dict[str, Any]:
-    """Shape, mean, standard deviation and some values of each output, from its first to its last."""
+    """Shape, mean, standard deviation and some values of each output."""
     leaves = [leaf.float().cpu() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     return {
         "shapes": [list(leaf.shape) for leaf in leaves],
@@ -153,13 +153,13 @@ def describe_outputs(outputs: Any) -> dict[str, Any]:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """Ten of many values, evenly spread: the first ones of a text, say, do not depend on what follows."""
+    """Ten evenly spaced values: the first values of a text, say, do not depend on what follows."""
     places = torch.linspace(0, len(values) - 1, min(10, len(values))).round().long()
     return values[places]
 
 
 def compare_outputs(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """What differs between two outputs, in words; empty if they agree to three digits."""
+    """The difference between two outputs as text; empty if they agree to three digits."""
     if found["shapes"] != expected["shapes"]:
         return f"the shapes are {found['shapes']} instead of {expected['shapes']}"
     scale = max(map(abs, expected["deviations"]))

@@ -1,4 +1,4 @@
-"""What a check finds, as a JSON line that `dlbs pack check` reads."""
+"""The outcome of a check, as a JSON line that `dlbs pack check` reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["CheckError", "print_finding", "problem"]
 
 
 class CheckError(Exception):
-    """Something about a model is not as it should be; the message says what, and what to do."""
+    """A check failed; the message states the problem and the fix."""
 
 
 def problem(error: Exception) -> str:
-    """What a model raised, with the name of the exception."""
+    """An exception raised by a model as text, with its class name."""
     return without_advice(f"{type(error).__name__}: {error}", error)
 
 
@@ -24,6 +24,6 @@ def print_finding(check: str, status: str, message: str) -> None:
     Args:
         check: Its name.
         status: `ok`, `failed` or `skipped`.
-        message: What was found; shortened to 300 characters.
+        message: The finding; shortened to 300 characters.
     """
     print(json.dumps({"check": check, "status": status, "message": " ".join(message.split())[:300]}), flush=True)

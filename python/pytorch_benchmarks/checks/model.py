@@ -1,6 +1,6 @@
-"""The list that a new model has to pass: `python -m pytorch_benchmarks.checks.model NAME` prints a JSON line for each check.
+"""The checks that a new model has to pass: `python -m pytorch_benchmarks.checks.model NAME` prints a JSON line for each.
 
-`EXPECTTEST_ACCEPT=1` in the environment accepts the model's output as it is now.
+`EXPECTTEST_ACCEPT=1` in the environment accepts the model's current output.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["CHECKS", "NotPossibleError", "check_model", "main"]
 
 
 class NotPossibleError(Exception):
-    """What is looked at cannot be had of this model, which is no failure."""
+    """A check does not apply to this model, which is no failure."""
 
 
 def exported(subject: Subject) -> str:
-    """The builder stands in its module's `__all__`."""
+    """The builder is in its module's `__all__`."""
     builder = builder_of(subject.name)
     names = getattr(sys.modules[builder.__module__], "__all__", ())
     if builder.__name__ not in names:
@@ -50,16 +50,16 @@ def described(subject: Subject) -> str:
     with torch.device("meta"):  # no weights are needed for its title
         title = get_model(subject.name, **subject.options).title
     if not title:
-        raise CheckError("it has no title for reports")
+        raise CheckError("the model has no title for reports")
     module = inspect.getdoc(sys.modules[builder.__module__]) or ""
     words = f"{inspect.getdoc(builder) or ''} {module}"
     if not re.search(r"\b(19|20)\d\d\b|arXiv|https?://", words):
-        raise CheckError("its docstring names no source: author and year, or a link")
+        raise CheckError("its docstring cites no source: add author and year, or a link")
     return (inspect.getdoc(builder) or module).splitlines()[0]
 
 
 def keyword_options(subject: Subject) -> str:
-    """Options of the builder have names and defaults, and can be given by name only."""
+    """Options of the builder are keyword-only and have defaults."""
     builder = builder_of(subject.name)
     parameters = [one for one in inspect.signature(builder).parameters.values() if one.name != "self"]
     wrong = [
@@ -69,7 +69,7 @@ def keyword_options(subject: Subject) -> str:
     ]
     if wrong:
         raise CheckError(f"make {', '.join(wrong)} keyword-only with a default: def builder(*, {wrong[0]}=...)")
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):  # they are those of the class that it makes
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):  # passed on to the class of the model
         made = getattr(sys.modules[builder.__module__], inspect.signature(builder).return_annotation, None)
         own = inspect.signature(made).parameters.values() if made else ()
         parameters = [one for one in own if one.kind is one.KEYWORD_ONLY and one.default is not one.empty]
@@ -77,7 +77,7 @@ def keyword_options(subject: Subject) -> str:
 
 
 def forward(subject: Subject) -> str:
-    """Its output fits its targets: the loss is one finite number."""
+    """The output fits the targets: the loss is one finite number."""
     model = subject.seeded().eval()
     inputs, targets = subject.batch(model)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def backward(subject: Subject) -> str:
     weights = dict(model.named_parameters())
     without = [key for key, weight in weights.items() if weight.requires_grad and weight.grad is None]
     if without:
-        raise CheckError(f"no gradient reaches {', '.join(without[:3])}" + (" and others" if len(without) > 3 else ""))
+        raise CheckError(f"no gradient reaches {', '.join(without[:3])}" + (" and more" if len(without) > 3 else ""))
     bad = [key for key, weight in weights.items() if weight.grad is not None and not torch.isfinite(weight.grad).all()]
     if bad:
         raise CheckError(f"the gradient of {bad[0]} is not finite")
@@ -103,15 +103,15 @@ def backward(subject: Subject) -> str:
 
 
 def parameters(subject: Subject) -> str:
-    """It has weights; their number is to be compared with the publication."""
+    """The model has weights; their number is to be compared with the publication."""
     count = subject.seeded().num_parameters()
     if count == 0:
-        raise CheckError("it has no trainable values")
-    return f"{count:,} trainable values: compare with the publication, and put the number into tests/pytorch_benchmarks/models/test_models.py"
+        raise CheckError("the model has no trainable values")
+    return f"{count:,} trainable values: compare with the publication and add the number to tests/pytorch_benchmarks/models/test_models.py"
 
 
 def autocast(subject: Subject) -> str:
-    """Under autocast its output is finite and near that of float32."""
+    """Under autocast the output is finite and close to the one in float32."""
     model = subject.seeded().eval()
     inputs, targets = subject.batch(model)
     with torch.no_grad():
@@ -126,21 +126,23 @@ def autocast(subject: Subject) -> str:
 
 
 def script(subject: Subject) -> str:
-    """Scripted, it gives what it gives otherwise."""
+    """The scripted model gives the same output."""
     model = subject.seeded().eval()
     inputs, _ = subject.batch(model)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch says that scripts are a thing of the past
+            warnings.simplefilter("ignore")  # torch warns that scripting is deprecated
             scripted = torch.jit.script(model)
-    except Exception as error:  # the compiler of scripts raises many kinds
+    except Exception as error:  # the script compiler raises many kinds of exceptions
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise NotPossibleError(f"it cannot be scripted: {reason}") from None
+        raise NotPossibleError(f"the model cannot be scripted: {reason}") from None
     with torch.no_grad():
         pairs = zip(*map(tree_leaves, (model(inputs), scripted(inputs))), strict=True)
     for one, other in pairs:
         if isinstance(one, Tensor) and not torch.allclose(one, other, rtol=1e-3, atol=1e-4):
-            raise CheckError(f"scripted, its output differs by up to {float((one - other).abs().max()):.3g}")
+            raise CheckError(
+                f"the output of the scripted model differs by up to {float((one - other).abs().max()):.3g}"
+            )
     return "the same output"
 
 
@@ -152,16 +154,16 @@ def seeds(subject: Subject) -> str:
 
 
 def expected(subject: Subject) -> str:
-    """Its output is the one that is kept with the tests."""
+    """The output equals the one stored with the tests."""
     path = subject.expected
     if subject.home is None and not path.parent.is_dir():
-        raise NotPossibleError("there are no tests beside this copy")
+        raise NotPossibleError("this copy comes without tests")
     accept = os.environ.get("EXPECTTEST_ACCEPT") == "1"
     if not path.is_file() and not accept:
         how = f"EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/checks/test_model.py -k {subject.name}"
         if subject.home is not None:
             how = "EXPECTTEST_ACCEPT=1 dlbs pack check"
-        raise CheckError(f"there is no {_short(path)}: {how} writes it")
+        raise CheckError(f"{_short(path)} does not exist: create it with {how}")
     if accept:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(expected_output(subject), indent=1) + "\n")
@@ -169,8 +171,8 @@ def expected(subject: Subject) -> str:
     kept = json.loads(path.read_text())
     difference = compare_outputs(expected_output(replace(subject, options=kept.get("options", {}))), kept)
     if difference:
-        raise CheckError(f"its output is not that of {_short(path)}: {difference}")
-    return f"that of {_short(path)}"
+        raise CheckError(f"the output differs from {_short(path)}: {difference}")
+    return f"same as in {_short(path)}"
 
 
 def _short(path: Path) -> str:
@@ -178,11 +180,11 @@ def _short(path: Path) -> str:
 
 
 class _Marker(nn.Identity):
-    """Stands where a layer would be."""
+    """Placeholder for a layer."""
 
 
 def layers(subject: Subject) -> str:
-    """Normalisation and nonlinearities can be chosen by passing their constructors, and are used wherever there is one."""
+    """Normalisation and nonlinearities can be chosen by passing constructors, and are used throughout."""
     with torch.device("meta"):
         usual = get_model(subject.name, **subject.options)
     kinds = {"norm": _NORMS, "activation": tuple(type(make()) for make in ACTIVATIONS.values())}
@@ -198,10 +200,10 @@ def layers(subject: Subject) -> str:
             continue
         taken = sum(isinstance(module, _Marker) for module in model.modules())
         if not taken:
-            raise CheckError(f"the option {option} is taken, but none of the {there} layers is made with it")
+            raise CheckError(f"the option {option} is accepted, but none of the {there} layers uses it")
         said.append(f"{option} of {taken} of {there} layers")
     if not said:
-        raise NotPossibleError("no options norm or activation that take constructors of layers")
+        raise NotPossibleError("the model has no options norm or activation that accept layer constructors")
     return ", ".join(said)
 
 
@@ -209,18 +211,18 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNor
 
 
 def documented(subject: Subject) -> str:
-    """A page speaks of it."""
+    """A page documents the model."""
     if not subject.page.is_file():
-        raise NotPossibleError("there is no documentation beside this copy")
+        raise NotPossibleError("this copy comes without documentation")
     if not re.search(rf"\b{re.escape(subject.name)}\b", subject.page.read_text(encoding="utf-8")):
-        raise CheckError(f"{_short(subject.page)} does not speak of it")
+        raise CheckError(f"{_short(subject.page)} does not mention the model")
     return _short(subject.page)
 
 
 def recipe(subject: Subject) -> str:
-    """The command that trains it is written down."""
+    """A configuration that trains the model exists."""
     if not subject.recipe.is_file():
-        raise NotPossibleError(f"there is no {_short(subject.recipe)} that trains it")
+        raise NotPossibleError(f"{_short(subject.recipe)}, which would train the model, does not exist")
     models = _models_of(subject.recipe.read_text(encoding="utf-8"))
     if subject.name not in models:
         raise CheckError(f"{_short(subject.recipe)} trains {', '.join(models) or 'no model'} (exp.model)")
@@ -228,7 +230,7 @@ def recipe(subject: Subject) -> str:
 
 
 def _models_of(recipe: str) -> list[str]:
-    """The values of exp.model in a configuration: one, or a list in a line or in lines. Containers have no reader of YAML."""
+    """The values of exp.model in a configuration: one, or a list in one or more lines. Containers have no YAML parser."""
     found: list[str] = []
     for given in re.finditer(r"^ *[\"']?exp\.model[\"']? *:([^\n]*)\n?((?: *- [^\n]*\n?)*)", recipe, re.MULTILINE):
         values = re.sub(r"(^|\s)#.*", "", "\n".join(given.groups()), flags=re.MULTILINE)
@@ -237,21 +239,21 @@ def _models_of(recipe: str) -> list[str]:
 
 
 def trained(subject: Subject) -> str:
-    """Weights of it are at hand, they fit, and their accuracy was measured."""
+    """Trained weights are available, fit the model, and have a measured accuracy."""
     found = list_weights(subject.name)
     if subject.home is not None:
         beside = {str(path): read_weights(path) for path in sorted((subject.home / "weights").glob("*.json"))}
-        # A pack may have several models, each with weights of its own.
+        # A pack may have several models, each with separate weights.
         found |= {name: entry for name, entry in beside.items() if entry.model == subject.name}
     if not found:
-        raise NotPossibleError("no trained weights here: train.py writes them with their entry (docs/training.md)")
+        raise NotPossibleError("no trained weights: train.py writes them with their entry (docs/training.md)")
     said = []
     for name, entry in found.items():
         misfits = get_model(subject.name, **entry.model_opts).load_weights(entry.tensors())
         if misfits:
             raise CheckError(f"{name} does not fit: {misfits}")
         if "accuracy_top1" not in entry.metrics or entry.transforms is None:
-            raise CheckError(f"{name} does not say how accurate it is, or what images go through")
+            raise CheckError(f"{name} has no accuracy or no transforms")
         said.append(f"{Path(name).stem}: {entry.metrics['accuracy_top1']:.2f} %")
     return ", ".join(said)
 
@@ -275,10 +277,10 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
 
 
 def check_model(subject: Subject) -> Iterator[tuple[str, str, str]]:
-    """What was looked at, whether it is `ok`, `failed` or `skipped`, and in what words, each as soon as it is known.
+    """Yield the name of each check, `ok`, `failed` or `skipped`, and a message, as soon as it is known.
 
     Raises:
-        UnknownModelError: There is no such model.
+        UnknownModelError: The model is unknown.
     """
     builder_of(subject.name)
     for title, check in CHECKS.items():
@@ -294,12 +296,12 @@ def check_model(subject: Subject) -> Iterator[tuple[str, str, str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a model; return 1 if something is not as it should be."""
+    """Check a model; return 1 if a check failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the builder")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="where it is looked at: cpu, cuda")
-    parser.add_argument("--architecture", type=Path, metavar="FILE", help="Python file that registers it")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="device to check it on: cpu, cuda")
+    parser.add_argument("--architecture", type=Path, metavar="FILE", help="Python file that registers the model")
     parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
     failed = False

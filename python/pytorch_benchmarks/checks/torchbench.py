@@ -1,4 +1,4 @@
-"""The list that a TorchBench model has to pass: `python -m pytorch_benchmarks.checks.torchbench DIRECTORY [--device cpu]` prints a JSON line for each check."""
+"""The checks that a TorchBench model has to pass: `python -m pytorch_benchmarks.checks.torchbench DIRECTORY [--device cpu]` prints a JSON line for each."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SEED = 1234
 
 
 class Subject:
-    """The model that is checked.
+    """The model to check.
 
     Args:
         found: Its class.
-        device: Where it is to run.
-        settings: Those of torch before the model was imported.
+        device: Device to run it on.
+        settings: Settings of torch before the model was imported.
         words: Its `extra_args`.
     """
 
@@ -43,12 +43,12 @@ class Subject:
         self.found, self.device, self.settings, self.words = found, device, settings, list(words)
 
     def make(self, test: str, **options: Any) -> Any:
-        """A new one, made from the same random numbers each time."""
+        """Create a new model, with the same random numbers each time."""
         torch.manual_seed(_SEED)
         return make(self.found, test, self.device, None, self.words, **options)
 
     def supported(self) -> Iterator[tuple[str, Any]]:
-        """A new one for each phase that it supports."""
+        """Create a new model for each phase that it supports."""
         for test in PHASES:
             try:
                 made = self.make(test)
@@ -69,7 +69,7 @@ def runs(subject: Subject, test: str) -> str:
 
 
 def works_anywhere(subject: Subject) -> str:
-    """It runs in any working directory and leaves nothing there."""
+    """It runs in any working directory and leaves no files there."""
     before = os.getcwd()
     with tempfile.TemporaryDirectory() as elsewhere:
         os.chdir(elsewhere)
@@ -85,13 +85,13 @@ def works_anywhere(subject: Subject) -> str:
 
 
 def two_in_one_process(subject: Subject) -> str:
-    """Two of it live side by side, and one does not change what the other gives."""
+    """Two instances in one process do not affect each other's results."""
     for test, _ in subject.supported():
         alone = _two_batches(subject.make(test), test)
         second, third = subject.make(test), subject.make(test)
         phase_of(third, test)()
         if alone != _two_batches(second, test):
-            raise CheckError(f"{test}: it gives something else beside another one")
+            raise CheckError(f"{test}: its results change when another instance exists")
     return "two models, the same results"
 
 
@@ -101,7 +101,7 @@ def _two_batches(made: Any, test: str) -> list[list[Any]]:
 
 
 def memory_is_returned(subject: Subject) -> str:
-    """Its memory is free again when it is gone."""
+    """Its memory is freed when it is deleted."""
     on_gpu = subject.device != "cpu"
     module = torch.get_device_module(subject.device.split(":")[0]) if on_gpu else None
     watched: list[weakref.ref[Any]] = []
@@ -113,11 +113,11 @@ def memory_is_returned(subject: Subject) -> str:
         del made, found
     gc.collect()
     if module is not None and module.memory_allocated() > before:
-        raise CheckError(f"{module.memory_allocated() - before} bytes are still held on the device")
+        raise CheckError(f"{module.memory_allocated() - before} bytes are still allocated on the device")
     alive = sum(reference() is not None for reference in watched)
     if alive:
-        raise CheckError("its network lives on: something outside still refers to it")
-    return "device memory as before" if module else "nothing refers to the network any more"
+        raise CheckError("its network is not freed: something outside still refers to it")
+    return "device memory as before" if module else "the network was freed"
 
 
 def same_seed_same_result(subject: Subject) -> str:
@@ -145,7 +145,7 @@ def same_seed_same_result(subject: Subject) -> str:
 
 
 def everything_is_on_the_device(subject: Subject) -> str:
-    """Parameters, buffers and inputs are on the device that was asked for."""
+    """Parameters, buffers and inputs are on the requested device."""
     wanted = torch.device(subject.device).type
     looked = 0
     for test, made in subject.supported():
@@ -163,12 +163,12 @@ def everything_is_on_the_device(subject: Subject) -> str:
                 if leaf.device.type != wanted:
                     raise CheckError(f"{test}: an input is on {leaf.device}")
     if not looked:
-        raise SkippedError("get_module gives no network")
+        raise SkippedError("get_module returns no network")
     return f"{looked} tensors are on {wanted}"
 
 
 def the_mode_is_switched(subject: Subject) -> str:
-    """set_train() and set_eval() switch the network, and what depends on it."""
+    """set_train() and set_eval() switch the network and everything that depends on its mode."""
     looked = 0
     for _, made in subject.supported():
         found = module_of(made)
@@ -178,9 +178,9 @@ def the_mode_is_switched(subject: Subject) -> str:
             getattr(made, name)()
             looked += 1
             if _modes(module_of(made)[0]) != {training}:  # type: ignore[index]
-                raise CheckError(f"after {name}() some of the network is in the other mode")
+                raise CheckError(f"after {name}() part of the network is in the other mode")
     if not looked:
-        raise SkippedError("get_module gives no network")
+        raise SkippedError("get_module returns no network")
     return "set_train() and set_eval() reach every part"
 
 
@@ -189,12 +189,12 @@ def _modes(network: nn.Module) -> set[bool]:
 
 
 def script_equals_eager(subject: Subject) -> str:
-    """The scripted network gives what the plain one does."""
+    """The scripted network gives the same output as the eager one."""
     plain = subject.make("eval")
     scripted = subject.make("eval", jit=True)
     pairs = [module_of(plain), module_of(scripted)]
     if pairs[0] is None or pairs[1] is None:
-        raise SkippedError("get_module gives no network")
+        raise SkippedError("get_module returns no network")
     outputs = []
     for network, _ in pairs:  # type: ignore[misc]
         network.eval()
@@ -209,15 +209,15 @@ def script_equals_eager(subject: Subject) -> str:
                 else network(inputs)
             )
     if not isinstance(pairs[1][0], (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
-        raise CheckError("with jit, the network is no script")
+        raise CheckError("with jit, the network is not scripted")
     for one, other in zip(*map(torch.utils._pytree.tree_leaves, outputs), strict=True):
         if isinstance(one, Tensor) and not torch.allclose(one, other, rtol=1e-3, atol=1e-4):
             raise CheckError(f"outputs differ by up to {float((one - other).abs().max()):g}")
-    return "outputs of script and plain network agree"
+    return "outputs of the scripted and the eager network agree"
 
 
 def needs_no_network(subject: Subject) -> str:
-    """It runs without asking anything of other machines."""
+    """It runs without network access."""
     if not _asked_hooks:
         sys.addaudithook(_refuse)
         _asked_hooks.append(_refuse)
@@ -227,25 +227,25 @@ def needs_no_network(subject: Subject) -> str:
         for test, made in subject.supported():
             phase_of(made, test)()
     except OSError as error:
-        if not _asked:  # a file that is missing, or a disk that is full
+        if not _asked:  # for example a missing file or a full disk
             raise CheckError(f"{type(error).__name__}: {error}") from None
         raise CheckError(f"it needs the network: {_asked[0]}") from None
     finally:
         _refusing.clear()
     if _asked:
-        raise CheckError(f"it asked for {_asked[0]}")
-    return "no connection was asked for"
+        raise CheckError(f"it requested {_asked[0]}")
+    return "it requested no connection"
 
 
 _refusing: list[bool] = []
 _asked: list[str] = []
-_asked_hooks: list[Any] = []  # an audit hook can be added, and never removed
+_asked_hooks: list[Any] = []  # an audit hook can never be removed
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     if event in {"socket.connect", "socket.getaddrinfo"} and _refusing and not _is_local(event, arguments):
         _asked.append(str(arguments[-1] if event == "socket.connect" else arguments[0]))
-        raise OSError("there is no network in this check")
+        raise OSError("this check has no network access")
 
 
 def _is_local(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -255,7 +255,7 @@ def _is_local(event: str, arguments: tuple[Any, ...]) -> bool:
 
 
 def flags_are_restored(subject: Subject) -> str:
-    """What it sets for all of torch is as it was when it has run and is gone."""
+    """Global settings of torch are unchanged after it has run and was deleted."""
     before = subject.settings
     for test, made in subject.supported():
         phase_of(made, test)()
@@ -264,11 +264,11 @@ def flags_are_restored(subject: Subject) -> str:
     changed = [f"{name} from {before[name]} to {value}" for name, value in settings().items() if before[name] != value]
     if changed:
         raise CheckError(f"it changed {', '.join(changed)}")
-    return f"{len(before)} settings of torch are as before"
+    return f"{len(before)} settings of torch are unchanged"
 
 
 def settings() -> dict[str, Any]:
-    """What can be set for all of torch."""
+    """The global settings of torch."""
     return {
         "default dtype": torch.get_default_dtype(),
         "gradients": torch.is_grad_enabled(),
@@ -298,7 +298,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
 
 
 def _numbers(output: Any) -> list[Any]:
-    """What can be compared of an output: numbers and sums of tensors."""
+    """The comparable parts of an output: numbers and sums of tensors."""
     found: list[Any] = []
     for leaf in torch.utils._pytree.tree_leaves(output):
         if isinstance(leaf, Tensor):
@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         statuses[name] = status
         print_finding(name, status, words)
     if statuses["train"] == statuses["eval"] == "skipped":
-        print_finding("phases", "failed", "neither training nor evaluating is supported: there is nothing to measure")
+        print_finding("phases", "failed", "neither training nor evaluation is supported: nothing to measure")
         return 1
     return int("failed" in statuses.values())
 

@@ -1,1 +1,1 @@
-"""Where batches come from: made up in memory, or read from data sets."""
+"""Sources of batches: synthetic in memory, or read from data sets."""

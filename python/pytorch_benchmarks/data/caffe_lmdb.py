@@ -1,4 +1,4 @@
-"""Caffe's data sets: LMDB databases of Datum records."""
+"""Caffe data sets: LMDB databases of Datum records."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _lmdb() -> Any:
 
 
 class CaffeLmdb(Dataset):
-    """An LMDB of Datum records.
+    """An LMDB database of Datum records.
 
     Args:
-        directory: Holds data.mdb. It is checked once, now: it must not change while it is read.
-        max_pixels: Height times width that an encoded image may have at most.
+        directory: Contains data.mdb. It is checked once, now, and must not change while it is read.
+        max_pixels: Largest height times width of an encoded image.
 
     Raises:
         UsageError: It is missing, empty, incomplete or damaged.
@@ -49,7 +49,7 @@ class CaffeLmdb(Dataset):
         file = os.path.join(self.directory, "data.mdb")
         if not os.path.lexists(file):
             raise UsageError(
-                f"{self.directory} holds no LMDB (data.mdb): for directories of images use --data_backend image_folder"
+                f"{self.directory} contains no LMDB (data.mdb): for directories of images use --data_backend image_folder"
             )
         self._process = 0
         self._parse = DatumParser(max_pixels)
@@ -61,7 +61,7 @@ class CaffeLmdb(Dataset):
         if not self._keys:
             raise UsageError(f"the LMDB {self.directory} is empty")
         with warnings.catch_warnings():
-            # torch warns, once for a process, when it sees memory that must not be written to. Ours is the database.
+            # torch warns once per process about read-only memory, such as this database.
             warnings.simplefilter("ignore", UserWarning)
             torch.from_numpy(np.frombuffer(b"x", np.uint8))
 
@@ -73,9 +73,9 @@ class CaffeLmdb(Dataset):
             raise UsageError(f"the LMDB {self.directory} cannot be opened: {error}") from None
 
     def _transaction(self) -> Any:
-        """A transaction for each thread, kept open: a new one costs more than a record.
+        """A transaction per thread, kept open: opening one costs more than reading a record.
 
-        The database is opened in the process that reads it: LMDB must not be carried over a fork.
+        The database is opened in the process that reads it: an LMDB environment must not be used across a fork.
         """
         if self._process != os.getpid():
             with _OPENING:
@@ -88,10 +88,10 @@ class CaffeLmdb(Dataset):
         return transaction
 
     def record(self, index: int) -> memoryview:
-        """The serialised Datum number `index`, where it lies in the database."""
+        """The serialised Datum number `index`, as a view of the database."""
         found = self._transaction().get(self._keys[index])
         if found is None:
-            raise ValueError("the database does not find it: it is damaged")
+            raise ValueError("its key is not found: the database is damaged")
         return memoryview(found)
 
     def __len__(self) -> int:
@@ -99,7 +99,7 @@ class CaffeLmdb(Dataset):
 
     @property
     def num_classes(self) -> int:
-        """0: the labels are not known before they are read."""
+        """0: the labels are unknown until they are read."""
         return 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,11 +124,11 @@ class CaffeLmdb(Dataset):
         return label
 
     def _with_channels(self, index: int, pixels: np.ndarray, channels: int) -> np.ndarray:
-        """Colours become grey, and grey is spread over all colours."""
+        """Convert between grey and colour: channels are averaged or replicated."""
         if channels == 1 and pixels.shape[0] == 3:
             return pixels.mean(axis=0, keepdims=True).astype(np.uint8)
         if pixels.shape[0] == 1:
             return np.broadcast_to(pixels, (channels, *pixels.shape[1:]))
         raise BenchmarkError(
-            f"record {self._keys[index]!r} of {self.directory} has {pixels.shape[0]} channels, the model wants {channels}"
+            f"record {self._keys[index]!r} of {self.directory} has {pixels.shape[0]} channels; the model needs {channels}"
         )

@@ -1,4 +1,4 @@
-"""What data have to know of the model that they are for."""
+"""The part of a model's interface that data loading needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Consumer"]
 
 
 class Consumer(Protocol):
-    """A model, as far as its data are concerned; `models.model.Model` says what each attribute means."""
+    """A model as data loading sees it; `models.model.Model` documents the attributes."""
 
     title: str
     input_shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Which part of an image becomes the model's input."""
+"""The part of an image that becomes the model's input."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 __all__ = ["MOST_DRAWS", "Box", "Crop", "Uniform", "place", "resize"]
 
-Uniform = Callable[[], float]  # gives random numbers, evenly from [0, 1)
+Uniform = Callable[[], float]  # returns random numbers, uniform in [0, 1)
 _TRIES = 10
-MOST_DRAWS = 2 * _TRIES + 3  # random numbers that a box takes at most
+MOST_DRAWS = 2 * _TRIES + 3  # most random numbers that a box takes
 
 
 class Box(NamedTuple):
@@ -30,23 +30,23 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A rule that picks a box and the size it is brought to.
+    """A rule that picks a box of an image and its target size.
 
     - `random_resized`: a box of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized, mirrored half of the time
-      (Szegedy et al., arXiv:1409.4842, section 6). What most image classifiers are trained with.
+      (Szegedy et al., arXiv:1409.4842, section 6). Usual for training image classifiers.
     - `random_crop_mirror`: a box of the input's size at a random place, mirrored half of the time (Krizhevsky et al., NIPS
       2012). For data sets whose images are stored at a fixed size, as Caffe's are. Smaller images are resized first.
-    - `center`: the shorter side is brought to 1 / `crop_pct` of the input's, then the middle is taken. For inference.
+    - `center`: the shorter side is resized to 1 / `crop_pct` of the input's, then the centre is cropped. For inference.
 
     Attributes:
-        crop_pct: Share of the shorter side that `center` keeps: 224 pixels of 256, unless something else is said.
+        crop_pct: Share of the shorter side that `center` keeps: 224 of 256 pixels by default.
     """
 
     kind: str
     crop_pct: float = 0.875
 
     def box(self, height: int, width: int, size: tuple[int, int], uniform: Uniform) -> Box:
-        """Pick the box of an image of `height` × `width` for an input of `size` (height, width)."""
+        """Select the box of an image of `height` × `width` for an input of `size` (height, width)."""
         if self.kind == "random_resized":
             return _random_resized(height, width, uniform)
         target_height, target_width = size
@@ -56,7 +56,7 @@ class Crop:
             top = int(uniform() * (height - target_height + 1))
             left = int(uniform() * (width - target_width + 1))
             return Box(top, left, target_height, target_width, uniform() < 0.5)
-        # Cutting the middle out first and resizing it then gives the same picture as the other way round, for less work.
+        # Cropping before resizing gives the same image as the other order, for less work.
         scale = min(height / target_height, width / target_width) * self.crop_pct
         box_height, box_width = max(1, round(target_height * scale)), max(1, round(target_width * scale))
         return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width, False)
@@ -72,12 +72,12 @@ def _random_resized(height: int, width: int, uniform: Uniform) -> Box:
             top = int(uniform() * (height - box_height + 1))
             left = int(uniform() * (width - box_width + 1))
             return Box(top, left, box_height, box_width, mirror)
-    side = min(height, width)  # ten misses: an extreme aspect ratio
+    side = min(height, width)  # all tries failed: an extreme aspect ratio
     return Box((height - side) // 2, (width - side) // 2, side, side, mirror)
 
 
 def place(image: np.ndarray, box: Box, target: Tensor) -> None:
-    """Cut a box out of an image, resize it if needed, and put it where it belongs.
+    """Crop an image, resize the crop if needed, and write it into `target`.
 
     Args:
         image: uint8, shape (channels, height, width), any strides.
@@ -89,16 +89,16 @@ def place(image: np.ndarray, box: Box, target: Tensor) -> None:
     _, target_height, target_width = target.shape
     if height != target_height or width != target_width:
         part = resize(part, target_height, target_width)
-    # torch mirrors with vector instructions: for 3x224x224, 6 microseconds where numpy takes
-    # 38, and with channels last 13 where numpy takes 175.
+    # torch mirrors with vector instructions: 3x224x224 takes 6 microseconds (numpy: 38), channels-last 13
+    # (numpy: 175).
     target.copy_(part.flip(-1) if mirror else part)
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
-    """Resize (channels, height, width) uint8 with antialiasing: torch's bilinear filter, 2.3 times as fast as Pillow's."""
+    """Resize (channels, height, width) uint8 with antialiasing by torch's bilinear filter, 2.3 times as fast as Pillow."""
     batch = image[None]
     if image.stride(0) == 1:
-        # Colours beside each other, but a part of a larger image: torch knows that layout only where rows follow each other without a gap.
-        # Closing the gaps takes 6 microseconds and saves 115: it resizes faster, and the result need not be transposed back.
+        # Channels-last, but a view of a larger image: torch recognises that layout only if rows are contiguous.
+        # Copying takes 6 microseconds and saves 115: resizing is faster, and the result need not be transposed back.
         batch = batch.contiguous(memory_format=torch.channels_last)
     return torch.nn.functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]

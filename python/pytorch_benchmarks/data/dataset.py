@@ -1,4 +1,4 @@
-"""What every data set offers the loaders."""
+"""The interface of data sets that loaders use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Dataset"]
 
 
 class Dataset(ABC):
-    """Labelled images that can be read in any order, from several threads at a time.
+    """Labelled images, readable in any order from several threads at a time.
 
     Attributes:
-        channels_last: Whether the colours of a pixel lie beside each other where images come from. Batches are laid out the same
-            way, so that pixels are copied in long runs.
+        channels_last: Whether images are stored with the colours of a pixel adjacent. Batches get the same layout, so that pixels
+            are copied in long runs.
     """
 
     channels_last: bool = False
@@ -31,9 +31,9 @@ class Dataset(ABC):
 
         Args:
             index: 0 … len(self) - 1.
-            target: Where the image goes: uint8, shape (channels, height, width), any strides.
-            crop: Which part of the image, and whether mirrored.
-            uniform: Random numbers for crops that are random.
+            target: Receives the image: uint8, shape (channels, height, width), any strides.
+            crop: Selects the part of the image, and whether it is mirrored.
+            uniform: Random numbers for random crops.
 
         Raises:
             BenchmarkError: The image cannot be read; the message names it.

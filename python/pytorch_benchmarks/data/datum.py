@@ -1,8 +1,8 @@
-"""Caffe's records.
+"""Parser of Caffe's Datum records.
 
 A Datum is a protobuf message (caffe.proto): 1 channels, 2 height, 3 width, 4 data (bytes), 5 label, 6 float_data, 7 encoded. Its
-fields are walked here without building a message object, and pixels are not copied before they are cropped: the parser of
-protobuf alone would take longer than everything else.
+fields are parsed here without building a message object, and pixels are not copied before they are cropped: protobuf's own parser
+would take longer than everything else together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytorch_benchmarks.data.decode import MAX_PIXELS, decode_image
 __all__ = ["Datum", "DatumParser", "parse_datum"]
 
 _MOST_LABELS = 100_000
-_LONGEST_LABEL = 64  # bytes behind the pixels that are remembered
+_LONGEST_LABEL = 64  # bytes after the pixels that are cached
 
 
 class Datum(NamedTuple):
@@ -29,7 +29,7 @@ class Datum(NamedTuple):
 
 @dataclass(slots=True)
 class _Fields:
-    """What was found in a record; `start` and `size` say where in it the bytes of `data` lie."""
+    """Fields of a record; `start` and `size` locate the bytes of `data` in it."""
 
     channels: int = 0
     height: int = 0
@@ -42,7 +42,7 @@ class _Fields:
 
 
 class _Layout(NamedTuple):
-    """Of a record with raw bytes: what stands in front of them, where they are, and the labels that have stood behind them."""
+    """Layout of records with raw bytes: the bytes before them, their position, and labels by the bytes after them seen so far."""
 
     head: bytes
     start: int
@@ -52,13 +52,13 @@ class _Layout(NamedTuple):
 
 
 class DatumParser:
-    """Parses the records of one data set.
+    """Parser of the records of one data set.
 
-    They all have the same shape, as a rule: a record that begins like the last one is not walked again, and what follows its pixels,
-    its label, has been seen before. That takes a third of the time. Several threads may use one parser.
+    They usually have the same shape: a record that begins like the last one is not parsed again, and the bytes after its pixels,
+    its label, are cached. That takes a third of the time. Several threads may use one parser.
 
     Args:
-        max_pixels: Height times width that an encoded image may have at most.
+        max_pixels: Largest height times width of an encoded image.
     """
 
     def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
@@ -87,17 +87,17 @@ class DatumParser:
             before = _walk(record[:start], torn=True)
             shape = (fields.channels, fields.height, fields.width)
             if (before.channels, before.height, before.width) != shape:
-                return  # only what stands in front of the pixels may tell their shape
+                return  # only bytes before the pixels may determine their shape
             last = self._last = _Layout(head, start, end, shape, {})
         if len(last.labels) < _MOST_LABELS and len(record) - end <= _LONGEST_LABEL:
             last.labels[bytes(record[end:])] = fields.label
 
 
 def parse_datum(record: memoryview | bytes, max_pixels: int = MAX_PIXELS) -> Datum:
-    """Parse a serialised Datum; raw pixels stay where they are.
+    """Parse a serialised Datum; raw pixels are not copied.
 
     Raises:
-        ValueError: It is torn, its pixels do not fit its shape, or the image in it cannot be decoded.
+        ValueError: The record is truncated, its pixels do not fit its shape, or its image cannot be decoded.
     """
     record = memoryview(record)
     return _datum(record, _walk(record), max_pixels)
@@ -120,7 +120,7 @@ def _datum(record: memoryview, fields: _Fields, max_pixels: int) -> Datum:
 
 
 def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
-    """Find the fields; `torn`: the record ends where its data begin."""
+    """Find the fields; with `torn`, the record ends where its data begin."""
     fields = _Fields()
     position, end = 0, len(record)
     while position < end:
@@ -143,12 +143,12 @@ def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
             if torn and position == end:
                 break
             if position + size > end:
-                raise ValueError("torn record")
+                raise ValueError("truncated record")
             if number == 4:
                 fields.start, fields.size = position, size
             elif number == 6:
                 if size % 4:
-                    raise ValueError("torn record")
+                    raise ValueError("truncated record")
                 fields.floats += record[position : position + size]
             position += size
         elif wire == 5 and position + 4 <= end:
@@ -158,7 +158,7 @@ def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
         elif wire == 1 and position + 8 <= end:
             position += 8
         else:
-            raise ValueError("torn record")
+            raise ValueError("truncated record")
     return fields
 
 
@@ -173,6 +173,6 @@ def _varint(record: memoryview, position: int) -> tuple[int, int]:
                 return value, position
             shift += 7
             if shift > 63:
-                raise ValueError("torn record")
+                raise ValueError("truncated record")
     except IndexError:
-        raise ValueError("torn record") from None
+        raise ValueError("truncated record") from None

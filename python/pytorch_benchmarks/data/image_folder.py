@@ -1,4 +1,4 @@
-"""Data sets of one directory of images per class, with the directory semantics of torchvision's ImageFolder."""
+"""Data sets with one directory of images per class, laid out as for torchvision's ImageFolder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 
 
 def find_images(directory: str | os.PathLike[str]) -> tuple[list[str], list[tuple[str, int]]]:
-    """Classes and (path, class number) of each image, in order.
+    """List classes, and path and class number of each image, in order.
 
-    Every directory directly inside `directory` is a class, links and hidden ones included; classes are numbered in the order of
-    their sorted names. Images are all files below it, at any depth and through links, whose names end in one of `EXTENSIONS` in
-    any case; sorted by directory, then by name. A directory that links lead to more than once is read once in each class.
+    Every directory directly inside `directory` is a class, links and hidden ones included; classes are numbered in sorted order of
+    their names. Images are all files below it, at any depth and through links, with an extension in `EXTENSIONS`, case ignored;
+    sorted by directory, then by name. A directory reached through several links is read once per class.
 
     Raises:
-        UsageError: No such directory, no classes in it, a class without images, or a directory that cannot be read.
+        UsageError: The directory does not exist, has no classes, has a class without images, or cannot be read.
     """
     root = Path(directory)
     try:
@@ -52,7 +52,7 @@ def find_images(directory: str | os.PathLike[str]) -> tuple[list[str], list[tupl
                 (os.path.join(place_, file), number) for file in sorted(files) if file.lower().endswith(EXTENSIONS)
             ]
         if len(images) == before:
-            raise UsageError(f"class {name!r} in {directory} has no images (they end in {', '.join(EXTENSIONS)})")
+            raise UsageError(f"class {name!r} in {directory} has no images (extensions: {', '.join(EXTENSIONS)})")
     return classes, images
 
 
@@ -64,7 +64,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 
 def _directories(top: str) -> Iterator[tuple[str, list[str]]]:
-    """Each directory below one and the names of its files, through links, but none twice: links may lead back to where they are."""
+    """Yield each directory below one with the names of its files, following links, each once: links may form cycles."""
     waiting = [top]
     known: set[tuple[int, int]] = set()
     while waiting:
@@ -89,8 +89,8 @@ class ImageFolder(Dataset):
     """Images in one directory per class.
 
     Args:
-        directory: Holds the class directories.
-        max_pixels: Height times width that an image may have at most.
+        directory: Contains the class directories.
+        max_pixels: Largest height times width of an image.
     """
 
     channels_last = True

@@ -1,8 +1,8 @@
-"""JPEG files, decoded no further down than what is needed of them.
+"""Decode only the needed rows of JPEG files.
 
-A baseline JPEG is a sequence of rows of blocks, from top to bottom. A decoder that is told a smaller height stops there, and gives the
-same pixels; what a random crop leaves out at the bottom need not be decoded. For crops of 8 to 100 % of a picture that saves a fifth of the
-time. libjpeg-turbo can be told so by the height in the file's own header.
+A baseline JPEG is a sequence of rows of blocks, from top to bottom. A decoder that is given a smaller height stops there and returns the
+same pixels, so the rows below a random crop need not be decoded. For crops of 8 to 100 % of an image that saves a fifth of the time.
+libjpeg-turbo takes the height from the header of the file, which can be overwritten.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 
 __all__ = ["Frame", "decode_rows", "find_frame", "simplejpeg_version"]
 
-_BLOCK_ROWS = 16  # the most rows of pixels that a row of blocks has
+_BLOCK_ROWS = 16  # most rows of pixels in a row of blocks
 _BELOW = 4
 _BASELINE = (0xC0, 0xC1)
-_TRAILER = 1024  # bytes in which the end of image is looked for: some cameras write something behind it
+_TRAILER = 1024  # last bytes searched for the end of the image: some cameras write data after it
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the header of a baseline JPEG says: its size in pixels, and where in the file the height stands."""
+    """Header of a baseline JPEG: size in pixels, and the position of the height in the file."""
 
     height: int
     width: int
@@ -29,7 +29,7 @@ class Frame:
 
 
 def simplejpeg_version() -> str | None:
-    """Of the package simplejpeg (libjpeg-turbo); None if it is not installed."""
+    """Version of the package simplejpeg (libjpeg-turbo); None if it is not installed."""
     try:
         import simplejpeg
     except ImportError:
@@ -38,7 +38,7 @@ def simplejpeg_version() -> str | None:
 
 
 def find_frame(data: bytes | bytearray) -> Frame | None:
-    """The frame of a whole baseline JPEG with all colours in one scan; None for anything else: progressive, torn, another format."""
+    """Find the frame of a complete baseline JPEG with all colours in one scan; None for others: progressive, truncated, another format."""
     if data[:2] != b"\xff\xd8" or data.rfind(b"\xff\xd9", -_TRAILER) < 0:
         return None
     frame, components = None, 0
@@ -59,12 +59,12 @@ def find_frame(data: bytes | bytearray) -> Frame | None:
 
 
 def decode_rows(data: bytearray, frame: Frame, rows: int) -> np.ndarray:
-    """Decode at least the first `rows` rows, with the pixels that decoding all of it would give.
+    """Decode at least the first `rows` rows; pixels equal those of a full decode.
 
     Args:
         data: The file; the height in its header is overwritten.
-        frame: As found in it.
-        rows: How many are needed.
+        frame: Frame of the file.
+        rows: Number of rows needed.
 
     Returns:
         RGB, uint8, shape (at least rows, width, 3).
@@ -74,13 +74,13 @@ def decode_rows(data: bytearray, frame: Frame, rows: int) -> np.ndarray:
     """
     import simplejpeg
 
-    # Colours have half the rows and are interpolated: the last row needs those of a few rows below it.
+    # Chroma has half the rows and is interpolated: the last row needs a few rows below it.
     enough = min(frame.height, (rows + _BELOW + _BLOCK_ROWS - 1) // _BLOCK_ROWS * _BLOCK_ROWS)
     data[frame.offset] = enough >> 8
     data[frame.offset + 1] = enough & 0xFF
-    # Not strict: the rest of the file looks to the decoder like rubbish at the end.
+    # Not strict: to the decoder, the rest of the file looks like trailing garbage.
     try:
         decoded: np.ndarray = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)
-    except KeyError:  # where the header is torn
+    except KeyError:  # truncated header
         raise ValueError("its header cannot be read") from None
     return decoded

@@ -1,8 +1,8 @@
-"""The file of an LMDB, checked before it is mapped into memory: its pages refer to each other, and LMDB trusts what they say.
+"""Validate the file of an LMDB before it is mapped into memory: LMDB trusts the references between its pages.
 
-A page beyond the end of the file would end the program with SIGBUS, a damaged one with SIGSEGV or an assertion of LMDB, without a word.
-So the pages that hold the keys are read once with ordinary reads, which takes about as long as listing the keys does. The layout is that of
-LMDB 0.9 (lmdb.h, mdb.c): two pages of metadata, of which the newer one names the root of a B+ tree.
+A page beyond the end of the file would end the program with SIGBUS, a damaged one with SIGSEGV or an assertion of LMDB, without a message.
+So the pages with the keys are read once with ordinary reads, which takes about as long as listing the keys. The layout is that of
+LMDB 0.9 (lmdb.h, mdb.c): two pages of metadata, of which the newer one contains the root of a B+ tree.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["read_keys"]
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = 16  # bytes of a page before its nodes: number, padding, flags, lower, upper
-_NODE = 8  # bytes of a node before its key: two halves of the size, flags, size of the key
+_NODE = 8  # bytes of a node before its key: size in two halves, flags, size of the key
 _META = struct.Struct("<II8xQ I2x2x40x IHH32xQ QQ")  # see mdb.c, MDB_meta with two MDB_db inside
 _NONE = (1 << 64) - 1  # the root of an empty tree
 _BRANCH, _LEAF = 0x01, 0x02
-_KINDS = 0x7F  # flags of a page that say what it is
-_LARGE = 0x01  # a node's flag: the record has pages of its own
+_KINDS = 0x7F  # flags that determine the kind of a page
+_LARGE = 0x01  # flag of a node: the record is on separate pages
 _MAX_KEY = 511
-_MAX_MAP = 1 << 46  # bytes; what a process of x86-64 can map
+_MAX_MAP = 1 << 46  # bytes; limit of an x86-64 process
 
 
 class _Meta(NamedTuple):
@@ -46,7 +46,7 @@ class _Meta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An open database: where its newest tree begins, and what there is of it."""
+    """An open database: the root of its newest tree, and the extent of the file."""
 
     descriptor: int
     page_size: int
@@ -54,7 +54,7 @@ class _File:
     root: int
 
     def page(self, number: int) -> bytes:
-        """One page, which must be there."""
+        """Read one page, which must exist."""
         if not 2 <= number < self.pages:
             raise ValueError(
                 f"page {number:,} is missing: the file ends after {self.pages:,} pages; it is incomplete or damaged"
@@ -66,25 +66,25 @@ class _File:
 
 
 def read_keys(path: str) -> list[bytes]:
-    """The keys of a database, in order; all of it that LMDB reads afterwards to find their records lies inside the file.
+    """Read the keys of a database, in order; every page that LMDB reads afterwards to find their records is inside the file.
 
     Args:
-        path: Of `data.mdb`.
+        path: Path of `data.mdb`.
 
     Raises:
         OSError: It cannot be read, or is not a regular file.
-        ValueError: It is no LMDB, is incomplete or damaged, or has more than one record for a key.
+        ValueError: It is not an LMDB, is incomplete or damaged, or has more than one record per key.
     """
     with open_regular(path) as stream:
         file = _opened(stream.fileno())
         keys: list[bytes] = []
-        # Pages that are still to be read, the next one last. In a sound tree none is met twice.
+        # Pages still to be read, the next one last. In a valid tree none occurs twice.
         waiting = [] if file.root == _NONE else [file.root]
         known: set[int] = set()
         while waiting:
             number = waiting.pop()
             if number in known:
-                raise ValueError(f"page {number:,} is damaged: it is met twice")
+                raise ValueError(f"page {number:,} is damaged: it occurs twice")
             known.add(number)
             page = file.page(number)
             kind = int.from_bytes(page[10:12], "little") & _KINDS
@@ -104,7 +104,7 @@ def _opened(descriptor: int) -> _File:
     first = _meta(os.pread(descriptor, _HEADER + _META.size, 0))
     page_size = first.page_size
     if page_size not in {1 << power for power in range(9, 17)}:
-        raise ValueError("it is no LMDB, or its first page is damaged")
+        raise ValueError("not an LMDB, or its first page is damaged")
     if size < 2 * page_size:
         raise ValueError(f"it is incomplete: the file has {size:,} bytes")
     second = _meta(os.pread(descriptor, _HEADER + _META.size, page_size))
@@ -112,25 +112,25 @@ def _opened(descriptor: int) -> _File:
     if second.page_size != page_size or not 0 <= newest.map_size <= _MAX_MAP or newest.last_page * page_size > _MAX_MAP:
         raise ValueError("its metadata are damaged")
     if newest.main_flags:
-        raise ValueError("it has several records for a key, or numbers as keys, as no database of Caffe has")
-    # LMDB does not write pages that are free again, so a sound file may end before its last page.
+        raise ValueError("it has several records per key or integer keys, which Caffe's databases never have")
+    # LMDB does not write freed pages, so a valid file may end before its last page.
     pages = min(size // page_size, newest.last_page + 1)
     return _File(descriptor, page_size, pages, newest.root)
 
 
 def _meta(page: bytes) -> _Meta:
     if len(page) < _HEADER + _META.size:
-        raise ValueError("it is no LMDB: the file is too short")
+        raise ValueError("not an LMDB: the file is too short")
     meta = _Meta(*_META.unpack_from(page, _HEADER))
     if meta.magic != _MAGIC:
-        raise ValueError("it is no LMDB, or a page of its metadata is damaged")
+        raise ValueError("not an LMDB, or a page of its metadata is damaged")
     if meta.version != _VERSION:
-        raise ValueError(f"its format has the version {meta.version}, only version {_VERSION} is supported")
+        raise ValueError(f"its format version is {meta.version}; only version {_VERSION} is supported")
     return meta
 
 
 def _nodes(page: bytes, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the nodes of a page begin, and their headers as numbers of 16 bits, shape (nodes, 4)."""
+    """Offsets of the nodes of a page, and their headers as 16-bit numbers, shape (nodes, 4)."""
     lower = int.from_bytes(page[12:14], "little")
     if not _HEADER < lower <= len(page) or lower % 2:
         raise ValueError(f"page {number:,} is damaged: it has no nodes")
@@ -145,7 +145,7 @@ def _nodes(page: bytes, number: int) -> tuple[np.ndarray, np.ndarray]:
 def _children(page: bytes, number: int) -> list[int]:
     starts, headers = _nodes(page, number)
     if len(starts) < 2 or (starts + _NODE + headers[:, 3]).max() > len(page):
-        raise ValueError(f"page {number:,} is damaged: a branch with too few nodes, or one outside of it")
+        raise ValueError(f"page {number:,} is damaged: a branch with too few nodes, or a node outside of it")
     children: list[int] = (headers[:, 0] | headers[:, 1] << 16 | headers[:, 2] << 32).tolist()
     return children
 
@@ -154,7 +154,7 @@ def _keys(page: bytes, number: int, file: _File) -> list[bytes]:
     starts, headers = _nodes(page, number)
     sizes, flags, key_sizes = headers[:, 0] | headers[:, 1] << 16, headers[:, 2], headers[:, 3]
     if flags.max() > _LARGE:
-        raise ValueError("it has other databases inside, as no database of Caffe has")
+        raise ValueError("it contains other databases, which Caffe's databases never do")
     data = starts + _NODE + key_sizes
     large = flags == _LARGE
     if key_sizes.min() < 1 or key_sizes.max() > _MAX_KEY or (data + np.where(large, 8, sizes)).max() > len(page):
@@ -165,6 +165,6 @@ def _keys(page: bytes, number: int, file: _File) -> list[bytes]:
         behind = first + (sizes[large] + _HEADER + file.page_size - 1).astype(np.uint64) // np.uint64(file.page_size)
         if first.min() < 2 or first.max() >= file.pages or behind.max() > file.pages:
             raise ValueError(
-                f"a record ends at page {int(behind.max()):,}, the file at page {file.pages:,}: it is incomplete or damaged"
+                f"a record ends at page {int(behind.max()):,}, the file at page {file.pages:,}: incomplete or damaged"
             )
     return [page[start + _NODE : end] for start, end in zip(starts.tolist(), data.tolist(), strict=True)]

@@ -1,8 +1,8 @@
-"""Load batches ahead of the model, by threads or by processes.
+"""Load batches ahead of the model, with threads or processes.
 
-Threads fill batches that were allocated beforehand. What takes the time (decoding, resizing, copying) runs outside Python's
-lock, so threads reach what processes reach without moving pictures between address spaces; they share the interpreter with the
-training loop, though, which is why processes stay as an option.
+Threads fill preallocated batches. The expensive parts (decoding, resizing, copying) run without the interpreter lock, so threads are
+as fast as processes without moving images between address spaces; but they share the interpreter with the training loop, so
+processes remain an option.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def threads(
     pinned: bool = False,
     finish: Finish | None = None,
 ) -> Batches:
-    """Batches (uint8 images, int64 labels) in host memory, filled by threads; with no workers, by the caller.
+    """Batches (uint8 images, int64 labels) in host memory, filled by threads; with 0 workers, by the caller.
 
-    A batch is valid until the one after the next is asked for: its memory is used again.
+    A batch is valid until the one after the next is requested: its memory is reused.
 
     Args:
         dataset: Images.
-        order: Which image comes when.
-        crop: What is done to it.
+        order: Order of the images.
+        crop: Crop of each image.
         shape: (channels, height, width) of the model's input.
         workers: Number of threads.
-        pinned: Allocate page-locked memory, from which a GPU copies by itself.
-        finish: Makes the model's inputs of bytes, in the thread that read them.
+        pinned: Allocate page-locked memory, from which a GPU copies asynchronously.
+        finish: Converts bytes to the model's inputs, in the thread that read them.
     """
     layout = torch.channels_last if dataset.channels_last else torch.contiguous_format
     ring = Ring(order.batch_size, shape, layout, pinned, finish)
@@ -62,7 +62,7 @@ def _filled_by_caller(dataset: Dataset, order: Order, crop: Crop, ring: Ring) ->
     for number, indices in enumerate(order.batches()):
         place = ring[number]
         setting = torch.get_num_threads()
-        torch.set_num_threads(1)  # one picture is too little work to share: 311 images/s with two threads, 869 with one
+        torch.set_num_threads(1)  # one image is too little work to share: 311 images/s with two threads, 869 with one
         try:
             _fill(dataset, crop, place, scratch, indices, order.draws(number), range(order.batch_size))
             result = place.result()
@@ -80,7 +80,7 @@ def _fill(
     draws: Sequence[Sequence[float]],
     slots: range,
 ) -> None:
-    """Fill some slots of a batch; `scratch` is needed if its places do not keep bytes."""
+    """Fill some slots of a batch; `scratch` is needed if its places do not store bytes."""
     finish = place.finish
     for slot in slots:
         image = place.slots[slot] if scratch is None or finish is None else scratch
@@ -99,15 +99,15 @@ class _ThreadLoader:
         ]
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._drawn: dict[int, tuple[list[int], list[list[float]]]] = {}  # batch → its images, and numbers for each
+        self._drawn: dict[int, tuple[list[int], list[list[float]]]] = {}  # batch → images, random numbers
         self._source = order.batches()
-        self._next_chunk = 0  # of all chunks of all batches
+        self._next_chunk = 0  # counted over all batches
         self._missing: dict[int, int] = {}  # batch → chunks that are still being filled
         self._released = 0  # batches before this one may be overwritten
         self._error: BaseException | None = None
         self._stopped = False
-        # Several threads resize at a time, so each of them must do it alone. The setting is the thread's own, but a thread copies
-        # the last one that was set when it first needs it; so each asks for it before it sets it, and the old one is set again.
+        # Several threads resize at a time, so each must use one torch thread. The setting is per thread, but a thread copies the most
+        # recent setting when it first needs it; so each thread reads it before setting its own, and the old one is restored.
         setting = torch.get_num_threads()
         started = threading.Barrier(workers + 1)
         self._threads = [threading.Thread(target=self._work, args=(started,), daemon=True) for _ in range(workers)]
@@ -135,7 +135,7 @@ class _ThreadLoader:
                 self._changed.notify_all()
 
     def _take(self) -> tuple[int, tuple[list[int], list[list[float]]], range] | None:
-        """The next chunk, once there is room for its batch."""
+        """The next chunk, once a place is free for its batch."""
         with self._changed:
             number, chunk = divmod(self._next_chunk, len(self.chunks))
             self._next_chunk += 1
@@ -143,14 +143,14 @@ class _ThreadLoader:
                 self._changed.wait()
             if self._stopped:
                 return None
-            while number not in self._drawn:  # batches are drawn in order, whoever comes first
+            while number not in self._drawn:  # batches are drawn in order, by whichever thread is first
                 following = max(self._drawn, default=self._released - 1) + 1
                 self._drawn[following] = (next(self._source), self.order.draws(following))
                 self._missing[following] = len(self.chunks)
             return number, self._drawn[number], self.chunks[chunk]
 
     def _done(self, number: int) -> None:
-        """A chunk is filled."""
+        """Count a chunk as filled."""
         with self._changed:
             self._missing[number] -= 1
             if self._missing[number] == 0:
@@ -160,7 +160,7 @@ class _ThreadLoader:
         try:
             for number in itertools.count():
                 with self._changed:
-                    # The batch before may still be in use; the one before that is not.
+                    # The previous batch may still be in use; the one before it is not.
                     self._released = max(0, number - 1)
                     self._changed.notify_all()
                     while self._missing.get(number, 1) and self._error is None:
@@ -180,9 +180,9 @@ class _ThreadLoader:
 
 
 class _Shared(torch.utils.data.Dataset[int]):
-    """Batches in memory that all processes share: a worker fills a place, and only its number travels.
+    """Batches in memory shared by all processes: a worker fills a place and returns only its number.
 
-    An item is a whole batch, asked for by (its number, its images).
+    An item is a whole batch, indexed by (its number, its images).
     """
 
     def __init__(self, dataset: Dataset, order: Order, crop: Crop, shape: tuple[int, ...], places: int) -> None:
@@ -211,8 +211,8 @@ class _Shared(torch.utils.data.Dataset[int]):
 def processes(
     dataset: Dataset, order: Order, crop: Crop, shape: tuple[int, ...], *, workers: int, pinned: bool = False
 ) -> Batches:
-    """Like `threads`, with worker processes of torch's DataLoader. It never comes to an end, so workers never start again."""
-    # As many batches as DataLoader asks for at a time, the one in use and the one before it.
+    """Like `threads`, with worker processes of torch's DataLoader. The iterator is infinite, so workers are started once."""
+    # As many batches as DataLoader requests at a time, plus the one in use and the one before it.
     shared = _Shared(dataset, order, crop, shape, AHEAD * max(1, workers) + 2)
     loader: torch.utils.data.DataLoader[int] = torch.utils.data.DataLoader(
         shared,
@@ -220,13 +220,13 @@ def processes(
         sampler=_Endless(order),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        generator=torch.Generator(),  # of its own: it must not take random numbers from the model's dropout
+        generator=torch.Generator(),  # separate: it must not advance the generator of the model's dropout
     )
     try:
         for number in loader:
             images, labels = shared.place(number).result()
             yield (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
-    except BenchmarkError as error:  # of a worker: torch puts the worker's traceback in front of what it says
+    except BenchmarkError as error:  # of a worker: torch puts the worker's traceback before the message
         raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from None
     except RuntimeError as error:
         if "exited unexpectedly" in str(error):

@@ -1,13 +1,12 @@
-"""Make data sets, so that input pipelines can be tried without downloading anything.
+"""Make synthetic data sets, to try input pipelines without downloading anything.
 
     python make_dataset.py image_folder DIR --num_images 1000 --num_classes 10 --height 375 --width 500
     python make_dataset.py caffe_lmdb DIR --num_images 1000 --height 256 --width 256 [--encoded true | --float_data true]
     python make_dataset.py caffe_lmdb DIR --from_folder IMAGES --height 256 --width 256
 
-The same arguments make the same bytes. With `--by_class true` pictures of a class resemble each other, so that a model can learn
-to tell them: give the validation data another --first, which is the number of the first picture.
- Pictures are smooth gradients with some noise, which compress like photographs: noise alone
-would make JPEG files four times as large, and decoding as much slower.
+The same arguments make the same bytes. With `--by_class true` images of a class resemble each other, so that a model can learn
+to classify them: make validation data with another --first, the number of the first image. Images are smooth gradients with some noise,
+which compress like photographs: noise alone would make JPEG files four times as large, and decoding as much slower.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[2])
 
 import argparse
@@ -34,17 +33,17 @@ Labelled = tuple[np.ndarray, int]
 
 
 def picture(index: int, channels: int, height: int, width: int, kind: int | None = None) -> np.ndarray:
-    """Picture number `index`: uint8, shape (height, width, channels).
+    """Generate image number `index`: uint8, shape (height, width, channels).
 
     Args:
-        index: Pictures of the same number are the same.
-        channels, height, width: Of the picture.
-        kind: The number of its class, which then decides its waves; `index` decides where they begin, and the noise.
+        index: Images of the same number are identical.
+        channels, height, width: Of the image.
+        kind: The number of its class, which then determines its waves; `index` determines their phases, and the noise.
     """
     random = np.random.default_rng(index)
     waves = random if kind is None else np.random.default_rng((kind, 1))
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    if kind is not None:  # as many waves in small pictures as in large ones
+    if kind is not None:  # as many waves in small images as in large ones
         y, x = y * (400 / height), x * (400 / width)
     image = np.empty((height, width, channels), np.float32)
     for channel in range(channels):
@@ -57,7 +56,7 @@ def picture(index: int, channels: int, height: int, width: int, kind: int | None
 
 
 def make_folder(directory: Path, pictures: Iterator[Labelled], *, kind: str = "jpg", quality: int = 90) -> int:
-    """Write pictures as `class_NNNN/NNNNNN.jpg` and return how many."""
+    """Write images as `class_NNNN/NNNNNN.jpg` and return their number."""
     from PIL import Image
 
     count = 0
@@ -71,7 +70,7 @@ def make_folder(directory: Path, pictures: Iterator[Labelled], *, kind: str = "j
 
 
 def make_lmdb(directory: Path, pictures: Iterator[Labelled], *, encoded: bool = False, float_data: bool = False) -> int:
-    """Write pictures as Datum records, channels in the order blue, green, red as Caffe does, and return how many."""
+    """Write images as Datum records, channels in the order blue, green, red as in Caffe, and return their number."""
     try:
         import lmdb
     except ImportError:
@@ -91,7 +90,7 @@ def make_lmdb(directory: Path, pictures: Iterator[Labelled], *, encoded: bool = 
 
 
 def encode_datum(pixels: np.ndarray, label: int, *, encoded: bool = False, float_data: bool = False) -> bytes:
-    """A serialised Datum of an RGB or grey picture, uint8, shape (height, width, channels)."""
+    """Serialise an RGB or grey image, uint8, shape (height, width, channels), as a Datum."""
     height, width, channels = pixels.shape
     planes = np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1))
     record = b"".join(_field(number, value) for number, value in ((1, channels), (2, height), (3, width)))
@@ -127,7 +126,7 @@ def _block(number: int, data: bytes) -> bytes:
 
 
 def pictures_of_folder(directory: Path, height: int, width: int) -> Iterator[Labelled]:
-    """The images of an image folder, resized without regard to their aspect ratio, as Caffe's converter does."""
+    """The images of an image folder, resized without keeping their aspect ratio, as Caffe's converter does."""
     import torch
 
     from pytorch_benchmarks.data.crops import resize
@@ -157,19 +156,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=whole(1), default=256)
     parser.add_argument("--format", choices=["jpg", "png"], default="jpg", help="files of an image folder")
     parser.add_argument(
-        "--encoded", type=boolean, nargs="?", const=True, default=False, help="records hold JPEG images"
+        "--encoded", type=boolean, nargs="?", const=True, default=False, help="records contain JPEG images"
     )
-    parser.add_argument("--float_data", type=boolean, nargs="?", const=True, default=False, help="records hold floats")
     parser.add_argument(
-        "--by_class", type=boolean, nargs="?", const=True, default=False, help="pictures of a class resemble each other"
+        "--float_data", type=boolean, nargs="?", const=True, default=False, help="records contain floats"
     )
-    parser.add_argument("--first", type=whole(0), default=0, help="number of the first picture")
-    parser.add_argument("--from_folder", type=Path, help="convert this image folder instead of making pictures up")
+    parser.add_argument(
+        "--by_class", type=boolean, nargs="?", const=True, default=False, help="images of a class resemble each other"
+    )
+    parser.add_argument("--first", type=whole(0), default=0, help="number of the first image")
+    parser.add_argument("--from_folder", type=Path, help="convert this image folder instead of generating images")
     parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
     options = parser.parse_args(arguments)
     try:
         if options.directory.exists() and any(options.directory.iterdir()):
-            raise UsageError(f"{options.directory} is not empty: name a new directory")
+            raise UsageError(f"{options.directory} is not empty: use a new directory")
         if options.from_folder:
             pictures = pictures_of_folder(options.from_folder, options.height, options.width)
         else:

@@ -1,4 +1,4 @@
-"""Every image of a data set exactly once, for evaluation: no batch is filled up, and nothing is left out."""
+"""Every image of a data set exactly once, for evaluation: without padding of batches, and without omissions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["once"]
 
 
 class _Part(Dataset):
-    """Some images of a data set, numbered anew."""
+    """A subset of a data set, renumbered from 0."""
 
     def __init__(self, whole: Dataset, part: range) -> None:
         self.whole, self.part, self.channels_last = whole, part, whole.channels_last
@@ -44,18 +44,18 @@ def once(
     workers: int,
     world: World,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of all images of a data set, each in one process and there once. The last batch is shorter, or there is none.
+    """Batches that contain each image of a data set once, in one of the processes. The last batch is shorter, or missing.
 
     Processes share the images evenly; some have one more than others.
 
     Args:
         dataset: Images.
         batch_size: Images in a batch.
-        crop: What is done to each.
-        shape: (channels, height, width) of the pictures.
-        normalise: Makes inputs and targets.
-        workers: Threads that read and decode.
-        world: This process, and how many there are.
+        crop: Crop of each image.
+        shape: (channels, height, width) of the images.
+        normalise: Converts to inputs and targets.
+        workers: Threads that read and decode images.
+        world: Rank of this process, and number of processes.
     """
     mine = range(world.rank, len(dataset), world.size)
     full = len(mine) // batch_size * batch_size

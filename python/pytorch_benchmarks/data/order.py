@@ -1,4 +1,4 @@
-"""In which order images are read, and what chance does to each."""
+"""The order in which images are read, and the random numbers of each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Order"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """In which order images are read, epoch after epoch.
+    """The order in which images are read, epoch after epoch.
 
-    Each of `world` processes reads every `world`-th image of an epoch, none of them twice; what does not fill a batch in every
-    process is left out.
+    Each of `world` processes reads every `world`-th image of an epoch, none of them twice; images that do not fill a batch in every
+    process are left out.
 
     Attributes:
         length: Images in the data set.
         batch_size: Images in one batch of one process.
-        shuffle: Whether each epoch has a random order of its own.
-        seed: Decides the random orders; the same in all processes.
-        rank, world: This process, and how many there are.
-        first_epoch: Where to begin: batches and random numbers are those of a run that has come so far.
+        shuffle: Whether each epoch has a new random order.
+        seed: Seed of the random orders; the same in all processes.
+        rank, world: Rank of this process, and number of processes.
+        first_epoch: First epoch: batches and random numbers are those of a run that has reached it.
     """
 
     length: int
@@ -57,15 +57,15 @@ class Order:
         return order[self.rank :: self.world][:used].reshape(-1, self.batch_size)
 
     def batches(self) -> Iterator[list[int]]:
-        """Image numbers of each batch, for ever."""
+        """Yield the image numbers of each batch, without end."""
         for number in itertools.count(self.first_epoch):
             for indices in self.epoch(number):
                 yield indices.tolist()
 
     def draws(self, number: int) -> list[list[float]]:
-        """Random numbers for each image of the batch that is `number` in turn: what is done to an image does not depend on which worker gets to it.
+        """Random numbers for each image of batch `number`, so that augmentation does not depend on which worker handles an image.
 
-        Made for a whole batch, they cost a tenth of a generator for each image.
+        Drawn for a whole batch, they cost a tenth of one generator per image.
         """
         number += self.first_epoch * self.batches_per_epoch
         generator = np.random.default_rng((abs(self.seed), self.rank, number, 1))

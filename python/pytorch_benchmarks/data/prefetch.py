@@ -1,4 +1,4 @@
-"""From uint8 batches in host memory to normalised batches on the device, a batch ahead of the model."""
+"""From uint8 batches in host memory to normalised batches on the device, one batch ahead of the model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["DEVIATION", "MEAN", "Normalise", "ahead", "on_gpu"]
 
-# Mean and deviation of ImageNet's training images, red, green, blue, of values from 0 to 1.
+# Mean and standard deviation of ImageNet's training images, red, green, blue, for values from 0 to 1.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Normalise:
-    """Makes inputs and targets of bytes and labels: (x / 255 - mean) / deviation, written as x × scale + shift.
+    """Convert bytes and labels to inputs and targets: (x / 255 - mean) / standard deviation, computed as x × scale + shift.
 
     Args:
         dtype: Of the inputs.
-        flat: Whether the model wants images as vectors.
-        num_classes: Labels are brought into the range of the model's outputs, so that any data set fits any model; 0 leaves them.
+        flat: Whether the model's inputs are vectors.
+        num_classes: Labels are mapped into the range of the model's outputs, so that any data set fits any model; 0 keeps them.
         channels: Colours of the images.
-        device: Where it happens.
-        layout: How the pixels of the inputs lie in memory.
-        mean, deviation: Of red, green and blue, of values from 0 to 1; other numbers of channels get their means.
+        device: Where it is computed.
+        layout: Memory layout of the inputs.
+        mean, `deviation`: Mean and standard deviation of red, green and blue, values from 0 to 1; other numbers of channels use their averages.
     """
 
     def __init__(
@@ -51,30 +51,30 @@ class Normalise:
         self.shift = (-means / deviations).view(channels, 1, 1).to(device)
 
     def empty(self, batch_size: int, height: int, width: int) -> Tensor:
-        """Memory for the inputs of one batch."""
+        """Allocate the inputs of one batch."""
         shape = (batch_size, self.channels, height, width)
         return torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=self.layout)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of one batch, images and labels being on the device."""
+        """Inputs and targets of one batch; images and labels are on the device."""
         inputs = self.empty(images.shape[0], images.shape[2], images.shape[3])
         self.image(images, inputs)
         return self.batch(inputs, labels)
 
     def image(self, pixels: Tensor, into: Tensor) -> None:
-        """Make inputs of bytes: (channels, height, width), or a batch of them."""
+        """Convert bytes to inputs: (channels, height, width), or a batch of such images."""
         if self.dtype == torch.float32:
             into.copy_(pixels).mul_(self.scale).add_(self.shift)
-        else:  # eight bits of precision are too few to normalise with
+        else:  # the precision of 8 bits is too low for normalising
             into.copy_(pixels.float().mul_(self.scale).add_(self.shift))
 
     def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What the model gets of a full batch."""
+        """Inputs and targets of a complete batch."""
         return inputs.flatten(1) if self.flat else inputs, labels % self.num_classes if self.num_classes else labels
 
 
 def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:
-    """Copy batches to the GPU as bytes and normalise them there: a quarter of the copying."""
+    """Copy batches to the GPU as bytes and normalise them there, which copies a quarter of the data."""
     device = normalise.device
 
     def prepare(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -87,12 +87,12 @@ def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Ten
 def ahead(
     batches: Iterator[Any], prepare: Callable[[Any], tuple[Any, Any]], device: torch.device
 ) -> Iterator[tuple[Any, Any]]:
-    """Bring batches to the device, each in a stream of its own while the model works on the batch before.
+    """Prepare batches on the device, in a separate stream while the model works on the previous batch.
 
     Args:
-        batches: In host memory; each may be overwritten when the next one is asked for.
-        prepare: Makes the batch on the device of the one in host memory, without waiting.
-        device: Where `prepare` brings it. Devices without streams prepare a batch when it is asked for.
+        batches: In host memory; each may be overwritten when the next one is requested.
+        prepare: Converts a batch in host memory to one on the device, without waiting.
+        device: Device that `prepare` copies to. Devices without streams prepare a batch on request.
     """
     module = torch.get_device_module(device)
     if not hasattr(module, "Stream"):
@@ -103,7 +103,7 @@ def ahead(
     copied: Any = None
     while True:
         if copied is not None:
-            copied.synchronize()  # before the loader may use the batch's memory again
+            copied.synchronize()  # before the loader may reuse the batch's memory
         batch = next(batches)
         with module.stream(stream):
             following = prepare(batch)

@@ -1,4 +1,4 @@
-"""Memory for the batches that are being filled and used, allocated once."""
+"""Memory of the batches that are being filled and used, allocated once."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from torch import Tensor
 
 __all__ = ["AHEAD", "Finish", "Place", "Ring"]
 
-AHEAD = 3  # batches that are filled while one is being used
+AHEAD = 3  # batches being filled while one is in use
 
 
 class Finish(Protocol):
-    """Makes the model's inputs and targets of bytes and labels."""
+    """Converts bytes and labels to the model's inputs and targets."""
 
     def empty(self, batch_size: int, height: int, width: int) -> Tensor:
-        """Memory for the inputs of one batch."""
+        """Allocate the inputs of one batch."""
 
     def image(self, pixels: Tensor, into: Tensor) -> None:
-        """Make the input of one image, uint8, shape (channels, height, width)."""
+        """Write the input of one image, uint8, shape (channels, height, width)."""
 
     def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What the model gets of a full batch."""
+        """Inputs and targets of a complete batch."""
 
 
 class Place:
     """Memory of one batch.
 
     Args:
-        batch: Bytes of the images; or the model's inputs, if there is `finish`.
+        batch: Bytes of the images; with `finish`, the model's inputs.
         labels: int64, one for each slot.
-        finish: Makes the model's inputs of bytes.
+        finish: Converts bytes to the model's inputs.
 
     Attributes:
-        slots: For each slot, where its bytes or its input go.
+        slots: For each slot, the place of its bytes or its input.
         labels: The labels as an array.
     """
 
     def __init__(self, batch: Tensor, labels: Tensor, finish: Finish | None = None) -> None:
         self._batch, self._labels, self.finish = batch, labels, finish
-        # The views are made once: making one costs as much as copying a third of a picture.
+        # The views are created once: creating one costs as much as copying a third of an image.
         self.slots = list(batch)
         self.labels = labels.numpy()
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, once all slots are filled."""
+        """Inputs and targets, when all slots are filled."""
         return (self._batch, self._labels) if self.finish is None else self.finish.batch(self._batch, self._labels)
 
 
 class Ring:
-    """Places that are used in turn.
+    """Places that are reused in turn.
 
     Args:
         batch_size: Images in one batch.
         shape: (channels, height, width) of the model's input.
-        layout: In which images come; bytes are kept like that.
-        pinned: Allocate page-locked memory, from which a GPU copies by itself.
-        finish: Makes the model's inputs of each image as soon as it is there, while its bytes are in the cache. On a CPU that is also
-            better than to leave it to the caller: the caller's OpenMP threads would go on spinning for a while, on the cores that the
+        layout: Memory layout of the images; bytes are stored in it.
+        pinned: Allocate page-locked memory, from which a GPU copies asynchronously.
+        finish: Converts each image to the model's input as soon as it is read, while its bytes are in the cache. On a CPU that is also
+            better than converting in the caller, whose OpenMP threads would keep spinning for a while on the cores that the
             workers need.
     """
 
@@ -84,5 +84,5 @@ class Ring:
         return self.places[number % len(self.places)]
 
     def scratch(self) -> Tensor:
-        """Memory for the bytes of one image, for places that do not keep them."""
+        """Allocate the bytes of one image, for places that do not store them."""
         return torch.empty((1, *self.shape), dtype=torch.uint8, memory_format=self.layout)[0]

@@ -1,4 +1,4 @@
-"""Choose where batches come from, as the options say."""
+"""Open the source of batches that the options select."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Batches (inputs, targets) on the device, for ever, and facts about them for the log."""
+    """Infinite batches (inputs, targets) on the device, and facts about them for the log."""
 
     batches: Iterator[tuple[Any, Any]]
     title: str
@@ -46,10 +46,10 @@ class Source:
 def open_source(
     options: BenchmarkOptions, model: Consumer, *, device: torch.device, dtype: torch.dtype, world: World
 ) -> Source:
-    """Synthetic batches, or those of a data set.
+    """Synthetic batches, or batches of a data set.
 
     Raises:
-        UsageError: The data set is missing, empty, of the other backend, or does not fit the model.
+        UsageError: The data set is missing, empty, for the other backend, or does not fit the model.
     """
     if not options.data_dir:
         seed = options.seed + world.rank
@@ -60,7 +60,7 @@ def open_source(
         )
         return Source(fixed, f"synthetic/{memory}")
     if options.data != "auto":
-        raise UsageError(f"--data {options.data} and --data_dir exclude each other: leave one out")
+        raise UsageError(f"--data {options.data} and --data_dir exclude each other: omit one")
     shape = picture_shape(model)
     dataset = open_dataset(options.data_dir, options.data_backend, options.max_image_pixels)
     order = Order(len(dataset), options.batch_size, options.data_shuffle, options.seed, world.rank, world.size)
@@ -79,15 +79,15 @@ def open_source(
 
 
 def open_dataset(directory: str, backend: str, max_pixels: int = MAX_PIXELS) -> Dataset:
-    """A data set.
+    """Open a data set.
 
     Args:
-        directory: Of its images, or of its database.
+        directory: Directory of its images or database.
         backend: `image_folder` or `caffe_lmdb`.
-        max_pixels: Height times width that an image may have at most.
+        max_pixels: Largest height times width of an image.
 
     Raises:
-        UsageError: It is missing, empty, or of the other backend.
+        UsageError: The data set is missing, empty, or for the other backend.
     """
     if backend == "image_folder":
         from pytorch_benchmarks.data.image_folder import ImageFolder
@@ -108,15 +108,15 @@ def loaded(
     workers: int,
     kind: str = "threads",
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (inputs, targets) of a data set on the device, for ever.
+    """Infinite batches (inputs, targets) of a data set on the device.
 
     Args:
         dataset: Images.
-        order: Which image comes when.
-        crop: What is done to it.
-        shape: (channels, height, width) of the pictures.
-        normalise: Makes inputs and targets; it knows the device.
-        workers: That read and decode; 0 reads between the batches.
+        order: Order of the images.
+        crop: Crop of each image.
+        shape: (channels, height, width) of the images.
+        normalise: Converts to inputs and targets; it knows the device.
+        workers: Number of workers that read and decode; 0 reads between batches.
         kind: `threads` or `processes`.
     """
     on_cpu = normalise.device.type == "cpu"
@@ -132,18 +132,18 @@ def _synthetic_memory(options: BenchmarkOptions, device: torch.device) -> str:
     memory = "device" if options.data in {"auto", "synthetic"} else options.data.removeprefix("synthetic/")
     if memory == "pinned" and device.type not in {"cuda", "xpu"}:
         raise UsageError(
-            f"--data synthetic/pinned: a {device.type} does not copy from page-locked memory; use synthetic/device"
+            f"--data synthetic/pinned: a {device.type} device does not copy from page-locked memory; use synthetic/device"
         )
     return memory
 
 
 def memory_layout(channels_last: bool) -> torch.memory_format:
-    """How the pixels of a batch lie in memory."""
+    """Memory layout of the pixels of a batch."""
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def crop_kind(options: CommonOptions, *, evaluate: bool) -> str:
-    """What is usual: training crops at random, inference takes the middle."""
+    """The usual crop: random in training, centre in inference."""
     if options.crop != "auto":
         return options.crop
     if evaluate:
@@ -154,8 +154,8 @@ def crop_kind(options: CommonOptions, *, evaluate: bool) -> str:
 def loader_kind(options: CommonOptions, device: torch.device) -> str:
     """`threads` or `processes`.
 
-    Threads hold Python's lock for a moment with each image. On a CPU the step computes meanwhile; a GPU waits, because the step is
-    what launches its kernels: an H100 trained ResNet-50 with four threads at 56 % of its rate on a fixed batch, with four processes at 79 %.
+    Threads hold the interpreter lock for a moment with each image. On a CPU the step computes during that time; a GPU waits, because the step
+    launches its kernels: an H100 trained ResNet-50 with four threads at 56 % of its rate on a fixed batch, with four processes at 79 %.
     """
     if options.data_loader != "auto":
         return options.data_loader
@@ -163,17 +163,17 @@ def loader_kind(options: CommonOptions, device: torch.device) -> str:
 
 
 def picture_shape(model: Consumer) -> tuple[int, int, int]:
-    """(channels, height, width) of the pictures that a model is fed with; one that wants vectors gets square grey pictures as vectors.
+    """(channels, height, width) of a model's input images; a model with vector inputs gets square grey images, flattened.
 
     Raises:
-        UsageError: It cannot be fed with pictures.
+        UsageError: The model does not take images.
     """
     if model.unit != "images":
-        raise UsageError(f"{model.title} cannot be fed with images: it works on {model.unit}; leave --data_dir out")
+        raise UsageError(f"{model.title} does not take images: its instances are {model.unit}; omit --data_dir")
     shape = model.input_shape
     if len(shape) == 3:
         return (shape[0], shape[1], shape[2])
     side = int(shape[0] ** 0.5)
     if len(shape) != 1 or side * side != shape[0]:
-        raise UsageError(f"{model.title} cannot be fed with images: its inputs are {shape}")
+        raise UsageError(f"{model.title} does not take images: its inputs have shape {shape}")
     return (1, side, side)

@@ -1,4 +1,4 @@
-"""Synthetic data: one batch, made once and used again, so that input costs nothing or only the way to the device."""
+"""Synthetic data: one batch that is reused, so that input costs nothing or only the copy to the device."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def synthetic_batches(
     layout: torch.memory_format = torch.contiguous_format,
     memory: str = "device",
 ) -> Iterator[tuple[Any, Any]]:
-    """The same batch of random inputs and targets on the device, for ever.
+    """Infinite repetition of one batch of random inputs and targets on the device.
 
     Args:
-        model: Tells shapes and kinds of inputs and targets.
+        model: Determines shapes and types of inputs and targets.
         batch_size: Instances.
-        device: Where the batch is needed.
-        dtype: Type of the inputs, if they are floating-point numbers.
+        device: Device of the batches.
+        dtype: Type of the inputs, if they are floating-point.
         seed: The same seed gives the same batch on every device.
-        layout: How images lie in memory; other inputs have no choice.
-        memory: Where the batch is kept: `device`; or `pageable` or `pinned` memory of the host, from where it is copied to the device
-            for every batch, while the one before is worked on.
+        layout: Memory layout of images; ignored for other inputs.
+        memory: Where the batch is stored: `device`; or `pageable` or `pinned` memory of the host, from which it is copied to the device
+            for every batch, while the previous one is processed.
     """
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,4 +1,4 @@
-"""What turns a picture into a model's input: size, crop, mean and deviation. Weights come with the one that they were evaluated with."""
+"""Preprocessing from an image to a model's input: size, crop, mean and standard deviation. Weights include the one of their evaluation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Transforms"]
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """From a picture of any size to the input of a model: the middle is taken, resized and normalised.
+    """Preprocessing of an image of any size: centre crop, resize, normalise.
 
-    It does to one picture what loaders do to each of a data set.
+    Identical to the preprocessing that loaders apply to data sets.
 
     Attributes:
-        shape: (channels, height, width) of the pictures that the model sees.
-        flat: Whether the model wants them as vectors.
+        shape: (channels, height, width) of the model's input images.
+        flat: Whether the model takes them as vectors.
         crop_pct: Share of the shorter side that is kept.
-        mean, deviation: Of values from 0 to 1, for red, green and blue.
+        mean, `deviation`: Mean and standard deviation of values from 0 to 1, for red, green and blue.
     """
 
     shape: tuple[int, int, int]
@@ -38,17 +38,17 @@ class Transforms:
     deviation: tuple[float, float, float] = DEVIATION
 
     def __call__(self, image: np.ndarray | str | os.PathLike[str]) -> Tensor:
-        """The model's input: float32, shape (channels, height, width), or (channels × height × width,) if it wants vectors.
+        """The model's input: float32, shape (channels, height, width), or (channels × height × width,) if it takes vectors.
 
         Args:
-            image: uint8, shape (height, width, 3); or the path of a picture.
+            image: uint8, shape (height, width, 3); or the path of an image.
 
         Raises:
             BenchmarkError: The file cannot be read.
         """
         pixels = image if isinstance(image, np.ndarray) else _read(image)
         if not pixels.flags.writeable:
-            pixels = pixels.copy()  # torch warns of memory that it must not write to
+            pixels = pixels.copy()  # torch warns about read-only memory
         channels, height, width = self.shape
         if channels == 1 and pixels.shape[2] == 3:
             pixels = pixels.mean(axis=2, keepdims=True).astype(np.uint8)
@@ -59,7 +59,7 @@ class Transforms:
         return made[0]
 
     def crop(self) -> Crop:
-        """The crop of pictures that are evaluated."""
+        """The crop of evaluation."""
         return Crop("center", self.crop_pct)
 
     def normalise(
@@ -69,7 +69,7 @@ class Transforms:
         layout: torch.memory_format = torch.contiguous_format,
         num_classes: int = 0,
     ) -> Normalise:
-        """The last step, for batches."""
+        """The last step, for batches: conversion and normalisation."""
         return Normalise(dtype, self.flat, num_classes, self.shape[0], device, layout, self.mean, self.deviation)
 
     def document(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Transforms:
         """From a JSON object.
 
         Raises:
-            TypeError, ValueError: It is none of a transform.
+            TypeError, ValueError: The object is not a transform.
         """
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
@@ -89,9 +89,9 @@ class Transforms:
         made = cls(**values)
         numbers = (*made.shape, made.crop_pct, *made.mean, *made.deviation)
         if len(made.shape) != 3 or not all(isinstance(number, (int, float)) for number in numbers):
-            raise ValueError(f"shape must be three numbers, mean and deviation too, not {document}")
+            raise ValueError(f"shape, mean and `deviation` must be three numbers each, not {document}")
         if min(made.shape) < 1 or not 0 < made.crop_pct <= 1 or min(made.deviation) <= 0:
-            raise ValueError("shape and deviation must be positive, and crop_pct more than 0 and at most 1")
+            raise ValueError("shape and `deviation` must be positive, and crop_pct above 0 and at most 1")
         return made
 
 

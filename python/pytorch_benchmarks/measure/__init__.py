@@ -1,1 +1,1 @@
-"""What is measured, and what is reported of it."""
+"""Measurements, and their reports in the log."""

@@ -1,4 +1,4 @@
-"""What the operating system did while batches were timed: page faults, context switches, and who else used the processors."""
+"""Activity of the operating system during timed batches: page faults, context switches, and CPU time of other processes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 __all__ = ["CompetingLoad"]
 
-COMPETING_FROM = 0.05  # of the processors: from here on the numbers are doubtful
-_SHORTEST = 0.5  # seconds; the kernel counts processor time in hundredths of a second
+COMPETING_FROM = 0.05  # share of the CPUs above which a warning is logged
+_SHORTEST = 0.5  # seconds; the kernel counts CPU time in hundredths of a second
 
 
 class _Sample(NamedTuple):
-    """Counters that only grow; of a process that has ended, what it used is lost."""
+    """Monotonic counters; the counts of ended processes are lost."""
 
     seconds: float
     busy: float
@@ -26,7 +26,7 @@ class _Sample(NamedTuple):
 
 
 class CompetingLoad:
-    """Looks at the counters of this process and of the processors that it may use, just before and just after timed batches, as often as there are some."""
+    """Reads counters of this process and of its allowed CPUs just before and just after timed batches; sums several intervals."""
 
     def __init__(self) -> None:
         self._before: _Sample | None = None
@@ -42,16 +42,16 @@ class CompetingLoad:
         self._total = _Sample(*(sum(pair) for pair in zip(self._total, used, strict=True)))
 
     def metrics(self, batches: int) -> dict[str, float | None]:
-        """Log values.
+        """Return log values.
 
         Returns:
-            Page faults per batch (minor: memory handed out; major: read from a disk), voluntary and involuntary context switches,
-            and the share of our processors, 0 to 1, that others used; None if that cannot be known.
+            Page faults per batch (minor: memory provided by the kernel; major: read from a disk), voluntary and involuntary context switches,
+            and the share of the process's CPUs, 0 to 1, that other processes used; None if unknown.
         """
         total = self._total
         competing = None
         if total.seconds >= _SHORTEST and total.busy > 0.0:
-            competing = round(max(0.0, (total.busy - total.own) / (total.seconds * len(_processors()))), 4)
+            competing = round(max(0.0, (total.busy - total.own) / (total.seconds * len(_allowed_cpus()))), 4)
         return {
             "results.page_faults": total.faults / batches,
             "results.page_faults_major": total.faults_major / batches,
@@ -74,13 +74,13 @@ def _sample() -> _Sample:
     )
 
 
-def _processors() -> set[int]:
+def _allowed_cpus() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _busy_seconds() -> float:
-    """Seconds that our processors have worked for anybody, or were taken away by the hypervisor; 0 if that is not told."""
-    wanted = {f"cpu{number}" for number in _processors()}
+    """Seconds that the allowed CPUs were busy, for any process or stolen by the hypervisor; 0 if unknown."""
+    wanted = {f"cpu{number}" for number in _allowed_cpus()}
     ticks = 0
     try:
         with open("/proc/stat") as lines:
@@ -95,7 +95,7 @@ def _busy_seconds() -> float:
 
 
 def _own_seconds() -> float:
-    """Processor time of this process, of the processes that it started and of those that work with it."""
+    """CPU time of this process, its children, and the processes that work with it."""
     own = os.getpid()
     family = {own} if os.environ.get("TORCHELASTIC_RUN_ID") is None else {own, os.getppid()}
     ticks = 0
@@ -107,7 +107,7 @@ def _own_seconds() -> float:
 
 
 def _processes() -> dict[int, tuple[int, int]]:
-    """Parent and processor time, in ticks, of every process."""
+    """Parent and CPU time, in ticks, of every process."""
     found: dict[int, tuple[int, int]] = {}
     try:
         names = os.listdir("/proc")
@@ -119,6 +119,6 @@ def _processes() -> dict[int, tuple[int, int]]:
                 with open(f"/proc/{name}/stat") as stream:
                     fields = stream.read().rpartition(")")[2].split()
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # it has ended since
             found[int(name)] = (int(fields[1]), int(fields[11]) + int(fields[12]))
     return found

@@ -1,4 +1,4 @@
-"""How much batch times moved between the first third of a run and the last, and how much of that noise alone can do."""
+"""Drift of batch times between the first and the last third of a run, and the drift that noise alone causes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["STEADY_WITHIN", "drift", "drift_of_noise", "drift_warning"]
 
 STEADY_WITHIN = 0.03
 
-_FAR = 5.0  # robust standard deviations; single slow batches move no medians, and should not hide a drift either
+_FAR = 5.0  # robust standard deviations; single slow batches should not hide a drift
 
 
 def drift(seconds: Sequence[float]) -> float | None:
-    """By how much the last third of batches is slower than the first, by their medians: 0.03 is 3 %. None for fewer than six."""
+    """Relative difference of the medians of the last and the first third of batches: 0.03 is 3 % slower. None for fewer than six."""
     third = len(seconds) // 3
     if third < 2:
         return None
@@ -26,13 +26,13 @@ def drift(seconds: Sequence[float]) -> float | None:
 
 
 def drift_of_noise(seconds: Sequence[float]) -> float:
-    """The drift that one run in twenty reaches or exceeds, up or down, where nothing but noise changes batch times.
+    """The absolute drift that one run in twenty reaches or exceeds if only noise changes batch times.
 
-    A third of n batches has three times the variance of the mean, which is estimated as for the mean's confidence interval, but from cosines of even
-    order: those look the same forwards and backwards, so that a drift adds nothing to them. Medians vary by the factor √(π/2) more than means.
+    A third of n batches has three times the variance of the mean, which is estimated as for the mean's confidence interval, but from cosines of
+    even order: those are symmetric in time, so that a drift adds nothing to them. Medians vary by the factor √(π/2) more than means.
 
     Args:
-        seconds: Six at least.
+        seconds: At least six batch times.
     """
     middle = statistics.median(seconds)
     far = _FAR * 1.4826 * statistics.median(abs(value - middle) for value in seconds)
@@ -44,7 +44,7 @@ def drift_of_noise(seconds: Sequence[float]) -> float:
 
 
 def drift_warning(seconds: Sequence[float]) -> str | None:
-    """What makes the times doubtful: a drift of more than 3 %, and of more than noise explains. None if there is no such drift."""
+    """A warning about a drift of more than 3 % that exceeds the drift of noise; None if there is no such drift."""
     moved = drift(seconds)
     if moved is None or abs(moved) <= STEADY_WITHIN or abs(moved) <= (noise := drift_of_noise(seconds)):
         return None

@@ -13,12 +13,12 @@ __all__ = ["Energy", "Gpu", "facts_of", "find_gpu", "gpu_facts", "gpu_of"]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as NVML knows it.
+    """A GPU in NVML.
 
     Attributes:
         nvml: The module pynvml, initialised.
-        handle: Of the whole GPU, also where the device is a part of it (MIG).
-        shared: Whether the device is a part of it, so that its power and energy are those of other programs too.
+        handle: Handle of the whole GPU, also where the device is a part of it (MIG).
+        shared: Whether the device is a part of it, so that power and energy include other programs.
     """
 
     nvml: Any
@@ -26,7 +26,7 @@ class Gpu:
     shared: bool = False
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """The answer of an NVML function; None if the GPU, its driver or this version of pynvml has none."""
+        """The result of an NVML function; None if the GPU, its driver or this version of pynvml does not support it."""
         call = getattr(self.nvml, function, None)
         if call is None:
             return None
@@ -37,7 +37,7 @@ class Gpu:
 
 
 def gpu_of(device: torch.device) -> Gpu | None:
-    """What NVML knows of a device; None without NVML."""
+    """The NVML view of a device; None without NVML."""
     if device.type != "cuda" or torch.version.cuda is None:
         return None
     try:
@@ -48,18 +48,18 @@ def gpu_of(device: torch.device) -> Gpu | None:
 
 
 def find_gpu(nvml: Any, uuid: str) -> Gpu | None:
-    """The GPU with this UUID, as CUDA gives it; None if NVML does not know it.
+    """The GPU with this UUID, as CUDA reports it; None if NVML does not know it.
 
-    By UUID, because NVML counts all GPUs of the machine, while CUDA counts those of CUDA_VISIBLE_DEVICES in an order of its own.
+    By UUID, because NVML counts all GPUs of the machine, while CUDA counts those of CUDA_VISIBLE_DEVICES in its own order.
 
     Args:
         nvml: The module pynvml.
-        uuid: Of a GPU, or of a part of one (MIG): the same form, without its prefix.
+        uuid: UUID of a GPU or of a part of one (MIG): the same form, without its prefix.
     """
     bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
     try:
         nvml.nvmlInit()
-    except nvml.NVMLError:  # no driver, or one that this program may not reach
+    except nvml.NVMLError:  # no driver, or no access to it
         return None
     try:
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{bare}")
@@ -78,7 +78,7 @@ def _whole_of_part(nvml: Any, uuid: str) -> Gpu | None:
 
 
 def gpu_facts(device: torch.device) -> dict[str, Any]:
-    """Driver version, clocks (MHz), power limit (W), temperature (degrees Celsius) and why clocks are held down (a bit mask)."""
+    """Driver version, clocks (MHz), power limit (W), temperature (degrees Celsius) and reasons of clock throttling (a bit mask)."""
     gpu = gpu_of(device)
     return {} if gpu is None else facts_of(gpu)
 
@@ -92,7 +92,7 @@ def facts_of(gpu: Gpu) -> dict[str, Any]:
         driver = None
     limit = gpu.ask("nvmlDeviceGetEnforcedPowerLimit")
     reasons = gpu.ask("nvmlDeviceGetCurrentClocksEventReasons")
-    if reasons is None:  # drivers before 535 know the older name alone
+    if reasons is None:  # drivers before 535 know only the older name
         reasons = gpu.ask("nvmlDeviceGetCurrentClocksThrottleReasons")
     return {
         "driver": driver,
@@ -108,7 +108,7 @@ class Energy:
     """The GPU's energy counter, read just before and just after the timed batches.
 
     Args:
-        gpu: Whose counter; None, or a part of a GPU, has none of its own.
+        gpu: The GPU; None, or a part of a GPU, has no separate counter.
     """
 
     def __init__(self, gpu: Gpu | None) -> None:
@@ -122,7 +122,7 @@ class Energy:
         return cls(gpu_of(device))
 
     def _read(self) -> tuple[float, int | None]:
-        """The counter, and the time in the middle of asking for it: an answer may take a tenth of a second."""
+        """The counter, and the time in the middle of the query, which may take a tenth of a second."""
         if self._gpu is None:
             return 0.0, None
         asked = perf_counter()
@@ -136,12 +136,12 @@ class Energy:
         self._end = self._read()
 
     def metrics(self, instances: int) -> dict[str, float]:
-        """Log values: joules of all timed batches and of each instance, and mean watts; empty if the counter cannot be read.
+        """Log values: joules of all timed batches and per instance, and mean watts; empty if the counter cannot be read.
 
-        It is empty too if the counter did not move: drivers renew it about ten times a second, and a GPU never needs no energy at all.
+        It is also empty if the counter did not change: drivers update it about ten times per second, and a GPU always uses energy.
 
         Args:
-            instances: Of all timed batches together, on this device.
+            instances: Instances of all timed batches together, on this device.
         """
         (begin, before), (end, after) = self._begin, self._end
         if before is None or after is None or after <= before:

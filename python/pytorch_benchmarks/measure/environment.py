@@ -1,4 +1,4 @@
-"""What the numbers depend on besides the options: versions, processors, clocks, allocator, settings."""
+"""Conditions of a run besides the options: versions, CPUs, clocks, allocator, settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["environment"]
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Facts for the log, under `exp.env.`; what cannot be known is None. Frequencies are MHz, memory is bytes."""
+    """Facts for the log, under `exp.env.`; unknown ones are None. Frequencies are MHz, memory is bytes."""
     facts: dict[str, Any] = {
         **host_facts(),
         "torch": torch.__version__,

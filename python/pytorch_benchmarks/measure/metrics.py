@@ -13,7 +13,7 @@ __all__ = ["percentile", "time_metrics"]
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
-    """The value below which a fraction of sorted values lies, interpolated linearly (Hyndman and Fan 1996, type 7)."""
+    """The value below which a fraction of sorted values lies, with linear interpolation (Hyndman and Fan 1996, type 7)."""
     position = fraction * (len(ordered) - 1)
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
@@ -21,7 +21,7 @@ def percentile(ordered: Sequence[float], fraction: float) -> float:
 
 
 def time_metrics(seconds: Sequence[float], instances: int, total: float | None = None) -> dict[str, object]:
-    """Log values of timed batches.
+    """Compute the log values of timed batches.
 
     Args:
         seconds: Wall time of each batch.
@@ -29,8 +29,8 @@ def time_metrics(seconds: Sequence[float], instances: int, total: float | None =
         total: Wall time of all batches, if it is not the sum of their times.
 
     Returns:
-        Times in milliseconds; `results.throughput` in instances per second, all instances over all time, with its interval of 95 %
-        confidence; `results.steady`, whether the last third of batches took as long as the first within 3 %.
+        Times in milliseconds; `results.throughput` in instances per second, all instances over the total time, with its 95 % confidence
+        interval; `results.steady`, whether the last third of batches took as long as the first within 3 %.
     """
     times = [1000.0 * value for value in seconds]
     ordered = sorted(times)

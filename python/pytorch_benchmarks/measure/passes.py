@@ -1,4 +1,4 @@
-"""What is measured beside time, each in a pass of its own: memory, floating-point operations, a profile. None of it runs while batches are timed."""
+"""Measurements other than time, each in a separate pass: memory, floating-point operations, a profile. None runs while batches are timed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Step = Callable[[Any], Any]
 def peak_memory(
     step: Step, batches: Iterator[Any], device: torch.device, synchronize: Callable[[], Any]
 ) -> dict[str, int | None]:
-    """The most memory that one warmed-up batch needs, in bytes.
+    """Peak memory of one batch after warm-up, in bytes.
 
     Returns:
         `memory_host`: resident memory of this process; `memory_device_allocated`: tensors on the device;
-        `memory_device_reserved`: what PyTorch's allocator holds of the device. None where it cannot be known.
+        `memory_device_reserved`: device memory reserved by PyTorch's allocator. None where unknown.
     """
     on_device = device.type != "cpu" and hasattr(torch.get_device_module(device), "reset_peak_memory_stats")
     synchronize()
@@ -52,12 +52,12 @@ def peak_memory(
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one batch asks of a device.
+    """Work of one batch on a device.
 
     Attributes:
         flops: Floating-point operations, counted by torch.utils.flop_counter: a multiplication and an addition are two. Matrix products,
-            convolutions and attention count; what is done element by element does not.
-        bytes: Bytes of the tensors that operations read and write, each operation by itself. Kernels that are fused, and caches, move less.
+            convolutions and attention are counted; element-wise operations are not.
+        bytes: Bytes of the tensors that operations read and write, each operation separately. Fused kernels and caches move less.
     """
 
     flops: int
@@ -65,7 +65,7 @@ class Work:
 
 
 class _Traffic(TorchDispatchMode):
-    """Counts bytes of the tensors that go into operations and come out of them; views move nothing."""
+    """Counts bytes of tensors that operations read and write; views move nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,19 +80,19 @@ class _Traffic(TorchDispatchMode):
 
 
 def count_work(step: Step, batch: Any, model: nn.Module | None) -> Work:
-    """Count what one batch asks of the device.
+    """Count the work of one batch.
 
     Args:
         step: Does the work of one batch.
-        batch: What it gets.
-        model: What runs; None if no model does.
+        batch: Input of the step.
+        model: The model that runs; None if there is none.
     """
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and asking would take two seconds to import
+        if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled; importing it takes two seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if model is not None and any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            # The fused kernels of recurrent layers are unknown to the counter; without them it sees matrix products.
-            with warnings.catch_warnings():  # about settings of other devices, which these contexts save as well
+            # The counter does not know the fused kernels of recurrent layers; without them it counts matrix products.
+            with warnings.catch_warnings():  # about settings of other devices, which these contexts save too
                 warnings.simplefilter("ignore", UserWarning)
                 stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
@@ -117,12 +117,12 @@ _ATTENTION_ON_CPU = {
 
 
 def write_profile(path: str | None, step: Step, batches: Iterator[Any], device: torch.device) -> None:
-    """Write a trace of three batches for chrome://tracing or Perfetto; without a path they run all the same, since replicas wait for each other.
+    """Write a trace of three batches for chrome://tracing or Perfetto; without a path they run anyway, since replicas wait for each other.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its chatter would end up in stderr
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its messages would go to stderr
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU]

@@ -1,4 +1,4 @@
-"""What processors can do at most, for model FLOPs utilisation (Chowdhery et al., arXiv:2204.02311, appendix B)."""
+"""Peak performance of devices, for model FLOPs utilisation (Chowdhery et al., arXiv:2204.02311, appendix B)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 __all__ = ["peak_tflops"]
 
-# Dense TFLOP/s by the makers' data sheets: float32 outside tensor cores, tf32, float16 and bfloat16 with float32 sums.
-# The first name whose words all occur in the device's title counts, so longer ones come first.
+# Dense TFLOP/s from the vendors' data sheets: float32 outside tensor cores, tf32, float16 and bfloat16 with float32 accumulation.
+# The first name whose words all occur in the device's title is used, so longer names come first.
 _PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("GB200", {"float32": 80.0, "tf32": 1250.0, "float16": 2500.0, "bfloat16": 2500.0}),
     ("B200", {"float32": 75.0, "tf32": 1125.0, "float16": 2250.0, "bfloat16": 2250.0}),
@@ -31,9 +31,9 @@ _PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
 
 
 def peak_tflops(device_title: str, dtype: str) -> float | None:
-    """Peak of a device in 10¹² operations a second for `float32`, `tf32`, `float16` or `bfloat16`.
+    """Peak of a device in 10¹² operations per second for `float32`, `tf32`, `float16` or `bfloat16`.
 
-    None if it is not known, as for a part of a GPU (MIG), whose title is that of the whole one with `MIG 1g.10gb` behind it.
+    None if unknown, as for a part of a GPU (MIG), whose title is that of the whole GPU followed by `MIG 1g.10gb`.
     """
     words = re.split(r"[^A-Za-z0-9]+", device_title)
     if "MIG" in words:

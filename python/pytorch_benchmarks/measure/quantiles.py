@@ -13,25 +13,25 @@ from pytorch_benchmarks.measure.confidence import cosine_power
 __all__ = ["quantile", "quantile_interval"]
 
 _MOST_COSINES = 50
-_WINDOW = 12.0  # standard deviations of a binomial distribution, outside of which its probabilities do not matter
+_WINDOW = 12.0  # standard deviations of a binomial distribution, outside of which probabilities are negligible
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value that LoadGen calls a percentile: that at the place n * share of sorted values."""
+    """A percentile as LoadGen defines it: the value at index n * share of sorted values."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def quantile_interval(values: Sequence[float], share: float, *, confidence: float = 0.95) -> tuple[float, float] | None:
     """A confidence interval for a percentile, between two order statistics.
 
-    Latencies of a server depend on the ones before them: a queue that is long stays long for a while. Their number is therefore reduced to that of
-    as many independent ones: by the variance of slow movements (`cosine_power`) of whether each value is above the percentile, over the variance
-    that it would have without dependence.
+    Latencies of a server are autocorrelated: a long queue remains long for a while. Their number is therefore reduced to an effective number
+    of independent ones: the variance of the low frequencies (`cosine_power`) of the indicator of being above the percentile, relative to
+    its variance without dependence.
 
     Args:
-        values: In the order in which queries arrived; infinite for those without an answer.
+        values: In the order of arrival of the queries; infinite for queries without an answer.
         share: 0.99 for the 99th percentile.
-        confidence: Share of repetitions in which the interval holds the percentile.
+        confidence: Share of repetitions in which the interval contains the percentile.
 
     Returns:
         Lower and upper bound; infinite if there are too few values for an upper one. None for fewer than four values.
@@ -52,7 +52,7 @@ def quantile_interval(values: Sequence[float], share: float, *, confidence: floa
 
 
 def _dependence(above: Tensor) -> float:
-    """By how much dependence raises the variance of a share; 1 at least."""
+    """Factor by which dependence raises the variance of a share; at least 1."""
     share = float(above.mean())
     if not 0 < share < 1:
         return 1.0
@@ -61,7 +61,7 @@ def _dependence(above: Tensor) -> float:
 
 
 def _binomial_bounds(size: int, share: float, tail: float) -> tuple[int, int]:
-    """The numbers k below and above which a binomial variable lies with a probability of at most `tail` each."""
+    """The numbers k below and above which a binomial variable lies with probability at most `tail` each."""
     mean, deviation = size * share, math.sqrt(size * share * (1 - share))
     first = max(0, math.floor(mean - _WINDOW * deviation))
     last = min(size, math.ceil(mean + _WINDOW * deviation))

@@ -1,4 +1,4 @@
-"""What is logged of timed batches, whatever framework ran them; docs/log-format.md says what each key means."""
+"""Log the results of timed batches, independent of the framework; docs/log-format.md documents the keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["log_batches", "log_competing_load", "log_summary", "timestamp"]
 
 
 def timestamp() -> str:
-    """`%Y-%m-%d:%H:%M:%S:%3N`, as the original DLBS writes it."""
+    """`%Y-%m-%d:%H:%M:%S:%3N`, the format of the original DLBS."""
     now = time.time()
     return time.strftime("%Y-%m-%d:%H:%M:%S", time.localtime(now)) + f":{int(now % 1 * 1000):03d}"
 
 
 def log_competing_load(log: Log, competing: CompetingLoad, batches: int) -> None:
-    """What the operating system did meanwhile; a warning if other programs used our CPUs."""
+    """Log activity of the operating system during the batches; warn if other programs used the CPUs."""
     found = competing.metrics(batches)
     log.many(found)
     share = found["results.competing_load"]
@@ -42,17 +42,17 @@ def log_batches(
     sync: str = "each",
     extra: Mapping[str, object] | None = None,
 ) -> None:
-    """Times and throughput; a warning if they were not steady.
+    """Log times and throughput; warn if they were not steady.
 
     Args:
-        log: Where to.
-        timing: Of this process.
-        instances: In one batch of all replicas together.
-        times: Seconds of each timed batch of all replicas together; those of this process if there is no other one.
-        warmup: The same of the batches before them.
+        log: Receives the values.
+        timing: Times of this process.
+        instances: Instances in one batch of all replicas together.
+        times: Seconds of each timed batch of all replicas together; of this process if it is the only one.
+        warmup: The same for the warm-up batches.
         total: Wall time of all timed batches of all replicas together.
         sync: `each` or `end`.
-        extra: More values, with their whole keys.
+        extra: Additional values, by complete key.
     """
     times = timing.batches if times is None else times
     log("results.sync", sync)
@@ -64,7 +64,7 @@ def log_batches(
         log("results.warmup_steady", timing.warmup_steady)
         if not timing.warmup_steady:
             log.warn(
-                "unsteady warm-up: batch times still changed when it had to end; rerun on an idle machine with fixed clocks"
+                "unsteady warm-up: batch times still changed at its maximum length; rerun on an idle machine with fixed clocks"
             )
     log("results.time_data_wait", 1000.0 * fmean(timing.data_waits))
     if timing.device is not None:
@@ -76,10 +76,10 @@ def log_batches(
 
 
 def log_summary(log: Log, *, model: str, phase: str, batch: int, dtype: str, unit: str) -> None:
-    """One line for people, of what `log_batches` has logged."""
+    """Print one human-readable line of the values logged by `log_batches`."""
     if log.reports:
         print(
-            f"{model} {phase}, batch {batch}, {dtype}: {log.values['results.time']:.2f} ms a batch, "
+            f"{model} {phase}, batch {batch}, {dtype}: {log.values['results.time']:.2f} ms per batch, "
             f"{log.values['results.throughput']:.1f} {unit}/s ({len(log.values['results.time_data'])} batches)",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""What is reported of a benchmark, in log lines; docs/log-format.md says what each key means."""
+"""Log the results of a benchmark; docs/log-format.md documents the keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["log_facts", "log_loss", "log_passes", "log_program", "log_times"]
 
 
 def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.device, data: str) -> None:
-    """What runs, and where; known before the first batch."""
+    """Log model, options and device; known before the first batch."""
     log("exp.framework_title", "PyTorch")
     log("exp.framework_version", torch.__version__)
     log("exp.model_title", model.title)
@@ -45,36 +45,36 @@ def log_facts(log: Log, options: CommonOptions, model: Model, device: torch.devi
 
 
 def log_program(log: Log, options: CommonOptions, device: torch.device) -> None:
-    """This program: its options, the machine that it runs on, its process."""
+    """Log this program: its options, its machine, its process."""
     log("exp.flags", _flags(options))
     log.many(environment(device), "exp.env.")
     log("results.proc_pid", os.getpid())
 
 
 def _flags(options: CommonOptions) -> dict[str, Any]:
-    """Every option with its value; those of serving only where something is served."""
+    """Every option with its value; options of serving only when serving."""
     given = {name: "auto" if value is None else value for name, value in asdict(options).items()}
     return given if given.get("serving") else {name: given[name] for name in given if not name.startswith("serving")}
 
 
 def log_loss(log: Log, workload: Workload, timing: Timing, world: World, device: torch.device) -> None:
-    """The loss of the last batch, in training.
+    """Log the loss of the last batch, in training.
 
     Raises:
-        BenchmarkError: It is not finite: the numbers would mean nothing.
+        BenchmarkError: It is not finite, so the measurements are meaningless.
     """
     if workload.phase != "training" or timing.result is None:
         return
     loss = mean(float(timing.result), world, device)
     log("results.loss", loss if math.isfinite(loss) else str(loss))
     if not math.isfinite(loss):
-        raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
+        raise BenchmarkError(f"the loss is {loss} after the last batch: the measurements would be meaningless")
 
 
 def log_times(
     log: Log, options: BenchmarkOptions, workload: Workload, timing: Timing, world: World, device: torch.device
 ) -> None:
-    """Times and throughput, of all replicas together; a warning if they were not steady."""
+    """Log times and throughput of all replicas together; warn if they were not steady."""
     times = slowest(timing.batches, world, device)
     (total,) = slowest(array("d", [timing.total]), world, device)
     instances = options.batch_size * world.size
@@ -106,17 +106,17 @@ def log_times(
 
 
 _KEPT = (
-    "memory that a batch frees was kept for the next one (runtime.malloc=keep), which makes models up to 2.7 times as fast; "
-    "other programs usually run without: compare with them under runtime.malloc=system"
+    "memory freed by a batch was kept for the next one (runtime.malloc=keep), which makes models up to 2.7 times as fast; "
+    "most programs do not keep it: compare with them under runtime.malloc=system"
 )
 
 
 def log_passes(
     log: Log, options: BenchmarkOptions, workload: Workload, device: torch.device, precision: Precision
 ) -> None:
-    """Memory, operations and a profile: each is measured now, on batches of its own, after the timed ones.
+    """Log memory, operations and a profile, each measured now, on separate batches, after the timed ones.
 
-    One that fails is a warning: the times are there, and are not concerned.
+    A failure is a warning: the times are already measured and unaffected.
     """
     batches = workload.source.batches
     if "memory" in options.passes:
@@ -141,8 +141,8 @@ def _reported(log: Log, what: str) -> Iterator[None]:
     try:
         yield
     except UsageError:
-        raise  # about an option of the user, which another run would not get right either
+        raise  # an invalid option, which would fail in another run too
     except Exception as error:
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        log.warn(f"{what}: {reason[:200]}; leave it out with --passes, the times are not concerned")
+        log.warn(f"{what}: {reason[:200]}; exclude it with --passes (the times are unaffected)")

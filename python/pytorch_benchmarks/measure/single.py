@@ -1,4 +1,4 @@
-"""A benchmark of one process on one device from top to bottom, whatever framework the process runs."""
+"""A complete benchmark of one process on one device, independent of the framework."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ __all__ = ["Subject", "benchmark"]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is benchmarked, ready to run.
+    """A model ready to run.
 
     Attributes:
-        framework, version: Of the framework, for reports.
-        title, unit, parameters: Of the model: its name, what an instance is, trainable values.
+        framework, version: Name and version of the framework, for reports.
+        title, unit, parameters: Of the model: its name, the unit of instances, its number of trainable values.
         device: Name of the device, for reports.
         phase: training or inference.
         step: Does the work of one batch; in training it returns the loss.
-        batches: Batches, for ever, where the step wants them.
+        batches: Infinite batches, on the device of the step.
         synchronize: Waits until the device has finished.
         build_seconds: Time until the model was on the device, without compilation.
-        compile_seconds: Time that compilation took; None if nothing is compiled, or not apart from the first batch.
-        environment: More facts about the machine and the framework, under `exp.env.`.
-        settings: What is in force, under `results.`.
-        device_memory: The most bytes of the device that were in use; None where it cannot be known.
+        compile_seconds: Compile time; None if nothing is compiled, or not separately from the first batch.
+        environment: Additional facts about the machine and the framework, under `exp.env.`.
+        settings: Effective settings, under `results.`.
+        device_memory: Peak bytes in use on the device; None where unknown.
     """
 
     framework: str
@@ -62,13 +62,13 @@ def benchmark(subject: Subject, options: ProgramOptions, log: Log, started: floa
     """Log the facts, time the batches, log the results.
 
     Args:
-        subject: What runs.
-        options: How much of it.
-        log: Where to.
-        started: When the program began, by `time.perf_counter`.
+        subject: The model to run.
+        options: Numbers of batches and settings.
+        log: Receives the values.
+        started: Start time of the program, by `time.perf_counter`.
 
     Raises:
-        BenchmarkError: The loss is not finite: the numbers would mean nothing.
+        BenchmarkError: The loss is not finite, so the measurements are meaningless.
     """
     _log_facts(subject, options, log)
     competing = CompetingLoad()
@@ -119,4 +119,4 @@ def _log_facts(subject: Subject, options: ProgramOptions, log: Log) -> None:
 def _log_loss(loss: float, log: Log) -> None:
     log("results.loss", loss if math.isfinite(loss) else str(loss))
     if not math.isfinite(loss):
-        raise BenchmarkError(f"the loss is {loss} after the last batch: the numbers would mean nothing")
+        raise BenchmarkError(f"the loss is {loss} after the last batch: the measurements would be meaningless")

@@ -1,4 +1,4 @@
-"""The one function that times batches, whatever they do."""
+"""The function that times batches, whatever they compute."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pytorch_benchmarks.events import Event
 
 __all__ = ["WINDOW", "Observer", "Schedule", "Timing", "Watcher", "is_steady", "time_batches"]
 
-# Automatic warm-up ends when the median of five batches differs by at most 3 % from that of the five before.
+# Automatic warm-up ends when the median of five batches differs by at most 3 % from that of the previous five.
 WINDOW, TOLERANCE = 5, 0.03
 MOST_WARMUP_BATCHES, MOST_WARMUP_SECONDS = 200, 60.0
-_MOST_AT_A_TIME = 10_000  # events and times that are made before a run
+_MOST_AT_A_TIME = 10_000  # events and times that are preallocated
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How much is run, and when the device is waited for.
+    """How many batches to run, and when to wait for the device.
 
     Attributes:
         count: Timed batches, at least one.
-        warmup: Batches before them; None goes on until their times are steady, at most for 200 batches or a minute.
-        min_time: Seconds that the timed batches take at least together; 0 runs `count` batches instead.
+        warmup: Warm-up batches; None runs them until their times are steady, at most 200 batches or one minute.
+        min_time: Minimum total seconds of the timed batches; 0 runs `count` batches instead.
         sync: `each` waits for the device before and after every batch; `end` lets it run ahead and waits once, as a training loop
-            does: a batch's time is then from when the device finished the one before until it has finished this one.
+            does: a batch's time is then measured from the end of the previous batch on the device to its own end.
     """
 
     count: int
@@ -46,14 +46,14 @@ class Timing:
     """Times of batches, in seconds.
 
     Attributes:
-        batches: Each timed batch, from before its data are asked for until the device has finished it.
-        data_waits: The part of it that went by until the data were there.
-        device: What the device itself measured between start and end of each batch's work; None where it cannot.
+        batches: Time of each batch, from before its data are requested until the device has finished it.
+        data_waits: Time of each batch spent waiting for its data.
+        device: Device time between start and end of each batch's work; None where it cannot be measured.
         total: Wall time of all timed batches.
-        warmup: Each batch before them; the first of all pays for allocation, tuning and compilation.
-        began: When the first timed batch began, in seconds since 1970.
+        warmup: Time of each warm-up batch; the very first includes allocation, tuning and compilation.
+        began: Start of the first timed batch, in seconds since 1970.
         warmup_steady: Whether automatic warm-up ended because times were steady; None if it was not automatic.
-        result: What the last step returned.
+        result: Result of the last step.
     """
 
     batches: array[float]
@@ -67,12 +67,12 @@ class Timing:
 
     @property
     def first(self) -> float:
-        """Time of the first batch of all."""
+        """Time of the very first batch."""
         return (self.warmup or self.batches)[0]
 
 
 class Observer(Protocol):
-    """Looks at the machine just before and just after the timed batches, never between them."""
+    """Samples the machine just before and just after the timed batches, never between them."""
 
     def start(self) -> None: ...
 
@@ -106,18 +106,18 @@ def time_batches(
 ) -> Timing:
     """Warm up, then time batches.
 
-    Garbage is collected beforehand and not while timing; the loop allocates nothing and prints nothing. Long runs are several such loops, so that a
-    watcher can print between them; the time between them is not counted.
+    Garbage is collected beforehand and not while timing; the loop neither allocates nor prints. A watcher splits long runs into several loops and can
+    print between them; the time between loops is not counted.
 
     Args:
         step: Does the work of one batch.
-        batches: Gives the data.
-        schedule: How many batches there are.
-        synchronize: Waits until the device has done what was asked of it.
-        make_event: Makes events in the device's stream; None where there are none.
-        observers: Are told when the timed batches begin and end.
-        agree: The largest of the numbers that all processes call it with: they must run as many batches.
-        watcher: Is told between loops how far the batches are; None runs as many as possible in one loop.
+        batches: Source of the data.
+        schedule: Numbers of batches.
+        synchronize: Waits until the device has finished all work.
+        make_event: Creates events in the device's stream; None if it has no events.
+        observers: Notified when the timed batches begin and end.
+        agree: Maximum over all processes of a number: they must run the same number of batches.
+        watcher: Notified of the progress between loops; None runs all batches in as few loops as possible.
     """
     run = _Run(step, batches, synchronize, make_event, schedule.sync, watcher)
     steady = None
@@ -142,7 +142,7 @@ def time_batches(
 
 
 def is_steady(times: Sequence[float]) -> bool:
-    """Whether the last five batches took as long as the five before, within 3 %."""
+    """Whether the last five batches took as long as the previous five, within 3 %."""
     if len(times) < 2 * WINDOW:
         return False
     before, last = statistics.median(times[-2 * WINDOW : -WINDOW]), statistics.median(times[-WINDOW:])
@@ -159,7 +159,7 @@ def _warm_up_until_steady(run: _Run, agree: Callable[[int], int]) -> bool:
 
 
 def _batches_left(run: _Run, warmup: _Times, seconds: float) -> int:
-    """How many batches are probably still needed; 0 when the time is full."""
+    """Estimate the number of batches still needed; 0 when the time is reached."""
     missing = seconds - run.times.total
     if missing <= 0:
         return 0
@@ -178,7 +178,7 @@ class _Times:
 
 
 class _Run:
-    """Batches that run one after the other, with their times so far."""
+    """Batches that run in sequence, with their times so far."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class _Run:
         return _Times(array("d"), array("d"), None if self.make_event is None else array("d"))
 
     def take(self) -> _Times:
-        """The times so far; further ones are counted anew."""
+        """Return the times so far and start new ones."""
         times, self.times = self.times, self._none()
         self._is_warm = True
         return times
@@ -249,7 +249,7 @@ class _Run:
         else:
             total = self._to_the_end(times, waits, events)
             on_device = [begin.elapsed_time(end) / 1000 for begin, end in itertools.pairwise(events)]
-            if events:  # the host only says when it had given the batch to the device
+            if events:  # the host only knows when it submitted the batch to the device
                 times = array("d", on_device)
         self.times.batches.extend(times)
         self.times.waits.extend(waits)
@@ -277,7 +277,7 @@ class _Run:
         self.result = result
 
     def _to_the_end(self, times: array[float], waits: array[float], events: Sequence[Event]) -> float:
-        """Wall time of all batches together, in seconds."""
+        """Total wall time of all batches, in seconds."""
         step, batches = self.step, self.batches
         result = None
         self.synchronize()
@@ -301,7 +301,7 @@ class _Run:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     gc.collect()
-    ours = gc.get_freeze_count() == 0  # what somebody else has frozen stays so
+    ours = gc.get_freeze_count() == 0  # objects frozen by other code stay frozen
     if ours:
         gc.freeze()
     gc.disable()

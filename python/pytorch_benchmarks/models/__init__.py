@@ -1,1 +1,1 @@
-"""One file per family of models. A file in this directory that registers a model is all that adding one takes."""
+"""One file per family of models. A model is added by a file in this directory that registers it."""

@@ -1,4 +1,4 @@
-"""A model of speech recognition: from frames of features to the states of a hidden Markov model."""
+"""A model for speech recognition: from feature frames to states of a hidden Markov model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AlexNet in the two forms that benchmarks use."""
+"""AlexNet in two common variants."""
 
 from __future__ import annotations
 

@@ -19,17 +19,17 @@ _NORM = partial(nn.LayerNorm, eps=1e-12)
 
 
 class Bert(TextTransformer):
-    """An encoder, trained to find masked words and to tell whether two sentences follow each other.
+    """An encoder, trained to predict masked words and whether two sentences follow each other.
 
-    It has no weights beyond the published encoder: words are found with the embedding's weights, and the first two pooled features
+    It has no weights beyond the published encoder: words are predicted with the embedding's weights, and the first two pooled features
     are the scores of the second task. Outputs are logits (batch, length, vocabulary) and scores (batch, 2); targets are tokens
-    (batch, length), -100 where there is no mask, with the class of the pair in one more column.
+    (batch, length), -100 at unmasked positions, with the class of the pair in an additional column.
 
     Args:
         title: Name for reports.
         width, depth, heads: Of the transformer.
         sequence_length: Tokens in one instance, at most 512.
-        dropout: Probability of a feature to be left out in training.
+        dropout: Probability that a feature is dropped in training.
         norm, activation: Constructors of these layers.
     """
 
@@ -63,7 +63,7 @@ class Bert(TextTransformer):
         initialise(self)
 
     def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Words for 15 % of the places, and whether the sentences of each instance follow each other."""
+        """Words at 15 % of the positions, and whether the sentences of each instance follow each other."""
         words = self.inputs(batch_size, generator)
         hidden = torch.rand(words.shape, generator=generator) < self.masked
         hidden[:, 0] = True  # at least one word, however short the sequence
@@ -85,5 +85,5 @@ class Bert(TextTransformer):
 
 @register_model("bert_base")
 def bert_base(**options: Any) -> Bert:
-    """BERT base, 12 layers; instances are sequences of 128 tokens, which most of its training used."""
+    """BERT base, 12 layers; instances are sequences of 128 tokens, as in most of its training."""
     return Bert("BERT base", width=768, depth=12, heads=12, **options)

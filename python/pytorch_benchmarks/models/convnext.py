@@ -48,7 +48,7 @@ class ConvNeXt(Model):
         title: Name for reports.
         widths: Channels of the four stages.
         depths: Blocks of the four stages.
-        drop_path: Probability of the last block to be left out in training; the first's is 0, and it grows evenly.
+        drop_path: Probability that the last block is dropped in training; it increases linearly from 0 at the first.
         num_classes: Of the classifier.
         activation: Constructor of the nonlinearities.
     """

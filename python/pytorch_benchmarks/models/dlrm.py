@@ -13,7 +13,7 @@ from pytorch_benchmarks.models.registry import register_model
 
 __all__ = ["Dlrm"]
 
-# Different values of each of the 26 categorical features in the data of Criteo's display advertising challenge.
+# Distinct values of each of the 26 categorical features in the Criteo display advertising challenge.
 _CRITEO = (
     (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572)
 )  # fmt: skip
@@ -21,12 +21,12 @@ _CRITEO = (
 
 @register_model("dlrm_small")
 class Dlrm(Model):
-    """The paper's model of the Criteo challenge: 13 numbers and 26 categories make the probability of a click.
+    """The paper's model for the Criteo challenge: 13 numbers and 26 categories predict the probability of a click.
 
     Inputs are numbers, shape (batch, 13), and categories, int64, shape (batch, 26); outputs are logits, shape (batch,).
 
     Args:
-        max_rows: Categories beyond this number share rows of their table, so that it fits into small memory; 0 keeps all
+        max_rows: Maximum number of rows per table, shared by the remaining categories, to limit memory; 0 keeps all
             33,762,577 rows, as in the paper.
     """
 
@@ -50,7 +50,7 @@ class Dlrm(Model):
         self.first, self.second = first.tolist(), second.tolist()
 
     def inputs(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random numbers, and categories of which each is as likely as the others."""
+        """Random numbers and uniformly distributed categories."""
         shares = torch.rand(batch_size, len(self.rows), generator=generator, dtype=torch.float64)
         numbers = torch.randn(batch_size, self.numbers, generator=generator)
         return numbers, (shares * torch.tensor(self.rows)).long()

@@ -63,11 +63,11 @@ class _Block(nn.Module):
 
 
 class EfficientNet(ImageClassifier):
-    """The model that a search found, at its smallest scale.
+    """The smallest model of the family, which was found by architecture search.
 
     Args:
-        dropout: In front of the classifier.
-        drop_path: Probability of the last block to be left out in training; the first's is 0, and it grows evenly.
+        dropout: Dropout before the classifier.
+        drop_path: Probability that the last block is dropped in training; it increases linearly from 0 at the first.
         num_classes: Of the classifier.
         norm, activation: Constructors of these layers.
     """

@@ -1,4 +1,4 @@
-"""Language models that generate text: a prompt is read at once (prefill), then one token after the other is made (decode)."""
+"""Language models that generate text: a prompt is read at once (prefill), then tokens are generated one by one (decode)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cache = list[tuple[Tensor, Tensor]]
 
 
 class Generator(LanguageModel):
-    """A decoder that keeps keys and values of the tokens it has seen.
+    """A decoder with a cache of the keys and values of earlier tokens.
 
     Attributes:
         sequence_length: Tokens of a prompt.
@@ -37,14 +37,14 @@ class Generator(LanguageModel):
 
     @abstractmethod
     def forward(self, x: Tensor, cache: Cache | None = None, start: int = 0) -> Tensor:
-        """Logits of each token's successor; with a cache, of the last one's only, while tokens are entered from `start` on."""
+        """Logits of each token's successor; with a cache, of the last one's only, for tokens at positions from `start`."""
 
     def prefill(self, prompt: Tensor, cache: Cache) -> Tensor:
-        """Read prompts (batch, length) into the cache; return the likeliest first tokens, shape (batch, 1)."""
+        """Read prompts (batch, length) into the cache; return the most likely first tokens, shape (batch, 1)."""
         return self(prompt, cache).argmax(dim=-1)
 
     def decode(self, token: Tensor, cache: Cache, count: int) -> Tensor:
-        """Generate `count` more tokens, always the likeliest, after a prompt and its first token; shape (batch, count)."""
+        """Generate `count` more tokens, always the most likely, after a prompt and its first token; shape (batch, count)."""
         made = []
         for number in range(count):
             token = self(token, cache, self.sequence_length + number).argmax(dim=-1)

@@ -13,14 +13,14 @@ __all__ = ["GoogLeNet"]
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
     layer = nn.Conv2d(inputs, outputs, kernel_size=size, stride=stride, padding=size // 2)
-    # Without normalisation layers the signal dies in 22 layers under PyTorch's default initialisation.
+    # Without normalisation layers the signal vanishes within 22 layers under PyTorch's default initialisation.
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return nn.Sequential(layer, nn.ReLU(inplace=True))
 
 
 def _inception(inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> Branches:
-    """Four branches side by side; the sizes are a row of the paper's table 1."""
+    """Four parallel branches; the sizes are a row of the paper's table 1."""
     return Branches(
         _convolution(inputs, one, 1),
         nn.Sequential(_convolution(inputs, reduce3, 1), _convolution(reduce3, three, 3)),

@@ -15,17 +15,17 @@ __all__ = ["GPT2", "gpt2_small"]
 
 
 _NORM = partial(nn.LayerNorm, eps=1e-5)
-_GELU = partial(nn.GELU, "tanh")  # the approximation that it was trained with
+_GELU = partial(nn.GELU, "tanh")  # the approximation used in its training
 
 
 class GPT2(TextTransformer):
-    """A decoder whose output layer shares its weights with the token embedding; the loss is that of predicting each next token.
+    """A decoder whose output layer shares its weights with the token embedding; the loss is that of next-token prediction.
 
     Args:
         title: Name for reports.
         width, depth, heads: Of the transformer.
         sequence_length: Tokens in one instance, at most 1024.
-        dropout: Probability of a feature to be left out in training.
+        dropout: Probability that a feature is dropped in training.
         norm, activation: Constructors of these layers.
     """
 
@@ -57,5 +57,5 @@ class GPT2(TextTransformer):
 
 @register_model("gpt2_small")
 def gpt2_small(**options: Any) -> GPT2:
-    """GPT-2, the smallest, 12 layers; instances are sequences of 1024 tokens. Trained without dropout unless asked for."""
+    """GPT-2 small, 12 layers; instances are sequences of 1024 tokens. Trained without dropout by default."""
     return GPT2("GPT-2 small", width=768, depth=12, heads=12, **options)

@@ -1,4 +1,4 @@
-"""What most classifiers of images share: features of an image, then a classifier of the features."""
+"""Base class of most image classifiers: a feature extractor, then a classifier of the features."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["ImageClassifier", "pooled_classifier"]
 
 
 class ImageClassifier(Model):
-    """Logits (batch, num_classes) of images (batch, *input_shape).
+    """Maps images (batch, *input_shape) to logits (batch, num_classes).
 
     Args:
-        features: From images to features.
-        classifier: From features to logits.
+        features: Maps images to features.
+        classifier: Maps features to logits.
         num_classes: Of the classifier.
     """
 
@@ -29,7 +29,7 @@ class ImageClassifier(Model):
 
 
 def pooled_classifier(channels: int, num_classes: int, *, dropout: float = 0.0) -> nn.Sequential:
-    """The mean of each channel, dropout if wanted, and one fully connected layer."""
+    """The mean of each channel, optional dropout, and one fully connected layer."""
     layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     if dropout:
         layers.append(nn.Dropout(dropout))

@@ -1,4 +1,4 @@
-"""What Inception v3 and v4 share: factorised convolutions, average pooling as a branch, and where they end."""
+"""Building blocks of Inception v3 and v4: factorised convolutions, average pooling as a branch, splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROW, COLUMN = (1, 7), (7, 1)  # sizes of kernels
 
 
 class Convolution:
-    """Makes convolutions without bias, with the normalisation and the nonlinearity that a model has.
+    """Factory of convolutions without bias, with the normalisation and the nonlinearity of a model.
 
     Args:
         norm, activation: Constructors of these layers.
@@ -37,25 +37,25 @@ class Convolution:
         """Convolutions with kernels of one row or one column, which keep the size of the image.
 
         Args:
-            channels: Those that go in, and those that come out of each convolution in turn.
-            sizes: Of each kernel.
+            channels: Input channels, then the output channels of each convolution.
+            sizes: Kernel sizes.
         """
         pairs = zip(channels[:-1], channels[1:], sizes, strict=True)
         return [self(before, after, size, padding=(size[0] // 2, size[1] // 2)) for before, after, size in pairs]
 
 
 def average(convolution: Convolution, inputs: int, outputs: int, *, count_padding: bool) -> nn.Sequential:
-    """The branch of average pooling.
+    """The average pooling branch.
 
     Args:
-        convolution: Makes convolutions.
+        convolution: Factory of convolutions.
         inputs, outputs: Channels.
-        count_padding: Whether the zeros around the image count in the mean.
+        count_padding: Whether the mean includes the zero padding.
     """
     pool = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=count_padding)
     return nn.Sequential(pool, convolution(inputs, outputs, 1))
 
 
 def split(convolution: Convolution, inputs: int, outputs: int) -> Branches:
-    """A row and a column of three pixels side by side, instead of one after the other."""
+    """A 1×3 and a 3×1 convolution in parallel instead of in sequence."""
     return Branches(*(convolution.factorised([inputs, outputs], size)[0] for size in ((1, 3), (3, 1))))

@@ -1,4 +1,4 @@
-"""Layers that several models end with, or consist of, and constructors of layers that can be chosen by name."""
+"""Layers shared by several models, and layer constructors that can be selected by name."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = [
     "perceptron", "plain_convolution", "round_channels",
 ]  # fmt: skip
 
-Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
+Norm = Callable[[int], nn.Module]  # number of channels → normalisation layer
 Activation = Callable[[], nn.Module]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalises groups of channels: 32 groups, or as many as divide the channels evenly (Wu and He, arXiv:1803.08494)."""
+    """Normalise groups of channels: 32 groups, or fewer if 32 does not divide the channels (Wu and He, arXiv:1803.08494)."""
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
 def no_norm(channels: int) -> nn.Identity:
-    """Leaves channels as they are."""
+    """Keep channels unchanged."""
     return nn.Identity()
 
 
-# Constructors by the names that `--model_opts '{"norm": "group"}'` knows; in Python, any constructor will do.
+# Constructors by name, for `--model_opts '{"norm": "group"}'`; Python code may pass any constructor.
 NORMS: dict[str, Norm] = {
     "batch": nn.BatchNorm2d,
     "group": group_norm,
@@ -52,16 +52,16 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def layer_constructor(option: str, name: str) -> Callable[..., nn.Module]:
-    """The constructor that an option of a model, `norm` or `activation`, calls by name.
+    """The constructor selected by name in an option of a model, `norm` or `activation`.
 
     Raises:
-        TypeError: There is none; the message names those that there are.
+        TypeError: The name is unknown; the message lists the known ones.
     """
     known: Mapping[str, Callable[..., nn.Module]] = NORMS if option == "norm" else ACTIVATIONS
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         raise TypeError(
-            f"{option} {name!r}: " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}")
+            f"{option} {name!r}: " + (f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}")
         )
     return known[name]
 
@@ -77,14 +77,14 @@ def convolution(
     norm: Norm,
     activation: Activation | None = None,
 ) -> list[nn.Module]:
-    """Convolution without bias, normalisation, and a nonlinearity if wanted.
+    """Convolution without bias, normalisation, and an optional nonlinearity.
 
     Args:
         inputs, outputs: Channels.
-        size: Of the kernel.
+        size: Kernel size.
         stride: In both directions.
-        padding: By default so much that a stride of 1 keeps the picture's size.
-        groups: Of channels, that are convolved each by itself.
+        padding: By default such that stride 1 keeps the size of the image.
+        groups: Groups of channels that are convolved separately.
         norm, activation: Constructors of these layers.
     """
     if padding is None:
@@ -105,7 +105,7 @@ def plain_convolution(
 
     Args:
         inputs, outputs: Channels.
-        size: Of the kernel.
+        size: Kernel size.
         stride, padding: In both directions.
         activation: Constructor of the nonlinearity.
     """
@@ -115,11 +115,11 @@ def plain_convolution(
 def perceptron(
     sizes: Sequence[int], *, dropout: float = 0.0, activation: Activation = ACTIVATIONS["relu"]
 ) -> list[nn.Module]:
-    """Fully connected layers with nonlinearities, and dropout if wanted, between them; none behind the last.
+    """Fully connected layers with nonlinearities and optional dropout between them; none after the last.
 
     Args:
-        sizes: Features that go in, come out of each layer in turn, and go out.
-        dropout: Probability of a feature to be left out in training.
+        sizes: Input features, then output features of each layer.
+        dropout: Probability that a feature is dropped in training.
         activation: Constructor of the nonlinearities.
     """
     layers: list[nn.Module] = []
@@ -131,7 +131,7 @@ def perceptron(
 
 
 class Branches(nn.Module):
-    """Branches side by side, their channels put together."""
+    """Parallel branches with concatenated channels."""
 
     def __init__(self, *branches: nn.Module) -> None:
         super().__init__()
@@ -142,10 +142,10 @@ class Branches(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leaves a whole residual branch out, for each instance by chance, in training (Huang et al., arXiv:1603.09382).
+    """Drops a whole residual branch at random in training, separately for each instance (Huang et al., arXiv:1603.09382).
 
     Args:
-        probability: Of a branch to be left out; what stays is scaled up, so that the mean is kept.
+        probability: Probability that a branch is dropped; kept ones are scaled up to preserve the mean.
     """
 
     def __init__(self, probability: float) -> None:
@@ -161,12 +161,12 @@ class DropPath(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs channels by what all of the picture says (Hu et al., arXiv:1709.01507).
+    """Scales channels by gates computed from the whole image (Hu et al., arXiv:1709.01507).
 
     Args:
-        channels: Of input and output.
+        channels: Channels of input and output.
         squeezed: Features between the two layers.
-        activation, gate: Behind the first and the second layer.
+        activation, gate: After the first and the second layer.
     """
 
     def __init__(self, channels: int, squeezed: int, activation: Activation, gate: Activation) -> None:
@@ -184,6 +184,6 @@ class SqueezeExcitation(nn.Module):
 
 
 def round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is not more than a tenth smaller, as mobile networks choose their widths."""
+    """The nearest multiple of 8 that is at most a tenth smaller, the rule for widths of mobile networks."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8

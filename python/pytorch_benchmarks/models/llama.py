@@ -1,4 +1,4 @@
-"""Decoders of the LLaMA kind, with a cache of keys and values (Touvron et al., arXiv:2302.13971)."""
+"""Decoders of the LLaMA family, with a cache of keys and values (Touvron et al., arXiv:2302.13971)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Llama", "smollm2_135m", "tinyllama_1b"]
 
 
 class _Attention(nn.Module):
-    """Rotary positions (Su et al., arXiv:2104.09864); groups of queries share keys and values (Ainslie et al., arXiv:2305.13245)."""
+    """Rotary positions (Su et al., arXiv:2104.09864); grouped queries share keys and values (Ainslie et al., arXiv:2305.13245)."""
 
     def __init__(self, width: int, heads: int, key_heads: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Attention(nn.Module):
             keys[:, :, start : start + length] = k
             values[:, :, start : start + length] = v
             k, v = keys[:, :, : start + length], values[:, :, : start + length]
-        # What follows the cached tokens is either the whole prompt, at their start, or one token, which sees them all.
+        # New tokens are either the whole prompt, at an empty cache, or one token, which attends to all cached ones.
         mixed = nn.functional.scaled_dot_product_attention(
             q, k, v, is_causal=length > 1, enable_gqa=self.heads != self.key_heads
         )
@@ -45,7 +45,7 @@ class _Attention(nn.Module):
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair of features (i, i + half) by an angle that grows with the position."""
+    """Rotate each pair of features (i, i + half) by an angle that grows with the position."""
     cosine, sine = rotation
     low, high = x.chunk(2, dim=-1)
     return torch.cat([low * cosine - high * sine, high * cosine + low * sine], dim=-1)
@@ -71,13 +71,13 @@ class _Block(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a model of this kind is.
+    """Sizes of a model of this family.
 
     Attributes:
         vocabulary: Number of tokens.
         width, depth, heads: Of the transformer.
         key_heads: Heads of keys and values, each shared by heads / key_heads queries.
-        hidden: Features inside the gated perceptron.
+        hidden: Hidden features of the gated perceptron.
         theta: Base of the rotary frequencies.
         tied: Whether the output layer shares its weights with the embedding.
     """
@@ -93,12 +93,12 @@ class Size:
 
 
 class Llama(Generator):
-    """Training predicts each next token of a sequence; inference generates.
+    """Training predicts each next token of a sequence; inference generates text.
 
     Args:
         title: Name for reports.
-        size: Of its layers.
-        sequence_length: Tokens of a training instance, and of the prompt in inference.
+        size: Sizes of its layers.
+        sequence_length: Tokens of a training instance, and of a prompt in inference.
         new_tokens: Tokens that inference generates after each prompt.
     """
 
@@ -129,11 +129,11 @@ class Llama(Generator):
         for number, block in enumerate(self.blocks):
             tokens = block(tokens, rotation, None if cache is None else cache[number], start)
         if cache is not None:
-            tokens = tokens[:, -1:]  # only the last token's successor is asked for
+            tokens = tokens[:, -1:]  # only the last token's successor is needed
         return self.head(self.norm(tokens))
 
     def _angles(self, device: torch.device, start: int, length: int) -> Tensor:
-        """float32, whatever the weights are: shape (length, width of a head / 2)."""
+        """Angles in float32, whatever the type of the weights: shape (length, width of a head / 2)."""
         exponents = torch.arange(0, self.head_width, 2, device=device, dtype=torch.float32) / self.head_width
         places = torch.arange(start, start + length, device=device, dtype=torch.float32)
         return torch.outer(places, self.theta**-exponents)

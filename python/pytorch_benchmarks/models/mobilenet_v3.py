@@ -68,9 +68,9 @@ class MobileNetV3Large(ImageClassifier):
     """MobileNetV3-Large 1.0.
 
     Args:
-        dropout: In front of the last layer.
+        dropout: Dropout before the last layer.
         num_classes: Of the classifier.
-        norm: Constructor of the normalisations.
+        norm: Constructor of the normalisation layers.
         activation: Constructor of the nonlinearity of the wider blocks and of the classifier; the first six blocks keep ReLU.
     """
 

@@ -1,7 +1,7 @@
 """The base class of all models.
 
-A model is what has a name and is measured or trained. An architecture is a Python file that registers models from outside. A network, where
-code says so, is the `nn.Module` inside a model (one that another package built) or around it (DistributedDataParallel).
+A model has a name, and is measured or trained. An architecture is an external Python file that registers models. A network is
+the `nn.Module` inside a model (built by another package) or around it (DistributedDataParallel).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ __all__ = ["Model", "load_tensors"]
 
 
 class Model(nn.Module):
-    """A module that can be benchmarked: it knows its input and its loss.
+    """A module that can be benchmarked: it defines its input and its loss.
 
-    Subclasses build their layers in the constructor and override `forward`. What most classifiers share is here; models with
+    Subclasses build their layers in the constructor and override `forward`. The defaults suit most classifiers; models with
     other inputs or losses override `inputs`, `targets` and `loss`.
 
     Attributes:
         title: Name for reports.
         input_shape: Shape of one instance, without the batch.
-        unit: What one instance is, in the plural: throughput is counted in units per second.
+        unit: Plural noun for instances: throughput is in units per second.
         num_classes: Number of classes; targets are 0 … num_classes - 1.
     """
 
-    # What describes a model is no part of it when it is scripted.
+    # The description of a model is not part of its TorchScript.
     __jit_ignored_attributes__ = ("title", "input_shape", "unit", "num_classes", "vocabulary")
 
     title: str = ""
@@ -37,10 +37,10 @@ class Model(nn.Module):
     num_classes: int = 1000
 
     def __init__(self, params: Mapping[str, Any] | None = None) -> None:
-        """Start a model.
+        """Initialise a model.
 
         Args:
-            params: Of models that are written for the original DLBS: `name`, `input_shape`, `num_classes`, `phase`, `dtype`.
+            params: For models written for the original DLBS: `name`, `input_shape`, `num_classes`, `phase`, `dtype`.
 
         Raises:
             ValueError: One of these is missing.
@@ -50,7 +50,7 @@ class Model(nn.Module):
             return
         missing = [name for name in ("name", "input_shape", "num_classes", "phase", "dtype") if name not in params]
         if missing:
-            raise ValueError(f"the model's parameters lack {', '.join(missing)}: Model.check_parameters gives defaults")
+            raise ValueError(f"the model's parameters lack {', '.join(missing)}: Model.check_parameters adds defaults")
         shape = params["input_shape"]
         self.name = self.title = params["name"]
         self.input_shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
@@ -58,14 +58,14 @@ class Model(nn.Module):
 
     @staticmethod
     def check_parameters(params: MutableMapping[str, Any], default_params: Mapping[str, Any]) -> None:
-        """Add defaults to the parameters of a model that is written for the original DLBS."""
+        """Add defaults to the parameters of a model written for the original DLBS."""
         for name, value in default_params.items():
             params.setdefault(name, value)
 
     def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
-        """Random inputs, float32, shape (batch_size, *input_shape), values like normalised images (mean 0, deviation 1).
+        """Random inputs, float32, shape (batch_size, *input_shape), values like normalised images (mean 0, standard deviation 1).
 
-        Models with several inputs give a tuple, which `forward` gets as it is.
+        Models with several inputs return a tuple, which is passed to `forward` unchanged.
         """
         return torch.randn(batch_size, *self.input_shape, generator=generator)
 
@@ -74,17 +74,17 @@ class Model(nn.Module):
         return torch.randint(self.num_classes, (batch_size,), generator=generator)
 
     def loss(self, output: Any, target: Any) -> Tensor:
-        """A scalar: by default the mean cross-entropy of logits (batch_size, num_classes) in float32."""
+        """Scalar loss: by default the mean cross-entropy of logits (batch_size, num_classes) in float32."""
         return nn.functional.cross_entropy(output.float(), target)
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> str:
-        """Take trained weights, if every one of them fits.
+        """Load trained weights if all of them fit.
 
         Args:
-            tensors: By name, as `state_dict` gives them.
+            tensors: By name, as in `state_dict`.
 
         Returns:
-            What does not fit, in words; nothing is taken then. Empty if all is well.
+            The mismatches as text, in which case nothing is loaded; empty on success.
         """
         return load_tensors(self, tensors)
 
@@ -98,16 +98,16 @@ class Model(nn.Module):
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """Give a module its tensors, if they are all there and fit; else return what does not, in words."""
+    """Load tensors into a module if all of them exist and fit; otherwise return the mismatches as text."""
     own = module.state_dict()
     missing, unknown = [name for name in own if name not in tensors], [name for name in tensors if name not in own]
     misfits = [
-        f"{name} has the shape {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
         for name, value in own.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
     misfits += [
-        f"{name} has the type {tensors[name].dtype} instead of {value.dtype}"
+        f"{name} has type {tensors[name].dtype} instead of {value.dtype}"
         for name, value in own.items()
         if name in tensors and _kind(tensors[name]) != _kind(value)
     ]
@@ -121,5 +121,5 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool]:
-    """What copying one tensor into another must not change silently: real numbers, complex ones, or whole ones."""
+    """The kind of numbers, which copying must not change silently: real, complex, or integer."""
     return tensor.is_floating_point(), tensor.is_complex()

@@ -1,4 +1,4 @@
-"""OverFeat, the fast model (Sermanet et al., arXiv:1312.6229, table 1)."""
+"""The fast model of OverFeat (Sermanet et al., arXiv:1312.6229, table 1)."""
 
 from __future__ import annotations
 

@@ -17,24 +17,24 @@ __all__ = ["PROVIDERS", "provided_model"]
 
 
 class _Provided(Model):
-    """A classifier of images that another package built."""
+    """An image classifier built by another package."""
 
     def __init__(self, network: nn.Module, title: str, input_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
         self.network, self.title, self.input_shape, self.num_classes = network, title, input_shape, num_classes
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> str:
-        """Of this class, or as the package itself saves them."""
+        """Load weights saved by this class or by the package itself."""
         inside = any(name.startswith("network.") for name in tensors)
         return super().load_weights(tensors) if inside else load_tensors(self.network, tensors)
 
     def forward(self, x: Tensor) -> Any:
         output = self.network(x)
-        return getattr(output, "logits", output)  # some come with auxiliary outputs for training
+        return getattr(output, "logits", output)  # some have auxiliary outputs for training
 
 
 class _ProvidedText(LanguageModel):
-    """A language model that another package built."""
+    """A language model built by another package."""
 
     def __init__(self, network: nn.Module, title: str, vocabulary: int, sequence_length: int) -> None:
         super().__init__()
@@ -49,23 +49,23 @@ def provided_model(name: str, **options: Any) -> Model:
     """Build `PROVIDER:MODEL`.
 
     Args:
-        options: Of the package's own builder.
+        options: Options of the package's own builder.
 
     Raises:
-        UsageError: The package does not import.
-        UnknownModelError: It has no such model, or there is no such provider.
+        UsageError: The package cannot be imported.
+        UnknownModelError: The package has no such model, or the provider is unknown.
     """
     provider, _, model = name.partition(":")
     if provider not in PROVIDERS:
-        raise UnknownModelError(f"unknown provider {provider!r} in {name!r}: there are {', '.join(PROVIDERS)}")
+        raise UnknownModelError(f"unknown provider {provider!r} in {name!r}: use one of {', '.join(PROVIDERS)}")
     try:
         package = importlib.import_module(provider)
         return PROVIDERS[provider](package, model, **options)
     except (ImportError, RuntimeError) as error:
-        # torchvision built for another torch raises a RuntimeError when it is imported.
+        # torchvision built for another torch raises a RuntimeError on import.
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"{name} needs the package {provider}, which does not import here ({reason}): install a {provider} that fits this torch"
+            f"{name} needs the package {provider}, which cannot be imported ({reason}): install a {provider} compatible with this torch"
         ) from None
 
 
@@ -92,7 +92,7 @@ def _timm(package: Any, name: str, **options: Any) -> Model:
 
 
 def _transformers(package: Any, name: str, *, sequence_length: int = 128, **options: Any) -> Model:
-    """A type of model, such as `bert`, `gpt2` or `vit`, in its default size; options are those of its configuration."""
+    """A type of model, such as `bert`, `gpt2` or `vit`, in its default size; options are fields of its configuration."""
     mapping = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
     if name not in mapping:
         raise _unknown(name, mapping)
@@ -103,7 +103,7 @@ def _transformers(package: Any, name: str, *, sequence_length: int = 128, **opti
         (package.AutoModelForCausalLM, known.MODEL_FOR_CAUSAL_LM_MAPPING),
         (package.AutoModelForMaskedLM, known.MODEL_FOR_MASKED_LM_MAPPING),
     )
-    if name in {"bert", "roberta", "electra"}:  # encoders that can be run as decoders, too
+    if name in {"bert", "roberta", "electra"}:  # encoders that can also run as decoders
         kinds = kinds[::-1]
     for builder, types in kinds:
         if type(config) in types:
@@ -112,7 +112,7 @@ def _transformers(package: Any, name: str, *, sequence_length: int = 128, **opti
                 shape = (getattr(config, "num_channels", 3), *[getattr(config, "image_size", 224)] * 2)
                 return _Provided(network, name, shape, config.num_labels)
             return _ProvidedText(network, name, config.vocab_size, sequence_length)
-    raise UsageError(f"transformers:{name} is neither a language model nor a classifier of images")
+    raise UsageError(f"transformers:{name} is neither a language model nor an image classifier")
 
 
 PROVIDERS: dict[str, Callable[..., Model]] = {

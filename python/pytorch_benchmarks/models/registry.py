@@ -1,4 +1,4 @@
-"""Where models are registered by their names. Models of other places import `register_model` from `pytorch_benchmarks.model_factory`."""
+"""The registry of models by name. Code elsewhere imports `register_model` from `pytorch_benchmarks.model_factory`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ BUILDERS: dict[str, Builder] = {}
 
 
 def register_model(name: str | None = None) -> Callable[[BuilderType], BuilderType]:
-    """Register a class or a function that builds a model; its keyword arguments are the model's options.
+    """Register a class or function that builds a model; its keyword arguments are the options of the model.
 
     @register_model("deep_mnist")
     class DeepMnist(Model): ...
 
     Args:
-        name: What it is called; by default as the class or function is. The signature is torchvision's.
+        name: Name of the model; by default that of the class or function. The signature is torchvision's.
 
     Raises:
-        ValueError: Another model is called so.
+        ValueError: Another model has that name.
     """
 
     def register(builder: BuilderType) -> BuilderType:
         called = builder.__name__ if name is None else name
         if called in BUILDERS:
-            raise ValueError(f"two models are called {called!r}")
+            raise ValueError(f"two models are named {called!r}")
         BUILDERS[called] = builder
         return builder
 

@@ -28,7 +28,7 @@ class Residual(nn.Module):
 
 
 def basic_block(inputs: int, width: int, stride: int, *, project: bool, norm: Norm, activation: Activation) -> Residual:
-    """Two convolutions of 3×3; `width` channels come out."""
+    """Two 3×3 convolutions with `width` output channels."""
     branch = nn.Sequential(
         *convolution(inputs, width, 3, stride, norm=norm, activation=activation),
         *convolution(width, width, 3, norm=norm),
@@ -39,7 +39,7 @@ def basic_block(inputs: int, width: int, stride: int, *, project: bool, norm: No
 def bottleneck_block(
     inputs: int, width: int, stride: int, *, project: bool, norm: Norm, activation: Activation
 ) -> Residual:
-    """Convolutions of 1×1, 3×3 and 1×1; 4 × `width` channels come out. The 3×3 strides, as in most programs today."""
+    """1×1, 3×3 and 1×1 convolutions with 4 × `width` output channels. The stride is in the 3×3 convolution, as in most implementations today."""
     branch = nn.Sequential(
         *convolution(inputs, width, 1, norm=norm, activation=activation),
         *convolution(width, width, 3, stride, norm=norm, activation=activation),
@@ -55,13 +55,13 @@ def _shortcut(inputs: int, outputs: int, stride: int, project: bool, norm: Norm)
 class ResNet(ImageClassifier):
     """Four stages of residual blocks.
 
-    The first block of every stage projects its shortcut, also where the shapes agree (first stage of the 18 and 34 layer nets):
-    so did the original DLBS, whose parameter counts this reproduces.
+    The first block of every stage projects its shortcut, also where the shapes agree (first stage of the nets with 18 and 34 layers), as
+    in the original DLBS, whose parameter counts this reproduces.
 
     Args:
         depth: Number of layers, for the title.
         blocks: Number of blocks in each stage.
-        bottleneck: Which kind of block.
+        bottleneck: Whether blocks are bottleneck blocks.
         num_classes: Of the classifier.
         norm, activation: Constructors of these layers.
     """

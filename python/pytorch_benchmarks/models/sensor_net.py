@@ -12,7 +12,7 @@ __all__ = ["SensorNet"]
 
 @register_model("sensor_net")
 class SensorNet(Model):
-    """Four convolutions along time and two LSTM layers that name an activity.
+    """Four convolutions along time and two LSTM layers that classify an activity.
 
     Instances are windows of 24 samples of 113 sensor channels, as in the paper's Opportunity data set with its 18 classes.
     """

@@ -1,4 +1,4 @@
-"""What models of text share: their inputs are token numbers."""
+"""Base classes of text models, whose inputs are token numbers."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class LanguageModel(TextModel):
         return self.inputs(batch_size, generator)
 
     def loss(self, output: Any, target: Any) -> Tensor:
-        """Mean cross-entropy over all positions whose target is not negative."""
+        """Mean cross-entropy over all positions with a non-negative target."""
         return nn.functional.cross_entropy(output.flatten(0, 1).float(), target.flatten(), ignore_index=-100)

@@ -13,9 +13,9 @@ __all__ = ["TextCNN"]
 
 @register_model("text_cnn")
 class TextCNN(TextModel):
-    """The paper's CNN-rand: words, windows of 3, 4 and 5 of them, 100 maps each, the strongest answer of each map.
+    """The paper's CNN-rand: windows of 3, 4 and 5 words, 100 maps each, with max pooling over time.
 
-    Vocabulary, classes and length are those of its movie reviews; shorter ones are padded to the longest, 56 words.
+    Vocabulary, classes and length are those of its movie review data set; shorter reviews are padded to the longest, 56 words.
     """
 
     title = "TextCNN"

@@ -1,4 +1,4 @@
-"""The transformer block that vision and language models share (Vaswani et al., arXiv:1706.03762), and where language models begin and end."""
+"""The transformer block of vision and language models (Vaswani et al., arXiv:1706.03762), and input and output layers of language models."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Block", "TextTransformer", "initialise"]
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each added to what goes around it.
+    """Attention and a perceptron, each with a residual connection.
 
     Args:
-        width: Features of a token.
-        heads: Attention heads; they share the features evenly.
-        causal: Whether a token sees only itself and those before it.
-        norm: Constructor of the normalisations, of a token's features.
+        width: Features per token.
+        heads: Attention heads; the features are divided evenly among them.
+        causal: Whether a token attends only to itself and earlier ones.
+        norm: Constructor of the normalisation layers, over the features of a token.
         activation: Constructor of the nonlinearity inside the perceptron.
-        norm_first: Whether what is added is normalised before its computation (GPT-2, ViT) or the sum is afterwards (BERT).
-        dropout: Probability of a feature, or of an attention weight, to be left out in training.
+        norm_first: Whether normalisation precedes attention and perceptron (GPT-2, ViT) or follows the sums (BERT).
+        dropout: Probability that a feature or an attention weight is dropped in training.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (batch, length, width) in, the same shape out."""
+        """Map tokens (batch, length, width) to the same shape."""
         if self.norm_first:
             x = x + self.dropout(self.attention(self.norm1(x)))
             return x + self.dropout(self.perceptron(self.norm2(x)))
@@ -64,17 +64,17 @@ class Block(nn.Module):
 
 
 class TextTransformer(LanguageModel):
-    """A language model with learned positions, whose output layer shares its weights with the token embedding.
+    """A language model with learned positions whose output layer shares its weights with the token embedding.
 
     Subclasses set `vocabulary` and `positions`, and add blocks.
 
     Args:
         title: Name for reports.
-        width: Features of a token.
+        width: Features per token.
         sequence_length: Tokens in one instance, at most `positions`.
 
     Attributes:
-        positions: The most tokens that an instance may have.
+        positions: Maximum number of tokens in an instance.
     """
 
     positions: int = 0
@@ -90,16 +90,16 @@ class TextTransformer(LanguageModel):
         self.position_embedding = nn.Embedding(self.positions, width)
 
     def embedded(self, x: Tensor) -> Tensor:
-        """Tokens (batch, length) as features (batch, length, width)."""
+        """Embed tokens (batch, length) as features (batch, length, width)."""
         return self.token_embedding(x) + self.position_embedding(torch.arange(x.shape[1], device=x.device))
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Features (batch, length, width) as logits of tokens (batch, length, vocabulary)."""
+        """Map features (batch, length, width) to logits of tokens (batch, length, vocabulary)."""
         return nn.functional.linear(tokens, self.token_embedding.weight)
 
 
 def initialise(model: nn.Module) -> None:
-    """Weights from a normal distribution of deviation 0.02, biases zero: what BERT and GPT-2 start from."""
+    """Initialise as BERT and GPT-2 do: weights normal with standard deviation 0.02, biases zero."""
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=0.02)

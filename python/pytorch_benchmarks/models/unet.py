@@ -15,7 +15,7 @@ __all__ = ["UNet"]
 
 
 def _pair(inputs: int, outputs: int) -> nn.Sequential:
-    """Two convolutions without padding, as in the paper: each takes a pixel off every border."""
+    """Two convolutions without padding, as in the paper: each removes one pixel at every border."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel_size=3),
         nn.ReLU(inplace=True),
@@ -26,10 +26,10 @@ def _pair(inputs: int, outputs: int) -> nn.Sequential:
 
 @register_model("unet")
 class UNet(Model):
-    """Segments an image: outputs are logits of each pixel's class, shape (batch, 2, side - 184, side - 184).
+    """A segmentation model: outputs are logits of each pixel's class, shape (batch, 2, side - 184, side - 184).
 
     Args:
-        side: Of the grey input image; 572 in the paper. The feature maps must halve evenly four times.
+        side: Side of the grey input image; 572 in the paper. The feature maps must halve evenly four times.
     """
 
     title = "U-Net"
@@ -51,12 +51,12 @@ class UNet(Model):
         self.classifier = nn.Conv2d(widths[0], self.num_classes, kernel_size=1)
 
     def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Random classes of the output's pixels, int64, shape (batch, side - 184, side - 184)."""
+        """Random classes of the output pixels, int64, shape (batch, side - 184, side - 184)."""
         side = self.input_shape[1] - 184
         return torch.randint(self.num_classes, (batch_size, side, side), generator=generator)
 
     def loss(self, output: Any, target: Any) -> Tensor:
-        """Mean cross-entropy of pixels."""
+        """Mean cross-entropy over pixels."""
         return nn.functional.cross_entropy(output.float(), target)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
 
 
 class VGG(ImageClassifier):
-    """Convolutions of 3×3 in five blocks, each ended by pooling; then three fully connected layers.
+    """3×3 convolutions in five blocks, each followed by pooling; then three fully connected layers.
 
     Args:
         depth: Number of layers with weights, for the title.
         convolutions: Number of convolutions in each block.
         num_classes: Of the classifier.
-        dropout: Probability of a feature of the first two fully connected layers to be left out in training.
+        dropout: Probability that a feature of the first two fully connected layers is dropped in training.
         activation: Constructor of the nonlinearities.
     """
 

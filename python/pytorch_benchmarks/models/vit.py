@@ -17,14 +17,14 @@ __all__ = ["VisionTransformer", "vit_b_16"]
 
 
 class VisionTransformer(Model):
-    """Square patches of an image as tokens, with a class token in front.
+    """Square patches of an image as tokens, preceded by a class token.
 
     Args:
         title: Name for reports.
         patch: Side of a patch, in pixels.
         width, depth, heads: Of the transformer.
         num_classes: Of the classifier.
-        dropout: Probability of a feature, or of an attention weight, to be left out in training.
+        dropout: Probability that a feature or an attention weight is dropped in training.
         norm, activation: Constructors of these layers.
     """
 

@@ -1,7 +1,7 @@
-"""Trained weights: entries that say what they are, what they were trained with, and what a picture has to go through first.
+"""Trained weights: entries that describe them, their training, and the preprocessing of their inputs.
 
-An entry is a JSON file beside the file with the numbers, `resnet18-flowers.json` beside `resnet18-flowers.pt`. `train.py` writes
-both. Entries in the directory `$DLBS_WEIGHTS_DIR` are known by their names. Nothing is downloaded.
+An entry is a JSON file next to the file of tensors, such as `resnet18-flowers.json` and `resnet18-flowers.pt`. `train.py` writes
+both. Entries in the directory `$DLBS_WEIGHTS_DIR` are known by name. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Weights:
     """One set of weights of one model.
 
     Attributes:
-        model: Name of the model that they fit.
-        file: Holds the tensors by name, as `state_dict` gives them, written by `torch.save`.
-        sha256: Digest of that file; empty if it is not known.
+        model: Name of the model.
+        file: File of the tensors by name, as in `state_dict`, written by `torch.save`.
+        sha256: Digest of that file; empty if unknown.
         model_opts: Options of the model's builder.
-        transforms: From a picture to the model's input; None if that is not known.
+        transforms: Preprocessing from an image to the model's input; None if unknown.
         categories: Names of the classes, by number.
-        metrics: What was measured: `accuracy_top1` and `accuracy_top5` in %, `instances`.
-        training: How they came about: data, command, options, versions.
+        metrics: Measured quantities: `accuracy_top1` and `accuracy_top5` in %, `instances`.
+        training: Provenance: data, command, options, versions.
     """
 
     model: str
@@ -66,12 +66,12 @@ class Weights:
     training: dict[str, Any] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors by name, in the memory of the host.
+        """Read the tensors by name into host memory.
 
         Only tensors are read: code in the file is not run.
 
         Raises:
-            UsageError: There is no such file, it is torn, or it is not the one that the entry speaks of.
+            UsageError: The file is missing, truncated, or not the file that the entry describes.
         """
         if self.sha256 and self.file.is_file() and _digest(self.file) != self.sha256:
             raise UsageError(f"--weights: {self.file} is not the file that its entry describes (its SHA-256 differs)")
@@ -79,12 +79,12 @@ class Weights:
         if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):  # a checkpoint of train.py
             found = found.get("ema") or found["model"]
         if not is_tensors_by_name(found):
-            raise UsageError(f"--weights: {self.file} does not hold the tensors of a model by name")
+            raise UsageError(f"--weights: {self.file} does not contain the tensors of a model by name")
         return dict(found)
 
 
 def weights_directory(environ: Mapping[str, str] | None = None) -> Path:
-    """Where entries are looked for by name: `$DLBS_WEIGHTS_DIR`, by default `dlbs/weights` where users keep data."""
+    """The directory of entries by name: `$DLBS_WEIGHTS_DIR`, by default `dlbs/weights` in the user's data directory."""
     environ = os.environ if environ is None else environ
     if environ.get("DLBS_WEIGHTS_DIR"):
         return Path(environ["DLBS_WEIGHTS_DIR"]).expanduser()
@@ -93,32 +93,32 @@ def weights_directory(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def list_weights(model: str = "") -> dict[str, Weights]:
-    """Entries by name, sorted; of one model, or of all.
+    """Entries by name, sorted; of one model or of all.
 
     Raises:
-        UsageError: A file in the directory is no entry.
+        UsageError: A file in the directory is not an entry.
     """
     found = {path.stem: read_weights(path) for path in sorted(weights_directory().glob("*.json"))}
     return {name: entry for name, entry in found.items() if model in ("", entry.model)}
 
 
 class WeightsEnum(Enum):
-    """The weights of one model that are known by name: `resnet18_weights.flowers`, or `["flowers"]`. `DEFAULT` is the best of them.
+    """The named weights of one model: `resnet18_weights.flowers`, or `["flowers"]`. `DEFAULT` is the most accurate.
 
-    Members have the attributes that torchvision's have: `transforms()`, `meta` and `get_state_dict()`. Their `value` is the entry.
+    Members have the attributes of torchvision's: `transforms()`, `meta` and `get_state_dict()`. Their `value` is the entry.
     """
 
     @property
     def transforms(self) -> Callable[[], Transforms]:
-        """Makes what a picture goes through on its way to the model.
+        """Return a function that creates the preprocessing.
 
         Raises:
-            UsageError: When called, if that is not known.
+            UsageError: When called, if the preprocessing is unknown.
         """
 
         def make() -> Transforms:
             if self.value.transforms is None:
-                raise UsageError(f"the weights {self.name} do not say what an image goes through")
+                raise UsageError(f"the weights {self.name} do not specify their preprocessing")
             made: Transforms = self.value.transforms
             return made
 
@@ -126,7 +126,7 @@ class WeightsEnum(Enum):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """`categories`, `_metrics`, `num_params` if it is known, and `training`."""
+        """`categories`, `_metrics`, `num_params` if known, and `training`."""
         entry: Weights = self.value
         known = {"num_params": int(entry.metrics["parameters"])} if "parameters" in entry.metrics else {}
         return {
@@ -138,23 +138,23 @@ class WeightsEnum(Enum):
 
     @property
     def url(self) -> str:
-        """Where the tensors are: a file, since nothing is downloaded."""
+        """Location of the tensors: a file, since nothing is downloaded."""
         return Path(self.value.file).absolute().as_uri()
 
     def get_state_dict(self, *arguments: Any, **options: Any) -> dict[str, Tensor]:
-        """The tensors by name. Arguments, such as `progress`, change nothing."""
+        """The tensors by name. Arguments, such as `progress`, are ignored."""
         entry: Weights = self.value
         return entry.tensors()
 
 
 def get_model_weights(name: str | Callable[..., Any]) -> type[WeightsEnum]:
-    """The weights of a model that are in `weights_directory()`, as an enum of its own.
+    """The weights of a model in `weights_directory()`, as an enum.
 
     Args:
-        name: Of the model, or its builder.
+        name: The model, or its builder.
 
     Raises:
-        UsageError: A file in the directory is no entry.
+        UsageError: A file in the directory is not an entry.
     """
     model = (
         name if isinstance(name, str) else next((one for one, made in BUILDERS.items() if made is name), name.__name__)
@@ -167,16 +167,16 @@ def get_model_weights(name: str | Callable[..., Any]) -> type[WeightsEnum]:
 
 
 def get_weight(name: str) -> WeightsEnum:
-    """A member of a model's weights by its full name, `resnet18_weights.DEFAULT`.
+    """A member of a model's weights by its complete name, `resnet18_weights.DEFAULT`.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The weights do not exist.
     """
     model, dot, entry = name.partition(".")
     known = get_model_weights(model.removesuffix("_weights"))
     if not dot or entry not in known.__members__:
         there = ", ".join(f"{known.__name__}.{one}" for one in known.__members__) or "none"
-        raise UsageError(f"there are no weights {name!r}: of that model there are {there}")
+        raise UsageError(f"unknown weights {name!r}: weights of that model are {there}")
     return known[entry]
 
 
@@ -184,7 +184,7 @@ def default_weights(model: str) -> Weights:
     """The most accurate weights of a model in `weights_directory()`.
 
     Raises:
-        UsageError: There are none.
+        UsageError: There are no weights of the model.
     """
     known = list_weights(model)
     if not known:
@@ -195,25 +195,25 @@ def default_weights(model: str) -> Weights:
 
 
 def _best(entries: Mapping[str, Weights]) -> str:
-    """The name of the most accurate ones, of equal ones the last."""
+    """Name of the most accurate entry; the last one of equals."""
     return max(entries, key=lambda name: (entries[name].metrics.get("accuracy_top1", -1.0), name))
 
 
 def find_weights(given: str | Weights | WeightsEnum, model: str) -> Weights:
-    """The weights that `--weights` speaks of.
+    """Find the weights for the option `--weights`.
 
     Args:
         given: An entry (`.json`), a file of tensors (any other), the name of an entry in `weights_directory()`, `DEFAULT` for the most
-            accurate one there, or an entry or a member of an enum itself.
-        model: What they are for.
+            accurate one there, or an entry or enum member itself.
+        model: The model to load them into.
 
     Raises:
-        UsageError: There are none, or they are of another model.
+        UsageError: They do not exist, or belong to another model.
     """
     if isinstance(given, (Weights, WeightsEnum)):
         known_entry: Weights = given if isinstance(given, Weights) else given.value
         if known_entry.model != model:
-            raise UsageError(f"these weights are of {known_entry.model}, not of {model}")
+            raise UsageError(f"these weights are for {known_entry.model}, not {model}")
         return known_entry
     if given == "DEFAULT":
         return default_weights(model)
@@ -223,12 +223,12 @@ def find_weights(given: str | Weights | WeightsEnum, model: str) -> Weights:
         if not path.exists():
             known = list_weights(model)
             close = difflib.get_close_matches(given, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"of {model} there are {', '.join(known) or 'none'}"
+            hint = f"did you mean {close[0]}?" if close else f"entries of {model}: {', '.join(known) or 'none'}"
             raise UsageError(f"--weights {given}: no such entry in {weights_directory()}: {hint}")
     if path.suffix == ".json":
         entry = read_weights(path)
         if model and entry.model != model:
-            raise UsageError(f"--weights {given}: these are of {entry.model}, not of {model}")
+            raise UsageError(f"--weights {given}: these weights are for {entry.model}, not {model}")
         return entry
     return Weights(model, path)
 
@@ -237,7 +237,7 @@ def read_weights(path: Path) -> Weights:
     """Read an entry.
 
     Raises:
-        UsageError: It is missing, or no entry.
+        UsageError: It is missing, or not an entry.
     """
     try:
         data = json.loads(read_regular(path, _LARGEST_ENTRY))
@@ -259,24 +259,24 @@ def read_weights(path: Path) -> Weights:
             dict(data["training"]),
         )
     except KeyError as error:
-        raise UsageError(f"--weights: {path} is no entry of weights: it lacks {error}") from None
+        raise UsageError(f"--weights: {path} is not an entry of weights: it lacks {error}") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UsageError(f"--weights: {path} is no entry of weights: {error}") from None
+        raise UsageError(f"--weights: {path} is not an entry of weights: {error}") from None
 
 
 def _beside(name: str) -> str:
     if Path(name).name != name or not name.isprintable():
-        raise ValueError(f"file must be the name of a file beside it, not {name!r}")
+        raise ValueError(f"file must be the name of a file in the same directory, not {name!r}")
     return name
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], entry: Weights) -> Weights:
-    """Write tensors and their entry, beside and renamed.
+    """Write tensors and their entry atomically.
 
     Args:
-        path: Of the entry; the tensors go beside it, under the name of `entry.file`.
+        path: Path of the entry; the tensors are written next to it, as `entry.file`.
         tensors: By name.
-        entry: What they are; its digest is worked out here.
+        entry: Description; its digest is computed here.
     """
     file = path.parent / entry.file.name
     save(dict(tensors), file)

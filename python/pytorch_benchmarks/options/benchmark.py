@@ -19,7 +19,7 @@ PASSES = ("memory", "flops")
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkOptions(ServingOptions):
-    """One benchmark. `num_warmup_batches` is None for `auto`."""
+    """Options of one benchmark. `num_warmup_batches` is None for `auto`."""
 
     forward_only: bool = option(False, "Benchmark inference (true) or training (false).")
     num_batches: int = option(10, "Number of timed batches.", whole(1))
@@ -70,7 +70,7 @@ class BenchmarkOptions(ServingOptions):
 
 
 def parse_benchmark_options(arguments: Sequence[str] | None = None) -> BenchmarkOptions:
-    """Parse a command line; a wrong argument prints one line and exits with code 2."""
+    """Parse a command line; an invalid argument prints one line and exits with code 2."""
     parser = Parser(
         BenchmarkOptions,
         prog="benchmarks.py",
@@ -81,5 +81,5 @@ def parse_benchmark_options(arguments: Sequence[str] | None = None) -> Benchmark
     if parsed.pack and not parsed.model:
         parsed.model = os.path.basename(os.path.abspath(parsed.pack))
     if not parsed.model:
-        parser.error("--model is needed, such as --model alexnet")
+        parser.error("--model is required, such as --model alexnet")
     return BenchmarkOptions(**vars(parsed))

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def boolean(value: str) -> bool:
-    """`true` or `false`, in all spellings of configurations."""
+    """`true` or `false`, in all spellings accepted in configurations."""
     word = value.strip().lower()
     if word in {"true", "t", "yes", "y", "on", "1"}:
         return True
@@ -23,13 +23,13 @@ def boolean(value: str) -> bool:
 
 
 def whole(minimum: int) -> Callable[[str], int]:
-    """Converts whole numbers of at least `minimum`."""
+    """Converter of integers of at least `minimum`."""
 
     def convert(value: str) -> int:
         try:
             number = int(value)
         except ValueError:
-            raise ArgumentTypeError(f"{value!r} is not a whole number") from None
+            raise ArgumentTypeError(f"{value!r} is not an integer") from None
         if number < minimum:
             raise ArgumentTypeError(f"must be at least {minimum}, not {number}")
         return number
@@ -65,25 +65,25 @@ def percent(value: str) -> float:
 
 
 def optional(convert: Callable[[str], Value], word: str = "") -> Callable[[str], Value | None]:
-    """Converts `word` to None and everything else with `convert`."""
+    """Converter of `word` to None, and of everything else with `convert`."""
     return lambda value: None if value == word else convert(value)
 
 
 def names_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """Converts comma-separated names; `none` is not a name."""
+    """Converter of comma-separated names; `none` is the empty list."""
 
     def convert(value: str) -> tuple[str, ...]:
         names = tuple(name for name in value.split(",") if name and name != "none")
         for name in names:
             if name not in known:
-                raise ArgumentTypeError(f"{name!r} is none of {', '.join(known)}, none")
+                raise ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}, none")
         return names
 
     return convert
 
 
 def json_list(value: str) -> tuple[str, ...]:
-    """A JSON list of words."""
+    """A JSON list of strings."""
     found = _json(value, "[]")
     if not isinstance(found, list):
         raise ArgumentTypeError(f"{value!r} is not a JSON list")

@@ -1,6 +1,6 @@
-"""The tables of options in the manual, generated from the fields: `python -m pytorch_benchmarks.options.manual PAGE...` updates pages.
+"""Generate the tables of options in the manual from the fields: `python -m pytorch_benchmarks.options.manual PAGE...` updates pages.
 
-A table is placed between `<!-- options: CommonOptions -->` and `<!-- end of options -->`; it has the options that a class adds or changes.
+A table is placed between `<!-- options: CommonOptions -->` and `<!-- end of options -->`; it contains the options that a class adds or changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TABLE = re.compile(r"(<!-- options: (\w+) -->\n).*?(<!-- end of options -->)", 
 
 
 def options_table(kind: type[CommonOptions]) -> str:
-    """A Markdown table of the options that a class has and its base does not, or not with this default and text."""
+    """A Markdown table of the options that a class adds to its base, or changes in default or text."""
     base = kind.__mro__[1]
     inherited = [] if base is object else [(one.name, one.default, known) for one, known in options_of(base)]
     rows = ["| option | values | default | meaning |", "| --- | --- | --- | --- |"]
@@ -39,7 +39,7 @@ def options_table(kind: type[CommonOptions]) -> str:
 
 
 def with_tables(page: str) -> str:
-    """The text of a page with its tables generated from the current fields."""
+    """Regenerate the tables in the text of a page."""
     return _TABLE.sub(lambda found: f"{found[1]}\n{options_table(_KINDS[found[2]])}\n{found[3]}", page)
 
 

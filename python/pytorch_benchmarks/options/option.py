@@ -1,4 +1,4 @@
-"""An option is a field of a dataclass, which alone defines its default, type and help text."""
+"""Options as fields of a dataclass, the only definition of their defaults, types and help texts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Option:
 
     Attributes:
         help: Sentences, for `--help`, the parameter of the same name and the manual.
-        convert: From the text of the argument to the value; raises `argparse.ArgumentTypeError`.
+        convert: Converts the text of the argument to the value; raises `argparse.ArgumentTypeError`.
         choices: Allowed values; empty if `convert` decides.
         metavar: Placeholder of the value in the help.
-        alone: Value of the option without an argument; None if it needs one.
+        alone: Value of the option without an argument; None if it requires one.
     """
 
     help: str
@@ -41,7 +41,7 @@ def option(
     metavar: str = "",
     alone: Any = None,
 ) -> Any:
-    """A field of a dataclass that is an option of a program. A default of true or false makes it a boolean, which needs no value."""
+    """A field of a dataclass that is an option of a program. A default of true or false makes it a boolean, whose value may be omitted."""
     if isinstance(default, bool):
         convert, metavar, alone = boolean, "true|false", True
     elif isinstance(default, int) and not metavar:
@@ -68,7 +68,7 @@ def options_of(kind: type) -> list[tuple[Field[Any], Option]]:
 
 
 def default_text(one: Field[Any]) -> str:
-    """A default as written on the command line; empty if there is none."""
+    """A default as written on the command line; empty for none."""
     value = None if one.default is MISSING else one.default
     if value is None:
         return ""

@@ -1,4 +1,4 @@
-"""A command line that is made from the fields of a dataclass of options."""
+"""A command line generated from the fields of a dataclass of options."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Parser"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Has an option for each field of a dataclass; `--name`, `--name-with-dashes` and `--name_with_underscores` are the same.
+    """A parser with an option for each field of a dataclass; dashes and underscores in names are interchangeable.
 
-    A wrong argument prints one line and exits with code 2.
+    An invalid argument prints one line and exits with code 2.
 
     Args:
         kind: The dataclass; if it inherits CommonOptions, their options are a separate group in the help.

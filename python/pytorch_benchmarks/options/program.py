@@ -1,4 +1,4 @@
-"""Options of the programs that benchmark with another framework than PyTorch, in one process on one device."""
+"""Options of the programs that benchmark frameworks other than PyTorch, in one process on one device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ProgramOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ProgramOptions:
-    """Options that such a program shares with benchmarks.py; a class that inherits this adds `dtype` with the types of the framework."""
+    """Options that such a program shares with benchmarks.py; subclasses add `dtype` with the types of the framework."""
 
     model: str = changed(CommonOptions, "model")
     model_opts: dict[str, Any] = changed(CommonOptions, "model_opts")  # noqa: RUF009

@@ -1,4 +1,4 @@
-"""Options of `benchmarks.py --serving`: the load on a model, and the bounds of its answers."""
+"""Options of `benchmarks.py --serving`: the load on a model, and the latency bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROTOCOLS = ("openai", "predict")
 
 @dataclass(frozen=True, slots=True)
 class ServingOptions(CommonOptions):
-    """One run, or one search, of MLPerf's load generator (LoadGen)."""
+    """Options of one run, or one search, of MLPerf's load generator (LoadGen)."""
 
     serving: bool = option(False, "Measure the model under load from MLPerf's load generator (LoadGen).")
     serving_scenario: str = option(

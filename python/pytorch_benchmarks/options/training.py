@@ -27,7 +27,7 @@ def _magnitude(value: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions(CommonOptions):
-    """One training. The help of an option describes the meaning of None."""
+    """Options of one training. The help of an option describes the meaning of None."""
 
     batch_size: int = changed(CommonOptions, "batch_size", 32)
     data_backend: str = changed(CommonOptions, "data_backend", "image_folder")
@@ -121,7 +121,7 @@ class TrainingOptions(CommonOptions):
 
 
 def parse_training_options(arguments: Sequence[str] | None = None) -> TrainingOptions:
-    """Parse a command line; a wrong argument prints one line and exits with code 2."""
+    """Parse a command line; an invalid argument prints one line and exits with code 2."""
     parser = Parser(
         TrainingOptions,
         prog="train.py",
@@ -130,11 +130,11 @@ def parse_training_options(arguments: Sequence[str] | None = None) -> TrainingOp
     )
     parsed = parser.parse_args(arguments)
     if not parsed.model:
-        parser.error("--model is needed, such as --model resnet18")
+        parser.error("--model is required, such as --model resnet18")
     if not parsed.data_dir and not (parsed.test_only and parsed.val_dir):
-        parser.error("--data_dir is needed: a directory with train and val in it")
+        parser.error("--data_dir is required: a directory that contains train and val")
     if parsed.test_only and not parsed.weights:
-        parser.error("--test_only evaluates trained weights: name them with --weights")
+        parser.error("--test_only requires --weights, the trained weights to evaluate")
     if not parsed.output_dir:
         parsed.output_dir = f"trained/{parsed.model.replace(':', '-')}"
     return TrainingOptions(**vars(parsed))

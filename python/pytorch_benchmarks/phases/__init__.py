@@ -1,1 +1,1 @@
-"""What is done with a batch: training, inference."""
+"""The work on a batch: training, inference, ingestion, generation."""

@@ -1,4 +1,4 @@
-"""Generation: a prompt is read, then token after token is made from what is in the cache."""
+"""Generation: a prompt is read, then tokens are generated one by one with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Generation:
     """The step of inference for models that generate: prefill, the device synchronised, decode.
 
     Args:
-        model: In evaluation mode from now on.
+        model: Put into evaluation mode.
         batch_size: Prompts in a batch.
-        synchronize: Waits until the device has done what was asked of it.
-        precision: With autocast if that is asked for.
+        synchronize: Waits until the device has finished all work.
+        precision: Weights' type and autocast.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Generation:
     def metrics(self, batches: int, replicas: int) -> dict[str, float]:
         """Log values of the last `batches`: milliseconds of prefill and of decode, and tokens per second of all replicas.
 
-        Prefill makes the first new token, decode the others: its rate is that of tokens made one after the other.
+        Prefill generates the first new token, decode the others: its rate is that of tokens generated one by one.
         """
         prefill, decode = sum(self._prefill[-batches:]) / batches, sum(self._decode[-batches:]) / batches
         sequences = self.batch_size * replicas

@@ -1,4 +1,4 @@
-"""CUDA graphs: the work of a step is recorded once and replayed, without Python and launch overhead."""
+"""CUDA graphs: the work of a step is captured once and replayed, without Python and launch overhead."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["graphed"]
 
-_BEFORE_RECORDING = 3  # steps that allocate and tune, as torch.cuda.graph asks for
+_BEFORE_RECORDING = 3  # steps that allocate and tune, as torch.cuda.graph requires
 
 
 def graphed(step: Callable[[Any], Any], device: torch.device) -> Callable[[Any], Any]:
-    """A step that is recorded at its first call, and replayed on each batch from then on.
+    """A step that is captured at its first call and replayed for each batch afterwards.
 
     Args:
-        step: Does the work of one batch; it must not depend on values that it reads back from the device.
+        step: Does the work of one batch; it must not depend on values read back from the device.
         device: A CUDA device.
     """
     graph = torch.cuda.CUDAGraph()
@@ -45,7 +45,7 @@ def graphed(step: Callable[[Any], Any], device: torch.device) -> Callable[[Any],
         if inputs is None:
             record(batch)
             last = batch
-        elif batch is not last:  # one synthetic batch for ever need not be copied again
+        elif batch is not last:  # a repeated synthetic batch need not be copied again
             map_tensors(lambda to, new: to.copy_(new, non_blocking=True), inputs, batch)
             last = batch
         graph.replay()

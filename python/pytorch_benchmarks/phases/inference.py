@@ -1,4 +1,4 @@
-"""Inference: forward, without gradients."""
+"""Inference: a forward pass without gradients."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["inference_step"]
 
 
 def inference_step(network: nn.Module, precision: Precision | None = None) -> Callable[[Any], Any]:
-    """A function that runs a network on the inputs of one batch and returns its output.
+    """Return a function that runs a network on the inputs of one batch and returns its output.
 
     Args:
-        network: What is called.
-        precision: With autocast if that is asked for; None computes in the type of the weights.
+        network: The network to call.
+        precision: Adds autocast if it specifies one; None computes in the type of the weights.
     """
     network.eval()
     context = precision.context if precision else None

@@ -1,4 +1,4 @@
-"""Data ingestion alone: batches are brought to the device, and no model runs."""
+"""Ingestion: batches are loaded to the device, and no model runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ingestion_step"]
 
 
 def ingestion_step() -> Callable[[Any], Any]:
-    """A function that takes one batch and does nothing with it."""
+    """Return a function that takes one batch and does nothing with it."""
 
     def step(batch: Any) -> Any:
         return batch[0]

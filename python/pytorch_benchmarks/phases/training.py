@@ -14,7 +14,7 @@ from pytorch_benchmarks.precision import Precision
 
 __all__ = ["LEARNING_RATE", "can_fuse", "training_step"]
 
-# Small, because a benchmark repeats one batch for as long as it likes: with 0.01, AlexNet at batch 2 ends in NaN after 100 steps.
+# Small, because a benchmark repeats one batch arbitrarily often: with 0.01, AlexNet at batch 2 ends in NaN after 100 steps.
 LEARNING_RATE = 0.001
 
 
@@ -27,17 +27,17 @@ def training_step(
     scaler: torch.amp.GradScaler | None = None,
     clip_grad_norm: float = 0.0,
 ) -> Callable[[Any], Tensor]:
-    """A function that trains on one batch `(inputs, targets)` and returns the loss, still on the device.
+    """Return a function that trains on one batch `(inputs, targets)` and returns the loss, still on the device.
 
     Benchmarks and `train.py` run the same step.
 
     Args:
-        model: Knows its loss and has the weights.
-        network: What is called: the model itself, or a wrapper such as DistributedDataParallel.
-        precision: With autocast, and scaled gradients for float16, if that is asked for; None computes in the type of the weights.
-        optimizer: By default stochastic gradient descent with momentum, which image classification is benchmarked with.
-        scaler: Of the gradients; by default the one that the precision asks for.
-        clip_grad_norm: Longest gradient, of all weights together; 0 takes it as it is.
+        model: Provides the loss and the weights.
+        network: The network to call: the model itself, or a wrapper such as DistributedDataParallel.
+        precision: Adds autocast, and gradient scaling for float16, if it specifies them; None computes in the type of the weights.
+        optimizer: By default stochastic gradient descent with momentum, usual in benchmarks of image classification.
+        scaler: Gradient scaler; by default that of the precision.
+        clip_grad_norm: Maximum norm of the gradient, of all weights together; 0 disables clipping.
     """
     network.train()
     parameters = list(model.parameters())
@@ -71,6 +71,6 @@ def training_step(
 
 
 def can_fuse(parameters: Sequence[Tensor]) -> bool:
-    """Whether the fused form of an optimiser can be had: one kernel instead of one per tensor, 1.2 to 1.5 times as fast a step on CPUs."""
+    """Whether the fused form of an optimiser is available: one kernel instead of one per tensor, 1.2 to 1.5 times as fast a step on CPUs."""
     kinds = {"cpu", "cuda", "xpu", "mps"}
     return all(parameter.device.type in kinds and parameter.is_floating_point() for parameter in parameters)

@@ -1,4 +1,4 @@
-"""What runs: a model, data for it, and the step that works on one batch."""
+"""A workload: a model, its data, and the step that processes one batch."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ __all__ = ["Workload", "build_workload", "requested_model"]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is benchmarked.
+    """The workload of a benchmark.
 
     Attributes:
         phase: training, inference or ingestion.
-        model: Has the weights, on the device.
+        model: The model, with its weights on the device.
         source: Batches on the device.
-        step: Does the work of one batch, the way that was asked for.
-        eager_step: The same work, not replayed as a CUDA graph.
-        build_seconds: Time that building the model and bringing it to the device took.
+        step: Does the work of one batch, as requested.
+        eager_step: The same work, without CUDA graphs.
+        build_seconds: Time to build the model and move it to the device.
     """
 
     phase: str
@@ -50,15 +50,15 @@ class Workload:
     build_seconds: float
 
     def metrics(self, batches: int, replicas: int) -> dict[str, float]:
-        """Log values that only this workload has, of the last `batches`."""
+        """Log values specific to this workload, of the last `batches`."""
         return self.eager_step.metrics(batches, replicas) if isinstance(self.eager_step, Generation) else {}
 
 
 def build_workload(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> Workload:
-    """Build what the options ask for.
+    """Build the requested workload.
 
     Raises:
-        UsageError: BenchmarkOptions exclude each other, or the model or the data cannot be had.
+        UsageError: Options exclude each other, or the model or the data are not available.
     """
     _check(options, device, world, precision)
     begin = perf_counter()
@@ -77,7 +77,7 @@ def build_workload(options: BenchmarkOptions, device: torch.device, world: World
         network.compile(mode=None if options.compile == "default" else options.compile)
     step = _step(options, device, model, network, precision)
     if options.cuda_graphs and isinstance(step, Generation):
-        raise UsageError("--cuda_graphs: generating waits for the device between prefill and decode; leave it out")
+        raise UsageError("--cuda_graphs: text generation waits for the device between prefill and decode; omit it")
     return Workload(phase, model, source, graphed(step, device) if options.cuda_graphs else step, step, seconds)
 
 
@@ -92,14 +92,14 @@ def _step(
 
 
 def requested_model(options: CommonOptions, **defaults: Any) -> Model:
-    """The model that the options name, with its weights.
+    """The requested model, with its weights.
 
     Args:
-        options: What was asked for.
-        defaults: BenchmarkOptions of the model's builder that hold unless others are given.
+        options: The requested model, its options and weights.
+        defaults: Defaults of the options of the model's builder.
 
     Raises:
-        UsageError: There is none, or it has no such options or weights.
+        UsageError: The model is unknown, or has no such options or weights.
     """
     if options.architecture:
         load_architecture(options.architecture)
@@ -111,20 +111,18 @@ def requested_model(options: CommonOptions, **defaults: Any) -> Model:
 
 def _check(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> None:
     if options.sync == "end" and options.forward_only and not options.data_loader_only and device.type == "mps":
-        raise UsageError(
-            "--sync end needs the times of batches from the device, which mps does not tell: use --sync each"
-        )
+        raise UsageError("--sync end needs batch times from the device, which mps does not report: use --sync each")
     if not options.cuda_graphs:
         return
     if device.type != "cuda":
-        raise UsageError(f"--cuda_graphs needs a CUDA device, this is {device.type}: leave it out")
+        raise UsageError(f"--cuda_graphs needs a CUDA device, this is {device.type}: omit it")
     if options.compile in {"reduce-overhead", "max-autotune"}:
         raise UsageError(
-            f"--cuda_graphs with --compile {options.compile}, which records CUDA graphs itself: leave out one of them"
+            f"--cuda_graphs with --compile {options.compile}, which captures CUDA graphs itself: omit one of them"
         )
     if world.size > 1:
-        raise UsageError("--cuda_graphs works with one replica: leave it out, or use --num_replicas 1")
+        raise UsageError("--cuda_graphs supports one replica: omit it, or use --num_replicas 1")
     if precision.scaler() is not None and not options.forward_only:
         raise UsageError(
-            "--cuda_graphs with --amp float16 training: the scaled gradients are looked at after each batch; use bfloat16"
+            "--cuda_graphs with --amp float16 training: scaled gradients are checked on the host after each batch; use bfloat16"
         )

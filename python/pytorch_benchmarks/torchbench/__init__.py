@@ -1,1 +1,1 @@
-"""Models that are written for TorchBench: a directory with a class `Model(BenchmarkModel)`."""
+"""Models written for TorchBench: a directory with a class `Model(BenchmarkModel)`."""

@@ -16,11 +16,11 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Import a model's directory and run its file as a program, in which relative imports work."""
+    """Import a model's directory and run its file as a program, with working relative imports."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")
-    parser.add_argument("words", nargs=argparse.REMAINDER, help="what the block finds in sys.argv")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="arguments in sys.argv of the block")
     options = parser.parse_args(arguments)
     try:
         load_class(options.directory)

@@ -1,4 +1,4 @@
-"""Words that every TorchBench model understands in its `extra_args`: precision, memory layout, TorchScript and compiling."""
+"""Arguments that every TorchBench model accepts in `extra_args`: precision, memory layout, TorchScript and compilation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "amp", "amp_fp16", "amp_bf16", "by
 
 
 class TEST_STAGE(Enum):  # noqa: N801
-    """Part of a training step that a context is for."""
+    """The part of a training step that a context applies to."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -26,11 +26,11 @@ class TEST_STAGE(Enum):  # noqa: N801
 
 @dataclass(frozen=True, slots=True)
 class Decorations:
-    """What the words ask for.
+    """The requested settings.
 
     Attributes:
         precision: One of `PRECISIONS`; `bypass` leaves it to the model.
-        channels_last: Whether the network's weights and inputs are laid out with the channels last.
+        channels_last: Whether weights and inputs are stored channels-last.
         jit: Whether the network is scripted (TorchScript).
         compiler: Backend of torch.compile; empty for none.
     """
@@ -47,14 +47,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_extra_args(words: Sequence[str], *, precision: str = "fp32") -> tuple[Decorations, list[str]]:
-    """Split the words into those that every model understands and those that only this one does.
+    """Split the words into arguments that every model accepts and arguments of this model.
 
     Args:
         words: `extra_args` of the model.
-        precision: That holds unless the words name one.
+        precision: Default precision.
 
     Raises:
-        UsageError: A word has a value that it cannot have.
+        UsageError: An argument has an invalid value.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--precision", choices=PRECISIONS, default=precision)

@@ -1,4 +1,4 @@
-"""How a TorchBench model works on one batch: whole, in stages, with gradients or without."""
+"""Run a TorchBench model on one batch: whole or in stages, with or without gradients."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Phase", "call_once", "is_staged", "one_batch", "phase_of"]
 
 Phase = Callable[[], Any]
 _STAGES = ("forward", "backward", "optimizer_step")
-_OF_THE_BASE = "pytorch_benchmarks.torchbench.model"  # whose train() only says that there is none
+_OF_THE_BASE = "pytorch_benchmarks.torchbench.model"  # whose train() only raises NotImplementedError
 
 
 def phase_of(made: Any, test: str) -> Phase:
-    """What runs one batch of `train` or `eval`. Inference runs without gradients unless the model's `eval_in_nograd` says that it needs them.
+    """A function that runs one batch of `train` or `eval`. Inference runs without gradients unless the model's `eval_in_nograd()` returns False.
 
     Raises:
         BenchmarkError: The model has no such method.
@@ -38,30 +38,30 @@ def phase_of(made: Any, test: str) -> Phase:
 
 
 def is_staged(made: Any) -> bool:
-    """Whether a model trains in stages: forward, backward, optimizer_step. A method `train` of its own comes before them."""
+    """Whether a model trains in stages: forward, backward, optimizer_step. Its own method `train` takes precedence."""
     whole = getattr(type(made), "train", None)
     own = whole is not None and whole.__module__ != _OF_THE_BASE
     return not own and all(callable(getattr(made, name, None)) for name in _STAGES)
 
 
 def one_batch(made: Any, test: str) -> Any:
-    """Train on one batch, or evaluate one, in the contexts that the model has.
+    """Train on one batch, or evaluate one, in the contexts of the model.
 
     Returns:
-        What the model's method returns; of stages, the loss.
+        The result of the model's method; of stages, the loss.
     """
     if test == "train" and is_staged(made):
         return _staged(made)
     method = getattr(made, test)
     with _entered(getattr(made, "run_contexts", ())):
         result = call_once(method)
-    if isinstance(result, NotImplementedError):  # some models return it where others raise it
+    if isinstance(result, NotImplementedError):  # some models return it instead of raising it
         raise result
     return result
 
 
 def call_once(method: Callable[..., Any]) -> Any:
-    """Call a method that may take a number of turns, as those of the first form do: one."""
+    """Call a method that may take a number of iterations, as in the first form of models: one."""
     return method(niter=1) if "niter" in inspect.signature(method).parameters else method()
 
 

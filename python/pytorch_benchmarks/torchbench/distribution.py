@@ -16,11 +16,11 @@ __all__ = ["SquashedNormal", "TanhTransform"]
 
 
 class TanhTransform(TorchTanhTransform):
-    """tanh, whose inverse may keep away from ±1, where it is infinite.
+    """tanh, with an optional clamp of its inverse, which is infinite at ±1.
 
     Args:
-        cache_size: 1 remembers the last argument, so that its inverse is exact.
-        clamp: Largest absolute value that is inverted as it is; None inverts all.
+        cache_size: 1 caches the last argument, so that its inverse is exact.
+        clamp: Largest absolute value that is inverted unchanged; None inverts all values.
     """
 
     def __init__(self, cache_size: int = 1, clamp: float | None = None) -> None:
@@ -37,7 +37,7 @@ class SquashedNormal(TransformedDistribution):
     Args:
         loc: Means of the normal distribution.
         scale: Its standard deviations.
-        tanh_transform_clamp: As `clamp` of `TanhTransform`.
+        tanh_transform_clamp: `clamp` of `TanhTransform`.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
@@ -48,5 +48,5 @@ class SquashedNormal(TransformedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """tanh of the means: the action that is taken where none is drawn."""
+        """tanh of the means: the action without sampling."""
         return torch.tanh(self.loc)

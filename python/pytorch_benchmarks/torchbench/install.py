@@ -1,4 +1,4 @@
-"""Run a TorchBench model's install.py: `python install.py DIRECTORY`, in the environment of its pack. It needs the standard library alone."""
+"""Run a TorchBench model's install.py: `python install.py DIRECTORY`, in the environment of its pack. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-if not __package__:  # started as a file, from any directory
+if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import runpy
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 def main(words: list[str]) -> int:
-    """Run the script in its directory, where it finds the parts of the suite that install."""
+    """Run the script in its directory, with the suite's installation modules importable."""
     directory = Path(words[0]).resolve()
     os.chdir(directory)
     provide_for_installing(directory)

@@ -1,4 +1,4 @@
-"""What the install.py of TorchBench models calls: packages are installed, data are looked for, and nothing else is downloaded."""
+"""Functions that install.py of TorchBench models calls: they install packages and check for data; nothing else is downloaded."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = [
     "s3_utils",
 ]
 
-INPUT_TARBALLS = "INPUT_TARBALLS"  # a kind of data, as the suite calls it
+INPUT_TARBALLS = "INPUT_TARBALLS"  # the suite's name of a kind of data
 
 
 def pip_install_requirements(
     requirements_txt: str = "requirements.txt", continue_on_fail: bool = False, no_build_isolation: bool = False, extra_args: Sequence[str] = (),
 ) -> tuple[bool, Any]:  # fmt: skip
-    """Install what a file names.
+    """Install the packages listed in a file.
 
     Returns:
-        Whether that worked, and why not.
+        Whether that succeeded, and the reason if not.
 
     Raises:
-        RuntimeError: It did not, and that was not to be passed over.
+        RuntimeError: It failed, and failures are not ignored.
     """
     flags = ["--no-build-isolation"] if no_build_isolation else []
     command = [
@@ -54,17 +54,17 @@ def pip_install_requirements(
 
 
 def get_pip_cmd() -> list[str]:
-    """The words that start pip."""
+    """The command of pip."""
     return [sys.executable, "-m", "pip"]
 
 
 def checkout_s3_data(data_type: str, name: str, decompress: bool = True) -> None:
-    """See that data are there; an archive of them is unpacked.
+    """Check that data exist; unpack their archive if needed.
 
     Raises:
-        RuntimeError: They are not: they come from the suite's server, and have to be fetched by whoever wants them.
+        RuntimeError: The data are missing: they come from the suite's server, and users have to download them.
     """
-    if data_type != INPUT_TARBALLS:  # a file of a model, named with its directory
+    if data_type != INPUT_TARBALLS:  # a file of a model, with its directory
         archive = unpacked = Path.cwd().parent / name
     else:
         data = Path(import_module("torchbenchmark").DATA_PATH)
@@ -72,7 +72,7 @@ def checkout_s3_data(data_type: str, name: str, decompress: bool = True) -> None
     if unpacked.exists():
         return
     if not archive.is_file():
-        raise RuntimeError(f"the data {name} are not here: download them from the suite's server to {archive}")
+        raise RuntimeError(f"the data {name} are missing: download them from the suite's server to {archive}")
     if decompress:
         data.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as stream:
@@ -80,11 +80,11 @@ def checkout_s3_data(data_type: str, name: str, decompress: bool = True) -> None
 
 
 def patch_transformers(*_: Any, **__: Any) -> None:
-    """Nothing: the suite changes transformers for tools that trace networks."""
+    """Do nothing: the suite patches transformers for tools that trace networks."""
 
 
 def cache_model(name: str, **_: Any) -> None:
-    """Nothing: weights are random here."""
+    """Do nothing: weights are random."""
     print(f"{name}: its weights are not downloaded; times do not depend on them")
 
 
@@ -95,7 +95,7 @@ def install_pytorch_geometric() -> None:
 
 
 class s3_utils:  # noqa: N801
-    """`from utils import s3_utils`, the module, as far as scripts use it."""
+    """The part of the module `s3_utils` that scripts use (`from utils import s3_utils`)."""
 
     checkout_s3_data = staticmethod(checkout_s3_data)
     INPUT_TARBALLS = INPUT_TARBALLS

@@ -1,4 +1,4 @@
-"""Import a model's directory as TorchBench would, and use it in either of the forms that TorchBench models have."""
+"""Import a model's directory as TorchBench does, and construct the model in either of the two forms of TorchBench models."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["instances", "load_class", "make", "module_of"]
 
 
 def load_class(directory: Path) -> type:
-    """The class `Model` of a directory, which is imported as `torchbenchmark.models.NAME`, so that its imports of TorchBench find ours.
+    """Import a directory as `torchbenchmark.models.NAME`, with its imports of TorchBench redirected here; return its class `Model`.
 
     Raises:
-        UsageError: There is no such directory, it cannot be imported, or it has no class Model.
+        UsageError: The directory does not exist, cannot be imported, or has no class Model.
     """
     directory = directory.resolve()
     if not (directory / "__init__.py").is_file():
-        raise UsageError(f"{directory} is no model: it has no __init__.py")
+        raise UsageError(f"{directory} is not a model: it has no __init__.py")
     if not directory.name.isidentifier():
-        raise UsageError(f"{directory.name!r} cannot be imported: call the directory with letters, digits and _")
+        raise UsageError(f"{directory.name!r} cannot be imported: rename the directory, using letters, digits and _")
     provide_torchbench(directory)
     name = f"{ROOT}.models.{directory.name}"
     spec = importlib.util.spec_from_file_location(
@@ -43,7 +43,7 @@ def load_class(directory: Path) -> type:
         module = known
     else:
         for other in [other for other in sys.modules if other == name or other.startswith(f"{name}.")]:
-            del sys.modules[other]  # of another directory of that name
+            del sys.modules[other]  # from another directory of that name
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
@@ -66,13 +66,13 @@ def make(
     *,
     jit: bool = False,
 ) -> Any:
-    """Construct a model in the form that it has.
+    """Construct a model in its form.
 
     Raises:
-        SkippedError: It does not support this.
-        UsageError: It does not know one of the arguments.
+        SkippedError: The model does not support the request.
+        UsageError: An argument is unknown to the model.
     """
-    # Of the constructor, not of the class: the metaclass of TorchBench takes anything.
+    # Signature of the constructor, not of the class: TorchBench's metaclass accepts anything.
     parameters = inspect.signature(found.__init__).parameters  # type: ignore[misc]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     wanted: dict[str, Any] = {
@@ -86,7 +86,7 @@ def make(
         wanted = {name: value for name, value in wanted.items() if name in parameters or (takes_any and name != "jit")}
     if extra_args and "extra_args" not in wanted:
         raise UsageError(
-            f"the model takes no arguments, so {' '.join(extra_args)} would be ignored: take them out of argv"
+            f"the model takes no arguments, so {' '.join(extra_args)} would be ignored: remove them from argv"
         )
     try:
         made = found(**wanted)
@@ -107,7 +107,7 @@ def _require(made: Any, name: str) -> Callable[[], Any]:
 
 
 def module_of(made: Any) -> tuple[nn.Module, Any] | None:
-    """The network and its inputs; None if the model does not give them."""
+    """The network and its inputs; None if the model does not provide them."""
     try:
         module, inputs = made.get_module()
     except (NotImplementedError, AttributeError):
@@ -116,7 +116,7 @@ def module_of(made: Any) -> tuple[nn.Module, Any] | None:
 
 
 def instances(made: Any) -> int:
-    """Instances in a batch: what the model says, or the length of the first input."""
+    """Instances in a batch: as stated by the model, or the length of the first input."""
     size = getattr(made, "batch_size", None)
     if isinstance(size, int) and size > 0:
         return size

@@ -1,4 +1,4 @@
-"""What a TorchBench model's `metadata.yaml` says: batch sizes for devices, and what is not supported."""
+"""Read a TorchBench model's `metadata.yaml`: batch sizes by device, and unsupported combinations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pytorch_benchmarks.errors import UsageError
 
 __all__ = ["default_batch", "read_metadata", "refusal"]
 
-_LIKE = {"AMD Instinct MI210": "NVIDIA A100-SXM4-40GB"}  # devices for which the suite takes the sizes of another one
+_LIKE = {"AMD Instinct MI210": "NVIDIA A100-SXM4-40GB"}  # devices for which the suite uses the sizes of another one
 
 
 def read_metadata(directory: Path) -> Mapping[str, Any]:
-    """What `metadata.yaml` in a model's directory says; empty without one.
+    """The contents of `metadata.yaml` in a model's directory; empty without one.
 
     Raises:
-        UsageError: It cannot be read, or PyYAML is missing.
+        UsageError: The file cannot be read, or PyYAML is missing.
     """
     path = directory / "metadata.yaml"
     if not path.is_file():
@@ -36,7 +36,7 @@ def read_metadata(directory: Path) -> Mapping[str, Any]:
 
 
 def default_batch(metadata: Mapping[str, Any], test: str, device: str) -> int:
-    """The batch size for `train` or `eval` on a device like this one; 0 if nothing is said of it."""
+    """The batch size for `train` or `eval` on a device of this type; 0 if unspecified."""
     name = _name(device)
     devices = metadata.get("devices")
     entry = devices.get(_LIKE.get(name, name)) if isinstance(devices, dict) else None
@@ -45,7 +45,7 @@ def default_batch(metadata: Mapping[str, Any], test: str, device: str) -> int:
 
 
 def refusal(metadata: Mapping[str, Any], test: str, device: str) -> str:
-    """Why a phase is not supported on a device, which entries name by its kind or by its title; empty if it is.
+    """Why a phase is unsupported on a device, given by type or title; empty if it is supported.
 
     Entries about other options, such as jit, are left to the model.
     """

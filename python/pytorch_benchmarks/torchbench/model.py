@@ -1,4 +1,4 @@
-"""The base class of models that are written for TorchBench."""
+"""The base class of models written for TorchBench."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Context = Callable[[], AbstractContextManager[Any]]
 
 
 class _DecoratedWhenMade(type):
-    """Applies what the arguments ask for when the whole constructor has run, since only then there is a network."""
+    """Applies the requested settings after the complete constructor, when the network exists."""
 
     def __call__(cls, *arguments: Any, **options: Any) -> Any:
         made = super().__call__(*arguments, **options)
@@ -35,21 +35,21 @@ class _DecoratedWhenMade(type):
 
 
 class BenchmarkModel(metaclass=_DecoratedWhenMade):
-    """A model with its data, that can train on and evaluate one batch.
+    """A model with its data that can train on and evaluate one batch.
 
-    Subclasses are constructed as `Model(test, device, batch_size, extra_args)`, or as `Model(device, jit)` in TorchBench's first form. What a model
-    does not support raises `NotImplementedError`, from its constructor or from the method.
+    Subclasses are constructed as `Model(test, device, batch_size, extra_args)`, or as `Model(device, jit)` in TorchBench's first form.
+    Unsupported requests raise `NotImplementedError`, from the constructor or the method.
 
     Attributes:
         test: `train` or `eval`.
         device: `cpu`, `cuda`, …
         batch_size: Instances in a batch.
-        extra_args: Words that are for this model alone; its constructor takes out those that it understands.
-        metadata: What `metadata.yaml` beside the model says; empty without it.
-        dargs: What the words that every model understands ask for.
-        dynamo, opt_args: The same, where models look for it.
-        jit: Whether the network is to be scripted, as older models ask it.
-        opt: The optimizer of models that have no attribute `optimizer`.
+        extra_args: Arguments of this model; its constructor removes those that it understands.
+        metadata: Contents of the model's `metadata.yaml`; empty without it.
+        dargs: Settings requested by the arguments that every model accepts.
+        dynamo, opt_args: The same, under the names that models use.
+        jit: Whether the network is to be scripted, for older models.
+        opt: The optimizer of models without the attribute `optimizer`.
     """
 
     DEFAULT_TRAIN_BSIZE: ClassVar[int | None] = None
@@ -92,7 +92,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
     def _batch(self, test: str | None, wanted: int | None) -> int | None:
         usual = self.DEFAULT_TRAIN_BSIZE if self.test == "train" else self.DEFAULT_EVAL_BSIZE
         if wanted and usual and wanted != usual and not self.ALLOW_CUSTOMIZE_BSIZE:
-            raise NotImplementedError(f"the batch size cannot be other than {usual}")
+            raise NotImplementedError(f"the batch size is fixed at {usual}")
         of_device = default_batch(self.metadata, self.test, self.device) if self.ALLOW_CUSTOMIZE_BSIZE else 0
         size = wanted or of_device or usual
         if not size and test is not None:
@@ -100,18 +100,18 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         return size
 
     def __post__init__(self) -> None:
-        """Apply what the arguments ask for, and refuse those that nobody has taken.
+        """Apply the requested settings, and reject unused arguments.
 
         Raises:
-            UsageError: A word was taken neither by this class nor by the model.
-            NotImplementedError: The model does not support what a word asks for.
+            UsageError: An argument was used neither by this class nor by the model.
+            NotImplementedError: The model does not support a setting.
         """
         if not hasattr(self, "dargs"):
-            return  # a subclass that does not call this constructor
+            return  # a subclass did not call this constructor
         if self.extra_args:
             raise UsageError(
-                f"the model does not know the arguments {' '.join(self.extra_args)}: take them out of argv"
-                " (a model takes those of its own out of self.extra_args)"
+                f"unknown arguments of the model: {' '.join(self.extra_args)}: remove them from argv"
+                " (models remove the arguments they use from self.extra_args)"
             )
         wanted: Decorations = self.dargs
         if wanted.channels_last:
@@ -141,12 +141,12 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         """The network, and inputs for one call of it.
 
         Raises:
-            NotImplementedError: The model has none.
+            NotImplementedError: The model does not provide it.
         """
         raise NotImplementedError("get_module")
 
     def set_module(self, module: Any) -> None:
-        """Put another network in the place of this one.
+        """Replace the network.
 
         Raises:
             NotImplementedError: The network is not the attribute `model`.
@@ -159,7 +159,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         """Train on one batch.
 
         Raises:
-            NotImplementedError: The model cannot.
+            NotImplementedError: Training is not supported.
         """
         return self._of_older_form("train")
 
@@ -167,12 +167,12 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         """Evaluate one batch.
 
         Raises:
-            NotImplementedError: The model cannot.
+            NotImplementedError: Evaluation is not supported.
         """
         return self._of_older_form("eval")
 
     def _of_older_form(self, test: str) -> Any:
-        """For a while models had `_train` and `_eval` where others have `train` and `eval`."""
+        """`_train` or `_eval`, which some older models have instead of `train` and `eval`."""
         method = getattr(self, f"_{test}", None)
         if method is None:
             raise NotImplementedError(test)
@@ -183,15 +183,15 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         return one_batch(self, self.test)
 
     def eval_in_nograd(self) -> bool:
-        """Whether `eval` runs without gradients. Models that train something while they are evaluated override this."""
+        """Whether `eval` runs without gradients. Models that train something during evaluation override this."""
         return True
 
     def set_train(self) -> None:
-        """Bring the network into training mode. Models with several networks override this."""
+        """Switch the network to training mode. Models with several networks override this."""
         self._set_mode(True)
 
     def set_eval(self) -> None:
-        """Bring the network into evaluation mode."""
+        """Switch the network to evaluation mode."""
         self._set_mode(False)
 
     def _set_mode(self, training: bool) -> None:
@@ -199,7 +199,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         module.train(training)
 
     def add_context(self, make: Context, stage: TEST_STAGE = TEST_STAGE.ALL) -> None:
-        """Run batches, or one stage of training, inside the context that a function makes."""
+        """Run batches, or one stage of training, inside the context that `make` creates."""
         of_stage = {
             TEST_STAGE.ALL: self.run_contexts,
             TEST_STAGE.FORWARD: self.forward_contexts,
@@ -209,7 +209,7 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         of_stage[stage].append(make)
 
     def jit_callback(self) -> None:
-        """Replace the network by its script.
+        """Replace the network by its TorchScript.
 
         Raises:
             NotImplementedError: The model cannot be scripted.
@@ -218,11 +218,11 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         if not isinstance(module, nn.Module):
             raise NotImplementedError("jit: the network is not the attribute `model`")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch says that scripts are a thing of the past
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch warns that scripting is deprecated
             self.model = torch.jit.script(module)
 
     def enable_channels_last(self) -> None:
-        """Lay the weights and inputs of the network out with the channels last.
+        """Store the weights and inputs of the network channels-last.
 
         Raises:
             NotImplementedError: The model's inputs cannot be converted.
@@ -234,17 +234,17 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
         )
 
     def enable_fp16(self) -> None:
-        """Keep the network and its inputs as float16.
+        """Convert the network and its inputs to float16.
 
         Raises:
             NotImplementedError: On a CPU, in training, or if the model's inputs cannot be converted.
         """
         if torch.device(self.device).type == "cpu" or self.test == "train":
-            raise NotImplementedError("fp16 is for inference on a GPU")
+            raise NotImplementedError("fp16 is only supported for inference on a GPU")
         self._convert(torch.float16)
 
     def enable_bf16(self) -> None:
-        """Keep the network and its inputs as bfloat16.
+        """Convert the network and its inputs to bfloat16.
 
         Raises:
             NotImplementedError: The model's inputs cannot be converted.
@@ -277,14 +277,14 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
                 setattr(self, name, tree_map(one, getattr(self, name)))
 
     def get_input_iter(self) -> Iterator[Any]:
-        """Inputs without end: the same ones, unless a model overrides this."""
+        """Infinite inputs: always the same, unless a model overrides this."""
         while True:
             yield self.get_module()[1]
 
     def get_optimizer(self) -> Any:
-        """The optimizer, for models that call it `optimizer` or `opt`; None for those that have none."""
+        """The optimizer, named `optimizer` or `opt`; None if there is none."""
         return self.optimizer if hasattr(self, "optimizer") else self.opt
 
     def set_optimizer(self, optimizer: Any) -> None:
-        """Put another optimizer in the place of this one."""
+        """Replace the optimizer."""
         setattr(self, "optimizer" if hasattr(self, "optimizer") else "opt", optimizer)

@@ -1,4 +1,4 @@
-"""The package `torchbenchmark` as far as models import from it, made of our modules, for machines where the suite itself is not installed."""
+"""A package `torchbenchmark` with the modules that models import, backed by this package, for machines without the suite."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 __all__ = ["ROOT", "provide_for_installing", "provide_torchbench"]
 
-ROOT = "torchbenchmark"  # the package that such models import from, absolutely or relatively
+ROOT = "torchbenchmark"  # package that models import from, absolutely or relatively
 
 _OURS = "pytorch_benchmarks.torchbench"
-_MODULES = {  # what models import → which of our modules has it
+_MODULES = {  # module that models import → module here
     "tasks": f"{_OURS}.tasks",
     "util.model": f"{_OURS}.model",
     "util.extra_args": f"{_OURS}.arguments",
@@ -29,7 +29,7 @@ _MODULES = {  # what models import → which of our modules has it
     "util.framework.timm.model_factory": f"{_OURS}.frameworks.timm",
     "util.framework.vision.model_factory": f"{_OURS}.frameworks.vision",
 }
-_INSTALLING = {  # what install.py of models imports, of which only the names are needed
+_INSTALLING = {  # imports of models' install.py, of which only the names are needed
     "utils",
     "utils.python_utils",
     "utils.s3_utils",
@@ -41,7 +41,7 @@ _PACKAGES |= {name.rpartition(".")[0] for name in _MODULES if name.endswith(".mo
 
 
 class _Facade(Loader):
-    """A module that has the public names of one of ours; a package has none of its own."""
+    """A module that re-exports the public names of one of this package; a package has no names."""
 
     def __init__(self, ours: str) -> None:
         self._ours = ours
@@ -75,7 +75,7 @@ class _Finder(MetaPathFinder):
         if inner in _MODULES:
             return ModuleSpec(name, _Facade(_MODULES[inner]))
         if inner.startswith("util."):
-            raise ModuleNotFoundError(f"{name} is not provided: it is a part of the suite itself", name=name)
+            raise ModuleNotFoundError(f"{name} is not provided: it requires the suite itself", name=name)
         return None
 
 
@@ -86,8 +86,8 @@ def provide_torchbench(directory: Path) -> None:
     """Make `torchbenchmark` importable, unless it is installed.
 
     Args:
-        directory: Of the model. Where it lies in a checkout of the suite, the data are those of the checkout;
-            elsewhere they are `torchbench` among the data of packs.
+        directory: Directory of the model. Inside a checkout of the suite, the data are those of the checkout;
+            elsewhere they are in `torchbench` in the data directory of packs.
     """
     if _FINDER not in sys.meta_path:
         if ROOT in sys.modules or importlib.util.find_spec(ROOT) is not None:
@@ -98,17 +98,17 @@ def provide_torchbench(directory: Path) -> None:
 
 
 def provide_for_installing(directory: Path) -> None:
-    """Make what install.py of models imports importable: parts of the suite, and its package `utils`.
+    """Make the imports of models' install.py importable: parts of the suite, and its package `utils`.
 
     Args:
-        directory: Of the model.
+        directory: Directory of the model.
     """
     sys.meta_path.insert(0, _InstallingFinder())
     provide_torchbench(directory)
 
 
 def _paths(directory: Path) -> tuple[Path, Path]:
-    """The root of the suite, and its data."""
+    """The root of the suite and its data."""
     if directory.parent.parent.name == ROOT:
         return directory.parents[2], directory.parents[1] / "data" / ".data"
     data = Path(os.environ.get("DLBS_DATA_DIR") or "data").absolute()

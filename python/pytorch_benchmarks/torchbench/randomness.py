@@ -1,4 +1,4 @@
-"""Seeds of all generators of random numbers that TorchBench models use."""
+"""Seed all random number generators that TorchBench models use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAIN_RANDOM_SEED = 1337
 
 
 def set_random_seed() -> None:
-    """Seed the generators of Python, of PyTorch, and of NumPy where it is used."""
+    """Seed the generators of Python, PyTorch and, if it is imported, NumPy."""
     random.seed(MAIN_RANDOM_SEED)
     torch.manual_seed(MAIN_RANDOM_SEED)
     if "numpy" in sys.modules:

@@ -1,4 +1,4 @@
-"""What models are for: words that a model may name as its `task`."""
+"""Names of tasks, for the attribute `task` of models."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ __all__ = ["pack_workload"]
 
 
 class _PackModel(Model):
-    """What reports want to know of a model, for one that brings its data along."""
+    """The facts of a model that reports need, for a model with its own data."""
 
     unit = "instances"
 
@@ -40,10 +40,10 @@ class _PackModel(Model):
 
 
 def pack_workload(options: BenchmarkOptions, device: torch.device, precision: Precision) -> tuple[Workload, int]:
-    """The workload of `--pack`, and how many instances are in its batches.
+    """The workload of `--pack`, and the number of instances in its batches.
 
     Raises:
-        UsageError: An option does not go with packs, or the model cannot be imported.
+        UsageError: An option is incompatible with packs, or the model cannot be imported.
         SkippedError: The model does not support the phase or the device.
     """
     _check(options)
@@ -68,7 +68,7 @@ def pack_workload(options: BenchmarkOptions, device: torch.device, precision: Pr
     step = _step(phase_of(made, test), test, precision)
     size = instances(made)
     if not options.own_batch and size != options.batch_size:
-        raise SkippedError(f"the batch size cannot be chosen, it is {size}: leave out exp.replica_batch")
+        raise SkippedError(f"the batch size is fixed at {size}: omit exp.replica_batch")
     count = sum(parameter.numel() for parameter in network[0].parameters()) if network else 0
     model = _PackModel(directory.name, count)
     wanted = getattr(made, "dargs", None)
@@ -79,7 +79,7 @@ def pack_workload(options: BenchmarkOptions, device: torch.device, precision: Pr
 
 
 def _called(device: torch.device) -> str:
-    """The device as models compare it: `cuda`, without a number where it is the only one that they see."""
+    """The device as models compare it: `cuda`, without a number if it is the only visible one."""
     return device.type if not device.index else str(device)
 
 
@@ -92,7 +92,7 @@ def _step(run: Callable[[], Any], test: str, precision: Precision) -> Callable[[
                 result = run()
         except NotImplementedError as error:
             raise SkippedError(f"{test} is not supported: {error or 'NotImplementedError'}") from None
-        # A loss, if that is what training gives, alone or first of several; other results are of no use here.
+        # A loss, if training returns one, alone or as first of several; other results are not used.
         first = result[0] if isinstance(result, (tuple, list)) and result else result
         return first.detach() if isinstance(first, Tensor) and first.numel() == 1 else None
 
@@ -111,6 +111,4 @@ def _check(options: BenchmarkOptions) -> None:
     }
     for flag, given in refused.items():
         if given:
-            raise UsageError(
-                f"{flag} does not go with --pack, which has a model with its own data and step: leave it out"
-            )
+            raise UsageError(f"{flag} cannot be combined with --pack, whose model has its own data and step: omit it")

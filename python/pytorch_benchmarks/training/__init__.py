@@ -1,1 +1,1 @@
-"""Training to an accuracy: what `train.py` consists of, beside what it shares with the benchmarks."""
+"""Training to an accuracy: the parts of `train.py` that benchmarks do not share."""

@@ -1,4 +1,4 @@
-"""Images changed by chance while a model trains: RandAugment, TrivialAugment, random erasing. They work on batches, on the device."""
+"""Random augmentation of images in training: RandAugment, TrivialAugment, random erasing. Works on batches, on the device."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pytorch_benchmarks.data.transforms import Transforms
 
 __all__ = ["OPERATIONS", "Augmenting"]
 
-_GREY = (0.299, 0.587, 0.114)  # share of red, green and blue in brightness (ITU-R BT.601)
-_STEPS = 30  # of RandAugment's magnitude
+_GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in brightness (ITU-R BT.601)
+_STEPS = 30  # largest magnitude of RandAugment
 _ERASED = (0.02, 1 / 3)  # share of an image's area
-_RATIO = 0.3  # least height to width of what is erased; the most is its inverse
+_RATIO = 0.3  # smallest aspect ratio of erased boxes; the largest is its inverse
 _TRIES = 10
 
 
 class Augmenting:
-    """Changes each image of a batch by itself.
+    """Augments each image of a batch independently.
 
     Args:
-        transforms: What images went through: their mean and deviation are taken back meanwhile.
+        transforms: Preprocessing of the images: their normalisation is undone during augmentation.
         policy: `randaugment`: two operations of one magnitude (Cubuk et al., arXiv:1909.13719); `trivialaugment`: one of any magnitude, in
             wider ranges (Müller and Hutter, arXiv:2103.10158); empty: none.
-        magnitude: Of RandAugment, 0 to 30.
+        magnitude: Magnitude of RandAugment, 0 to 30.
         erasing: Probability that a box of an image is set to the mean (Zhong et al., arXiv:1708.04896).
-        seed: Decides what chance does.
+        seed: Random seed.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Augmenting:
         seed: tuple[int, ...] = (0,),
     ) -> None:
         self.transforms, self.policy, self.magnitude, self.erasing = transforms, policy, magnitude, erasing
-        self._random = np.random.default_rng((*seed, 1))  # other numbers than those that mix images
+        self._random = np.random.default_rng((*seed, 1))  # independent of the numbers that mix images
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Inputs of the same shape, type and layout; targets as they are."""
+        """Inputs of the same shape, type and layout; targets unchanged."""
         inputs, labels = batch
         if self.policy == "none" and not self.erasing:
             return batch
@@ -72,7 +72,7 @@ class Augmenting:
         return image
 
     def _erase(self, image: Tensor) -> None:
-        """Set a box to 0, which is the mean of normalised images."""
+        """Set a box to 0, the mean of normalised images."""
         height, width = image.shape[-2:]
         for _ in range(_TRIES):
             area = height * width * self._random.uniform(*_ERASED)
@@ -89,7 +89,7 @@ Operation = Callable[[Tensor, float, float, bool], Tensor]  # image in [0, 1], s
 
 
 def _moved(image: Tensor, matrix: list[list[float]]) -> Tensor:
-    """An image whose pixels come from elsewhere: an affine map of coordinates in pixels from its middle; black where there is nothing."""
+    """Transform an image by an affine map of coordinates, in pixels from its centre; pixels beyond the border are black."""
     height, width = image.shape[-2:]
     (a, b, x), (c, d, y) = matrix
     theta = torch.tensor(
@@ -124,7 +124,7 @@ def _rotate(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
 
 
 def _blended(image: Tensor, other: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
-    """Between another image and this one, or beyond it."""
+    """Interpolate between another image and this one, or extrapolate."""
     return other + (image - other) * (1 + sign * strength * (0.99 if wide else 0.9))
 
 

@@ -1,4 +1,4 @@
-"""Epoch after epoch: train, evaluate, keep the last and the best."""
+"""The loop over epochs: train, evaluate, write the checkpoints of the last and the best."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Trains a model on what is set up.
+    """Trains a model with a given setup.
 
     Args:
-        setup: What stays the same.
-        model: On the device.
-        log: Is told after every epoch.
+        setup: Constant parts of the training.
+        model: The model, on the device.
+        log: Receives results after every epoch.
 
     Attributes:
-        state: What changes.
-        directory: Of the checkpoints, `last.pt` and `best.pt`.
+        state: Variable parts of the training.
+        directory: Directory of the checkpoints, `last.pt` and `best.pt`.
 
     Raises:
-        UsageError: There is another training in the output directory, or the one to go on with cannot be read.
+        UsageError: The output directory contains another training, or its checkpoint cannot be read.
     """
 
     def __init__(self, setup: Setup, model: Model, log: Log) -> None:
@@ -86,22 +86,22 @@ class Trainer:
         wanted = bool(options.resume) and (options.resume != "auto" or path.exists())
         if self.last.exists() and not (wanted and path.parent.resolve() == self.directory.resolve()):
             raise UsageError(
-                f"--output_dir {self.directory} has a training in it: go on with --resume auto, or name another"
+                f"--output_dir {self.directory} already contains a training: continue it with --resume auto, or use another"
             )
         if not wanted:
             return
         replicas = self.state.restore(path, options, setup.device)
         self.log("results.resumed_epoch", self.state.epoch)
         if replicas != setup.world.size:
-            self.log.warn(f"effective batch changed: {replicas} replicas until now, {setup.world.size} from now on")
-        if not self.best.exists():  # it stayed where the checkpoint is from
+            self.log.warn(f"effective batch changed: {replicas} replicas before, {setup.world.size} now")
+        if not self.best.exists():  # it is in the directory of the checkpoint
             self.state.best = {}
 
     def run(self) -> None:
         """Train until all epochs are done.
 
         Raises:
-            BenchmarkError: The loss is not finite; the checkpoints are those of the epochs before.
+            BenchmarkError: The loss is not finite; the checkpoints are those of earlier epochs.
         """
         setup, state, options = self.setup, self.state, self.setup.options
         order = setup.training_order(state.epoch)
@@ -129,16 +129,16 @@ class Trainer:
             for name, value in found.items():
                 state.history.setdefault(name, []).append(value)
             self._keep(found)
-            self._tell(found, count)
+            self._report(found, count)
         if state.history:
             self._log_results(count)
-        if trained:  # the times of epochs before an interruption had warnings of their own
+        if trained:  # epochs before an interruption logged their own warnings
             log_competing_load(self.log, self._competing, trained)
 
     def _epoch(self, batches: Iterator[tuple[Tensor, Tensor]], count: int) -> float:
-        """Train for one epoch; the mean loss of its batches, of all processes."""
+        """Train for one epoch; return the mean loss of its batches over all processes."""
         setup, state, options = self.setup, self.state, self.setup.options
-        # What chance does in an epoch depends on the epoch alone, so that training that was interrupted goes on as it would have.
+        # Random numbers of an epoch depend only on its number, so that an interrupted training continues as if it had not been.
         number = (abs(options.seed), state.epoch, setup.world.rank)
         torch.manual_seed(int(np.random.SeedSequence(number).generate_state(1, np.uint64)[0]))
         mixing = Mixing(
@@ -176,17 +176,17 @@ class Trainer:
         return loss
 
     def _keep(self, found: dict[str, float]) -> None:
-        """Write the checkpoints; the first process does, and the others go on meanwhile."""
+        """Write the checkpoints in rank 0; the other processes continue during that time."""
         state = self.state
         better = found["accuracy_top1"] > state.best.get("accuracy_top1", -1.0)
         if better:
             state.best = {"epoch": state.epoch, "accuracy_top1": found["accuracy_top1"]}
         if self.log.reports:
-            if better:  # before `last`, which says which epoch was the best
+            if better:  # before `last`, which contains the number of the best epoch
                 state.save(self.best, self.setup.options, self.setup.world.size)
             state.save(self.last, self.setup.options, self.setup.world.size)
 
-    def _tell(self, found: dict[str, float], count: int) -> None:
+    def _report(self, found: dict[str, float], count: int) -> None:
         if self.log.reports:
             print(
                 f"epoch {self.state.epoch}/{self.setup.options.epochs}: loss {found['loss']:.4f}, "
@@ -207,7 +207,7 @@ class Trainer:
         return self.setup.options.batch_size * self.setup.world.size
 
     def _log_results(self, count: int) -> None:
-        """What came of all epochs, those before an interruption included."""
+        """Log results of all epochs, including those before an interruption."""
         state, log = self.state, self.log
         batch_time = fmean(state.history["time"]) / count
         for name, values in state.history.items():
@@ -219,12 +219,12 @@ class Trainer:
         log("results.throughput", 1000 * self._effective_batch / batch_time)
 
     def load_best(self) -> None:
-        """Take the weights of the best epoch.
+        """Load the weights of the best epoch.
 
         Raises:
             UsageError: The checkpoint cannot be read.
         """
         if self.setup.world.size > 1:
-            torch.distributed.barrier()  # until the first process has written it
+            torch.distributed.barrier()  # until rank 0 has written it
         if self.state.best:
             self.state.take_weights(self.best, self.setup.device)

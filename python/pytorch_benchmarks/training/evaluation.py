@@ -1,4 +1,4 @@
-"""Accuracy over exactly the whole of a data set."""
+"""Accuracy over a complete data set, each image exactly once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Accuracy", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What a model got right.
+    """Counts of correct predictions.
 
     Attributes:
-        instances: Pictures that were looked at, by all processes together.
-        top1, top5: How many of them had their class as the likeliest, or among the five likeliest.
+        instances: Images evaluated by all processes together.
+        top1, top5: Images whose class was the most likely, or among the five most likely.
     """
 
     instances: int
@@ -43,23 +43,23 @@ def evaluate(
     world: World,
     device: torch.device,
 ) -> Accuracy:
-    """Count what a model gets right; it is in evaluation mode afterwards.
+    """Count the correct predictions of a model; leaves it in evaluation mode.
 
     Args:
-        model: Makes logits, shape (batch, classes), of inputs.
-        batches: Of this process: inputs, and class numbers, on the device.
-        expected: Pictures in the data set: all processes together must have seen them all, none of them twice.
-        precision: With autocast if that is asked for.
+        model: Maps inputs to logits, shape (batch, classes).
+        batches: Batches of this process: inputs and class numbers, on the device.
+        expected: Images in the data set: all processes together must evaluate each of them once.
+        precision: Adds autocast if it specifies one.
         world: The processes that share the work; there may be processes without batches.
-        device: Where the model is.
+        device: Device of the model.
 
     Raises:
-        BenchmarkError: More or fewer pictures were seen.
+        BenchmarkError: More or fewer images were evaluated.
     """
     model.eval()
     context = precision.context or nullcontext
     counts = torch.zeros(3, dtype=torch.int64, device=device)
-    for inputs, labels in batches:  # outside of inference mode: loaders write to their tensors again
+    for inputs, labels in batches:  # outside of inference mode: loaders reuse their tensors
         with torch.inference_mode(), context():
             output = model(inputs)
             likeliest = output.topk(min(5, output.shape[1]), dim=1).indices
@@ -67,5 +67,5 @@ def evaluate(
             counts += torch.stack([torch.full((), len(labels), device=device), right[:, 0].sum(), right.sum()])
     found = Accuracy(*(total(int(number), world, device) for number in counts.tolist()))
     if found.instances != expected:
-        raise BenchmarkError(f"{found.instances} pictures were evaluated, but the data set has {expected}")
+        raise BenchmarkError(f"{found.instances} images were evaluated, but the data set has {expected}")
     return found

@@ -1,4 +1,4 @@
-"""Targets and pictures made softer: label smoothing, mixup, cutmix."""
+"""Soft targets and mixed images: label smoothing, mixup, cutmix."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Mixing"]
 
 
 class Mixing:
-    """Turns a batch of pictures and class numbers into one of mixed pictures and probabilities of classes.
+    """Converts a batch of images and class numbers to one of mixed images and class probabilities.
 
     Args:
-        num_classes: Of the model.
-        label_smoothing: Share of a target that all classes get evenly (Szegedy et al., arXiv:1512.00567, section 7).
-        mixup_alpha: Pictures are added to others in the proportion Beta(α, α) (Zhang et al., arXiv:1710.09412); 0: not.
-        cutmix_alpha: A box of another picture is pasted in, its area 1 - Beta(α, α) (Yun et al., arXiv:1905.04899); 0: not. With
+        num_classes: Classes of the model.
+        label_smoothing: Share of a target that is spread evenly over all classes (Szegedy et al., arXiv:1512.00567, section 7).
+        mixup_alpha: Mix pairs of images in the proportion Beta(α, α) (Zhang et al., arXiv:1710.09412); 0 disables it.
+        cutmix_alpha: Paste a box of another image, of area 1 - Beta(α, α) (Yun et al., arXiv:1905.04899); 0 disables it. With
             both, one of them is chosen for each batch.
-        seed: Decides what chance does.
+        seed: Random seed.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Mixing:
         self._random = np.random.default_rng(seed)
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Inputs of the same shape; targets as class numbers, as they were, or as probabilities, shape (batch, classes), float32."""
+        """Inputs of the same shape; targets as class numbers, unchanged, or as probabilities, shape (batch, classes), float32."""
         inputs, labels = batch
         if not (self.label_smoothing or self.mixup_alpha or self.cutmix_alpha):
             return batch
@@ -46,7 +46,7 @@ class Mixing:
         kinds = [name for name in ("mixup", "cutmix") if getattr(self, f"{name}_alpha")]
         if not kinds:
             return inputs, targets
-        # Batches are in random order already: the neighbour is as good a partner as any.
+        # Batches are already in random order: the adjacent image is as good a partner as any.
         if kinds[int(self._random.integers(len(kinds)))] == "mixup":
             share = float(self._random.beta(self.mixup_alpha, self.mixup_alpha))
             mixed = inputs * share + inputs.roll(1, 0) * (1 - share)
@@ -55,7 +55,7 @@ class Mixing:
         return mixed, targets * share + targets.roll(1, 0) * (1 - share)
 
     def _cut(self, inputs: Tensor) -> tuple[Tensor, float]:
-        """Pictures with a box of their neighbour in them, and the share that is still their own."""
+        """Images with a pasted box of the adjacent image, and the share of their own area."""
         height, width = inputs.shape[-2:]
         side = math.sqrt(1 - float(self._random.beta(self.cutmix_alpha, self.cutmix_alpha)))
         y, x = int(self._random.integers(height)), int(self._random.integers(width))

@@ -1,4 +1,4 @@
-"""What turns gradients into new weights."""
+"""Optimisers, and weight decay by group of parameters."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 def build_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """The optimiser that the options ask for, in its fused form where there is one."""
+    """The requested optimiser, in its fused form if available."""
     groups = parameter_groups(model, options)
     fused = can_fuse(list(model.parameters()))
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=options.lr, fused=fused)
     if options.optimizer == "rmsprop":
-        # As mobile networks are trained: the square of gradients is remembered for ten batches, and divided by with care.
+        # Usual for mobile networks: squared gradients are averaged over ten batches, with a large epsilon.
         return torch.optim.RMSprop(groups, lr=options.lr, alpha=0.9, eps=0.0316, momentum=options.momentum)
     return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, fused=fused)
 
 
 def parameter_groups(model: nn.Module, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Parameters by their weight decay, each in one group."""
+    """Parameters grouped by their weight decay."""
     decays: dict[float, list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
     for module in model.modules():

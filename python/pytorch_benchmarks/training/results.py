@@ -1,4 +1,4 @@
-"""The accuracy of trained weights, and the entry that is written of them."""
+"""The accuracy of trained weights, and their entry."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pytorch_benchmarks.training.state import State
 
 __all__ = ["compare_with_entry", "measure", "write_entry"]
 
-_NEAR = 0.1  # % of accuracy; machines differ in the last bits of a sum
+_NEAR = 0.1  # % of accuracy; sums differ between machines in the last bits
 
 
 def measure(model: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
-    """The accuracy over exactly the whole validation set, in batches of `--test_batch_size`: logged, and returned in %."""
+    """Measure the accuracy over the complete validation set, in batches of `--test_batch_size`; log it and return it in %."""
     accuracy = evaluate(
         model,
         setup.validation_batches(setup.options.test_batch_size),
@@ -39,18 +39,18 @@ def measure(model: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
     if log.reports:
         print(
             f"accuracy of {setup.options.model}: {found['accuracy_top1']:.3f} % (top 5: {found['accuracy_top5']:.3f} %) "
-            f"of {accuracy.instances} pictures, in batches of {setup.options.test_batch_size}",
+            f"of {accuracy.instances} images, in batches of {setup.options.test_batch_size}",
             flush=True,
         )
     return {**found, "instances": accuracy.instances}
 
 
 def compare_with_entry(found: dict[str, float], setup: Setup, log: Log) -> None:
-    """Warn if weights are not as accurate as their entry says."""
+    """Warn if the accuracy differs from that in the weights' entry."""
     said = find_weights(setup.options.weights, setup.options.model).metrics.get("accuracy_top1")
     if said is not None and abs(found["accuracy_top1"] - said) > _NEAR:
         log.warn(
-            f"accuracy differs from the weights' entry: {said:.3f} % there; check the images, the precision and the weights"
+            f"accuracy differs from the weights' entry: {said:.3f} % recorded; check the images, the precision and the weights"
         )
 
 

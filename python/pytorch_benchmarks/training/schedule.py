@@ -1,4 +1,4 @@
-"""The learning rate over the course of training."""
+"""The learning rate over the course of a training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["learning_rate"]
 
 
 def learning_rate(options: TrainingOptions, progress: float) -> float:
-    """The learning rate when so many epochs are done; a function of that alone, so that it need not be stored to go on.
+    """The learning rate after `progress` epochs; a function of that alone, so that resuming needs no stored state.
 
-    It rises in a line for `lr_warmup_epochs`; then it goes down in steps, as half a cosine (Loshchilov and Hutter,
+    It rises linearly for `lr_warmup_epochs`; then it decreases in steps, as half a cosine (Loshchilov and Hutter,
     arXiv:1608.03983), exponentially, or not at all.
 
     Args:
-        options: What was asked for.
-        progress: Epochs, with their fraction.
+        options: Schedule and rates.
+        progress: Completed epochs, with a fraction.
     """
     warmup = options.lr_warmup_epochs
     if progress < warmup:
@@ -25,7 +25,7 @@ def learning_rate(options: TrainingOptions, progress: float) -> float:
         return options.lr * (share + (1 - share) * progress / warmup)
     after = progress - warmup
     if options.lr_scheduler == "step":
-        # A hair beyond, because batch 500 of 500 may come out as 29.999999999.
+        # Slightly more, because batch 500 of 500 may be computed as 29.999999999.
         steps = math.floor(after / options.lr_step_size + 1e-9) if options.lr_step_size else 0
         return options.lr * options.lr_gamma**steps
     if options.lr_scheduler == "exponential":

@@ -1,4 +1,4 @@
-"""What stays the same while a model is trained: options, pictures, precision, device, processes."""
+"""The constant parts of a training: options, data sets, precision, device, processes."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ __all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Data sets for training and for validation. `train` is None if nothing is trained."""
+    """Data sets for training and for validation. `train` is None without training."""
 
     train: Dataset | None
     val: Dataset
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Names of the classes by number; empty if they have none."""
+        """Names of the classes by number; empty if they have no names."""
         return tuple(getattr(self.val, "classes", ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What stays the same.
+    """The constant parts of a training.
 
     Attributes:
-        options: What was asked for.
-        pictures: Data sets.
-        transforms: What pictures go through.
-        precision, device: How and where it is computed.
-        world: This process, and how many there are.
+        options: Options of the training.
+        `pictures`: Data sets of images.
+        transforms: Preprocessing of images.
+        precision, device: Precision and device of the computation.
+        world: Rank of this process, and number of processes.
     """
 
     options: TrainingOptions
@@ -60,13 +60,13 @@ class Setup:
     world: World
 
     def training_order(self, first_epoch: int) -> Order:
-        """Which picture is trained on when: in a new random order in every epoch, which is the same wherever training began."""
+        """The order of training images: random in every epoch, and independent of the epoch at which training started."""
         options, world = self.options, self.world
         length = len(self.pictures.train or ())
         return Order(length, options.batch_size, True, options.seed, world.rank, world.size, first_epoch)
 
     def training_batches(self, order: Order) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of this process, for ever; what fills no batch is left out of its epoch."""
+        """Infinite batches of this process; incomplete batches at the end of an epoch are left out."""
         options, train = self.options, self.pictures.train
         assert train is not None
         crop = Crop(crop_kind(options, evaluate=False), self.transforms.crop_pct)
@@ -75,7 +75,7 @@ class Setup:
         return loaded(train, order, crop, shape, normalise, workers=workers, kind=kind)
 
     def validation_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of all validation pictures, each of them once, in one of the processes."""
+        """Batches of all validation images, each once, in one of the processes."""
         crop, shape, workers = self.transforms.crop(), self.transforms.shape, self.options.num_loader_threads
         return once(self.pictures.val, batch_size, crop, shape, self._normalise(), workers=workers, world=self.world)
 
@@ -84,7 +84,7 @@ class Setup:
 
 
 def open_pictures(options: TrainingOptions) -> Pictures:
-    """Open the data sets that the options name.
+    """Open the requested data sets.
 
     Raises:
         UsageError: One is missing, or their classes differ.
@@ -95,7 +95,7 @@ def open_pictures(options: TrainingOptions) -> Pictures:
         for place in (val,) if options.test_only else (train, val):
             if not os.path.isdir(place):
                 raise UsageError(
-                    f"--data_dir {options.data_dir}: there is no {place}; it must hold train and val, or name --val_dir"
+                    f"--data_dir {options.data_dir}: {place} does not exist; the directory must contain train and val, or set --val_dir"
                 )
     if options.test_only:
         return Pictures(None, open_dataset(val, options.data_backend, options.max_image_pixels))
@@ -104,15 +104,15 @@ def open_pictures(options: TrainingOptions) -> Pictures:
     )
     differing = sorted(set(getattr(pictures.train, "classes", ())) ^ set(pictures.categories))
     if differing:
-        raise UsageError(f"classes of {train} and {val} differ: {differing[0]!r} is in one of them only")
+        raise UsageError(f"classes of {train} and {val} differ: {differing[0]!r} is only in one of them")
     return pictures
 
 
 def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
-    """The model that the options name, with as many classes as the pictures have unless the options say something else.
+    """The requested model, with the number of classes of the data set unless the options specify it.
 
     Raises:
-        UsageError: There is none, or it is no classifier of pictures, or has too few classes.
+        UsageError: The model is unknown, is no image classifier, or has too few classes.
     """
     classes = pictures.val.num_classes
     usual = requested_model(replace(options, weights=""))
@@ -123,7 +123,7 @@ def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
     if classes > model.num_classes:
         raise UsageError(
             f"{model.title} has {model.num_classes} classes, the data set {classes}: "
-            """give --model_opts '{"num_classes": N}', or the option that the model has for it"""
+            """set --model_opts '{"num_classes": N}', or the corresponding option of the model"""
         )
     return model
 
@@ -131,11 +131,11 @@ def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
 def _check_kind(model: Model) -> None:
     picture_shape(model)
     if model.targets(1, torch.Generator()).shape != (1,):
-        raise UsageError(f"{model.title} is no classifier: train.py trains models that tell the class of an image")
+        raise UsageError(f"{model.title} is not a classifier: train.py trains image classifiers")
 
 
 def transforms_for(model: Model, options: TrainingOptions) -> Transforms:
-    """What pictures go through on their way to a model: as the entry of its weights says, if there is one, unless options say something else."""
+    """Preprocessing of a model's images: that of the entry of its weights, if there is one, unless options override it."""
     made = Transforms(picture_shape(model), len(model.input_shape) == 1)
     entry = find_weights(options.weights, options.model) if options.weights else None
     if entry is not None and entry.transforms is not None and entry.transforms.shape == made.shape:

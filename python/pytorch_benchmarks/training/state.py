@@ -1,4 +1,4 @@
-"""What changes while a model is trained, and how it is kept."""
+"""The variable parts of a training, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
 __all__ = ["State", "average_of", "read_checkpoint"]
 
-# What may differ when training goes on; with other values of all other options it would be another training.
+# Options that may differ when a training is resumed; with other values of the remaining ones it would be another training.
 _MAY_DIFFER = {
     "architecture", "compile", "crop_pct", "cudnn_benchmark", "cudnn_fastest", "data_dir", "data_loader", "debug", "deterministic",
     "device", "epochs", "json", "max_image_pixels", "num_gpus", "num_loader_threads", "num_replicas", "num_threads", "channels_last", "output_dir",
     "resume", "test_batch_size", "test_only", "val_batch_size", "val_dir", "weights",
 }  # fmt: skip
-# What a checkpoint holds, and of which types.
+# Keys of a checkpoint, and their types.
 _KEPT: dict[str, tuple[type, ...]] = {
     "model": (dict,), "ema": (dict, NoneType), "ema_updates": (int,), "optimizer": (dict,), "scaler": (dict, NoneType),
     "epoch": (int,), "best": (dict,), "history": (dict,), "options": (dict,), "replicas": (int,),
 }  # fmt: skip
-_PLAIN = (str, int, float, NoneType, dict, list, tuple)  # what options are
+_PLAIN = (str, int, float, NoneType, dict, list, tuple)  # types of options
 
 
 def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
-    """The exponential moving average of the weights, running statistics included, if it is asked for."""
+    """The exponential moving average of the weights, including running statistics; None unless requested."""
     if not options.ema_decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
@@ -41,15 +41,15 @@ def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
 
 @dataclass(slots=True)
 class State:
-    """A training under way.
+    """The state of a training.
 
     Attributes:
-        model: Has the weights.
-        average: Their moving average; None without it.
-        optimizer, scaler: Have a memory, too.
-        epoch: Epochs that are finished.
+        model: The model with its weights.
+        average: Moving average of the weights; None if disabled.
+        optimizer, scaler: Optimiser and gradient scaler with their states.
+        epoch: Number of completed epochs.
         best: The best epoch so far, from 1, and its accuracy; empty if there is none.
-        history: `loss`, `accuracy_top1`, `accuracy_top5`, `time` (ms), a value for each epoch.
+        history: `loss`, `accuracy_top1`, `accuracy_top5`, `time` (ms), one value per epoch.
     """
 
     model: Model
@@ -62,7 +62,7 @@ class State:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model whose accuracy counts: the average, if there is one."""
+        """The model to evaluate: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def save(self, path: Path, options: TrainingOptions, replicas: int) -> None:
@@ -87,13 +87,13 @@ class State:
         save(content, path)
 
     def restore(self, path: Path, options: TrainingOptions, device: torch.device) -> int:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Returns:
-            How many replicas there were until then.
+            The number of replicas until then.
 
         Raises:
-            UsageError: It cannot be read, or is of another training.
+            UsageError: The checkpoint cannot be read, or belongs to another training.
         """
         content = read_checkpoint(path, device)
         before = content["options"]
@@ -104,7 +104,9 @@ class State:
         ]
         if other:
             differences = ", ".join(other[:3])
-            raise UsageError(f"--resume: {path} is of another training: {differences}; choose another --output_dir")
+            raise UsageError(
+                f"--resume: {path} belongs to another training: {differences}; choose another --output_dir"
+            )
         _take(self.model, content["model"], path)
         try:
             _check_optimizer(self.optimizer, content["optimizer"])
@@ -121,27 +123,27 @@ class State:
         return int(content["replicas"])
 
     def take_weights(self, path: Path, device: torch.device) -> None:
-        """Take the weights of a checkpoint into the model whose accuracy counts.
+        """Load the weights of a checkpoint into the evaluated model.
 
         Raises:
-            UsageError: It cannot be read, or does not fit.
+            UsageError: The checkpoint cannot be read, or does not fit.
         """
         content = read_checkpoint(path, device)
         _take(self.evaluated, content["ema"] or content["model"], path)
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """The content of a checkpoint, each part of it of the type that it must have.
+    """Read a checkpoint and check the type of each part.
 
     Raises:
-        UsageError: It cannot be read, or is no checkpoint.
+        UsageError: The file cannot be read, or is not a checkpoint.
     """
     content = read(path, device)
     if not isinstance(content, dict) or not content.keys() >= _KEPT.keys():
-        raise UsageError(f"{path} is no checkpoint of train.py")
+        raise UsageError(f"{path} is not a checkpoint of train.py")
     for name, kinds in _KEPT.items():
         if type(content[name]) not in kinds:
-            raise UsageError(f"{path} is damaged: {name} is of the type {type(content[name]).__name__}")
+            raise UsageError(f"{path} is damaged: {name} has type {type(content[name]).__name__}")
     numbers = [content["best"], *content["history"].values()]
     if (
         content["epoch"] < 0
@@ -152,33 +154,35 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         or not all(type(value) in (int, float) for value in content["best"].values())
         or not all(type(value) in (int, float) for values in numbers[1:] for value in values)
     ):
-        raise UsageError(f"{path} is damaged: its epochs, accuracies, options or replicas are not what train.py writes")
+        raise UsageError(
+            f"{path} is damaged: its epochs, accuracies, options or replicas are not as train.py writes them"
+        )
     return content
 
 
 def _take(module: nn.Module, tensors: Any, path: Path) -> None:
     if not is_tensors_by_name(tensors):
-        raise UsageError(f"{path} is damaged: its weights are no tensors by name")
+        raise UsageError(f"{path} is damaged: its weights are not tensors by name")
     misfits = load_tensors(module, tensors)
     if misfits:
         raise UsageError(f"{path} does not fit the model: {misfits}")
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Raise a ValueError where `load_state_dict` would take what fails, or counts for something else, in the first step."""
+    """Raise a ValueError for states that `load_state_dict` would accept but that fail, or change their meaning, in the first step."""
     own = optimizer.state_dict()
     for before, now in zip(state["param_groups"], own["param_groups"], strict=True):
         wrong = [name for name, value in now.items() if not isinstance(before[name], _alike(value))]
         if wrong:
-            raise ValueError(f"{wrong[0]} is of another type")
+            raise ValueError(f"{wrong[0]} has another type")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, kept in state["state"].items():
         for name, value in kept.items():
             if isinstance(value, Tensor):
                 if value.dim() and value.shape != parameters[number].shape:
-                    raise ValueError(f"{name} has the shape {tuple(value.shape)}, not that of its weights")
+                    raise ValueError(f"{name} has shape {tuple(value.shape)}, not that of its weights")
             elif type(value) not in (int, float, NoneType):
-                raise ValueError(f"{name} is of the type {type(value).__name__}")
+                raise ValueError(f"{name} has type {type(value).__name__}")
 
 
 def _alike(value: Any) -> tuple[type, ...]:

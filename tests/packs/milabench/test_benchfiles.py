@@ -159,7 +159,7 @@ __pack__ = Own
     ("source", "said"),
     [
         ("from milabench.magic import x\n", "milabench.magic is not provided by DLBS"),
-        ("__pack__ = 5\n", "__pack__ is no subclass of milabench.pack.Package"),
+        ("__pack__ = 5\n", "__pack__ is not a subclass of milabench.pack.Package"),
         ("class A: pass\n", "defines no subclass of BenchmarkPack"),
     ],
 )
@@ -173,12 +173,12 @@ def test_what_is_no_benchfile_says_so(tmp_path: Path, source: str, said: str) ->
     [
         (
             "def build_run_plan(self): return ListCommand(CmdCommand(self, 'a'), CmdCommand(self, 'b'))",
-            "the plan comes to 2 commands",
+            "the plan has 2 commands",
         ),
-        ("def build_run_plan(self): return VoidCommand(self)", "the plan comes to 0 commands"),
-        ("async def run(self): pass", r"run\(\) gives no plan"),
+        ("def build_run_plan(self): return VoidCommand(self)", "the plan has 0 commands"),
+        ("async def run(self): pass", r"run\(\) returns no plan"),
         ("def run(self, args, voirargs, env): pass", "run: TypeError: .*missing 3 required"),
-        ("main_script = 'none.py'", "there is no .*none.py"),
+        ("main_script = 'none.py'", "none.py does not exist"),
         ("def build_run_plan(self): return CmdCommand(self, 1 / 0)", "run: ZeroDivisionError"),
     ],
 )

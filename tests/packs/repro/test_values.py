@@ -31,7 +31,7 @@ def test_empty_inputs_go_and_their_values_come_back() -> None:
     assert values.remove_empty_inputs(["", " "], [1, 2]) == ({0, 1}, [], [])
     with pytest.raises(ValueError, match="2 entries for 1 inputs"):
         values.remove_empty_inputs(["a"], [1, 2])
-    with pytest.raises(ValueError, match="none has the number 7"):
+    with pytest.raises(ValueError, match="index 7 is out of range"):
         values.insert_empty_values([1.0], {7}, 0.0)
 
 
@@ -67,7 +67,7 @@ def test_means_of_metrics() -> None:
 def test_means_of_groups() -> None:
     metrics = [{"f1": 1.0}, {"f1": 5.0}, {"f1": 3.0}]
     assert values.aggregate_metrics_by_group([0, 1, 0], metrics) == [{"f1": 2.0}, {"f1": 5.0}]
-    with pytest.raises(ValueError, match="there is no group 0"):
+    with pytest.raises(ValueError, match="group 0 is missing"):
         values.aggregate_metrics_by_group([1, 1, 2], metrics)
     with pytest.raises(ValueError, match="2 groups for 3 metrics"):
         values.aggregate_metrics_by_group([0, 0], metrics)
@@ -80,5 +80,5 @@ def test_metrics_of_parallel_models_are_put_together() -> None:
 
 def test_each_input_has_one_text() -> None:
     assert values.check_for_single_texts([["a"], [["b", "c"]]]) == ["a", ["b", "c"]]
-    with pytest.raises(ValueError, match="one text is needed for each input, and there are 2"):
+    with pytest.raises(ValueError, match="expected one text per input, found 2"):
         values.check_for_single_texts([["a", "b"]])

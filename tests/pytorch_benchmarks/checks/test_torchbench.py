@@ -34,8 +34,8 @@ def test_a_model_that_behaves_passes_all_checks(tmp_path: Path, capsys: pytest.C
     ("name", "extra", "more", "forward", "said"),
     [
         ("working directory", "open('left', 'w').close()", "", "pass", "it left left"),
-        ("two in one process", "torch.count = getattr(torch, 'count', 0) + 1; self.model.layers[0].weight.data *= torch.count", "", "pass", "beside another one"),
-        ("memory", "torch.kept = getattr(torch, 'kept', []) + [self.model]", "", "pass", "its network lives on"),
+        ("two in one process", "torch.count = getattr(torch, 'count', 0) + 1; self.model.layers[0].weight.data *= torch.count", "", "pass", "when another instance exists"),
+        ("memory", "torch.kept = getattr(torch, 'kept', []) + [self.model]", "", "pass", "its network is not freed"),
         ("seeds", "self.model.layers[0].weight.data += torch.rand(1, generator=torch.Generator().manual_seed(torch.seed()))", "", "pass", "two runs differ"),
         ("device", "self.model.register_buffer('lost', torch.ones(1, device='meta'))", "", "pass", "lost is on meta"),
         ("mode", "pass", "\n    def set_eval(self): pass", "pass", "after set_eval()"),

@@ -41,7 +41,7 @@ def test_a_pass_that_fails_is_a_warning_and_the_others_are_there(capsys: pytest.
     (warning,) = log.values["results.warnings"]
     assert (
         warning
-        == "operations not counted: RuntimeError: no counting here; leave it out with --passes, the times are not concerned"
+        == "operations not counted: RuntimeError: no counting here; exclude it with --passes (the times are unaffected)"
     )
 
 

@@ -52,7 +52,7 @@ def test_a_builder_is_registered_under_its_own_name() -> None:
             return nn.Identity()
 
         assert get_model_builder("a_net_of_mine") is a_net_of_mine
-        with pytest.raises(ValueError, match="two models are called 'a_net_of_mine'"):
+        with pytest.raises(ValueError, match="two models are named 'a_net_of_mine'"):
             register_model("a_net_of_mine")(a_net_of_mine)
     finally:
         BUILDERS.pop("a_net_of_mine", None)
@@ -107,7 +107,7 @@ def test_weights_are_an_enum_whose_default_is_the_best(trained: dict[str, Weight
     }  # fmt: skip
     assert known["late"].transforms() == Transforms((3, 8, 8))
     assert known["late"].url.endswith("/late.pt")
-    with pytest.raises(UsageError, match="weights early do not say what an image goes through"):
+    with pytest.raises(UsageError, match="weights early do not specify their preprocessing"):
         known["early"].transforms()
     assert list(get_model_weights("resnet18").__members__) == []
 
@@ -122,13 +122,13 @@ def test_a_model_takes_weights_in_every_form(trained: dict[str, Weights], given:
 
 
 def test_weights_that_are_not_there_say_so(trained: dict[str, Weights]) -> None:
-    with pytest.raises(UsageError, match=r"no weights 'text_cnn_weights.lat'.*text_cnn_weights.early"):
+    with pytest.raises(UsageError, match=r"unknown weights 'text_cnn_weights.lat'.*text_cnn_weights.early"):
         get_weight("text_cnn_weights.lat")
-    with pytest.raises(UsageError, match="of that model there are none"):
+    with pytest.raises(UsageError, match="weights of that model are none"):
         get_weight("nothing")
     with pytest.raises(UsageError, match=r"there are no weights of resnet18 in .*train.py writes them"):
         get_model("resnet18", weights="DEFAULT")
-    with pytest.raises(UsageError, match="these weights are of text_cnn, not of resnet18"):
+    with pytest.raises(UsageError, match="these weights are for text_cnn, not resnet18"):
         get_model("resnet18", weights=get_weight("text_cnn_weights.late"))
 
 

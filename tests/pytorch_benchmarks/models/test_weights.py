@@ -67,7 +67,7 @@ def test_entries_in_the_directory_have_names(entry: Path, monkeypatch: pytest.Mo
     assert get_model("deep_mnist", weights="digits").num_classes == 3
     with pytest.raises(UsageError, match="did you mean digits"):
         find_weights("digist", "deep_mnist")
-    with pytest.raises(UsageError, match="of resnet18 there are none"):
+    with pytest.raises(UsageError, match="entries of resnet18: none"):
         find_weights("xyz", "resnet18")
 
 
@@ -100,16 +100,19 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"sha256": "0" * 64}, "is not the file that its entry describes"),
-        ({"file": "other.pt", "sha256": ""}, "there is no file"),
-        ({"file": "../other.pt"}, "must be the name of a file beside it"),
-        ({"model": "resnet18"}, "these are of resnet18, not of deep_mnist"),
+        ({"file": "other.pt", "sha256": ""}, "does not exist"),
+        ({"file": "../other.pt"}, "must be the name of a file in the same directory"),
+        ({"model": "resnet18"}, "these weights are for resnet18, not deep_mnist"),
         ({"metrics": "missing"}, "it lacks 'metrics'"),
-        ({"transforms": {"shape": [1, 2]}}, "is no entry of weights: shape must be three numbers"),
-        ({"transforms": {"shape": [1, 28, 28], "crop_pct": 7}}, "crop_pct more than 0 and at most 1"),
+        (
+            {"transforms": {"shape": [1, 2]}},
+            "is not an entry of weights: shape, mean and `deviation` must be three numbers",
+        ),
+        ({"transforms": {"shape": [1, 28, 28], "crop_pct": 7}}, "crop_pct above 0 and at most 1"),
         ({"transforms": {"size": 3}}, "unexpected keyword"),
-        ({"categories": 5}, "is no entry of weights"),
-        ({"model_opts": {"num_classes": 4}}, r"classifier|has the shape \(3, 500\) instead of \(4, 500\)"),
-        ({"model_opts": {}}, r"has the shape \(3, 500\) instead of \(10, 500\)"),
+        ({"categories": 5}, "is not an entry of weights"),
+        ({"model_opts": {"num_classes": 4}}, r"classifier|has shape \(3, 500\) instead of \(4, 500\)"),
+        ({"model_opts": {}}, r"has shape \(3, 500\) instead of \(10, 500\)"),
     ],
 )
 def test_what_is_wrong_with_an_entry_is_said(entry: Path, values: dict[str, Any], said: str) -> None:
@@ -123,9 +126,9 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, entry: Path) -> None:
     (tmp_path / "torn.json").write_text('{"model": ')
     for file, said in (
         ("torn.pt", "cannot be read as tensors"),
-        ("list.pt", "does not hold the tensors of a model"),
+        ("list.pt", "does not contain the tensors of a model"),
         ("torn.json", "cannot be read"),
-        ("no.pt", "there is no file"),
+        ("no.pt", "does not exist"),
     ):
         with pytest.raises(UsageError, match=said):
             get_model("deep_mnist", weights=str(tmp_path / file))

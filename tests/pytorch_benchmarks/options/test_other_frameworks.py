@@ -81,4 +81,4 @@ def test_a_wrong_option_has_a_suggestion(capsys: pytest.CaptureFixture[str]) -> 
     assert "did you mean --num_threads?" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         parse_jax_options([])
-    assert "--model is needed" in capsys.readouterr().err
+    assert "--model is required" in capsys.readouterr().err

@@ -65,16 +65,16 @@ def test_a_model_of_a_pack_has_the_name_of_its_directory() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([], "--model is needed"),
+        ([], "--model is required"),
         (["--model=m", "--batch_size=0"], "argument --batch_size: must be at least 1, not 0"),
-        (["--model=m", "--batch-size=x"], "argument --batch_size: 'x' is not a whole number"),
+        (["--model=m", "--batch-size=x"], "argument --batch_size: 'x' is not an integer"),
         (["--model=m", "--min_time=-1"], "must be at least 0, not -1"),
         (["--model=m", "--min_time=inf"], "must be at least 0, not inf"),
         (["--model=m", "--amp=maybe"], "'maybe' is neither true nor false"),
         (["--model=m", "--dist_backend=ncl"], "invalid choice: 'ncl'"),
         (["--model=m", "--local_rank=-2"], "must be at least -1"),
         (["--model=m", "--dtype=float17"], "invalid choice: 'float17'"),
-        (["--model=m", "--passes=time"], "'time' is none of memory, flops, none"),
+        (["--model=m", "--passes=time"], "'time' is not one of memory, flops, none"),
         (["--model=m", "--model_opts=[1]"], "'[1]' is not a JSON object"),
         (["--model=m", "--model_opts={"], "'{' is not JSON"),
         (["--model=m", "--pack_args={}"], "'{}' is not a JSON list"),
@@ -99,9 +99,9 @@ def test_a_wrong_argument_of_a_benchmark_is_one_line(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--model=resnet18"], "--data_dir is needed"),
-        (["--data_dir=d"], "--model is needed"),
-        (["--model=resnet18", "--data_dir=d", "--test_only"], "name them with --weights"),
+        (["--model=resnet18"], "--data_dir is required"),
+        (["--data_dir=d"], "--model is required"),
+        (["--model=resnet18", "--data_dir=d", "--test_only"], "--test_only requires --weights"),
         (["--model=resnet18", "--data_dir=d", "--lr=-1"], "must be at least 0"),
         (["--model=resnet18", "--data_dir=d", "--label_smoothing=2"], "must be at most 1"),
         (["--model=resnet18", "--data_dir=d", "--optimiser=sgd"], "did you mean --optimizer"),

@@ -86,5 +86,5 @@ def test_accuracy_counts_the_likeliest_and_the_five_likeliest() -> None:
 
 def test_an_evaluation_that_missed_pictures_is_an_error() -> None:
     batches = [(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64))]
-    with pytest.raises(BenchmarkError, match="4 pictures were evaluated, but the data set has 5"):
+    with pytest.raises(BenchmarkError, match="4 images were evaluated, but the data set has 5"):
         evaluate(Guess(2), iter(batches), expected=5, precision=PLAIN, world=World(), device=CPU)

@@ -50,7 +50,7 @@ def test_json_lines_are_one_experiment_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("{", "r.jsonl:2: not JSON"), ("[1]", "r.jsonl:2: no JSON object")], ids=["torn", "list"]
+    ("line", "message"), [("{", "r.jsonl:2: not JSON"), ("[1]", "r.jsonl:2: not a JSON object")], ids=["torn", "list"]
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "r.jsonl"
@@ -213,12 +213,12 @@ def test_every_kind_has_a_test_here() -> None:
 
 
 def test_a_name_that_says_no_format_is_refused() -> None:
-    with pytest.raises(LogError, match="the name says no format"):
+    with pytest.raises(LogError, match="the file name has no known suffix"):
         kind_of_file("results.txt")
 
 
 def test_the_collector_would_not_read_another_name(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match=r"\.prom only"):
+    with pytest.raises(LogError, match=r"only \.prom files"):
         exported(tmp_path / "metrics.txt", some_records(), "prometheus")
 
 
@@ -231,4 +231,4 @@ def test_the_verb(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "alexnet" in dlbs("report", "r.parquet", check=True).stdout
     done = dlbs("export", "logs", "-o", "results.txt")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "give --to" in done.stderr
+    assert "add --to" in done.stderr

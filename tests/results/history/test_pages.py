@@ -46,7 +46,7 @@ def test_the_first_page_has_trends_tags_and_machines_regressions_first(pages: Hi
         "resnet18, training, float32, gpu, batch 16", "alexnet, training, float32, gpu, batch 16",
     ]  # fmt: skip
     assert re.search(r'<span class="worse">−9\.\d %', html)
-    assert "at most 1 % of cases" in html
+    assert "at most 1 % of trends" in html
     assert "<td>v2</td>" in html
     assert "node1, Imaginary GPU" in html
     assert "alexnet" not in pages.overview({"words": "resnet18"})
@@ -85,7 +85,7 @@ def test_tags_are_compared(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
-    assert "Nothing is in this store" in make_store(tmp_path, []).overview({})
+    assert "This store is empty" in make_store(tmp_path, []).overview({})
     assert "skipped" not in make_store(tmp_path, [make_record(status="skipped")]).overview({})
 
 
@@ -133,7 +133,7 @@ def test_the_log_behind_a_run_is_shown_if_it_is_the_one_that_was_added(tmp_path:
     assert "something else" not in html
     assert "of another run" in html
     log.unlink()
-    assert "It is not in" in pages.run({"id": "1"})
+    assert "The log is not in" in pages.run({"id": "1"})
 
 
 def test_no_other_file_is_shown_whatever_the_store_says(tmp_path: Path) -> None:

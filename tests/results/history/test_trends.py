@@ -140,7 +140,7 @@ def test_a_history_is_found_by_words(dlbs: RunDlbs, two: Path) -> None:
     assert len(by_id) == 2
     several = dlbs("db", "query", "--history", "training")
     assert several.returncode == 2
-    assert "2 experiments have these words" in several.stderr
+    assert "2 experiments match" in several.stderr
     assert "\n  alexnet, training" in several.stderr
     assert "no such experiment" in dlbs("db", "query", "--history", "vgg16").stderr
 

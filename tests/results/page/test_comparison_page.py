@@ -139,7 +139,7 @@ def test_the_page_is_one_file_under_the_strict_policy_with_a_title(dlbs: RunDlbs
     assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) <= {"data"}
     done = dlbs("compare", "a", "b", "--title", "x")
     assert done.returncode == 2
-    assert "--title: is for the page (give --html FILE too)" in done.stderr
+    assert "--title: requires --html FILE (add it, or remove" in done.stderr
 
 
 @pytest.mark.integration

@@ -78,7 +78,7 @@ def test_a_record_cannot_make_the_page_show_other_files(dlbs: RunDlbs, tmp_path:
     dlbs("report", "r.json", "--html", "from_results.html", check=True)
     for name in ("from_logs.html", "from_results.html"):
         assert "the secret" not in (tmp_path / name).read_text()
-    assert "make it from the logs" in (tmp_path / "from_results.html").read_text()
+    assert "create the page from logs" in (tmp_path / "from_results.html").read_text()
 
 
 def test_machines_and_doubts_are_shown() -> None:
@@ -208,7 +208,7 @@ def test_options_of_the_page_need_the_page(dlbs: RunDlbs, tmp_path: Path, flag: 
     make_logs(tmp_path / "logs", [make_record()])
     done = dlbs("report", "logs", flag)
     assert done.returncode == 2
-    assert f"{flag.partition('=')[0]}: is for the page (give --html FILE too)" in done.stderr
+    assert f"{flag.partition('=')[0]}: requires --html FILE (add it, or remove" in done.stderr
 
 
 def test_any_kind_of_plot_can_be_shown_and_one_that_cannot_be_drawn_says_why(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_any_kind_of_plot_can_be_shown_and_one_that_cannot_be_drawn_says_why(dlb
     dlbs("report", "logs", "--html", "r.html", "--plots", "heatmap,roofline", check=True)
     page = (tmp_path / "r.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 1
-    assert re.search(r"Operations per second over operations per byte: not drawn, \S+", page)
+    assert re.search(r"Operations per second over operations per byte: not drawn: \S+", page)
     done = dlbs("report", "logs", "--html", "r.html", "--plots", "heatmpa")
     assert done.returncode == 2
     assert "heatmap" in done.stderr

@@ -175,11 +175,11 @@ def test_a_quantity_that_some_experiments_lack_has_the_points_of_the_others() ->
         ({"facet": ["exp.dtpye"]}, "--facet: .*did you mean 'exp.dtype'"),
         ({"y": ["results.throughputs"]}, "--y: .*did you mean 'results.throughput'"),
         ({"y": ["exp.dtype"]}, "exp.dtype has no numbers"),
-        ({"y": ["results.energy"]}, "no experiment that ended well has results.energy"),
-        ({"baseline": {"exp.framework": "pytroch"}}, "in no experiment.*did you mean 'pytorch'"),
+        ({"y": ["results.energy"]}, "no successful experiment has results.energy"),
+        ({"baseline": {"exp.framework": "pytroch"}}, "in no successful experiment.*did you mean 'pytorch'"),
         ({"baseline": {"exp.phase": "training"}}, "all experiments have exp.phase=training"),
         ({"baseline": {"exp.framwork": "jax"}}, "--baseline: no experiment has"),
-        ({"x": "exp.dtype", "log_x": True}, "which have no logarithm"),
+        ({"x": "exp.dtype", "log_x": True}, "has texts, not numbers"),
         ({"facet": ["exp.id"]}, "panels are too many"),
     ],
 )  # fmt: skip
@@ -202,9 +202,9 @@ def test_options_of_axes_choose_the_kind() -> None:
     assert kind_for(None, Options(), [{"command.line": "sleep 1", "results.time": 1.0}]) == "bars"
     assert kind_for(None, Options(x="exp.num_gpus"), []) == "axes"
     assert kind_for("bars", Options(value="results.time"), []) == "bars"
-    with pytest.raises(LogError, match="--x: plots of type bars have axes of their own"):
+    with pytest.raises(LogError, match="--x: plots of type bars have fixed axes"):
         kind_for("bars", Options(x="exp.num_gpus"), [])
-    with pytest.raises(LogError, match="give y alone"):
+    with pytest.raises(LogError, match="remove --value"):
         kind_for(None, Options(value="results.time", y=["results.time"]), [])
 
 

@@ -44,7 +44,7 @@ def test_speed_ups_over_next_to_nothing_are_refused(value: float) -> None:
 def test_ratios_over_next_to_nothing_are_refused(value: float) -> None:
     options = Options(x="exp.model", y=("results.throughput",), baseline={"exp.seed": "1"})
     records = [{**one, "exp.seed": seed} for seed, one in enumerate(two(value), 1)]
-    with pytest.raises(LogError, match="to be divided by"):
+    with pytest.raises(LogError, match="can be divided by a baseline value"):
         draw("axes", records, DECLARATIONS, options)
 
 

@@ -171,5 +171,5 @@ def test_styles_have_their_own_colours_and_sizes(style: str) -> None:
 
 
 def test_an_unknown_style_is_an_error_with_a_hint() -> None:
-    with pytest.raises(LogError, match=r"--style: no style 'drak' .*did you mean 'dark'"):
+    with pytest.raises(LogError, match=r"--style: unknown style 'drak' .*did you mean 'dark'"):
         drawn("bars", sweep("a", 1), style="drak")

@@ -153,8 +153,8 @@ def rooflines(peak: float | None = None, flops: float = 5e9, **more: Any) -> Rec
 
 def test_a_roofline_without_a_known_peak_says_so_and_how_to_give_one() -> None:
     words = words_of(drawn("roofline", rooflines()))
-    assert "peak of the device unknown: give --peak_tflops to draw it" in words
-    assert "memory bandwidth unknown: give --peak_bandwidth to draw its limit" in words
+    assert "peak of the device unknown: set it with --peak_tflops" in words
+    assert "memory bandwidth unknown: set it with --peak_bandwidth" in words
     words = words_of(drawn("roofline", rooflines(), peak_tflops=0.2, peak_bandwidth=40))
     assert not [line for line in words if "unknown" in line]
 
@@ -184,7 +184,7 @@ def test_one_number_of_devices_is_nothing_to_scale(kind: str) -> None:
 
 
 def test_batches_that_ran_on_one_number_of_devices_each_are_nothing_to_scale() -> None:
-    with pytest.raises(LogError, match="no replica batch ran on two numbers of devices: nothing to scale"):
+    with pytest.raises(LogError, match="no replica batch ran on two device counts: nothing to scale"):
         drawn("weak", [make_record("a", 8, gpus=1), make_record("a", 4, gpus=2)])
 
 
@@ -192,7 +192,7 @@ def test_a_single_point_is_left_out_and_counted() -> None:
     records = [make_record("a", 8, gpus=gpus) for gpus in (1, 2)] + [make_record("b", 8, gpus=1)]
     figure = drawn("weak", records)
     assert figure.axes[0].get_legend_handles_labels()[1] == ["ideal", "a"]
-    assert "1 experiment with one number of devices, where nothing scales, left out" in words_of(figure)
+    assert "1 experiment with only one device count left out" in words_of(figure)
 
 
 def test_scaling_has_the_fields_axis_names_and_intervals_of_its_ratios() -> None:
@@ -219,7 +219,7 @@ def test_the_distribution_shows_each_run_and_a_box_where_there_are_enough() -> N
     points = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
     assert [len(one) for one in points] == [8, 3]
     assert len(axes.collections) == 1
-    assert "points: single runs; box: quartiles and median; whiskers: least and greatest run" in words_of(axes.figure)
+    assert "points: single runs; box: quartiles and median; whiskers: minimum and maximum" in words_of(axes.figure)
 
 
 def test_doubtful_runs_are_hollow_in_a_distribution() -> None:
@@ -264,7 +264,7 @@ def test_accuracy_by_epoch_has_whole_epochs_and_a_band_over_runs() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "top-1 accuracy, %")
     assert ticks(axes.xaxis) == ["1", "2", "3"]
     assert list(axes.lines[0].get_ydata()) == [20, 40, 60]
-    assert "lines: median of up to 3 runs; bands: least to greatest run" in words_of(axes.figure)
+    assert "lines: median of up to 3 runs; bands: minimum to maximum" in words_of(axes.figure)
 
 
 def test_the_loss_is_drawn_where_it_is_asked_for() -> None:
@@ -296,7 +296,7 @@ def test_history_is_in_the_order_of_time_with_changes_marked_where_they_are() ->
     (words,) = [one.get_text() for one in axes.texts]
     assert words.startswith("-16")
     assert words.endswith("%")
-    assert any("E-divisive; 1 % of series without a change are marked" in line for line in words_of(figure))
+    assert any("E-divisive; false alarms: 1 % of series without a change" in line for line in words_of(figure))
 
 
 def test_a_history_without_a_change_has_no_mark() -> None:
@@ -314,7 +314,7 @@ def test_each_experiment_has_a_panel_over_the_same_tags_whatever_versions_change
 def test_history_over_commits_and_marks() -> None:
     commit = f"{3:040x}"
     (axes,) = drawn("history", tagged(FLAT), x="exp.env.git_revision", mark=[commit]).axes
-    assert axes.get_xlabel() == "commit, in the order of time"
+    assert axes.get_xlabel() == "commit, in chronological order"
     (mark,) = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert mark.get_xdata()[0] == 2
     with pytest.raises(LogError, match="--mark: 'v99' is not on the horizontal axis"):
@@ -325,7 +325,7 @@ def test_history_over_commits_and_marks() -> None:
 
 def test_only_a_history_takes_marks_and_an_axis_of_its_own() -> None:
     assert kind_for("history", Options(x="db.tags", mark=["v1"]), []) == "history"
-    with pytest.raises(LogError, match="only a history has tags to mark"):
+    with pytest.raises(LogError, match="only plots of type history have tags to mark"):
         kind_for("bars", Options(mark=["v1"]), [])
 
 

@@ -100,10 +100,10 @@ def test_a_knee_needs_a_curve_that_rises_late_whatever_noise_does(latencies: lis
 
 
 def test_results_without_rates_cannot_be_drawn_and_the_error_says_what_to_run() -> None:
-    with pytest.raises(LogError, match="no experiment answered queries that arrive at a rate") as raised:
+    with pytest.raises(LogError, match="no experiment has latencies of queries that arrive at a given rate") as raised:
         plotted([make_record()])
     assert "serving.target_qps" in raised.value.hint
-    with pytest.raises(LogError, match="no experiment ended well"):
+    with pytest.raises(LogError, match="no experiment succeeded"):
         plotted([make_record(status="failure")])
 
 

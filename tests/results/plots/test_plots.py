@@ -73,7 +73,7 @@ def test_a_series_shows_warm_up_outliers_and_what_was_watched() -> None:
     record |= {"results.use.time": [5.0, 5.1, 5.2], "results.use.cpu": [1, 2, 3]}
     first, second = drawn("series", [record]).axes
     assert {"batch", "running median", "warm-up", "outlier"} <= set(first.get_legend_handles_labels()[1])
-    assert second.get_ylabel().startswith("processor time")
+    assert second.get_ylabel().startswith("CPU time")
 
 
 def test_series_of_several_runs_have_a_panel_each() -> None:
@@ -175,11 +175,11 @@ def test_the_same_results_are_the_same_file(form: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "records", "said"),
     [
-        ("throughput", [make_record(status="failure")], "no experiment ended well: 1 failure"),
-        ("roofline", [make_record()], "counted its operations"),
+        ("throughput", [make_record(status="failure")], "no experiment succeeded: 1 failure"),
+        ("roofline", [make_record()], "counts of operations"),
         ("series", [make_record()] * 13, "13 runs are too many for one plot"),
         ("series", [make_record(status="failure")], "no experiment has batch times"),
-        ("weak", [make_record(status="failure")], "no experiment ended well: 1 failure"),
+        ("weak", [make_record(status="failure")], "no experiment succeeded: 1 failure"),
         ("throughput", [make_record(f"m{n}") for n in range(30)], "30 lines are too many"),
     ],
 )
@@ -196,7 +196,7 @@ def test_files(tmp_path: Path) -> None:
     assert re.search(r"<svg[^>]*viewBox", (tmp_path / "a.svg").read_text())
     save(figure, str(tmp_path / "a.pdf"))
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
-    with pytest.raises(LogError, match=r"unknown kind of image \(name it .png, .svg or .pdf"):
+    with pytest.raises(LogError, match=r"unknown image format \(use .png, .svg or .pdf"):
         save(figure, str(tmp_path / "a.gif"))
     with pytest.raises(ConfigError, match="cannot be written"):
         save(figure, "/proc/nope/a.png")
@@ -219,13 +219,13 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
     dlbs("db", "add", "logs", "--tag", "v1", "--db", "results.db", check=True)
     dlbs("plot", "--db", "results.db", "--type", "history", "--mark", "v1", "-o", "history.svg", check=True)
-    assert "tag, in the order of time" in (tmp_path / "history.svg").read_text()
+    assert "tag, in chronological order" in (tmp_path / "history.svg").read_text()
     done = dlbs("plot", "logs", "--size", "large", "-o", "x.png")
     assert done.returncode == 2
-    assert "--size: 'large' is not a size (such as 8x5 (inches), 16x9cm or 1200x700px)" in done.stderr
+    assert "--size: 'large' is not a size (write 8x5 (inches), 16x9cm or 1200x700px)" in done.stderr
     done = dlbs("plot", "logs", "--baseline", "exp.model", "-o", "x.png")
     assert done.returncode == 2
     assert "--baseline: 'exp.model' is not NAME=VALUE (such as exp.framework=pytorch)" in done.stderr
     done = dlbs("plot", "logs", "-o", "x.gif")
     assert done.returncode == 2
-    assert "x.gif: unknown kind of image" in done.stderr
+    assert "x.gif: unknown image format" in done.stderr

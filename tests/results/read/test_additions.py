@@ -43,8 +43,8 @@ def test_the_environment_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
         ("my.a", "is not name=value"),
         ("{", "is not JSON"),
         ("my.a=$(1 +)$", "-Pmy.a"),
-        ("my.a=${my.a}", "refers to itself"),
-        ("my.a=${${exp.model}}", "computed name"),
+        ("my.a=${my.a}", "the value refers to the key itself"),
+        ("my.a=${${exp.model}}", "must not be computed"),
         ("my.a=$(1 / 0)$", "-Pmy.a"),
     ],
 )

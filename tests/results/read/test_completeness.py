@@ -76,4 +76,4 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "did you mean 'results.time'" in done.stderr
     done = dlbs("validate", "--require", "results.time")
     assert done.returncode == 2
-    assert "--require: says what results have to have (give --results PATH too)" in done.stderr
+    assert "--require: requires --results PATH (add it, or remove --require)" in done.stderr

@@ -190,7 +190,7 @@ def test_selection(dlbs: RunDlbs, three: Path, flags: list[str], expected: list[
 def test_failed_experiments_are_counted(dlbs: RunDlbs, three: Path) -> None:
     done = dlbs("parse", "logs", "--failed_benchmarks=discard")
     assert "1 failure, 2 ok" in done.stderr
-    assert "the 1 that did not end well were discarded" in done.stderr
+    assert "1 unsuccessful one was discarded" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.csv", "r.csv.gz"])
@@ -233,7 +233,7 @@ def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlb
     [
         (["nope.log"], "nope.log: no such file"),
         (["logs", "--output_file", "r.xml"], "unknown format"),
-        (["logs", "--output_file", "r.csv", "--failed_benchmarks", "keep_separately"], "only JSON has room"),
+        (["logs", "--output_file", "r.csv", "--failed_benchmarks", "keep_separately"], "needs JSON"),
         (["logs", "--filter_query", "{"], "not JSON"),
         (["logs", "--filter_query", "1 +"], "--filter_query"),
         (["logs", "--filter_query", "True"], "refers to no parameter"),

@@ -54,7 +54,7 @@ QUICK = (*LIST, "--trust-single-runs", "--trust-doubtful")
 def test_the_first_bad_one_is_found_with_few_measurements(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *QUICK)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("13 is the first that is worse: slower: m, ratio 0.8")
+    assert done.stdout.startswith("13 is the first bad candidate: slower: m, ratio 0.8")
     assert len(calls(measure)) <= 2 + 5
 
 
@@ -76,14 +76,14 @@ def test_the_same_command_goes_on_where_it_was_interrupted(dlbs: RunDlbs, measur
 @pytest.mark.integration
 def test_what_cannot_be_measured_is_skipped_and_said(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *QUICK, SKIP="9 10 12 13")
-    assert "one of these is the first that is worse" in done.stdout
+    assert "one of these is the first bad candidate" in done.stdout
     assert "12, 13, 14" in done.stdout
 
 
 @pytest.mark.integration
 def test_each_candidate_is_measured_three_times_by_default(dlbs: RunDlbs, measure: Path) -> None:
     done = bisect(dlbs, measure, *LIST)
-    assert done.stdout.startswith("13 is the first that is worse: slower: m, ratio 0.8")
+    assert done.stdout.startswith("13 is the first bad candidate: slower: m, ratio 0.8")
     assert min(calls(measure).count(item) for item in calls(measure)) == 3
 
 
@@ -99,7 +99,7 @@ def test_another_search_in_the_same_place_is_refused(dlbs: RunDlbs, measure: Pat
     bisect(dlbs, measure, *QUICK)
     done = bisect(dlbs, measure, *QUICK, "--threshold", "9%")
     assert done.returncode == 2
-    assert "bisect.json: holds another search (threshold)" in done.stderr
+    assert "bisect.json: contains another search (threshold)" in done.stderr
 
 
 @pytest.mark.integration
@@ -148,7 +148,7 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
         FROM="6",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{commits[6]} is the first that is worse")
+    assert done.stdout.startswith(f"{commits[6]} is the first bad candidate")
     assert "change 6" in done.stdout
     assert (repo / "number").read_text() == "not committed"
     assert git(repo, "worktree", "list").count("\n") == 0
@@ -159,12 +159,12 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
     [
         (["--good", "0", "--bad", "1", "--list", "nope.txt"], "nope.txt: cannot be read"),
         (["--good", "x", "--bad", "1", "--list", "versions.txt"], "--good: 'x' stands 0 times"),
-        (["--good", "3", "--bad", "1", "--list", "versions.txt"], "--bad: '1' does not come after '3'"),
-        (["--good", "a", "--bad", "b", "--repo", "."], "--good: git says"),
+        (["--good", "3", "--bad", "1", "--list", "versions.txt"], "--bad: '1' is not after '3'"),
+        (["--good", "a", "--bad", "b", "--repo", "."], "--good: git failed"),
         (["--good", "0", "--bad", "19", "--list", "versions.txt", "--threshold", "x"], "--threshold"),
         (
             ["--good", "0", "--bad", "19", "--list", "versions.txt", "--most-runs", "2"],
-            "--most-runs 2: a verdict needs 3 runs",
+            "--most-runs 2: a verdict requires 3 runs",
         ),
     ],
 )

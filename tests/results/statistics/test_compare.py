@@ -66,7 +66,7 @@ def test_fewer_than_three_runs_are_inconclusive_unless_the_caller_insists(count:
     (match,) = compare(a, b).matches
     assert match.verdict == "inconclusive"
     assert match.notes == (
-        f"too few runs ({count} a side): run each at least 3 times (-Pexp.repeats=3 --order round-robin), or insist with --trust-single-runs",
+        f"too few runs ({count} per side): run each at least 3 times (-Pexp.repeats=3 --order round-robin), or override with --trust-single-runs",
     )
     (match,) = compare(a, b, trust_single_runs=True).matches
     assert match.verdict == "slower"
@@ -100,7 +100,7 @@ def test_where_too_few_clean_runs_remain_doubtful_ones_make_it_inconclusive() ->
     assert match.used == (4, 4)
     assert match.notes == (
         "B: 2 of 4 runs are doubtful (CPU contention)",
-        "rerun on an idle machine until 3 runs per side have no warnings, or insist with --trust-doubtful",
+        "rerun on an idle machine until 3 runs per side have no warnings, or override with --trust-doubtful",
     )
     assert compare(a, b, trust_single_runs=True).matches[0].verdict == "inconclusive"
     (match,) = compare(a, b, trust_doubtful=True).matches
@@ -125,8 +125,8 @@ def test_few_doubtful_runs_have_one_remedy_that_names_both_options() -> None:
     (match,) = compare(a, b).matches
     assert match.notes == (
         "B: 1 of 1 run is doubtful (CPU contention)",
-        "too few runs (1 a side), with warnings: run each at least 3 times on an idle machine (-Pexp.repeats=3 --order round-robin), "
-        "or insist with --trust-single-runs --trust-doubtful",
+        "too few runs (1 per side), with warnings: run each at least 3 times on an idle machine (-Pexp.repeats=3 --order round-robin), "
+        "or override with --trust-single-runs --trust-doubtful",
     )
     legend = comparison_table(compare(a, b)).legend
     assert "⚠: includes doubtful runs (CPU contention 1)" in legend
@@ -193,7 +193,7 @@ def test_what_differs_between_all_of_a_and_all_of_b_is_what_is_compared() -> Non
     assert "missing" not in comparison.counts
 
 
-_KEPT = "memory that a batch frees was kept for the next one in "
+_KEPT = "memory freed by a batch was kept for the next one in "
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ _KEPT = "memory that a batch frees was kept for the next one in "
     [
         ({"results__malloc": "system"}, {"results__malloc": "keep"}, f"{_KEPT}B (results.malloc), but not in A"),
         ({"results__malloc": "keep"}, {"results__malloc": "system"}, f"{_KEPT}A (results.malloc), but not in B"),
-        ({"results__malloc": "keep"}, {}, f"{_KEPT}A (results.malloc), and B does not say that it did so"),
+        ({"results__malloc": "keep"}, {}, f"{_KEPT}A (results.malloc), and B does not log the setting"),
         ({"results__malloc": "keep"}, {"results__malloc": "keep"}, ""),
         ({"results__malloc": "system"}, {}, ""),
         ({"results__malloc": "keep"}, {"exp__device_type": "gpu"}, ""),
@@ -292,11 +292,11 @@ def test_where_nothing_ended_well_that_is_the_error(dlbs: RunDlbs, tmp_path: Pat
     ):
         done = dlbs(*command)
         assert done.returncode == 2
-        assert done.stderr.startswith("error: no experiment ended well: 2 failure")
+        assert done.stderr.startswith("error: no experiment succeeded: 2 failure")
         assert "--metric" not in done.stderr
     reported = dlbs("report", "a", check=True).stdout
-    assert reported.startswith("No experiment ended well: 2 failure")
-    with pytest.raises(LogError, match="no experiment ended well: 4 failure"):
+    assert reported.startswith("No experiment succeeded: 2 failure")
+    with pytest.raises(LogError, match="no experiment succeeded: 4 failure"):
         package.compare(failed, failed)
 
 
@@ -340,9 +340,9 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     [
         (["a"], "Missing argument"),
         (["a", "nope"], "nope: no such file"),
-        (["a", "a", "--threshold", "x"], "--threshold: 'x' is no share"),
-        (["a", "a", "--threshold", "3"], "no share"),
-        (["a", "a", "--confidence", "10%"], "no confidence"),
+        (["a", "a", "--threshold", "x"], "--threshold: 'x' is not a share"),
+        (["a", "a", "--threshold", "3"], "not a share"),
+        (["a", "a", "--confidence", "10%"], "is not a valid confidence level"),
         (["a", "a", "--metric", "results.nope"], "--metric: no experiment has 'results.nope'"),
         (["a", "a", "--match", "exp.nope"], "--match: no experiment has 'exp.nope'"),
     ],

@@ -92,7 +92,7 @@ def test_values_that_are_not_positive_have_no_ratio() -> None:
 
 
 def test_an_unknown_estimator_is_an_error() -> None:
-    with pytest.raises(LogError, match="no estimator 'ranks'"):
+    with pytest.raises(LogError, match="unknown estimator 'ranks'"):
         estimate_ratio(runs(1), runs(1), "ranks")
 
 

@@ -82,8 +82,8 @@ def test_few_batches_settle_nothing() -> None:
     assert not made.is_conclusive
     assert made.warnings == []
     lines = series_lines(made)
-    assert lines[0].startswith("1 batch of warm-up, 5 timed: median 10.00 ms")
-    assert "too few batches to tell warm-up, steady part and outliers apart: 20 are needed (exp.num_batches)" in lines
+    assert lines[0].startswith("warm-up: 1 batch; timed: 5, median 10.00 ms")
+    assert "too few batches to detect warm-up, steady part and outliers: 20 are needed (exp.num_batches)" in lines
     assert not any("steady from" in line or "was needed" in line for line in lines)
 
 
@@ -97,7 +97,7 @@ def test_enough_warm_up_is_no_warning() -> None:
     ("more", "said"),
     [
         ({"results.use.gpu_clock": [[1500.0] * 10 + [1200.0] * 10]}, "GPU clock, MHz drifted from 1,500 to 1,200"),
-        ({"results.use.cpu_mhz": [3000.0 - 20 * n for n in range(20)]}, "processor clock, MHz drifted"),
+        ({"results.use.cpu_mhz": [3000.0 - 20 * n for n in range(20)]}, "CPU clock, MHz drifted"),
         ({"results.use.gpu_temp": [[40.0 + n for n in range(20)]]}, "GPU temperature, °C rose"),
         ({"results.competing_load": 0.3}, "CPU contention: 30 %"),
         ({"exp.neighbours": ["a", "b"]}, "2 other experiments of the plan ran at the same time"),
@@ -118,7 +118,7 @@ def test_what_was_watched_is_on_the_axis_of_the_batches() -> None:
             "results.use.gpu_util": [[5, 6, None], [7, 8, 9]],
         },
     )
-    assert made.monitor["processor time, % of one core"] == ([-1.0, 0.0, 1.0], [1.0, 2.0, 3.0])
+    assert made.monitor["CPU time, % of one core"] == ([-1.0, 0.0, 1.0], [1.0, 2.0, 3.0])
     assert made.monitor["GPU utilisation, % (GPU 0)"] == ([-1.0, 0.0], [5.0, 6.0])
     assert made.ends[-1] == pytest.approx(0.1, rel=0.05)
 
@@ -134,7 +134,7 @@ def test_a_directory_has_the_series_of_each_experiment(dlbs: RunDlbs, tmp_path: 
             write_log(tmp_path / "logs" / f"{model}{repeat}.log", make_record(model, repeat=repeat))
     write_log(tmp_path / "logs" / "failed.log", make_record("vgg16", status="failure"))
     done = dlbs("report", "--series", "logs", check=True)
-    assert done.stdout.count("50 timed: median") == 4
+    assert done.stdout.count("timed: 50, median") == 4
     assert {"alexnet, repeat 1", "resnet18, repeat 2"} <= set(done.stdout.splitlines())
     assert "note: 1 of 5 experiments without batch times" in done.stderr
     documents = json.loads(dlbs("report", "--series", "logs", "--format", "json", check=True).stdout)
@@ -148,7 +148,7 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_log(tmp_path / "a.log", {**make_record(), "results.time_data": times, "results.time_warmup_data": [30.0] * 5})
     done = dlbs("report", "--series", "a.log")
     assert done.returncode == 0, done.stderr
-    assert "5 batches of warm-up, 110 timed" in done.stdout
+    assert "warm-up: 5 batches; timed: 110" in done.stdout
     assert "batch 61: 40.00 ms" in done.stdout
     assert "warning: the warm-up was too short" in done.stdout
     document = json.loads(dlbs("report", "--series", "a.log", "--format", "json").stdout)

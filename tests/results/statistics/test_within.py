@@ -85,7 +85,7 @@ def test_what_follows_from_the_parameter_is_not_matched_by_and_is_named() -> Non
     made = by(sweep(batches=(1, 2)))
     assert made.experiments == ["batch 1", "batch 2"]
     assert list(made.differences) == ["my.command"]
-    assert "my.command changes too: run --malloc system, run --malloc keep, run --malloc arena" in (
+    assert "also differs: my.command: run --malloc system, run --malloc keep, run --malloc arena" in (
         comparison_by_table(made).legend
     )
 
@@ -207,8 +207,8 @@ def test_sentences_name_the_experiment_where_there_are_several_and_the_parameter
         ({"name": "runtime.maloc"}, "no experiment has 'runtime.maloc'.*did you mean 'runtime.malloc'"),
         ({"name": "exp.dtype"}, "all 15 experiments have 'float32'.*-Vexp.dtype="),
         ({"baseline": "kep"}, "no experiment has runtime.malloc = kep.*did you mean 'keep'"),
-        ({"ignore": ["runtime.malloc"]}, "cannot be matched by or ignored"),
-        ({"match": ["runtime.malloc"]}, "cannot be matched by or ignored"),
+        ({"ignore": ["runtime.malloc"]}, "cannot be in --match or --ignore"),
+        ({"match": ["runtime.malloc"]}, "cannot be in --match or --ignore"),
     ],
 )
 def test_bad_input_is_named(options: dict[str, Any], said: str) -> None:
@@ -227,7 +227,7 @@ def test_experiments_that_all_differ_in_something_else_are_not_compared() -> Non
     records = [
         {**one, "my.step": number} for number, one in enumerate([*runs("system", 13.0), *runs("keep", 10.0, minute=1)])
     ]
-    with pytest.raises(LogError, match=r"they differ in my\.step too.*--ignore my\.step"):
+    with pytest.raises(LogError, match=r"they also differ in my\.step.*--ignore my\.step"):
         by(records)
     assert by(records, ignore=["my.step"]).counts == {"keep": {"faster": 1}}
 
@@ -282,7 +282,7 @@ def test_a_gate_needs_a_baseline(dlbs: RunDlbs, tmp_path: Path) -> None:
     command = ("compare", "logs", "--by", "runtime.malloc", "--fail-on-regression")
     done = dlbs(*command)
     assert done.returncode == 2
-    assert "needs --baseline" in done.stderr
+    assert "requires --baseline" in done.stderr
     assert dlbs(*command, "--baseline", "system").returncode == 3
     assert dlbs(*command, "--baseline", "arena").returncode == 0
 
@@ -305,7 +305,7 @@ def test_several_paths_and_a_store_are_one_set(dlbs: RunDlbs, tmp_path: Path) ->
         ([], "Missing argument 'A'"),
         (["logs"], "Missing argument 'B'"),
         (["logs"] * 3, "--by NAME compares within"),
-        (["logs", "logs", "--baseline", "keep"], "--baseline needs --by"),
+        (["logs", "logs", "--baseline", "keep"], "--baseline requires --by"),
         (["--by", "runtime.malloc"], "no logs or results given"),
         (["logs", "--by", "exp.nope"], "--by exp.nope: no experiment has 'exp.nope'"),
     ],
@@ -354,7 +354,7 @@ def test_the_method_is_named_for_two_sets_too() -> None:
 def test_an_allocator_that_differs_besides_what_is_compared_is_pointed_out() -> None:
     cpu = {"exp__device_type": "cpu"}
     records = runs("system", 13.0, results__malloc="system", **cpu) + runs("keep", 10.0, results__malloc="keep", **cpu)
-    kept = "memory that a batch frees was kept"
+    kept = "memory freed by a batch was kept"
     assert not any(line.startswith(kept) for line in comparison_by_table(by(records)).legend)
     renamed = [{**one, "my.version": one.pop("runtime.malloc")} for one in map(dict, records)]
     assert any(line.startswith(kept) for line in comparison_by_table(by(renamed, "my.version")).legend)

@@ -75,7 +75,7 @@ def test_the_first_version_has_a_revision_and_newer_ones_are_refused(url: str) -
     with sqlite3.connect(url) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(LogError, match=r"made by a newer version of dlbs \(revision 9999\)"):
+    with pytest.raises(LogError, match=r"created by a newer version of dlbs \(revision 9999\)"):
         Store(url)
 
 
@@ -98,7 +98,7 @@ def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("nothing of the kind, but long enough to be looked at " * 40)
-    with pytest.raises(LogError, match="file is not a database"):
+    with pytest.raises(LogError, match="not a database"):
         Store(str(tmp_path / "x.db"))
 
 
@@ -132,8 +132,8 @@ def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["db", "query"], "results.db: no such store"),
         (["db", "query", "--db", "none.db"], "none.db: no such store"),
         (["db", "add", "nope"], "nope: no such file"),
-        (["db", "add", "logs", "--db", "nonsense://x"], "no database URL"),
-        (["db", "add", "logs", "--db", "postgresql+psycopg://127.0.0.1:1/x"], "the database says"),
+        (["db", "add", "logs", "--db", "nonsense://x"], "is not a database URL"),
+        (["db", "add", "logs", "--db", "postgresql+psycopg://127.0.0.1:1/x"], "database error"),
         (["db", "add", "logs", "--tag", ""], "--tag"),
         (["db", "ad"], "No such verb 'ad'"),
         (["report", "--db", "none.db"], "none.db: no such store"),

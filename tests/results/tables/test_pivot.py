@@ -71,26 +71,26 @@ def test_cells_without_a_number_say_why() -> None:
 
 def test_repeats_are_one_cell_the_median() -> None:
     (table,) = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))
-    assert table.title == "Results; median of 3 runs with 75 % interval"
+    assert table.title == "Results; median of 3 runs with 75 % CI"
     assert table.texts() == [["alexnet", "90.91 [33.33, 100.0 at 75 %]", "11.00 [10.00, 30.00 at 75 %]"]]
     assert table.legend == [
-        "[low, high]: 95 % confidence interval of the median, or the lower level given in the cell",
+        "[low, high]: 95 % confidence interval of the median, or the lower level shown in the cell",
         "all runs: training, batch 1",
     ]
 
 
 def test_an_interval_without_a_level_holds_95_percent() -> None:
     (table,) = tables(*(record(time=10.0 + n, exp__repeat=n) for n in range(6)))
-    assert table.title == "Results; median of 6 runs with 95 % interval"
+    assert table.title == "Results; median of 6 runs with 95 % CI"
     assert table.texts()[0][2] == "12.50 [10.00, 15.00]"
     assert table.legend[0] == "[low, high]: 95 % confidence interval of the median"
 
 
 def test_a_single_run_has_the_interval_of_its_batches() -> None:
     (table,) = tables(record(time=10.0, results__throughput_ci95=[80.0, 125.0]))
-    assert table.title == "Results; 1 run with 95 % interval"
+    assert table.title == "Results; 1 run with 95 % CI"
     assert table.texts() == [["alexnet", "100.0 [80.00, 125.0]", "10.00 [8.000, 12.50]"]]
-    assert table.legend[0] == "[low, high] 1 run: 95 % interval of its batches, which ignores how runs differ"
+    assert table.legend[0] == "[low, high] 1 run: 95 % CI from its batches; ignores variation between runs"
 
 
 @pytest.mark.parametrize("bounds", [None, [], [1.0], [None, None], ["a", "b"], [0, 5], [5, 1], [1, float("inf")], 7])
@@ -244,10 +244,10 @@ def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) 
     write_records(str(tmp_path / "r.json"), [*runs, single, record("b", 2, None, "failure")])
     said = dlbs("report", "r.json", "--explain", check=True, COLUMNS="200").stdout
     assert (
-        "alexnet, batch 2: median of 10.00, 11.00, 30.00 ⚠ = 11.00; [10.00, 30.00]: least and greatest of 3, 1 - 2 · (1) / 2^3 = 75 %"
+        "alexnet, batch 2: median of 10.00, 11.00, 30.00 ⚠ = 11.00; [10.00, 30.00]: minimum and maximum of 3, 1 - 2 · (1) / 2^3 = 75 %"
         in said
     )
-    assert "alexnet, batch 4: 40.00, a single run; [39.00, 41.00]: 95 % interval of its batches" in said
+    assert "alexnet, batch 4: 40.00, a single run; [39.00, 41.00]: 95 % CI from its batches" in said
     assert "b, batch 2:" not in said
     said = dlbs("report", "r.json", "--values", "results.throughput", "--aggregate", "max", "--explain").stdout
     assert "alexnet, batch 2: max of 10.00, 11.00, 30.00 ⚠ = 30.00\n" in said
@@ -257,7 +257,7 @@ def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) 
 def test_explained_intervals_name_their_order_statistics() -> None:
     values = [record(time=1000 / rate, exp__repeat=rate) for rate in range(101, 110)]
     (formula, _) = regular_tables(values, load_config().declarations, explain=True)[0].formulas
-    assert formula.endswith("[102.0, 108.0]: number 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
+    assert formula.endswith("[102.0, 108.0]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
     assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 
 
@@ -310,7 +310,7 @@ def test_scaling_from_two_devices_on_and_with_failures() -> None:
     speedup, efficiency = scaling_tables([failed, two, four], load_config().declarations, "weak")[2:]
     assert speedup.texts() == [["alexnet", "8", "failure", "2.000", "3.636"]]
     assert efficiency.texts() == [["alexnet", "8", "failure", "100.0", "90.91"]]
-    assert "where 2 devices are the fewest, they count as a speed-up of 2" in speedup.legend
+    assert "where the smallest device count is 2, its speed-up is 2 by definition" in speedup.legend
     (only, *_) = scaling_tables([one], load_config().declarations, "weak")[2:]
     assert only.legend[0].endswith(": nothing to scale")
 
@@ -457,9 +457,9 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["--rows", "exp.modle"], "--rows: no experiment has 'exp.modle' (did you mean 'exp.model'"),
         (
             ["--type", "weak", "--rows", "exp.model"],
-            "--type weak: has separate tables (leave out --rows, or --type weak)",
+            "--type weak: prints fixed tables (remove --rows, or --type weak)",
         ),
-        (["--type", "weak", "--values", "results.time"], "(leave out --values, or --type weak)"),
+        (["--type", "weak", "--values", "results.time"], "(remove --values, or --type weak)"),
         (["--series", "nope"], "--series: PATH would have no effect"),
         (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
         (["--output_file", "/proc/nope/x"], "cannot be written"),

@@ -45,8 +45,8 @@ def test_a_benchmark_that_always_fails_makes_the_total_zero_and_is_named() -> No
     table = score_table(of([*runs("a", 100.0), *runs("b", None, None)]))
     assert table.legend[:3] == [
         "score: 0.0 (weighted geometric mean)",
-        "no run ended well: b",
-        "score of the others: 100.0",
+        "no successful run: b",
+        "score without them: 100.0",
     ]
     assert table.texts()[1] == ["b", "2", "2", "1", "0.0", "-", "-", "-", "0.0", "1.000"]
 
@@ -79,7 +79,7 @@ def test_formulas_with_their_numbers() -> None:
     table = score_table(of([*runs("a", 90.0, 110.0), *runs("b", 25.0)]), explain=True)
     assert "a: perf = mean throughput of 2 runs = 100.0" in table.formulas
     assert "a: score = perf · (n - fail) / n = 100.0 · (2 - 0) / 2 = 100.0" in table.formulas
-    assert table.formulas[-1] == "score of those that ran = exp((1·ln(100.0) + 1·ln(25.00)) / (1 + 1)) = 50.00"
+    assert table.formulas[-1] == "score without failed benchmarks = exp((1·ln(100.0) + 1·ln(25.00)) / (1 + 1)) = 50.00"
 
 
 def test_batches_and_types_are_benchmarks_of_their_own() -> None:

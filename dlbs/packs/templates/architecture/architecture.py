@@ -1,4 +1,4 @@
-"""NAME: a small residual model (after He et al., arXiv:1512.03385). Say here what yours is, and where it was published."""
+"""NAME: a small residual model (after He et al., arXiv:1512.03385). Describe your model here, and cite its publication."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["NAME"]
 
 
 class Block(nn.Module):
-    """activation(x + two convolutions of x)."""
+    """A residual block: activation(x + two convolutions of x)."""
 
     def __init__(self, width: int, norm: Norm, activation: Activation) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class NAME(Model):
     """A small residual model for images of 32 × 32.
 
     Args:
-        width: Channels.
-        depth: Blocks.
-        num_classes: Of the classifier.
+        width: Number of channels.
+        depth: Number of blocks.
+        num_classes: Number of classes.
         norm, activation: Constructors of these layers, or their names on the command line.
     """
 

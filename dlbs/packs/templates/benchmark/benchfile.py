@@ -1,6 +1,6 @@
-"""How the pack is installed, prepared and run, where requirements.in, prepare.py and main.py do not say enough. Delete it if they do.
+"""Overrides of installation, preparation and run. Delete this file if requirements.in, prepare.py and main.py suffice.
 
-This runs in the environment of dlbs; `run_in_environment` runs programs in the pack's.
+This runs in the environment of dlbs; `run_in_environment` runs programs in the environment of the pack.
 """
 
 from dlbs.packs.benchfile import BenchmarkPack

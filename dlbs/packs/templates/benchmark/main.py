@@ -1,4 +1,4 @@
-"""The script that is measured. It is an ordinary program: `python main.py` runs it as well."""
+"""The measured script, an ordinary program: `python main.py` runs it too."""
 
 import argparse
 import time
@@ -11,9 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch-size", type=int, default=64)
     options = parser.parse_args()
-    # Each turn of this loop is a batch; voir measures how many instances go through it in a second.
+    # Each iteration of this loop is a batch; voir measures instances per second.
     for step in voir.iterate("train", range(100_000), report_batch=True, batch_size=options.batch_size):
-        time.sleep(0.01)  # replace this with the work
+        time.sleep(0.01)  # replace this with your work
         give(loss=1 / (step + 1))
 
 

@@ -1,9 +1,9 @@
-"""Download and make whatever main.py needs, so that it needs no network. Runs once, in the pack's environment. Delete it if there is nothing to do."""
+"""Download and create the data of main.py, so that it needs no network. Runs once, in the pack's environment. Delete it if unused."""
 
 import os
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Data belong here; weights into $XDG_CACHE_HOME, where frameworks put them anyway.
+    # Put data here, and weights into $XDG_CACHE_HOME, the default of frameworks.
     data = Path(os.environ["DLBS_DATA_DIR"]) / "NAME"
     data.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""NAME: what it is, and the paper that it is from."""
+"""NAME: a short description, and its paper."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torchbenchmark.util.model import BenchmarkModel
 
 from .network import Network
 
-# Data lie beside the code, so that it runs from any directory.
+# Data are next to the code, so that it runs from any directory.
 DATA = Path(__file__).parent / "data" / "batch.txt"
 
 
@@ -22,7 +22,7 @@ class Model(BenchmarkModel):
 
     def __init__(self, test, device, batch_size=None, extra_args=None):
         super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args)
-        # The same weights and data each time, without changing the random numbers of other models.
+        # Equal weights and data each time, without changing the random state of other models.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1337)
             self.model = Network().to(device)

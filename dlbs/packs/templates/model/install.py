@@ -1,4 +1,4 @@
-"""Installs what the model needs; never torch. Runs in the environment of the pack."""
+"""Install the requirements of the model, except torch. Runs in the environment of the pack."""
 
 import subprocess
 import sys

@@ -1,10 +1,10 @@
-"""The network itself; import further files of it relatively, as in `from .layers import Block`."""
+"""The network itself; import further files relatively, as in `from .layers import Block`."""
 
 from torch import nn
 
 
 class Network(nn.Module):
-    """Replace it."""
+    """A placeholder; replace it."""
 
     def __init__(self):
         super().__init__()

@@ -1,5 +1,5 @@
-// A plot of uPlot in the colours of the page: drawn again when its width, the theme or the medium changes.
-// Colours stay apart for all common kinds of colour blindness (Okabe and Ito 2008); markers tell lines apart a second time.
+// A uPlot plot in the colours of the page: redrawn when its width, the theme or the medium changes.
+// Colours are distinct for all common kinds of colour blindness (Okabe and Ito 2008); markers also distinguish lines.
 const LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8A8A", "#7A5195"];
 const MARKERS = ["circle", "square", "triangle", "diamond"];
 const lineColour = (index) => LINE_COLOURS[index % LINE_COLOURS.length];
@@ -16,7 +16,7 @@ function drawMarker(context, marker, x, y, size) {
 }
 
 class Canvas {
-  // host: an element of its own; make: → {options, data} for uPlot, made anew with each drawing
+  // host: an empty element; make: returns {options, data} for uPlot, called for each drawing
   constructor(host, height) {
     Object.assign(this, { host, height, plot: null, maker: null, width: 0 });
     const again = () => { if (this.maker && this.host.isConnected) this.show(this.maker); };

@@ -1,4 +1,4 @@
-// The plot of the selection: a quantity over a parameter or another quantity, lines for what differs otherwise, exact numbers under the pointer.
+// Plot of the selection: a quantity over a parameter or another quantity, a line for each combination of other varied parameters, exact numbers under the pointer.
 const MOST_LINES = 16, MOST_NUMBERS = 300, NEAR = 30;
 
 class SelectionChart {
@@ -29,7 +29,7 @@ class SelectionChart {
     state.y = quantities.some(([value]) => value === state.y) ? state.y : `figure ${usualFigure.key}`;
     const across = [...parameters, ...quantities];
     state.x = across.some(([value]) => value === state.x) ? state.x : usual ? `parameter ${usual.name}` : `figure ${usualFigure.key}`;
-    const divided = [["", "everything else that differs"], ["none", "none"], ...parameters];
+    const divided = [["", "all other differences"], ["none", "none"], ...parameters];
     state.lines = divided.some(([value]) => value === state.lines) ? state.lines : "";
     const choice = (title, name, options) => {
       const select = make("select", { id: `plot-${name}` }, ...options.map(([value, words]) => make("option", { value }, words)));
@@ -43,7 +43,7 @@ class SelectionChart {
       check.addEventListener("change", () => { state[name] = check.checked; this.show(this.rows); });
       return make("label", {}, check, ` ${title}`);
     };
-    return make("div", { class: "controls", role: "group", "aria-label": "what the plot shows" },
+    return make("div", { class: "controls", role: "group", "aria-label": "plot options" },
       choice("Plot", "y", quantities), choice("over", "x", across), choice("lines", "lines", divided), box("each run", "runs"), box("logarithmic", "log"));
   }
 
@@ -52,7 +52,7 @@ class SelectionChart {
     return kind === "figure" ? { figure: this.figures.find((one) => one.key === name) } : { column: this.columns.find((one) => one.name === name) };
   }
 
-  // Lines of points: the median of the runs at one place, with the least and the greatest.
+  // Lines of points: the median of the runs at one position, with minimum and maximum.
   gather() {
     const { figure } = this.source(this.state.y);
     const across = this.source(this.state.x);
@@ -87,17 +87,17 @@ class SelectionChart {
     const made = this.gather();
     const lines = made.ordered.slice(0, MOST_LINES);
     const category = made.across.column && !made.across.column.numbers;
-    const doubts = this.data.doubts.codes;
+    const warnings = this.data.warnings.codes;
     const places = category ? [...new Set(lines.flatMap((line) => [...line.places.keys()]))].sort((a, b) => a - b) : [];
     this.points = [];
     lines.forEach((line, index) => {
       for (const [place, members] of line.places) {
         const values = members.map((row) => made.figure.values[row]).sort((a, b) => a - b);
-        // Lines stand side by side where places are words.
+        // Lines are offset horizontally where positions are texts.
         const apart = category && lines.length > 1 ? 0.7 * ((index + 0.5) / lines.length - 0.5) : 0;
         const x = made.across.figure ? made.across.figure.values[place] : category ? places.indexOf(place) + apart : made.across.column.numbers[place];
         const where = made.across.figure ? `${made.across.figure.title} ${short(x)}` : `${made.across.column.title} ${made.across.column.values[place]}`;
-        this.points.push({ line: index, label: line.label, where, x, y: median(values), values, doubtful: members.filter((row) => doubts[row]).length });
+        this.points.push({ line: index, label: line.label, where, x, y: median(values), values, doubtful: members.filter((row) => warnings[row]).length });
       }
     });
     const wide = (numbers) => Math.min(...numbers) > 0 && Math.max(...numbers) > 30 * Math.min(...numbers);
@@ -113,13 +113,13 @@ class SelectionChart {
     const title = made.across.figure ? made.across.figure.title : made.across.column.title;
     this.plot.setAttribute("aria-label", `${made.figure.title} over ${title}, ${counted(lines.length, "line")}; the numbers are below`);
     const notes = [];
-    if (!this.points.length) notes.push(`No experiment of the selection ended well with a value of ${made.figure.title}${made.usable.length ? ` and of ${title}` : ""}.`);
+    if (!this.points.length) notes.push(`No selected experiment succeeded with a value of ${made.figure.title}${made.usable.length ? ` and of ${title}` : ""}.`);
     else if (made.across.figure) notes.push("Each point is a run.");
-    else notes.push(this.points.some((point) => point.values.length > 1) ? "Points are medians of runs, bars reach from the least to the greatest." : "Each point is one run.");
-    if (made.ordered.length > lines.length) notes.push(`The first ${lines.length} of ${made.ordered.length} lines: narrow down, or choose other lines.`);
-    if (made.mixed.length && this.points.length) notes.push(`One line mixes experiments that differ in ${made.mixed.map((column) => column.title).join(", ")}.`);
+    else notes.push(this.points.some((point) => point.values.length > 1) ? "Points are medians of runs; bars are from minimum to maximum." : "Each point is one run.");
+    if (made.ordered.length > lines.length) notes.push(`The first ${lines.length} of ${made.ordered.length} lines: filter experiments, or choose other lines.`);
+    if (made.mixed.length && this.points.length) notes.push(`Some lines mix experiments that differ in ${made.mixed.map((column) => column.title).join(", ")}.`);
     const lost = this.rows.length - made.placed.length;
-    if (lost && this.points.length) notes.push(`${counted(lost, "experiment")} of the selection without these values.`);
+    if (lost && this.points.length) notes.push(`${counted(lost, "experiment")} without these values.`);
     const doubtful = this.points.reduce((sum, point) => sum + point.doubtful, 0);
     if (doubtful) notes.push(`Hollow points include doubtful runs (${doubtful.toLocaleString("en-US")}).`);
     this.note.textContent = notes.join(" ");
@@ -144,7 +144,7 @@ class SelectionChart {
     const span = log.x ? [ends[0] / 1.15, ends[1] * 1.15] : names ? [-0.6, names.length - 0.4] : [ends[0] - 0.04 * (ends[1] - ends[0] || 1), ends[1] + 0.04 * (ends[1] - ends[0] || 1)];
     const title = isScatter ? made.across.figure.title : made.across.column.title;
     const few = !names && !isScatter && xs.length <= 14;
-    // A label for each name for which there is room.
+    // A label for each name that fits.
     const step = names ? Math.ceil(names.length / Math.max(1, Math.floor(this.plot.clientWidth / (8 * Math.max(...names.map((name) => Math.min(name.length, 14))) + 14)))) : 1;
     const options = {
       scales: {
@@ -190,7 +190,7 @@ class SelectionChart {
           context.globalAlpha = 0.5;
           point.values.forEach((value, index) => {
             context.beginPath();
-            // Runs of one place stand apart as much as they need to be seen.
+            // Runs at one position are offset so that all are visible.
             context.arc(x + ((index % 5) - 2) * 3 * ratio, plot.valToPos(value, "y", true), 1.8 * ratio, 0, 2 * Math.PI);
             context.fill();
           });
@@ -205,7 +205,7 @@ class SelectionChart {
     context.restore();
   }
 
-  // The nearest point, with its numbers as they were logged.
+  // The nearest point, with its numbers as logged.
   point(plot) {
     const { left, top } = plot.cursor;
     let best = null, least = NEAR * NEAR;
@@ -229,14 +229,14 @@ class SelectionChart {
 
   fillNumbers() {
     if (!this.numbers.open) return;
-    const titles = ["line", "at", "median", "least", "greatest", "runs", "doubtful"];
+    const titles = ["line", "at", "median", "minimum", "maximum", "runs", "doubtful"];
     const head = make("tr", {}, ...titles.map((title, index) => make("th", { scope: "col", class: index > 1 ? "number" : null }, title)));
     const rows = this.points.slice(0, MOST_NUMBERS).map((point) => {
       const figures = [point.y, point.values[0], point.values[point.values.length - 1], point.values.length, point.doubtful];
       return make("tr", {}, make("td", {}, point.label), make("td", {}, point.where), ...figures.map((figure) => make("td", { class: "number" }, String(figure))));
     });
     const more = this.points.length - rows.length;
-    this.numbers.lastChild.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), ...(more > 0 ? [make("p", { class: "quiet" }, `and ${counted(more, "more point")}: narrow down`)] : []));
+    this.numbers.lastChild.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), ...(more > 0 ? [make("p", { class: "quiet" }, `and ${counted(more, "more point")}: use the filter`)] : []));
   }
 }
 

@@ -1,4 +1,4 @@
-// The comparison page: verdicts with their intervals, narrowed down and sorted; the runs of a row on demand.
+// The comparison page: verdicts with their intervals, filtered and sorted; the runs of a row on demand.
 function showComparison() {
   const data = readData();
   const forest = new Forest(data);

@@ -1,4 +1,4 @@
-// The runs of one comparison, on demand: each run as a dot, its number below; and how the times of all batches are distributed.
+// The runs of one comparison, on demand: each run as a dot, its number below; and the distribution of all batch times.
 const usedOf = (side) => side.filter(([, doubt]) => doubt < 2).map(([value]) => value);
 const medianOf = (side) => median(usedOf(side).sort((a, b) => a - b));
 
@@ -13,11 +13,11 @@ class Distribution {
     const close = make("button", { type: "button", class: "plain" }, "close");
     const parts = [title, close, make("p", { class: "quiet" }, this.data.quantity)];
     if (row.values.some((side) => side.length)) parts.push(this.strip(row, names), this.numbers(row, names));
-    else parts.push(make("p", {}, "No run of either side ended well."));
+    else parts.push(make("p", {}, "No run of either side succeeded."));
     if (row.notes.length) parts.push(make("ul", {}, ...row.notes.map((note) => make("li", {}, note))));
-    const plot = make("div", { class: "plot", role: "img", "aria-label": `times of all batches of ${names[0]} and ${names[1]}: shares of batches up to a time` });
+    const plot = make("div", { class: "plot", role: "img", "aria-label": `cumulative distribution of the batch times of ${names[0]} and ${names[1]}` });
     const drawable = row.batches.filter((side) => side.length).length;
-    if (drawable) parts.push(make("p", {}, `Times of all batches: the share of batches that took at most as long; ${names[0]} solid, ${names[1]} dashed`), plot);
+    if (drawable) parts.push(make("p", {}, `Batch times, cumulative distribution; ${names[0]} solid, ${names[1]} dashed`), plot);
     this.host.replaceChildren(...parts);
     if (drawable) {
       this.canvas = new Canvas(plot, 260);
@@ -62,7 +62,7 @@ class Distribution {
     });
     const options = {
       scales: { x: { time: false }, y: { range: () => [0, 1] } },
-      axes: [axisOf("time of a batch, ms"), axisOf("share of batches", { size: 60, values: (_, splits) => splits.map((share) => `${Math.round(100 * share)} %`) })],
+      axes: [axisOf("batch time, ms"), axisOf("share of batches", { size: 60, values: (_, splits) => splits.map((share) => `${Math.round(100 * share)} %`) })],
       series: [{}, ...row.batches.map((_, index) => ({ stroke: lineColour(index), width: 2, spanGaps: true, points: { show: false }, dash: index ? [6, 4] : undefined }))],
       cursor: { show: false },
     };

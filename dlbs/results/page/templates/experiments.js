@@ -1,4 +1,4 @@
-// From the data of the experiments to columns of the table, facets and texts.
+// Converts the data of the experiments to table columns, facets and texts.
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
 
 function experimentColumns(data, state) {
@@ -8,9 +8,9 @@ function experimentColumns(data, state) {
     cell: (row) => values[codes[row]] ?? "", key: (row) => (codes[row] < 0 ? null : codes[row]),
   });
   const isBad = new Set(data.bad);
-  const { status, reasons, doubts, logs, links } = data;
+  const { status, reasons, warnings, logs, links } = data;
   const reasonOf = (row) => reasons.values[reasons.codes[row]] || "";
-  const doubtsOf = (row) => (doubts.codes[row] ? doubts.codes[row].map((code) => doubts.values[code]).join(", ") : "");
+  const warningsOf = (row) => (warnings.codes[row] ? warnings.codes[row].map((code) => warnings.values[code]).join(", ") : "");
   const place = (row) => logs.prefix + logs.rest[row];
   const linked = (row) => {
     const words = logs.rest[row];
@@ -25,11 +25,11 @@ function experimentColumns(data, state) {
       cell: (row) => (state.exact && figure.values[row] !== null ? String(figure.values[row]) : short(figure.values[row])),
       key: (row) => figure.values[row], hover: (row) => (figure.values[row] === null ? "" : String(figure.values[row])),
     })),
-    { title: "warnings", widest: Math.max(10, longest(doubts.values)), cell: doubtsOf, key: (row) => doubtsOf(row) || null, class: (row) => (doubts.codes[row] ? "doubt" : "") },
+    { title: "warnings", widest: Math.max(10, longest(warnings.values)), cell: warningsOf, key: (row) => warningsOf(row) || null, class: (row) => (warnings.codes[row] ? "doubt" : "") },
   ];
   if (logs.rest.some(Boolean)) {
     columns.push({ title: "log", onScreen: true, widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
-    columns.push({ title: "to repeat it", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
+    columns.push({ title: "command to repeat", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
   }
   return columns;
 }
@@ -37,7 +37,7 @@ function experimentColumns(data, state) {
 function experimentFacets(data) {
   const facets = [{ name: "status", title: "status", ...data.status }];
   if (data.reasons.values.length) facets.push({ name: "reason", title: "reason", ...data.reasons });
-  if (data.doubts.values.length) facets.push({ name: "doubt", title: "doubtful", values: data.doubts.values, codes: data.doubts.codes.map((codes) => codes || -1) });
+  if (data.warnings.values.length) facets.push({ name: "doubt", title: "doubtful", values: data.warnings.values, codes: data.warnings.codes.map((codes) => codes || -1) });
   const labels = data.parameters.filter((column) => column.label && column.values.length > 1);
   const others = data.parameters.filter((column) => !column.label && column.values.length > 1);
   return [...labels, ...facets, ...others].map((facet, index) => ({ ...facet, isOpen: index < 3 && facet.values.length <= 40 }));
@@ -45,5 +45,5 @@ function experimentFacets(data) {
 
 const experimentText = (data) => (row) => [
   data.common, ...data.parameters.map((column) => column.values[column.codes[row]] || ""), data.status.values[data.status.codes[row]],
-  data.reasons.values[data.reasons.codes[row]] || "", ...(data.doubts.codes[row] || []).map((code) => data.doubts.values[code]),
+  data.reasons.values[data.reasons.codes[row]] || "", ...(data.warnings.codes[row] || []).map((code) => data.warnings.values[code]),
 ].join(" ");

@@ -1,8 +1,8 @@
-// Narrowing down: exact values of what varies, each with how many rows of the selection have it, and words.
+// Filters: exact values of varied parameters, each with its number of selected rows, and words.
 const FIRST_VALUES = 100, FIND_FROM = 15;
 
 class Facets {
-  // facets: {name, title, values, codes (of each row: a place in `values`, a list of places, or -1), isOpen}
+  // facets: {name, title, values, codes (of each row: an index into `values`, a list of indices, or -1), isOpen}
   // state: {chosen: Map of name → Set of values, words}, kept by the caller; texts: of each row, for the words
   constructor(host, facets, count, texts, state, changed) {
     Object.assign(this, { host, facets, count, texts, state, changed, spaced: null });
@@ -37,7 +37,7 @@ class Facets {
     return view;
   }
 
-  // Values are drawn when their list is opened, at most a hundred.
+  // Values are rendered when their list is opened, at most a hundred.
   fill(view) {
     const { facet } = view;
     const fitting = facet.values.map((value, code) => [value, code]).filter(([value]) => value.toLowerCase().includes(view.wanted));
@@ -76,7 +76,7 @@ class Facets {
     this.changed();
   }
 
-  // The rows that fit; counts in each facet are of the rows that fit everything else.
+  // The matching rows; counts in each facet are of rows that match all other filters.
   rows() {
     const words = wordsOf(this.state.words);
     if (words.length && !this.spaced) this.spaced = Array.from({ length: this.count }, (_, row) => ` ${wordsOf(this.texts(row)).join(" ")}`);
@@ -121,12 +121,12 @@ class Facets {
     });
   }
 
-  // What is chosen, each with a button that takes it back.
+  // The chosen values, each with a button that removes it.
   chips(host) {
     const chips = [];
     for (const facet of this.facets) {
       for (const value of this.state.chosen.get(facet.name) || []) {
-        const chip = make("button", { type: "button", class: "chip", "aria-label": `take back ${facet.title}: ${value}` }, `${facet.title}: ${value} ×`);
+        const chip = make("button", { type: "button", class: "chip", "aria-label": `remove ${facet.title}: ${value}` }, `${facet.title}: ${value} ×`);
         chip.addEventListener("click", () => this.choose(facet.name, value, false));
         chips.push(chip, " ");
       }

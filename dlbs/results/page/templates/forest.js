@@ -5,7 +5,7 @@ class Forest {
   constructor(data) {
     this.threshold = data.threshold;
     const found = data.rows.flatMap((row) => [row.low, row.high, row.ratio]).filter((value) => value > 0).map((value) => Math.abs(Math.log(value))).sort((a, b) => a - b);
-    // A few very wide intervals must not make points of all others: they end in an arrow.
+    // A few very wide intervals must not shrink all others to points: they end in an arrow.
     const usual = found.length ? found[Math.floor(0.98 * (found.length - 1))] : 0;
     this.most = Math.min(Math.log(WIDEST_RATIO), Math.max(1.15 * usual, 2.5 * Math.log(1 + this.threshold), Math.log(1.02)));
   }
@@ -24,7 +24,7 @@ class Forest {
     return [drawn("rect", { class: "band", x: low, y: 0, width: high - low, height }), drawn("line", { class: "one", x1: this.at(1), x2: this.at(1), y1: 0, y2: height })];
   }
 
-  // Round ratios for which there is room, and 1.
+  // Round ratios that fit, and 1.
   scale() {
     const steps = [1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 4, 8, 16].filter((ratio) => Math.log(ratio) <= 0.9 * this.most);
     const chosen = steps.length > 1 ? [steps[steps.length - 1]] : steps;

@@ -1,4 +1,4 @@
-// The live view: what happens now is asked for often and small, the rest of the page seldom. Nothing that is looked at moves, and nothing chosen is lost.
+// The live view: polls the small current progress often, the rest of the page rarely. Updates keep the scroll position and the user's choices.
 const newsState = { now: "", content: document.body.dataset.version || "", plots: "" };
 
 async function ask(path, version) {
@@ -9,7 +9,7 @@ async function ask(path, version) {
   return { version: answer.headers.get("ETag"), html: new DOMParser().parseFromString(await answer.text(), "text/html") };
 }
 
-// Keeps what is at the top of the window where it is while what stands above it grows or shrinks.
+// Keeps the scroll position while content above it grows or shrinks.
 function holding(change) {
   const marks = [...document.querySelectorAll("main section, main h2, main h3, main details")];
   const anchor = window.scrollY > 0 ? marks.find((one) => one.id && one.getBoundingClientRect().bottom > 0) ||
@@ -47,9 +47,9 @@ function showNews(news) {
   holding(() => {
     const live = document.getElementById("live");
     const newer = news.getElementById("live");
-    if (live && newer) newer.replaceWith(live);  // it has news of its own
+    if (live && newer) newer.replaceWith(live);  // updated separately
     const drawn = document.getElementById("drawn"), later = news.getElementById("drawn");
-    if (newsState.plots && drawn && later) later.replaceWith(drawn);  // until new ones are drawn
+    if (newsState.plots && drawn && later) later.replaceWith(drawn);  // until the new ones are drawn
     document.getElementById("content").replaceChildren(...news.body.childNodes);
     for (const one of opened()) if (open.has(one.textContent)) one.parentElement.open = true;
     const again = document.getElementById("narrow");
@@ -64,7 +64,7 @@ function showNews(news) {
   if (focused === "words") one.setSelectionRange(one.value.length, one.value.length);
 }
 
-// Nobody wants a page to change that is not looked at, or in which text is being selected.
+// The page does not change while it is hidden, or while text is being selected.
 const isBusy = () => document.hidden || !document.getSelection().isCollapsed;
 
 async function lookForNow() {
@@ -98,7 +98,7 @@ async function lookForNews(path) {
       showNews(news.html);
     }
     await lookForPlots();
-    // A page that takes long to send and to show is asked for seldom.
+    // A page that takes long to send and render is polled rarely.
     if (news.html) wait = Math.max(wait, 10 * (performance.now() - began));
   }
   setTimeout(lookForNews, wait, path);

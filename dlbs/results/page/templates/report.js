@@ -1,4 +1,4 @@
-// The page of results: a selection of experiments, and its rows and plot. What was chosen stays when the live view brings news.
+// The page of results: a selection of experiments, with its rows and plot. Updates of the live view keep the selection.
 const view = { rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), words: "" }, plot: {}, batches: {} };
 
 function start() {

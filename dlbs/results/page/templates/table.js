@@ -1,4 +1,4 @@
-// A table of any number of rows, of which those in view are drawn: all rows have one height. On paper, the first 300 are.
+// A table of any number of rows, of which only the visible ones are rendered: all rows have the same height. On paper, the first 300.
 const SPARE_ROWS = 15, PRINTED_ROWS = 300, WIDEST = 36;
 
 class RowTable {
@@ -34,7 +34,7 @@ class RowTable {
     return [column.isNumber ? "number" : "", column.onScreen ? "onscreen" : ""].join(" ").trim() || null;
   }
 
-  // Rows that have no value of the sorted column stay at the end, either way.
+  // Rows without a value in the sorted column are last in both orders.
   show(rows) {
     this.rows = rows;
     const at = this.columns.findIndex((column) => column.title === this.state.sort);
@@ -89,7 +89,7 @@ class RowTable {
     part.replaceChildren();
     if (!count) return;
     if (isPrinted.matches) {
-      part.append(make("tr", {}, make("td", { colspan: this.columns.length }, `and ${counted(count, "more row")}: narrow down to print them`)));
+      part.append(make("tr", {}, make("td", { colspan: this.columns.length }, `and ${counted(count, "more row")}: filter to print them`)));
       return;
     }
     const cell = make("td", { colspan: this.columns.length, class: "pad" });

@@ -1,4 +1,4 @@
-// Values for people, and elements with text in them. Nothing on the page makes HTML of values.
+// Formats values for humans, and creates elements with text. Nothing on the page converts values to HTML.
 const make = (name, attributes, ...children) => {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes || {})) {
@@ -15,7 +15,7 @@ const drawn = (name, attributes, ...children) => {
   return element;
 };
 
-// Four digits, as the tables of dlbs have them.
+// Four digits, as in the tables of dlbs.
 const short = (value) => {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
@@ -41,7 +41,7 @@ const readData = () => {
   return island ? JSON.parse(island.textContent) : null;
 };
 
-// A narrow window begins with the panel of facets closed.
+// In a narrow window, the filter panel is initially closed.
 const isNarrow = () => matchMedia("(max-width: 55rem)").matches;
 const isPrinted = matchMedia("print");
 

@@ -1,1 +1,1 @@
-"""How the store's tables came about, step by step (Alembic)."""
+"""Schema migrations of the store (Alembic)."""

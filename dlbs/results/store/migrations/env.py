@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps that are missing, on the connection that the store gives it."""
+"""Entry point of Alembic: run the pending migrations on the store's connection."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The program in the container: JSON lines in, as many JSON lines out."""
+"""The program in the container: reads JSON lines and writes one JSON line for each."""
 
 import argparse
 import json
 
 
 def predict(instance):
-    """Replace this with the model."""
+    """Return the output for an input; replace this with your model."""
     return instance["text"][::-1]
 
 

@@ -1,4 +1,4 @@
-"""The interface of milabench's package benchmate, for packs that were written for it: events of a loop, and monitors around it.
+"""The interface of milabench's package benchmate, for packs written for it: loop events and monitors.
 
-It lies last on the path of environments that dlbs makes, so that the package itself wins where it is installed.
+It is last on the path of environments that dlbs creates, so that an installed benchmate wins.
 """

@@ -1,4 +1,4 @@
-"""Time batches without waiting for the device, and report rates and losses when there is time for it."""
+"""Time batches without waiting for the device, and report rates and losses later."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Push = Callable[..., None]
 
 
 def file_push(fp: TextIO | None = None) -> Push:
-    """Events go to a file, one a line; to standard output by default."""
+    """Return a function that writes events to a file, one per line; to standard output by default."""
 
     def push(**event: Any) -> None:
         print(json.dumps({"task": "train", **event}), file=fp or sys.stdout, flush=True)
@@ -39,7 +39,7 @@ def file_push(fp: TextIO | None = None) -> Push:
 
 
 def sumggle_push() -> Push:
-    """Events are hidden in standard output, in codes that terminals pass over. The name is spelt as there."""
+    """Return a function that hides events in standard output, in codes that terminals ignore. The name is spelled as in milabench."""
     return file_push(SmuggleWriter(sys.stdout))
 
 
@@ -49,18 +49,18 @@ def is_running_with_voir() -> bool:
 
 
 def give_push() -> Push:
-    """Events go to voir if it runs this script, else to standard output."""
+    """Return a function that sends events to voir if it runs this script, otherwise to standard output."""
     overseer = current_overseer.get()
     return file_push() if overseer is None else overseer.give
 
 
 def earlystop_count() -> int:
-    """Batches after which it is enough: `VOIR_EARLYSTOP_COUNT` and `VOIR_EARLYSTOP_SKIP` together."""
+    """Batches after which to stop: the sum of `VOIR_EARLYSTOP_COUNT` and `VOIR_EARLYSTOP_SKIP`."""
     return int(os.getenv("VOIR_EARLYSTOP_COUNT", "60")) + int(os.getenv("VOIR_EARLYSTOP_SKIP", "10"))
 
 
 class CPUTimer:
-    """Seconds that a block takes."""
+    """A context manager that measures the seconds of a block."""
 
     def __enter__(self) -> CPUTimer:
         self._begin = time.perf_counter()
@@ -70,12 +70,12 @@ class CPUTimer:
         self._end = time.perf_counter()
 
     def elapsed(self) -> float:
-        """The seconds."""
+        """The measured seconds."""
         return self._end - self._begin
 
 
 class _HostEvent:
-    """A moment, for devices that have no events of their own."""
+    """An event for devices without device events."""
 
     def __init__(self, **options: Any) -> None:
         self._moment = 0.0
@@ -87,62 +87,62 @@ class _HostEvent:
         pass
 
     def elapsed_time(self, end: _HostEvent) -> float:
-        """Milliseconds until another one."""
+        """Milliseconds until another event."""
         return 1000 * (end._moment - self._moment)
 
 
 def _device_event() -> Callable[..., Any]:
-    """What makes events of the device: those of CUDA if there is one."""
+    """The constructor of device events: those of CUDA if available."""
     torch = sys.modules.get("torch")
     return torch.cuda.Event if torch is not None and torch.cuda.is_available() else _HostEvent
 
 
 class LazyMetricPusher:
-    """Keeps values until there is time to look at them."""
+    """Store values to report them later."""
 
     def __init__(self, task: str) -> None:
         self.task = task
         self.delayed: list[Any] = []
 
     def record(self, *arguments: Any, **options: Any) -> None:
-        """Keep a value; nothing waits for the device."""
+        """Store a value without waiting for the device."""
         self.delayed.append((arguments, options))
 
     def materialize(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """The event of a value."""
+        """The event for a value."""
         return dict(options)
 
     def push(self, pusher: Push) -> None:
-        """Report all that was kept."""
+        """Report all stored values."""
         for arguments, options in self.delayed:
             pusher(**self.materialize(*arguments, **options))
         self.delayed = []
 
 
 class LazyLossPusher(LazyMetricPusher):
-    """Keeps losses."""
+    """Store losses to report them later."""
 
     def record(self, loss: Any) -> None:
-        """Keep a loss: a tensor, or a number."""
+        """Store a loss: a tensor or a number."""
         super().record(loss.detach() if hasattr(loss, "detach") else loss)
 
     def materialize(self, loss: Any) -> dict[str, Any]:
-        """The event of a loss."""
+        """The event for a loss."""
         return {"loss": loss.item() if hasattr(loss, "item") else loss, "task": self.task}
 
 
 class TimedIterator:
-    """Batches of a loader, each timed from the one before, waiting included; rates are reported at the end of an epoch, or of all.
+    """Iterate over batches of a loader and time each from the previous one, waiting included; report rates at the end of epochs and of the run.
 
     Args:
-        loader: Gives the batches.
-        event_fn: Makes events of the device; those of CUDA, or moments of the host, by default.
-        rank: Of this process; the first one reports.
-        push: Takes events.
-        device: Of the batch's size, if there are several processes.
-        earlystop: Batches after which it is enough.
-        raise_stop_program: Raise StopProgram then.
-        batch_size_fn: Says how many instances a batch has; by default the length of it, or of its first part.
+        loader: Yields the batches.
+        event_fn: Constructs device events; by default those of CUDA or the host.
+        rank: Rank of this process; rank 0 reports.
+        push: Receives events.
+        device: Device for the sum of batch sizes over several processes.
+        earlystop: Batches after which to stop.
+        raise_stop_program: Raise StopProgram to stop.
+        batch_size_fn: Returns the batch size; by default the length of the batch, or of its first part.
     """
 
     def __init__(
@@ -167,17 +167,17 @@ class TimedIterator:
 
     @classmethod
     def with_sumggler(cls, *arguments: Any, push: Push | None = None, **options: Any) -> TimedIterator:
-        """One whose events are hidden in standard output."""
+        """An iterator whose events are hidden in standard output."""
         return cls(*arguments, push=sumggle_push(), **options)
 
     @classmethod
     def with_stdout(cls, *arguments: Any, push: Push | None = None, **options: Any) -> TimedIterator:
-        """One whose events are lines of standard output."""
+        """An iterator whose events are lines of standard output."""
         return cls(*arguments, push=file_push(), **options)
 
     @classmethod
     def with_give(cls, *arguments: Any, push: Push | None = None, **options: Any) -> TimedIterator:
-        """One whose events voir takes."""
+        """An iterator whose events go to voir."""
         return cls(*arguments, push=give_push(), **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -207,7 +207,7 @@ class TimedIterator:
         return event
 
     def deduce_batch_size(self, batch: Any) -> int:
-        """How many instances a batch has."""
+        """The number of instances in a batch."""
         if self.batch_size_fn is not None:
             return self.batch_size_fn(batch)
         try:
@@ -216,15 +216,15 @@ class TimedIterator:
             return 1
 
     def progress(self) -> int:
-        """Batches so far."""
+        """Number of batches so far."""
         return len(self.events) + self.total_obs
 
     def is_done(self) -> bool:
-        """Whether it is enough."""
+        """Whether to stop."""
         return self.early_stop is not None and self.progress() >= self.early_stop
 
     def on_iterator_stop_iterator(self) -> None:
-        """Called before the rates are reported."""
+        """Hook that is called before rates are reported."""
 
     def _push(self) -> None:
         if self.events:
@@ -238,7 +238,7 @@ class TimedIterator:
         self.events = []
 
     def _all(self, size: int) -> int:
-        """Instances of all processes."""
+        """Number of instances over all processes."""
         distributed = sys.modules.get("torch.distributed")
         if distributed is None or not distributed.is_available() or not distributed.is_initialized():
             return size
@@ -248,11 +248,11 @@ class TimedIterator:
         return int(total.item())
 
     def log_progress(self) -> None:
-        """Report how far it is."""
+        """Report progress."""
         if self.early_stop is not None:
             self.message(progress=(self.progress(), self.early_stop), task="early_stop")
 
     def message(self, **event: Any) -> None:
-        """Report an event; the first process does."""
+        """Report an event, in the process with rank 0."""
         if not self.rank:
             self.message_push(**event)

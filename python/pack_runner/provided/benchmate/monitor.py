@@ -1,4 +1,4 @@
-"""Instruments of voirfiles and context managers of scripts that watch GPUs, processes and the machine meanwhile."""
+"""Instruments for voirfiles and context managers for scripts that monitor GPUs, processes and the machine."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
     "voirfile_monitor",
 ]
 
-# dlbs watches processes and the machine itself (the monitor of an experiment): of these instruments, GPUs are left.
+# The monitor of an experiment in dlbs samples processes and the machine; these instruments only monitor GPUs.
 monitor_monogpu = monitor_node = gpu_monitor
 
 
 def monitor_process_monogpu(**options: Any) -> Any:
-    """Nothing more: dlbs watches the processes."""
+    """An instrument without effect, since dlbs monitors the processes."""
 
     def watch(overseer: Any) -> Iterator[Any]:
         yield overseer.phases.init
@@ -41,24 +41,24 @@ def monitor_process_monogpu(**options: Any) -> Any:
 
 
 def log_patterns() -> tuple[str, ...]:
-    """Keys of events that are kept."""
+    """Keys of events that are logged."""
     return ("value", "progress", "rate", "units", "loss", "time", "gpudata", "memory_peak")
 
 
 def get_rank() -> int:
-    """Rank of this process; -1 for the only one."""
+    """Rank of this process; -1 without other processes."""
     return int(os.getenv("RANK", "-1"))
 
 
 def auto_push() -> Any:
-    """Where events of this process go: to voir, hidden in standard output, or as lines of it."""
+    """The function that reports events of this process: to voir, hidden in standard output, or as lines of it."""
     if is_running_with_voir():
         return give_push()
     return sumggle_push() if os.getenv("MILABENCH_USE_STDOUT") == "1" else file_push()
 
 
 def voirfile_monitor(overseer: Any, options: Any) -> None:
-    """Require what voirfiles of milabench do: keep events, ask to be ended after enough rates, watch GPUs."""
+    """Require the instruments of milabench's voirfiles: log events, stop after enough rates, monitor GPUs."""
     if getattr(options, "dash", False):
         overseer.require(dash)
     overseer.require(log(*log_patterns(), context="task"))
@@ -69,7 +69,7 @@ def voirfile_monitor(overseer: Any, options: Any) -> None:
 
 @contextmanager
 def bench_monitor(*arguments: Any, **options: Any) -> Iterator[Any]:
-    """What takes events (mappings) while a script runs."""
+    """A context that yields a function that reports events (mappings) while a script runs."""
     push = auto_push()
     yield lambda event: push(**event)
 
@@ -78,18 +78,18 @@ smuggle_monitor = monogpu_monitor = multigpu_monitor = bench_monitor
 
 
 class _Monitor:
-    """What is stopped at the end."""
+    """A monitor to stop at the end."""
 
     def stop(self) -> None:
-        """Nothing runs."""
+        """Do nothing: no monitor runs."""
 
 
 def setupvoir(monogpu: bool = True, enabled: bool = True) -> tuple[Any, _Monitor]:
-    """What takes events, and a monitor to stop at the end."""
+    """A function that reports events, and a monitor to stop at the end."""
     push = sumggle_push()
     return (lambda event: push(**event)), _Monitor()
 
 
 def milabench_sys_monitor(monogpu: bool = False) -> tuple[Any, _Monitor]:
-    """As `setupvoir`."""
+    """An alias of `setupvoir`."""
     return setupvoir(monogpu)

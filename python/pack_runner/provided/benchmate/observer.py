@@ -1,4 +1,4 @@
-"""Wrap the loader, the criterion and the optimiser of a training loop, so that its rates and losses are reported."""
+"""Wrap the loader, the criterion and the optimizer of a training loop to report its rates and losses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["BenchObserver"]
 
 
 class BenchObserver:
-    """Reports what a loop does.
+    """Report rates and losses of a training loop.
 
     Args:
-        arguments, options: Those of TimedIterator.
-        backward_callback: Called after the gradients of a loss are there.
-        step_callback: Called after a step of the optimiser.
-        stdout: Hide events in standard output, for scripts that voir does not run.
-        rank: Of this process; the first one reports.
+        arguments, options: Arguments of TimedIterator.
+        backward_callback: Called after each backward pass.
+        step_callback: Called after each optimizer step.
+        stdout: Hide events in standard output, for scripts that run without voir.
+        rank: Rank of this process; rank 0 reports.
     """
 
     def __init__(
@@ -39,22 +39,22 @@ class BenchObserver:
         self.task = "train"
         self.stdout = stdout
         self.losses = LazyLossPusher(self.task)
-        # Under voir its pipe takes events; without it, standard output has to.
+        # Under voir, events go to its pipe; otherwise to standard output.
         self.pusher = sumggle_push() if stdout else give_push()
         self.instance: TimedIterator | None = None
 
     def on_iterator_stop_iterator(self) -> None:
-        """Report the losses that were kept."""
+        """Report the stored losses."""
         self.losses.push(self.pusher)
 
     def record_loss(self, loss: Any) -> Any:
-        """Keep a loss, and give it back."""
+        """Store a loss, and return it."""
         if not self.rank:
             self.losses.record(loss)
         return loss
 
     def override_return_value(self, function: Any, override: Callable[[Any], Any]) -> None:
-        """Let something else come out of a function of the script.
+        """Override the return value of a function of the script.
 
         Raises:
             RuntimeError: voir does not run this script.
@@ -68,11 +68,11 @@ class BenchObserver:
         probe["retval"].override(override)
 
     def iterate(self, iterator: Any) -> Any:
-        """As `loader`."""
+        """An alias of `loader`."""
         return self.loader(iterator)
 
     def loader(self, loader: Any) -> Any:
-        """The same batches, timed. A second call gives the first one again."""
+        """The same batches, timed. Later calls return the first iterator."""
         if self.instance is None:
             self.instance = TimedIterator(loader, *self.arguments, rank=self.rank, push=self.pusher, **self.options)
             self.instance.task = self.task
@@ -80,7 +80,7 @@ class BenchObserver:
         return self.instance
 
     def criterion(self, criterion: Callable[..., Any]) -> Callable[..., Any]:
-        """The same criterion, whose losses are reported."""
+        """Wrap a criterion to report its losses."""
 
         def observed(*arguments: Any, **options: Any) -> Any:
             loss = criterion(*arguments, **options)
@@ -97,7 +97,7 @@ class BenchObserver:
         return observed
 
     def optimizer(self, optimizer: Any) -> Any:
-        """The same optimiser, after whose steps the callback is called."""
+        """Wrap an optimizer to call the callback after each step."""
         if self.optimizer_step_callback is not None:
             callback = self.optimizer_step_callback
             optimizer.register_step_post_hook(lambda *_: callback())

@@ -1,4 +1,4 @@
-"""TorchBench models whose network is one of PyTorch Geometric."""
+"""TorchBench models with networks of PyTorch Geometric."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class BasicGNNModel(BenchmarkModel):
 
 
 class GNNModel(BenchmarkModel):
-    """A graph network on a part of Reddit's graph, which the suite downloads: not supported without its data."""
+    """A graph network on a part of Reddit's graph, which the suite downloads: unsupported without its data."""
 
     def __init__(
         self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
         *, jit: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
-        raise NotImplementedError(f"{model_name} needs a part of Reddit's graph, which comes with the suite's own data")
+        raise NotImplementedError(f"{model_name} needs a part of Reddit's graph, which is part of the suite's own data")

@@ -1,4 +1,4 @@
-"""TorchBench models whose network is one of Hugging Face's transformers."""
+"""TorchBench models with networks of Hugging Face's transformers."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A network as the suite runs it. Its size is written here, because the suite asks a server for it.
+    """A network as configured by the suite. Sizes are defined here, because the suite requests them from a server.
 
     Attributes:
         train_length: Tokens of an instance in training.
         eval_length: Tokens of an instance in inference on a GPU.
-        config: Class of transformers that holds the sizes.
-        network: Class of transformers that makes the network.
-        sizes: What differs from the class's own; from the publication's checkpoint.
-        shorter_on_cpu: How many times shorter instances are in inference on a CPU.
+        config: Configuration class of transformers.
+        network: Network class of transformers.
+        sizes: Differences from the defaults of the class, as in the published checkpoint.
+        shorter_on_cpu: Factor by which instances are shorter in inference on a CPU.
         optimizer: Class of torch.optim.
     """
 
@@ -50,7 +50,7 @@ class Configuration:
 
 _TOKEN = "HUGGING_FACE_HUB_TOKEN"
 _CAUSAL, _PAIRS, _AUDIO = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForAudioClassification"
-_GENERATES = "_generate"  # ends the names of models that generate text with the network of that name
+_GENERATES = "_generate"  # suffix of models that generate text with the network named before it
 _BART_BASE = {
     "encoder_layers": 6, "decoder_layers": 6, "d_model": 768, "encoder_attention_heads": 12, "decoder_attention_heads": 12,
     "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072,
@@ -64,8 +64,8 @@ _BERT_LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
-}  # narrower inside than BERT's own
-_ROBERTA = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}  # that of 100 languages
+}  # smaller hidden size than BERT's
+_ROBERTA = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}  # the version for 100 languages
 _LONGFORMER = {
     "vocab_size": 50265, "max_position_embeddings": 4098, "type_vocab_size": 1, "pad_token_id": 1, "attention_window": [512] * 12,
 }  # fmt: skip
@@ -100,17 +100,15 @@ CONFIGURATIONS: dict[str, Configuration] = {
 
 
 class HuggingFaceAuthMixin:
-    """Of models that the suite runs only for those who have a token of Hugging Face's server."""
+    """Base of models that the suite runs only with an access token for Hugging Face's server."""
 
     def __init__(self) -> None:
         if not os.environ.get(_TOKEN):
-            raise NotImplementedError(
-                f"its weights are given only to those who have asked for them: {_TOKEN} is not set"
-            )
+            raise NotImplementedError(f"its weights require access approval by their owner: {_TOKEN} is not set")
 
 
 class ArgsToKwargsWrapper(nn.Module):
-    """A network that takes its inputs by position, which tools that trace networks want."""
+    """A network with positional inputs, for tools that trace networks."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -124,10 +122,10 @@ class HuggingFaceModel(BenchmarkModel):
     """A network of transformers with random weights and tokens.
 
     Args:
-        name: A key of `CONFIGURATIONS`, which `_generate` may follow.
+        name: A key of `CONFIGURATIONS`, optionally followed by `_generate`.
 
     Raises:
-        NotImplementedError: It is not one of those, or the version of transformers that is here no longer has it.
+        NotImplementedError: The name is unknown, or the installed version of transformers no longer has the network.
     """
 
     HF_MODEL = True
@@ -140,7 +138,7 @@ class HuggingFaceModel(BenchmarkModel):
         super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
         wanted = CONFIGURATIONS.get(name.removesuffix(_GENERATES))
         if wanted is None:
-            raise NotImplementedError(f"the size of {name} is known to the suite alone, which asks a server for it")
+            raise NotImplementedError(f"the size of {name} is unknown here; the suite downloads it")
         self.name = name
         if not hasattr(transformers, wanted.config):
             raise NotImplementedError(f"transformers {transformers.__version__} has no {wanted.config}")
@@ -191,7 +189,7 @@ class HuggingFaceModel(BenchmarkModel):
 
 
 class GenerationWrapper(nn.Module):
-    """A network that generates text, as a network whose outputs are tokens."""
+    """A network that generates text, with tokens as outputs."""
 
     def __init__(self, model: nn.Module, generation_config: transformers.GenerationConfig) -> None:
         super().__init__()
@@ -203,7 +201,7 @@ class GenerationWrapper(nn.Module):
 
 
 class HuggingFaceGenerationModel(HuggingFaceModel):
-    """256 more tokens, one after the other, by the network whose name `_generate` follows. There is no training."""
+    """Generates 256 tokens, one by one, with the network named before `_generate`. Training is not supported."""
 
     task = NLP.GENERATION
     DEFAULT_EVAL_BSIZE = 1
@@ -221,7 +219,7 @@ class HuggingFaceGenerationModel(HuggingFaceModel):
         return self.model, self._inputs
 
     def train(self) -> None:
-        raise NotImplementedError("a model that generates text is not trained")
+        raise NotImplementedError("training is not supported for models that generate text")
 
     def eval(self) -> tuple[Any, ...]:
         with self.amp_context():

@@ -1,4 +1,4 @@
-"""TorchBench models whose network is one of timm."""
+"""TorchBench models with networks of timm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TimmModel(BenchmarkModel):
     """A network of timm with random weights.
 
     Args:
-        model_name: As timm calls it.
+        model_name: Name in timm.
     """
 
     TIMM_MODEL = True

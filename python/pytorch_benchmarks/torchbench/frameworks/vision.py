@@ -1,4 +1,4 @@
-"""TorchBench models whose network is one of torchvision."""
+"""TorchBench models with networks of torchvision."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["TorchVisionModel"]
 
 
 class TorchVisionModel(BenchmarkModel):
-    """A network of torchvision for images of 224 × 224, with random weights, since times do not depend on them: nothing is downloaded.
+    """A network of torchvision for 224 × 224 images, with random weights, since times do not depend on them: nothing is downloaded.
 
     Args:
-        model_name: As torchvision calls it.
-        weights: Entry of trained weights that the model names; it is not loaded.
+        model_name: Name in torchvision.
+        weights: Name of trained weights in the model's file; ignored.
     """
 
     TORCHVISION_MODEL = True
@@ -42,7 +42,7 @@ class TorchVisionModel(BenchmarkModel):
         return self.model, self.example_inputs
 
     def forward(self) -> Tensor:
-        """The loss of one batch. Its targets have the shape that a pass before it gives: the suite's step has two passes, so ours has."""
+        """The loss of one batch. The shape of its targets comes from a preceding pass: the suite's step has two passes, so this one has too."""
         with self.amp_context():
             with torch.no_grad():
                 targets = torch.rand_like(_logits(self.model(*self.example_inputs)))
@@ -64,7 +64,7 @@ class TorchVisionModel(BenchmarkModel):
 
 
 def _logits(outputs: Any) -> Tensor:
-    """The logits; GoogLeNet and Inception give those of auxiliary classifiers too while they are trained, segmentation gives a mapping."""
+    """The logits; in training, GoogLeNet and Inception return those of auxiliary classifiers too; segmentation returns a mapping."""
     if isinstance(outputs, dict):
         outputs = outputs["out"]
     found: Tensor = outputs if isinstance(outputs, Tensor) else outputs[0]

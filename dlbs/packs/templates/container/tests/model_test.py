@@ -1,4 +1,4 @@
-"""Does the container give what it should? On the CPU, or on the devices that TEST_DEVICES names: TEST_DEVICES=-1,0 pytest ..."""
+"""Test the outputs of the container, on the CPU or on the devices in TEST_DEVICES: TEST_DEVICES=-1,0 pytest ..."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""One file for each step."""
+"""Schema migrations, one file each."""
