@@ -78,9 +78,9 @@ def _write_binary(tables: Sequence[Table], form: str, output_file: str | None) -
     """
     if output_file is None and sys.stdout.isatty():
         raise LogError("is not text", where=f"--format {form}", hint="redirect standard output to a file")
-    content = registered(BINARY_FORMATS, form, "format")(tables)
+    content: bytes = registered(BINARY_FORMATS, form, "format")(tables)
     if output_file is None:
-        click.get_binary_stream("stdout").write(content)
+        sys.stdout.buffer.write(content)
         return
     make_parent(output_file)
     write_bytes(output_file, content, follow=True)

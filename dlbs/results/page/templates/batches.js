@@ -57,6 +57,10 @@ class BatchTimes {
     const notes = [];
     if (!runs.length) notes.push("No run of the selection has batch times.");
     else if (count > runs.length) notes.push(`The first ${runs.length} of ${counted(count, "run")}, in the order of the table: narrow down, or sort it.`);
+    // What the names of the runs leave out, because it is the same for all of them.
+    const common = runs.length ? this.columns.filter((column) => runs.every((run) => column.codes[run.row] === column.codes[runs[0].row])) : [];
+    const words = common.map((column) => `${column.title} ${column.values[column.codes[runs[0].row]] ?? "none"}`);
+    if (runs.length > 1 && words.length) notes.push(`All: ${words.join(", ")}.`);
     const together = Math.max(0, ...runs.map((run) => run.together));
     if (together > 1) notes.push(`Each point is the median of up to ${together} batches.`);
     this.note.textContent = notes.join(" ");
