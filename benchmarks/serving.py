@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT / "python")]
 
 from pytorch_benchmarks.measure.quantiles import quantile  # noqa: E402
 from pytorch_benchmarks.serving.backend import Progress  # noqa: E402
+from pytorch_benchmarks.serving.interpreter import undisturbed  # noqa: E402
 from pytorch_benchmarks.serving.loadgen import LoadGenAnswers, Outcome, Settings, run_loadgen  # noqa: E402
-from pytorch_benchmarks.serving.phase import undisturbed  # noqa: E402
 from pytorch_benchmarks.serving.queue import Queue  # noqa: E402
 from pytorch_benchmarks.serving.system import Pace, System  # noqa: E402
 

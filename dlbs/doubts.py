@@ -88,7 +88,15 @@ KINDS: dict[str, Kind] = {
     "imprecise limit": Kind(
         "the confidence interval of the highest rate is wider than requested",
         "",
-        "raise serving.find_trials or serving.min_duration",
+        "raise serving.find_processes and serving.find_trials, or serving.min_duration",
+    ),
+    "one process": Kind(
+        "the interval of the highest rate ignores how processes differ", "", "raise serving.find_processes"
+    ),
+    "server not restarted": Kind(
+        "the interval of the highest rate does not cover restarts of the server",
+        "",
+        "restart the server and search again",
     ),
     "limit not reached": Kind(
         "every tested rate met the bounds", "", "tighten the bounds, or use the offline throughput as the limit"

@@ -131,7 +131,7 @@ def _lines(path: str, good: str, bad: str) -> list[str]:
     names = [line for line in lines if line and not line.startswith("#")]
     for flag, name in (("--good", good), ("--bad", bad)):
         if names.count(name) != 1:
-            raise LogError(f"{name!r} is {names.count(name)} times in the list", where=flag, hint=f"see {path}")
+            raise LogError(f"{name!r} occurs {names.count(name)} times in the list", where=flag, hint=f"see {path}")
     if names.index(good) >= names.index(bad):
         raise LogError(f"{bad!r} is not after {good!r}", where="--bad", hint=f"order {path} from good to bad")
     return names[names.index(good) : names.index(bad) + 1]

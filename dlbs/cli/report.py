@@ -174,8 +174,8 @@ def _tables(
     from dlbs.config.load import load_config
     from dlbs.errors import did_you_mean
     from dlbs.results.registry import registered
+    from dlbs.results.tables.default import usual_axes, usual_values
     from dlbs.results.tables.pivot import custom_tables
-    from dlbs.results.tables.regular import usual_axes, usual_values
     from dlbs.results.tables.scores import score_table
     from dlbs.results.tables.scores import scores as scores_of
 

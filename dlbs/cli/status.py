@@ -93,7 +93,7 @@ def _show(states: list[State], owners: dict[str, int | None], left: Remaining | 
     show_doubts(doubts)
     for path, pid in owners.items():
         if pid is not None:
-            click.echo(f"{path}: process {pid} is running them")
+            click.echo(f"{path}: running in process {pid}")
     groups: dict[tuple[str, str], list[State]] = {}
     for state in states:
         if state.doubts or state.status not in {"ok", "queued", "to do"}:

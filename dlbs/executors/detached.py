@@ -21,7 +21,7 @@ from dlbs.errors import DlbsError, LaunchError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.logfiles import write_log
-from dlbs.executors.signals import Signals
+from dlbs.executors.wakeups import Signals
 from dlbs.exit_codes import FAILED, OK
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import write_atomically

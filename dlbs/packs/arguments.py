@@ -9,16 +9,21 @@ from typing import Any
 from dlbs.packs.definition import Pack
 from dlbs.packs.places import Places
 
-__all__ = ["filled_argv"]
+__all__ = ["filled", "filled_argv"]
 
-_AUTO = re.compile(r"\bauto\(([^()]*),\s*([^(),]*)\)")
+_AUTO = re.compile(r"\bauto(?:_batch)?\((?:[^()]*,)?\s*([^(),]*)\)")
 _NAME = re.compile(r"(?<!\$)\{(\w+)\}")
 
 
 def filled_argv(pack: Pack, places: Places) -> Any:
-    """The arguments of a pack with values in place of names in braces. Unknown names are kept.
+    """The arguments of a pack with values in place of names in braces."""
+    return filled(pack.argv, pack, places)
 
-    `auto(value, default)` is the default, as in the suite without its option to adapt sizes to the machine.
+
+def filled(given: Any, pack: Pack, places: Places) -> Any:
+    """A value with values in place of names in braces, in all its texts. Unknown names are kept.
+
+    `auto(value, default)` and `auto_batch(default)` are the default, as in the suite without its option to adapt sizes to the machine.
     """
     from dlbs.machine.devices import visible_gpus
 
@@ -36,17 +41,18 @@ def filled_argv(pack: Pack, places: Places) -> Any:
         "milabench_venv": str(places.environment(pack)),
         "n_worker": workers,
     }
-    if "{device_name}" in str(pack.argv):
-        words["device_name"] = "cuda" if visible_gpus() else "cpu"
+    if "{device_name}" in str(given) or "{gpu_count}" in str(given):
+        count = len(visible_gpus())
+        words |= {"device_name": "cuda" if count else "cpu", "gpu_count": str(count)}
 
-    def filled(value: Any) -> Any:
+    def fill(value: Any) -> Any:
         if isinstance(value, dict):
-            return {filled(key): filled(inner) for key, inner in value.items()}
+            return {fill(key): fill(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [filled(inner) for inner in value]
+            return [fill(inner) for inner in value]
         if not isinstance(value, str):
             return value
-        value = _AUTO.sub(lambda found: found[2], value)
+        value = _AUTO.sub(lambda found: found[1], value)
         return _NAME.sub(lambda found: words.get(found[1], found[0]), value)
 
-    return filled(pack.argv)
+    return fill(given)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dlbs.errors import LaunchError
 from dlbs.packs.definition import Pack
+from dlbs.packs.extend import needs_environment
 from dlbs.packs.places import Places
 
 __all__ = ["BenchmarkPack"]
@@ -23,15 +26,16 @@ class BenchmarkPack:
         pack: The definition.
 
     Attributes:
-        python: The interpreter of the pack's environment.
+        python: The interpreter of the pack's environment; that of dlbs if the pack needs none.
         working_directory: The directory in which its command runs.
     """
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self.places = Places.of()
-        # In a run, the launcher sets the environment of the pack.
-        self.python = Path(os.environ.get("DLBS_PACK_PYTHON") or self.places.python(pack))
+        own = self.places.python(pack) if needs_environment(pack) else Path(sys.executable)
+        given = os.environ.get("DLBS_PACK_PYTHON")  # the launcher sets it to pack.python
+        self.python = Path(shutil.which(given) or given) if given else own
         self.working_directory: str | os.PathLike[str] = pack.directory
 
     @property

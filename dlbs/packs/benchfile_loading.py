@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 
-from dlbs.errors import LaunchError
+from dlbs.errors import DlbsError, LaunchError
 from dlbs.packs.benchfile import BenchmarkPack
 from dlbs.packs.definition import Pack
 from dlbs.packs.milabench import MODULES
@@ -26,6 +26,8 @@ def benchfile_of(pack: Pack) -> BenchmarkPack | None:
     provide(MODULES)
     try:
         names = runpy.run_path(str(path), run_name="benchfile")
+    except DlbsError as error:  # an import of what is not provided
+        raise LaunchError(error.what, where=str(path), hint=error.hint) from None
     except Exception as error:
         raise LaunchError(f"{type(error).__name__}: {error}", where=str(path)) from None
     if "__pack__" in names:

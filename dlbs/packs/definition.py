@@ -11,7 +11,7 @@ from typing import Any
 
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.files import read_source
-from dlbs.packs.collection import entries_of
+from dlbs.packs.collection import SUITE_KEYS, entries_of
 from dlbs.text import truth
 
 __all__ = [
@@ -43,6 +43,7 @@ class Pack:
         name: Its name.
         directory: Absolute path of its code.
         where: `file:line` of its definition, or the directory.
+        file: The YAML file that defines it; its directory if there is none.
         kind: A key of `KINDS`, determined by its files.
         install_group: Packs of a group share an environment; the name of the pack by default.
         install_variant: `unpinned`, or the variant whose pinned requirements are installed (`cpu`, `cuda`, `rocm`).
@@ -59,11 +60,13 @@ class Pack:
         command: Containers: command that starts the program.
         predictor: Containers: name of the model in model.py, if it registers several.
         num_machines: Number of machines; only packs with 1 can run.
+        suite: Keys that only benchfiles of milabench read.
     """
 
     name: str
     directory: Path
     where: str
+    file: Path
     kind: str
     install_group: str
     install_variant: str = "unpinned"
@@ -80,6 +83,7 @@ class Pack:
     command: str = "python3 run.py"
     predictor: str = ""
     num_machines: int = 1
+    suite: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shares_torch(self) -> bool:
@@ -190,7 +194,7 @@ def _of_directory(directory: Path) -> list[Pack]:
     for name in FILES:
         if (directory / name).is_file() and (packs := list(read_definitions(directory / name))):
             return packs
-    return [_made(directory.resolve().name, directory, {}, str(directory))]
+    return [_made(directory.resolve().name, directory, {}, str(directory), directory)]
 
 
 def read_definitions(path: Path) -> Iterator[Pack]:
@@ -210,7 +214,7 @@ def read_definitions(path: Path) -> Iterator[Pack]:
             directory = directory.parent
         if "definition" not in entry.values and path.name not in FILES and _kind(directory) is None:
             continue
-        yield _made(entry.name, directory, entry.values, entry.where, entry.places)
+        yield _made(entry.name, directory, entry.values, entry.where, path, entry.places)
 
 
 def _boolean(given: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
@@ -229,7 +233,12 @@ def check_component(word: str, what: str, where: str) -> None:
 
 
 def _made(
-    name: str, directory: Path, given: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None
+    name: str,
+    directory: Path,
+    given: Mapping[str, Any],
+    where: str,
+    file: Path,
+    places: Mapping[str, str] | None = None,
 ) -> Pack:
     def checked(key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
         value = given.get(key, default)
@@ -271,6 +280,7 @@ def _made(
         name=name,
         directory=directory.resolve(),
         where=where,
+        file=file.absolute(),
         kind=kind,
         install_group=group,
         install_variant=variant,
@@ -291,6 +301,7 @@ def _made(
         command=str(checked("command", (str,), "python3 run.py", "a command")),
         num_machines=int(number("num_machines", 1, "a number of machines")),
         predictor=str(checked("predictor", (str,), "", "the name of a model in model.py")),
+        suite={key: given[key] for key in SUITE_KEYS if key in given},
     )
 
 

@@ -106,7 +106,9 @@ def option_name(option: str) -> str:
 
 def _parameters(pack: Pack, places: Places, given: set[str]) -> dict[str, Any]:
     parameters: dict[str, Any] = {
+        "pack.name": pack.name,
         "pack.dir": str(pack.directory),
+        "pack.definition": str(pack.file),
         "pack.kind": pack.kind,
         "pack.group": pack.install_group,
         "pack.tags": list(pack.tags),
@@ -238,20 +240,23 @@ def imports(file: Path, *packages: str) -> bool:
 
 def starts_itself(directory: Path) -> bool:
     """Whether benchfile.py defines how the pack runs; determined from its text, since planning runs no code."""
+    # A package of milabench runs through its plan, overridden or not.
+    return bool({"command", "__pack__"} & _benchfile_names(directory))
+
+
+def _benchfile_names(directory: Path) -> set[str]:
+    """The methods of the classes in benchfile.py, and the variables that it assigns; none if it cannot be parsed."""
     try:
         tree = ast.parse(read_source(directory / "benchfile.py"))
     except (OSError, SyntaxError, ValueError):
-        return False
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    if any(isinstance(node, ast.FunctionDef) and node.name == "command" for one in classes for node in one.body):
-        return True
-    # A package of milabench runs through its plan, overridden or not.
-    return any(
-        isinstance(target, ast.Name) and target.id == "__pack__"
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-    )
+        return set()
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            names |= {one.name for one in node.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
 
 
 def needs_environment(pack: Pack) -> bool:
@@ -265,7 +270,7 @@ def needs_environment(pack: Pack) -> bool:
         pack.install_group != pack.name
         or any(directory.glob("requirements*.in"))
         or any(directory.glob("requirements*.txt"))
-        or (directory / "benchfile.py").is_file()
+        or bool({"install", "__pack__"} & _benchfile_names(directory))
         or uses_voir(directory)
     )
 

@@ -1,4 +1,4 @@
-"""Measure a container pack: `python -m dlbs.packs.measure DIRECTORY ...`, from its launcher. A batch is one call of `predict_batch`."""
+"""Measure a container pack: `python -m dlbs.packs.measure DEFINITION NAME ...`, from its launcher. A batch is one call of `predict_batch`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container is removed on exit
     try:
-        _measure(options, find_pack(options.directory))
+        _measure(options, find_pack(options.name, [options.definition]))
     except DlbsError as error:
         print(parameter_line("exp.status_msg", " ".join(printable(str(error)).split())[:500]), flush=True)
         print(f"error: {printable(str(error))}", file=sys.stderr)
@@ -101,7 +101,8 @@ def _model_arguments(words: Sequence[str]) -> dict[str, Any]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("directory")
+    parser.add_argument("definition", type=Path)
+    parser.add_argument("name")
     parser.add_argument("--image", required=True)
     parser.add_argument("--inputs", default="")
     parser.add_argument("--model", default="")

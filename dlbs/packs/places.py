@@ -66,7 +66,6 @@ class Places:
             "DLBS_DATA_DIR": str(self.data()),
             "DLBS_PACK": pack.name,
             "DLBS_PACK_DIR": str(pack.directory),
-            "DLBS_PACK_PYTHON": str(self.python(pack)),
             "MILABENCH_BASE": str(self.base),
             "MILABENCH_DATA_DIR": str(self.data()),
             "MILABENCH_DIR_DATA": str(self.data()),

@@ -1,10 +1,11 @@
-"""Run a pack by the command of its benchfile: `python -m dlbs.packs.start DIRECTORY -- main.py ARGUMENTS`, from its launcher."""
+"""Run a pack by the command of its benchfile: `python -m dlbs.packs.start DEFINITION NAME -- main.py ARGUMENTS`, from its launcher."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dlbs.errors import DlbsError
 from dlbs.packs.benchfile_loading import benchfile_of
@@ -17,9 +18,9 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Replace this process by the command of the benchfile; return an exit code if that fails."""
-    directory, _, *script = arguments
+    definition, name, _, *script = arguments
     try:
-        own = benchfile_of(find_pack(directory))
+        own = benchfile_of(find_pack(name, [Path(definition)]))
         assert own is not None
         command = own.command(script)
     except DlbsError as error:

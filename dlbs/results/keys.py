@@ -27,7 +27,9 @@ _SERVING = {
         [*_LATENCIES, "queue_time", "queue_time_max", "issue_delay", "issue_delay_max", "unloaded_latency"], "ms"
     ),
     **dict.fromkeys([f"{name}_ci95" for name in _LATENCIES if "_p" in name or "_t" in name], "ms"),
-    **dict.fromkeys(["qps", "offered_qps", "max_qps", "max_qps_ci95", "offline_qps"], "queries/s"),
+    **dict.fromkeys(
+        ["qps", "offered_qps", "max_qps", "max_qps_ci95", "max_qps_per_process", "offline_qps"], "queries/s"
+    ),
     "percentile": "%",
     "tokens_per_second": "tokens/s",
     "prompt_tokens": "tokens",

@@ -8,12 +8,24 @@ from collections.abc import Iterable, Sequence
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.statistics.intervals import Interval
+from dlbs.text import short_number
 
-__all__ = ["FAMILY", "PERCENTILES", "is_served", "logged_interval", "served_metric", "served_values"]
+__all__ = [
+    "FAMILY",
+    "HIGHEST_RATE",
+    "PERCENTILES",
+    "is_served",
+    "logged_interval",
+    "search_lines",
+    "served_metric",
+    "served_values",
+]
 
 FAMILY = "results.serving."
+HIGHEST_RATE = f"{FAMILY}max_qps"
 PERCENTILES = ("p50", "p90", "p99")
 _LEVEL = 0.95
+_MOST_SEARCHES = 10
 
 
 def is_served(record: Record) -> bool:
@@ -47,3 +59,24 @@ def logged_interval(record: Record, key: str) -> Interval | None:
         return None
     low, high = map(float, bounds)
     return Interval(low, high, _LEVEL) if 0 < low <= high < math.inf else None
+
+
+def search_lines(records: Iterable[Record]) -> list[str]:
+    """The limits of the processes of each search, from the highest rate to the lowest: `Highest rate 95.2: 2 processes, 90.1, 100.5`."""
+    found = []
+    for record in records:
+        rate, limits = number(record, HIGHEST_RATE), record.get(f"{HIGHEST_RATE}_per_process")
+        if rate is None or not isinstance(limits, list):
+            continue
+        numbers = [value for limit in limits if (value := number({"limit": limit}, "limit")) is not None]
+        if numbers:
+            each = ", ".join(map(short_number, numbers))
+            found.append(
+                (
+                    rate,
+                    f"Highest rate {short_number(rate)}: {'1 process' if len(numbers) == 1 else f'{len(numbers)} processes'}, {each}",
+                )
+            )
+    found.sort(reverse=True)
+    lines = [line for _, line in found[:_MOST_SEARCHES]]
+    return lines if len(found) <= _MOST_SEARCHES else [*lines, f"and {len(found) - _MOST_SEARCHES} more searches"]

@@ -13,7 +13,7 @@ from dlbs.doubts import warnings_of
 from dlbs.errors import DlbsError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
-from dlbs.executors.signals import Signals
+from dlbs.executors.wakeups import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import STATUSES, last_values

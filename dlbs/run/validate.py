@@ -14,7 +14,7 @@ from dlbs.executors.logfiles import check_replaceable
 from dlbs.experiment import Experiment, describe, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.script import launcher_path, make_launcher
-from dlbs.run.checks import checks_of
+from dlbs.run.framework_checks import checks_of
 from dlbs.text import counted, text
 
 __all__ = ["PlanProblem", "Validator"]

@@ -19,7 +19,7 @@ from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
-__all__ = ["check_writable", "end", "run"]
+__all__ = ["check_writable", "end", "explain", "run"]
 
 # Messages of PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime for insufficient memory; PyTorch's allocator has its own exception.
 _NO_MEMORY = (
@@ -103,19 +103,30 @@ def _guarded(work: Callable[[], None], options: Asked, log: Log) -> int:
     except Exception as error:
         if isinstance(error, OSError) and (problem := cannot_write()):
             return _fail(problem, CANNOT_WRITE, log)
-        explained = _explain(error, options)
         if options.debug:
             traceback.print_exc(file=sys.stdout)
-        elif (
-            not isinstance(explained, (LostReplicaError, OutOfMemoryError))
-            and _print_external(error, options)
-            and explained is None
-        ):
-            explained = BenchmarkError(f"{type(error).__name__}: {reason(error) if str(error) else 'no message'}")
+        explained = explain(error, options)
         if explained is None:
             return _fail(keep(error), UNFORESEEN, log)
         return _fail(str(explained), explained.exit_code, log, is_lost=isinstance(explained, LostReplicaError))
     return 0
+
+
+def explain(error: Exception, options: Asked) -> BenchmarkError | None:
+    """The error that a user can act on; None if the cause is unknown. Prints the traceback of an architecture or pack, unless `--debug` does."""
+    if isinstance(error, BenchmarkError):
+        if not options.debug:
+            _print_external(error.__cause__, options)
+        return error
+    explained = _explain(error, options)
+    if (
+        not options.debug
+        and not isinstance(explained, (LostReplicaError, OutOfMemoryError))
+        and _print_external(error, options)
+        and explained is None
+    ):
+        return BenchmarkError(f"{type(error).__name__}: {reason(error) if str(error) else 'no message'}")
+    return explained
 
 
 def _print_external(error: BaseException | None, options: Asked) -> bool:

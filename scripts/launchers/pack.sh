@@ -5,7 +5,7 @@
 export DLBS_CONTAINER={{ container }}
 {{ exp.docker_launcher }} image inspect --format {% raw %}'__exp.docker_image_id__= {{json .Id}}'{% endraw %} {{ exp.docker_image }}
 {% set measure = ["--image", exp.docker_image, "--inputs=" ~ pack.inputs, "--model=" ~ pack.predictor, "--device=" ~ pack.device, "--batch", exp.replica_batch] %}
-{{ runtime.launcher | words }} {{ [pack.host_python, "-m", "dlbs.packs.measure", pack.dir] | words }} {{ measure | words }} {{ ["--batches", exp.num_batches, "--warmup", exp.num_warmup_batches, "--docker", exp.docker_launcher] | words }} {{ (["--"] + pack.argv if pack.argv else []) | words }}
+{{ runtime.launcher | words }} {{ [pack.host_python, "-m", "dlbs.packs.measure", pack.definition, pack.name] | words }} {{ measure | words }} {{ ["--batches", exp.num_batches, "--warmup", exp.num_warmup_batches, "--docker", exp.docker_launcher] | words }} {{ (["--"] + pack.argv if pack.argv else []) | words }}
 {% elif pack.kind == "model" %}
 {% set program = pytorch.bench_path ~ "/pytorch_benchmarks/benchmarks.py" %}
 {% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + pytorch.args %}
@@ -20,11 +20,12 @@ export DLBS_CONTAINER={{ container }}
 {% endif %}
 {% elif pack.start %}
 {# benchfile.py defines its own command. #}
+export DLBS_PACK_PYTHON={{ pack.python }}
 {% set ns = namespace(options=[]) %}
 {% for name in pack.voir_options %}
 {% set ns.options = ns.options + ["--option", name ~ "=" ~ parameters["voir." ~ name]] %}
 {% endfor %}
-{{ runtime.launcher | words }} {{ [pack.host_python, pack.runner ~ "/run.py", "--command"] | words }} {{ ns.options | words }} {{ ["--", pack.host_python, "-m", "dlbs.packs.start", pack.dir, "--", "main.py"] | words }} {{ pack.argv | words }}
+{{ runtime.launcher | words }} {{ [pack.host_python, pack.runner ~ "/run.py", "--command"] | words }} {{ ns.options | words }} {{ ["--", pack.host_python, "-m", "dlbs.packs.start", pack.definition, pack.name, "--", "main.py"] | words }} {{ pack.argv | words }}
 {% else %}
 {% set ns = namespace(options=["--voir"] if pack.uses_voir else []) %}
 {% if pack.uses_voir %}

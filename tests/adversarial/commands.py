@@ -144,7 +144,7 @@ if __name__ == "__main__":
         "dlbs.cli.run",
         "dlbs.cli.status",
         "dlbs.executors.local",
-        "dlbs.executors.signals",
+        "dlbs.executors.wakeups",
         "dlbs.packs.configure",
         "dlbs.plan.explain",
         "dlbs.plan.files",

@@ -114,7 +114,10 @@ DEFINITIONS: list[tuple[str | bytes, str | None]] = [
     ("/tmp/x: {}", REFUSED),
     ("a/b: {}", REFUSED),
     ("-rf: {}", REFUSED),
-    ("'*': {}", REFUSED),
+    ("'*': {}", READ),  # the entry that changes all others
+    ("'*': 5\none: {}", REFUSED),
+    ("'*': {weigth: 1}\none: {}", REFUSED),
+    ("'**': {}", REFUSED),
     ("'~': {}", REFUSED),
     ("'$(touch pwned)': {}", REFUSED),
     ('"a\\nb": {}', REFUSED),

@@ -79,7 +79,7 @@ def test_filters_of_series_are_answered_by_names(dlbs: RunDlbs) -> None:
 
 
 def test_a_path_that_the_shell_did_not_expand_says_so(dlbs: RunDlbs) -> None:
-    assert "quotes kept the shell from expanding it" in dlbs("parse", "${HOME}/logs/*.log").stderr
+    assert "the quotes prevent the shell from expanding it" in dlbs("parse", "${HOME}/logs/*.log").stderr
 
 
 def test_an_option_of_nobody_is_answered_as_ever(dlbs: RunDlbs) -> None:

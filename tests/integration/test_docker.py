@@ -109,6 +109,19 @@ def test_the_same_log_keys_as_on_bare_metal(dlbs: RunDlbs, tmp_path: Path, pytor
     assert inside["exp.env.settings"]["MALLOC_TRIM_THRESHOLD_"] == outside["exp.env.settings"]["MALLOC_TRIM_THRESHOLD_"]
 
 
+def test_a_search_in_a_container_starts_its_processes_there(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
+    done = dlbs(
+        "run", "-Pexp.phase=serving", "-Pexp.model=deep_mnist", "-Pexp.gpus=", "-Pexp.replica_batch=2", "-Pserving.min_duration=0.1",
+        "-Pserving.samples=2", "-Pserving.find=max_qps", "-Pserving.target_latency=1000", "-Pserving.percentile=50",
+        "-Pserving.find_processes=2", "-Pserving.find_trials=8", "-Pexp.docker=true",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (log,) = logs(tmp_path)
+    processes = values(log)["results.serving.max_qps_processes"]
+    assert len(values(log)["results.serving.max_qps_per_process"]) == processes
+    assert (log.with_name(f"{log.name}.loadgen") / f"process-{processes}" / "at-the-limit").is_dir()
+
+
 def test_inference_under_load_in_a_container_leaves_loadgens_logs_outside(
     dlbs: RunDlbs, tmp_path: Path, pytorch_image: str
 ) -> None:

@@ -119,8 +119,8 @@ def test_a_language_model_without_bounds(serve: Serve, text_model: tuple[str, st
 
 def test_lengths_that_cannot_be(serve: Serve, text_model: tuple[str, str]) -> None:
     for flags, said in (
-        (["--serving_output_tokens=1"], "an answer has two tokens at least"),
-        (["--serving_prompt_tokens=x"], "is none of 128"),
+        (["--serving_output_tokens=1"], "answers need at least two tokens"),
+        (["--serving_prompt_tokens=x"], "is not one of 128"),
         (["--serving_prompt_tokens=9", '--model_opts={"sequence_length":8}'], "sequence_length is 8, but the longest"),
     ):
         done = serve(*text_model, *flags)
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
 def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Path) -> None:
     done = serve(
         "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", "--serving_target_latency=200", "--serving_percentile=50",
-        "--serving_find_trials=6", "--serving_log_dir=logs",
+        "--serving_find_processes=2", "--serving_find_trials=10", "--serving_log_dir=logs",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = results(done)
@@ -173,31 +173,112 @@ def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Pat
     assert 0 < low <= served(found, "max_qps") <= high
     assert served(found, "offline_qps") > 0
     assert 0 < served(found, "unloaded_latency") <= 200
-    assert [set(trial) for trial in served(found, "trials")] == [{"qps", "latency", "kept"}] * len(
-        served(found, "trials")
-    )
-    assert 1 <= len(served(found, "trials")) <= 6
+    trials = served(found, "trials")
+    assert all(set(trial) == {"process", "qps", "latency", "kept"} for trial in trials)
     assert served(found, "scenario") == "server"
-    assert {"offline", "trial-01", "at-the-limit"} <= {path.name for path in (tmp_path / "logs").iterdir()}
-    assert (tmp_path / "logs" / "at-the-limit" / "mlperf_log_summary.txt").exists()
+    assert "deep_mnist serving, server: " in done.stdout
+    assert found["exp.model_title"] == "DeepMNIST"
+    assert found["results.competing_load"] is None or found["results.competing_load"] >= 0
+    limits = served(found, "max_qps_per_process")
+    logs = tmp_path / "logs"
+    if any("limit not reached" in warning for warning in found.get("results.warnings", [])):
+        assert (len(limits), served(found, "max_qps_processes")) == (1, 1)
+    else:
+        assert (len(limits), served(found, "max_qps_processes")) == (2, 2)
+        assert served(found, "max_qps") == pytest.approx((limits[0] * limits[1]) ** 0.5)
+        assert 8 <= len(trials) <= 10
+        assert {trial["process"] for trial in trials} == {1, 2}
+        assert (logs / "process-2" / f"trial-{len(trials):02d}" / "mlperf_log_detail.txt").exists()
+    assert {"offline", "unloaded", "trial-01"} <= {path.name for path in (logs / "process-1").iterdir()}
+    assert (logs / f"process-{len(limits)}" / "at-the-limit" / "mlperf_log_summary.txt").exists()
+
+
+SEARCH = (
+    "--serving_find=max_qps", "--serving_target_latency=60000", "--serving_percentile=50", "--serving_min_duration=60",
+    "--serving_log_dir=logs",
+)  # fmt: skip
+
+
+def in_a_trial(tmp_path: Path, *flags: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A program whose search will not end, and the process that runs its first LoadGen run."""
+    command = [sys.executable, str(PROGRAM), *SHORT, "--model=deep_mnist", "--batch_size=4", *SEARCH, *flags]
+    program = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: (tmp_path / "logs" / "process-1" / "offline" / "mlperf_log_detail.txt").exists())
+    (child,) = (one for one in psutil.Process(program.pid).children() if "spawn_main" in " ".join(one.cmdline()))
+    return program, child
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_ctrl_c_ends_a_search_and_its_processes(tmp_path: Path, workers: str) -> None:
+    program, child = in_a_trial(tmp_path, f"--serving_worker_kind={workers}")
+    family = [child, *child.children()]
+    assert len(family) == (1 if workers == "threads" else 2)
+    for process in (child.pid, program.pid):  # a terminal sends it to both
+        os.kill(process, signal.SIGINT)
+    _, err = program.communicate()
+    assert (program.returncode, err) == (130, "error: interrupted\n")
+    wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+
+
+def test_a_search_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    program, child = in_a_trial(tmp_path)
+    program.kill()
+    program.communicate()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_process_of_a_search_that_dies_is_an_error(tmp_path: Path) -> None:
+    program, child = in_a_trial(tmp_path)
+    child.kill()
+    out, err = program.communicate()
+    assert program.returncode == 1
+    assert err == f"error: process 1 of the search (pid {child.pid}) ended by signal 9 before its answer to 'offline'\n"
+    assert "__exp.status_msg__" in out
+
+
+def test_an_architecture_that_fails_in_a_search_is_an_error_with_its_traceback(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(
+        "from pytorch_benchmarks.model_factory import register_model\n"
+        '@register_model("broken")\n'
+        "def broken():\n"
+        '    raise RuntimeError("no such layer")\n'
+    )
+    done = serve("--model=broken", f"--architecture={path}", "--serving_find=max_qps", "--serving_target_latency=9")
+    assert done.returncode == 1
+    assert done.stderr == "error: RuntimeError: no such layer\n"
+    assert f'File "{path}", line 4, in broken' in done.stdout
+
+
+def test_a_server_is_searched_by_several_client_processes(serve: Serve, local_server: LocalServer) -> None:
+    done = serve(
+        *TEXT, f"--serving_url={local_server.url}", "--serving_find=max_qps", "--serving_target_latency=100", "--serving_percentile=50",
+        "--serving_find_processes=2", "--serving_find_trials=8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    warnings = " ".join(found["results.warnings"])
+    assert served(found, "max_qps_processes") == 2 or "limit not reached" in warnings
+    assert "server not restarted: the interval covers client processes" in warnings or "limit not reached" in warnings
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--serving_scenario=server",), "server needs a bound"),
-        (("--serving_scenario=server", "--serving_target_latency=5"), "server needs a rate"),
-        (("--serving_find=max_qps",), "server needs a bound"),
+        (("--serving_scenario=server",), "the server scenario needs a bound"),
+        (("--serving_scenario=server", "--serving_target_latency=5"), "the server scenario needs a rate"),
+        (("--serving_find=max_qps",), "the server scenario needs a bound"),
+        (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_find_trials=19"), "5 processes need at least 20"),
         (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_scenario=offline"), "not of offline"),
-        (("--serving_queue_limit=3",), "single-stream waits for its answers"),
-        (("--serving_target_ttft=3", "--serving_target_latency=3", "--serving_scenario=server", "--serving_target_qps=1"), "leave one out"),
+        (("--serving_queue_limit=3",), "only the server scenario can have a limit, not single-stream"),
+        (("--serving_target_ttft=3", "--serving_target_latency=3", "--serving_scenario=server", "--serving_target_qps=1"), "omit one"),
         ((*SERVER[:2], "--serving_target_ttft=3"), "deep_mnist generates no text"),
         (("--serving_prompt_tokens=8",), "deep_mnist generates no text"),
         (("--num_replicas=2",), "one replica on one node"),
         (("--cuda_graphs",), "--cuda_graphs and --serving exclude each other"),
-        (("--serving_url=ftp://x",), "is no address such as http://127.0.0.1:8000"),
+        (("--serving_url=ftp://x",), "is not an address such as http://127.0.0.1:8000"),
         (("--serving_url=http://127.0.0.1:99999",), "99999"),
-        (("--serving_url=http://127.0.0.1:1", "--serving_worker_kind=processes"), "behind --serving_url"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_worker_kind=processes"), "workers of --serving_url are connections"),
         (("--serving_url=http://127.0.0.1:1", "--serving_protocol=predict", "--serving_body=none"), "--serving_body none: No such file"),
         (("--serving_percentile=100",), "must be less than 100"),
     ],
@@ -215,7 +296,7 @@ def test_bounds_that_cannot_be_met(serve: Serve) -> None:
         "--serving_min_duration=0.05",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "error: no rate keeps the bounds: without load, p50 is " in done.stderr
+    assert "error: no rate meets the bounds: without load, p50 is " in done.stderr
     assert "trial 1" not in done.stdout
     assert "raise serving.target_latency" in done.stderr
 
@@ -333,9 +414,9 @@ def test_a_plain_predict_endpoint(serve: Serve, local_server: LocalServer, tmp_p
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("nonsense", "the answer is no stream of completions: <html>hello"),
-        ("error", "the server answers 500 Internal Server Error: out of order"),
-        ("missing", "the server answers 404 Not Found: no such model"),
+        ("nonsense", "the answer is not a stream of completions: <html>hello"),
+        ("error", "the server answered 500 Internal Server Error: out of order"),
+        ("missing", "the server answered 404 Not Found: no such model"),
         ("short", "the answer has fewer than two tokens"),
         ("cut", "the server ended an answer before it was complete"),
         ("dies", "the server ended an answer before it was complete"),
@@ -376,7 +457,7 @@ def test_no_server_is_there(serve: Serve) -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     done = serve(*TEXT, f"--serving_url={url}")
     assert done.returncode == 1
-    assert f"error: {url}: no server is there (connection refused)" in done.stderr
+    assert f"error: {url}: no server listens there (connection refused)" in done.stderr
 
 
 def test_a_server_that_never_answers(serve: Serve) -> None:
@@ -384,4 +465,4 @@ def test_a_server_that_never_answers(serve: Serve) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         done = serve(*TEXT, f"--serving_url={url}", "--serving_timeout=0.5")
     assert done.returncode == 1
-    assert f"error: {url}: no answer in 0.5 s (--serving_timeout)" in done.stderr
+    assert f"error: {url}: no answer within 0.5 s (--serving_timeout)" in done.stderr

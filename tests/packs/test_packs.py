@@ -70,7 +70,7 @@ def test_a_collection_defines_many_and_inherits(collection: Path) -> None:
     assert list(packs) == ["first", "second"]
     first, second = packs["first"], packs["second"]
     assert first.argv == {"--epochs": 3, "--batch-size": 16}
-    assert (first.weight, first.tags, first.install_group) == (2.0, ("vision",), "torch")
+    assert (first.weight, first.tags, first.install_group) == (2.0, ("all", "vision"), "torch")
     assert second.directory == collection.parent / "two"
     assert second.max_duration == 60
     assert first.where == f"{collection}:11"
@@ -508,7 +508,7 @@ _one:
   argv:
     --data: "{milabench_data}/FakeImageNet"
     --num-workers: "auto({n_worker}, 8)"
-    "train.batch=32": true
+    "train.batch=auto_batch(32)": true
 plain:
   inherits: _one
   voir: {options: {stop: 30}}
@@ -535,6 +535,33 @@ def test_a_collection_of_the_suite_loads(suite: Path) -> None:
     assert plain.directory == suite.parent / "benchmarks" / "one"
     assert plain.voir == {"stop": 30, "interval": "1s"}
     assert plain.max_duration == 600
+
+
+def test_tags_are_inherited_and_one_entry_may_override_all_others(suite: Path) -> None:
+    (suite / "tagged.yaml").write_text(
+        "include: base.yaml\n_one: {tags: [vision]}\nplain: {tags: fast}\ntwo-machines: {tags: [slow]}\n'*': {weight: 7}\n"
+    )
+    packs = find_packs([suite / "tagged.yaml"])
+    assert {name: (pack.tags, pack.weight) for name, pack in packs.items()} == {
+        "plain": (("fast", "vision"), 7.0),
+        "two-machines": (("slow", "vision"), 7.0),
+    }
+    assert [pack.name for pack in select(packs.values(), ["vision"], ["slow"])] == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("include: 5", "include must be a file or a list of files"),
+        ("include: {a: b}", "include must be a file or a list of files"),
+        ("'*': 5\nx: {definition: .}", "must be a mapping"),
+        ("defaults: &d {plan: {method: njobs}}\nbenchmarks:\n  x: {<<<: *d, definition: .}", "early form of milabench"),
+    ],
+)
+def test_what_is_no_collection_of_the_present_form_says_so(suite: Path, definition: str, said: str) -> None:
+    (suite / "odd.yaml").write_text(definition)
+    with pytest.raises(ConfigError, match=said):
+        find_packs([suite / "odd.yaml"])
 
 
 def test_a_collection_includes_others_and_changes_their_entries(suite: Path) -> None:

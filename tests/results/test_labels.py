@@ -13,8 +13,8 @@ from dlbs.results.plots.figure import draw
 from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.rules import Rules
 from dlbs.results.statistics.within import compare_by
+from dlbs.results.tables.default import default_tables
 from dlbs.results.tables.listing import listing_table
-from dlbs.results.tables.regular import regular_tables
 from dlbs.results.tables.scores import scores
 from tests.made_logs import make_record
 
@@ -72,7 +72,7 @@ def test_long_values_stay_whole() -> None:
 
 
 def test_report_makes_swept_parameters_rows_in_the_plan_s_order() -> None:
-    (table,) = regular_tables(sweep(), DECLARATIONS)
+    (table,) = default_tables(sweep(), DECLARATIONS)
     assert table.header == ["runtime.malloc", "runtime.cpus", "Throughput, images/s", "Batch time, ms"]
     assert table.rows == [list(setting) for setting in SETTINGS]
     assert table.legend[-1] == "all runs: deep_mnist, training, float32, gpu, batch 16"
@@ -80,7 +80,7 @@ def test_report_makes_swept_parameters_rows_in_the_plan_s_order() -> None:
 
 def test_batch_sizes_are_columns_if_they_vary() -> None:
     records = [*sweep(), *[{**one, "exp.replica_batch": 4, "exp.effective_batch": 4} for one in sweep()]]
-    throughput, time = regular_tables(records, DECLARATIONS)
+    throughput, time = default_tables(records, DECLARATIONS)
     assert throughput.header == ["runtime.malloc", "runtime.cpus", "batch 4", "batch 16"]
     assert throughput.rows == time.rows == [list(setting) for setting in SETTINGS]
     assert throughput.title.startswith("Throughput, images/s; median of 3 runs")

@@ -48,7 +48,7 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     shown = dlbs("status")
     assert shown.returncode == 1
     assert "6 experiments: 1 ok, 1 failure, 1 running, 3 to do" in shown.stdout
-    assert f"process {process.pid} is running them" in shown.stdout
+    assert f"running in process {process.pid}" in shown.stdout
     assert "exit code 1" in shown.stdout
     process.kill()
     process.wait()
@@ -112,4 +112,4 @@ def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path
     (tmp_path / "note.log").write_text("hello")
     refused = dlbs("rerun", "note.log")
     assert refused.returncode == 2
-    assert "has no parameters" in refused.stderr
+    assert "does not begin with the parameters of an experiment" in refused.stderr

@@ -15,7 +15,7 @@ from typing import Any
 from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
 from dlbs.jsonio import load_json
-from dlbs.packs.arguments import filled_argv
+from dlbs.packs.arguments import filled
 from dlbs.packs.benchfile import BenchmarkPack
 from dlbs.packs.definition import Pack
 from dlbs.packs.milabench.package import BasePackage
@@ -108,6 +108,9 @@ class AdaptedPack(BenchmarkPack):
     def _step(self, phase: str) -> Any:
         self.package.phase = phase
         method = getattr(self.package, phase)
+        if needed := _required(method):
+            what = f"{phase}() takes {', '.join(needed)}, as in the early interface of milabench, which milabench itself has dropped"
+            raise LaunchError(what, where=self.where, hint="it takes nothing now, and run() returns a plan")
         try:
             made = method()
             return asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made
@@ -131,14 +134,17 @@ class AdaptedPack(BenchmarkPack):
         given = load_json(os.environ.get("DLBS_VOIR_OPTIONS") or "{}")
         devices = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
         return {
+            "gradient_accumulation_steps": 1,
+            "use_deepspeed": False,
+            **filled(dict(pack.suite), pack, places),
             "name": pack.name,
             "definition": str(pack.directory),
             "dirs": {name: str(path) for name, path in directories.items()},
             "python": str(self.python),
-            "argv": filled_argv(pack, places),
+            "argv": filled(pack.argv, pack, places),
             "voir": {"options": {**pack.voir, **given}},
             "plan": dict(pack.plan),
-            "group": pack.install_group,
+            "group": pack.suite.get("group", pack.install_group),
             "install_group": pack.install_group,
             "install_variant": pack.install_variant,
             "max_duration": pack.max_duration,
@@ -148,8 +154,6 @@ class AdaptedPack(BenchmarkPack):
             "devices": devices,
             "num_machines": pack.num_machines,
             "cpus_per_gpu": min(8, os.cpu_count() or 1),
-            "gradient_accumulation_steps": 1,
-            "use_deepspeed": False,
             "env": {},
             "system": {
                 "arch": "cuda" if devices else "cpu",
@@ -161,6 +165,13 @@ class AdaptedPack(BenchmarkPack):
 
 def _runner() -> Path:
     return dlbs_root() / "python" / "pack_runner"
+
+
+def _required(method: Any) -> list[str]:
+    """The arguments that a method cannot be called without."""
+    parameters = inspect.signature(method).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in kinds]
 
 
 async def _awaited(made: Any) -> Any:

@@ -70,7 +70,7 @@ class BasePackage:
         """The directory in which the script runs."""
         return self.dirs.code
 
-    def resolve_argument(self, name: str, default: Any) -> Any:
+    def resolve_argument(self, name: str, default: Any = None) -> Any:
         """The value of an option of the script."""
         argv = self.config.get("argv")
         return argv.get(name, default) if isinstance(argv, Mapping) else default

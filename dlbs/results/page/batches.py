@@ -14,7 +14,7 @@ __all__ = ["ALPHABET", "batch_times"]
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _STEPS = len(_PAIRS) - 1  # a number is one of 4096 between the least and the greatest of its run
-_MOST_POINTS, _FEWEST, _MOST = 300_000, 20, 1000  # of all runs together, and of each
+_MOST_POINTS, _FEWEST, _MOST = 200_000, 20, 1000  # of all runs together, and of each
 
 
 def batch_times(records: Sequence[Record]) -> list[list[Any] | None]:

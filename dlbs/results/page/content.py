@@ -19,7 +19,7 @@ from dlbs.results.page.where import where_measured
 from dlbs.results.plots.applicable import applicable_kinds
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
-from dlbs.results.tables.regular import regular_tables
+from dlbs.results.tables.default import default_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
 from dlbs.text import counted
@@ -100,7 +100,7 @@ def page_content(
 def _tables(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[Table]:
     if not records:
         return []
-    tables = regular_tables(records, declarations)
+    tables = default_tables(records, declarations)
     if len({devices(record) for record in records}) > 1:
         for kind in ("weak", "strong"):
             made = scaling_tables(records, declarations, kind)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
+from dlbs.run.locks import LOCK_NAME, owner
 from dlbs.run.watch import Look, Watch
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ class _Budget:
 
     def is_spent(self) -> bool:
         """Whether a plan runs and repeating the work now would use too much CPU time."""
-        from dlbs.run.locks import owner
 
         return time.monotonic() < self.not_before and owner(self.directory) is not None
 
@@ -172,7 +172,7 @@ class LiveResults:
         for directory, names, files in os.walk(self.directory):
             names.sort()
             for name in sorted(files):
-                if name.endswith((".part", ".sh", ".tmp")) or name == ".dlbs.lock":
+                if name.endswith((".part", ".sh", ".tmp")) or name == LOCK_NAME:
                     continue
                 path = os.path.join(directory, name)
                 try:

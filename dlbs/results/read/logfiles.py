@@ -12,9 +12,9 @@ from dataclasses import astuple
 from pathlib import Path
 
 from dlbs.errors import LogError
+from dlbs.results.read.compressed import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
 from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
-from dlbs.results.read.streams import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
 from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
 __all__ = ["Read", "find_logs", "pack", "read_file", "read_logs", "unpack"]

@@ -18,10 +18,10 @@ from dlbs.errors import LogError
 from dlbs.files import make_parent, open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import STATUSES, finite
+from dlbs.results.read.compressed import unpacked
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
-from dlbs.results.read.streams import unpacked
 from dlbs.text import formula_escaped, formula_unescaped
 from dlbs.version import __version__
 

@@ -17,7 +17,7 @@ from dlbs.results.registry import registered
 from dlbs.results.statistics.intervals import Interval, median_interval
 from dlbs.results.tables.aggregates import AGGREGATES
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
-from dlbs.results.underload import FAMILY, logged_interval
+from dlbs.results.underload import FAMILY, HIGHEST_RATE, logged_interval
 from dlbs.text import counted, short_number, text
 
 __all__ = ["cells_of", "doubt_lines", "formulas_of", "interval_lines", "quantity", "reason_lines", "statistic"]
@@ -101,11 +101,18 @@ def _formula(records: list[Record], key: str, aggregate: str) -> str:
     bounds = f"[{short_number(cell.low)}, {short_number(cell.high)}]"
     level = f"{100 * cell.confidence:.3g} %"
     if cell.runs == 1:
-        return f"{formula}; {bounds}: {level} CI from its batches"
+        return f"{formula}; {bounds}: {level} CI from its {_part(key)}"
     depth = [value for value, _ in ordered].index(cell.low)
     which = "minimum and maximum" if not depth else f"value {depth + 1} from either end"
     sides = " + ".join(f"{math.comb(cell.runs, at)}" for at in range(depth + 1))
     return f"{formula}; {bounds}: {which} of {cell.runs}, 1 - 2 · ({sides}) / 2^{cell.runs} = {level}"
+
+
+def _part(key: str) -> str:
+    """The parts of a run from which its interval of a quantity is computed."""
+    if key == HIGHEST_RATE:
+        return "processes"
+    return "queries" if key.startswith(FAMILY) else "batches"
 
 
 def _is_figure(value: Any) -> bool:
@@ -155,9 +162,11 @@ def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]
         lines.append(f"[low, high]: {100 * USUAL:.0f} % confidence interval of the median{lower}")
     if any(cell.runs == 1 for cell in with_interval):
         run = "of a single run" if levels else "1 run"
-        parts = {"queries" if key.startswith(FAMILY) else "batches" for key in keys} or {"batches"}
-        of = " or ".join(sorted(parts))
-        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % CI from its {of}; ignores variation between runs")
+        parts = {_part(key) for key in keys} or {"batches"}
+        if "processes" in parts:
+            lines.append(f"[low, high] of the highest rate, {run}: {100 * USUAL:.0f} % CI from its processes")
+        if of := " or ".join(sorted(parts - {"processes"})):
+            lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % CI from its {of}; ignores variation between runs")
     return lines
 
 

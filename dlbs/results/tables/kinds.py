@@ -7,7 +7,7 @@ from dlbs.results.registry import Registry
 __all__ = ["KINDS"]
 
 KINDS: Registry = {
-    "regular": ("dlbs.results.tables.regular:regular_tables", "varied parameters against replica batch"),
+    "regular": ("dlbs.results.tables.default:default_tables", "varied parameters against replica batch"),
     "weak": ("dlbs.results.tables.scaling:weak_scaling", "scaling over devices with the replica batch fixed"),
     "strong": ("dlbs.results.tables.scaling:strong_scaling", "scaling over devices with the effective batch fixed"),
 }

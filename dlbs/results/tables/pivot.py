@@ -17,6 +17,7 @@ from dlbs.results.tables.cells import (
     statistic,
 )
 from dlbs.results.tables.table import Cell, Table
+from dlbs.results.underload import HIGHEST_RATE, search_lines
 from dlbs.text import text
 
 __all__ = ["add_notes", "custom_tables", "group_title", "header", "pivot", "shown_value", "with_statistic"]
@@ -81,6 +82,8 @@ def add_notes(
     """
     cells = [cell for row in table.cells for cell in row]
     table.legend += interval_lines(cells, keys)
+    if HIGHEST_RATE in keys:
+        table.legend += search_lines(records)
     table.add_legend()
     table.legend += doubt_lines(records, keys)
     if reasons:

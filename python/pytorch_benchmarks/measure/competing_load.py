@@ -41,6 +41,10 @@ class CompetingLoad:
         used = [end - begin for begin, end in zip(self._before, after, strict=True)]
         self._total = _Sample(*(sum(pair) for pair in zip(self._total, used, strict=True)))
 
+    def add(self, other: CompetingLoad) -> None:
+        """Include the counts of another process."""
+        self._total = _Sample(*(sum(pair) for pair in zip(self._total, other._total, strict=True)))
+
     def metrics(self, batches: int) -> dict[str, float | None]:
         """Return log values.
 

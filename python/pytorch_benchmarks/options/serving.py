@@ -108,10 +108,17 @@ class ServingOptions(CommonOptions):
         choices=SEARCHES,
         metavar="WHAT",
     )
-    serving_find_trials: int = option(20, "Maximum number of runs in a search.", whole(4))
+    serving_find_processes: int = option(
+        5,
+        "Number of processes in a search, one after the other, each with the model loaded anew; the interval of the result includes how they differ.",
+        whole(1),
+    )
+    serving_find_trials: int = option(
+        25, "Maximum number of runs in a search, of all processes together; at least four per process.", whole(4)
+    )
     serving_find_precision: float = option(
-        5.0,
-        "Precision of a search, in percent of the rate: half the width of the interval at which it ends.",
+        10.0,
+        "Precision of a search, in percent of the rate: half the width of the interval. A process ends when its trials reach it; a warning is logged if the result does not.",
         positive,
         metavar="PERCENT",
     )

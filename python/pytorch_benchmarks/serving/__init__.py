@@ -1,1 +1,1 @@
-"""Inference under load: queries of MLPerf's load generator (LoadGen), batches made of them, what answers, and what is reported."""
+"""Inference under load: MLPerf's load generator (LoadGen), dynamic batching, models and servers under load, and their results."""

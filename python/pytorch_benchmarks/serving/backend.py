@@ -1,4 +1,4 @@
-"""What answers queries: the interface that models in this process, in other processes and behind a URL share."""
+"""The interface of backends, which answer queries: models in this process, in worker processes, and servers behind a URL."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ __all__ = ["Backend", "Progress", "RejectedError", "Unwatched"]
 
 
 class RejectedError(Exception):
-    """A server says that it has too much to do."""
+    """The server is overloaded and rejected the request."""
 
 
 class Progress(Protocol):
-    """Learns how far the answer to a batch is. Positions are those of the samples in the batch."""
+    """Receives the progress of a batch. Positions are those of samples in the batch."""
 
     def first_token(self, positions: Sequence[int]) -> None:
-        """The first token of these is there."""
+        """Their first tokens are available."""
 
     def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
-        """These are answered, with so many tokens each."""
+        """Their answers are complete; `tokens` has the number of tokens of each."""
 
 
 class Unwatched:
-    """The progress of batches that are not measured."""
+    """Ignores the progress of batches that are not measured."""
 
     def first_token(self, positions: Sequence[int]) -> None:
         pass
@@ -33,18 +33,18 @@ class Unwatched:
 
 
 class Backend(Protocol):
-    """Answers batches, one at a time. A worker has one of its own."""
+    """Answers batches, one at a time. Each worker has a separate backend."""
 
     def warm_up(self) -> None:
-        """Work on batches that are not measured; called by the thread that calls `answer`."""
+        """Process batches that are not measured; called by the thread that calls `answer`."""
 
     def answer(self, samples: Sequence[int], progress: Progress) -> None:
-        """Answer a batch of samples; those that `progress` has not heard of are done when this returns.
+        """Answer a batch of samples; those not reported to `progress` are complete when this returns.
 
         Raises:
-            RejectedError: None of the samples was worked on.
-            BenchmarkError: There is no answer, or one that makes no sense.
+            RejectedError: None of the samples was processed.
+            BenchmarkError: The answer is missing or invalid.
         """
 
     def close(self) -> None:
-        """End what this backend started."""
+        """End the processes and connections of this backend."""

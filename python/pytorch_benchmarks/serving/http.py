@@ -1,4 +1,4 @@
-"""A server behind a URL: the completions of OpenAI, or an endpoint that answers JSON with JSON."""
+"""Backends for a server behind a URL: OpenAI's completions, or an endpoint that maps JSON to JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SHOWN = 120  # characters of an answer in a message
 
 
 class Server:
-    """Where requests go. One object serves one thread: it keeps a connection open.
+    """A connection to a server, which is kept open. Each thread needs a separate object.
 
     Args:
         url: With `http://` or `https://`.
-        timeout: Seconds for each wait for bytes.
+        timeout: Maximum time of each wait for data, in seconds.
 
     Raises:
-        UsageError: It is no such URL.
+        UsageError: The URL is invalid.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -38,7 +38,7 @@ class Server:
         except ValueError as error:
             raise UsageError(f"--serving_url {url}: {error}") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"--serving_url {url!r} is no address such as http://127.0.0.1:8000")
+            raise UsageError(f"--serving_url {url!r} is not an address such as http://127.0.0.1:8000")
         self.url, self.path = url, parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
         if parts.scheme == "https":
             context = ssl.create_default_context()
@@ -50,11 +50,11 @@ class Server:
         self._timeout = timeout
 
     def post(self, path: str, body: bytes, kind: str = "application/json") -> http.client.HTTPResponse:
-        """The response to a request, whose body is yet to be read.
+        """Send a request; returns the response, whose body has not been read yet.
 
         Raises:
-            RejectedError: The server has too much to do (429 or 503).
-            BenchmarkError: It cannot be reached, or refuses the request.
+            RejectedError: The server is overloaded (429 or 503).
+            BenchmarkError: The server is unreachable, or answers with another status.
         """
         response = self._respond(path, body, kind)
         if response.status == 200:
@@ -62,7 +62,7 @@ class Server:
         text = self.read(response)
         if response.status in _BUSY:
             raise RejectedError
-        raise BenchmarkError(f"{self.url}: the server answers {response.status} {response.reason}: {_shown(text)}")
+        raise BenchmarkError(f"{self.url}: the server answered {response.status} {response.reason}: {_shown(text)}")
 
     def _respond(self, path: str, body: bytes, kind: str) -> http.client.HTTPResponse:
         for attempt in (1, 2):
@@ -72,7 +72,7 @@ class Server:
                 return self._connection.getresponse()
             except (ConnectionError, http.client.RemoteDisconnected) as error:
                 self._connection.close()
-                # A server may close a connection that was idle; a new one has to work.
+                # Servers may close idle connections; a new connection must work.
                 if is_new or attempt == 2:
                     raise self._unreachable(error) from None
             except (OSError, http.client.HTTPException) as error:
@@ -84,7 +84,7 @@ class Server:
         """The rest of an answer.
 
         Raises:
-            BenchmarkError: It ends too early, or is too long.
+            BenchmarkError: It is incomplete or too long.
         """
         try:
             text = response.read(_MOST_BYTES + 1)
@@ -95,10 +95,10 @@ class Server:
         return text
 
     def lines(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
-        """The lines of an answer as they come.
+        """The lines of an answer as they arrive.
 
         Raises:
-            BenchmarkError: It ends too early, or is too long.
+            BenchmarkError: It is incomplete or too long.
         """
         length = 0
         try:
@@ -110,8 +110,8 @@ class Server:
             self._connection.close()
             raise self._unreachable(error) from None
 
-    def nonsense(self, what: str, text: bytes | str) -> BenchmarkError:
-        """The error of an answer that is not of the protocol."""
+    def invalid(self, what: str, text: bytes | str) -> BenchmarkError:
+        """The error for an answer that violates the protocol."""
         return BenchmarkError(f"{self.url}: {what}: {_shown(text)}")
 
     def close(self) -> None:
@@ -121,32 +121,32 @@ class Server:
     def _check_length(self, length: int) -> None:
         if length > _MOST_BYTES:
             self._connection.close()
-            raise BenchmarkError(f"{self.url}: an answer is longer than {_MOST_BYTES >> 20} MiB")
+            raise BenchmarkError(f"{self.url}: an answer exceeds {_MOST_BYTES >> 20} MiB")
 
     def _unreachable(self, error: Exception) -> BenchmarkError:
         if isinstance(error, TimeoutError):
-            what = f"no answer in {self._timeout:g} s (--serving_timeout)"
+            what = f"no answer within {self._timeout:g} s (--serving_timeout)"
         elif isinstance(error, ConnectionRefusedError):
-            what = "no server is there (connection refused): start it, or give another --serving_url"
+            what = "no server listens there (connection refused): start it, or change --serving_url"
         elif isinstance(error, http.client.IncompleteRead):
             what = "the server ended an answer before it was complete"
         elif isinstance(error, ConnectionError):
-            what = "the server closed the connection without an answer"
+            what = "the server closed the connection before its answer"
         else:
-            what = f"the server cannot be reached: {error}"
+            what = f"the server is unreachable: {error}"
         return BenchmarkError(f"{self.url}: {what}")
 
 
 class CompletionsBackend:
-    """The completions of OpenAI, streamed: `POST /v1/completions` with a prompt of token numbers.
+    """OpenAI's completions, streamed: `POST /v1/completions` with a prompt of token IDs.
 
     Args:
-        server: Of this thread.
-        model: As the server knows it.
-        lengths: Tokens of each prompt.
-        answers: Tokens of each answer.
-        seed: Of the tokens.
-        warmup: Requests that `warm_up` sends.
+        server: Connection of this thread.
+        model: Name of the model on the server.
+        lengths: Number of tokens of each prompt.
+        answers: Number of tokens of each answer.
+        seed: For the random tokens of prompts.
+        warmup: Number of requests that `warm_up` sends.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class CompletionsBackend:
     ) -> None:
         self._server, self._warmup = server, warmup
         chance = random.Random(seed)
-        # Numbers that every vocabulary has, and none of the first ones, which often end a text.
+        # IDs that every vocabulary has, but not the first ones, which often end a text.
         self._bodies = [
             json.dumps(
                 {
@@ -164,7 +164,7 @@ class CompletionsBackend:
                     "temperature": 0,
                     "stream": True,
                     "stream_options": {"include_usage": True},
-                    "ignore_eos": True,  # vLLM and others: answers have the lengths that are asked for
+                    "ignore_eos": True,  # vLLM and others: answers have the requested lengths
                 }
             ).encode()
             for length, answer in zip(lengths, answers, strict=True)
@@ -185,7 +185,7 @@ class CompletionsBackend:
         self._server.close()
 
     def _tokens(self, sample: int, watched: tuple[int, Progress] | None) -> int:
-        """Ask for an answer; how many tokens it has."""
+        """Request an answer; returns its number of tokens."""
         server = self._server
         pieces, counted, is_complete = 0, 0, False
         for line in server.lines(server.post(self._path, self._bodies[sample])):
@@ -199,12 +199,12 @@ class CompletionsBackend:
                     pieces += 1
                 counted = (entry.get("usage") or {}).get("completion_tokens") or counted
             elif line and not line.startswith(b":"):
-                raise server.nonsense("the answer is no stream of completions", line)
+                raise server.invalid("the answer is not a stream of completions", line)
         if not is_complete:
             raise BenchmarkError(f"{server.url}: the server ended an answer before it was complete")
         tokens = counted or pieces
         if not pieces or not isinstance(tokens, int) or tokens < 2:
-            raise server.nonsense("the answer has fewer than two tokens", f"{pieces} pieces, {tokens} tokens")
+            raise server.invalid("the answer has fewer than two tokens", f"{pieces} pieces, {tokens} tokens")
         return tokens
 
     def _entry(self, line: bytes) -> dict[str, Any]:
@@ -216,17 +216,17 @@ class CompletionsBackend:
                 return dict(entry)
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise self._server.nonsense("the answer is no stream of completions", line)
+        raise self._server.invalid("the answer is not a stream of completions", line)
 
 
 class PredictBackend:
-    """An endpoint that gets a body and answers with JSON.
+    """An endpoint that receives a body and answers with JSON.
 
     Args:
-        server: Of this thread; its URL is that of the endpoint.
-        bodies: What is posted for each sample.
+        server: Connection of this thread; its URL is that of the endpoint.
+        bodies: Body of the request for each sample.
         kind: Media type of the bodies.
-        warmup: Requests that `warm_up` sends.
+        warmup: Number of requests that `warm_up` sends.
     """
 
     def __init__(self, server: Server, bodies: Sequence[bytes], kind: str, warmup: int) -> None:
@@ -250,9 +250,9 @@ class PredictBackend:
         try:
             answer = json.loads(text)
         except ValueError:
-            raise server.nonsense("the answer is not JSON", text) from None
+            raise server.invalid("the answer is not JSON", text) from None
         if not answer or not isinstance(answer, (dict, list)):
-            raise server.nonsense("the answer has no predictions", text)
+            raise server.invalid("the answer has no predictions", text)
 
 
 def _shown(text: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""How many tokens prompts and answers have: drawn from a distribution, or read from a file."""
+"""Lengths of prompts and answers: drawn from a distribution, or read from a file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def draw_lengths(flag: str, words: str, count: int, seed: int, column: int = 0) 
     """Lengths of samples.
 
     Args:
-        flag: The option, for messages.
-        words: `128`; `uniform:LEAST:MOST`; `lognormal:MEDIAN:SIGMA[:MOST]`; `file:FILE`, whose lines are lengths, with blanks or commas between them.
-        count: How many.
-        seed: The same seed gives the same lengths. A file is read in its order, and again from its start if it is short.
-        column: Of the file; a file with one column has the same length in all.
+        flag: Name of the option, for messages.
+        words: `128`; `uniform:LEAST:MOST`; `lognormal:MEDIAN:SIGMA[:MOST]`; `file:FILE`, with lengths per line, separated by blanks or commas.
+        count: Number of lengths.
+        seed: The same seed gives the same lengths. A file is read in order, and repeated if it has fewer lines.
+        column: Column of the file; a file with a single column uses it for all.
 
     Raises:
-        UsageError: The words are none of these, or the file cannot be read.
+        UsageError: The format is invalid, or the file cannot be read.
     """
     kind, _, rest = words.partition(":")
     if kind == "file":
@@ -48,7 +48,7 @@ def draw_lengths(flag: str, words: str, count: int, seed: int, column: int = 0) 
         if not 1 <= length <= _MOST:
             raise ValueError
     except (ValueError, OverflowError):
-        raise UsageError(f"{flag} {words!r} is none of {_FORMS}") from None
+        raise UsageError(f"{flag} {words!r} is not one of {_FORMS}") from None
     return [length] * count
 
 
@@ -61,10 +61,10 @@ def _read(flag: str, path: str, column: int) -> list[int]:
                 if values:
                     found.append(_length(values, column, f"{flag} {path}:{number}"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UsageError(f"{flag} file:{path}: {reason}") from None
     if not found:
-        raise UsageError(f"{flag} file:{path}: there are no lengths in it")
+        raise UsageError(f"{flag} file:{path}: the file has no lengths")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The search for the highest rate that keeps the bounds: trials that may go wrong by chance, each at the rate that is most likely the limit."""
+"""The highest rate that one process sustains within the bounds, estimated from trials whose outcome is random near that rate."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-__all__ = ["Limit", "Trial", "find_limit"]
+__all__ = ["Limit", "Prior", "Trial", "find_limit", "flat_prior", "normal_prior"]
 
 FEWEST_TRIALS = 8
-_BELOW, _ABOVE = 1 / 1000, 1.5  # of the rate at which the search is sure to fail
-_STEPS = 1000  # of the logarithm of the rate
-_WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)  # of the range of rates in which chance decides
-_BY_ACCIDENT = 0.02  # trials whose outcome says nothing of the rate
+_LOWEST, _HIGHEST = 1 / 1000, 1.5  # relative to the rate that cannot be sustained
+_STEPS = 1000  # of the logarithm of the rate, over the whole range
+_STEPS_NEAR = 400  # of a normal prior
+_SIGMAS = 5.0  # on either side of a normal prior
+_WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)  # of the range of rates in which the outcome of a trial is random
+_LAPSES = 0.02  # share of trials whose outcome does not depend on the rate
+_QUANTILES = (0.025, 0.5, 0.975)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,9 @@ class Trial:
     """A run at one rate.
 
     Attributes:
-        rate: Queries a second.
-        passed: Whether it kept the bounds.
-        latency: Milliseconds: the percentile of its latencies; infinite if too many queries were rejected.
+        rate: Queries per second.
+        passed: Whether it met the bounds.
+        latency: The evaluated percentile of its latencies, in milliseconds; infinite if too many queries were rejected.
     """
 
     rate: float
@@ -34,70 +38,119 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a search found.
+    """The limit of one process.
 
     Attributes:
-        rate: The limit: at this rate a run keeps the bounds as often as not.
-        low, high: Its interval of 95 %.
-        trials: In their order.
+        rate: Queries per second at which half of the trials meet the bounds.
+        low, high: 95 % credible interval. It covers the randomness of the trials, not the variation between processes.
+        spread: Standard deviation of the logarithm of the rate in the posterior distribution.
+        trials: All trials, in order.
     """
 
     rate: float
     low: float
     high: float
+    spread: float
     trials: tuple[Trial, ...]
 
     @property
     def precision(self) -> float:
-        """Half the width of the interval, as a share of the rate."""
+        """Half the width of the interval relative to the rate."""
         return (self.high - self.low) / (2 * self.rate)
 
 
-def find_limit(
-    run: Callable[[float], Trial], upper: float, *, precision: float, most_trials: int, fewest: int = FEWEST_TRIALS
-) -> Limit:
-    """Search for the limit.
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The distribution of the limit before the first trial.
 
-    The probability that a run at a rate keeps the bounds falls from 1 to 0 around the limit, over a range that is not known either (a cumulative
-    normal distribution of the logarithm of the rate). What the trials say of both is their posterior distribution on a grid, from flat priors; each
-    trial is at the median of the limit so far, where it says most (QUEST: Watson and Pelli, Perception & Psychophysics 33(2):113, 1983).
-    The same rate is thus tried again and again near the limit, and one unlucky run costs some trials, not the answer.
+    Attributes:
+        rates: Logarithms of rates, in increasing order, shape (steps,).
+        weights: Their probabilities, shape (steps,); any scale.
+    """
+
+    rates: Tensor
+    weights: Tensor
+
+
+def flat_prior(upper: float) -> Prior:
+    """A uniform distribution of the rate, up to 1.5 times a rate that cannot be sustained for long, such as the throughput of offline."""
+    rates = torch.linspace(math.log(upper * _LOWEST), math.log(upper * _HIGHEST), _STEPS, dtype=torch.float64)
+    return Prior(rates, rates.exp())
+
+
+def normal_prior(rate: float, spread: float) -> Prior:
+    """A normal distribution of the logarithm of the rate.
 
     Args:
-        run: Makes a trial.
-        upper: A rate that cannot be kept for long, such as the throughput of offline.
-        precision: Half the width of the interval, as a share, at which the search ends.
-        most_trials: At which it ends in any case.
-        fewest: Before which it does not end.
+        rate: Median.
+        spread: Standard deviation of the logarithm.
     """
-    posterior = _Posterior(upper)
+    distances = torch.linspace(-_SIGMAS, _SIGMAS, _STEPS_NEAR, dtype=torch.float64)
+    return Prior(math.log(rate) + spread * distances, (-(distances**2) / 2).exp())
+
+
+def find_limit(
+    run: Callable[[float], Trial],
+    prior: Prior,
+    *,
+    precision: float,
+    most_trials: int,
+    fewest: int = FEWEST_TRIALS,
+    most_one_sided: int = 0,
+) -> Limit:
+    """Search for the limit of one process.
+
+    The probability that a trial meets the bounds falls from 1 to 0 around the limit, over a range of unknown width (a cumulative normal
+    distribution of the logarithm of the rate). The joint posterior distribution of limit and width is computed on a grid. Each trial uses the
+    median of the limit so far, where its outcome is most informative (QUEST: Watson and Pelli, Perception & Psychophysics 33(2):113, 1983).
+    Rates near the limit are thus tried repeatedly, and one unlucky trial costs some more trials, not the result.
+
+    Args:
+        run: Runs a trial.
+        prior: Distribution of the limit before the first trial.
+        precision: Half the width of the interval, relative to the rate, at which the search ends.
+        most_trials: Maximum number of trials.
+        fewest: Minimum number of trials.
+        most_one_sided: Maximum number of trials while all had the same outcome; at least `most_trials`.
+    """
+    posterior = _Posterior(prior)
     trials: list[Trial] = []
+    median = posterior.quantiles()[1]
     while True:
-        trial = run(posterior.quantile(0.5))
+        trial = run(median)
         trials.append(trial)
         posterior.learn(trial)
-        found = Limit(posterior.quantile(0.5), posterior.quantile(0.025), posterior.quantile(0.975), tuple(trials))
-        both = len({one.passed for one in trials}) == 2
-        if len(trials) >= most_trials or (len(trials) >= fewest and both and found.precision <= precision):
+        low, median, high = posterior.quantiles()
+        found = Limit(median, low, high, posterior.spread(), tuple(trials))
+        is_bracketed = len({one.passed for one in trials}) == 2
+        most = most_trials if is_bracketed else max(most_trials, most_one_sided)
+        if len(trials) >= most or (len(trials) >= fewest and is_bracketed and found.precision <= precision):
             return found
 
 
 class _Posterior:
-    """How likely each limit is, with each width of the range in which chance decides."""
+    """Joint distribution of the limit and of the width of the range in which outcomes are random."""
 
-    def __init__(self, upper: float) -> None:
-        self._rates = torch.linspace(math.log(upper * _BELOW), math.log(upper * _ABOVE), _STEPS, dtype=torch.float64)
+    def __init__(self, prior: Prior) -> None:
+        self._rates = prior.rates
         self._widths = torch.tensor(_WIDTHS, dtype=torch.float64)
-        # Flat in the rate, not in its logarithm: limits are more often a half of what offline reaches than a hundredth.
-        self._weights = self._rates.exp().unsqueeze(1).expand(-1, len(_WIDTHS)).clone()
+        self._weights = prior.weights.unsqueeze(1).expand(-1, len(_WIDTHS)).clone()
         self._weights /= self._weights.sum()
 
     def learn(self, trial: Trial) -> None:
         distance = (self._rates - math.log(trial.rate)).unsqueeze(1) / self._widths
-        passing = _BY_ACCIDENT / 2 + (1 - _BY_ACCIDENT) * torch.special.ndtr(distance)
+        passing = _LAPSES / 2 + (1 - _LAPSES) * torch.special.ndtr(distance)
         self._weights *= passing if trial.passed else 1 - passing
         self._weights /= self._weights.sum()
 
-    def quantile(self, share: float) -> float:
+    def quantiles(self) -> tuple[float, float, float]:
+        """The limits of the interval with the median between them."""
         below = self._weights.sum(1).cumsum(0)
-        return math.exp(float(self._rates[min(_STEPS - 1, int(torch.searchsorted(below, share)))]))
+        steps = torch.searchsorted(below, torch.tensor(_QUANTILES, dtype=torch.float64)).clamp(max=len(below) - 1)
+        low, median, high = self._rates[steps].exp().tolist()
+        return low, median, high
+
+    def spread(self) -> float:
+        weights = self._weights.sum(1)
+        mean = float(weights @ self._rates)
+        return math.sqrt(float(weights @ (self._rates - mean) ** 2))

@@ -1,4 +1,4 @@
-"""MLPerf's load generator (LoadGen, the package mlcommons-loadgen): its settings, a run of it, and what its logs say."""
+"""MLPerf's load generator (LoadGen, the package mlcommons-loadgen): its settings, a run, and its logs."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ PERCENTILES = {"single-stream": 90.0, "multi-stream": 99.0, "server": 99.0, "off
 _SCENARIOS = {"single-stream": "SingleStream", "multi-stream": "MultiStream", "server": "Server", "offline": "Offline"}
 _NO_BOUND = 10**15  # nanoseconds, eleven days
 _PREFIX = "mlperf_log_"
-_EARLY_STOPPING = 0.01  # 1 - the confidence that LoadGen asks for
+_EARLY_STOPPING = 0.01  # 1 - the confidence that LoadGen requires
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What LoadGen is asked to do. Times are seconds.
+    """Settings of a run of LoadGen. Times are seconds.
 
     Attributes:
         scenario: A key of `PERCENTILES`.
-        percentile: Of the latencies, 0 to 100.
-        min_duration, min_queries: How much a run has at least.
-        target_qps: server: queries a second; offline: samples a second that are expected.
-        target_latency: server: in which the percentile of queries has to be answered; 0 is no bound.
-        target_ttft, target_tpot: server with tokens: the same for the first token, and for each further one.
-        expected_latency: single-stream and multi-stream: of a query. LoadGen generates queries for twice the duration before it begins.
-        samples_per_query: multi-stream.
-        samples: In the library.
+        percentile: Evaluated percentile of the latencies, 0 to 100.
+        min_duration, min_queries: Minimum of a run.
+        target_qps: server: queries per second; offline: expected samples per second.
+        target_latency: server: bound of the percentile; 0 is no bound.
+        target_ttft, target_tpot: server with tokens: the same for the time to first token, and per further token.
+        expected_latency: single-stream and multi-stream: of a query; LoadGen generates queries for twice the duration in advance.
+        samples_per_query: multi-stream only.
+        samples: Number of samples in the library.
         seeds: Of arrival times, of samples in queries, and of the library.
         has_tokens: Whether answers consist of tokens.
     """
@@ -68,16 +68,16 @@ class Settings:
 
     @property
     def uses_token_latencies(self) -> bool:
-        """Whether LoadGen's token mode is used. In server it judges by the bounds of tokens, and by no other."""
+        """Whether LoadGen uses its token mode. In the server scenario, this mode checks the bounds of tokens and no other bound."""
         return self.has_tokens and (self.scenario != "server" or bool(self.target_ttft or self.target_tpot))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What LoadGen says of a run.
+    """LoadGen's results of a run.
 
     Attributes:
-        detail: The results and settings in its detail log, by their keys.
+        detail: Results and settings from its detail log, by key.
         latencies: Seconds from when a query was due until it was answered, in the order of arrival.
         delays: Seconds from when a query was due until LoadGen issued it.
     """
@@ -88,12 +88,12 @@ class Outcome:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the run keeps LoadGen's rules."""
+        """Whether the run is valid by LoadGen's rules."""
         return self.detail.get("result_validity") == "VALID"
 
     @property
     def reason(self) -> str:
-        """Why it does not; empty if it does."""
+        """LoadGen's reason why it is invalid; empty if it is valid."""
         if self.is_valid:
             return ""
         reason = str(self.detail.get("result_invalid_reason", "")).strip()
@@ -104,7 +104,7 @@ class Outcome:
 
 
 class LoadGenAnswers:
-    """Gives answers to LoadGen."""
+    """Reports answers to LoadGen."""
 
     def __init__(self, uses_token_latencies: bool = False) -> None:
         module = _module()
@@ -113,19 +113,19 @@ class LoadGenAnswers:
         self.uses_token_latencies = uses_token_latencies
 
     def first_token(self, responses: Sequence[int]) -> None:
-        """The first tokens of these are there."""
+        """The first tokens of these responses are available."""
         if self.uses_token_latencies:
             response = self._response
             self._first([response(one, 0, 0) for one in responses])
 
     def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
-        """These are answered, with so many tokens each."""
+        """These responses are complete; `tokens` has the number of tokens of each."""
         response = self._response
         if not self.uses_token_latencies:
             self._complete([response(one, 0, 0) for one in responses])
             return
         rejected = [one for one, count in zip(responses, tokens, strict=True) if not count]
-        if rejected:  # LoadGen wants two tokens at least of each, the first of them beforehand
+        if rejected:  # LoadGen requires at least two tokens of each, and the first of them in advance
             self._first([response(one, 0, 0) for one in rejected])
         self._complete([response(one, 0, 0, count or 2) for one, count in zip(responses, tokens, strict=True)])
 
@@ -133,15 +133,15 @@ class LoadGenAnswers:
 def run_loadgen(
     choose: Callable[[Pace], Settings], system: System, directory: Path, *, keep_trace: bool = False
 ) -> Outcome:
-    """Let LoadGen drive a system, and read its logs.
+    """Run LoadGen on a system and read its logs.
 
-    LoadGen runs in a thread of its own: an interruption or a failure then reaches the main thread at once, and the thread ends with the program.
+    LoadGen runs in a separate thread: interruptions and failures then reach the main thread at once, and the thread ends with the program.
 
     Args:
-        choose: What is asked of LoadGen, once it is known how long a batch takes.
-        system: Is started if it was not.
-        directory: Where its logs are kept; it is made.
-        keep_trace: Keep the log with an entry for each query.
+        choose: Returns the settings, given the time of a batch.
+        system: Started unless it is running.
+        directory: For its logs; created if it does not exist.
+        keep_trace: Keep the trace, a log with an entry for each query.
 
     Raises:
         BenchmarkError: The system failed, or LoadGen wrote no results.
@@ -156,7 +156,7 @@ def run_loadgen(
             sut = module.ConstructFastSUT(system.issue, system.flush)
             qsl = module.ConstructQSL(settings.samples, settings.samples, lambda _: None, lambda _: None)
             wanted = _test_settings(module, settings)
-            gc.collect()  # what building and warming up left; serving collects nothing during a run
+            gc.collect()  # garbage of building and warm-up; there is no collection during a run
             module.StartTestWithLogSettings(sut, qsl, wanted, _log_settings(module, directory), "")
             module.DestroyQSL(qsl)
             module.DestroyFastSUT(sut)
@@ -183,13 +183,13 @@ def run_loadgen(
 
 
 def fewest_queries(percentile: float) -> int:
-    """The fewest queries with which LoadGen's early stopping accepts a run: 64 for the 90th percentile, 662 for the 99th.
+    """The minimum number of queries for LoadGen's early stopping: 64 for the 90th percentile, 662 for the 99th.
 
-    One of them may be too late, with a confidence of 99 % that no more than the percentile allows are.
+    With this number, one query may be too late, and the percentile is still within its bound with a confidence of 99 %.
     """
     share = percentile / 100
 
-    def chance(count: int) -> float:  # that at most one is too late
+    def chance(count: int) -> float:  # probability that at most one is too late
         return share**count + count * (1 - share) * share ** (count - 1)
 
     low, high = 1, 2
@@ -202,10 +202,10 @@ def fewest_queries(percentile: float) -> int:
 
 
 def read_detail(path: Path) -> dict[str, Any]:
-    """What the detail log of LoadGen says, by its keys: lines `:::MLLOG {"key": ..., "value": ...}`; errors under `errors`.
+    """Values of LoadGen's detail log by key: lines `:::MLLOG {"key": ..., "value": ...}`; errors have the key `errors`.
 
     Raises:
-        BenchmarkError: It is not there.
+        BenchmarkError: The log is missing or damaged.
     """
     found: dict[str, Any] = {}
     errors = []
@@ -228,7 +228,7 @@ def read_trace(path: Path) -> tuple[array[float], array[float]]:
     """Latencies and delays of issue, in seconds and in the order of arrival, from the trace of LoadGen.
 
     Raises:
-        BenchmarkError: It is not there, or has another form.
+        BenchmarkError: The trace is missing or damaged.
     """
     found: list[tuple[int, int, int]] = []
     try:
@@ -285,6 +285,6 @@ def _module() -> Any:
         import mlperf_loadgen
     except ImportError as error:
         raise UsageError(
-            f"serving needs MLPerf's load generator, which cannot be imported ({error}): pip install mlcommons-loadgen"
+            f"--serving needs MLPerf's load generator, which cannot be imported ({error}): pip install mlcommons-loadgen"
         ) from None
     return mlperf_loadgen

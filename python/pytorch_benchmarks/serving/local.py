@@ -1,4 +1,4 @@
-"""Backends of the model that the options name, in this process or in processes of their own."""
+"""The model named in the options, in this process, and backends that share it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Local:
 
     Attributes:
         model: Has the weights, on the device.
-        title: Where samples come from.
-        prompts: Of a language model that generates; None of others.
+        title: Source of the samples.
+        prompts: Of a model that generates text; None for others.
         make_backend: Makes a backend; all of them share the model.
-        build_seconds: Time that building the model and bringing it to the device took.
+        build_seconds: Time to build the model and copy it to the device.
     """
 
     model: Model
@@ -50,7 +50,7 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
     """Build the model and its samples.
 
     Raises:
-        UsageError: They cannot be had, or lengths of prompts are asked for and the model has none.
+        UsageError: The model or its samples are not available, or an option does not fit the model.
     """
     begin = perf_counter()
     model, lengths = _model_and_lengths(options)
@@ -74,17 +74,17 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
 
 
 def max_batch(options: BenchmarkOptions) -> int:
-    """Samples in a batch at most."""
+    """Maximum number of samples in a batch."""
     return options.serving_max_batch or options.batch_size
 
 
 def warmup_batches(options: BenchmarkOptions) -> int:
-    """Batches of each size before the run."""
+    """Number of warm-up batches of each size."""
     return _USUAL_WARMUP if options.num_warmup_batches is None else options.num_warmup_batches
 
 
 def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int], list[int]]]:
-    """The model, and the lengths of prompts and answers; a model that generates gets room for the longest."""
+    """The model, and the lengths of prompts and answers; models that generate text are built for the longest."""
     lengths: dict[str, list[int]] = {}
     answers = options.serving_output_tokens
     if not answers and options.serving_prompt_tokens.startswith("file:"):
@@ -96,7 +96,9 @@ def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int
         if words:
             lengths[name] = draw_lengths(flag, words, options.serving_samples, seed, column)
     if min(lengths.get("new_tokens", [2])) < 2:
-        raise UsageError("--serving_output_tokens: an answer has two tokens at least, so that there is a time for each")
+        raise UsageError(
+            "--serving_output_tokens: answers need at least two tokens, so that there is a time per further token"
+        )
     try:
         model = requested_model(options, **{name: max(values) for name, values in lengths.items()})
     except UsageError:
@@ -106,7 +108,7 @@ def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int
     if not isinstance(model, Generator):
         if lengths:
             raise UsageError(
-                f"--serving_prompt_tokens and --serving_output_tokens: {options.model} generates no text; leave them out"
+                f"--serving_prompt_tokens and --serving_output_tokens: {options.model} generates no text; omit them"
             )
         return model, ([], [])
     prompts = lengths.get("sequence_length", [model.sequence_length] * options.serving_samples)
@@ -116,5 +118,7 @@ def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int
         ("new_tokens", outputs, model.new_tokens),
     ):
         if max(values) > most:
-            raise UsageError(f"--model_opts {name} is {most}, but the longest of --serving lengths is {max(values)}")
+            raise UsageError(
+                f"--model_opts {name} is {most}, but the longest length in --serving_prompt_tokens or --serving_output_tokens is {max(values)}"
+            )
     return model, (prompts, outputs)

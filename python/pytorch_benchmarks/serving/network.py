@@ -1,4 +1,4 @@
-"""A model in this process that answers a batch at once."""
+"""A backend for models in this process that answer all samples of a batch at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["NetworkBackend", "warmup_sizes"]
 
 
 class NetworkBackend:
-    """The step of inference, on batches of samples.
+    """Runs the inference step on batches of samples.
 
     Args:
-        step: Works on a batch `(inputs, targets)`.
-        samples: The library.
-        synchronize: Waits until the device has done what was asked of it.
-        max_batch: Samples in a batch at most.
-        warmup: Batches of each size that `warm_up` runs.
+        step: Function of a batch `(inputs, targets)`.
+        samples: Library of samples.
+        synchronize: Waits until the device has finished.
+        max_batch: Maximum number of samples in a batch.
+        warmup: Number of batches of each size that `warm_up` runs.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class NetworkBackend:
 
 
 def warmup_sizes(most: int) -> list[int]:
-    """1, 2, 4, ... and the largest batch: memory, tuning and compilation depend on the size."""
+    """Batch sizes of the warm-up: 1, 2, 4, ... and the largest, because memory, tuning and compilation depend on the size."""
     sizes = [1]
     while sizes[-1] * 2 < most:
         sizes.append(sizes[-1] * 2)

@@ -1,4 +1,4 @@
-"""A worker process with a model of its own, and the backend that gives it batches."""
+"""Worker processes with separate copies of the model, and the backend that sends them batches."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import gc
 import os
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
 from pytorch_benchmarks.serving.backend import Progress
 
-__all__ = ["ProcessBackend"]
+__all__ = ["ProcessBackend", "how_ended"]
 
 
 class ProcessBackend:
-    """Answers come from a process. The program started it anew: a copy of this process could not compute with several threads.
+    """A backend in a new process; a fork of this process could not compute with several threads.
 
     Args:
-        options: The process builds its model as they say.
+        options: The process builds its model from them.
 
     Raises:
         BenchmarkError: The process died.
@@ -68,13 +69,19 @@ class ProcessBackend:
 
     def _died(self) -> BenchmarkError:
         self._process.join()
-        code = self._process.exitcode or 0
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return BenchmarkError(f"a worker process (pid {self._process.pid}) ended {how} before it had answered")
+        return BenchmarkError(
+            f"a worker process (pid {self._process.pid}) ended {how_ended(self._process)} before it had answered"
+        )
+
+
+def how_ended(process: BaseProcess) -> str:
+    """How a process ended: `by signal 9`, `with exit code 1`."""
+    code = process.exitcode or 0
+    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
 
 
 class _Sender:
-    """The progress of a batch, sent to the process that waits for it."""
+    """Sends the progress of a batch to the process that waits for it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -87,7 +94,7 @@ class _Sender:
 
 
 def _serve(connection: Connection, options: BenchmarkOptions) -> None:
-    """The life of a worker process; it ends when the other end of the pipe is closed."""
+    """Main function of a worker process; it ends when the other end of the pipe is closed."""
     import torch
 
     from pytorch_benchmarks.devices import select_device, set_backends
@@ -101,7 +108,7 @@ def _serve(connection: Connection, options: BenchmarkOptions) -> None:
         torch.manual_seed(options.seed)
         backend = build_local(options, device, precision).make_backend()
         gc.collect()
-        gc.disable()  # it would stop answers for as long as 0.2 s
+        gc.disable()  # a collection would delay answers by up to 0.2 s
         connection.send(("end",))
         progress = _Sender(connection)
         while True:
@@ -112,7 +119,7 @@ def _serve(connection: Connection, options: BenchmarkOptions) -> None:
                 backend.answer(samples, progress)
             connection.send(("end",))
     except (EOFError, OSError):
-        pass  # the program has ended, or needs this process no more
+        pass  # the program has ended, or no longer needs this process
     except KeyboardInterrupt:
         pass
     except Exception as error:

@@ -1,4 +1,4 @@
-"""One sample that LoadGen asks for, from its arrival to its answer."""
+"""A sample that LoadGen requested, with its times from arrival to answer."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["Query"]
 
 @dataclass(slots=True, eq=False)
 class Query:
-    """A sample under way. LoadGen may ask for several in what it calls a query; each of them is one here.
+    """A requested sample. A query of LoadGen may have several samples; each is a separate object here.
 
     Attributes:
-        number: In the order of arrival, from 0: the number that LoadGen's trace has for it too.
-        response: How LoadGen knows it.
-        sample: Which sample of the library.
-        arrival: When it came, in seconds of `time.perf_counter`.
-        taken: When a worker took it.
-        first_token: When its first token was there; 0 without tokens.
-        done: When it was answered.
-        tokens: How many tokens the answer has.
-        is_rejected: Whether it was not worked on, because too many others waited.
+        number: In order of arrival, from 0, as in LoadGen's trace.
+        response: LoadGen's identifier.
+        sample: Index in the library.
+        arrival: Time of arrival, in seconds of `time.perf_counter`, as all times here.
+        taken: When a worker started to process it.
+        first_token: When its first token was available; 0 without tokens.
+        done: When its answer was complete.
+        tokens: Number of tokens of the answer.
+        is_rejected: Whether it was not processed because too many others waited.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""The queue of waiting queries, and how batches are made of them."""
+"""The queue of waiting queries, and dynamic batching."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Queue"]
 class Queue:
     """First come, first served, in batches.
 
-    A batch is ready when it is full, when its oldest query has waited for `max_wait`, or when no more queries will come. With a `max_wait` of 0, a
-    worker that is free takes what there is.
+    A batch is ready when it is full, when its oldest query has waited for `max_wait`, or when no more queries will arrive. With a `max_wait` of 0, a
+    free worker takes all waiting queries, up to a full batch.
 
     Args:
-        max_batch: Queries in a batch at most.
-        max_wait: Seconds that a query waits at most for others to fill its batch.
-        limit: Queries that may wait; further ones are rejected. 0 is no limit.
-        clock: Tells the time in seconds.
+        max_batch: Maximum number of queries in a batch.
+        max_wait: Maximum time that a query waits for others to fill its batch, in seconds.
+        limit: Maximum number of waiting queries; further ones are rejected. 0 is no limit.
+        clock: Returns the time in seconds.
 
     Attributes:
-        batch_sizes: How many batches there were of each size.
-        lengths: How many times a worker found the queue that long, its batch included.
-        is_flushed: Whether no more queries come for now.
+        batch_sizes: Number of batches of each size.
+        lengths: Number of times that a worker found the queue at each length, including its batch.
+        is_flushed: Whether no more queries arrive in this run.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Queue:
         self.lengths: Counter[int] = Counter()
 
     def put(self, queries: Sequence[Query]) -> Sequence[Query]:
-        """Let queries wait; return those that are rejected because the queue is full."""
+        """Add queries; returns those that are rejected because the queue is full."""
         with self._changed:
             self.is_flushed = False
             room = self.limit - len(self._waiting) if self.limit else len(queries)
@@ -54,7 +54,7 @@ class Queue:
         return queries[len(accepted) :]
 
     def take(self) -> list[Query]:
-        """The next batch, as soon as it is ready; empty if the queue was closed."""
+        """Wait for the next batch; it is empty if the queue was closed."""
         with self._changed:
             while True:
                 if self._is_closed:
@@ -80,17 +80,17 @@ class Queue:
         return sum(size * count for size, count in list(self.batch_sizes.items()))  # a copy: workers go on counting
 
     def reset(self) -> None:
-        """Count anew, for another run."""
+        """Reset the counters for another run."""
         self.batch_sizes, self.lengths = Counter(), Counter()
 
     def flush(self) -> None:
-        """No more queries come for now: what waits need not wait for others."""
+        """Announce that no more queries arrive in this run: waiting queries need not wait for a full batch."""
         with self._changed:
             self.is_flushed = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let the workers end."""
+        """Make `take` return empty batches, so that workers end."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

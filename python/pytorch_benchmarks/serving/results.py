@@ -1,4 +1,4 @@
-"""What is reported of a run under load, in log lines; docs/log-format.md says what each key means."""
+"""Results of a run under load as log values; docs/log-format.md describes each key."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 
 class Measured:
-    """Times of a run in milliseconds, in the order of arrival; infinite for what was rejected.
+    """Times of a run in milliseconds, in order of arrival; infinite for rejected queries.
 
     Attributes:
-        latencies: Of each query, from when it was due. A query of several samples is answered with the last of them.
-        first_tokens: From when it was due to the first token; empty without tokens.
-        per_token: For each further token.
-        rejected: How many queries were rejected.
+        latencies: Of each query, from when it was due to the answer to its last sample.
+        first_tokens: Of each sample, from when it was due to its first token; empty without tokens.
+        per_token: Of each sample, per further token.
+        rejected: Number of rejected queries.
     """
 
     def __init__(self, settings: Settings, outcome: Outcome, queries: Sequence[Query]) -> None:
@@ -45,18 +45,18 @@ class Measured:
                 self.per_token.append(made / (query.tokens - 1) if math.isfinite(latency) else math.inf)
 
     def keeps(self, settings: Settings) -> bool:
-        """Whether the percentile of all times is within the bounds."""
+        """Whether the evaluated percentile is within each bound."""
         share = settings.percentile / 100
         return all(quantile(sorted(times), share) <= bound for times, bound in self._bounded(settings))
 
     def surely_breaks(self, settings: Settings) -> bool:
-        """Whether the whole confidence interval of a percentile is above its bound."""
+        """Whether the complete confidence interval of a percentile is above its bound."""
         share = settings.percentile / 100
         intervals = [(quantile_interval(times, share), bound) for times, bound in self._bounded(settings)]
         return any(interval is not None and interval[0] > bound for interval, bound in intervals)
 
     def _bounded(self, settings: Settings) -> list[tuple[list[float], float]]:
-        """Times, each with its bound in milliseconds."""
+        """Pairs of times and their bound in milliseconds."""
         bounds = (
             (self.latencies, settings.target_latency),
             (self.first_tokens, settings.target_ttft),
@@ -81,15 +81,15 @@ def run_metrics(
     """Log values of a run.
 
     Args:
-        settings: What was asked of LoadGen.
-        outcome: What it says.
-        times: Of its queries.
-        queries: All samples that it asked for.
-        queue: Was used for this run alone.
-        prompt_tokens: Tokens of each sample's prompt.
+        settings: Of the run.
+        outcome: LoadGen's results.
+        times: Of the queries.
+        queries: All requested samples.
+        queue: With the counters of this run.
+        prompt_tokens: Number of tokens of each sample's prompt.
 
     Returns:
-        Times in milliseconds. What cannot be known, such as a percentile that falls among rejected queries, is None.
+        Times in milliseconds. Unknown values, such as a percentile that is a rejected query, are None.
     """
     answered = [query for query in queries if not query.is_rejected]
     seconds = max(query.done for query in queries) - queries[0].arrival
@@ -128,8 +128,8 @@ def run_metrics(
     return {**made, "results.throughput": len(answered) / seconds}
 
 
-def _percentiles(name: str, times: Sequence[float], counting: float) -> dict[str, Any]:
-    """Mean, least, most and percentiles of times; `NAME_target` is the percentile that counts. Intervals of percentiles end in `_ci95`."""
+def _percentiles(name: str, times: Sequence[float], evaluated: float) -> dict[str, Any]:
+    """Mean, minimum, maximum and percentiles of times; `NAME_target` is the evaluated percentile. Keys of intervals end in `_ci95`."""
     ordered = sorted(times)
     finite = [time for time in ordered if math.isfinite(time)]
     found: dict[str, Any] = {
@@ -141,8 +141,8 @@ def _percentiles(name: str, times: Sequence[float], counting: float) -> dict[str
         key = f"{name}_{percentile_name(percentile)}"
         found[key] = _finite(quantile(ordered, percentile / 100))
         found[f"{key}_ci95"] = _interval(times, percentile)
-    found[f"{name}_target"] = _finite(quantile(ordered, counting / 100))
-    found[f"{name}_target_ci95"] = _interval(times, counting)
+    found[f"{name}_target"] = _finite(quantile(ordered, evaluated / 100))
+    found[f"{name}_target_ci95"] = _interval(times, evaluated)
     return found
 
 

@@ -1,4 +1,4 @@
-"""One run of LoadGen: what it is asked for, what answers, and what is logged of it."""
+"""One run of LoadGen: its settings from the options, the system under test, and the log of its results."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pytorch_benchmarks.serving.results import Measured, percentile_name, run_me
 from pytorch_benchmarks.serving.subject import Subject
 from pytorch_benchmarks.serving.system import Pace, System
 
-__all__ = ["complete_settings", "log_run", "make_settings", "make_system"]
+__all__ = ["complete_settings", "log_run", "make_settings", "make_system", "print_run"]
 
-_FASTEST_QUERY = 20e-6  # seconds: LoadGen makes no more queries than it could ask for, however fast a model is
-_MARGIN = 0.5  # of the shortest time of a query: LoadGen runs out of queries if a run is faster than expected
-_LATE = 0.05  # of the percentile: from here on it is doubtful whether LoadGen was in time
+_FASTEST_QUERY = 20e-6  # seconds: limits the number of queries that LoadGen generates, however fast a model is
+_MARGIN = 0.5  # of the minimum time of a query: LoadGen runs out of queries if a run is faster than expected
+_LATE = 0.05  # of the percentile: above this mean delay of LoadGen, the run is doubtful
 
 
 def make_system(options: BenchmarkOptions, subject: Subject, scenario: str, settings: Settings) -> System:
-    """The queue and the workers that answer; in single-stream and multi-stream one worker answers in the thread that asks."""
-    asks_and_waits = scenario in {"single-stream", "multi-stream"}
+    """The queue and the workers; in single-stream and multi-stream, one worker answers in the thread that issues queries."""
+    is_sequential = scenario in {"single-stream", "multi-stream"}
     remote = bool(options.serving_url)
     queue = Queue(
         1 if remote else max_batch(options),
-        0.0 if asks_and_waits else options.serving_max_wait / 1000,
+        0.0 if is_sequential else options.serving_max_wait / 1000,
         options.serving_queue_limit if scenario == "server" else 0,
     )
     late_after = 1.1 * max(settings.target_latency, settings.target_ttft, settings.target_tpot)
@@ -37,12 +37,12 @@ def make_system(options: BenchmarkOptions, subject: Subject, scenario: str, sett
         queue,
         subject.make_backends,
         late_after=late_after,
-        inline=asks_and_waits and len(subject.make_backends) == 1,
+        inline=is_sequential and len(subject.make_backends) == 1,
     )
 
 
 def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) -> Settings:
-    """What the options ask of LoadGen in a scenario; rates and bounds are of `server` alone."""
+    """LoadGen's settings for a scenario; only `server` has a rate and bounds."""
     is_server = scenario == "server"
     return Settings(
         scenario,
@@ -61,7 +61,7 @@ def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) ->
 
 
 def complete_settings(settings: Settings, options: BenchmarkOptions, workers: int) -> Callable[[Pace], Settings]:
-    """Fill in what LoadGen has to know beforehand: how many queries it will need."""
+    """A function that completes settings with the expected speed, from which LoadGen computes the number of queries."""
     size = 1 if options.serving_url else max_batch(options)
 
     def choose(pace: Pace) -> Settings:
@@ -78,14 +78,14 @@ def complete_settings(settings: Settings, options: BenchmarkOptions, workers: in
 def log_run(
     options: BenchmarkOptions, subject: Subject, settings: Settings, outcome: Outcome, system: System, log: Log
 ) -> Measured:
-    """Log the results of a run, with a warning for each reason to doubt them."""
+    """Log the results of a run, with a warning for each reason to distrust them."""
     times = Measured(settings, outcome, system.queries)
     metrics = run_metrics(settings, outcome, times, system.queries, system.queue, subject.prompt_tokens)
     log("results.serving.scenario", settings.scenario)
     log.many(metrics)
     if not outcome.is_valid:
         log.warn(
-            f"invalid result: LoadGen says: {outcome.reason.rstrip('.')}; see results.serving.reason in docs/serving.md"
+            f"invalid result: LoadGen reports: {outcome.reason.rstrip('.')}; see results.serving.reason in docs/serving.md"
         )
     if times.rejected:
         log.warn(
@@ -96,19 +96,19 @@ def log_run(
     if settings.scenario == "server" and target is not None and metrics["results.serving.issue_delay"] > _LATE * target:
         log.warn(
             f"late load generator: queries were issued {metrics['results.serving.issue_delay']:.2f} ms late on average, {delay:.2f} ms at most; "
-            "leave it a CPU (pytorch.num_threads)"
+            "reserve a CPU for it (pytorch.num_threads)"
         )
-    if log.reports:
-        print(_sentence(options, settings, metrics), flush=True)
     return times
 
 
-def _sentence(options: BenchmarkOptions, settings: Settings, metrics: dict[str, Any]) -> str:
-    found = {key.removeprefix("results.serving."): value for key, value in metrics.items()}
+def print_run(options: BenchmarkOptions, values: dict[str, Any]) -> None:
+    """Print the log values of a run as one line."""
+    found = {key.removeprefix("results.serving."): value for key, value in values.items()}
     target = found["latency_target"]
-    tail = "without an answer" if target is None else f"{target:.2f} ms"
+    latency = "without an answer" if target is None else f"{target:.2f} ms"
     validity = "valid" if found["valid"] else "INVALID"
-    return (
-        f"{options.model} serving, {settings.scenario}: {found['qps']:.1f} queries/s, "
-        f"{percentile_name(settings.percentile)} {tail}, {found['queries']} queries, {validity}"
+    print(
+        f"{options.model} serving, {found['scenario']}: {found['qps']:.1f} queries/s, "
+        f"{percentile_name(found['percentile'])} {latency}, {found['queries']} queries, {validity}",
+        flush=True,
     )

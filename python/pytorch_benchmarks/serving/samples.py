@@ -1,4 +1,4 @@
-"""The library of samples: inputs that are made or read before the run, and batches of them."""
+"""The library of samples: inputs that are generated or read before the run, and batches of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Samples:
     """Inputs of a model on its device.
 
     Args:
-        inputs: A tensor, or several, whose first dimension is the number of the sample.
-        title: Where they come from, for the log.
+        inputs: One or several tensors, shape (samples, ...).
+        title: Their source, for the log.
     """
 
     def __init__(self, inputs: Any, title: str) -> None:
@@ -32,7 +32,7 @@ class Samples:
         self.count, self._device = len(first), first.device
 
     def batch(self, numbers: Sequence[int]) -> Any:
-        """The inputs of some samples: a view of one of them, a copy of several."""
+        """The inputs of some samples: a view if there is one, otherwise a copy."""
         if len(numbers) == 1:
             number = numbers[0]
             return map_tensors(lambda tensor: tensor[number : number + 1], self._inputs)
@@ -41,10 +41,10 @@ class Samples:
 
 
 def load_samples(options: BenchmarkOptions, model: Model, device: torch.device, dtype: torch.dtype) -> Samples:
-    """As many samples as the options ask for: synthetic ones, or the first ones of a data set.
+    """The requested number of samples: synthetic, or the first ones of a data set.
 
     Raises:
-        UsageError: The data set cannot be had, or does not fit the model.
+        UsageError: The data set cannot be read, or does not fit the model.
     """
     whole = replace(options, batch_size=options.serving_samples, num_loader_threads=0)
     source = open_source(whole, model, device=device, dtype=dtype, world=World())

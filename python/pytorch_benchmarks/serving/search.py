@@ -1,142 +1,192 @@
-"""The search for the highest rate that keeps the bounds: what surrounds its trials."""
+"""The search for the highest rate within the bounds: trials in several new processes, one after the other, and a final run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.quantiles import quantile
+from pytorch_benchmarks.measure.competing_load import CompetingLoad
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
-from pytorch_benchmarks.serving.limit import Limit, Trial, find_limit
-from pytorch_benchmarks.serving.loadgen import LoadGenAnswers, Outcome, Settings, run_loadgen
-from pytorch_benchmarks.serving.results import Measured, percentile_name
-from pytorch_benchmarks.serving.run import complete_settings, log_run, make_settings, make_system
-from pytorch_benchmarks.serving.subject import Subject
+from pytorch_benchmarks.serving.fresh_process import FreshProcess
+from pytorch_benchmarks.serving.limit import Limit, Trial
+from pytorch_benchmarks.serving.loadgen import PERCENTILES
+from pytorch_benchmarks.serving.population import Population, combine, limit_of_next_process
+from pytorch_benchmarks.serving.results import percentile_name
+from pytorch_benchmarks.serving.run import print_run
 
 __all__ = ["search"]
 
-_UNLOADED_QUERIES = 64  # of a run without load: enough to see that a bound is out of reach
 
+def search(options: BenchmarkOptions, facts: dict[str, Any], directory: Path, log: Log) -> tuple[CompetingLoad, int]:
+    """Search for the highest rate: offline as the upper bound, trials in each process, and a run at the low end of the interval.
 
-def search(options: BenchmarkOptions, subject: Subject, directory: Path, log: Log) -> int:
-    """Search for the highest rate: offline as the upper bound, trials, and a run at the low end of the interval.
+    Processes of the same program differ in their speed (memory layout, placement on CPUs, changes of the machine over minutes), often by more than
+    the trials of one process. There is one process at a time, so that one model is in memory. The logs of LoadGen are in `process-N/` of the directory.
 
     Returns:
-        How many queries there were.
+        The load of other programs during the search, and the number of queries.
 
     Raises:
-        BenchmarkError: No rate keeps the bounds.
+        BenchmarkError: No rate meets the bounds, or a process failed.
     """
-    workers = len(subject.make_backends)
-    offline = make_settings(options, "offline", subject.has_tokens)
-    settings = make_settings(options, "server", subject.has_tokens)
-    system = make_system(options, subject, "server", settings)
-    limit, system.queue.limit = system.queue.limit, 0
-    count = 0
+    load, count = CompetingLoad(), 0
+    limits: list[Limit] = []
+    process = _start(options, 1, directory)
 
-    def run(wanted: Settings, name: str) -> tuple[Outcome, Measured]:
+    def close() -> None:
         nonlocal count
-        system.answers = LoadGenAnswers(wanted.uses_token_latencies)
-        choose = complete_settings(wanted, options, workers)
-        outcome = run_loadgen(choose, system, directory / name, keep_trace=options.serving_keep_trace)
-        times = Measured(wanted, outcome, system.queries)
-        count += len(times.latencies)
-        return outcome, times
+        theirs, queries = process.close()
+        load.add(theirs)
+        count += queries
 
-    run(offline, "offline")
-    upper = system.samples_per_second
-    log("results.serving.offline_qps", upper)
-    _check_unloaded(options, settings, run, log)
-    system.queue.limit = limit
-    trials: list[Trial] = []
-
-    def tried(rate: float) -> Trial:
-        # Other arrivals in each trial: a limit that holds for one of them is none.
-        schedule = settings.seeds[0] + len(trials)
-        wanted = replace(settings, target_qps=rate, seeds=(schedule, *settings.seeds[1:]))
-        _, times = run(wanted, f"trial-{len(trials) + 1:02d}")
-        trial = Trial(rate, times.keeps(wanted), _tail(times, wanted))
-        trials.append(trial)
+    try:
+        _log_again(process.facts, log)
+        log.many(facts, "results.")
+        upper = process.offline()
+        log("results.serving.offline_qps", upper)
+        _check_unloaded(options, process, log)
+        for number in range(1, options.serving_find_processes + 1):
+            if number > 1:
+                close()
+                process = _start(options, number, directory)
+            limits.append(
+                limit_of_next_process(
+                    limits,
+                    _trials(options, process, number, limits, log),
+                    upper,
+                    processes=options.serving_find_processes,
+                    precision=options.serving_find_precision / 100,
+                    most_trials=options.serving_find_trials,
+                )
+            )
+            if len({trial.passed for trial in limits[0].trials}) == 1:
+                break  # the first process found no limit, and others would not find one either
+        found = combine(limits)
+        _log_limit(options, found, log)
+        _log_again(process.confirm(found.low), log)
         if log.reports:
-            tail = f"{trial.latency:.2f} ms" if math.isfinite(trial.latency) else "without an answer"
+            print_run(options, log.values)
+        close()
+    finally:
+        process.kill()
+    return load, count
+
+
+def _start(options: BenchmarkOptions, number: int, directory: Path) -> FreshProcess:
+    return FreshProcess(options, number, directory / f"process-{number}")
+
+
+def _trials(
+    options: BenchmarkOptions, process: FreshProcess, number: int, limits: list[Limit], log: Log
+) -> Callable[[float], Trial]:
+    """A function that runs the next trial in a process and prints its outcome."""
+    count = sum(len(limit.trials) for limit in limits)
+
+    def run(rate: float) -> Trial:
+        nonlocal count
+        count += 1
+        trial = process.trial(rate, count)
+        if log.reports:
+            latency = f"{trial.latency:.2f} ms" if math.isfinite(trial.latency) else "without an answer"
             print(
-                f"trial {len(trials)}: {rate:.1f} queries/s, {percentile_name(settings.percentile)} {tail}, "
-                f"{'kept' if trial.passed else 'not kept'}",
+                f"process {number}, trial {count}: {rate:.1f} queries/s, {_percentile(options)} {latency}, "
+                f"{'within the bounds' if trial.passed else 'too slow'}",
                 flush=True,
             )
         return trial
 
-    found = find_limit(
-        tried, upper, precision=options.serving_find_precision / 100, most_trials=options.serving_find_trials
-    )
-    _log_limit(options, settings, found, log)
-    confirming = replace(settings, target_qps=found.low)
-    outcome, _ = run(confirming, "at-the-limit")
-    log_run(options, subject, confirming, outcome, system, log)
-    system.stop()
-    return count
+    return run
 
 
-def _check_unloaded(
-    options: BenchmarkOptions, settings: Settings, run: Callable[[Settings, str], tuple[Outcome, Measured]], log: Log
-) -> None:
-    """Measure queries that come one after the other: no rate is answered faster, so a bound below their latency needs no search.
+def _log_again(values: dict[str, Any], log: Log) -> None:
+    """Log the values that a process of the search logged."""
+    for key, value in values.items():
+        if key == "results.warnings":
+            for text in value:
+                log.warn(text)
+        else:
+            log(key, value)
+
+
+def _check_unloaded(options: BenchmarkOptions, process: FreshProcess, log: Log) -> None:
+    """Measure sequential queries: their latency is the lowest that any rate can have, so a bound below it needs no search.
 
     Raises:
-        BenchmarkError: Even they do not keep the bounds.
+        BenchmarkError: Sequential queries do not meet the bounds.
     """
-    _, times = run(replace(settings, scenario="single-stream", min_queries=_UNLOADED_QUERIES), "unloaded")
-    latency = _tail(times, settings)
+    latency, is_above = process.unloaded()
     log("results.serving.unloaded_latency", latency if math.isfinite(latency) else None)
-    if times.surely_breaks(settings):
+    if is_above:
         raise BenchmarkError(
-            f"no rate keeps the bounds: without load, {percentile_name(settings.percentile)} is {latency:.3g} ms; "
+            f"no rate meets the bounds: without load, {_percentile(options)} is {latency:.3g} ms; "
             f"raise {_bound_names(options)}, or make batches smaller (serving.max_batch)"
         )
 
 
-def _tail(times: Measured, settings: Settings) -> float:
-    """Milliseconds of the percentile that the bound is about: of the latencies, or of the first tokens."""
-    values = times.first_tokens if settings.uses_token_latencies else times.latencies
-    return quantile(sorted(values), settings.percentile / 100)
-
-
-def _log_limit(options: BenchmarkOptions, settings: Settings, found: Limit, log: Log) -> None:
-    """The limit and its trials.
+def _log_limit(options: BenchmarkOptions, found: Population, log: Log) -> None:
+    """Log the result of a search and its trials, with a warning for each thing that the interval does not cover.
 
     Raises:
-        BenchmarkError: No trial kept the bounds.
+        BenchmarkError: No trial met the bounds.
     """
     log(
         "results.serving.trials",
         [
-            {"qps": one.rate, "latency": one.latency if math.isfinite(one.latency) else None, "kept": one.passed}
-            for one in found.trials
+            {
+                "process": number,
+                "qps": trial.rate,
+                "latency": trial.latency if math.isfinite(trial.latency) else None,
+                "kept": trial.passed,
+            }
+            for number, limit in enumerate(found.limits, 1)
+            for trial in limit.trials
         ],
     )
-    if not any(one.passed for one in found.trials):
-        slowest = min(found.trials, key=lambda one: one.rate)
+    if not any(trial.passed for trial in found.trials):
+        slowest = min(found.trials, key=lambda trial: trial.rate)
         raise BenchmarkError(
-            f"no rate keeps the bounds: at {slowest.rate:.3g} queries a second {percentile_name(settings.percentile)} is "
+            f"no rate meets the bounds: at {slowest.rate:.3g} queries/s, {_percentile(options)} is "
             f"{slowest.latency:.3g} ms; raise {_bound_names(options)}, or make batches smaller (serving.max_batch)"
         )
     log("results.serving.max_qps", found.rate)
     log("results.serving.max_qps_ci95", [found.low, found.high])
-    if all(one.passed for one in found.trials):
-        log.warn("limit not reached: every trial kept the bounds; the limit is above the rates that were tried")
-    elif 100 * found.precision > options.serving_find_precision:
-        log.warn(
-            f"imprecise limit: ±{100 * found.precision:.1f} % after {len(found.trials)} trials; raise serving.find_trials or serving.min_duration"
-        )
+    log("results.serving.max_qps_processes", len(found.limits))
+    log("results.serving.max_qps_per_process", [limit.rate for limit in found.limits])
+    _warn(options, found, log)
     if log.reports:
+        each = ", ".join(f"{limit.rate:.1f}" for limit in found.limits)
+        several = f"; mean of {len(found.limits)} processes: {each}" if len(found.limits) > 1 else ""
         print(
-            f"{options.model} serving: {found.rate:.1f} queries/s [{found.low:.1f}, {found.high:.1f}] keep the bounds",
+            f"{options.model} serving: {found.rate:.1f} queries/s [{found.low:.1f}, {found.high:.1f}] within the bounds{several}",
             flush=True,
         )
+
+
+def _warn(options: BenchmarkOptions, found: Population, log: Log) -> None:
+    trials = len(found.trials)
+    if all(trial.passed for trial in found.trials):
+        log.warn("limit not reached: all trials met the bounds; the limit is above the rates that were tried")
+        return
+    if 100 * found.precision > options.serving_find_precision:
+        log.warn(
+            f"imprecise limit: ±{100 * found.precision:.1f} % after {trials} trials in {len(found.limits)} processes; "
+            "raise serving.find_processes and serving.find_trials, or serving.min_duration"
+        )
+    if options.serving_url:
+        log.warn(
+            "server not restarted: the interval covers client processes and the duration of the search, not restarts of the server; "
+            "restart it and search again"
+        )
+    elif len(found.limits) == 1:
+        log.warn("one process: the interval ignores how processes differ; raise serving.find_processes")
+
+
+def _percentile(options: BenchmarkOptions) -> str:
+    return percentile_name(options.serving_percentile or PERCENTILES["server"])
 
 
 def _bound_names(options: BenchmarkOptions) -> str:

@@ -1,4 +1,4 @@
-"""What answers under load: the model that the options name, or a server behind a URL."""
+"""The subject of a run: the model named in the options, or a server behind a URL."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from pytorch_benchmarks.serving.lengths import draw_lengths
 from pytorch_benchmarks.serving.local import build_local, warmup_batches
 from pytorch_benchmarks.serving.processes import ProcessBackend
 
-__all__ = ["Subject", "local", "remote"]
+__all__ = ["Subject", "make_subject"]
 
 _CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What answers.
+    """The model or server under load.
 
     Attributes:
-        make_backends: One for each worker.
+        make_backends: Functions that create the backends, one for each worker.
         has_tokens: Whether it generates text.
-        prompt_tokens: Tokens of each sample's prompt, if it does.
+        prompt_tokens: Number of tokens of each sample's prompt; empty if it does not generate text.
     """
 
     make_backends: Sequence[Callable[[], Backend]]
@@ -42,18 +42,25 @@ class Subject:
     prompt_tokens: Sequence[int]
 
 
-def local(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Subject:
-    """The model that the options name, in this process or in others.
+def make_subject(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Subject:
+    """Build the model, or check the address of the server, and log the facts about it.
 
     Raises:
-        UsageError: It cannot be had, or generates no text although something about text was asked for.
+        UsageError: The model is not available, or an option does not fit it.
     """
+    subject = _remote(options, log) if options.serving_url else _local(options, device, precision, log)
+    log("results.serving.workers", len(subject.make_backends))
+    return subject
+
+
+def _local(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Subject:
+    """The model named in the options, in this process or in worker processes."""
     made = build_local(options, device, precision)
     log_facts(log, options, made.model, device, made.title)
     log("results.time_build", 1000.0 * made.build_seconds)
     if (options.serving_target_ttft or options.serving_target_tpot) and made.prompts is None:
         raise UsageError(
-            f"--serving_target_ttft and --serving_target_tpot: {options.model} generates no text; leave them out"
+            f"--serving_target_ttft and --serving_target_tpot: {options.model} generates no text; omit them"
         )
     workers = options.serving_workers or 1
     tokens = made.prompts.lengths if made.prompts else ()
@@ -63,14 +70,10 @@ def local(options: BenchmarkOptions, device: torch.device, precision: Precision,
     return Subject([made.make_backend] * workers, made.prompts is not None, tokens)
 
 
-def remote(options: BenchmarkOptions, log: Log) -> Subject:
-    """A server behind a URL.
-
-    Raises:
-        UsageError: The address, the lengths or what is posted are wrong.
-    """
+def _remote(options: BenchmarkOptions, log: Log) -> Subject:
+    """A server behind a URL."""
     log("exp.framework_title", "HTTP")
-    log_program(log, options, torch.device("cpu"))  # which sends requests; what the server runs on is not known
+    log_program(log, options, torch.device("cpu"))  # of the client; the device of the server is unknown
     log("exp.model_title", options.model)
     log("exp.data", "synthetic" if not options.serving_body else options.serving_body)
     log("results.unit", "sequences" if options.serving_protocol == "openai" else "requests")
@@ -79,7 +82,7 @@ def remote(options: BenchmarkOptions, log: Log) -> Subject:
     if options.serving_find:
         workers = options.serving_workers or _CONNECTIONS
     warmup = warmup_batches(options)
-    Server(options.serving_url, options.serving_timeout)  # a wrong address is found here, not by a worker
+    Server(options.serving_url, options.serving_timeout)  # a wrong address is an error here, not in a worker
 
     def server() -> Server:
         return Server(options.serving_url, options.serving_timeout)
@@ -94,7 +97,9 @@ def remote(options: BenchmarkOptions, log: Log) -> Subject:
     lengths = draw_lengths("--serving_prompt_tokens", options.serving_prompt_tokens or "128", count, seed)
     answers = draw_lengths("--serving_output_tokens", answers_from, count, seed + 1, 1)
     if min(answers) < 2:
-        raise UsageError("--serving_output_tokens: an answer has two tokens at least, so that there is a time for each")
+        raise UsageError(
+            "--serving_output_tokens: answers need at least two tokens, so that there is a time per further token"
+        )
 
     def completions() -> Backend:
         return CompletionsBackend(server(), options.model, lengths, answers, seed, warmup)
@@ -103,7 +108,7 @@ def remote(options: BenchmarkOptions, log: Log) -> Subject:
 
 
 def _bodies(options: BenchmarkOptions) -> tuple[list[bytes], str]:
-    """What is posted to a predict endpoint, for each sample, and its media type."""
+    """The bodies of requests to a predict endpoint, one for each sample, and their media type."""
     if options.serving_body:
         try:
             body = Path(options.serving_body).read_bytes()
@@ -118,6 +123,6 @@ def _bodies(options: BenchmarkOptions) -> tuple[list[bytes], str]:
     for _ in range(options.serving_samples):
         inputs = model.inputs(1, generator)
         if isinstance(inputs, tuple):
-            raise UsageError(f"{options.model} has several inputs: give what is posted as --serving_body FILE")
+            raise UsageError(f"{options.model} has several inputs: set the body of requests with --serving_body FILE")
         bodies.append(json.dumps({"instances": inputs.tolist()}).encode())
     return bodies, "application/json"

@@ -1,4 +1,4 @@
-"""The system under test: takes queries from LoadGen, lets workers answer them, and gives the answers back."""
+"""The system under test: receives queries from LoadGen, distributes them to workers, and returns the answers."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from pytorch_benchmarks.serving.queue import Queue
 
 __all__ = ["Answers", "Pace", "System"]
 
-_MOST_REFUSALS, _AFTER_REFUSAL = 20, 0.01  # before a server counts as busy, and seconds of rest after each
-_FEWEST_LOOKS, _MOST_LOOKS, _LOOKING = 3, 100, 0.2  # at how long a batch takes, the last in seconds
+_MOST_REFUSALS, _AFTER_REFUSAL = 20, 0.01  # before a server counts as busy, and seconds to pause after each
+_FEWEST_TIMES, _MOST_TIMES, _TIMING = 3, 100, 0.2  # measurements of the time of a batch; the last is in seconds
 
 
 class Answers(Protocol):
-    """Where answers go: LoadGen."""
+    """The receiver of answers: LoadGen."""
 
     def first_token(self, responses: Sequence[int]) -> None:
-        """The first tokens of these are there."""
+        """The first tokens of these responses are available."""
 
     def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
-        """These are answered, with so many tokens each."""
+        """These responses are complete; `tokens` has the number of tokens of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds that a batch takes when nothing else runs: of one sample, and a full one."""
+    """Seconds per batch without load: of one sample, and of a full batch."""
 
     one: float
     full: float
 
 
 class System:
-    """Queries in, answers out.
+    """A queue and its workers.
 
     Args:
-        answers: Gets them.
-        queue: Queries wait in it, and batches are made by it.
-        make_backends: One for each worker; each is called by the thread that uses the backend.
-        late_after: Seconds after its arrival at which a rejected query is given back, so that it counts as too late.
-        inline: Answer in the thread that asks, with the only backend: LoadGen asks one query at a time and waits for the answer.
+        answers: Receives the answers.
+        queue: Holds waiting queries and forms batches.
+        make_backends: Functions that create the backends, one for each worker; each is called by the thread that uses the backend.
+        late_after: Seconds after its arrival at which a rejected query is returned, so that it counts as too late.
+        inline: Answer in the thread that issues queries, with the only backend: LoadGen issues one query at a time and waits for the answer.
 
     Attributes:
-        queries: All that came, in their order.
-        failure: What ended the work, if something did.
-        ended: Is set when the run is over, well or not.
+        queries: All queries of the run, in order of arrival.
+        failure: The error that ended the run, if any.
+        ended: Set when the run has ended, with or without an error.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class System:
         self._ready = threading.Semaphore(0)
 
     def start(self) -> Pace:
-        """Make the backends and warm them up, one after the other: side by side they would disturb each other.
+        """Create the backends and warm them up one after the other, so that they do not slow each other down.
 
-        A system that answers inline has to be started by the thread that asks, because threads of the CPU belong to the thread that computes with
-        them. Another call only returns how long batches take.
+        A system that answers inline must be started by the thread that issues queries, because OpenMP threads belong to the thread that computes
+        with them. Further calls only return the time of a batch.
 
         Raises:
-            BaseException: What a backend raised.
+            BaseException: The error of a backend.
         """
         if self._pace is not None:
             return self._pace
@@ -102,23 +102,23 @@ class System:
         return self._pace
 
     def _warmed_up(self, backend: Backend) -> Pace:
-        with suppress(RejectedError):  # a server may reject some requests; `_seconds` says if it rejects all
+        with suppress(RejectedError):  # a server may reject some requests; `_seconds` fails if it rejects all
             backend.warm_up()
         return Pace(_seconds(backend, 1), _seconds(backend, self.queue.max_batch))
 
     def reset(self) -> None:
-        """Forget the queries of a run that has ended, before another one."""
+        """Discard the queries of the previous run."""
         self.queries = []
         self.queue.reset()
         self.ended.clear()
 
     @property
     def samples_per_second(self) -> float:
-        """Of the run that has ended, from the first query to the last answer."""
+        """Throughput of the last run, from the first query to the last answer."""
         return len(self.queries) / (max(query.done for query in self.queries) - self.queries[0].arrival)
 
     def issue(self, responses: Sequence[int], samples: Sequence[int]) -> None:
-        """LoadGen asks for samples."""
+        """Accept samples that LoadGen requests."""
         now = perf_counter()
         number = len(self.queries)
         queries = [
@@ -134,13 +134,13 @@ class System:
             self._reject(rejected)
 
     def flush(self) -> None:
-        """LoadGen asks for no more samples, and waits for all answers."""
+        """LoadGen requests no more samples and waits for all answers."""
         self.queue.flush()
         if self._rejected:
             threading.Thread(target=self._give_rejected_back, daemon=True).start()
 
     def stop(self) -> None:
-        """End the workers; called when all queries are answered."""
+        """End the workers; called when all queries are complete."""
         self.queue.close()
         for thread in self._threads:
             thread.join()
@@ -163,11 +163,11 @@ class System:
                 self._answer(backend, batch)
         except BaseException as error:
             self.fail(error)
-            # LoadGen cannot be stopped, and an exception must not pass through it: its thread rests until the program has ended.
+            # LoadGen cannot be stopped, and an exception must not pass through it: its thread waits until the program ends.
             threading.Event().wait()
 
     def _work(self, make: Callable[[], Backend]) -> None:
-        """The life of a worker."""
+        """Main function of a worker thread."""
         try:
             backend = make()
             pace = self._warmed_up(backend)
@@ -193,13 +193,13 @@ class System:
         progress.finish()
 
     def _reject(self, queries: Sequence[Query]) -> None:
-        """Keep queries that are not worked on, and give them back when they are late: at once would count as fast."""
+        """Keep rejected queries and return them when they are late: an immediate answer would count as fast."""
         for query in queries:
             query.is_rejected = True
         with self._lock:
             self._rejected += queries
             waiting = self.queue.is_flushed and len(self._rejected) == len(queries)
-        if waiting:  # LoadGen has asked for all already: nobody else would give them back
+        if waiting:  # LoadGen has requested all samples and calls `flush` no more
             threading.Thread(target=self._give_rejected_back, daemon=True).start()
 
     def _give_rejected_back(self) -> None:
@@ -218,26 +218,27 @@ class System:
 
 
 def _seconds(backend: Backend, size: int) -> float:
-    """The shortest of some batches of the first sample."""
+    """Minimum time of several batches of the first sample."""
     times = array("d")
     refusals = 0
-    end = perf_counter() + _LOOKING
-    while len(times) < _FEWEST_LOOKS or (perf_counter() < end and len(times) < _MOST_LOOKS):
+    end = perf_counter() + _TIMING
+    while len(times) < _FEWEST_TIMES or (perf_counter() < end and len(times) < _MOST_TIMES):
         begin = perf_counter()
         try:
             backend.answer([0] * size, Unwatched())
             times.append(perf_counter() - begin)
         except RejectedError:
             refusals += 1
-            if refusals >= _MOST_REFUSALS and len(times) < _FEWEST_LOOKS:
-                what = f"the server rejected {refusals} of {refusals + len(times)} requests before the run"
-                raise BenchmarkError(f"{what}: it has other work, or is not ready yet") from None
+            if refusals >= _MOST_REFUSALS and len(times) < _FEWEST_TIMES:
+                raise BenchmarkError(
+                    f"the server rejected {refusals} of {refusals + len(times)} requests before the run: it is overloaded, or not ready yet"
+                ) from None
             sleep(_AFTER_REFUSAL)
     return min(times)
 
 
 class _Progress:
-    """How far the queries of a batch are."""
+    """Records the progress of a batch in its queries and reports it."""
 
     def __init__(self, answers: Answers, batch: Sequence[Query]) -> None:
         self._answers, self._batch = answers, batch
@@ -258,7 +259,7 @@ class _Progress:
         self._answers.complete([query.response for query in queries], counts)
 
     def finish(self) -> None:
-        """All that is not done is done."""
+        """Complete the remaining queries."""
         left = [position for position, query in enumerate(self._batch) if not query.done]
         if left:
             self.done(left)

@@ -1,4 +1,4 @@
-"""A language model in this process: prompts of a batch are read together, then each step makes a token of each sequence (static batching)."""
+"""A backend for language models in this process, with static batching: prefill of all prompts, then one token of each sequence per step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Prompts", "TextBackend"]
 
 
 class Prompts:
-    """Random prompts of given lengths, and how long the answers are.
+    """Random prompts of given lengths, and the lengths of their answers.
 
     Args:
-        vocabulary: Number of tokens.
-        lengths: Of prompts.
-        answers: Tokens of each answer.
-        seed: Of the tokens.
-        device: Where they are needed.
+        vocabulary: Size of the vocabulary.
+        lengths: Number of tokens of each prompt.
+        answers: Number of tokens of each answer.
+        seed: For the random tokens.
+        device: Of the tokens.
     """
 
     def __init__(
@@ -36,24 +36,24 @@ class Prompts:
         self._tokens = torch.randint(vocabulary, (len(lengths), max(lengths)), generator=generator).to(device)
 
     def batch(self, numbers: Sequence[int]) -> Tensor:
-        """Prompts, int64, shape (batch, longest): shorter ones are filled up with tokens in front."""
+        """Prompts, int64, shape (batch, longest): random tokens pad shorter ones."""
         longest = max(self.lengths[number] for number in numbers)
         return self._tokens[list(numbers), :longest]
 
 
 class TextBackend:
-    """Generates: always the likeliest token, until each answer has its length.
+    """Generates text, greedily, until each answer has its length.
 
-    A batch goes on until its longest answer is made; shorter ones are given back when they are complete, but keep their place: their steps are the
-    cost of static batching. The tokens that fill up short prompts are worked on like others.
+    A batch runs until its longest answer is complete; shorter answers are returned as soon as they are complete, but keep their slots: these steps
+    are the cost of static batching. Padding of short prompts is computed like other tokens.
 
     Args:
-        model: In evaluation mode from now on; its prompts and answers are as long as the longest in `prompts` at least.
-        prompts: The library.
-        synchronize: Waits until the device has done what was asked of it.
-        max_batch: Prompts in a batch at most.
-        warmup: Batches of each size that `warm_up` runs.
-        precision: With autocast if that is asked for.
+        model: Switched to evaluation mode; its maximum lengths are at least those of the longest prompt and answer.
+        prompts: Library of prompts.
+        synchronize: Waits until the device has finished.
+        max_batch: Maximum number of prompts in a batch.
+        warmup: Number of batches of each size that `warm_up` runs.
+        precision: May request autocast.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class TextBackend:
             token = self._model(prompt, cache).argmax(dim=-1)
             self._synchronize()
             progress.first_token(range(len(samples)))
-            made = 1
+            generated = 1
             while left:
-                ready = [position for position, wanted in left.items() if wanted <= made]
+                ready = [position for position, wanted in left.items() if wanted <= generated]
                 if ready:
                     self._synchronize()
                     progress.done(ready, [left.pop(position) for position in ready])
                 if left:
-                    token = self._model(token, cache, start + made - 1).argmax(dim=-1)
-                    made += 1
+                    token = self._model(token, cache, start + generated - 1).argmax(dim=-1)
+                    generated += 1
 
     def close(self) -> None:
         pass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from dlbs.packs.registry import Registrable
 from dlbs.packs.repro import MODULES
 from dlbs.packs.repro import models as bases
 from dlbs.packs.repro.testing import assert_dicts_approx_equal, get_testing_device_parameters
-from tests.conftest import RunDlbs
+from tests.conftest import ROOT, RunDlbs
 
 # A package as that suite has them: constants, the model, the class that builds its image, helpers, a reader of its own.
 PACKAGE = {
@@ -110,6 +113,31 @@ def test_a_package_of_repro_loads_as_it_is(tmp_path: Path) -> None:
     assert model.predict(document=["a bee", "a mongoose"]) == "mongoose"
     assert vars(model) == {"least": 3, "image": "dlbs/long2020:latest", "device": -1}
     assert Model.list_available() == ["long2020-longest"]
+
+
+UNIT_TEST = """
+import unittest
+from repro.models.long2020 import Longest
+
+class TestLongest(unittest.TestCase):
+    def test_least(self):
+        assert Longest(least=3).predict(document=["a bee", "a mongoose"]) == "mongoose"
+"""
+
+
+@pytest.mark.integration
+def test_its_unit_tests_run_unchanged_with_the_plugin(tmp_path: Path) -> None:
+    tests = package(tmp_path / "packs" / "long2020") / "tests"
+    tests.mkdir()
+    (tests / "__init__.py").touch()
+    (tests / "model_test.py").write_text(UNIT_TEST)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "packs/long2020/tests/model_test.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for plugin, said in (([], "No module named 'repro'"), (["-p", "dlbs.packs.repro.plugin"], "1 passed")):
+        done = subprocess.run(
+            [*command, *plugin], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert said in done.stdout, done.stdout
 
 
 def test_packages_of_the_same_name_are_not_mixed_up(tmp_path: Path) -> None:

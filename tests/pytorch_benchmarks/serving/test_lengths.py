@@ -53,12 +53,12 @@ def test_a_file_has_a_line_for_each_sample_and_begins_again(tmp_path: Path) -> N
     ],
 )
 def test_what_is_no_length_is_an_error_that_names_the_forms(words: str) -> None:
-    with pytest.raises(UsageError, match=r"--x .* is none of 128, uniform"):
+    with pytest.raises(UsageError, match=r"--x .* is not one of 128, uniform"):
         draw_lengths("--x", words, 3, seed=1)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("", "no lengths"), ("12\nx\n", r":2: 'x' is not a number of tokens"), ("0", ":1: '0'")]
+    ("content", "said"), [("", "has no lengths"), ("12\nx\n", r":2: 'x' is not a number of tokens"), ("0", ":1: '0'")]
 )
 def test_a_bad_line_is_named(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "lengths"
@@ -71,5 +71,5 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         draw_lengths("--x", f"file:{tmp_path / 'none'}", 3, seed=1)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="not a text"):
+    with pytest.raises(UsageError, match="not a text file"):
         draw_lengths("--x", f"file:{tmp_path / 'binary'}", 3, seed=1)

@@ -1,4 +1,4 @@
-"""The search for the highest rate, with runs whose outcome chance decides near the limit."""
+"""The search for the limit of one process, with trials whose outcome is random near the limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pytorch_benchmarks.serving.limit import Trial, find_limit
+from pytorch_benchmarks.serving.limit import Trial, find_limit, flat_prior, normal_prior
 
 
 def server(limit: float, width: float, seed: int, accidents: float = 0.0) -> Callable[[float], Trial]:
-    """Runs that keep the bounds with a probability that falls from 1 to 0 around a limit."""
+    """Trials that meet the bounds with a probability that falls from 1 to 0 around a limit."""
     chance = random.Random(seed)
 
     def run(rate: float) -> Trial:
@@ -24,7 +24,7 @@ def server(limit: float, width: float, seed: int, accidents: float = 0.0) -> Cal
 
 @pytest.mark.parametrize("limit", [1.0, 12.0, 90.0])
 def test_a_limit_without_noise_is_found(limit: float) -> None:
-    found = find_limit(server(limit, 1e-6, seed=1), 100.0, precision=0.05, most_trials=30)
+    found = find_limit(server(limit, 1e-6, seed=1), flat_prior(100.0), precision=0.05, most_trials=30)
     assert found.low <= limit <= found.high
     assert found.rate == pytest.approx(limit, rel=0.05)
     assert found.precision <= 0.05
@@ -35,7 +35,7 @@ def test_a_limit_without_noise_is_found(limit: float) -> None:
 def test_the_interval_holds_the_limit_as_often_as_it_says(width: float, accidents: float) -> None:
     held = 0
     for seed in range(40):
-        found = find_limit(server(50.0, width, seed, accidents), 80.0, precision=0.02, most_trials=12)
+        found = find_limit(server(50.0, width, seed, accidents), flat_prior(80.0), precision=0.02, most_trials=12)
         held += found.low <= 50.0 <= found.high
     assert held >= 34  # 38 are expected; fewer than 34 have a probability of 1 %
 
@@ -49,12 +49,12 @@ def test_a_search_that_was_unlucky_early_finds_its_way() -> None:
         trials += 1
         return Trial(rate, False, 99.0) if trials == 2 else fine(rate)
 
-    found = find_limit(run, 60.0, precision=0.03, most_trials=40)
+    found = find_limit(run, flat_prior(60.0), precision=0.03, most_trials=40)
     assert found.rate == pytest.approx(50.0, rel=0.05)
 
 
 def test_trials_gather_near_the_limit() -> None:
-    found = find_limit(server(50.0, 0.02, seed=1), 100.0, precision=0.001, most_trials=20)
+    found = find_limit(server(50.0, 0.02, seed=1), flat_prior(100.0), precision=0.001, most_trials=20)
     near = [trial for trial in found.trials if 45 <= trial.rate <= 55]
     assert len(near) >= 12
     assert {trial.passed for trial in near} == {True, False}
@@ -62,6 +62,21 @@ def test_trials_gather_near_the_limit() -> None:
 
 @pytest.mark.parametrize("passed", [True, False])
 def test_a_search_ends_without_a_limit(passed: bool) -> None:
-    found = find_limit(lambda rate: Trial(rate, passed, 1.0), 100.0, precision=0.02, most_trials=12)
+    found = find_limit(lambda rate: Trial(rate, passed, 1.0), flat_prior(100.0), precision=0.02, most_trials=12)
     assert len(found.trials) == 12
     assert found.rate > 120 if passed else found.rate < 5
+
+
+@pytest.mark.parametrize("limit", [30.0, 50.0, 80.0])
+def test_a_normal_prior_saves_trials_and_does_not_decide(limit: float) -> None:
+    found = find_limit(server(limit, 0.005, seed=2), normal_prior(50.0, 0.25), precision=0.02, most_trials=8, fewest=4)
+    assert found.rate == pytest.approx(limit, rel=0.06)
+    assert found.spread == pytest.approx(math.log(found.high / found.low) / 4, rel=0.5)
+
+
+def test_trials_continue_until_both_outcomes_were_seen_if_there_are_enough() -> None:
+    far = find_limit(
+        server(20.0, 0.005, seed=1), normal_prior(50.0, 0.25), precision=0.5, most_trials=1, fewest=1, most_one_sided=20
+    )
+    assert {trial.passed for trial in far.trials} == {True, False}
+    assert 1 < len(far.trials) < 20

@@ -158,7 +158,7 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
     ("flags", "said"),
     [
         (["--good", "0", "--bad", "1", "--list", "nope.txt"], "nope.txt: cannot be read"),
-        (["--good", "x", "--bad", "1", "--list", "versions.txt"], "--good: 'x' stands 0 times"),
+        (["--good", "x", "--bad", "1", "--list", "versions.txt"], "--good: 'x' occurs 0 times"),
         (["--good", "3", "--bad", "1", "--list", "versions.txt"], "--bad: '1' is not after '3'"),
         (["--good", "a", "--bad", "b", "--repo", "."], "--good: git failed"),
         (["--good", "0", "--bad", "19", "--list", "versions.txt", "--threshold", "x"], "--threshold"),

@@ -20,7 +20,7 @@ from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.ratio import Estimate
 from dlbs.results.statistics.rules import Rules
 from dlbs.results.tables.comparison import as_document, comparison_table, summary
-from dlbs.results.tables.regular import regular_tables
+from dlbs.results.tables.default import default_tables
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -149,7 +149,7 @@ def test_the_values_are_the_statistic_of_the_estimator() -> None:
 def test_the_table_shows_what_dlbs_report_shows() -> None:
     """The same runs have the same number in both: the median."""
     a = [*repeats(4), *repeats(1, time=20.0)]
-    (reported,) = regular_tables(a, load_config().declarations)
+    (reported,) = default_tables(a, load_config().declarations)
     assert reported.texts()[0][1].split(" ")[0] == comparison_table(compare(a, a)).texts()[0][1]
 
 

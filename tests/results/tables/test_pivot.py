@@ -12,10 +12,10 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
+from dlbs.results.tables.default import default_tables, usual_axes
 from dlbs.results.tables.formats import FORMATS, write_tables
 from dlbs.results.tables.parquet import parquet
 from dlbs.results.tables.pivot import custom_tables
-from dlbs.results.tables.regular import regular_tables, usual_axes
 from dlbs.results.tables.scaling import scaling_tables
 from dlbs.results.tables.table import Cell, Table
 from tests.conftest import RunDlbs
@@ -32,7 +32,7 @@ def record(
 
 
 def tables(*records: dict[str, Any]) -> list[Table]:
-    return regular_tables(records, load_config().declarations)
+    return default_tables(records, load_config().declarations)
 
 
 def test_models_against_batches() -> None:
@@ -256,7 +256,7 @@ def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) 
 
 def test_explained_intervals_name_their_order_statistics() -> None:
     values = [record(time=1000 / rate, exp__repeat=rate) for rate in range(101, 110)]
-    (formula, _) = regular_tables(values, load_config().declarations, explain=True)[0].formulas
+    (formula, _) = default_tables(values, load_config().declarations, explain=True)[0].formulas
     assert formula.endswith("[102.0, 108.0]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
     assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 

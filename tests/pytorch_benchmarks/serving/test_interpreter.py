@@ -1,4 +1,4 @@
-"""What holds while queries are answered."""
+"""Settings of the interpreter while queries are answered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pytorch_benchmarks.serving.phase import undisturbed
+from pytorch_benchmarks.serving.interpreter import undisturbed
 
 
 def test_no_garbage_is_collected_while_queries_are_answered_and_threads_switch_quickly() -> None:

@@ -14,13 +14,13 @@ from dlbs.results.tables.pivot import add_notes, custom_tables, header, shown_va
 from dlbs.results.tables.table import Table
 from dlbs.results.underload import is_served, served_values
 
-__all__ = ["regular_tables", "usual_axes", "usual_values"]
+__all__ = ["default_tables", "usual_axes", "usual_values"]
 
 _BATCH = "exp.replica_batch"
 _COMPUTED = ("exp.effective_batch",)  # follows from the replica batch and the devices
 
 
-def regular_tables(
+def default_tables(
     records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
 ) -> list[Table]:
     """Make tables of varied parameters against batch sizes, one for each quantity, or one of all quantities if batch sizes do not vary.
