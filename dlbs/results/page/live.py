@@ -57,7 +57,6 @@ class _Budget:
 
     def is_spent(self) -> bool:
         """Whether a plan runs and repeating the work now would use too much CPU time."""
-
         return time.monotonic() < self.not_before and owner(self.directory) is not None
 
     def spend(self, began: float) -> None:
