@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import torch
 from torch import nn
 
+from pytorch_benchmarks.measure.progress import Progress
 from pytorch_benchmarks.measure.timing import Schedule, time_batches
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.phases.inference import inference_step
@@ -47,7 +48,9 @@ def bare(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
 def ours(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
     step: Callable[[Any], Any] = inference_step(model)
     batches = itertools.repeat((inputs, None))
-    timing = time_batches(step, batches, Schedule(count), synchronize=lambda: None)
+    schedule = Schedule(count)
+    watcher = Progress(schedule, len(inputs), "images")  # as the program has one
+    timing = time_batches(step, batches, schedule, synchronize=lambda: None, watcher=watcher)
     return sum(timing.batches) / count  # as the program reports it
 
 

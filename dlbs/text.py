@@ -74,6 +74,8 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
 
 def printable(text: str) -> str:
     """Replace control characters except newlines, so that a hostile name cannot write control sequences to a terminal."""
+    if text.isprintable():  # nearly all are: a page has tens of thousands of them
+        return text
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 

@@ -13,10 +13,11 @@ from click.core import ParameterSource
 
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
-from dlbs.cli.tables import format_option, output_option, print_tables
+from dlbs.cli.tables import format_option, output_option, print_tables, write_text
 from dlbs.errors import LogError
 from dlbs.results.read.findings import Reading
 from dlbs.results.tables.aggregates import AGGREGATES
+from dlbs.results.tables.formats import TERMINAL
 from dlbs.results.tables.kinds import KINDS
 from dlbs.text import counted, printable, text
 
@@ -28,7 +29,7 @@ __all__ = ["report_command"]
 
 # Additional options of these modes.
 _EFFECTIVE = {
-    "series": ("form",),
+    "series": ("form", "output_file"),
     "page": ("paths", "db", "filter_query", "title", "plots", "against"),
     "summary": ("paths", "db", "filter_query", "values", "form", "output_file"),
     "scores": ("paths", "db", "filter_query", "explain", "form", "output_file"),
@@ -110,7 +111,7 @@ def report_command(
             raise LogError("requires --html FILE", where=flag, hint=f"add it, or remove {flag}")
     _refuse_what_has_no_effect()
     if series is not None:
-        _print_series(series, form)
+        _print_series(series, form, output_file)
         return
     reading = Reading()
     records = read_source(paths, db, filter_query, reading)
@@ -217,8 +218,8 @@ def _tables(
     return made
 
 
-def _print_series(path: str, form: str) -> None:
-    """Print the batch times in a log, or of each experiment in several, as text or JSON.
+def _print_series(path: str, form: str, output_file: str | None) -> None:
+    """Print the batch times in a log, or of each experiment in several: as text, as JSON, or as tables with a row for each batch.
 
     Raises:
         LogError: A log cannot be read, or no experiment has batch times.
@@ -228,7 +229,7 @@ def _print_series(path: str, form: str) -> None:
     from dlbs.results.grouping import distinguishing_names, label_of
     from dlbs.results.statistics.series import series_of
     from dlbs.results.statistics.steady import smoothed
-    from dlbs.results.tables.series import series_lines
+    from dlbs.results.tables.series import series_lines, series_table
 
     records = read_source([path], None, None)
     found = [(record, series) for record in records if (series := series_of(record)) is not None]
@@ -239,25 +240,27 @@ def _print_series(path: str, form: str) -> None:
             hint="only benchmarks that log batch times have a series",
         )
     if len(records) == 1 and os.path.isfile(path):
-        ((record, series),) = found
-        if form == "json":
-            click.echo(json.dumps({**asdict(series), "smoothed": smoothed(series.times)}, indent=1))
-            return
-        for line in (path, describe(record), *series_lines(series)):
-            click.echo(printable(line))
-        return
-    names = distinguishing_names(records, load_config().declarations)
-    names += ["exp.repeat"] if len({text(record.get("exp.repeat")) for record in records}) > 1 else []
-    if form == "json":
+        labels = [describe(records[0])]
+        documents: Any = {**asdict(found[0][1]), "smoothed": smoothed(found[0][1].times)}
+    else:
+        names = distinguishing_names(records, load_config().declarations)
+        names += ["exp.repeat"] if len({text(record.get("exp.repeat")) for record in records}) > 1 else []
+        labels = [label_of(record, names) for record, _ in found]
         documents = [
-            {"experiment": label_of(record, names), **asdict(series), "smoothed": smoothed(series.times)}
-            for record, series in found
+            {"experiment": label, **asdict(series), "smoothed": smoothed(series.times)}
+            for label, (_, series) in zip(labels, found, strict=True)
         ]
-        click.echo(json.dumps(documents, indent=1))
+    if form == "json":
+        write_text(json.dumps(documents, indent=1) + "\n", output_file)
         return
-    for at, (record, series) in enumerate(found):
-        for line in ([""] if at else []) + [label_of(record, names), *series_lines(series)]:
-            click.echo(printable(line))
+    if form != TERMINAL:
+        tables = [series_table(label, series) for label, (_, series) in zip(labels, found, strict=True)]
+        print_tables(tables, form, output_file)
+        return
+    lines = [path] if isinstance(documents, dict) else []
+    for label, (_, series) in zip(labels, found, strict=True):
+        lines += [*([""] if lines and isinstance(documents, list) else []), label, *series_lines(series)]
+    write_text("".join(f"{printable(line)}\n" for line in lines), output_file)
     if len(found) < len(records):
         without = len(records) - len(found)
         click.echo(f"note: {without} of {counted(len(records), 'experiment')} without batch times", err=True)

@@ -73,27 +73,41 @@ def identity_names(records: Sequence[Record], declarations: Mapping[str, Paramet
     Names with few values come before those with many: a text composed of others, such as a command line, has at least as many values as each of
     them. Parameters whose default is computed from others come last.
     """
-    values: dict[str, set[Any]] = {}
-    for record in records:
-        for name, value in record.items():
-            values.setdefault(name, set()).add(hashable(value))
+    return list(_identity(records, declarations))
+
+
+def _identity(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> dict[str, int]:
+    """The parameters that identify an experiment, in the order of `identity_names` → how many values each has, to have none counted as one."""
 
     def counts(name: str) -> bool:
         own = name not in declarations or declarations[name].identity
         found_out = name.startswith(("results.", "exp.env.", "exp.sys.", "db.")) or name.endswith("_title")
         return own and not found_out and name not in _PER_RUN and name not in FIRST + _FACTS
 
+    # Results are not even looked at: to hash the times of all batches takes longer than everything else.
+    here = set(filter(counts, set().union(*records)))
+    values = {name: _distinct(records, name) for name in (*FIRST, *_FACTS, *here)}
     others = sorted(
-        filter(counts, values),
+        here,
         key=lambda name: (
             name in _LAST,
             name not in declarations,
             _is_computed(name, declarations),
-            len(values[name]),
+            len(values[name] - {None}),
             name,
         ),
     )
-    return [*FIRST, *_FACTS, *others]
+    return {name: len(values[name]) for name in (*FIRST, *_FACTS, *others)}
+
+
+def _distinct(records: Sequence[Record], name: str) -> set[Any]:
+    """The values of a parameter, None among them where some experiment has none."""
+    column = [record.get(name) for record in records]
+    kinds = set(map(type, column))
+    # Only true and 1 are equal without being the same, and only lists and dictionaries have no hash.
+    if kinds <= {str, int, float, type(None)} or kinds <= {str, bool, type(None)}:
+        return set(column)
+    return set(map(hashable, column))
 
 
 def _is_computed(name: str, declarations: Mapping[str, Parameter]) -> bool:
@@ -128,7 +142,10 @@ def distinguishing_names(
     for name in given:
         before = _refine(before, records, name)
     ids, chosen = before, []
-    candidates = [name for name in identity_names(records, declarations) if name not in left_out]
+    # A parameter with one value tells nothing apart.
+    candidates = [
+        name for name, count in _identity(records, declarations).items() if count > 1 and name not in left_out
+    ]
     for name in candidates:
         # An experiment that failed early did not detect the facts.
         if _splits(ids, records, name, skip_absent=name in _FACTS):

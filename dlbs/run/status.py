@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dlbs.doubts import kind_of, warnings_of
 from dlbs.errors import LogError, did_you_mean
@@ -18,7 +19,7 @@ from dlbs.run.planfile import read_plan_file, write_plan_file
 from dlbs.run.remaining import Durations, Remaining, remaining_time
 from dlbs.text import text
 
-__all__ = ["Manifest", "State", "label", "read_state", "read_states", "time_left"]
+__all__ = ["Manifest", "State", "ended_state", "label", "read_state", "read_states", "time_left"]
 
 
 @dataclass(slots=True)
@@ -153,6 +154,16 @@ def read_state(log: Path, names: Collection[str], under_way: str, queued: bool) 
         ending = last_values(log)
     except LogError as error:  # one that is not a file must not hide the others
         return State(log, "interrupted", error.what)
+    return ended_state(log, ending)
+
+
+def ended_state(log: Path, ending: Mapping[str, Any]) -> State:
+    """The state of an experiment whose log is complete.
+
+    Args:
+        log: Its log file.
+        ending: At least the values at its end.
+    """
     status = ending.get("exp.status")
     if status not in STATUSES:
         return State(log, "interrupted", "the log does not contain its outcome")

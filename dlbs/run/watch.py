@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from dlbs.run.lastline import last_line, rate_in
 from dlbs.run.locks import run_facts
 from dlbs.run.planfile import read_plan_file
 from dlbs.run.remaining import Durations, Remaining, remaining_time
-from dlbs.run.status import State, read_state
+from dlbs.run.status import State, ended_state, read_state
 from dlbs.text import text
 
 __all__ = ["Look", "Reason", "UnderWay", "Watch"]
@@ -109,6 +109,17 @@ class Watch:
     _plan: tuple[tuple[int, int], tuple[str, ...], tuple[str, ...]] | None = None
     _slots: dict[str, int] = field(default_factory=dict)
     _heads: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def learn(self, log: Path, stamp: tuple[int, int], values: Mapping[str, Any]) -> None:
+        """Take what somebody else has read from a complete log, so that it is not read again.
+
+        Args:
+            log: In the directory itself; others are none of the plan.
+            stamp: Its size and time in ns.
+            values: Of the whole log.
+        """
+        if log.parent == self.directory and log.name.endswith(".log"):
+            self._states[log.name] = stamp, ended_state(log, values)
 
     def look(self) -> Look:
         """The current state of the plan. Unreadable files are listed as problems and raise no error."""

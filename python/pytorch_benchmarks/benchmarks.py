@@ -64,6 +64,7 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     from pytorch_benchmarks.distributed import largest
     from pytorch_benchmarks.measure.competing_load import CompetingLoad
     from pytorch_benchmarks.measure.energy import Energy
+    from pytorch_benchmarks.measure.progress import Progress
     from pytorch_benchmarks.measure.report import log_competing_load, timestamp
     from pytorch_benchmarks.measure.results import log_facts, log_loss, log_passes, log_times
     from pytorch_benchmarks.measure.timing import Schedule, time_batches
@@ -102,16 +103,18 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
         )
 
     competing, energy = CompetingLoad(), Energy.of(device)
+    schedule = Schedule(options.num_batches, options.num_warmup_batches, options.min_time, options.sync)
     started = perf_counter()
     log("results.start_time", timestamp())
     timing = time_batches(
         workload.step,
         workload.source.batches,
-        Schedule(options.num_batches, options.num_warmup_batches, options.min_time, options.sync),
+        schedule,
         synchronize=synchronizer(device),
         make_event=event_maker(device),
         observers=(competing, energy),
         agree=lambda number: largest(number, world, device),
+        watcher=Progress(schedule, options.batch_size * world.size, workload.model.unit) if log.reports else None,
     )
     log("results.end_time", timestamp())
 

@@ -53,6 +53,17 @@ def test_results(bench: Bench, forward_only: str) -> None:
     assert done.stderr == ""
 
 
+def test_a_benchmark_that_takes_seconds_says_its_rate_meanwhile_and_reports_the_same(bench: Bench) -> None:
+    done = bench("--model=deep_mnist", "--batch_size=2", "--device=cpu", "--num_warmup_batches=1", "--min_time=6")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if " so far, " in line]
+    assert lines
+    assert all(re.fullmatch(r"\d+\.\d images/s so far, \d+ of 6 s, batch [\d,]+", line) for line in lines)
+    found = results(done)
+    assert found["results.throughput"] == pytest.approx(2 * 1000 / found["results.time"])
+    assert sum(found["results.time_data"]) >= 6000
+
+
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_warmup_may_be_zero_and_training_runs_all_the_same(bench: Bench, warmup: int) -> None:
     found = results(bench("--model=deep_mnist", f"--num_warmup_batches={warmup}", "--num_batches=3", "--device=cpu"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,31 @@ def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, 
     assert page.input_value("#words") == "m1"
     assert page.evaluate("document.activeElement.id") == "words"
     page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_plots_come_after_the_rest_and_move_nothing(page: Page, logs: Path) -> None:
+    server = Served(logs)
+    page.goto(server.url)
+    page.wait_for_selector("#drawn figure img")
+    page.evaluate("document.getElementById('plots').scrollIntoView()")
+    place = page.evaluate("document.getElementById('plots').getBoundingClientRect().top")
+    version = page.evaluate("newsState.plots")
+    write_log(logs / "new.log", make_record("m1", 64, repeat=99))
+    wait_until(lambda: page.evaluate("newsState.plots") != version, "plots of the new experiment, too")
+    assert page.locator("#drawn figure").count() > 0
+    assert abs(page.evaluate("document.getElementById('plots').getBoundingClientRect().top") - place) <= 1
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_answers_are_compressed_for_those_who_can_read_them(logs: Path) -> None:
+    server = Served(logs)
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{server.url}content", headers={"Accept-Encoding": "gzip"})
+    ) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.read()).decode() == server.ask("/content")[1]
     assert server.stop() == 0
 
 

@@ -170,6 +170,25 @@ def test_any_quantity_over_any_parameter(page: Page, large: str) -> None:
     assert "No selected experiment" in page.locator("#plotnote").inner_text()
 
 
+def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> None:
+    page.goto(large)
+    assert page.locator("#batches table").count() == 0, "on demand"
+    page.locator("#batches summary").click()
+    page.wait_for_selector("#batches canvas")
+    assert "The first 8 of 1,200 runs" in page.inner_text("#batches")
+    assert page.locator("#batches tbody tr").count() == 8
+    sort_by(page, "batch time, ms")
+    slowest = column(page, "batch time")[:8]
+    shown = page.locator("#batches tbody td:nth-child(3)").all_inner_texts()
+    assert [float(one) for one in shown] == pytest.approx([float(one) for one in slowest], rel=0.01)
+    choose(page, "model", "model3")
+    choose(page, "batch", "16")
+    choose(page, "type", "float16")
+    choose(page, "repeat", "2")
+    assert page.locator("#batches tbody tr").count() == 1
+    assert page.locator("#batches tbody td").all_inner_texts()[1] == "2"
+
+
 def test_links_lead_to_logs(page: Page, report: str) -> None:
     page.goto(report)
     addresses = page.locator("#results a").evaluate_all("(links) => links.map((one) => one.href)")

@@ -161,6 +161,7 @@ def test_nothing_has_a_remaining_time_before_an_end() -> None:
     ("line", "rate"),
     [
         ("epoch 3/90: loss 2.1, 812 images/s", "812 images/s"), ("812.5images/s then 813 images/s", "813 images/s"), ("1,234.5 tokens/s", "1,234.5 tokens/s"),
+        ("812.3 images/s so far, batch 40 of 100", "812.3 images/s"), ("88.1 samples/s so far, 440 samples in 5 s", "88.1 samples/s"),
         ("reading /a/s", ""), ("5 m/h2", ""), ("", ""), ("12 ms", ""),
     ],
 )  # fmt: skip

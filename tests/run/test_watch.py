@@ -11,6 +11,8 @@ import pytest
 from dlbs.executors.local import LocalExecutor
 from dlbs.logs import parameter_line
 from dlbs.results.page.now import now_variables
+from dlbs.results.read.findings import Reading
+from dlbs.results.read.kept import KeptLogs
 from dlbs.run import watch as watch_module
 from dlbs.run.locks import locked
 from dlbs.run.planfile import write_plan_file
@@ -109,6 +111,30 @@ def test_only_logs_that_changed_are_read_again(logs: Path, monkeypatch: pytest.M
     end(logs, "1.log", "failure", "a message of another length")
     assert watch.look().counts == {"ok": 2, "failure": 1, "to do": 3}
     assert sorted(read) == sorted([*NAMES[:3], "1.log"])
+
+
+def test_what_somebody_else_has_read_is_not_read_again(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(logs, "0.log", "failure", "CUDA out of memory")
+    end(logs, "1.log")
+    watch = Watch(logs)
+    kept = KeptLogs(str(logs))
+    kept.read(Reading())
+    for log, stamp, record in kept.complete():
+        watch.learn(Path(log), stamp, record)
+    expected = Watch(logs).look()
+    read: list[Path] = []
+    original = watch_module.read_state
+
+    def counting(log: Path, *arguments: object) -> object:
+        read.append(log)
+        return original(log, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(watch_module, "read_state", counting)
+    found = watch.look()
+    assert (found.counts, found.reasons, found.planned) == (expected.counts, expected.reasons, expected.planned)
+    assert not [log for log in read if log.exists()]
+    end(logs, "1.log", "timeout", "took more than 5 s")
+    assert watch.look().counts["timeout"] == 1
 
 
 def test_what_nobody_runs_is_interrupted_and_has_no_remaining_time(logs: Path) -> None:

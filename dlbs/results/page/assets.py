@@ -24,10 +24,11 @@ __all__ = ["COMPARISON_SCRIPTS", "REPORT_SCRIPTS", "document", "embedded", "frag
 _HERE = Path(__file__).parent
 _TEMPLATES, _UPLOT = _HERE / "templates", _HERE / "vendor" / "uplot"
 
+_PLAIN = frozenset({int, float, bool, type(None)})
 _SELF, _NONE = "'self'", "'none'"
 # Parts of a page's script, in the order in which they run.
 _COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
-REPORT_SCRIPTS = (*_COMMON, "chart.js", "experiments.js", "report.js", "live.js")
+REPORT_SCRIPTS = (*_COMMON, "chart.js", "batches.js", "experiments.js", "report.js", "live.js")
 COMPARISON_SCRIPTS = (*_COMMON, "forest.js", "distribution.js", "comparison.js")
 
 
@@ -38,6 +39,7 @@ def document(
     *,
     title: str,
     live_path: str = "",
+    version: str = "",
 ) -> str:
     """Render a complete, self-contained page that needs no network.
 
@@ -47,6 +49,7 @@ def document(
         variables: Variables of the template.
         title: Title of the page.
         live_path: Path that the live view polls for updates; empty for a file.
+        version: Version of the content that a live view begins with.
     """
     style = _read(_UPLOT / "uPlot.min.css") + "".join(
         _read(_TEMPLATES / name) for name in ("page.css", "parts.css", "live.css")
@@ -65,6 +68,7 @@ def document(
             scripts=[library, script],
             policy=_policy(style, [library, script], live=bool(live_path)),
             live_path=live_path,
+            version_shown=version,
             **variables,
         )
     )
@@ -91,12 +95,15 @@ def embedded(value: Any) -> Markup:
 
 def shown(value: Any) -> Any:
     """Copy data with printable texts."""
-    if value.__class__ is str:
+    kind = value.__class__
+    if kind is str:
         return printable(value)
+    if kind in _PLAIN:  # checked first because isinstance with Mapping is slow, and a page has a million numbers
+        return value
     if isinstance(value, Mapping):
         return {printable(key): shown(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [shown(item) for item in value]
+        return [item if item.__class__ in _PLAIN else shown(item) for item in value]
     return value
 
 

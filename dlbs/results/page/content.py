@@ -16,6 +16,7 @@ from dlbs.results.page.figures import figures_of
 from dlbs.results.page.machines import machines_of
 from dlbs.results.page.tiles import tiles_of
 from dlbs.results.page.where import where_measured
+from dlbs.results.plots.applicable import applicable_kinds
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.tables.default import default_tables
@@ -52,6 +53,8 @@ def page_content(
     logs: Collection[str],
     live: Mapping[str, Any] | None,
     chosen: Chosen,
+    *,
+    later: bool = False,
 ) -> dict[str, Any]:
     """Compute the variables of the template.
 
@@ -61,10 +64,12 @@ def page_content(
         logs: Logs that may be quoted and linked.
         live: Additional variables of the live view.
         chosen: Options of the page.
+        later: Count the plots instead of drawing them.
     """
     readable = frozenset(logs)
     made = _tables(records, declarations)
-    failures = failures_of(records, readable, label_names(records, declarations))
+    labels = label_names(records, declarations)
+    failures = failures_of(records, readable, labels)
     return {
         "running": None,
         "problems": [],
@@ -81,13 +86,14 @@ def page_content(
         "tables": made[:_MOST_TABLES],
         "more_tables": max(0, len(made) - _MOST_TABLES),
         "most_rows": _MOST_ROWS,
-        "plots": figures_of(records, declarations, chosen.kinds) if records else [],
+        "plots": figures_of(records, declarations, chosen.kinds) if records and not later else [],
+        "plots_later": len(applicable_kinds(records, declarations)) if later else 0,
         "failures": failures,
         "failed": sum(status_of(record) in BAD for record in records),
         "other_reasons": sum(status_of(record) in BAD for record in records)
         - sum(failure["count"] for failure in failures),
         "machines": machines_of(records),
-        "data": experiment_data(records, declarations, logs=readable, beside=chosen.beside),
+        "data": experiment_data(records, declarations, labels, logs=readable, beside=chosen.beside),
     }
 
 

@@ -12,6 +12,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of
 from dlbs.experiment import usual_names
 from dlbs.results.grouping import common_label, distinguishing_names, hashable, identity_names
+from dlbs.results.page.batches import batch_times
 from dlbs.results.page.columns import coded, lists, parameter_column
 from dlbs.results.page.failures import BAD, reason_of
 from dlbs.results.read.onelog import Record
@@ -55,6 +56,7 @@ def facet_names(records: Sequence[Record], declarations: Mapping[str, Parameter]
 def experiment_data(
     records: Sequence[Record],
     declarations: Mapping[str, Parameter],
+    labels: Sequence[str],
     *,
     logs: Collection[str] = (),
     beside: str | None = None,
@@ -64,14 +66,14 @@ def experiment_data(
     Args:
         records: The experiments, in the order of the table.
         declarations: Declared parameters, with those that identify an experiment.
+        labels: The parameters that distinguish them, from `label_names`.
         logs: Logs that were just read and may be linked. The log paths in records are not trusted.
         beside: Directory of the page, for relative links; None for a page without links to files.
 
     Returns:
         `count`, `common` (common parameters), `parameters` (title and `Coded`, `label` if it distinguishes experiments), `status`, `warnings`,
-        `reasons`, `figures` (key, title, digits as logged), `logs` (a common prefix and the rest), `links`.
+        `reasons`, `figures` (key, title, digits as logged), `batches` (from `batch_times`), `logs` (a common prefix and the rest), `links`.
     """
-    labels = label_names(records, declarations)
     if not labels:
         labels = list(dict.fromkeys(name for record in records for name in usual_names(record)))
     others = facet_names(records, declarations, labels)
@@ -99,6 +101,7 @@ def experiment_data(
             [reason_of(record) if status in BAD else "" for record, status in zip(records, statuses, strict=True)]
         ).as_data(),
         "figures": _figures(records),
+        "batches": batch_times(records),
         "logs": {"prefix": prefix, "rest": [place[len(prefix) :] for place in places]},
         "links": _links(places, frozenset(logs), beside),
     }

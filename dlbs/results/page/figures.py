@@ -16,6 +16,8 @@ from dlbs.results.registry import registered
 
 __all__ = ["Plot", "figures_of"]
 
+_PIXELS = 96  # in an inch, in CSS
+
 
 class Plot(NamedTuple):
     """A plot on the page.
@@ -25,12 +27,14 @@ class Plot(NamedTuple):
         title: Its title.
         source: An image as a `data:` URL; empty if it could not be drawn.
         reason: Error with a hint; empty if it was drawn.
+        size: Width and height in CSS pixels, which reserve its place on the page.
     """
 
     kind: str
     title: str
     source: str
     reason: str
+    size: tuple[int, int] = (0, 0)
 
 
 def figures_of(
@@ -57,5 +61,6 @@ def figures_of(
             continue
         # As an image, so that it cannot run code or clash with ids of the page.
         image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
-        plots.append(Plot(kind, title_of(figure), image, ""))
+        width, height = (round(_PIXELS * inches) for inches in figure.get_size_inches())
+        plots.append(Plot(kind, title_of(figure), image, "", (width, height)))
     return plots

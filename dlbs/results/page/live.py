@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,63 @@ from dlbs.run.locks import LOCK_NAME, owner
 from dlbs.run.watch import Look, Watch
 
 if TYPE_CHECKING:
+    from dlbs.config.declarations import Parameter
     from dlbs.results.read.onelog import Record
 
-__all__ = ["LiveResults"]
+__all__ = ["LiveResults", "Prepared"]
 
 _SHARE = 0.05  # of one CPU's time for generating pages while a plan runs, to not disturb measurements
-_CONTENT, _PAGE = "content", "page"
+_MANY_FILES = 500  # from this number on, a placeholder is shown while they are read for the first time
+_LEVEL = 4  # of compression: higher ones take twice the time for the last tenth
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A cached response.
+
+    Attributes:
+        version: Entity tag, which changes with the response.
+        body: HTML as UTF-8.
+        packed: The same, compressed with gzip.
+    """
+
+    version: str
+    body: bytes
+    packed: bytes
+
+    @classmethod
+    def of(cls, html: str, version: str = "") -> Prepared:
+        """Create a response; its version is a digest of the HTML unless another is given."""
+        body = html.encode("utf-8", "replace")
+        version = version or f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        return cls(version, body, gzip.compress(body, _LEVEL, mtime=0))
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Limits repeated work to a share of one CPU while a plan runs."""
+
+    directory: Path
+    not_before: float = field(default=0.0)  # moment of `time.monotonic()`
+
+    def is_spent(self) -> bool:
+        """Whether a plan runs and repeating the work now would use too much CPU time."""
+        return time.monotonic() < self.not_before and owner(self.directory) is not None
+
+    def spend(self, began: float) -> None:
+        """Record that the work took the time since `began`."""
+        ended = time.monotonic()
+        self.not_before = ended + (ended - began) / _SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The generated content, and the records for its plots."""
+
+    answer: Prepared
+    title: str
+    records: list[Record]
+    declarations: dict[str, Parameter]
 
 
 class LiveResults:
@@ -30,29 +83,62 @@ class LiveResults:
     """
 
     def __init__(self, directory: Path) -> None:
+        from dlbs.results.read.kept import KeptLogs
+
         self.directory = directory
-        self._watch = Watch(directory)
-        self._watching, self._making = threading.Lock(), threading.Lock()
-        self._made: dict[str, tuple[str, str]] = {}  # content or page → version, HTML
-        self._not_before = 0.0  # moment of `time.monotonic()`
+        self._watch, self._logs = Watch(directory), KeptLogs(str(directory))
+        self._watching, self._making, self._drawing = threading.Lock(), threading.Lock(), threading.Lock()
+        self._made: _Made | None = None
+        self._plots: Prepared | None = None
+        self._budget, self._plots_budget = _Budget(directory), _Budget(directory)
         self._look: Look | None = None
         self._next_look = 0.0
         self._problems: tuple[str, ...] = ()
 
-    def now(self) -> tuple[str, str]:
-        """Version and HTML of the current progress; cached to limit the cost."""
+    def now(self) -> Prepared:
+        """Current progress; cached to limit the cost."""
         from dlbs.results.page.assets import fragment
 
-        html = fragment("live.html", self._now())
-        return f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', html
+        if self._made is None and self._making.locked() and (count := self._files()) >= _MANY_FILES:
+            return Prepared.of(
+                fragment("first.html", {"count": count})
+            )  # do not read the same logs twice at the same time
+        return Prepared.of(fragment("live.html", self._now()))
 
-    def content(self) -> tuple[str, str]:
-        """Version and HTML of the page's content. While a plan runs, it may be outdated if generating it takes long."""
-        return self._current(_CONTENT)
+    def content(self) -> Prepared:
+        """Content of the page without plots. While a plan runs, it may be outdated if generating it takes long."""
+        return self._content().answer
 
-    def page(self) -> str:
-        """HTML of the whole page."""
-        return self._current(_PAGE)[1]
+    def plots(self) -> Prepared:
+        """Plots of the current content. While a plan runs, they may be outdated if drawing them takes long."""
+        from dlbs.results.page.page import plots_html
+
+        made = self._content()
+        with self._drawing:
+            known = self._plots
+            if known is not None and (known.version == made.answer.version or self._plots_budget.is_spent()):
+                return known
+            began = time.monotonic()
+            self._plots = Prepared.of(plots_html(made.records, made.declarations), made.answer.version)
+            self._plots_budget.spend(began)
+            return self._plots
+
+    def page(self) -> Prepared:
+        """The whole page; a placeholder that polls for its content while many logs are read for the first time."""
+        from dlbs.results.page.assets import fragment
+        from dlbs.results.page.page import live_page_html, page_title
+
+        if self._made is None and (count := self._files()) >= _MANY_FILES:
+            return Prepared.of(live_page_html(fragment("first.html", {"count": count}), page_title([]), ""))
+        made = self._content()
+        return Prepared.of(live_page_html(made.answer.body.decode(), made.title, made.answer.version))
+
+    def _files(self) -> int:
+        try:
+            with os.scandir(self.directory) as entries:
+                return sum(1 for _ in entries)
+        except OSError:  # the page reports it
+            return 0
 
     def _now(self, *, fresh: bool = False) -> dict[str, Any]:
         """Variables of the current progress; `fresh` reads the directory again even if the last reading is recent."""
@@ -67,21 +153,16 @@ class LiveResults:
             look = self._look
         return {**now_variables(look), "problems": list(dict.fromkeys([*look.problems, *self._problems]))}
 
-    def _current(self, kind: str) -> tuple[str, str]:
+    def _content(self) -> _Made:
         with self._making:
-            signature = self._sign()
-            known = self._made.get(kind)
-            if known is not None and (known[0] == signature or self._must_wait()):
-                return known
+            if self._made is not None and self._budget.is_spent():
+                return self._made
             began = time.monotonic()
-            self._made[kind] = (signature, self._make(is_page=kind == _PAGE))
-            ended = time.monotonic()
-            self._not_before = ended + (ended - began) / _SHARE
-            return self._made[kind]
-
-    def _must_wait(self) -> bool:
-        """Whether a plan runs and regenerating the page now would use too much CPU time."""
-        return time.monotonic() < self._not_before and owner(self.directory) is not None
+            signature = self._sign()
+            if self._made is None or self._made.answer.version != signature:
+                self._made = self._make(signature)
+            self._budget.spend(began)
+            return self._made
 
     def _sign(self) -> str:
         """Fingerprint that changes when an experiment ends, or a log is changed or removed."""
@@ -100,11 +181,10 @@ class LiveResults:
                 digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return f'"{digest.hexdigest()[:32]}"'
 
-    def _make(self, *, is_page: bool) -> str:
+    def _make(self, version: str) -> _Made:
         from dlbs.config.load import load_config
-        from dlbs.results.page.page import content_html, page_html
+        from dlbs.results.page.page import content_html, page_title
         from dlbs.results.read.findings import Reading
-        from dlbs.results.read.records import load_records
 
         reading = Reading()
         records: list[Record] = []
@@ -112,14 +192,15 @@ class LiveResults:
         # An empty directory is not an error: a plan is about to run.
         if any(self.directory.rglob("*.log*")):
             try:
-                records = load_records([str(self.directory)], reading)
+                found = self._logs.read(reading)
+                records = [record for record in found if not str(record["exp.log_file"]).endswith(".part")]
             except LogError as error:
                 problems.append(str(error))
         self._problems = (*problems, *Reading(reading.errors).messages())
-        ended = [record for record in records if not str(record["exp.log_file"]).endswith(".part")]
+        with self._watching:
+            for log, stamp, record in self._logs.complete():
+                self._watch.learn(Path(log), stamp, record)
         declarations = load_config().declarations
         # The page is cached until a log changes, so its progress must not be older than the logs.
-        live = self._now(fresh=True)
-        if is_page:
-            return page_html(ended, declarations, logs=reading.paths, live=live, live_path="/content")
-        return content_html(ended, declarations, logs=reading.paths, live=live)
+        html = content_html(records, declarations, logs=reading.paths, live=self._now(fresh=True))
+        return _Made(Prepared.of(html, version), page_title(records), records, dict(declarations))

@@ -11,10 +11,11 @@ from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
 from dlbs.results.page.assets import REPORT_SCRIPTS, document, fragment
 from dlbs.results.page.content import Chosen, page_content
+from dlbs.results.page.figures import figures_of
 from dlbs.results.read.onelog import Record
 from dlbs.text import text
 
-__all__ = ["content_html", "page_html", "write_page"]
+__all__ = ["content_html", "live_page_html", "page_html", "page_title", "plots_html", "write_page"]
 
 _USUAL = Chosen()
 
@@ -52,8 +53,6 @@ def page_html(
     declarations: Mapping[str, Parameter],
     *,
     logs: Collection[str] = (),
-    live: Mapping[str, Any] | None = None,
-    live_path: str = "",
     chosen: Chosen = _USUAL,
 ) -> str:
     """Render the page as text.
@@ -62,13 +61,10 @@ def page_html(
         records: The experiments.
         declarations: Declared parameters, with those that identify an experiment.
         logs: Logs that may be quoted.
-        live: Additional variables of the live view: `planned`, `done`, `owner`, `running`.
-        live_path: Path that the live view polls for updates.
         chosen: Options of the page.
     """
-    content = page_content(records, declarations, logs, live, chosen)
-    title = chosen.title or _title(records)
-    return document("content.html", REPORT_SCRIPTS, content, title=title, live_path=live_path)
+    content = page_content(records, declarations, logs, None, chosen)
+    return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(records))
 
 
 def content_html(
@@ -76,12 +72,39 @@ def content_html(
     declarations: Mapping[str, Parameter],
     *,
     logs: Collection[str] = (),
-    live: Mapping[str, Any] | None = None,
+    live: Mapping[str, Any],
 ) -> str:
-    """Render the content of the page, without head and foot."""
-    return fragment("content.html", page_content(records, declarations, logs, live, _USUAL))
+    """Render the content of a live page, without head, foot and plots (`plots_html`).
+
+    Args:
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted.
+        live: Current progress, from `now_variables`.
+    """
+    return fragment("content.html", page_content(records, declarations, logs, live, _USUAL, later=True))
 
 
-def _title(records: Sequence[Record]) -> str:
+def plots_html(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> str:
+    """Render the plots of a live page."""
+    return fragment("plots.html", {"plots": figures_of(records, declarations)})
+
+
+def live_page_html(content: str, title: str, version: str) -> str:
+    """Render a live page around its content.
+
+    Args:
+        content: Trusted HTML from `content_html`.
+        title: Title of the page.
+        version: Version of the content; empty for a placeholder.
+    """
+    from markupsafe import Markup
+
+    ready = {"ready": Markup(content)}
+    return document("ready.html", REPORT_SCRIPTS, ready, title=title, live_path="/content", version=version)
+
+
+def page_title(records: Sequence[Record]) -> str:
+    """Title of a page: the project of the experiments, if they have one."""
     projects = {text(record["exp.project"]) for record in records if record.get("exp.project")}
     return f"{projects.pop()}: benchmark results" if len(projects) == 1 else "Benchmark results"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlbs.errors import DlbsError
 from dlbs.results.page.connections import Limits, Listener, server_config
-from dlbs.results.page.live import LiveResults
+from dlbs.results.page.live import LiveResults, Prepared
 from dlbs.text import printable
 
 if TYPE_CHECKING:
@@ -48,26 +49,36 @@ def serve(pages: Starlette, listener: Listener, limits: Limits) -> None:
 
 
 def application(directory: Path, port: int, tell: Tell) -> Starlette:
-    """Create the application of a log directory's live view: `/` is the page, `/now` the current progress, `/content` everything that changes."""
+    """Create the application of a log directory's live view: `/` is the page, `/now` the current progress, `/content` everything that changes, `/plots`
+    its plots. The content is generated at once, before the first request.
+    """
     from starlette.responses import HTMLResponse, Response
 
     results = LiveResults(directory)
 
-    def page(request: Request) -> Response:
-        return HTMLResponse(results.page(), headers=HEADERS)
+    def answering(make: Callable[[], Prepared]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            made = make()
+            headers = {**HEADERS, "ETag": made.version, "Vary": "Accept-Encoding"}
+            if request.headers.get("if-none-match") == made.version:
+                return Response(status_code=304, headers=headers)
+            if "gzip" in request.headers.get("accept-encoding", ""):
+                return HTMLResponse(made.packed, headers={**headers, "Content-Encoding": "gzip"})
+            return HTMLResponse(made.body, headers=headers)
 
-    def changed(request: Request, version: str, html: str) -> Response:
-        if request.headers.get("if-none-match") == version:
-            return Response(status_code=304, headers={**HEADERS, "ETag": version})
-        return HTMLResponse(html, headers={**HEADERS, "ETag": version})
+        return answer
 
-    def now(request: Request) -> Response:
-        return changed(request, *results.now())
+    def prepare() -> None:
+        try:
+            results.content()
+        except DlbsError:  # whoever asks gets it as the answer
+            return
+        except Exception as error:
+            tell(error)
 
-    def content(request: Request) -> Response:
-        return changed(request, *results.content())
-
-    return protected({"/": page, "/now": now, "/content": content}, port, tell)
+    threading.Thread(target=prepare, daemon=True).start()
+    pages = {"/": results.page, "/now": results.now, "/content": results.content, "/plots": results.plots}
+    return protected({path: answering(make) for path, make in pages.items()}, port, tell)
 
 
 def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tell: Tell) -> Starlette:

@@ -10,6 +10,7 @@ from dlbs.results.plots.figure import draw, svg
 from dlbs.results.plots.history import places_of
 from dlbs.results.plots.kinds import KINDS
 from dlbs.results.plots.options import Options
+from dlbs.results.plots.series import MOST_RUNS
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.statistics.samples import usual_metric
@@ -111,7 +112,7 @@ _APPLIES: dict[str, Callable[[Sequence[Record], Sequence[Record]], bool]] = {
     "weak": _scales("exp.replica_batch"),
     "strong": _scales("exp.effective_batch"),
     "batches": _has_list("results.time_data"),
-    "series": lambda fine, _: len(fine) == 1 and _has_list("results.time_data")(fine, _),
+    "series": lambda fine, _: len(fine) <= MOST_RUNS and _has_list("results.time_data")(fine, _),
     "heatmap": lambda _, valued: _has_batches(_, valued) and _values(valued, "exp.model") > 1,
     "latency-throughput": lambda _, valued: _has_batches(
         [], [one for one in valued if number(one, "results.time") and number(one, "results.throughput")]

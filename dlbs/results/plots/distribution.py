@@ -43,8 +43,9 @@ def runs(figure: Figure, results: Results) -> Description:
     quantity = quantity_of(key, drawn)
     names = _names(drawn, results)
     rows = in_order(drawn, names)
-    _check_rows(rows)
-    axes = _rows(figure, results, [_label(row[0], drawn, names) for row in rows])
+    _check_rows(len(rows))
+    shown = varying(drawn, names)
+    axes = _rows(figure, results, [_label(row[0], shown) for row in rows])
     for at, row in enumerate(rows):
         values = [(number(record, key) or 0.0) * quantity.factor for record in row]
         if len(values) >= _FEWEST_FOR_A_BOX:
@@ -83,19 +84,20 @@ def batches(figure: Figure, results: Results) -> Description:
             "no successful experiment has batch times (results.time_data)",
             hint="dlbs parse LOG shows the keys of a log",
         )
+    _check_rows(len(series))
     drawn = [record for record, _ in series]
     names = [*_names(drawn, results), *varying(drawn, ["exp.repeat"])]
     times_of = {id(record): times for record, times in series}
     rows = [(record, times_of[id(record)]) for row in in_order(drawn, names) for record in row]
-    _check_rows(rows)
     experiments = in_order(drawn, [name for name in names if name != "exp.repeat"])
     colours = {id(record): at for at, members in enumerate(experiments) for record in members}
+    shown, repeat = varying(drawn, names), varying(drawn, ["exp.repeat"])
     labels, before = [], -1
     for record, _ in rows:
         # An experiment is labelled at its first run.
         is_first = colours[id(record)] != before
         before = colours[id(record)]
-        labels.append(_label(record, drawn, names if is_first else ["exp.repeat"]))
+        labels.append(_label(record, shown if is_first else repeat))
     axes = _rows(figure, results, labels)
     for at, (record, times) in enumerate(rows):
         ink = colour(colours[id(record)] % 2 * 2)  # adjacent experiments differ
@@ -121,8 +123,7 @@ def _names(drawn: Sequence[Record], results: Results) -> list[str]:
     ]
 
 
-def _label(record: Record, drawn: Sequence[Record], names: Sequence[str]) -> str:
-    shown = varying(drawn, names)
+def _label(record: Record, shown: Sequence[str]) -> str:
     return label(label_of(record, shown), _LONGEST_LABEL) if shown else "all runs"
 
 
@@ -132,9 +133,8 @@ def _times(record: Record) -> list[float]:
     return found if isinstance(values, list) and len(found) == len(values) else []
 
 
-def _check_rows(rows: Sequence[Any]) -> None:
-    """Reject too many rows before they are labelled, which takes time proportional to the square of their number."""
-    check_count(len(rows), "rows", too_many=len(rows) > _MOST_ROWS)
+def _check_rows(count: int) -> None:
+    check_count(count, "rows", too_many=count > _MOST_ROWS)
 
 
 def _rows(figure: Figure, results: Results, labels: Sequence[str]) -> Axes:

@@ -16,7 +16,7 @@ KINDS: Registry = {
     "bars": (f"{_HERE}.bars:bars", "grouped bars, by model"),
     "distribution": (f"{_HERE}.distribution:runs", "each run of each experiment, with boxes"),
     "batches": (f"{_HERE}.distribution:batches", "the batch times of each run, as violins"),
-    "series": (f"{_HERE}.series:series", "batch times of one run, with what the monitor recorded"),
+    "series": (f"{_HERE}.series:series", "batch times of one run, with what the monitor recorded, or of several"),
     "heatmap": (f"{_HERE}.heatmap:heatmap", "models against replica batches"),
     "latency-throughput": (f"{_HERE}.tradeoff:latency_throughput", "latency against throughput, over replica batches"),
     "latency-load": (f"{_HERE}.latency:latency_load", "latency percentiles against offered load, with the knee"),

@@ -1,4 +1,4 @@
-"""Plot the batch times of one run, with the records of the monitor."""
+"""Plot the batch times of runs: one run with the records of the monitor, several runs in a panel each."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 from dlbs.errors import LogError
 from dlbs.experiment import describe
 from dlbs.extras import require
+from dlbs.results.grouping import distinguishing_names, label_of
 from dlbs.results.plots.appearance import colour, muted
 from dlbs.results.plots.axis import plain_ticks, set_y_scale
-from dlbs.results.plots.frame import Description
+from dlbs.results.plots.frame import Description, left_out
 from dlbs.results.plots.quantities import in_bytes, label
+from dlbs.results.plots.selection import check_count
+from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.series import Series, series_of
 from dlbs.results.statistics.steady import WINDOW, smoothed
+from dlbs.text import text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,19 +25,42 @@ if TYPE_CHECKING:
 
     from dlbs.results.plots.options import Results
 
-__all__ = ["series"]
+__all__ = ["MOST_RUNS", "series"]
 
+MOST_RUNS = 12  # panels of one plot
 _MOST_WATCHED = 4
 _FEWEST_SAMPLES = 3
 
 
 def series(figure: Figure, results: Results) -> Description:
-    """Draw batch times, raw and smoothed, above the monitored quantities, on one axis of seconds."""
-    if len(results.records) != 1:
-        raise LogError(f"{len(results.records)} experiments are too many for a time series", hint="choose one log")
-    found = series_of(results.records[0])
-    if found is None:
-        raise LogError("the experiment has no batch times (results.time_data)")
+    """Draw batch times, raw and smoothed: of one run above the monitored quantities, on one axis of seconds; of several runs in a panel each."""
+    having = [record for record in results.records if isinstance(record.get("results.time_data"), list)]
+    check_count(len(having), "runs", too_many=len(having) > MOST_RUNS)
+    runs = [(record, one) for record in having if (one := series_of(record)) is not None]
+    if not runs:
+        raise LogError("no experiment has batch times (results.time_data)")
+    if len(runs) == 1:
+        return _one_run(figure, results, *runs[0])
+    return _several_runs(figure, results, runs)
+
+
+def _several_runs(figure: Figure, results: Results, runs: Sequence[tuple[Record, Series]]) -> Description:
+    records = [record for record, _ in runs]
+    names = distinguishing_names(records, results.declarations)
+    names += ["exp.repeat"] if len({text(record.get("exp.repeat")) for record in records}) > 1 else []
+    if results.options.size is None:
+        figure.set_size_inches(figure.get_figwidth(), 0.4 + 1.6 * len(runs))
+    for (axes,), (record, found) in zip(figure.subplots(len(runs), 1, squeeze=False), runs, strict=True):
+        _draw_batches(axes, found, in_seconds=False)
+        axes.set_title(label(label_of(record, names), None), fontsize="medium", loc="left")
+        set_y_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
+    figure.supylabel("batch time, ms", fontsize="medium")
+    figure.axes[-1].set_xlabel("timed batch")
+    notes = [f"running median: of {WINDOW} batches; each run has scales of its own", left_out(results.records, records)]
+    return Description("Batch times of single runs", records, names, notes)
+
+
+def _one_run(figure: Figure, results: Results, record: Record, found: Series) -> Description:
     watched = list(found.monitor.items())[:_MOST_WATCHED]
     if results.options.size is None:
         figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() * (0.88 + 0.27 * len(watched)))
@@ -55,7 +82,6 @@ def series(figure: Figure, results: Results) -> Description:
     if watched:
         _look_at_batches(axes, found, watched[0][1][0])
     rows[-1][0].set_xlabel("time since the first timed batch, s" if watched else "timed batch")
-    record = results.records[0]
     notes = [f"running median: of {WINDOW} batches"]
     if more := list(found.monitor)[_MOST_WATCHED:]:
         notes.append(f"also recorded: {'; '.join(more)}")

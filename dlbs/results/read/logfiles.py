@@ -17,7 +17,7 @@ from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
 from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
-__all__ = ["find_logs", "read_logs"]
+__all__ = ["Read", "find_logs", "pack", "read_file", "read_logs", "unpack"]
 
 _TOGETHER = 200  # logs per task of a worker process
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive

@@ -16,20 +16,29 @@ from dlbs.results.read.onelog import Record
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["read_parquet", "write_parquet"]
+__all__ = ["parquet_bytes", "read_parquet", "write_parquet"]
 
 _AS_JSON = b"dlbs.json"  # in the metadata of a column whose values are JSON texts
 
 
 def write_parquet(path: str, records: Sequence[Record]) -> None:
-    """Write a Parquet file: booleans, integers, floating-point numbers, texts and lists of numbers become columns of these types.
+    """Write a Parquet file, as `parquet_bytes` makes it.
+
+    Raises:
+        LogError: pyarrow is not installed.
+        ConfigError: The file cannot be written.
+    """
+    write_bytes(path, parquet_bytes(records), follow=True)
+
+
+def parquet_bytes(records: Sequence[Record]) -> bytes:
+    """Encode a Parquet file: booleans, integers, floating-point numbers, texts and lists of numbers become columns of these types.
 
     Values of mixed types, nested values and integers of more than 64 bits are written as JSON texts, which is recorded in the metadata of the
     column. A key that a record lacks is null.
 
     Raises:
         LogError: pyarrow is not installed.
-        ConfigError: The file cannot be written.
     """
     arrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
@@ -48,7 +57,7 @@ def write_parquet(path: str, records: Sequence[Record]) -> None:
         )
     out = io.BytesIO()
     parquet.write_table(arrow.Table.from_arrays(columns, schema=arrow.schema(fields)), out, compression="zstd")
-    write_bytes(path, out.getvalue(), follow=True)
+    return out.getvalue()
 
 
 def _encodable(words: str) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from dlbs.results.tables.rows import cell_rows, row_names
 from dlbs.results.tables.table import Table
 from dlbs.text import formula_escaped
 
@@ -16,24 +17,9 @@ def comma_separated(tables: Sequence[Table]) -> str:
     """Write one line per cell, so that all tables fit into one file and no cell needs parsing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = list(dict.fromkeys(name for table in tables for name in table.names))
-    writer.writerow(
-        ["table", *names, "column", "value", "low", "high", "confidence", "runs", "lost", "doubtful", "status"]
-    )
-    for table in tables:
-        for labels, cells in zip(table.rows, table.cells, strict=True):
-            own = dict(zip(table.names, labels, strict=True))
-            for column, cell in zip(table.columns, cells, strict=True):
-                figures = [
-                    cell.value,
-                    cell.low,
-                    cell.high,
-                    cell.confidence,
-                    cell.runs,
-                    cell.lost,
-                    cell.doubtful,
-                    cell.status,
-                ]
-                row = [table.title, *(own.get(name, "") for name in names), column, *figures]
-                writer.writerow([formula_escaped(value) if isinstance(value, str) else value for value in row])
+    names = row_names(tables)
+    writer.writerow(names)
+    for row in cell_rows(tables):
+        values = [row.get(name, "") for name in names]
+        writer.writerow([formula_escaped(value) if isinstance(value, str) else value for value in values])
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Format the batch times of one experiment as text: bars, outliers, warnings."""
+"""Format the batch times of one experiment: as text with bars, outliers and warnings, or as a table with a row per batch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import statistics
 
 from dlbs.results.statistics.series import FEWEST_BATCHES, Series
 from dlbs.results.statistics.steady import smoothed
+from dlbs.results.tables.table import Cell, Table
 from dlbs.text import short_number
 
-__all__ = ["series_lines"]
+__all__ = ["series_lines", "series_table"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 72
@@ -52,6 +53,19 @@ def series_lines(series: Series) -> list[str]:
     else:
         lines.append("no outliers")
     return [*lines, *_monitor_and_warnings(series)]
+
+
+def series_table(title: str, series: Series) -> Table:
+    """Time, running median and end of each batch; a row for each, those of the warm-up first."""
+    outliers = {outlier.batch for outlier in series.outliers}
+    rows = [[f"warm-up {number}"] for number in range(1, len(series.warmup) + 1)]
+    cells = [[Cell(time), Cell(None, "warm-up"), Cell(None, "warm-up"), Cell("")] for time in series.warmup]
+    found = zip(series.times, smoothed(series.times), series.ends, strict=True)
+    for number, (time, middle, end) in enumerate(found, 1):
+        rows.append([str(number)])
+        cells.append([Cell(time), Cell(middle), Cell(end), Cell("outlier" if number in outliers else "")])
+    columns = ["time, ms", "running median, ms", "end, s", "mark"]
+    return Table(title, ["batch"], rows, columns, cells)
 
 
 def _monitor_and_warnings(series: Series) -> list[str]:

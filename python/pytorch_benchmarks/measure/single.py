@@ -14,6 +14,7 @@ from pytorch_benchmarks.host import host_facts, malloc_setting
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import CompetingLoad
 from pytorch_benchmarks.measure.memory import reset_resident_peak, resident_peak
+from pytorch_benchmarks.measure.progress import Progress
 from pytorch_benchmarks.measure.report import log_batches, log_competing_load, log_summary, timestamp
 from pytorch_benchmarks.measure.timing import Schedule, time_batches
 from pytorch_benchmarks.options.program import ProgramOptions
@@ -71,14 +72,16 @@ def benchmark(subject: Subject, options: ProgramOptions, log: Log, started: floa
     """
     _log_facts(subject, options, log)
     competing = CompetingLoad()
+    schedule = Schedule(options.num_batches, options.num_warmup_batches, options.min_time)
     begin = perf_counter()
     log("results.start_time", timestamp())
     timing = time_batches(
         subject.step,
         subject.batches,
-        Schedule(options.num_batches, options.num_warmup_batches, options.min_time),
+        schedule,
         synchronize=subject.synchronize,
         observers=(competing,),
+        watcher=Progress(schedule, options.batch_size, subject.unit) if log.reports else None,
     )
     log("results.end_time", timestamp())
     log("results.time_to_first_batch", 1000.0 * (begin - started + timing.first))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pytorch_benchmarks.events import Event
 
-__all__ = ["Observer", "Schedule", "Timing", "is_steady", "time_batches"]
+__all__ = ["WINDOW", "Observer", "Schedule", "Timing", "Watcher", "is_steady", "time_batches"]
 
 # Automatic warm-up ends when the median of five batches differs by at most 3 % from that of the previous five.
 WINDOW, TOLERANCE = 5, 0.03
@@ -79,6 +79,20 @@ class Observer(Protocol):
     def stop(self) -> None: ...
 
 
+class Watcher(Protocol):
+    """Is told how far the batches are, between two of them, when it wants to be."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until it wants to be told."""
+
+    def warmed_up(self, times: Sequence[float]) -> None:
+        """Seconds that each warm-up batch took so far."""
+
+    def timed(self, times: Sequence[float], total: float) -> None:
+        """Seconds that each timed batch took so far, and all of them together."""
+
+
 def time_batches(
     step: Callable[[Any], Any],
     batches: Iterator[Any],
@@ -88,10 +102,12 @@ def time_batches(
     make_event: Callable[[], Event] | None = None,
     observers: Sequence[Observer] = (),
     agree: Callable[[int], int] = lambda number: number,
+    watcher: Watcher | None = None,
 ) -> Timing:
     """Warm up, then time batches.
 
-    Garbage is collected beforehand and not while timing; the loop neither allocates nor prints.
+    Garbage is collected beforehand and not while timing; the loop neither allocates nor prints. A watcher splits long runs into several loops and can
+    print between them; the time between loops is not counted.
 
     Args:
         step: Does the work of one batch.
@@ -101,8 +117,9 @@ def time_batches(
         make_event: Creates events in the device's stream; None if it has no events.
         observers: Notified when the timed batches begin and end.
         agree: Maximum over all processes of a number: they must run the same number of batches.
+        watcher: Notified of the progress between loops; None runs all batches in as few loops as possible.
     """
-    run = _Run(step, batches, synchronize, make_event, schedule.sync)
+    run = _Run(step, batches, synchronize, make_event, schedule.sync, watcher)
     steady = None
     if schedule.warmup is None:
         steady = _warm_up_until_steady(run, agree)
@@ -170,6 +187,7 @@ class _Run:
         synchronize: Callable[[], Any],
         make_event: Callable[[], Event] | None,
         sync: str,
+        watcher: Watcher | None = None,
     ) -> None:
         self.step, self.batches, self.synchronize, self.make_event, self.sync = (
             step,
@@ -178,8 +196,11 @@ class _Run:
             make_event,
             sync,
         )
+        self.watcher = watcher
         self.result: Any = None
         self.times = self._none()
+        self._is_warm = False
+        self._known = 0.0  # seconds of a batch; 0 before the first one
 
     def _none(self) -> _Times:
         return _Times(array("d"), array("d"), None if self.make_event is None else array("d"))
@@ -187,10 +208,32 @@ class _Run:
     def take(self) -> _Times:
         """Return the times so far and start new ones."""
         times, self.times = self.times, self._none()
+        self._is_warm = True
         return times
 
     def extend(self, count: int) -> None:
-        """Run `count` more batches."""
+        """Run `count` more batches. The watcher is told between them, never while one is timed."""
+        if self.watcher is None:
+            self._loop(count)
+            return
+        while count > 0:
+            part = min(count, self._batches_until_told(self.watcher))
+            self._loop(part)
+            count -= part
+            self._known = statistics.median(self.times.batches[-WINDOW:])
+            if self._is_warm:
+                self.watcher.timed(self.times.batches, self.times.total)
+            else:
+                self.watcher.warmed_up(self.times.batches)
+
+    def _batches_until_told(self, watcher: Watcher) -> int:
+        """How many batches probably fit into the time until the watcher wants to be told; one if nobody knows."""
+        if not self._known:
+            return 1
+        return max(1, math.ceil(watcher.seconds_left / max(self._known, 1e-9)))
+
+    def _loop(self, count: int) -> None:
+        """Run `count` batches, one after the other."""
         if count == 0:
             return
         events = (

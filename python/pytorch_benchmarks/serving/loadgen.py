@@ -9,9 +9,11 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.measure.progress import Moments, rate_words
 from pytorch_benchmarks.serving.system import Pace, System
 
 __all__ = [
@@ -164,7 +166,11 @@ def run_loadgen(
 
     thread = threading.Thread(target=drive, daemon=True)
     thread.start()
-    system.ended.wait()
+    moments = Moments()
+    while not system.ended.wait(moments.seconds_left):  # in this thread, so that workers spend nothing on it
+        if moments.is_due() and system.queries:
+            rate = rate_words(system.queue.taken, perf_counter() - system.queries[0].arrival, "samples")
+            print(f"{rate} so far, {system.queue.taken:,} samples in {moments.seconds:.0f} s", flush=True)
     if system.failure is not None:
         raise system.failure
     thread.join()

@@ -74,6 +74,11 @@ class Queue:
                 self._changed.notify()
             return batch
 
+    @property
+    def taken(self) -> int:
+        """Queries that workers have taken, since the last `reset`."""
+        return sum(size * count for size, count in list(self.batch_sizes.items()))  # a copy: workers go on counting
+
     def reset(self) -> None:
         """Reset the counters for another run."""
         self.batch_sizes, self.lengths = Counter(), Counter()

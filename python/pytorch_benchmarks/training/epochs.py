@@ -18,6 +18,7 @@ from pytorch_benchmarks.distributed import mean, parallel, share_buffers
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import CompetingLoad
+from pytorch_benchmarks.measure.progress import Moments, rate_words
 from pytorch_benchmarks.measure.report import log_competing_load
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.phases.training import training_step
@@ -67,6 +68,7 @@ class Trainer:
         )
         self._synchronize = synchronizer(setup.device)
         self._competing = CompetingLoad()
+        self._moments = Moments()
 
     @property
     def last(self) -> Path:
@@ -155,6 +157,7 @@ class Trainer:
         )
         self.network.train()
         losses = torch.zeros((), dtype=torch.float32, device=setup.device)
+        begin = perf_counter()
         for batch_number, batch in enumerate(islice(batches, count)):
             rate = learning_rate(options, state.epoch + batch_number / count)
             for group in state.optimizer.param_groups:
@@ -162,6 +165,8 @@ class Trainer:
             losses += self._step(mixing(augmenting(batch))).float()
             if state.average is not None and batch_number % options.ema_steps == 0:
                 state.average.update_parameters(state.model)
+            if self._moments.is_due():
+                self._tell_batch(batch_number + 1, count, perf_counter() - begin)
         self._synchronize()
         loss = mean(float(losses) / count, setup.world, setup.device)
         if not math.isfinite(loss):
@@ -189,6 +194,13 @@ class Trainer:
                 f"{1000 * count * self._effective_batch / found['time']:.1f} {self.state.model.unit}/s",
                 flush=True,
             )
+
+    def _tell_batch(self, done: int, count: int, seconds: float) -> None:
+        """Say how far an epoch is. The device is not waited for, which may be some batches behind."""
+        if self.log.reports:
+            rate = rate_words(done * self._effective_batch, seconds, self.state.model.unit)
+            epoch = f"epoch {self.state.epoch + 1} of {self.setup.options.epochs}"
+            print(f"{rate} so far, batch {done:,} of {count:,}, {epoch}", flush=True)
 
     @property
     def _effective_batch(self) -> int:

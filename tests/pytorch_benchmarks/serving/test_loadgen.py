@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from time import sleep
 import pytest
 
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.measure import progress
 from pytorch_benchmarks.serving.backend import Progress
 from pytorch_benchmarks.serving.loadgen import (
     LoadGenAnswers,
@@ -71,6 +73,17 @@ def run(
     outcome = run_loadgen(lambda pace: settings, system, directory)
     system.stop()
     return system, outcome
+
+
+@pytest.mark.integration
+def test_a_long_run_says_its_rate_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.05)
+    run(replace(SETTINGS, min_duration=0.5), tmp_path / "logs", Instant(0, lambda samples: sleep(0.002)))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(re.fullmatch(r"\d+\.\d samples/s so far, [\d,]+ samples in \d+ s", line) for line in lines)
 
 
 @pytest.mark.integration

@@ -338,7 +338,8 @@ def test_kinds_apply_where_results_have_something_to_show() -> None:
     assert applicable_kinds([make_record()], DECLARATIONS) == ["batches", "series"]
     sweep = [make_record(model, batch, repeat=repeat) for model in "ab" for batch in (1, 8) for repeat in (1, 2)]
     found = applicable_kinds(sweep, DECLARATIONS)
-    assert found == ["throughput", "bars", "distribution", "batches", "heatmap", "latency-throughput"]
+    assert found == ["throughput", "bars", "distribution", "batches", "series", "heatmap", "latency-throughput"]
+    assert "series" not in applicable_kinds([*sweep, *sweep], DECLARATIONS), "16 runs are too many for one plot"
 
 
 def every_kind() -> dict[str, Records]:
@@ -350,7 +351,7 @@ def every_kind() -> dict[str, Records]:
     ]  # fmt: skip
     return {
         **dict.fromkeys(("throughput", "bars", "distribution", "batches", "heatmap", "latency-throughput"), sweep),
-        "series": [make_record()], "latency-load": served, "roofline": rooflines(), "history": tagged(STEP),
+        "series": [make_record(), make_record(repeat=2)], "latency-load": served, "roofline": rooflines(), "history": tagged(STEP),
         "weak": [make_record(gpus=gpus) for gpus in (1, 2)], "accuracy": [make_record(results__epoch_accuracy_top1=[1.0, 2.0])],
         "strong": [make_record(batch=16 // gpus, gpus=gpus) for gpus in (1, 2)],
     }  # fmt: skip

@@ -76,6 +76,14 @@ def test_a_series_shows_warm_up_outliers_and_what_was_watched() -> None:
     assert second.get_ylabel().startswith("CPU time")
 
 
+def test_series_of_several_runs_have_a_panel_each() -> None:
+    records = [make_record("a", repeat=1), make_record("a", repeat=2), make_record("b"), make_record(status="failure")]
+    figure = drawn("series", records)
+    assert [axes.get_title("left") for axes in figure.axes] == ["a, repeat 1", "a, repeat 2", "b, repeat 1"]
+    assert figure.axes[-1].get_xlabel() == "timed batch"
+    assert "1 of 4 experiments have no value" in " ".join(words.get_text() for words in figure.texts)
+
+
 def test_a_heat_map_says_why_a_cell_is_empty() -> None:
     figure = drawn("heatmap", [*sweep(), make_record("b", 64, status="failure")])
     words = [text.get_text() for text in figure.axes[0].texts]
@@ -169,7 +177,8 @@ def test_the_same_results_are_the_same_file(form: str) -> None:
     [
         ("throughput", [make_record(status="failure")], "no experiment succeeded: 1 failure"),
         ("roofline", [make_record()], "counts of operations"),
-        ("series", [make_record(), make_record()], "2 experiments are too many"),
+        ("series", [make_record()] * 13, "13 runs are too many for one plot"),
+        ("series", [make_record(status="failure")], "no experiment has batch times"),
         ("weak", [make_record(status="failure")], "no experiment succeeded: 1 failure"),
         ("throughput", [make_record(f"m{n}") for n in range(30)], "30 lines are too many"),
     ],

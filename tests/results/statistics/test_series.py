@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from pathlib import Path
@@ -152,6 +153,13 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "warning: the warm-up was too short" in done.stdout
     document = json.loads(dlbs("report", "--series", "a.log", "--format", "json").stdout)
     assert len(document["times"]) == len(document["smoothed"]) == 110
+    rows = list(csv.DictReader(dlbs("report", "--series", "a.log", "--format", "csv", check=True).stdout.splitlines()))
+    assert [row["batch"] for row in rows if row["column"] == "mark" and row["value"] == "outlier"] == ["61"]
+    assert len({row["batch"] for row in rows}) == 115, "those of the warm-up, too"
+    dlbs("report", "--series", "a.log", "-o", "batches.jsonl", check=True)
+    assert json.loads((tmp_path / "batches.jsonl").read_text().splitlines()[0])["batch"] == "warm-up 1"
+    dlbs("report", "--series", "a.log", "-o", "batches.txt", check=True)
+    assert "batch 61: 40.00 ms" in (tmp_path / "batches.txt").read_text()
     write_log(tmp_path / "b.log", make_record(status="failure"))
     done = dlbs("report", "--series", "b.log")
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.tables.default import default_tables, usual_axes
 from dlbs.results.tables.formats import FORMATS, write_tables
+from dlbs.results.tables.parquet import parquet
 from dlbs.results.tables.pivot import custom_tables
 from dlbs.results.tables.scaling import scaling_tables
-from dlbs.results.tables.table import Table
+from dlbs.results.tables.table import Cell, Table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record
 
@@ -379,9 +381,47 @@ def test_every_format_holds_all_cells_and_escapes(form: str) -> None:
         assert {row["status"] for row in rows} == {"ok", "failure"}
     if form == "json":
         assert json.loads(words)[0]["cells"][0][0]["value"] == 125.0
+    if form == "jsonl":
+        cells = list(map(json.loads, words.splitlines()))
+        assert [cell["value"] for cell in cells] == [125.0, 8.0, None, None]
+        assert cells[0]["model"] == HOSTILE
     if form == "markdown":
         body = [line for line in words.splitlines() if line.startswith("|")]
         assert {line.replace("\\|", "").count("|") for line in body} == {5}
+
+
+def test_parquet_has_numbers_as_numbers_and_words_as_words() -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    made = tables(record(HOSTILE, time=8), record("x", 2, None, "failure"))
+    texts = Table("a count", ["tag"], [["v1"]], ["runs"], [[Cell("2026-11-21")]])
+    rows = pyarrow.read_table(io.BytesIO(parquet([*made, texts]))).to_pylist()
+    assert [row["value"] for row in rows] == [125.0, 8.0, None, None, None]
+    assert [row["status"] for row in rows] == ["ok", "ok", "failure", "failure", "ok"]
+    assert [row["text"] for row in rows] == [None] * 4 + ["2026-11-21"]
+    assert rows[0]["model"] == HOSTILE
+    assert rows[0]["table"] == made[0].title
+
+
+@pytest.mark.parametrize(
+    "name", ["t.md", "t.csv", "t.csv.gz", "t.json", "t.jsonl", "t.html", "t.tex", "t.parquet", "t"]
+)
+def test_the_name_of_the_output_file_says_the_format(dlbs: RunDlbs, tmp_path: Path, name: str) -> None:
+    write_records(str(tmp_path / "r.json"), scaled())
+    dlbs("report", "r.json", "-o", f"out/{name}", check=True)
+    written = (tmp_path / "out" / name).read_bytes()
+    begins = {
+        "t.md": b"**", "t": b"**", "t.csv": b"table,", "t.csv.gz": b"\x1f\x8b", "t.json": b"[", "t.jsonl": b'{"table"', "t.html": b"<",
+        "t.tex": b"\\begin", "t.parquet": b"PAR1",
+    }  # fmt: skip
+    assert written.startswith(begins[name])
+
+
+def test_parquet_goes_to_files_and_pipes(dlbs: RunDlbs, tmp_path: Path) -> None:
+    write_records(str(tmp_path / "r.json"), scaled())
+    dlbs("report", "r.json", "--format", "parquet", "-o", "named.txt", check=True)
+    assert (tmp_path / "named.txt").read_bytes().startswith(b"PAR1")
+    lines = dlbs("report", "r.json", "--format", "jsonl", check=True).stdout.splitlines()
+    assert {json.loads(line)["status"] for line in lines} == {"ok"}
 
 
 def test_spreadsheets_see_no_formulas() -> None:

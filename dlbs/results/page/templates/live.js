@@ -1,5 +1,5 @@
 // The live view: polls the small current progress often, the rest of the page rarely. Updates keep the scroll position and the user's choices.
-const newsState = { now: "", content: "" };
+const newsState = { now: "", content: document.body.dataset.version || "", plots: "" };
 
 async function ask(path, version) {
   const answer = await fetch(path, { headers: version ? { "If-None-Match": version } : {} }).catch(() => null);
@@ -48,6 +48,8 @@ function showNews(news) {
     const live = document.getElementById("live");
     const newer = news.getElementById("live");
     if (live && newer) newer.replaceWith(live);  // updated separately
+    const drawn = document.getElementById("drawn"), later = news.getElementById("drawn");
+    if (newsState.plots && drawn && later) later.replaceWith(drawn);  // until the new ones are drawn
     document.getElementById("content").replaceChildren(...news.body.childNodes);
     for (const one of opened()) if (open.has(one.textContent)) one.parentElement.open = true;
     const again = document.getElementById("narrow");
@@ -76,6 +78,16 @@ async function lookForNow() {
   setTimeout(lookForNow, 2000);
 }
 
+async function lookForPlots() {
+  const shown = document.getElementById("drawn");
+  if (!shown || newsState.plots === newsState.content) return;
+  const plots = await ask("/plots", newsState.plots);
+  if (!plots.html) return;
+  newsState.plots = plots.version;
+  const now = document.getElementById("drawn");
+  if (now) holding(() => now.replaceChildren(...plots.html.body.childNodes));
+}
+
 async function lookForNews(path) {
   let wait = 2000;
   if (!isBusy()) {
@@ -84,9 +96,10 @@ async function lookForNews(path) {
     if (news.html) {
       newsState.content = news.version;
       showNews(news.html);
-      // A page that takes long to send and render is polled rarely.
-      wait = Math.max(wait, 10 * (performance.now() - began));
     }
+    await lookForPlots();
+    // A page that takes long to send and render is polled rarely.
+    if (news.html) wait = Math.max(wait, 10 * (performance.now() - began));
   }
   setTimeout(lookForNews, wait, path);
 }

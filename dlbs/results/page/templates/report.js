@@ -1,11 +1,13 @@
 // The page of results: a selection of experiments, with its rows and plot. Updates of the live view keep the selection.
-const view = { rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), words: "" }, plot: {} };
+const view = { rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), words: "" }, plot: {}, batches: {} };
 
 function start() {
   const data = readData();
   if (!data || !document.getElementById("rows")) return;
   const table = new RowTable(document.getElementById("rows"), "results", experimentColumns(data, view.rows), view.rows);
   const chart = new SelectionChart(document.getElementById("chart"), data, view.plot);
+  const batches = new BatchTimes(document.getElementById("batchtimes"), data, view.batches);
+  table.ordered = (order) => batches.show(order);
   const shown = document.getElementById("shown"), chips = document.getElementById("chips");
   const select = (isNew) => {
     if (isNew) view.rows.top = 0;

@@ -3,9 +3,9 @@ const SPARE_ROWS = 15, PRINTED_ROWS = 300, WIDEST = 36;
 
 class RowTable {
   // columns: {title, isNumber, widest (characters), onScreen (not on paper), cell(row) → text or node, key(row) → number, text or null, class(row)}
-  // state: {sort, descending, top}, kept by the caller
+  // state: {sort, descending, top}, kept by the caller; `ordered` is called with the rows in their order
   constructor(region, name, columns, state) {
-    Object.assign(this, { region, columns, state, rows: [], order: [], height: 0, from: -1, to: -1 });
+    Object.assign(this, { region, columns, state, rows: [], order: [], height: 0, from: -1, to: -1, ordered: () => {} });
     const titles = columns.map((column) => this.heading(column));
     this.above = make("tbody");
     this.body = make("tbody");
@@ -56,6 +56,7 @@ class RowTable {
     this.table.setAttribute("aria-rowcount", rows.length + 1);
     this.region.scrollTop = this.state.top || 0;
     this.draw(true);
+    this.ordered(this.order);
   }
 
   draw(anew) {
