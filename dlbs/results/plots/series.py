@@ -56,7 +56,7 @@ def _several_runs(figure: Figure, results: Results, runs: Sequence[tuple[Record,
         set_y_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
     figure.supylabel("batch time, ms", fontsize="medium")
     figure.axes[-1].set_xlabel("timed batch")
-    notes = [f"running median: of {WINDOW} batches; each run has scales of its own", left_out(results.records, records)]
+    notes = [f"running median: of {WINDOW} batches; each run has its own scales", left_out(results.records, records)]
     return Description("Batch times of single runs", records, names, notes)
 
 

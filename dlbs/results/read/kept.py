@@ -1,4 +1,4 @@
-"""The logs of a directory, read again and again: what was read once is kept in memory until the log changes."""
+"""Read the logs of a directory repeatedly: records stay in memory until their log changes."""
 
 from __future__ import annotations
 

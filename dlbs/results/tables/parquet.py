@@ -15,7 +15,7 @@ _NUMBERS = ("value", "low", "high", "confidence")
 
 
 def parquet(tables: Sequence[Table]) -> bytes:
-    """One row for each cell. `value` is a number or null; what a cell says in words is in `text`.
+    """One row for each cell. `value` is a number or null; `text` is the text of the cell.
 
     Raises:
         LogError: pyarrow is not installed.

@@ -18,7 +18,7 @@ class Moments:
     """When lines of progress are due: short programs print none, and lines of long ones become rare.
 
     Args:
-        clock: Tells the time in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
@@ -46,13 +46,13 @@ class Moments:
 
 
 class Progress:
-    """Prints how far the batches of a benchmark are: `812.3 images/s so far, batch 40 of 100`.
+    """Print the progress of a benchmark: `812.3 images/s so far, batch 40 of 100`.
 
     Args:
         schedule: How many batches there are.
         instances: In one batch of all replicas together.
         unit: Of an instance.
-        clock: Tells the time in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(

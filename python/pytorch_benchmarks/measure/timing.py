@@ -80,11 +80,11 @@ class Observer(Protocol):
 
 
 class Watcher(Protocol):
-    """Is told how far the batches are, between two of them, when it wants to be."""
+    """Receives the progress of the batches, between two of them, at times that it chooses."""
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until it wants to be told."""
+        """Seconds until the next report is due."""
 
     def warmed_up(self, times: Sequence[float]) -> None:
         """Seconds that each warm-up batch took so far."""
@@ -212,12 +212,12 @@ class _Run:
         return times
 
     def extend(self, count: int) -> None:
-        """Run `count` more batches. The watcher is told between them, never while one is timed."""
+        """Run `count` more batches. The watcher is called between them, never while one is timed."""
         if self.watcher is None:
             self._loop(count)
             return
         while count > 0:
-            part = min(count, self._batches_until_told(self.watcher))
+            part = min(count, self._batches_until_report(self.watcher))
             self._loop(part)
             count -= part
             self._known = statistics.median(self.times.batches[-WINDOW:])
@@ -226,8 +226,8 @@ class _Run:
             else:
                 self.watcher.warmed_up(self.times.batches)
 
-    def _batches_until_told(self, watcher: Watcher) -> int:
-        """How many batches probably fit into the time until the watcher wants to be told; one if nobody knows."""
+    def _batches_until_report(self, watcher: Watcher) -> int:
+        """Estimated number of batches until the next report is due; one if unknown."""
         if not self._known:
             return 1
         return max(1, math.ceil(watcher.seconds_left / max(self._known, 1e-9)))
