@@ -157,7 +157,8 @@ def _is_regular(descriptor: int) -> bool:
 
 
 def _unwritable(error: OSError, directory: Path) -> LaunchError:
-    return LaunchError(f"logs cannot be written: {error.strerror}", where=str(directory))
+    hint = "choose another directory with exp.log_dir"
+    return LaunchError(f"logs cannot be written: {error.strerror}", where=str(directory), hint=hint)
 
 
 def _refuse_others(directory: Path, content: dict[str, Any], executor: Executor) -> None:
