@@ -70,7 +70,8 @@ class LazyGroup(click.Group):
     """
 
     def __init__(self, *args: Any, verbs: dict[str, tuple[str, str]], **kwargs: Any) -> None:
-        super().__init__(*args, subcommand_metavar="VERB [ARGS]...", **kwargs)
+        super().__init__(*args, **kwargs)
+        self.subcommand_metavar = "VERB [ARGS]..."
         self.verbs = verbs
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -353,7 +354,7 @@ def _parameter_hint(error: click.ClickException) -> str:
 
 
 def _stray_word_hint(context: click.Context, words: list[str]) -> str:
-    """What somebody may have meant by a word that is no option's."""
+    """The probable intention behind a word that belongs to no option."""
     if "=" in words:
         return "write -PNAME=VALUE without spaces"
     if any(word.count("[") > word.count("]") for word in words):
