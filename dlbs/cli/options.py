@@ -71,6 +71,7 @@ class LazyGroup(click.Group):
 
     def __init__(self, *args: Any, verbs: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.subcommand_metavar = "VERB [ARGS]..."
         self.verbs = verbs
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -349,6 +350,20 @@ def _parameter_hint(error: click.ClickException) -> str:
         if name == "exp.repeat":  # the plan builder sets it
             return f"write -Pexp.repeats={value}"
         return f"write -P{bare[0]}, or -V{name}=[...] for several values"
-    if isinstance(error.ctx.command, CommandVerb) and "unexpected extra argument" in error.format_message():
-        return f"to benchmark a command, write {error.ctx.command_path} -- COMMAND ARG..."
+    if "unexpected extra argument" in error.format_message():
+        return _stray_word_hint(error.ctx, words)
+    return ""
+
+
+def _stray_word_hint(context: click.Context, words: list[str]) -> str:
+    """The probable intention behind a word that belongs to no option."""
+    if "=" in words:
+        return "write -PNAME=VALUE without spaces"
+    if any(word.count("[") > word.count("]") for word in words):
+        return "quote a list with spaces: '-VNAME=[A, B]'"
+    file = next((word for word in words if not word.startswith("-") and re.search(r"\.(ya?ml|json)$", word)), "")
+    if file and any("--config" in option.opts for option in context.command.params):
+        return f"a configuration is given with --config {file}"
+    if isinstance(context.command, CommandVerb):
+        return f"to benchmark a command, write {context.command_path} -- COMMAND ARG..."
     return ""

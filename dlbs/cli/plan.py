@@ -272,10 +272,19 @@ def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, mod
     if models:
         return models_document(names)
     if not names:
-        root = click.get_current_context().find_root()
-        assert isinstance(root.command, LazyGroup)
-        return [{"kind": "verb", "name": name, "description": line} for name, (_, line) in root.command.verbs.items()]
+        return [_verb_document(verb) for verb in _verbs()]
     return [document for name in names for document in _documents(config, name)]
+
+
+def _verbs() -> dict[str, tuple[str, str]]:
+    root = click.get_current_context().find_root()
+    return root.command.verbs if isinstance(root.command, LazyGroup) else {}
+
+
+def _verb_document(name: str) -> dict[str, Any]:
+    """The document about a verb; empty if there is no such verb."""
+    verbs = _verbs()
+    return {"kind": "verb", "name": name, "description": verbs[name][1]} if name in verbs else {}
 
 
 def _described(config: Config, name: str) -> list[str]:
@@ -284,9 +293,12 @@ def _described(config: Config, name: str) -> list[str]:
     Raises:
         ConfigError: The name is unknown.
     """
-    from dlbs.plan.explain import describe
+    from dlbs.plan.explain import describe, framework_launchers
     from dlbs.results.key_table import describe_keys, known_keys
 
+    verb = _verb_document(name)
+    if verb and name not in config.declarations and name not in framework_launchers(config):
+        return [f"{name} is a verb: {verb['description']}", f"  dlbs {name} --help describes it"]
     keys = [] if name in config.declarations else describe_keys(name)
     try:
         described = describe(config, name)
@@ -295,14 +307,20 @@ def _described(config: Config, name: str) -> list[str]:
             return keys
         close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
         raise ConfigError(error.what, hint=close or error.hint) from None
+    if f"results.{name}" in known_keys():
+        return [*keys, "", *described]
     return [*described, "", *keys] if keys else described
 
 
 def _documents(config: Config, name: str) -> list[dict[str, Any]]:
     """As `_described`, but as documents."""
     from dlbs.plan.descriptions import description
+    from dlbs.plan.explain import framework_launchers
     from dlbs.results.key_table import key_documents
 
+    verb = _verb_document(name)
+    if verb and name not in config.declarations and name not in framework_launchers(config):
+        return [verb]
     keys = [] if name in config.declarations else key_documents(name)
     try:
         return [*description(config, name), *keys]

@@ -103,7 +103,7 @@ def describe(config: Config, name: str) -> list[str]:
         return describe_framework(config, name)
     doubts = describe_doubts(name)
     if doubts and name not in config.declarations:
-        return doubts
+        return [*doubts, *_parameters_with(config, name)]
     try:
         return describe_parameters(config, name)
     except ConfigError as error:
@@ -111,6 +111,12 @@ def describe(config: Config, name: str) -> list[str]:
         hint = f"{close or error.hint}; dlbs help --models and dlbs help --frameworks list them"
         hint = migration_hint(name) or framework_hint(name) or hint
         raise ConfigError(f"no parameter, model or framework {name!r}", hint=hint) from None
+
+
+def _parameters_with(config: Config, word: str) -> list[str]:
+    """A line that lists the parameters with a word in their name; none if there is no such parameter."""
+    found = [name for name in config.declarations if word.lower().replace("-", "") in name.rpartition(".")[2]]
+    return textwrap.wrap(f"Parameters: {', '.join(found)}", _WIDTH, subsequent_indent="  ") if found else []
 
 
 def describe_parameters(config: Config, pattern: str) -> list[str]:

@@ -59,10 +59,11 @@ def markdown_table() -> str:
 
 
 def _matching(pattern: str) -> list[str]:
-    """Keys whose name is `pattern` or matches it as a regular expression."""
+    """Keys whose name is `pattern`, with or without `results.`, or matches it as a regular expression."""
     known = known_keys()
-    if pattern in known:
-        return [pattern]
+    for key in (pattern, f"results.{pattern}"):
+        if key in known:
+            return [key]
     try:
         expression = compiled(pattern)
     except ConfigError:

@@ -158,7 +158,8 @@ def _is_regular(descriptor: int) -> bool:
 
 
 def _unwritable(error: OSError, directory: Path) -> LaunchError:
-    return LaunchError(f"cannot write logs: {error.strerror}", where=str(directory))
+    hint = "choose another directory with exp.log_dir"
+    return LaunchError(f"cannot write logs: {error.strerror}", where=str(directory), hint=hint)
 
 
 def _reject_other_executors(directory: Path, content: dict[str, Any], executor: Executor) -> None:

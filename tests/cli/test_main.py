@@ -241,6 +241,24 @@ def test_a_command_without_dashes_is_told_where_it_stands(dlbs: RunDlbs) -> None
     assert "to benchmark a command, write dlbs run -- COMMAND ARG..." in dlbs("run", "sleep", "1").stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan.yaml"], "a configuration is given with --config plan.yaml"),
+        (["-Pexp.model", "=", "alexnet"], "write -PNAME=VALUE without spaces"),
+        (["-Vexp.model=[alexnet,", "resnet18]"], "quote a list with spaces: '-VNAME=[A, B]'"),
+    ],
+)
+def test_a_stray_word_gets_a_hint_of_its_own(dlbs: RunDlbs, words: list[str], said: str) -> None:
+    assert said in dlbs("run", *words).stderr
+
+
+def test_help_knows_verbs_short_keys_and_parameters_of_a_warning(dlbs: RunDlbs) -> None:
+    assert dlbs("help", "run", check=True).stdout.startswith("run is a verb: ")
+    assert dlbs("help", "throughput", check=True).stdout.startswith("results.throughput\n")
+    assert "exp.replica_batch" in dlbs("help", "batch", check=True).stdout
+
+
 def test_all_problems_of_a_configuration_are_reported_at_once(dlbs: RunDlbs, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("parameters:\n  exp.phase: trainig\n  exp.seed: x\n")
     flags = [
