@@ -50,10 +50,12 @@ _VERBS = {
 _START = """\
 DLBS runs grids of deep-learning benchmarks and compares their results.
 
-  dlbs run -- sleep 0.{n} -Vn=[1,2]            time any command
-  dlbs run -Pexp.model=alexnet -Pexp.gpus=''   benchmark a model ('dlbs[torch]')
-  dlbs report logs                             print a table of the results
-  dlbs compare before after                    report what is faster or slower
+Time any command, or a model on the CPUs of this machine ('dlbs[torch]'):
+  dlbs run -- sleep 0.{n} -Vn=[1,2]
+  dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
+Print a table of the results, or report what is faster or slower:
+  dlbs report logs
+  dlbs compare before after
 
 dlbs --help lists all verbs. dlbs VERB --help shows examples.
 dlbs help NAME describes a parameter, a result key, a model or a framework.

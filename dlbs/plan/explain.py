@@ -98,7 +98,10 @@ def describe(config: Config, name: str) -> list[str]:
 
     models, launchers = known_models(), framework_launchers(config)
     if name in models and name not in config.declarations:
-        return [f"{name} is a model: {models[name]}", f"  dlbs run -Pexp.model={name}; dlbs help --models lists all"]
+        return [
+            f"{name} is a model: {models[name]}",
+            f"  dlbs run -Pexp.model={name} -Pexp.docker=false; dlbs help --models lists all",
+        ]
     if name in launchers:
         return describe_framework(config, name)
     doubts = describe_doubts(name)
@@ -110,7 +113,7 @@ def describe(config: Config, name: str) -> list[str]:
         close = did_you_mean(name, [*config.declarations, *models, *launchers])
         hint = f"{close or error.hint}; dlbs help --models and dlbs help --frameworks list them"
         hint = migration_hint(name) or framework_hint(name) or hint
-        raise ConfigError(f"no parameter, model or framework {name!r}", hint=hint) from None
+        raise ConfigError(f"unknown name {name!r}", hint=hint) from None
 
 
 def _parameters_with(config: Config, word: str) -> list[str]:

@@ -89,7 +89,7 @@ def test_options_may_have_dashes_or_underscores(dlbs: RunDlbs, flag: str) -> Non
         (["run", "-Pexp.model=${nope}"], "'nope' is neither a parameter"),
         (["run", "-Pexp.model=$(open('x'))$"], "'open' is not allowed"),
         (["explain", "exp.modle"], "did you mean 'exp.model'"),
-        (["help", "zzzzz"], "no parameter, model or framework 'zzzzz'"),
+        (["help", "zzzzz"], "unknown name 'zzzzz'"),
         (["build", "--plan", "/nope/plan.json"], "cannot be written"),
     ],
 )
@@ -211,7 +211,7 @@ def test_help_describes_several_names_and_models() -> None:
     ("arguments", "said"),
     [
         (["help", "resnet81"], "did you mean 'resnet18'"),
-        (["help", "exp.phase", "zzz"], "no parameter, model or framework 'zzz'"),
+        (["help", "exp.phase", "zzz"], "unknown name 'zzz'"),
         (["help", "zzz"], "dlbs help --models and dlbs help --frameworks list them"),
         (["help", "--models", "alexnt"], "did you mean 'alexnet'"),
     ],
