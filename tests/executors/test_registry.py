@@ -79,7 +79,7 @@ def test_the_example_works_when_the_manual_is_followed(dlbs: RunDlbs, tmp_path: 
     (package / "nohup.py").write_text(textwrap.dedent(page[page.index("    from __future__") :]))
     mine = ("--executor", "mypackage.nohup:NohupExecutor")
     assert f"dlbs run {' '.join(mine)}" in page
-    assert "name its directory in PYTHONPATH" in dlbs("status", *mine).stderr
+    assert "add its directory to PYTHONPATH" in dlbs("status", *mine).stderr
     found = {"PYTHONPATH": f"{ROOT}:{package.parent}"}
     flag = launcher(tmp_path, "until test -e go; do sleep 0.1; done")
     assert dlbs("validate", *DUMMY, flag, *mine, **found).returncode == 0

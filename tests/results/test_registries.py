@@ -15,18 +15,25 @@ from dlbs.results.read.failed import FAILED
 from dlbs.results.registry import Registry, registered
 from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.tables.aggregates import AGGREGATES
-from dlbs.results.tables.formats import FORMATS, TERMINAL
+from dlbs.results.tables.formats import BINARY_FORMATS, FORMATS, TERMINAL
 from dlbs.results.tables.kinds import KINDS as TABLES
 from tests.conftest import ROOT
 
-REGISTRIES = {"plots": PLOTS, "tables": TABLES, "aggregates": AGGREGATES, "formats": FORMATS, "estimators": ESTIMATORS}
+REGISTRIES = {
+    "plots": PLOTS,
+    "tables": TABLES,
+    "aggregates": AGGREGATES,
+    "formats": FORMATS,
+    "binary formats": BINARY_FORMATS,
+    "estimators": ESTIMATORS,
+}
 
 OPTIONS = [
     ("plot", "--type", list(PLOTS)),
     ("report", "--type", list(TABLES)),
     ("report", "--aggregate", list(AGGREGATES)),
-    ("report", "--format", [TERMINAL, *FORMATS]),
-    ("compare", "--format", [TERMINAL, *FORMATS]),
+    ("report", "--format", [TERMINAL, *FORMATS, *BINARY_FORMATS]),
+    ("compare", "--format", [TERMINAL, *FORMATS, *BINARY_FORMATS]),
     ("compare", "--estimator", list(ESTIMATORS)),
     ("parse", "--failed-benchmarks", list(FAILED)),
 ]

@@ -106,8 +106,8 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
 def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
     make_logs(tmp_path / "before", [make_record(repeat=n) for n in range(1, 5)])
     make_logs(tmp_path / "after", [make_record(repeat=n, time=15.0, seed=2) for n in range(1, 5)])
-    assert "4 new, 0 known" in dlbs("db", "add", "before", "--tag", "v1", check=True).stderr
-    assert "0 new, 4 known" in dlbs("db", "add", "before", "--tag", "v1", check=True).stderr
+    assert "4 new, 0 already known" in dlbs("db", "add", "before", "--tag", "v1", check=True).stderr
+    assert "0 new, 4 already known" in dlbs("db", "add", "before", "--tag", "v1", check=True).stderr
     dlbs("db", "add", "after", "--tag", "v2", check=True)
     done = dlbs("compare", "--db", "results.db", '{"db.tags": "v1"}', '{"db.tags": "v2"}', "--fail-on-regression")
     assert done.returncode == 3
