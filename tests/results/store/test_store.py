@@ -122,7 +122,7 @@ def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
     )
     dlbs("db", "export", "--output_file", "all.json", check=True)
     assert len(json.loads((tmp_path / "all.json").read_text())["data"]) == 8
-    assert "0 new, 8 known" in dlbs("db", "add", "all.json", check=True).stderr
+    assert "0 new, 8 already known" in dlbs("db", "add", "all.json", check=True).stderr
     assert "8 experiments" in dlbs("db", "export", "--db", "results.db", check=True).stderr
 
 
