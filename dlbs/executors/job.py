@@ -28,6 +28,7 @@ from dlbs.machine.usage import Usage, reap
 __all__ = ["Elsewhere", "Job"]
 
 _LOOK_AGAIN = 0.1  # seconds
+_TAIL = 4096  # bytes at the end of a log that are searched for the error of the shell
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,10 @@ class Job:
         status, message = self._status, self._message
         if not status:
             code = self._process.returncode
-            status, message = _STATUS_OF.get(code, "failure"), "" if code == OK else _exit_message(code)
+            status, message = (
+                _STATUS_OF.get(code, "failure"),
+                "" if code == OK else _exit_message(code) + self._shell_error(),
+            )
         if status in {"failure", "skipped"} and values.get("exp.status_msg"):
             message = str(values["exp.status_msg"])
         ending: dict[str, Any] = {}
@@ -190,6 +194,14 @@ class Job:
             ending["exp.neighbours"] = self.concurrent
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
+
+    def _shell_error(self) -> str:
+        """The error of the shell if it is the last output, such as an unset variable in a template; empty otherwise."""
+        size = os.fstat(self._log).st_size
+        tail = os.pread(self._log, _TAIL, max(0, size - _TAIL)).splitlines()
+        last = next((line for line in reversed(tail) if line.strip() and not line.startswith(b"__")), b"")
+        place = os.fsencode(f"{self.launcher.script}: line ")
+        return f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
 
     def _has_parameters(self) -> bool:
         """Whether the launcher has logged the line after the parameters."""

@@ -80,7 +80,7 @@ class _Node:
         return f"node {self.host}: {self.lost or self.status_msg or f'exit code {self.code}'}"
 
     def close(self) -> None:
-        """Tell it to end by sending no more keep-alives."""
+        """Tell it to end by sending no more keep-alive messages."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_pat
         if len(begun) == 2:
             return
     raise AssertionError("no experiment began in time")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("set -u; echo $UNKNOWN", r"exit code 1: line \d+: UNKNOWN: unbound variable"),
+        ("missing-program", r"exit code 127: line \d+: missing-program: command not found"),
+        ("missing-program; echo something else; exit 3", "exit code 3"),
+        ("exit 4", "exit code 4"),
+    ],
+)
+def test_an_error_of_the_shell_is_the_reason(dlbs: RunDlbs, tmp_path: Path, body: str, message: str) -> None:
+    assert dlbs("run", *DUMMY, launcher(tmp_path, body)).returncode == 1
+    (log,) = logs(tmp_path)
+    assert re.fullmatch(message, values(log)["exp.status_msg"])
 
 
 @pytest.mark.integration
