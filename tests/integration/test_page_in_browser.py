@@ -313,6 +313,18 @@ def test_paper_gets_rows_without_controls_and_in_light_colours(page: Page, large
     assert page.locator("#rows").evaluate("(one) => getComputedStyle(one).maxHeight") == "none"
 
 
+def test_paper_gets_the_end_of_the_page(page: Page, large: str) -> None:
+    """Chromium counts the pages before the page knows that it is printed."""
+    page.goto(large)
+    from_screen = page.pdf(format="A4")
+    page.emulate_media(media="print")
+    wait_until(lambda: page.locator("#results tbody tr").count() == 301, "the rows of the print")
+    pages = [len(re.findall(rb"/Type\s*/Page\b", pdf)) for pdf in (from_screen, page.pdf(format="A4"))]
+    assert pages[0] == pages[1] > 1
+    page.emulate_media(media="screen")
+    wait_until(lambda: page.locator("#results tbody tr").count() < 100, "the rows of the screen")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
 def test_nothing_keeps_anybody_out(browser: Browser, report: str, width: int, scheme: str) -> None:
     context = patient(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))  # type: ignore[arg-type]

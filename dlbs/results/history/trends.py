@@ -30,6 +30,7 @@ _USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_b
 _OVER_TIME = ("exp.repeat", "exp.id", "exp.effective_batch", "exp.framework_version", "exp.node_id", *_MACHINE)
 # Keys whose numbers may be searched without a name; others, such as threads, need `name=value`.
 _SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
+_NAMED = {"batch": "exp.replica_batch", "repeat": "exp.repeat"}
 _LONGEST_TEXT = 2000  # characters of a value kept in memory
 
 
@@ -228,9 +229,11 @@ def _started(record: Record) -> str:
 def fits_words(record: Record, words: str) -> bool:
     """Whether all words match parameters of an experiment: `resnet18 training 16`, or `batch 16`.
 
-    A word is a whole value, or a part of it between blanks and commas: `float16` does not match `bfloat16`. `name=value` matches only that parameter.
+    A word is a whole value, or a part of it between blanks and commas: `float16` does not match `bfloat16`. `name=value` matches only that parameter,
+    and `batch 1` or `repeat 1` no other number, such as that of the devices.
     """
-    wanted = [word for word in re.split(r"[\s,]+", words.lower()) if word not in {"", "batch", "repeat"}]
+    named = re.sub(r"(?<![^\s,])(batch|repeat)\s+(?=\d)", lambda found: f"{_NAMED[found[1]]}=", words.lower())
+    wanted = [word for word in re.split(r"[\s,]+", named) if word not in {"", "batch", "repeat"}]
     return all(_has_word(record, word) for word in wanted)
 
 

@@ -110,7 +110,7 @@ def test_tags_and_machines() -> None:
     [
         ("", True), ("alexnet", True), ("ALEXNET training", True), ("alexnet, batch 16", True), ("alex", False), ("float32", True),
         ("dtype=float32", True), ("exp.dtype=float32", True), ("model=float32", False), ("alexnet 15", False), ("imaginary gpu", True),
-        ("bfloat32", False), ("loat32", False), ("50", False),
+        ("bfloat32", False), ("loat32", False), ("50", False), ("1", True), ("batch 1", False), ("alexnet batch 16", True), ("batch 16 repeat 2", False),
     ],
 )  # fmt: skip
 def test_words(words: str, fits: bool) -> None:

@@ -30,11 +30,12 @@ class Distribution {
   strip(row, names) {
     const values = row.values.flat().map(([value]) => value);
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    const at = (value) => 70 + 500 * (high > low ? (value - low) / (high - low) : 0.5);
+    const width = Math.min(600, Math.max(280, this.host.clientWidth));
+    const at = (value) => 70 + (width - 100) * (high > low ? (value - low) / (high - low) : 0.5);
     const parts = [];
     row.values.forEach((side, index) => {
       const y = 24 + 40 * index;
-      parts.push(drawn("line", { class: "one", x1: 60, x2: 580, y1: y, y2: y }), drawn("text", { x: 52, y: y + 4, "text-anchor": "end" }, names[index].length > 8 ? `${names[index].slice(0, 7)}…` : names[index]));
+      parts.push(drawn("line", { class: "one", x1: 60, x2: width - 20, y1: y, y2: y }), drawn("text", { x: 52, y: y + 4, "text-anchor": "end" }, names[index].length > 8 ? `${names[index].slice(0, 7)}…` : names[index]));
       side.forEach(([value, doubtful]) => parts.push(drawn("circle", { class: `run ${doubtful ? "hollow" : ""}`, cx: at(value), cy: y, r: 5 }, drawn("title", {}, String(value)))));
       if (usedOf(side).length) {
         const x = at(medianOf(side));
@@ -43,7 +44,7 @@ class Distribution {
     });
     parts.push(drawn("text", { x: at(low), y: 96, "text-anchor": "middle" }, short(low)));
     if (high > low) parts.push(drawn("text", { x: at(high), y: 96, "text-anchor": "middle" }, short(high)));
-    return drawn("svg", { class: "strip", viewBox: "0 0 600 104", role: "img", "aria-label": "each run as a dot, the median as a line; the numbers are in the table below" }, ...parts);
+    return drawn("svg", { class: "strip", width, viewBox: `0 0 ${width} 104`, role: "img", "aria-label": "each run as a dot, the median as a line; the numbers are in the table below" }, ...parts);
   }
 
   numbers(row, names) {

@@ -14,7 +14,8 @@ class RowTable {
     region.replaceChildren(this.table);
     region.addEventListener("scroll", () => { this.state.top = region.scrollTop; this.draw(); }, { passive: true });
     new ResizeObserver(() => this.draw()).observe(region);
-    isPrinted.addEventListener("change", () => this.draw(true));
+    isPrinted.addEventListener("change", () => this.draw(!printing));
+    for (const event of ["beforeprint", "afterprint"]) addEventListener(event, () => this.draw(true));
   }
 
   heading(column) {
@@ -62,7 +63,8 @@ class RowTable {
   draw(anew) {
     const count = this.order.length;
     let from = 0, to = Math.min(count, PRINTED_ROWS);
-    if (!isPrinted.matches) {
+    const onPaper = printing || isPrinted.matches;
+    if (!onPaper) {
       const height = this.height || 28;
       from = Math.max(0, Math.min(count, Math.floor(this.region.scrollTop / height)) - SPARE_ROWS);
       to = Math.min(count, from + Math.ceil(this.region.clientHeight / height) + 2 * SPARE_ROWS);
@@ -71,8 +73,8 @@ class RowTable {
     [this.from, this.to] = [from, to];
     this.body.replaceChildren(...this.order.slice(from, to).map((row, index) => this.line(row, from + index)));
     if (!this.height && this.body.rows.length) this.height = this.body.rows[0].getBoundingClientRect().height;
-    this.pad(this.above, from);
-    this.pad(this.below, count - to);
+    this.pad(this.above, from, onPaper);
+    this.pad(this.below, count - to, onPaper);
   }
 
   line(row, index) {
@@ -85,10 +87,10 @@ class RowTable {
     return make("tr", { "aria-rowindex": index + 2 }, ...cells);
   }
 
-  pad(part, count) {
+  pad(part, count, onPaper) {
     part.replaceChildren();
     if (!count) return;
-    if (isPrinted.matches) {
+    if (onPaper) {
       part.append(make("tr", {}, make("td", { colspan: this.columns.length }, `and ${counted(count, "more row")}: filter to print them`)));
       return;
     }

@@ -45,6 +45,10 @@ const readData = () => {
 const isNarrow = () => matchMedia("(max-width: 55rem)").matches;
 const isPrinted = matchMedia("print");
 
+// A browser counts the pages after `beforeprint`, but reports the medium later: what is added only then is cut off at the end.
+let printing = false;
+for (const event of ["beforeprint", "afterprint"]) addEventListener(event, () => { printing = event === "beforeprint"; });
+
 document.getElementById("theme").addEventListener("click", (event) => {
   const root = document.documentElement;
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
