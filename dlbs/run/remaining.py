@@ -54,8 +54,11 @@ class Remaining:
 
     def words(self) -> str:
         """`about 20 min 5 s left (18 min to 24 min)`."""
-        interval = "" if self.low is None or self.high is None else f" ({_rough(self.low)} to {_rough(self.high)})"
-        return f"about {duration(self.seconds)} left{interval}"
+        words = f"about {duration(self.seconds)} left"
+        if self.low is None or self.high is None:
+            return words
+        low, high = _rough(self.low), _rough(self.high)
+        return words if low == high else f"{words} ({low} to {high})"
 
 
 def _rough(seconds: float) -> str:
