@@ -74,7 +74,7 @@ def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
     half = (estimate.interval.high - estimate.interval.low) / 2
     distance = min(abs(estimate.ratio - 1 - threshold), abs(estimate.ratio - 1 + threshold))
     if distance * 10 < half and distance >= threshold / 2:
-        return "the runs vary too much for this threshold: use a quieter machine (dlbs check-machine) or a larger --threshold"
+        return "the runs vary too much: use a quieter machine (dlbs check-machine) or a larger --threshold"
     if distance * 10 < half:
         return "too close to the threshold: more repeats hardly help; change --threshold"
     return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats per side would decide it"
