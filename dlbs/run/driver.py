@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlbs.doubts import warnings_of
-from dlbs.errors import DlbsError
+from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
 from dlbs.executors.wakeups import Signals
@@ -230,7 +230,7 @@ class _Run:
         return False
 
     def _is_finished(self, experiment: Experiment) -> bool:
-        if self._is_owned(experiment):
+        if self._is_owned(experiment) and not self._has_ended_meanwhile(experiment):
             return False
         try:
             ending = last_values(log_path(experiment, self.directory))
@@ -248,8 +248,21 @@ class _Run:
         """Whether the executor is running it for an earlier run."""
         return bool(self._owned) and log_path(experiment, self.directory).absolute() in self._owned
 
+    def _has_ended_meanwhile(self, experiment: Experiment) -> bool:
+        """Whether an experiment of an earlier run has ended, with a log, since this run began; it must not run twice."""
+        log = log_path(experiment, self.directory).absolute()
+        try:
+            if not log.exists() or log in self.executor.owned_logs(log.parent):
+                return False
+        except LaunchError:  # the executor cannot tell now
+            return False
+        self._owned.discard(log)
+        return True
+
     def _start(self, experiment: Experiment) -> bool:
         """Start an experiment, or record its failure to start; False if there is no room now."""
+        if self._is_owned(experiment) and self._has_ended_meanwhile(experiment) and self._is_finished(experiment):
+            return True
         reason = self._limits.reason_to_skip(experiment)
         if reason and not self._is_owned(experiment):
             self._skip(experiment, reason)
