@@ -216,6 +216,20 @@ def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Ex
     assert ran == (["1", "2", "3"] if executor.outlives_dlbs else ["1", "2", "2", "3"])
 
 
+def test_an_experiment_that_ends_during_a_restart_runs_once(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; while test ! -e go; do sleep 0.1; done")
+    executor = Executor("tests.executors.late_nohup_executor:LateNohupExecutor", tmp_path, dlbs, {})
+    process = executor.start(flag, "-Vexp.seed=[1,2]", "--jobs", "2", "--progress-file", "progress.json")
+    wait_until(lambda: (tmp_path / "ran").exists() and len((tmp_path / "ran").read_text().split()) == 2)
+    wait_until(lambda: len(progress(tmp_path)["current"]) == 2)
+    process.kill()
+    process.wait()
+    done = executor.run(flag, "-Vexp.seed=[1,2]", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert executor.statuses() == {"ok": 2}
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
+
+
 @pytest.mark.integration
 def test_detached_experiments_are_watched_again_by_the_same_command(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; while test ! -e go; do sleep 0.1; done")
