@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -136,6 +134,8 @@ def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> It
     with _writing(Path(path), follow) as descriptor:
         stream: IO[str]
         if Path(path).suffix == ".gz":
+            import gzip
+
             with open(descriptor, "wb") as compressed, gzip.open(compressed, "wt", encoding="utf-8") as stream:
                 yield stream
         else:
@@ -174,7 +174,7 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         target = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
         if follow and target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
+        beside = target.with_name(f".{target.name[:200]}.{os.urandom(6).hex()}.tmp")
         try:
             yield create_file(beside)
             os.replace(beside, target)

@@ -26,9 +26,9 @@ from dlbs.results.statistics.within import ComparisonBy
 from dlbs.results.tables.rounds import outlook, pair_line
 from dlbs.run.driver import is_finished
 from dlbs.run.events import Observer
+from dlbs.run.manifest import Manifest
 from dlbs.run.policies import Policies
 from dlbs.run.rounds import Rounds
-from dlbs.run.status import Manifest
 from dlbs.run.summary import Summary
 from dlbs.run.whole import look_through, run_whole
 from dlbs.text import counted, duration

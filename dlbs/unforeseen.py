@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
-import shlex
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 
@@ -55,6 +52,9 @@ def _kept(error: Exception) -> str:
 
 
 def _details(error: Exception) -> str:
+    import platform
+    import shlex
+
     descriptor, name = _create()
     with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(f"dlbs {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
@@ -65,6 +65,8 @@ def _details(error: Exception) -> str:
 
 def _create() -> tuple[int, str]:
     """Create a file; mkstemp uses O_EXCL and mode 0600."""
+    import tempfile
+
     from dlbs.logs import LOG_VARIABLE
 
     directory, log = os.path.split(os.environ.get(LOG_VARIABLE, ""))

@@ -20,7 +20,6 @@ import click
 
 from dlbs.cli.complete import complete_file, complete_pack, complete_parameter
 from dlbs.cli.ending import end_on_signals
-from dlbs.cli.former_options import former_option_hint
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
 from dlbs.errors import ConfigError, DlbsError, did_you_mean, suggestion
 from dlbs.executors.registry import EXECUTORS
@@ -304,6 +303,8 @@ def run(command: click.Command, name: str) -> None:
         print("error: interrupted", file=sys.stderr)
         code = INTERRUPTED
     except click.ClickException as error:
+        from dlbs.cli.former_options import former_option_hint
+
         hint = former_option_hint(error) or _parameter_hint(error)
         if isinstance(error, click.UsageError) and hint:
             # click's suggestion is dropped if we have a better hint.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlbs.cli.as_json import print_json
-from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import (
     CONTEXT,
     CommandVerb,
@@ -22,20 +20,21 @@ from dlbs.cli.options import (
 )
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.cli.talk import never_waiting
-from dlbs.cli.until_known import Asked, run_until_known, until_known_options
+from dlbs.cli.until_known_options import until_known_options
 from dlbs.errors import ConfigError
 from dlbs.logs import STATUSES
 from dlbs.plan.order import ORDERS
 from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
+    from dlbs.cli.until_known import Asked
     from dlbs.config.config import Config
     from dlbs.executors.base import Executor
     from dlbs.experiment import Experiment
     from dlbs.launch.script import Launcher
+    from dlbs.run.manifest import Manifest
     from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
-    from dlbs.run.status import Manifest
     from dlbs.run.summary import Summary
 
 __all__ = ["run_command", "run_experiments"]
@@ -138,6 +137,8 @@ def run_command(
         )
         runs = _executor(executor, jobs, detach, policies)
         if asked is not None:
+            from dlbs.cli.until_known import run_until_known
+
             progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
             return run_until_known(
                 config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
@@ -211,6 +212,8 @@ def run_experiments(
         raise
     _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     if as_json:
+        from dlbs.cli.as_json import print_json
+
         print_json(
             {"experiments": manifest.count, **summary.document(), **({"launchers": launchers} if launchers else {})}
         )
@@ -226,7 +229,10 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
         click.echo(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}", err=True)
-        show_doubts(summary.doubts, err=True)
+        if summary.doubts.doubtful:
+            from dlbs.cli.doubts import show_doubts
+
+            show_doubts(summary.doubts, err=True)
         for directory in sorted(summary.directories):
             click.echo(printable(f"logs: {os.path.relpath(directory)}"), err=True)
         if summary.stopped:

@@ -24,8 +24,9 @@ from dlbs.executors.registry import load_executor
 from dlbs.exit_codes import FAILED, OK
 from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs, owner
+from dlbs.run.manifest import Manifest
 from dlbs.run.remaining import Remaining
-from dlbs.run.status import Manifest, State, label, read_states, time_left
+from dlbs.run.status import State, label, read_states, time_left
 from dlbs.text import counted, indented, printable
 
 __all__ = ["rerun_command", "status_command"]

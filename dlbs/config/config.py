@@ -124,6 +124,13 @@ class Config:
             names.update(name for case in extension.cases for name in case)
         return names
 
+    def varying_names(self) -> set[str]:
+        """Parameters whose raw values may differ between the experiments of the plan."""
+        names = {name for key in self.variables for name in split_names(key)}
+        for extension in self.extensions:
+            names.update(extension.parameters, *extension.cases)
+        return names | {"exp.repeat"}
+
     def origin(self, name: str) -> str:
         """The place where a parameter's value was set."""
         for key, where in self.variable_origins.items():

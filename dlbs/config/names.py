@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from dlbs.config.config import Config, split_names
-from dlbs.config.migration import migration_hint
 from dlbs.errors import ConfigError, Problems, did_you_mean
 from dlbs.experiment import check_name
 
@@ -105,6 +104,8 @@ def check_names(config: Config, names: Iterable[str], where: str) -> None:
         close = name_hint(name, config.declarations)
         if close and not our_word(name, config.declarations):  # the closest names may differ much
             close += f" To add your own parameter, name it outside {name.partition('.')[0]}.*, or declare it with a 'desc' in a file"
+        from dlbs.config.migration import migration_hint
+
         hint = migration_hint(name) or close
         raise ConfigError(f"unknown parameter {name!r}", where=where, hint=hint or own)
 
@@ -115,6 +116,8 @@ def check_all_names(config: Config, problems: Problems) -> None:
         with problems:
             check_names(config, [name], where)
             if name in _ACCEPTED:
+                from dlbs.config.migration import migration_hint
+
                 _log.warning("%s: %s", where, migration_hint(name))
             if name == "exp.repeat":
                 raise ConfigError(

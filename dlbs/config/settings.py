@@ -7,7 +7,6 @@ import logging
 from typing import Any
 
 from dlbs.config.config import Config, Setting, split_names
-from dlbs.config.migration import expression_hint, value_hint
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.experiment import check_name
 from dlbs.language.parser import parse
@@ -34,9 +33,14 @@ def check_value(config: Config, name: str, value: Any, where: str) -> None:
             value = template.literal
         if parameter is not None:
             parameter.check(value)
-        if name == "exp.data" and value_hint(name, value):  # declared, but without effect
-            raise ConfigError(f"{name} cannot be set", where=where)
+        if name == "exp.data" and parameter is not None and value != parameter.default:
+            from dlbs.config.migration import value_hint
+
+            if value_hint(name, value):  # declared, but without effect
+                raise ConfigError(f"{name} cannot be set", where=where)
     except DlbsError as error:
+        from dlbs.config.migration import expression_hint, value_hint
+
         hint = value_hint(name, value) or expression_hint(value) or error.hint
         raise ConfigError(error.what, where=where, hint=hint) from None
 

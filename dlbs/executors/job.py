@@ -10,20 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.logfiles import check_replaceable, create_part, finish_log, write_script
 from dlbs.executors.slots import Grant
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
+from dlbs.experiment import Experiment
 from dlbs.launch.container import container_name, remove_container, stop_container
 from dlbs.launch.script import Launcher
 from dlbs.logs import LOG_VARIABLE, last_values, parameter_line
 from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
-from dlbs.machine.monitor import Monitor
 from dlbs.machine.usage import Usage, reap
+
+if TYPE_CHECKING:
+    from dlbs.machine.monitor import Monitor
 
 __all__ = ["Elsewhere", "Job"]
 
@@ -72,7 +75,7 @@ class Job:
         self._here = elsewhere is None
         self._kill_at = 0.0
         self._usage: Usage | None = None
-        self._monitor = Monitor.of(launcher.experiment, self._container) if self._here else None
+        self._monitor = _monitor(launcher.experiment, self._container) if self._here else None
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
             check_replaceable(launcher.log)
@@ -206,6 +209,15 @@ class Job:
     def _has_parameters(self) -> bool:
         """Whether the launcher has logged the line after the parameters."""
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
+
+
+def _monitor(experiment: Experiment, container: str) -> Monitor | None:
+    """The monitor that an experiment requests; None if it requests none."""
+    if not experiment.get("monitor.interval"):
+        return None
+    from dlbs.machine.monitor import Monitor
+
+    return Monitor.of(experiment, container)
 
 
 @contextmanager

@@ -6,8 +6,8 @@ included templates; it is quoted then.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ class _Namespace:
         raise AttributeError(full)
 
 
-_KEY = str(secrets.randbelow(10**18))  # no value can contain such a mark; digits pass through most filters
+_KEY = str(int.from_bytes(os.urandom(8), "big"))  # no value can contain such a mark; digits pass through most filters
 _MARKS = re.compile(f"{MARK}{_KEY}\\.([0-9]+){MARK}")
 
 

@@ -6,7 +6,6 @@ import glob
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 
 __all__ = ["cuda_name", "docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
@@ -96,6 +95,8 @@ def docker_available() -> bool:
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not host.startswith("unix://"):
         return True
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1.0)
         try:

@@ -20,12 +20,10 @@ from dlbs.config.command import (
     own_options,
     with_references,
 )
-from dlbs.config.config import Config
+from dlbs.config.config import Config, values_of
 from dlbs.config.flags import Assignments, assignments
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, Problems
-from dlbs.launch.reads import check_typed_names
-from dlbs.packs.extend import add_packs, chosen_packs
 
 __all__ = ["configure"]
 
@@ -65,6 +63,8 @@ def configure(
     varied = dict(assignments("-V", variables, problems))
     select, exclude = list(select), list(exclude)
     if select or exclude:
+        from dlbs.packs.extend import chosen_packs
+
         given["exp.framework"] = "pack"
         varied["exp.pack"] = chosen_packs(select, exclude)
     words: Sequence[str] = ()
@@ -82,7 +82,10 @@ def configure(
         problems=problems,
     )
     with problems:
-        add_packs(config)
+        if "pack" in values_of(config, "exp.framework"):
+            from dlbs.packs.extend import add_packs
+
+            add_packs(config)
         add_command(config)
     if words:
         for name in command_parameters(words):
@@ -91,8 +94,11 @@ def configure(
             check_placeholders(config, words)
         for word in misplaced_options(config, words):
             _log.warning("%s is passed to the command; put options of dlbs before --", word)
-    with problems:
-        check_typed_names(config, plan)
+    if config.typed:
+        from dlbs.launch.reads import check_typed_names
+
+        with problems:
+            check_typed_names(config, plan)
     problems.raise_all()
     return config
 

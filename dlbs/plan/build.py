@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dlbs.config.config import Config, split_names
+from dlbs.config.config import Config
 from dlbs.experiment import Experiment
 from dlbs.plan.extensions import Extensions
 from dlbs.plan.frameworks import Carried
 from dlbs.plan.grid import grid, repeated
 
-__all__ = ["build", "varying_names"]
-
-
-def varying_names(config: Config) -> set[str]:
-    """Parameters whose raw values may differ between the experiments of the plan."""
-    names = {name for key in config.variables for name in split_names(key)}
-    for extension in config.extensions:
-        names.update(extension.parameters, *extension.cases)
-    return names | {"exp.repeat"}
+__all__ = ["build"]
 
 
 def build(config: Config) -> Iterator[Experiment]:

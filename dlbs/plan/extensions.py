@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlbs.config.config import Config, Extension
-from dlbs.config.migration import migration_hint
 from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.experiment import HIDDEN, Experiment, hidden_prefix
@@ -103,6 +102,8 @@ class _Matcher:
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
             if name not in known:
+                from dlbs.config.migration import migration_hint
+
                 raise ConfigError(
                     f"condition on {name!r}, which is not defined",
                     where=extension.where,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from random import Random
 from typing import Any
 
 __all__ = ["ORDERS", "ordered"]
@@ -23,6 +22,8 @@ def ordered(experiments: Iterable[dict[str, Any]], order: str, seed: int) -> Ite
         return iter(experiments)
     held = list(experiments)
     if order == "random":
+        from random import Random
+
         Random(seed).shuffle(held)
         return iter(held)
     return iter(

@@ -13,7 +13,6 @@ from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
 from dlbs.experiment import HIDDEN, Experiment
 from dlbs.files import dlbs_root
-from dlbs.plan.build import build, varying_names
 from dlbs.plan.files import read_plan
 from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
@@ -29,7 +28,7 @@ def processor_for(config: Config) -> Processor:
     """
     environ = {"DLBS_ROOT": str(dlbs_root()), "DLBS_PYTHON": sys.executable or "python3", **os.environ}
     environ["DLBS_VERSION"] = __version__
-    return Processor(config.declarations, environ, varying_names(config))
+    return Processor(config.declarations, environ, config.varying_names())
 
 
 def resolved_plan(
@@ -46,7 +45,7 @@ def resolved_plan(
     given = {**_given(config, plan), **overrides}
 
     def experiments() -> Iterator[Experiment]:
-        raw = build(config) if plan is None else _known(config, plan)
+        raw = _raw(config, plan)
         return resolved_in_order(config, ({**one, **given} for one in raw), order, seed)
 
     return experiments
@@ -83,6 +82,15 @@ def _refers(value: Any) -> bool:
     return any(mark in words for mark in ("${", "$<"))
 
 
+def _raw(config: Config, plan: str | None) -> Iterator[Experiment]:
+    """The raw experiments of a configuration, or those of a plan file, for which nothing is built."""
+    if plan is not None:
+        return _known(config, plan)
+    from dlbs.plan.build import build
+
+    return build(config)
+
+
 def _known(config: Config, plan: str) -> Iterator[Experiment]:
     """Yield the experiments of a plan file; its names are checked like those of a configuration."""
     checked: set[tuple[str, ...]] = set()
@@ -110,7 +118,7 @@ class Repeats:
         self._processor = processor_for(config)
         self._raw: list[Experiment] = []
         logs: set[str] = set()
-        for raw in build(config) if plan is None else _known(config, plan):
+        for raw in _raw(config, plan):
             if str(raw.get("exp.repeats") or 1) != "1":
                 setting = config.settings.get("exp.repeats")
                 raise ConfigError(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.config.migration import framework_hint, migration_hint
 from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
 from dlbs.experiment import Experiment, as_written
 from dlbs.jsonio import JsonError, load_json
@@ -199,6 +198,8 @@ class Tracer:
                 value = self.environ[target]
                 typed = environment_value(value, lossless=template.is_reference) if reference.as_value else None
             else:
+                from dlbs.config.migration import framework_hint, migration_hint
+
                 known = [name for name in (*experiment, *self.environ) if not name.startswith("__")]
                 raise ResolveError(
                     f"{target!r} is neither a parameter of this experiment nor an environment variable",

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlbs.doubts import warnings_of
 from dlbs.errors import DlbsError, LaunchError
@@ -17,9 +18,11 @@ from dlbs.executors.wakeups import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import STATUSES, last_values
-from dlbs.run.events import Observer
 from dlbs.run.policies import BatchLimits, Policies
 from dlbs.run.summary import Summary
+
+if TYPE_CHECKING:
+    from dlbs.run.events import Observer
 
 __all__ = ["is_finished", "run_plan"]
 

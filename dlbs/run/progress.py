@@ -24,7 +24,6 @@ from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import write_atomically
 from dlbs.logs import batch_time, finite
-from dlbs.run.lastline import last_line
 from dlbs.run.remaining import Durations, Remaining, remaining_time
 from dlbs.text import duration, plus_minus, printable, short_number, text
 
@@ -230,6 +229,8 @@ class Progress:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
+
+        from dlbs.run.lastline import last_line
 
         now = time.monotonic()
         running = sorted(self._running.values(), key=lambda one: one.slot)

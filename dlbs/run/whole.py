@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
+from typing import TYPE_CHECKING
 
 from dlbs.errors import ConfigError
 from dlbs.executors.base import Executor
@@ -10,12 +11,13 @@ from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
 from dlbs.run.differences import Differences
 from dlbs.run.driver import run_plan
-from dlbs.run.events import Observer
 from dlbs.run.locks import locked
+from dlbs.run.manifest import Manifest
 from dlbs.run.policies import Policies
-from dlbs.run.status import Manifest
 from dlbs.run.summary import Summary
-from dlbs.run.validate import Validator
+
+if TYPE_CHECKING:
+    from dlbs.run.events import Observer
 
 __all__ = ["look_through", "run_whole"]
 
@@ -35,7 +37,11 @@ def look_through(
         ConfigError: The plan is empty, or has problems; all of them are listed.
     """
     manifest = Manifest(Differences(unlabelled))
-    validator = Validator(executor, may_run=True) if validate else None
+    validator = None
+    if validate:
+        from dlbs.run.validate import Validator
+
+        validator = Validator(executor, may_run=True)
     for experiment in experiments:
         manifest.add(experiment)
         if validator is not None:

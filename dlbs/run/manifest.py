@@ -1,0 +1,58 @@
+"""The logs that a plan will write, counted and collected before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlbs.experiment import Experiment, log_path
+from dlbs.launch.container import image_of
+from dlbs.run.differences import Differences
+from dlbs.run.planfile import write_plan_file
+
+__all__ = ["Manifest"]
+
+
+@dataclass(slots=True)
+class Manifest:
+    """The logs that a plan will write.
+
+    Attributes:
+        count: Number of experiments.
+        directories: Absolute log directories of experiments that have to run.
+        on_bare_metal: Whether any runs outside containers.
+        images: Container images of the rest, in the plan's order.
+        differences: Parameters that differ between the experiments.
+    """
+
+    differences: Differences = field(default_factory=Differences)
+    count: int = 0
+    directories: set[Path] = field(default_factory=set)
+    on_bare_metal: bool = False
+    images: dict[str, None] = field(default_factory=dict)
+    _logs: list[str] = field(default_factory=list)
+
+    def add(self, experiment: Experiment) -> None:
+        """Add an experiment."""
+        self.count += 1
+        self.differences.add(experiment)
+        self.on_bare_metal |= experiment.get("exp.docker") is False
+        if experiment.get("exp.docker"):
+            self.images[image_of(experiment)] = None
+        if experiment.get("exp.status") not in {"inactive", "simulate"}:
+            log = log_path(experiment, Path()).absolute()
+            self.directories.add(log.parent)
+            self._logs.append(str(log))
+
+    def write(self) -> None:
+        """Write a plan file into each log directory, from which `dlbs status` derives remaining work and results get their order.
+
+        Raises:
+            ConfigError: A plan file cannot be written.
+        """
+        by_directory: dict[Path, list[str]] = {}
+        for log in self._logs:
+            path = Path(log)
+            by_directory.setdefault(path.parent, []).append(path.name)
+        for directory, names in by_directory.items():
+            write_plan_file(directory, self.differences.names, names)
