@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import json
 import logging
 import os
 import re
@@ -240,6 +239,8 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         from dlbs.packs.configure import configure
 
         if kwargs.get("nodes"):
+            import json
+
             parameters = (*parameters, f"exp.nodes={json.dumps(kwargs['nodes'])}")
         config = configure(
             files,
@@ -280,7 +281,7 @@ def console() -> Any:
     columns = os.environ.get("COLUMNS", "")
     given = int(columns) if columns.isdecimal() and int(columns) > 0 else None
     width = given if is_terminal or given else _WIDE
-    return Console(width=width, highlight=False, markup=False, soft_wrap=not is_terminal)
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=not is_terminal)
 
 
 def run(command: click.Command, name: str) -> None:

@@ -54,10 +54,11 @@ def build_command(config: Config, output: str | None, resolve: bool) -> None:
     from dlbs.language.template import escape
     from dlbs.plan.build import build
     from dlbs.plan.files import write_plan
-    from dlbs.plan.pipeline import processor_for
 
     experiments: Iterable[Experiment] = build(config)
     if resolve:
+        from dlbs.plan.pipeline import processor_for
+
         # A resolved plan is a plan too: text that looks like a reference in a final value is escaped.
         experiments = map(escape, processor_for(config).resolve_all(experiments))
     if output is None:

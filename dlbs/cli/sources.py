@@ -47,10 +47,10 @@ def read_source(
         LogError: A source is missing, unreadable or malformed, or no experiment is left.
     """
     from dlbs.machine.devices import usable_cpus
-    from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.read.records import load_records
 
     if db is not None:
+        from dlbs.results.read.query import compile_query
         from dlbs.results.store.store import Store
 
         with Store(db, create=False) as store:
@@ -63,6 +63,8 @@ def read_source(
         for line in reading.messages():
             click.echo(printable(f"note: {line}"), err=True)
     if filter_query:
+        from dlbs.results.read.query import check_keys, compile_query
+
         query = compile_query(filter_query)
         check_keys(query.names, set().union(*records))
         records = list(filter(query, records))

@@ -21,6 +21,8 @@ _DECLARATION_KEYS = (
     "val", "val_else", "type", "desc", "val_domain", "val_regexp", "identity", "option_in", "frameworks", "phases", "follows",
 )  # fmt: skip
 
+_UNDECLARED = Parameter("")
+
 
 def file_frameworks(config: Config, document: Document) -> tuple[str, ...]:
     """The frameworks to which the declarations of a file belong; `{mine: [pytorch]}` declares what `mine` builds on."""
@@ -92,18 +94,21 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         raise ConfigError(f"val_else of {name} must be a list of values", where=where)
     if not isinstance(given.get("follows", ""), str):
         raise ConfigError(f"follows of {name} must be the name of a parameter", where=where)
-    parameter = Parameter(name, where=where, frameworks=tuple(own), phases=tuple(phases)) if before is None else before
-    config.declarations[name] = replace(
-        parameter,
+    old = before or _UNDECLARED
+    config.declarations[name] = Parameter(
+        name,
         type=kind,
-        desc=" ".join(str(given.get("desc", parameter.desc)).split()),
-        domain=tuple(domain) if domain is not None else parameter.domain,
-        regexp=given.get("val_regexp", parameter.regexp),
+        desc=" ".join(str(given.get("desc", old.desc)).split()),
+        domain=tuple(domain) if domain is not None else old.domain,
+        regexp=given.get("val_regexp", old.regexp),
         identity=identity,
-        option_in=str(given.get("option_in", parameter.option_in)),
-        follows=given.get("follows", parameter.follows),
-        default=given["val"] if "val" in given and before is None else parameter.default,
-        alternatives=tuple(given.get("val_else", parameter.alternatives)),
+        option_in=str(given.get("option_in", old.option_in)),
+        default=given.get("val") if before is None else before.default,
+        where=where if before is None else before.where,
+        frameworks=tuple(own) if before is None else before.frameworks,
+        phases=tuple(phases) if before is None else before.phases,
+        follows=given.get("follows", old.follows),
+        alternatives=tuple(given.get("val_else", old.alternatives)),
     )
     if "val" in given:
         # An identical second declaration, as `print-config --json` writes it, does not set the parameter.

@@ -86,7 +86,7 @@ class _Parser:
         used = set(uses)
         return Template(
             source=source,
-            tree=ast.fix_missing_locations(ast.Expression(tree)).body,
+            tree=tree,
             references=tuple(
                 Reference(raw, name_template, value_identifier(raw) in used, text_identifier(raw) in used)
                 for raw, name_template in self.names.items()

@@ -72,7 +72,7 @@ class Template:
     def code(self) -> CodeType:
         """The expression, for `eval`."""
         try:
-            return compile(ast.Expression(self.tree), "<parameter>", "eval")
+            return compile(ast.fix_missing_locations(ast.Expression(self.tree)), "<parameter>", "eval")
         except (MemoryError, RecursionError, SyntaxError) as error:
             raise ExpressionError(f"value is too complicated: {error}") from None
 

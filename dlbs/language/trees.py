@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 
 __all__ = ["call", "function_identifier", "text_identifier", "text_tree", "value_identifier"]
 
 _MAX_FORMATTED = 16  # above this number of parts the size is checked before the text is produced
 
 
+_OTHERS = re.compile("[^A-Za-z0-9]")
+
+
 def _encode(name: str) -> str:
     """A Python identifier for any text; different texts get different ones."""
-    return "".join(
-        letter if letter.isascii() and letter.isalnum() else "__" if letter == "_" else f"_{ord(letter):x}_"
-        for letter in name
-    )
+    return _OTHERS.sub(lambda other: "__" if other[0] == "_" else f"_{ord(other[0]):x}_", name)
 
 
 def value_identifier(name: str) -> str:

@@ -6,7 +6,6 @@ import glob
 import itertools
 import os
 import shutil
-import subprocess
 
 __all__ = ["cuda_name", "docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
 
@@ -68,6 +67,8 @@ def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
     """Query nvidia-smi for properties of the GPUs: a list of strings per GPU, in the order of the fields; empty without nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
         return []
+    import subprocess
+
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
         completed = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)

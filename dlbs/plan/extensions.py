@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlbs.config.config import Config, Extension
 from dlbs.config.names import name_hint
@@ -16,7 +16,9 @@ from dlbs.language.conditions import condition_test
 from dlbs.language.parser import has_references
 from dlbs.language.template import escape
 from dlbs.plan.frameworks import Carried
-from dlbs.plan.trace import Tracer
+
+if TYPE_CHECKING:
+    from dlbs.plan.trace import Tracer
 
 __all__ = ["Extensions", "Made"]
 
@@ -45,9 +47,14 @@ class Extensions:
     def __init__(self, config: Config, carried: Carried) -> None:
         self._from_command_line = config.from_command_line
         self._warned: set[tuple[str, str]] = set()
-        known, tracer = config.known_names(), Tracer(config.declarations)
-        self._adding = [_Matcher(one, config, known, carried, tracer) for one in config.extensions]
-        self._excluding = [_Matcher(one, config, known, carried, tracer) for one in config.exclude]
+        self._adding: list[_Matcher] = []
+        self._excluding: list[_Matcher] = []
+        if config.extensions or config.exclude:
+            from dlbs.plan.trace import Tracer
+
+            known, tracer = config.known_names(), Tracer(config.declarations)
+            self._adding = [_Matcher(one, config, known, carried, tracer) for one in config.extensions]
+            self._excluding = [_Matcher(one, config, known, carried, tracer) for one in config.exclude]
 
     def __bool__(self) -> bool:
         return bool(self._adding or self._excluding)

@@ -93,7 +93,7 @@ class Progress:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(console=Console(stderr=True, emoji=False), auto_refresh=False, transient=True)
             self._live.start()
             self.tick_seconds = _TICK_SECONDS
         return self

@@ -7,12 +7,15 @@ import hashlib
 import logging
 import marshal
 import os
-import sqlite3
 import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["Cache", "cache_directory"]
 
@@ -89,6 +92,8 @@ class Cache:
             of_root = [log for log, directory in self._roots.items() if directory == root]
             if not learnt or sum(self._stats[log][0] for log in of_root if log in self._stats) < _WORTHWHILE:
                 continue
+            import sqlite3
+
             try:
                 _store(_path(root), learnt, self._gone[root])
                 written = True
@@ -113,6 +118,8 @@ def _path(root: str) -> Path:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    import sqlite3
+
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -127,10 +134,16 @@ def _load(root: str) -> list[tuple[bytes, int, int, int, bytes]]:
         path = _path(root)
         if not path.is_file():
             return []
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home directory
+        _logger.debug("ignoring the cache of %s: %s", root, error)
+        return []
+    import sqlite3
+
+    try:
         with _opened(path) as connection:
             rows = connection.execute("SELECT path, size, modified, checksum, content FROM logs").fetchall()
         os.utime(path)  # time of last use, for `_make_room`
-    except (OSError, sqlite3.Error, RuntimeError) as error:  # RuntimeError: a user without a home directory
+    except (OSError, sqlite3.Error) as error:
         _logger.debug("ignoring the cache of %s: %s", root, error)
         return []
     if any(list(map(type, row)) != [bytes, int, int, int, bytes] for row in rows):
@@ -140,6 +153,8 @@ def _load(root: str) -> list[tuple[bytes, int, int, int, bytes]]:
 
 
 def _store(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
+    import sqlite3
+
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         _add(path, learnt, gone)

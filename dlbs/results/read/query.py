@@ -9,7 +9,6 @@ from dlbs.errors import DlbsError, ExpressionError, LogError, did_you_mean
 from dlbs.jsonio import JsonError, load_json
 from dlbs.language.conditions import condition_test
 from dlbs.language.template import escape
-from dlbs.plan.resolve import Processor
 from dlbs.results.read.onelog import Record
 
 __all__ = ["FLAG", "Query", "check_keys", "compile_query"]
@@ -90,6 +89,8 @@ def _conditions(query: str) -> Query:
 
 
 def _expression(query: str) -> Query:
+    from dlbs.plan.resolve import Processor
+
     processor = Processor(environ={})
     try:
         template = processor.tracer.template(f"$({query})$")

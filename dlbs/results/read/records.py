@@ -6,9 +6,7 @@ import csv
 import io
 import json
 import os
-import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -70,6 +68,9 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
         ConfigError: The file cannot be written.
     """
     if path is None:
+        import shutil
+        import tempfile
+
         with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8") as whole:
             _write_json(whole, records, failed)
             whole.seek(0)
