@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import json
 import logging
 import os
 import re
@@ -239,8 +240,6 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         from dlbs.packs.configure import configure
 
         if kwargs.get("nodes"):
-            import json
-
             parameters = (*parameters, f"exp.nodes={json.dumps(kwargs['nodes'])}")
         config = configure(
             files,

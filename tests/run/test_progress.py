@@ -32,7 +32,7 @@ def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     master, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", *DUMMY, "-Vdummy.seconds=[0,0.2]"],
+        [sys.executable, "-m", "dlbs", "run", *DUMMY, '-Vexp.model,dummy.seconds=[["a", 0], ["b:b:16", 0.2]]'],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
         stderr=terminal,
@@ -52,6 +52,8 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
     assert process.wait(PATIENCE) == 0
     text = shown.decode()
     assert "dummy.seconds=0.2" in text
+    assert "b:b:16" in text
+    assert "🅱" not in text
     assert "1/2" in text
     assert "2 ok" in text
 
