@@ -104,7 +104,7 @@ def completion_command(shell: str) -> None:
 def main(verb: str = "", name: str = "dlbs") -> None:
     """Run the console command `dlbs`, or one verb as a separate program."""
     # Nearly all objects of the start live until the end. By default Python searches them for cycles 60 times meanwhile, and
-    # twice at the end: together a quarter of the CPU time of a run that has nothing to do.
+    # twice at the end: together a fifth of the CPU time of a run that has nothing to do.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     if "_DLBS_COMPLETE" in os.environ:

@@ -151,7 +151,7 @@ def _check_depth(source: str, loader_class: Any) -> None:
     import yaml
 
     nesting = _FLAT.sub("", source)
-    if nesting.count("[") + nesting.count("{") <= MAX_DEPTH and not _DEEP_BLOCK.search(source):
+    if nesting.count("[") + nesting.count("{") < MAX_DEPTH and not _DEEP_BLOCK.search(source):
         return
     depth = 0
     for event in yaml.parse(source, Loader=loader_class):
@@ -161,7 +161,7 @@ def _check_depth(source: str, loader_class: Any) -> None:
 
 
 _DEEP_BLOCK = re.compile(rf"^[ \-?:]{{{MAX_DEPTH // 2 - 1},}}", re.MULTILINE)  # two levels may begin in one column
-_FLAT = re.compile(r"""\[[^][{}"'#\n]*]|\{[^][{}"'#\n]*}""")  # whether brackets or text, nothing is nested in them
+_FLAT = re.compile(r"""\[[^][{}"'#\n]*]|\{[^][{}"'#\n]*}""")  # brackets or text, with nothing nested inside
 _MAX_NUMBER = 3_000  # hexadecimal digits; Python prints no whole number of more than 4,300 decimal ones
 _DATA = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
 

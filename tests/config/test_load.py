@@ -255,3 +255,27 @@ def test_what_a_program_changes_in_its_configuration_is_not_in_the_next_one() ->
 def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     for model in ("alexnet", "vgg16"):
         assert load(tmp_path, f"parameters: {{exp.model: {model}}}").settings["exp.model"].value == model
+
+
+DEEP = 101  # levels, one more than allowed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * DEEP + "]" * DEEP,
+        '["]", ' * DEEP + "]" * DEEP,
+        "['[]', {a: [1]}, " * DEEP + "]" * DEEP,
+        "[ # ]\n   " * DEEP + "]" * DEEP,
+    ],
+    ids=["lists", "quoted brackets", "flat lists inside", "comments"],
+)
+def test_yaml_that_is_nested_too_deeply_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load(tmp_path, f"parameters:\n  my.value: {value}\n")
+
+
+def test_any_number_of_lists_beside_each_other_is_accepted(tmp_path: Path) -> None:
+    value = "".join(f"  - [a, [{number}], '[[']\n" for number in range(DEEP))
+    setting = load(tmp_path, f"parameters:\n  my.value:\n{value}").settings["my.value"]
+    assert setting.value[-1] == ["a", [DEEP - 1], "[["]
