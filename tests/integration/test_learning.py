@@ -55,9 +55,10 @@ def test_the_same_seed_gives_the_same_losses() -> None:
 
 
 def test_one_batch_can_be_trained_on_for_long() -> None:
-    """A benchmark repeats its batch; with ten times the learning rate this one's loss is not finite after 24 steps."""
+    """A benchmark repeats its batch; with ten times the learning rate the loss of this one is above 100 after 11 steps, and later not finite."""
     torch.manual_seed(0)
-    assert torch.isfinite(torch.tensor(losses(get_model("alexnet"), 25)[-1]))
+    found = losses(get_model("alexnet"), 13)
+    assert max(found) < 1.01 * found[0]
 
 
 PARALLEL = """

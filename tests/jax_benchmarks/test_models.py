@@ -32,7 +32,6 @@ def _exact() -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_disable_most_optimizations", True)  # compiling takes longer than two steps without them
 
 
 @pytest.fixture
