@@ -294,25 +294,6 @@ def test_synthetic_data_and_a_data_set_exclude_each_other(bench: Bench, tmp_path
     assert found["exp.data"] == "synthetic/device"
 
 
-def test_a_rank_that_dies_ends_all(tmp_path: Path) -> None:
-    """Long before the others would notice by themselves: PyTorch lets them wait for half an hour."""
-    flags = ["--model=deep_mnist", "--device=cpu", "--num_replicas=2", "--min_time=10000"]
-    command = [sys.executable, str(PROGRAM), *flags]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
-    ) as running:
-        assert running.stdout is not None
-        while "results.start_time" not in running.stdout.readline():
-            assert running.poll() is None
-        ranks = psutil.Process(running.pid).children()
-        (other,) = [rank for rank in ranks if rank.environ().get("RANK") == "1"]
-        other.kill()
-        _, err = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 137
-    assert "replica 1 was ended by SIGKILL" in err
-    assert not [rank for rank in ranks if rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images and an LMDB of the same sizes."""
