@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -312,15 +311,6 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
     assert "results.warnings" not in alone
     more = trained(place, tmp_path, capsys, "--epochs=4", "--ema_decay=0.5", "--resume=auto")
     assert "2 replicas before, 1 now" in more["results.warnings"][0]
-
-
-def test_torchrun_starts_it(place: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(PROGRAM)]
-    done = subprocess.run(
-        [*command, *flags(place, tmp_path, "--epochs=1")], capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 0, done.stderr
-    assert results(done.stdout)["results.accuracy_instances"] == 23
 
 
 def experiment(place: Path, *more: str) -> tuple[str, ...]:
