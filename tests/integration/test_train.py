@@ -355,7 +355,7 @@ def test_a_killed_experiment_goes_on_with_its_epoch(place: Path, tmp_path: Path)
 
 def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path) -> None:
     """From pictures to a table, a comparison and a benchmark with the weights, as docs/training.md has it."""
-    for part, count, first in (("train", 400, 0), ("val", 103, 10_000)):
+    for part, count, first in (("train", 300, 0), ("val", 103, 10_000)):
         size = ["--height=40", "--width=40", "--channels=1", "--num_classes=4", "--by_class", "--format=png"]
         images = [f"--num_images={count}", f"--first={first}"]
         assert make_dataset.main(["image_folder", str(tmp_path / "set" / part), *images, *size]) == 0
@@ -367,7 +367,7 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
         "-Pexp.gpus=",
         "-Pexp.docker=false",
     )
-    done = dlbs(*recipe, "-Ptrain.epochs=6", check=True)
+    done = dlbs(*recipe, "-Ptrain.epochs=4", check=True)
     found = log_of(tmp_path)
     # The accuracy is the result: in the terminal, in the default report and on the page.
     assert f", accuracy {found['results.accuracy_top1']:.2f} %, " in done.stderr
@@ -385,7 +385,7 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
     dlbs("run", *measured, "-Pexp.gpus=", "-Pexp.docker=false", "-Pexp.num_batches=3", check=True)
     (log,) = (tmp_path / "fast").glob("*.log")
     assert results(log.read_text())["exp.flags"]["weights"] == str(entry)
-    again = dlbs(*recipe, "-Ptrain.epochs=6", check=True)
+    again = dlbs(*recipe, "-Ptrain.epochs=4", check=True)
     assert "1 already finished" in again.stderr
 
 
