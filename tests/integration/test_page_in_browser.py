@@ -335,7 +335,8 @@ def test_nothing_keeps_anybody_out(browser: Browser, report: str, width: int, sc
         page = context.new_page()
         page.goto(report)
         assert violations(page) == []
-        page.evaluate("document.querySelector('label[for=words]').remove()")
-        assert [name for name, _ in violations(page)] == ["label"]  # so the check can fail
+        if (width, scheme) == (1280, "light"):  # once, because the check takes most of the time
+            page.evaluate("document.querySelector('label[for=words]').remove()")
+            assert [name for name, _ in violations(page)] == ["label"]  # so the check can fail
     finally:
         context.close()
