@@ -32,15 +32,17 @@ class Served:
     def __init__(self, directory: Path) -> None:
         self.start(directory.parent, str(directory))
 
-    def start(self, directory: Path, *arguments: str, first: str = "/content") -> None:
-        """Start `dlbs serve ARGUMENTS` in a directory, and wait until it answers the `first` path."""
+    def start(self, directory: Path, *arguments: str, first: str = "/content") -> str:
+        """Start `dlbs serve ARGUMENTS` in a directory, and wait until it answers the `first` path; return the line that it printed."""
         self.process = start_dlbs(directory, "serve", *arguments, "--port", "0")
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
-        found = re.match(r"http://127\.0\.0\.1:(\d+)/", line if isinstance(line, str) else line.decode())
+        line = line if isinstance(line, str) else line.decode()
+        found = re.match(r"http://127\.0\.0\.1:(\d+)/", line)
         assert found, line
         self.url, self.port = found[0], int(found[1])
         wait_until(lambda: self.answers(first), "an answer of the server")
+        return line
 
     def answers(self, path: str) -> bool:
         assert self.process.poll() is None

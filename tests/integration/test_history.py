@@ -26,7 +26,7 @@ class ServedHistory(Served):
     """`dlbs serve --db` on a store."""
 
     def __init__(self, url: str, directory: Path) -> None:
-        self.start(directory, "--db", url, str(directory), first="/")
+        assert "shows the history" in self.start(directory, "--db", url, str(directory), first="/")
 
 
 @pytest.fixture(scope="module")
