@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
 from collections import Counter
@@ -133,7 +134,12 @@ def warnings_of(record: Mapping[str, Any]) -> list[str]:
 
 def kind_of(warning: str) -> str:
     """The kind of a warning, without its figures and its remedy: `CPU contention`."""
-    return textwrap.shorten(warning.partition(":")[0], _LONGEST, placeholder="…")
+    return _shortened(warning.partition(":")[0])
+
+
+@functools.lru_cache(maxsize=256)  # there are few kinds, and many runs
+def _shortened(kind: str) -> str:
+    return textwrap.shorten(kind, _LONGEST, placeholder="…")
 
 
 def doubts_of(record: Mapping[str, Any]) -> list[str]:

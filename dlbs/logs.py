@@ -18,6 +18,7 @@ __all__ = [
     "KEY_LINE",
     "LOG_VARIABLE",
     "STATUSES",
+    "are_positive",
     "batch_time",
     "finite",
     "first_values",
@@ -64,6 +65,17 @@ def finite(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) <= _LARGEST else None  # a huge integer cannot be converted to float
+
+
+def are_positive(values: object) -> bool:
+    """Whether this is a list of positive numbers that are small enough for statistics (`finite`)."""
+    if not isinstance(values, list):
+        return False
+    # Without a call for each: they are the batch times of all runs.
+    kinds = set(map(type, values))
+    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in kinds):
+        return False
+    return all(0 < value <= _LARGEST for value in values)
 
 
 def batch_time(values: Mapping[str, Any]) -> float | None:

@@ -5,6 +5,7 @@ The process that forks has imported what the work needs, so that a case costs mi
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -72,6 +73,8 @@ def serve(work: Callable[[Any], Any]) -> None:
 
     A child that is killed, or dies of its limits, is answered with the kind `killed`. `seconds` and `mib` say what the child needed.
     """
+    gc.collect()
+    gc.freeze()  # otherwise each child copies what it inherits as soon as it collects garbage
     for line in sys.stdin:
         case = json.loads(line)
         reading, writing = os.pipe()

@@ -130,6 +130,7 @@ def _run(given: dict[str, Any]) -> tuple[int, str, str, list[list[str]], list[st
 
 if __name__ == "__main__":
     for module in (
+        "alembic.command",
         "csv",
         "difflib",
         "dlbs.cli.compare",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adversarial.commands import SECONDS, Commands
+from tests.adversarial.commands import SECONDS, Commands, Done
 
 # What a parameter or a quantity may be in a results file, as it is written there.
 VALUES: dict[str, str] = {
@@ -67,9 +67,9 @@ KNOWN: dict[str, str] = {
 
 # How it is looked at; `my.x` and `results.y` have the value.
 VERBS: dict[str, list[str]] = {
-    "rows and columns": ["report", "r.json", "--rows", "my.x", "--cols", "exp.model", "--value", "results.y"],
+    "rows and columns": ["report", "r.json", "--rows", "my.x", "--cols", "exp.model", "--values", "results.y"],
     "summary": ["report", "r.json", "--summary"],
-    "page": ["report", "r.json", "--html", "page.html"],
+    "page": ["report", "r.json", "--html", "page.html", "--plots", "distribution"],
     "compare": ["compare", "r.json", "r.json", "--metric", "results.y"],
     "compare by": ["compare", "r.json", "--by", "my.x"],
     "complete": ["validate", "--results", "r.json", "--require", "results.y,my.x"],
@@ -77,11 +77,18 @@ VERBS: dict[str, list[str]] = {
     "x and y": ["plot", "r.json", "--x", "my.x", "--y", "results.y,results.time", "-o", "x.svg"],
     "measured x": ["plot", "r.json", "--x", "results.y", "--series", "my.x", "-o", "x.svg"],
     "logarithmic": ["plot", "r.json", "--x", "my.x", "--y", "results.y", "--log-x", "--log-scale", "-o", "x.svg"],
-    "facet and baseline": ["plot", "r.json", "--y", "results.y", "--facet", "my.x", "--baseline", "exp.seed=1", "-o", "x.png"],
+    "facet and baseline": ["plot", "r.json", "--y", "results.y", "--facet", "my.x", "--baseline", "exp.replica_batch=1", "-o", "x.png"],
 }  # fmt: skip
 
 
-def look(commands: Commands, directory: Path, verb: list[str], records: list[str]) -> None:
+# An axis shows all values that are no numbers as texts, which "x and y" draws: of these, one is enough for the other axes.
+NUMBERS = [*list(VALUES)[list(VALUES).index("not a number") :], "boolean", "formula of matplotlib"]
+CASES = [
+    (value, verb) for value in VALUES for verb in VERBS if verb not in {"measured x", "logarithmic"} or value in NUMBERS
+]
+
+
+def look(commands: Commands, directory: Path, verb: list[str], records: list[str]) -> Done:
     (directory / "r.json").write_text(f'{{"data": [{", ".join(records)}]}}')
     done = commands.run(directory, *verb, XDG_CACHE_HOME=str(directory), MPLCONFIGDIR=str(directory / "matplotlib"))
     assert not done.is_crash(), done
@@ -91,36 +98,58 @@ def look(commands: Commands, directory: Path, verb: list[str], records: list[str
     assert "\x1b[2J" not in done.output + done.errors
     for page in [*directory.glob("*.html"), *directory.glob("*.svg")]:
         assert "<script>alert" not in page.read_text()
+    return done
 
 
-@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_a_value_of_results(commands: Commands, tmp_path: Path, value: str, verb: list[str]) -> None:
-    records = [
-        f'{{"exp.status": "ok", "exp.id": "{seed}", "exp.model": "m", "exp.replica_batch": 1, "exp.seed": {seed}, "exp.repeat": {repeat}, '
+def records_with(value: str) -> list[str]:
+    """Two runs of two batches of two experiments; the second experiment has the value."""
+    return [
+        f'{{"exp.status": "ok", "exp.id": "{seed}-{batch}-{repeat}", "exp.model": "m", "exp.replica_batch": {batch}, "exp.seed": {seed}, "exp.repeat": {repeat}, '
         f'"my.x": {value if seed == 2 else 1}, "results.y": {value if seed == 2 else 2.5}, "results.time": 4, "results.throughput": {seed}}}'
         for seed in (1, 2)
+        for batch in (1, 2)
         for repeat in (1, 2)
     ]
-    look(commands, tmp_path, verb, records)
+
+
+@pytest.mark.parametrize(("value", "verb"), CASES)
+def test_a_value_of_results(commands: Commands, tmp_path: Path, value: str, verb: str) -> None:
+    look(commands, tmp_path, VERBS[verb], records_with(VALUES[value]))
 
 
 MORE = {
     "report": ["report", "r.json"],
-    "series": ["report", "r.json", "--series"],
+    "series": ["report", "--series", "r.json"],
     "scores": ["report", "r.json", "--scores"],
-    "page": ["report", "r.json", "--html", "page.html"],
+    "page": ["report", "r.json", "--html", "page.html", "--plots", "batches"],
     "compare by": ["compare", "r.json", "--by", "exp.seed"],
     "plot of a series": ["plot", "r.json", "--type", "series", "-o", "x.svg"],
 }
 
 
+def records_of(values: str) -> list[str]:
+    """Two experiments with these values of known keys, and with batch times."""
+    times = "" if "results.time_data" in values else '"results.time_data": [4, 5, 3], '
+    return [
+        f'{{"exp.status": "ok", "exp.id": "{seed}", "exp.model": "m", "exp.replica_batch": 1, "exp.seed": {seed}, '
+        f'"results.time": 4, "results.throughput": {seed}, {times}{values.replace("HUGE", "9" * 400)}}}'
+        for seed in (1, 2)
+    ]
+
+
 @pytest.mark.parametrize("verb", MORE.values(), ids=MORE)
 @pytest.mark.parametrize("values", KNOWN.values(), ids=KNOWN)
 def test_values_of_known_keys(commands: Commands, tmp_path: Path, values: str, verb: list[str]) -> None:
-    records = [
-        f'{{"exp.status": "ok", "exp.id": "{seed}", "exp.model": "m", "exp.replica_batch": 1, "exp.seed": {seed}, '
-        f'"results.time": 4, "results.throughput": {seed}, {values.replace("HUGE", "9" * 400)}}}'
-        for seed in (1, 2)
-    ]
-    look(commands, tmp_path, verb, records)
+    look(commands, tmp_path, verb, records_of(values))
+
+
+@pytest.mark.parametrize(
+    ("verb", "records"),
+    [(verb, records_with("7")) for verb in VERBS.values()]
+    + [(verb, records_of('"my.x": 7')) for verb in MORE.values()],
+    ids=[*VERBS, *MORE],
+)
+def test_ordinary_values_are_shown(commands: Commands, tmp_path: Path, verb: list[str], records: list[str]) -> None:
+    """So hostile values reach all of the code of each verb."""
+    done = look(commands, tmp_path, verb, records)
+    assert done.code == 0, done

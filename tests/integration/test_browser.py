@@ -6,8 +6,6 @@ import http.client
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,7 @@ import pytest
 from dlbs.executors.local import LocalExecutor
 from dlbs.logs import parameter_line
 from dlbs.run.locks import locked
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import RunDlbs, start_dlbs
 from tests.integration.pages import patient, sort_by
 from tests.made_logs import make_logs, make_record, write_log
 from tests.waiting import PATIENCE, wait_until
@@ -32,21 +30,24 @@ class Served:
     """`dlbs serve` on a directory."""
 
     def __init__(self, directory: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "dlbs", "serve", str(directory), "--port", "0"],
-            cwd=directory.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        self.start(directory.parent, str(directory))
+
+    def start(self, directory: Path, *arguments: str, first: str = "/content") -> str:
+        """Start `dlbs serve ARGUMENTS` in a directory, and wait until it answers the `first` path; return the line that it printed."""
+        self.process = start_dlbs(directory, "serve", *arguments, "--port", "0")
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
+        line = line if isinstance(line, str) else line.decode()
         found = re.match(r"http://127\.0\.0\.1:(\d+)/", line)
         assert found, line
         self.url, self.port = found[0], int(found[1])
-        wait_until(self.answers, "an answer of the server")
+        wait_until(lambda: self.answers(first), "an answer of the server")
+        return line
 
-    def answers(self) -> bool:
+    def answers(self, path: str) -> bool:
         assert self.process.poll() is None
         try:
-            return self.ask("/content")[0] == 200
+            return self.ask(path)[0] == 200
         except OSError:
             return False
 
@@ -62,7 +63,8 @@ class Served:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(PATIENCE)
+        self.process.communicate(timeout=PATIENCE)
+        return self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +112,8 @@ def test_the_live_view_of_a_plan_that_runs(page: Page, tmp_path: Path) -> None:
     server = Served(tmp_path / "logs")
     page.goto(server.url)
     assert "No experiment has written a log yet" in page.locator("#content").inner_text()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "dlbs", "run", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pdummy.launcher=own.sh", "-Vexp.model=[a,b,c,d]", "--quiet", "--jobs", "2"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    dummy = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pdummy.launcher=own.sh", "-Vexp.model=[a,b,c,d]")
+    run = start_dlbs(tmp_path, "run", *dummy, "--quiet", "--jobs", "2")
     try:
         page.wait_for_selector("#running")
         assert f"running in process {run.pid}" in page.locator("#progress").inner_text()
@@ -122,7 +122,7 @@ def test_the_live_view_of_a_plan_that_runs(page: Page, tmp_path: Path) -> None:
         assert run.wait(PATIENCE) == 0
     finally:
         run.kill()
-        run.wait()
+        run.communicate()
         page.goto("about:blank")
         assert server.stop() == 0
 

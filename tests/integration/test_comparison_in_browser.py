@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import RunDlbs
+from tests.conftest import start_dlbs
 from tests.integration.pages import choose, column, patient, sort_by, values_of, violations
 from tests.made_logs import make_logs, make_record
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -28,13 +28,16 @@ def runs(factor: float, **more: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def comparison(dlbs: RunDlbs, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a comparison of six experiments: two are as fast as before, two slower, and two, of a hostile name, faster."""
-    make_logs(tmp_path / "a", runs(1, runtime__malloc="system"))
-    make_logs(tmp_path / "b", runs(1.3, runtime__malloc=HOSTILE))
-    dlbs("compare", "a", "b", "--html", "c.html", check=True)
-    return (tmp_path / "c.html").as_uri()
+    directory = tmp_path_factory.mktemp("comparison")
+    make_logs(directory / "a", runs(1, runtime__malloc="system"))
+    make_logs(directory / "b", runs(1.3, runtime__malloc=HOSTILE))
+    made = start_dlbs(directory, "compare", "a", "b", "--html", "c.html")
+    made.communicate(timeout=PATIENCE)
+    assert made.wait() == 0
+    return (directory / "c.html").as_uri()
 
 
 def extent(page: Page, row: int, part: str) -> tuple[float, float]:
@@ -73,7 +76,7 @@ def test_verdicts_sort_and_narrow(page: Page, comparison: str) -> None:
     assert page.locator("#shown").inner_text() == "0 of 6"
 
 
-def test_the_runs_of_a_row_are_shown_on_demand(page: Page, comparison: str, tmp_path: Path) -> None:
+def test_the_runs_of_a_row_are_shown_on_demand(page: Page, comparison: str) -> None:
     page.goto(comparison)
     assert page.locator("#distribution > *").count() == 0
     choose(page, "verdict", "slower")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dlbs.results.store.store import Store
-from tests.conftest import ROOT, RunDlbs
+from tests.conftest import RunDlbs
 from tests.integration.pages import violations
 from tests.integration.test_browser import Served
 from tests.results.history.test_trends import nightly
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -30,23 +26,7 @@ class ServedHistory(Served):
     """`dlbs serve --db` on a store."""
 
     def __init__(self, url: str, directory: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "dlbs", "serve", "--db", url, str(directory), "--port", "0"],
-            cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.match(r"http://127\.0\.0\.1:(\d+)/ shows the history", line)
-        assert found, line
-        self.url, self.port = line.split(" ")[0], int(found[1])
-        wait_until(self.answers, "an answer of the server")
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None
-        try:
-            return self.ask("/")[0] == 200
-        except OSError:
-            return False
+        assert "shows the history" in self.start(directory, "--db", url, str(directory), first="/")
 
 
 @pytest.fixture(scope="module")

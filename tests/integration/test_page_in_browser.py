@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import RunDlbs
+from tests.conftest import start_dlbs
 from tests.integration.pages import choose, column, facet, patient, sort_by, values_of, violations
 from tests.made_logs import make_logs, make_record
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -21,8 +21,8 @@ HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script></
 TYPES = ("float32", "float16", "bfloat16")
 
 
-@pytest.fixture
-def report(dlbs: RunDlbs, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a report of 12 experiments, one of them failed, with hostile values wherever there is room for one."""
     records = [
         make_record(model, batch, time=10 * batch * factor)
@@ -33,9 +33,12 @@ def report(dlbs: RunDlbs, tmp_path: Path) -> str:
         make_record(HOSTILE, 2, time=5.0, exp__device_title=HOSTILE, results__warnings=[HOSTILE], my__option=HOSTILE),
         make_record("vgg16", 32, status="failure", exp__status_msg=HOSTILE, exp__env__host=HOSTILE),
     ]
-    make_logs(tmp_path / "logs", records, output=HOSTILE)
-    dlbs("report", "logs", "--html", "out/report.html", "--title", HOSTILE, check=True)
-    return (tmp_path / "out" / "report.html").as_uri()
+    directory = tmp_path_factory.mktemp("report")
+    make_logs(directory / "logs", records, output=HOSTILE)
+    made = start_dlbs(directory, "report", "logs", "--html", "out/report.html", "--title", HOSTILE)
+    made.communicate(timeout=PATIENCE)
+    assert made.wait() == 0
+    return (directory / "out" / "report.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +335,8 @@ def test_nothing_keeps_anybody_out(browser: Browser, report: str, width: int, sc
         page = context.new_page()
         page.goto(report)
         assert violations(page) == []
-        page.evaluate("document.querySelector('label[for=words]').remove()")
-        assert [name for name, _ in violations(page)] == ["label"]  # so the check can fail
+        if (width, scheme) == (1280, "light"):  # once, because the check takes most of the time
+            page.evaluate("document.querySelector('label[for=words]').remove()")
+            assert [name for name, _ in violations(page)] == ["label"]  # so the check can fail
     finally:
         context.close()

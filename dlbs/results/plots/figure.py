@@ -29,6 +29,11 @@ __all__ = ["FORMATS", "draw", "rendered", "save", "svg", "title_of"]
 
 # Metadata without the time, so that equal figures give identical files.
 FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_CANVASES = {
+    "png": ("matplotlib.backends.backend_agg", "FigureCanvasAgg"),
+    "svg": ("matplotlib.backends.backend_svg", "FigureCanvasSVG"),
+    "pdf": ("matplotlib.backends.backend_pdf", "FigureCanvasPdf"),
+}
 _OF_TEXTS = (
     r"Glyph \d+ .* missing from",
     "constrained_layout not applied",
@@ -98,9 +103,12 @@ def rendered(figure: Figure, form: str, dpi: float | None = None) -> bytes:
         dpi: Dots per inch of a PNG file; None for the default.
     """
     out = io.BytesIO()
-    looks = {**settings("light"), "savefig.facecolor": "auto"}
-    with require("matplotlib", "reports").rc_context(looks), _without_warnings_of_texts():
-        figure.savefig(out, format=form, metadata=FORMATS[form], dpi=dpi or DOTS_PER_INCH)
+    module, name = _CANVASES[form]
+    with require("matplotlib", "reports").rc_context(settings("light")), _without_warnings_of_texts():
+        # `Figure.savefig` draws a figure with a layout twice: once for the layout, although drawing computes it, too.
+        figure.set_dpi(dpi or DOTS_PER_INCH)
+        canvas = getattr(require(module, "reports"), name)(figure)
+        getattr(canvas, f"print_{form}")(out, metadata=FORMATS[form])
     return out.getvalue()
 
 

@@ -63,29 +63,43 @@ def _split(numpy: Any, values: numpy.ndarray, level: float, source: Any) -> int 
     distances = numpy.abs(values[:, None] - values[None, :])
     if not distances.any():
         return None
-    statistics = _energies(numpy, distances)
+    statistics = _energies(numpy, distances, numpy.arange(count)[None, :])[0]
     at = int(statistics.argmax())
     # Sums of the same numbers in another order differ in the last bits.
     largest = statistics[at] * (1 - 1e-9)
-    extreme = 0
-    for permutation in range(1, _PERMUTATIONS + 1):
-        order = source.permutation(count)
-        extreme += bool(_energies(numpy, distances[numpy.ix_(order, order)]).max() >= largest)
+    extreme = done = 0
+    while done < _PERMUTATIONS:
+        # As many at once as the test needs at least, so that their order alone decides where it stops.
+        several = min(_ENOUGH - extreme, _PERMUTATIONS - done)
+        orders = numpy.array([source.permutation(count) for _ in range(several)])
+        extreme += int((_energies(numpy, distances, orders).max(axis=1) >= largest).sum())
+        done += several
         if extreme >= _ENOUGH:
-            return at + FEWEST if extreme / permutation <= level else None
+            return at + FEWEST if extreme / done <= level else None
     return at + FEWEST if (extreme + 1) / (_PERMUTATIONS + 1) <= level else None
 
 
-def _energies(numpy: Any, distances: numpy.ndarray) -> Any:
-    """Scaled energy distance of both sides, for each split with enough values on either side."""
+def _energies(numpy: Any, distances: numpy.ndarray, orders: numpy.ndarray) -> Any:
+    """Scaled energy distance of both sides of each split with enough values on either side.
+
+    Args:
+        numpy: The module.
+        distances: Of each value to each; shape (values, values).
+        orders: Permutations of the values; shape (permutations, values).
+
+    Returns:
+        Shape (permutations, splits).
+    """
     count = len(distances)
-    # Sums over the square blocks of the first k values, and of the last count - k.
-    inner = numpy.tril(distances).sum(axis=1).cumsum()
-    outer = numpy.triu(distances).sum(axis=1)[::-1].cumsum()[::-1]
+    # Distances of a value to those before it and to those after it, summed over the first k values, and over the last count - k.
+    before = numpy.einsum("pij,ij->pi", distances[orders[:, :, None], orders[:, None, :]], numpy.tri(count))
+    after = distances.sum(axis=1)[orders] - before
+    inner = before.cumsum(axis=1)
+    outer = after[:, ::-1].cumsum(axis=1)[:, ::-1]
     left = numpy.arange(FEWEST, count - FEWEST + 1)
     right = count - left
-    within_left, within_right = inner[left - 1], outer[left]
-    across = inner[-1] - within_left - within_right
+    within_left, within_right = inner[:, left - 1], outer[:, left]
+    across = inner[:, -1:] - within_left - within_right
     mean_left = within_left / (left * (left - 1) / 2)
     mean_right = within_right / (right * (right - 1) / 2)
     return left * right / count * (2 * across / (left * right) - mean_left - mean_right)

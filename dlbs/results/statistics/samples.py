@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dlbs.logs import finite
+from dlbs.logs import are_positive
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.statistics.intervals import Interval
@@ -81,8 +81,7 @@ def sample_of(records: Sequence[Record], metric: str) -> Sample | None:
         if value is None or not has_value(record, metric):
             continue
         times = record.get("results.time_data") if metric in (THROUGHPUT, TIME) else None
-        plain = isinstance(times, list) and all((finite(time) or 0.0) > 0 for time in times)
         values.append(1 / value if metric == THROUGHPUT else value)
-        series.append(tuple(map(float, times)) if plain and times else ())
+        series.append(tuple(map(float, times)) if times and are_positive(times) else ())
         intervals.append(None if metric == THROUGHPUT else logged_interval(record, metric))
     return Sample(tuple(values), tuple(series), tuple(intervals)) if values else None

@@ -23,6 +23,11 @@ DECLARATIONS = load_config().declarations
 HOSTILE = "<img src=x onerror=alert(1)>'\"&{{ 7*7 }}\x1b[0m"
 
 
+def page_of(records: list[dict[str, Any]]) -> str:
+    """The page without plots, which take most of its time."""
+    return page_html(records, DECLARATIONS, chosen=Chosen(kinds=()))
+
+
 def test_nothing_comes_from_elsewhere_and_only_its_own_script_may_run(dlbs: RunDlbs, tmp_path: Path) -> None:
     make_logs(tmp_path / "logs", [make_record(batch=batch) for batch in (1, 2)])
     done = dlbs("report", "logs", "--html", "out/report.html")
@@ -58,7 +63,7 @@ def test_failed_experiments_show_the_end_of_their_log_and_how_to_repeat_them(dlb
     )
     with log.open("a") as stream:
         stream.write("RuntimeError: <b>out of memory</b>\n")
-    dlbs("report", "logs", "--html", "r.html", check=True)
+    dlbs("report", "logs", "--html", "r.html", "--plots", "bars", check=True)
     page = (tmp_path / "r.html").read_text()
     assert "RuntimeError: &lt;b&gt;out of memory&lt;/b&gt;" in page
     assert "dlbs rerun logs/a.log" in page
@@ -71,11 +76,11 @@ def test_a_record_cannot_make_the_page_show_other_files(dlbs: RunDlbs, tmp_path:
     secret.write_text("the secret\n")
     record = make_record(status="failure", exp__log_file=str(secret))
     write_log(tmp_path / "logs" / "a.log", record)
-    dlbs("report", "logs", "--html", "from_logs.html", check=True)
+    dlbs("report", "logs", "--html", "from_logs.html", "--plots", "bars", check=True)
     dlbs("parse", "logs", "--output_file", "r.json", check=True)
     text = (tmp_path / "r.json").read_text().replace("logs/a.log", str(secret))
     (tmp_path / "r.json").write_text(text)
-    dlbs("report", "r.json", "--html", "from_results.html", check=True)
+    dlbs("report", "r.json", "--html", "from_results.html", "--plots", "bars", check=True)
     for name in ("from_logs.html", "from_results.html"):
         assert "the secret" not in (tmp_path / name).read_text()
     assert "create the page from logs" in (tmp_path / "from_results.html").read_text()
@@ -91,7 +96,7 @@ def test_machines_and_doubts_are_shown() -> None:
         )
         for batch in (1, 2)
     ]
-    page = page_html(records, DECLARATIONS)
+    page = page_of(records)
     assert "2 experiments: drift" in page
     assert re.search(r'<th scope="row">exp.env.cpu</th><td>EPYC</td>', page)
     assert "2 different values" in page
@@ -110,7 +115,7 @@ def column(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_the_accuracy_of_a_training_and_the_version_are_shown() -> None:
-    page = page_html([make_record(results__accuracy_top1=71.2345)], DECLARATIONS)
+    page = page_of([make_record(results__accuracy_top1=71.2345)])
     figure = data_of(page)["figures"][0]
     assert (figure["title"], figure["values"]) == ("accuracy, %", [71.2345])
     assert f"dlbs {__version__}" in page
@@ -122,7 +127,7 @@ def test_facets_have_exact_values_and_numbers_in_their_order() -> None:
         make_record("model2", 2, exp__dtype="bfloat16"),
         make_record("model2", 128, exp__dtype="float16"),
     ]
-    data = data_of(page_html(records, DECLARATIONS))
+    data = data_of(page_of(records))
     assert column(data, "exp.dtype")["values"] == ["bfloat16", "float16"]
     assert column(data, "exp.dtype")["codes"] == [1, 0, 1]
     assert column(data, "exp.replica_batch")["values"] == ["2", "16", "128"]
@@ -133,7 +138,7 @@ def test_facets_have_exact_values_and_numbers_in_their_order() -> None:
 
 def test_what_follows_from_a_label_and_the_machine_are_facets_but_no_columns() -> None:
     records = [make_record(batch=batch, exp__env__host=f"node{batch}", exp__id=f"{batch}") for batch in (1, 2, 1, 2)]
-    data = data_of(page_html(records, DECLARATIONS))
+    data = data_of(page_of(records))
     assert column(data, "exp.replica_batch")["label"] is True
     assert column(data, "exp.env.host") | {"codes": []} == {
         "name": "exp.env.host", "title": "host", "label": False, "values": ["node1", "node2"], "codes": [], "numbers": None,
@@ -143,7 +148,7 @@ def test_what_follows_from_a_label_and_the_machine_are_facets_but_no_columns() -
 
 def test_a_parameter_of_several_types_is_a_facet_of_texts() -> None:
     records = [make_record(batch=1, my__x=value) for value in (True, "true", 1, "1", None, [1, 2], 10**400)]
-    found = column(data_of(page_html(records, DECLARATIONS)), "my.x")
+    found = column(data_of(page_of(records)), "my.x")
     assert found["numbers"] is None
     assert found["codes"][:5] == [found["codes"][0]] * 2 + [found["codes"][2]] * 2 + [-1]
     assert all(len(value) <= 121 for value in found["values"])
@@ -166,7 +171,7 @@ def test_the_summary_says_what_was_measured_where() -> None:
     ]
     assert rows[0]["software"] == "pytorch 2.13"
     assert rows[1]["what"] == "alexnet, vgg16, training"
-    page = page_html(records, DECLARATIONS)
+    page = page_of(records)
     assert page.index('id="where"') < page.index('id="experiments"')
     assert page.index("1 × failure: exit code 1") < page.index('id="experiments"')
 
@@ -179,7 +184,7 @@ def test_failures_are_gathered_by_reason_and_none_is_lost() -> None:
         ("reason 0", 5, 3),
     ]
     many = [make_record(batch=n, status="failure", exp__status_msg=f"reason {n}") for n in range(1, 151)]
-    assert "And 50 experiments with other reasons" in page_html(many, DECLARATIONS)
+    assert "And 50 experiments with other reasons" in page_of(many)
 
 
 def test_regressions_since_earlier_results_stand_in_the_summary(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -192,14 +197,26 @@ def test_regressions_since_earlier_results_stand_in_the_summary(dlbs: RunDlbs, t
 
     make_logs(tmp_path / "before", records(1))
     make_logs(tmp_path / "now", records(1.3))
-    dlbs("report", "now", "--html", "r.html", "--against", "before", "--title", "Release <2>", check=True)
+    dlbs(
+        "report",
+        "now",
+        "--html",
+        "r.html",
+        "--against",
+        "before",
+        "--title",
+        "Release <2>",
+        "--plots",
+        "bars",
+        check=True,
+    )
     page = (tmp_path / "r.html").read_text()
     assert "<title>Release &lt;2&gt;</title>" in page
     assert '<h3 id="regressions">Since before</h3>' in page
     assert re.search(r"<td>vgg16</td><td>slower</td><td>0\.7\d* \[", page)
     assert page.count("slower") == 2  # the one in the list, and how many there are
     assert page.index('id="regressions"') < page.index('id="experiments"')
-    dlbs("report", "now", "--html", "r.html", check=True)
+    dlbs("report", "now", "--html", "r.html", "--plots", "bars", check=True)
     assert "not compared with earlier results" in (tmp_path / "r.html").read_text()
 
 
@@ -226,7 +243,7 @@ def test_links_lead_from_the_page_to_logs_that_were_read_and_to_no_other_file(dl
     odd = "a b#%?'\"<.log"
     write_log(tmp_path / "logs" / odd, make_record(batch=1))
     write_log(tmp_path / "logs" / "b.log", make_record(batch=2))
-    dlbs("report", "logs", "--html", "out/r.html", check=True)
+    dlbs("report", "logs", "--html", "out/r.html", "--plots", "bars", check=True)
     links = data_of((tmp_path / "out" / "r.html").read_text())["links"]
     addresses = [links["prefix"] + one for one in links["rest"]]
     assert all(address.startswith("./../logs/") for address in addresses)  # so that none has a scheme
@@ -234,12 +251,12 @@ def test_links_lead_from_the_page_to_logs_that_were_read_and_to_no_other_file(dl
     dlbs("parse", "logs", "--output_file", "r.json", check=True)
     text = (tmp_path / "r.json").read_text().replace("logs/b.log", "javascript:alert(1)")
     (tmp_path / "r.json").write_text(text)
-    dlbs("report", "r.json", "--html", "r.html", check=True)
+    dlbs("report", "r.json", "--html", "r.html", "--plots", "bars", check=True)
     assert data_of((tmp_path / "r.html").read_text())["links"]["rest"] == [None, None]
 
 
 def test_values_cannot_end_the_data() -> None:
-    page = page_html([make_record("</script><script>alert(1)</script>"), make_record("<!--<script>")], DECLARATIONS)
+    page = page_of([make_record("</script><script>alert(1)</script>"), make_record("<!--<script>")])
     assert "</script><script>alert" not in page
     assert "<!--<script" not in page
     assert column(data_of(page), "exp.model")["values"] == ["<!--<script>", "</script><script>alert(1)</script>"]
@@ -255,6 +272,7 @@ def test_ten_thousand_experiments_make_a_page_of_less_than_four_megabytes(tmp_pa
         )
         for n in range(10_000)
     ]  # fmt: skip
-    page = page_html(records, DECLARATIONS)
+    page = page_html(records, DECLARATIONS, chosen=Chosen(kinds=["bars", "heatmap"]))
     assert data_of(page)["count"] == 10_000
+    assert page.count("data:image/svg+xml;base64,") == 2
     assert len(page.encode()) < 4_000_000

@@ -362,10 +362,16 @@ def test_a_page_offers_every_kind_but_that_of_free_axes() -> None:
     assert offered == KINDS.keys() - {"axes"}
 
 
+def test_the_kinds_that_apply_are_on_the_page() -> None:
+    records = [make_record()]
+    assert [one.kind for one in figures_of(records, DECLARATIONS)] == applicable_kinds(records, DECLARATIONS)
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"axes"}))
-def test_every_kind_that_applies_is_on_the_page(kind: str) -> None:
+def test_every_kind_is_drawn_for_the_page(kind: str) -> None:
     records = every_kind()[kind]
-    (shown,) = [one for one in figures_of(records, DECLARATIONS) if one.kind == kind]
+    (shown,) = figures_of(records, DECLARATIONS, [kind])
     assert shown.title
+    assert shown.source
     assert svg_of(kind, records, DECLARATIONS, Options(style="dark")).count("<svg") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def calls(path: Path) -> list[str]:
 
 
 def bisect(dlbs: RunDlbs, path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["python3", str(path / "measure.py"), "{item}", "{logs}"]
+    # Isolated and without site packages: Python starts in a fraction of the time.
+    command = [sys.executable, "-IS", str(path / "measure.py"), "{item}", "{logs}"]
     return dlbs("bisect", *flags, "--", *command, CALLS=str(path / "calls"), **{"FROM": "13", **environment})
 
 
