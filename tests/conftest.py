@@ -97,7 +97,7 @@ def dlbs_environment(**more: str) -> dict[str, str]:
 def dlbs_server() -> ForkServer:
     """Starts `python -m dlbs` in a hundredth of the time."""
     heavy = ("jinja2", "rich.console", "rich.table", "pandas", "scipy.stats", "matplotlib.figure")
-    return ForkServer(("dlbs.*", *heavy, "dlbs.config.load:load_config"), ROOT, dlbs_environment())
+    return ForkServer(("dlbs.*", *heavy, "tests.compiled:compile_shipped"), ROOT, dlbs_environment())
 
 
 def pytest_sessionfinish() -> None:
