@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ def test_the_runs_of_a_row_are_shown_on_demand(page: Page, comparison: str, tmp_
     panel = page.locator("#distribution")
     assert panel.locator("circle.run").count() == 12
     assert panel.locator("canvas").count() == 1  # of the batches
+    median = panel.locator("tbody tr").first.locator("td").first.inner_text()
+    assert re.fullmatch(r"[\d,]+\.\d{1,6}", median)  # seven digits of a value that was computed; runs are exact
     values = panel.locator("tbody tr").first.locator("td").nth(1).inner_text().split(", ")
     wanted = [
         str(one["results.throughput"])

@@ -208,10 +208,27 @@ _KEPT = "memory freed by a batch was kept for the next one in "
     ],
 )
 def test_sides_that_treat_freed_memory_differently_are_pointed_out(a: Any, b: Any, said: str) -> None:
-    made = compare(repeats(3, **{"exp__device_type": "cpu", **a}), repeats(3, **{"exp__device_type": "cpu", **b}))
+    sides = [{"exp__device_type": "cpu", **a}, {"exp__device_type": "cpu", "time": 11, **b}]
+    made = compare(*[repeats(3, **side) for side in sides])
     assert [caution.partition(":")[0] for caution in made.cautions] == ([said] if said else [])
     assert made.cautions == [line for line in comparison_table(made).legend if line.startswith("memory")]
     assert as_document(made)["cautions"] == made.cautions
+
+
+def test_runs_that_are_on_both_sides_are_pointed_out() -> None:
+    a = [
+        {**run, "exp.start_time": f"2026-11-23T04:33:1{n}+0000"} for n, run in enumerate(repeats(3, exp__id="1fbc275e"))
+    ]
+    again = {**a[0], "exp.start_time": "2026-11-24T04:33:10+0000"}
+    assert compare(a[:2], [*a[1:], again]).cautions == [
+        "1 run is both in A and in B, which hides differences: give paths without common logs"
+    ]
+    assert compare(a, [again]).cautions == []
+
+
+def test_runs_without_a_start_time_are_not_taken_for_the_same() -> None:
+    runs = [{name: run[name] for name in run if name != "exp.start_time"} for run in repeats(3)]
+    assert compare(runs, runs).cautions == []
 
 
 def test_other_settings_are_not_mixed() -> None:

@@ -116,7 +116,7 @@ class SelectionChart {
     if (!this.points.length) notes.push(`No selected experiment succeeded with a value of ${made.figure.title}${made.usable.length ? ` and of ${title}` : ""}.`);
     else if (made.across.figure) notes.push("Each point is a run.");
     else notes.push(this.points.some((point) => point.values.length > 1) ? "Points are medians of runs; bars are from minimum to maximum." : "Each point is one run.");
-    if (made.ordered.length > lines.length) notes.push(`The first ${lines.length} of ${made.ordered.length} lines: filter experiments, or choose other lines.`);
+    if (made.ordered.length > lines.length) notes.push(`The first ${lines.length} of ${counted(made.ordered.length, "line")}: filter experiments, or choose other lines.`);
     if (made.mixed.length && this.points.length) notes.push(`Some lines mix experiments that differ in ${made.mixed.map((column) => column.title).join(", ")}.`);
     const lost = this.rows.length - made.placed.length;
     if (lost && this.points.length) notes.push(`${counted(lost, "experiment")} without these values.`);

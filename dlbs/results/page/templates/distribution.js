@@ -49,7 +49,7 @@ class Distribution {
 
   numbers(row, names) {
     const lines = row.values.map((side, index) => make("tr", {}, make("th", { scope: "row" }, names[index]),
-      make("td", { class: "number" }, usedOf(side).length ? String(medianOf(side)) : "–"),
+      make("td", { class: "number" }, usedOf(side).length ? precise(medianOf(side)) : "–"),
       make("td", {}, side.map(([value, doubtful]) => `${value}${["", " ⚠", " ⚠ left out"][doubtful]}`).join(", "))));
     const head = make("tr", {}, ...["side", "median", "runs"].map((title) => make("th", { scope: "col" }, title)));
     return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "numbers of the runs" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)));

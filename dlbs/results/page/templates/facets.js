@@ -113,7 +113,7 @@ class Facets {
     const counts = this.counts && this.counts[at];
     if (!counts) return;
     const chosen = this.state.chosen.get(view.facet.name);
-    view.note.textContent = chosen ? `${chosen.size} chosen` : `${view.facet.values.length}`;
+    view.note.textContent = chosen ? `${chosen.size.toLocaleString("en-US")} chosen` : view.facet.values.length.toLocaleString("en-US");
     if (!view.labels) return;
     view.labels.forEach(({ label, count }, code) => {
       count.textContent = counts[code].toLocaleString("en-US");

@@ -24,6 +24,9 @@ const short = (value) => {
   return size >= 999.95 ? Math.round(value).toLocaleString("en-US") : value.toPrecision(4);
 };
 
+// For computed values: seven digits, without those that adding up floating-point numbers leaves.
+const precise = (value) => Number(value.toPrecision(7)).toLocaleString("en-US", { maximumSignificantDigits: 7 });
+
 const counted = (count, noun) => `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
 
 const median = (sorted) => {

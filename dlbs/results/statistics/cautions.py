@@ -1,14 +1,16 @@
-"""Warn about sides of a comparison with different memory allocator settings, which change times on CPUs."""
+"""Warn about a comparison whose sides share runs, or differ in memory allocator settings, which change times on CPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dlbs.results.read.onelog import Record
+from dlbs.text import counted
 
-__all__ = ["allocator_caution"]
+__all__ = ["allocator_caution", "shared_runs_caution"]
 
 _KEY = "results.malloc"
+_RUN = ("exp.id", "exp.start_time", "exp.end_time", "results.time", "results.throughput")
 _EFFECT = "on CPUs, this alone makes models up to 2.7 times as fast"
 
 
@@ -30,6 +32,20 @@ def allocator_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str
         f"memory freed by a batch was kept for the next one in {kept} (results.malloc), {said}: {_EFFECT};"
         " compare with -Pruntime.malloc=system"
     )
+
+
+def shared_runs_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+    """Warning if a run is on both sides, for example because one directory is inside the other; empty otherwise."""
+    shared = len({*filter(None, map(_run, a))} & {*filter(None, map(_run, b))})
+    if not shared:
+        return ""
+    verb = "is" if shared == 1 else "are"
+    return f"{counted(shared, 'run')} {verb} both in {sides[0]} and in {sides[1]}, which hides differences: give paths without common logs"
+
+
+def _run(record: Record) -> str | None:
+    """Identity of a run: its experiment, start, end and result; None if the log has no start time."""
+    return repr([record.get(key) for key in _RUN]) if "exp.start_time" in record else None
 
 
 def _settings(records: Sequence[Record]) -> set[str] | None:
