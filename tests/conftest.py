@@ -126,7 +126,9 @@ def forked_dlbs() -> ForkServer:
 def forked_torch() -> Iterator[ForkServer]:
     """Starts the programs of `python/pytorch_benchmarks` without importing PyTorch each time."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    server = ForkServer(("torch._dynamo", "pytorch_benchmarks.*"), ROOT / "python", environment)
+    server = ForkServer(
+        ("torch._dynamo", "torch.distributed.run", "pytorch_benchmarks.*"), ROOT / "python", environment
+    )
     yield server
     server.close()
 

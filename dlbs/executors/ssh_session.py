@@ -15,7 +15,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
@@ -169,13 +169,8 @@ class _Session:
             node.lost = f"{what}{f' ({last})' if last else ''}"
 
     async def _output(self, node: _Node, stream: asyncio.StreamReader) -> None:
-        rest = b""
-        while data := await stream.read(65536):
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > _LONGEST_LINE:
-                lines, rest = [*lines, rest], b""
+        async for lines in _lines(stream):
             self._pass_on(node, lines)
-        self._pass_on(node, [rest] if rest else [])
 
     def _pass_on(self, node: _Node, lines: Iterable[bytes]) -> None:
         shown = []
@@ -200,19 +195,34 @@ class _Session:
 
     async def _ssh_messages(self, node: _Node, stream: asyncio.StreamReader) -> str:
         """Forward the messages of ssh itself, and return the last line."""
-        last, rest = "", b""
-        while data := await stream.read(65536):
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > _LONGEST_LINE:
-                lines, rest = [*lines, rest], b""
+        last = ""
+        async for lines in _lines(stream):
             for line in lines:
                 last = self._print_ssh_message(node, line)
-        return self._print_ssh_message(node, rest) if rest else last
+        return last
 
     def _print_ssh_message(self, node: _Node, line: bytes) -> str:
         message = line.decode("utf-8", "replace").strip()
         _print(f"[{node.host}] ssh: {message}\n".encode())
         return message[:_LONGEST_REASON]
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
+    """The lines of a stream as they arrive, without line ends."""
+    rest = bytearray()  # appended to in place: copying it for each block would take quadratic time
+    while data := await stream.read(65536):
+        *lines, last = data.split(b"\n")
+        if lines:
+            lines[0] = bytes(rest) + lines[0]
+            rest.clear()
+        rest += last
+        if len(rest) > _LONGEST_LINE:
+            lines.append(bytes(rest))
+            rest.clear()
+        if lines:
+            yield lines
+    if rest:
+        yield [bytes(rest)]
 
 
 def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:

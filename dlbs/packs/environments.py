@@ -71,7 +71,7 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
 
     Raises:
         ConfigError: A pack has no pinned requirements of the variant.
-        LaunchError: An installation failed; the old environment is removed or incomplete, and the next call starts over.
+        LaunchError: An installation failed: the next call continues with this pack. (After an interruption it starts over.)
             Or a directory that dlbs did not create is in the way: it is not changed.
     """
     places = Places.of()
@@ -85,38 +85,36 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
             grouped.setdefault(pack.install_group, []).append(pack)
     for group, members in grouped.items():
         files = {pack.name: requirements(pack, variant or pack.install_variant) for pack in members}
+        digests = {pack.name: _digest(pack, files[pack.name]) for pack in members}
         first = members[0]
-        note = places.note(first, "install")
+        environment, note = places.environment(first), places.note(first, "install")
         known = _read(note)
-        # Packs installed into this environment before are kept.
-        wanted = {
-            **({} if force else known.get("packs", {})),
-            **{pack.name: _digest(pack, files[pack.name]) for pack in members},
-        }
-        if (
-            not force
-            and known.get("packs") == wanted
-            and known.get("python") == sys.version
-            and places.python(first).exists()
-        ):
+        new = force or known.get("python") != sys.version or not places.python(first).exists()
+        installed = {} if new else known.get("packs", {})
+        missing = [pack for pack in members if installed.get(pack.name) != digests[pack.name]]
+        if not missing:
             tell(f"{group}: up to date")
             continue
-        _check_marker(places.environment(first))
-        if force or not known or known.get("python") != sys.version:
-            _remove(places.environment(first))
-        note.unlink(missing_ok=True)
-        if not places.python(first).exists():
-            tell(f"{group}: new environment {places.environment(first)}")
-            _mark(places.environment(first))
-            run_command(
-                [sys.executable, "-m", "venv", str(places.environment(first))], f"{group}: the environment", tell=tell
-            )
+        _check_marker(environment)
+        note.unlink(missing_ok=True)  # without it, an environment is incomplete
+        if new:
+            _remove(environment)
+            tell(f"{group}: new environment {environment}")
+            _mark(environment)
+            run_command([sys.executable, "-m", "venv", str(environment)], f"{group}: the environment", tell=tell)
         if any(pack.shares_torch for pack in members):
-            _share_torch(places.environment(first))
-        for pack in members:
-            _install_one(pack, files[pack.name], places, tell)
-        _write(note, {"packs": wanted, "python": sys.version})
-        tell(f"{group}: installed {', '.join(pack.name for pack in members)}")
+            _share_torch(environment)
+        for pack in missing:
+            installed.pop(pack.name, None)
+            try:
+                _install_one(pack, files[pack.name], places, tell)
+            except LaunchError:
+                if not (pack.shares_torch and _second_torch(environment)):
+                    _write(note, {"packs": installed, "python": sys.version})
+                raise
+            installed[pack.name] = digests[pack.name]
+        _write(note, {"packs": installed, "python": sys.version})
+        tell(f"{group}: installed {', '.join(pack.name for pack in missing)}")
 
 
 def is_installed(pack: Pack) -> bool:
@@ -177,15 +175,10 @@ def _share_torch(environment: Path) -> None:
     (library / "dlbs_shared.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
 
 
-def _check_torch(pack: Pack, places: Places) -> None:
-    """Raise a LaunchError if a model installed a second torch."""
-    for name in ("torch", "torchvision", "torchtext"):
-        if any(places.environment(pack).glob(f"lib/python*/site-packages/{name}")):
-            raise LaunchError(
-                f"{pack.name} installs {name}, but must use the one that is already installed",
-                where=str(pack.directory),
-                hint="remove it from requirements.txt and install.py",
-            )
+def _second_torch(environment: Path) -> str | None:
+    """The package of PyTorch in an environment that has to use the one of this environment."""
+    names = ("torch", "torchvision", "torchtext")
+    return next((name for name in names if any(environment.glob(f"lib/python*/site-packages/{name}"))), None)
 
 
 def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
@@ -215,7 +208,12 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
             run_command(
                 [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
             )
-        _check_torch(pack, places)
+        if name := _second_torch(places.environment(pack)):
+            raise LaunchError(
+                f"{pack.name} installs {name}, but must use the one that is already installed",
+                where=str(pack.directory),
+                hint="remove it from requirements.txt and install.py",
+            )
         return
     if file is not None:
         run_command(
@@ -228,8 +226,9 @@ def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> N
 def _install_voir(pack: Pack, places: Places, tell: Tell) -> None:
     """Add voir to an environment, and benchmate at the end of its path, so that an installed benchmate wins."""
     pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
     (library,) = places.environment(pack).glob("lib/python*/site-packages")
+    if not (library / "voir").is_dir():  # most packs require it, and pip takes a second to find that out
+        run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
     provided = dlbs_root() / "python" / "pack_runner" / "provided"
     (library / "dlbs_provided.pth").write_text(f"{provided}\n", encoding="utf-8")
     if imports(pack.directory / "main.py", "torchcompat"):  # depends on torch, which must not be installed twice

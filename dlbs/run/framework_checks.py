@@ -14,6 +14,7 @@ from dlbs.config.models import known_models, registered_in
 from dlbs.errors import did_you_mean
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.experiment import Experiment
+from dlbs.jsonio import load_json
 from dlbs.launch.script import environment
 from dlbs.text import text
 
@@ -123,14 +124,24 @@ def _pack_container(experiment: Experiment, site: Site) -> Problem | None:
 
 
 def _pack_installed(experiment: Experiment, site: Site) -> Problem | None:
-    """Check that its environment exists, unless it runs with the Python of an image."""
+    """Check that its environment exists and has what it needs, unless it runs with the Python of an image."""
     if experiment.get("exp.docker") or _pack_directory(experiment, site) is not None:
         return None
     name, python = text(experiment.get("exp.pack")), text(experiment.get("pack.python"))
     note = text(experiment.get("pack.install_note"))
-    if experiment.get("pack.start") or (shutil.which(python) and (not note or os.path.isfile(note))):
+    if experiment.get("pack.start") or (
+        shutil.which(python) and (not note or text(experiment.get("pack.name")) in _installed(note))
+    ):
         return None
     return Problem(f"{name} is not installed", f"run dlbs pack install {name}")
+
+
+def _installed(note: str) -> frozenset[str]:
+    """The packs whose requirements are in an environment."""
+    try:
+        return frozenset(load_json(Path(note).read_text(encoding="utf-8"))["packs"])
+    except (OSError, ValueError, TypeError, KeyError):  # as `dlbs pack install`, which writes it, reads it
+        return frozenset()
 
 
 def _command(experiment: Experiment, site: Site) -> Problem | None:
@@ -173,7 +184,9 @@ _TRAINING_DATA = Check(("pytorch.data_dir",), _training_data)
 _PYTHON = Check(("runtime.python", "exp.docker"), _python)
 _PACK_DIRECTORY = Check(_PACK, _pack_directory)
 _PACK_CONTAINER = Check((*_PACK, "exp.docker", "pack.inputs"), _pack_container)
-_PACK_INSTALLED = Check((*_PACK, "exp.docker", "pack.start", "pack.python", "pack.install_note"), _pack_installed)
+_PACK_INSTALLED = Check(
+    (*_PACK, "exp.docker", "pack.name", "pack.start", "pack.python", "pack.install_note"), _pack_installed
+)
 
 FRAMEWORK_CHECKS: dict[str, tuple[Check, ...]] = {
     "pytorch": (_MODEL, _REPLICAS, _DATA, _PYTHON),

@@ -22,6 +22,8 @@ from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.meeting import Node, meet
 from pytorch_benchmarks.network import endpoint, interface_to
 from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.program import end
+from pytorch_benchmarks.unforeseen import guarded
 
 __all__ = [
     "World",
@@ -31,7 +33,7 @@ __all__ = [
     "mean",
     "parallel",
     "replicas",
-    "restart_under_torchrun",
+    "run_replicas",
     "share_buffers",
     "slowest",
     "started",
@@ -67,8 +69,10 @@ def replicas(options: CommonOptions) -> int:
     return 1 if options.device == "cpu" else max(1, options.num_gpus)
 
 
-def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequence[str]) -> None:
-    """Replace this process by torchrun with one process per replica, unless there is one replica or torchrun started this process.
+def run_replicas(options: CommonOptions, program: str, arguments: Sequence[str]) -> None:
+    """Run one process per replica under torchrun and end, unless there is one replica or torchrun started this process.
+
+    torchrun runs in this process, which has imported torch already: starting it as a new program takes 2 s.
 
     Args:
         options: Replicas, nodes, and the rendezvous address.
@@ -81,9 +85,8 @@ def restart_under_torchrun(options: CommonOptions, program: str, arguments: Sequ
     if "TORCHELASTIC_RUN_ID" in os.environ or (replicas(options) == 1 and options.num_nodes == 1):
         return
     meeting = ["--standalone"] if options.num_nodes == 1 else _met(options)
-    runner = [sys.executable, torchrun.__file__, *meeting, f"--nproc-per-node={replicas(options)}"]
-    sys.stdout.flush()
-    os.execv(sys.executable, [*runner, os.path.abspath(program), *arguments])
+    words = [*meeting, f"--nproc-per-node={replicas(options)}", os.path.abspath(program), *arguments]
+    end(guarded(lambda: torchrun.main(words)))
 
 
 def _met(options: CommonOptions) -> list[str]:
@@ -133,7 +136,7 @@ def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> I
     device = select_device(options)
     if replicas(options) > 1:
         communication(device, options.dist_backend)  # one error instead of one per process
-    restart_under_torchrun(options, program, arguments)
+    run_replicas(options, program, arguments)
     if device.type != "cpu":  # before NCCL starts, which otherwise guesses the device by the rank
         torch.accelerator.set_device_index(device.index)
     with joined(device, options.dist_backend) as world:

@@ -18,6 +18,7 @@ import json
 import logging
 import signal
 import tempfile
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,13 +103,15 @@ def _run(words: Sequence[str], place: str) -> int:
         run(parse_args([f"--log-dir={place}", *words]))  # otherwise torchrun leaves a directory behind
     except ChildFailedError as error:
         if is_debugging:
-            raise
+            traceback.print_exc()
+            return _FAILED
         first = min((_Failure.of(rank, one, place) for rank, one in error.failures.items()), key=_Failure.order)
         code = first.exit_code if first.exit_code > 0 else _SIGNALLED - first.exit_code
         return _fail(first.describe(), code)
     except (DistError, RendezvousError) as error:
         if is_debugging:
-            raise
+            traceback.print_exc()
+            return _FAILED
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return _fail(f"the rendezvous of the replicas failed: {lines[0]}", _FAILED)
     return 0

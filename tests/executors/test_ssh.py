@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LaunchError
+from dlbs.executors import ssh_session
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.ssh import SshExecutor
@@ -119,3 +121,24 @@ def test_a_node_says_the_exit_code_and_leaves_nothing(tmp_path: Path) -> None:
     number = int((tmp_path / "number").read_text())
     stat = Path(f"/proc/{number}/stat")
     assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+class _Blocks:
+    """A stream that arrives in these blocks."""
+
+    def __init__(self, blocks: tuple[bytes, ...]) -> None:
+        self._left = list(blocks)
+
+    async def read(self, size: int) -> bytes:
+        return self._left.pop(0) if self._left else b""
+
+
+def test_lines_of_a_node_are_complete_however_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_session, "_LONGEST_LINE", 8)
+
+    async def lines(*blocks: bytes) -> list[bytes]:
+        stream = _Blocks(blocks)
+        return [line async for some in ssh_session._lines(stream) for line in some]  # type: ignore[arg-type]
+
+    assert asyncio.run(lines(b"a\nb", b"c\n", b"\n", b"d")) == [b"a", b"bc", b"", b"d"]
+    assert asyncio.run(lines(b"12345", b"67890", b"1\n")) == [b"1234567890", b"1"]  # longer ones are divided

@@ -27,7 +27,7 @@ STEPS = 12
 _OPTIONS: dict[str, dict[str, Any]] = {**SMALLER, "tinyllama_1b": {"sequence_length": 16}}
 _GPU_MEMORY = {"tinyllama_1b": 24e9}  # bytes, for training
 
-# The whole list takes minutes there; tests/pytorch_benchmarks/models/ and tests/integration/test_learning.py have it.
+# The whole list takes minutes there; tests/pytorch_benchmarks/models/ and tests/pytorch_benchmarks/checks/test_model.py have it.
 ON_CPU = ["deep_mnist"]
 CASES = [("cpu", name) for name in ON_CPU] + [
     pytest.param("cuda", name, marks=pytest.mark.gpu) for name in list_models()

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from scripts.gpu import parts, wheels
+from scripts.gpu.__main__ import _keep_what_counts
 from scripts.gpu.journal import Case, Journal, cases_of
 from scripts.gpu.parts import Part, run_part
 from scripts.gpu.report import as_markdown, make_report
@@ -263,11 +264,11 @@ def test_what_is_wanted_is_what_the_project_depends_on() -> None:
     assert not {"ruff", "mypy", "playwright"} & names
 
 
-def session(tmp_path: Path, *flags: str) -> subprocess.Popen[str]:
+def session(tmp_path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable, "-m", "scripts.gpu", "--only", "measuring", "--minutes", "200", "--wheels", str(tmp_path),
-            "--out", str(tmp_path / "out"), "--state", str(tmp_path / "state"), *flags,
+            "--out", str(tmp_path / "out"), "--state", str(tmp_path / "state"),
         ],
         cwd=ROOT,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # as on a machine without a GPU
@@ -316,6 +317,13 @@ def test_an_interrupted_session_is_reported_and_goes_on(tmp_path: Path) -> None:
             assert "GPU" in case["reason"], case
     assert "no GPU" in (tmp_path / "out" / "report.md").read_text()
 
-    third = session(tmp_path, "--again")  # nothing went wrong, so nothing runs
-    assert third.wait(PATIENCE) == 0
-    assert reported(tmp_path)["counts"] == whole["counts"]
+
+@pytest.mark.parametrize(("again", "kept"), [(False, {"a", "b", "c", "d"}), (True, {"a", "b", "d"})])
+def test_again_repeats_only_what_failed(tmp_path: Path, again: bool, kept: set[str]) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    now = {"digest": "abc", "machine": {"gpu": "NVIDIA H200", "torch": "2.11.0"}}
+    _keep_what_counts(journal, now, again=False, whatever=False)  # the first session of a place
+    for name, outcome in {"a": "passed", "b": "skipped", "c": "failed", "d": "planned"}.items():
+        journal.keep(Case("tests", name, outcome))
+    _keep_what_counts(journal, now, again=again, whatever=False)
+    assert set(cases_of(journal.path)) == kept

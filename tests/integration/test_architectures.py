@@ -16,7 +16,7 @@ import torch
 
 from dlbs.logs import parse_line
 from pytorch_benchmarks.data import make_dataset
-from tests.conftest import ROOT, Bench, RunDlbs
+from tests.conftest import BENCHMARKS, ROOT, Bench, RunDlbs
 from tests.forked import ForkServer
 from tests.waiting import PATIENCE
 
@@ -40,34 +40,36 @@ def make_pictures(directory: Path, side: int) -> None:
         assert make_dataset.main(["image_folder", str(directory / part), *images, *size]) == 0
 
 
-def test_a_network_from_a_template_to_trained_weights(dlbs: RunDlbs, tmp_path: Path) -> None:
+def test_a_network_from_a_template_to_trained_weights(
+    dlbs: RunDlbs, bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     dlbs("pack", "new", "mynet", "--template", "architecture", check=True)
     assert "mynet  architecture" in dlbs("pack", "list", check=True).stdout
     assert "pytorch.architecture = " in dlbs("pack", "show", "mynet", check=True).stdout
 
     # The check list finds that its output was never accepted; then it is.
-    first = dlbs("pack", "check", "mynet")
-    assert first.returncode == 1
-    assert re.findall(r"FAIL (.*)", first.stdout) == [
-        f"expected output: {tmp_path}/packs/mynet/expected/mynet.json does not exist: create it with EXPECTTEST_ACCEPT=1 dlbs pack check"
-    ]
-    dlbs("pack", "check", "mynet", check=True, EXPECTTEST_ACCEPT="1")
     file = tmp_path / "packs" / "mynet" / "architecture.py"
+
+    def checked() -> subprocess.CompletedProcess[str]:
+        return bench("mynet", f"--architecture={file}", program=BENCHMARKS / "checks" / "model.py")
+
+    first = checked()
+    assert first.returncode == 1
+    failed = [one for one in map(json.loads, first.stdout.splitlines()) if one["status"] == "failed"]
+    assert [(one["check"], one["message"]) for one in failed] == [
+        (
+            "expected output",
+            f"{file.parent}/expected/mynet.json does not exist: create it with EXPECTTEST_ACCEPT=1 dlbs pack check",
+        )
+    ]
+    with monkeypatch.context() as patch:
+        patch.setenv("EXPECTTEST_ACCEPT", "1")
+        assert checked().returncode == 0
     file.write_text(file.read_text().replace("self.activation(x + self.layers(x))", "self.activation(self.layers(x))"))
-    assert "the output differs from" in dlbs("pack", "check", "mynet").stdout
+    assert "the output differs from" in checked().stdout
     file.write_text(file.read_text().replace("self.activation(self.layers(x))", "self.activation(x + self.layers(x))"))
 
-    # Everything that is measured of models goes with it.
-    pack = ("-Pexp.framework=pack", "-Pexp.pack=mynet", *HERE, *FEW)
-    both = '-Vexp.phase,exp.dtype=[["training", "float32"], ["inference", "bfloat16"]]'
-    dlbs("run", *pack, both, '-Pexp.model_opts={"norm": "group", "width": 16}', check=True)
-    found = logged(tmp_path)
-    assert len(found) == 2
-    assert {(one["exp.status"], one["exp.model_title"]) for one in found} == {("ok", "mynet")}
-    assert all(one["results.flops_per_batch"] > 0 and one["results.throughput_ci95"] is None for one in found)
-    assert "mynet" in dlbs("report", "logs", check=True).stdout
-
-    # Its recipe trains it, and its weights are measured and checked like those of any model.
+    # Its recipe trains it.
     make_pictures(tmp_path / "set", 40)
     recipe = ("run", "--config", "packs/mynet/recipe.yaml", "-Ppytorch.data_dir=set", "-Pexp.log_dir=trained", *HERE)
     dlbs(*recipe, "-Ptrain.epochs=2", check=True)
@@ -81,8 +83,17 @@ def test_a_network_from_a_template_to_trained_weights(dlbs: RunDlbs, tmp_path: P
     passed = dlbs("pack", "check", "mynet", check=True).stdout
     assert "layers: norm of 7 of 7 layers, activation of 7 of 7 layers" in passed
     assert f"weights: mynet: {training['results.accuracy_top1']:.2f} %" in passed
-    dlbs("run", *pack, "-Ppytorch.weights=mynet", "-Pexp.log_dir=more", check=True, DLBS_WEIGHTS_DIR=str(weights))
-    assert logged(tmp_path, "more/*.log")[0]["exp.status"] == "ok"
+
+    # Everything that is measured of models goes with it, and with its weights.
+    pack = ("run", "-Pexp.framework=pack", "-Pexp.pack=mynet", *HERE, *FEW)
+    dlbs(*pack, "-Pexp.phase=training", '-Pexp.model_opts={"norm": "group", "width": 16}', check=True)
+    inference = ("-Pexp.phase=inference", "-Pexp.dtype=bfloat16", "-Ppytorch.weights=mynet")
+    dlbs(*pack, *inference, check=True, DLBS_WEIGHTS_DIR=str(weights))
+    found = logged(tmp_path)
+    assert len(found) == 2
+    assert {(one["exp.status"], one["exp.model_title"]) for one in found} == {("ok", "mynet")}
+    assert all(one["results.flops_per_batch"] > 0 and one["results.throughput_ci95"] is None for one in found)
+    assert "mynet" in dlbs("report", "logs", check=True).stdout
 
 
 def test_a_file_without_a_pack(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -156,8 +167,11 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, 
 
     # The file, its line in the table, its published number of values.
     (checkout / "python" / "pytorch_benchmarks" / "models" / "perceptron.py").write_text(source)
-    before = dlbs("pack", "check", "--model", "perceptron", DLBS_ROOT=str(checkout))
-    assert "FAIL documented: docs/models.md does not mention the model" in before.stdout
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    check = ("-m", "pytorch_benchmarks.checks.model", "perceptron")
+    before = python.run(*check, directory=checkout / "python", environment=clean, timeout=PATIENCE)
+    assert "docs/models.md does not mention the model" in before.stdout
     with (checkout / "docs" / "models.md").open("a") as page:
         page.write("\n| `perceptron` | 784 images | 79,510 | Rosenblatt 1958 |\n")
     tests = checkout / "tests" / "pytorch_benchmarks" / "models" / "test_models.py"
@@ -167,7 +181,6 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, 
     def pytest_says(**environment: str) -> subprocess.CompletedProcess[str]:
         files = [f"tests/pytorch_benchmarks/{name}" for name in ("models/test_models.py", "checks/test_model.py")]
         command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "perceptron"]
-        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return python.run(*command, directory=checkout, environment={**clean, **environment}, timeout=PATIENCE)
 
     (checkout / "tests" / "expected").mkdir()
@@ -188,7 +201,6 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, 
     entry = tmp_path / training["results.weights"]
     program = str(checkout / "python" / "pytorch_benchmarks" / "train.py")
     flags = ("--model=perceptron", "--data_dir=set", "--test_only", f"--weights={entry}")
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     tested = python.run(program, *flags, directory=tmp_path, environment=clean, timeout=PATIENCE, check=True).stdout
     assert f"__results.accuracy_top1__= {training['results.accuracy_top1']}" in tested
     assert "warning" not in tested

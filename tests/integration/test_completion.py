@@ -109,13 +109,17 @@ def typed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Typed]:
 
 def test_verbs_names_and_values(typed: Typed) -> None:
     assert typed("dlbs valid\t") == ["validate"]
-    assert typed("dlbs run -Pexp.dty\tbfl\t") == ["run", "-Pexp.dtype=bfloat16"]
     assert typed("dlbs run -Pexp.mo\t=alexnet_\t --deb\t") == ["run", "-Pexp.model=alexnet_owt", "--debug"]
     assert typed("dlbs run -P exp.phase=inf\t") == ["run", "-P", "exp.phase=inference"]
+    assert typed("dlbs run --config plan_of\t") == ["run", "--config", "plan_of_mine.yaml"]
+
+
+@pytest.mark.parametrize("typed", ["bash"], indirect=True)  # what a shell inserts is the same in all
+def test_every_kind_of_value(typed: Typed) -> None:
+    assert typed("dlbs run -Pexp.dty\tbfl\t") == ["run", "-Pexp.dtype=bfloat16"]
     assert typed("dlbs run -Pexp.docker=f\t") == ["run", "-Pexp.docker=false"]
     assert typed("dlbs run -Pexp.framework=on\t") == ["run", "-Pexp.framework=onnxruntime"]
     assert typed("dlbs run --select orn\t") == ["run", "--select", "ornatebench"]
     assert typed("dlbs run -Pexp.pack=orn\t") == ["run", "-Pexp.pack=ornatebench"]
-    assert typed("dlbs run --config plan_of\t") == ["run", "--config", "plan_of_mine.yaml"]
     assert typed("dlbs help results.throughput_c\t") == ["help", "results.throughput_ci95"]
     assert typed("dlbs report --format mark\t") == ["report", "--format", "markdown"]

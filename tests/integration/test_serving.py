@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -18,13 +17,15 @@ import pytest
 
 from dlbs.logs import parse_line
 from tests.conftest import ROOT
-from tests.forked import ForkServer
+from tests.forked import ForkServer, Program
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 Serve = Callable[..., "subprocess.CompletedProcess[str]"]
+Running = Program | subprocess.Popen[str]
 # A run for the 99th percentile takes LoadGen 662 queries at least, one for the 90th takes 64.
 SHORT = (
     "--serving", "--device=cpu", "--serving_min_duration=0.2", "--num_warmup_batches=1", "--serving_samples=8", "--serving_percentile=90",
@@ -37,9 +38,8 @@ def serve(forked_torch: ForkServer, tmp_path: Path) -> Serve:
     """Run benchmarks.py --serving from an empty directory."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         return forked_torch.run(
-            str(PROGRAM), *SHORT, *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE
+            str(PROGRAM), *SHORT, *arguments, directory=tmp_path, environment=ALONE, timeout=PATIENCE
         )
 
     return run
@@ -58,6 +58,16 @@ def text_model(tmp_path: Path) -> tuple[str, str]:
         '    return Llama("Tiny", size, sequence_length, new_tokens)\n'
     )
     return ("--model=tiny_text", f"--architecture={path}")
+
+
+def begin(forked_torch: ForkServer, directory: Path, *arguments: str) -> Running:
+    """Start benchmarks.py --serving in the background."""
+    return forked_torch.start(str(PROGRAM), *SHORT, *arguments, directory=directory, environment=ALONE)
+
+
+def spawned(program: Running) -> list[psutil.Process]:
+    """The processes that a program has started to work for it."""
+    return [one for one in psutil.Process(program.pid).children() if "spawn_main" in " ".join(one.cmdline())]
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -131,37 +141,28 @@ def test_lengths_that_cannot_be(serve: Serve, text_model: tuple[str, str]) -> No
         assert said in done.stderr
 
 
-def test_processes_answer_too_and_their_end_is_an_error(tmp_path: Path, serve: Serve) -> None:
+def test_processes_answer_too_and_their_end_is_an_error(forked_torch: ForkServer, tmp_path: Path, serve: Serve) -> None:
     flags = ("--model=deep_mnist", "--batch_size=4", *SERVER, "--serving_worker_kind=processes", "--serving_workers=2")
     done = serve(*flags)
     assert done.returncode == 0, done.stderr
     assert served(results(done), "valid") is True
     assert served(results(done), "workers") == 2
 
-    command = [sys.executable, str(PROGRAM), *SHORT, *flags, "--serving_workers=1", "--serving_min_duration=3600"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
-        parent = psutil.Process(program.pid)
-        workers = wait_until(
-            lambda: (
-                found
-                if len(found := [one for one in parent.children() if "spawn_main" in " ".join(one.cmdline())]) == 1
-                else None
-            )
-        )
-        workers[0].send_signal(signal.SIGKILL)
-        out, err = program.communicate()
+    program = begin(forked_torch, tmp_path, *flags, "--serving_workers=1", "--serving_min_duration=3600")
+    (worker,) = wait_until(lambda: spawned(program), "a worker")
+    worker.kill()
+    out, err = program.communicate()
     assert program.returncode == 1
-    assert f"error: a worker process (pid {workers[0].pid}) ended by signal 9 before it had answered" in err
+    assert f"error: a worker process (pid {worker.pid}) ended by signal 9 before it had answered" in err
     assert "__exp.status_msg__" in out
 
 
-def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, str(PROGRAM), *SHORT, "--model=deep_mnist", "--serving_min_duration=3600"]
-    command += ["--serving_log_dir=logs"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
-        wait_until(lambda: (tmp_path / "logs" / "mlperf_log_detail.txt").exists())
-        program.send_signal(signal.SIGINT)
-        _, err = program.communicate()
+def test_ctrl_c_ends_a_run_at_once(forked_torch: ForkServer, tmp_path: Path) -> None:
+    flags = ("--model=deep_mnist", "--serving_min_duration=3600", "--serving_log_dir=logs")
+    program = begin(forked_torch, tmp_path, *flags)
+    wait_until(lambda: (tmp_path / "logs" / "mlperf_log_detail.txt").exists())
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate()
     assert (program.returncode, err) == (130, "error: interrupted\n")
 
 
@@ -205,18 +206,17 @@ SEARCH = (
 )  # fmt: skip
 
 
-def in_a_trial(tmp_path: Path, *flags: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+def in_a_trial(forked_torch: ForkServer, tmp_path: Path, *flags: str) -> tuple[Running, psutil.Process]:
     """A program whose search will not end, and the process that runs its first LoadGen run."""
-    command = [sys.executable, str(PROGRAM), *SHORT, "--model=deep_mnist", "--batch_size=4", *SEARCH, *flags]
-    program = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = begin(forked_torch, tmp_path, "--model=deep_mnist", "--batch_size=4", *SEARCH, *flags)
     wait_until(lambda: (tmp_path / "logs" / "process-1" / "offline" / "mlperf_log_detail.txt").exists())
-    (child,) = (one for one in psutil.Process(program.pid).children() if "spawn_main" in " ".join(one.cmdline()))
+    (child,) = spawned(program)
     return program, child
 
 
 @pytest.mark.parametrize("workers", ["threads", "processes"])
-def test_ctrl_c_ends_a_search_and_its_processes(tmp_path: Path, workers: str) -> None:
-    program, child = in_a_trial(tmp_path, f"--serving_worker_kind={workers}")
+def test_ctrl_c_ends_a_search_and_its_processes(forked_torch: ForkServer, tmp_path: Path, workers: str) -> None:
+    program, child = in_a_trial(forked_torch, tmp_path, f"--serving_worker_kind={workers}")
     family = [child, *child.children()]
     assert len(family) == (1 if workers == "threads" else 2)
     for process in (child.pid, program.pid):  # a terminal sends it to both
@@ -226,15 +226,15 @@ def test_ctrl_c_ends_a_search_and_its_processes(tmp_path: Path, workers: str) ->
     wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
 
 
-def test_a_search_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
-    program, child = in_a_trial(tmp_path)
+def test_a_search_that_is_killed_leaves_no_process(forked_torch: ForkServer, tmp_path: Path) -> None:
+    program, child = in_a_trial(forked_torch, tmp_path)
     program.kill()
     program.communicate()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_process_of_a_search_that_dies_is_an_error(tmp_path: Path) -> None:
-    program, child = in_a_trial(tmp_path)
+def test_a_process_of_a_search_that_dies_is_an_error(forked_torch: ForkServer, tmp_path: Path) -> None:
+    program, child = in_a_trial(forked_torch, tmp_path)
     child.kill()
     out, err = program.communicate()
     assert program.returncode == 1

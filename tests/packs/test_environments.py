@@ -62,25 +62,3 @@ def test_pinned_requirements_of_somebody_else_are_left_alone(dlbs: RunDlbs, tmp_
     assert done.returncode == 2
     assert "requirements.cpu.txt: was not written by dlbs, so it is not replaced" in done.stderr
     assert (pack / "requirements.cpu.txt").read_text() == "six==1.16.0\n"
-
-
-@pytest.mark.integration
-def test_a_failed_install_is_not_listed_as_installed(dlbs: RunDlbs, tmp_path: Path) -> None:
-    pack = write_pack(tmp_path / "packs" / "mine")
-    (pack / "requirements.in").write_text("--no-index\nthere-is-no-such-package-anywhere==99\n")
-    base = {"DLBS_BASE": str(tmp_path / "base")}
-    for _ in range(2):  # it is tried again
-        done = dlbs("pack", "install", "mine", **base)
-        assert done.returncode == 2
-        assert "requirements.in failed with exit code 1" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert (tmp_path / "base" / "venv" / "mine" / "bin" / "python").exists()
-    assert "mine: not installed (run dlbs pack install mine)" in dlbs("pack", "check", "mine", **base).stdout
-    assert "mine is not installed" in dlbs("pack", "shell", "mine", "true", **base).stderr
-    done = dlbs("run", "-Pexp.framework=pack", "-Pexp.pack=mine", "-Pexp.docker=false", **base)
-    assert done.returncode == 2
-    assert "mine is not installed (run dlbs pack install mine)" in done.stderr
-    (pack / "requirements.in").write_text("")
-    assert dlbs("pack", "install", "mine", **base).returncode == 0
-    assert "venv/mine: installed" in dlbs("pack", "check", "mine", **base).stdout
-    assert dlbs("pack", "shell", "mine", "true", **base).returncode == 0

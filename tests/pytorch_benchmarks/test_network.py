@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from pytorch_benchmarks.distributed import restart_under_torchrun
+from pytorch_benchmarks.distributed import run_replicas
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.network import endpoint, interface_to
 from pytorch_benchmarks.options.common import CommonOptions
@@ -52,4 +52,4 @@ def test_the_interface_is_one_of_this_machine() -> None:
 def test_nodes_that_cannot_meet(options: CommonOptions, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     with pytest.raises(UsageError, match=said):
-        restart_under_torchrun(options, "program.py", [])
+        run_replicas(options, "program.py", [])

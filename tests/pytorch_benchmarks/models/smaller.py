@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ONE_SIZE", "SIDE", "SMALLER"]
+__all__ = ["ONE_SIZE", "SIDE", "SIDES", "SMALLER"]
 
 # Shorter texts and smaller images will do; their expected outputs say with which options they were made.
 SMALLER: dict[str, dict[str, int]] = {
@@ -14,4 +14,5 @@ SMALLER: dict[str, dict[str, int]] = {
 
 # Models of images with layers that want exactly their size; the others pool what comes, and small images do for them.
 ONE_SIZE = {"alexnet", "alexnet_owt", "overfeat", "unet", "vgg11", "vgg13", "vgg16", "vgg19", "vit_b_16"}
-SIDE = 96  # the least that inception networks take is 75
+SIDE = 64
+SIDES = {"inception3": 75, "inception4": 96}  # the least that they take, and that they learn from at once

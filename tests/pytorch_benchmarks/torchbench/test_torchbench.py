@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,10 @@ from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.torchbench.batches import phase_of
 from pytorch_benchmarks.torchbench.loader import instances, load_class, make, module_of
 from pytorch_benchmarks.torchbench.metadata import default_batch, refusal
-from tests.conftest import ROOT, Bench, RunDlbs
+from tests.conftest import Bench, RunDlbs
+from tests.forked import ForkServer
 from tests.pytorch_benchmarks.torchbench.made_models import FIRST, write_model
+from tests.waiting import PATIENCE
 
 
 def test_the_present_form(tmp_path: Path) -> None:
@@ -79,26 +79,30 @@ def test_what_cannot_be_imported(tmp_path: Path, source: str, said: str) -> None
 def test_a_model_is_an_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_model(tmp_path / "packs" / "present")
     write_model(tmp_path / "packs" / "first", FIRST)
-    flags = (
-        "-Pexp.framework=pack",
-        "-Pexp.docker=false",
-        "-Vexp.phase=[training,inference]",
-        "-Pexp.num_batches=3",
-        "-Pexp.gpus=",
-    )
-    done = dlbs("run", *flags, "-Vexp.pack=[present,first]")
+    flags = ("-Pexp.framework=pack", "-Pexp.docker=false", "-Pexp.num_batches=3", "-Pexp.gpus=")
+    runs = [["present", "training"], ["present", "inference"], ["first", "training"]]
+    done = dlbs("run", *flags, f"-Vexp.pack,exp.phase={json.dumps(runs)}")
     assert done.returncode == 0, done.stderr
     records = {(r["exp.model"], r["exp.phase"]): r for r in json.loads(dlbs("parse", "logs").stdout)["data"]}
     assert records["present", "training"]["exp.replica_batch"] == 4
     assert records["present", "inference"]["exp.replica_batch"] == 8
     assert records["present", "training"]["results.loss"] > 0
     assert records["present", "inference"]["results.model_parameters"] == 5 * 6 + 6 + 6 + 1
-    assert records["first", "inference"]["exp.status"] == "ok"
     skipped = records["first", "training"]
     assert (skipped["exp.status"], skipped["exp.status_msg"]) == ("skipped", "train is not supported: only inference")
-    done = dlbs("run", *flags, "-Pexp.pack=present", "-Vexp.replica_batch=[2,3]", "-Pexp.log_dir=sweep")
+    done = dlbs("run", *flags, "-Pexp.pack=present", "-Pexp.phase=inference", "-Pexp.replica_batch=3")
     assert done.returncode == 0, done.stderr
-    assert "batch 3" in dlbs("report", "sweep").stdout
+    report = dlbs("report", "logs").stdout
+    assert "batch 3" in report
+    assert "batch 8" in report
+
+
+@pytest.mark.integration
+def test_the_first_form_is_measured(bench: Bench, tmp_path: Path) -> None:
+    pack = write_model(tmp_path / "first", FIRST)
+    done = bench(f"--pack={pack}", "--device=cpu", "--forward_only=true", "--num_batches=3", "--own_batch")
+    assert done.returncode == 0, done.stderr
+    assert "__exp.effective_batch__= 6" in done.stdout
 
 
 @pytest.mark.integration
@@ -444,12 +448,11 @@ def test_networks_for_which_the_suite_wants_a_token(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.integration
-def test_the_block_for_programs_runs(tmp_path: Path) -> None:
+def test_the_block_for_programs_runs(forked_torch: ForkServer, tmp_path: Path) -> None:
     main = "\nif __name__ == '__main__':\n    print(Model('eval', 'cpu').eval().shape)\n"
     directory = write_model(tmp_path / "present")
     (directory / "__init__.py").write_text((directory / "__init__.py").read_text() + main)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytorch_benchmarks.torchbench", str(directory)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "python")}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = ("-m", "pytorch_benchmarks.torchbench", str(directory))
+    done = forked_torch.run(*command, directory=tmp_path, environment=environment, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "torch.Size([8, 1])\n"), done.stderr
