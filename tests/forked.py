@@ -102,15 +102,29 @@ class ForkServer:
                 command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
 
-    def start(self, *command: str, directory: Path, environment: Mapping[str, str]) -> Program | subprocess.Popen[str]:
-        """Start `python COMMAND`, which is `-m MODULE` or a file and then arguments, with pipes for its output."""
+    def start(
+        self, *command: str, directory: Path, environment: Mapping[str, str], output: str | None = None
+    ) -> Program | subprocess.Popen[str]:
+        """Start `python COMMAND`, which is `-m MODULE` or a file and then arguments, with pipes for its output.
+
+        Args:
+            command: The command.
+            directory: Where it runs.
+            environment: Of the program.
+            output: A file or device for its standard output, instead of the pipe.
+        """
         words = [sys.executable, *command]
         if _read_at_start(environment) != _read_at_start(self._environment):
             pipe = subprocess.PIPE
-            return subprocess.Popen(words, cwd=directory, env=environment, stdout=pipe, stderr=pipe, text=True)
+            with open(output, "w") if output else contextlib.nullcontext(pipe) as stdout:
+                return subprocess.Popen(words, cwd=directory, env=environment, stdout=stdout, stderr=pipe, text=True)
         request = json.dumps([command, str(directory), dict(environment)]).encode()
         ours, theirs = zip(*(os.pipe() for _ in range(3)), strict=True)
         try:
+            if output:
+                opened = os.open(output, os.O_WRONLY)
+                os.dup2(opened, theirs[0])
+                os.close(opened)
             socket.send_fds(self._connection, [len(request).to_bytes(8, "big")], theirs)
             self._connection.sendall(request)
         finally:
@@ -120,7 +134,13 @@ class ForkServer:
         return Program(words, stdout, stderr, report)
 
     def run(
-        self, *command: str, directory: Path, environment: Mapping[str, str], timeout: float, check: bool = False
+        self,
+        *command: str,
+        directory: Path,
+        environment: Mapping[str, str],
+        timeout: float,
+        check: bool = False,
+        output: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Start `python COMMAND` and wait until its output is closed, as `subprocess.run` does.
 
@@ -128,7 +148,7 @@ class ForkServer:
             subprocess.TimeoutExpired: It took longer than `timeout` seconds, and was killed.
             subprocess.CalledProcessError: It failed, and `check` is true.
         """
-        program = self.start(*command, directory=directory, environment=environment)
+        program = self.start(*command, directory=directory, environment=environment, output=output)
         try:
             texts = program.communicate(timeout)
         except BaseException:

@@ -113,6 +113,15 @@ def test_a_program_does_what_it_wants_with_signals(server: ForkServer, tmp_path:
     assert running.wait(PATIENCE) == 0
 
 
+def test_output_into_a_file(server: ForkServer, tmp_path: Path) -> None:
+    (tmp_path / "output").touch()
+    words = [program(tmp_path, "print('hello')")]
+    done = server.run(
+        *words, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE, output=str(tmp_path / "output")
+    )
+    assert (done.returncode, done.stdout, (tmp_path / "output").read_text()) == (0, "", "hello\n")
+
+
 def test_more_output_than_a_pipe_holds(server: ForkServer, tmp_path: Path) -> None:
     file = program(tmp_path, "import sys\nfor s in sys.stderr, sys.stdout: s.write('x' * 500_000)")
     done = server.run(file, "y" * 100_000, directory=tmp_path, environment=dict(os.environ), timeout=PATIENCE)

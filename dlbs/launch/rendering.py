@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,7 @@ def _environment(path: str) -> Any:
     directories = [str(Path(path).parent), str(dlbs_root() / "scripts" / "launchers")]
     made = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(directories),
+        bytecode_cache=_compiled(),
         undefined=Undefined,
         finalize=finalize,
         trim_blocks=True,
@@ -168,6 +169,26 @@ def _environment(path: str) -> Any:
     )
     made.filters.update(sh=_as_it_is, words=_words, variable=_variable, arguments=_arguments)
     return made
+
+
+@cache
+def _compiled() -> Any:
+    """Compiled templates of all environments: `base.sh`, which most launchers extend, is compiled once for all of them."""
+    import jinja2
+
+    class Compiled(jinja2.BytecodeCache):
+        def __init__(self) -> None:
+            self.codes: dict[str, tuple[str, Any]] = {}  # by file
+
+        def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+            checksum, code = self.codes.get(bucket.key, ("", None))
+            if checksum == bucket.checksum:
+                bucket.code = code
+
+        def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+            self.codes[bucket.key] = (bucket.checksum, bucket.code)
+
+    return Compiled()
 
 
 def _as_it_is(value: Any) -> Any:

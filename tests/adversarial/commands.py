@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from dlbs.config.load import load_config
 from tests.adversarial.bounded import serve
+from tests.compiled import compile_shipped
 from tests.conftest import ROOT
 
 __all__ = ["SECONDS", "Commands", "Done"]
@@ -178,5 +178,5 @@ if __name__ == "__main__":
         "yaml",
     ):
         importlib.import_module(module)
-    load_config()  # which remembers what the shipped files say
+    compile_shipped()
     serve(_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import click
 import pytest
 
 from dlbs.cli.main import cli
-from tests.conftest import RunDlbs
+from tests.conftest import RunDlbs, dlbs_environment
 from tests.experiments import DUMMY
+from tests.forked import ForkServer
 from tests.made_logs import make_logs, make_record
+from tests.waiting import PATIENCE
 
 # Verbs that neither list nor decide: those whose output is JSON or another format anyway, and those that make or start something.
 NEITHER = {
@@ -86,23 +89,36 @@ def test_every_verb_has_it_or_has_a_reason() -> None:
     assert having == set(CALLS)
 
 
-@pytest.fixture
-def place(dlbs: RunDlbs, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, forked_dlbs: ForkServer) -> Path:
     """A directory with something for every verb."""
-    make_logs(tmp_path / "logs", [make_record(repeat=n) for n in (1, 2, 3)] + [make_record(status="failure", repeat=4)])
-    dlbs("db", "add", "logs", "--tag", "v1", check=True)
-    dlbs("run", *DUMMY, "-Pexp.log_file=logs/0004.log", check=True)
-    (tmp_path / "old.json").write_text('{"parameters": {"exp.model": "alexnet"}}')
-    (tmp_path / "list.txt").write_text("a\nb\n")
-    log = make_logs(tmp_path / "measured", [make_record()]) / "0000.log"
-    slow = make_logs(tmp_path / "slow", [make_record(time=30.0)]) / "0000.log"
-    measure = tmp_path / "measure"
+    made = tmp_path_factory.mktemp("made")
+
+    def dlbs(*arguments: str) -> None:
+        forked_dlbs.run(
+            "-m", "dlbs", *arguments, directory=made, environment=dlbs_environment(), timeout=PATIENCE, check=True
+        )
+
+    make_logs(made / "logs", [make_record(repeat=n) for n in (1, 2, 3)] + [make_record(status="failure", repeat=4)])
+    dlbs("db", "add", "logs", "--tag", "v1")
+    dlbs("run", *DUMMY, "-Pexp.log_file=logs/0004.log")
+    (made / "old.json").write_text('{"parameters": {"exp.model": "alexnet"}}')
+    (made / "list.txt").write_text("a\nb\n")
+    log = make_logs(made / "measured", [make_record()]) / "0000.log"
+    slow = make_logs(made / "slow", [make_record(time=30.0)]) / "0000.log"
+    measure = made / "measure"
     measure.write_text(f'#!/bin/sh\nif [ "$1" = a ]; then cp {log} "$2"; else cp {slow} "$2"; fi\n')
     measure.chmod(0o755)
-    dlbs("pack", "new", "mine", check=True)
-    (tmp_path / "models" / "tiny").mkdir(parents=True)
-    (tmp_path / "models" / "tiny" / "__init__.py").write_text("class Model:\n    pass\n")
-    return tmp_path
+    dlbs("pack", "new", "mine")
+    (made / "models" / "tiny").mkdir(parents=True)
+    (made / "models" / "tiny" / "__init__.py").write_text("class Model:\n    pass\n")
+    return made
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    """A copy of it for one verb."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.mark.integration

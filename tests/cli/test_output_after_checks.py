@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+
 import pytest
 
-from tests.conftest import RunDlbs
+from tests.conftest import dlbs_environment
 from tests.experiments import DUMMY
+from tests.forked import ForkServer
+from tests.waiting import PATIENCE
 
+Dlbs = Callable[..., "subprocess.CompletedProcess[str]"]
 _LOG = "logs/1.log"
 
 
-@pytest.fixture
-def results(dlbs: RunDlbs) -> RunDlbs:
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, forked_dlbs: ForkServer) -> Dlbs:
     """dlbs, in a directory with logs and a store."""
-    dlbs(
-        "run",
-        *DUMMY,
-        "-Pdummy.seconds=0",
-        "-Vexp.replica_batch=[1,2]",
-        "-Pexp.log_file=logs/${exp.replica_batch}.log",
-        check=True,
-    )
+    directory = tmp_path_factory.mktemp("measured")
+
+    def dlbs(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        return forked_dlbs.run(
+            "-m", "dlbs", *arguments,
+            directory=directory, environment=dlbs_environment(), timeout=PATIENCE, check=check,
+        )  # fmt: skip
+
+    grid = ["-Vexp.replica_batch=[1,2]", "-Pexp.log_file=logs/${exp.replica_batch}.log"]
+    dlbs("run", *DUMMY, "-Pdummy.seconds=0", *grid, check=True)
     dlbs("db", "add", "logs", check=True)
     return dlbs
 
@@ -61,14 +69,14 @@ def results(dlbs: RunDlbs) -> RunDlbs:
         (["migrate", "--dry-run", "nowhere.json"], "nowhere.json: no such file"),
     ],
 )
-def test_nothing_is_printed_before_a_bad_option_is_found(results: RunDlbs, arguments: list[str], said: str) -> None:
-    done = results(*arguments)
+def test_nothing_is_printed_before_a_bad_option_is_found(measured: Dlbs, arguments: list[str], said: str) -> None:
+    done = measured(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
 
 
 @pytest.mark.integration
-def test_columns_choose_the_keys_of_json_too(results: RunDlbs) -> None:
-    done = results("db", "query", "--columns", "exp.replica_batch", "--format", "json", check=True)
+def test_columns_choose_the_keys_of_json_too(measured: Dlbs) -> None:
+    done = measured("db", "query", "--columns", "exp.replica_batch", "--format", "json", check=True)
     assert '"exp.replica_batch"' in done.stdout
     assert '"exp.model"' not in done.stdout
