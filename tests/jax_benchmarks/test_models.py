@@ -15,8 +15,8 @@ import torch
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.model_factory import get_model as torch_model
 from pytorch_benchmarks.models import gpt2 as torch_gpt2
+from pytorch_benchmarks.models import resnet as torch_resnet
 from pytorch_benchmarks.models.model import Model as TorchModel
-from pytorch_benchmarks.models.resnet import ResNet
 from pytorch_benchmarks.phases.training import training_step
 
 pytestmark = pytest.mark.integration
@@ -28,22 +28,35 @@ OPTIONS: dict[str, dict[str, Any]] = {"resnet18": {"num_classes": 10}, "gpt2_sma
 
 
 @pytest.fixture(autouse=True)
-def _exact() -> None:
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, and with few of the compiler's optimizations, which take most of the time of these tests."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPT-2 with two blocks instead of twelve equal ones, which take XLA six times as long to compile, and a thousand words; small images."""
-    from jax_benchmarks.models import gpt2
+    """GPT-2 with two blocks instead of twelve equal ones, which take XLA six times as long to compile, and a thousand words.
+
+    ResNet with the first two of its four stages, which have every kind of block, and small images.
+    """
+    from jax_benchmarks.models import gpt2, resnet
 
     monkeypatch.setattr(gpt2, "_DEPTH", 2)
     monkeypatch.setattr(gpt2, "_VOCABULARY", 1000)
     monkeypatch.setattr(torch_gpt2.GPT2, "vocabulary", 1000)
     monkeypatch.setattr(torch_gpt2, "GPT2", partial(_shallow, torch_gpt2.GPT2))
-    monkeypatch.setattr(ResNet, "input_shape", (3, 64, 64))
+    monkeypatch.setattr(resnet, "_STAGES", resnet._STAGES[:2])
+    monkeypatch.setattr(torch_resnet.ResNet, "input_shape", (3, 32, 32))
+    monkeypatch.setattr(torch_resnet, "ResNet", partial(_two_stages, torch_resnet.ResNet))
+
+
+def _two_stages(
+    kind: type[torch_resnet.ResNet], depth: int, blocks: tuple[int, int, int, int], **options: Any
+) -> torch_resnet.ResNet:
+    return kind(depth, (*blocks[:2], 0, 0), **options)
 
 
 def _shallow(kind: type[torch_gpt2.GPT2], title: str, **options: Any) -> torch_gpt2.GPT2:

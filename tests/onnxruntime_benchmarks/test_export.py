@@ -20,8 +20,7 @@ from onnxruntime_benchmarks.export import ExportOptions, export
 from onnxruntime_benchmarks.options import OnnxOptions
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.models import gpt2, llama
-from pytorch_benchmarks.models.resnet import ResNet
+from pytorch_benchmarks.models import gpt2, llama, resnet
 
 pytestmark = pytest.mark.integration
 
@@ -43,10 +42,14 @@ WITHIN = {"float32": 1e-5, "float16": 5e-3, "int8": 0.1}
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPT-2 with two blocks instead of twelve equal ones, which take six times as long to export, and a thousand words; small images."""
+    """GPT-2 with two blocks instead of twelve equal ones, which take six times as long to export, and a thousand words.
+
+    ResNet with the first two of its four stages, which have every kind of block, and small images.
+    """
     monkeypatch.setattr(gpt2.GPT2, "vocabulary", 1000)
     monkeypatch.setattr(gpt2, "GPT2", partial(_shallow, gpt2.GPT2))
-    monkeypatch.setattr(ResNet, "input_shape", (3, 64, 64))
+    monkeypatch.setattr(resnet.ResNet, "input_shape", (3, 32, 32))
+    monkeypatch.setattr(resnet, "ResNet", partial(_two_stages, resnet.ResNet))
     tiny = llama.Size(100, width=64, depth=1, heads=1, key_heads=1, hidden=64, theta=10_000.0, tied=True)
     monkeypatch.setattr(llama, "_SMOLLM2_135M", tiny)
 
@@ -68,6 +71,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 def _shallow(kind: type[gpt2.GPT2], title: str, **options: Any) -> gpt2.GPT2:
     return kind(title, **{**options, "depth": 2})
+
+
+def _two_stages(
+    kind: type[resnet.ResNet], depth: int, blocks: tuple[int, int, int, int], **options: Any
+) -> resnet.ResNet:
+    return kind(depth, (*blocks[:2], 0, 0), **options)
 
 
 def both(file: Path, options: ExportOptions) -> tuple[Any, Any]:
