@@ -13,6 +13,11 @@ from tests.packs.test_torchbench import write
 pytestmark = pytest.mark.integration
 
 
+def shared(name: str) -> str:
+    """The pack.yaml of a model that shares the environment of the others."""
+    return f"{name}:\n  definition: .\n  install_group: models\n"
+
+
 BACKEND = """
 import zipfile
 
@@ -45,7 +50,7 @@ def test_install_scripts_of_the_suite_run_with_what_they_import(
         "    subprocess.check_call([*get_pip_cmd(), '--version'])\n"
         "    open('installed', 'w').close()\n"
     )
-    directory = write(tmp_path / "packs" / "scripted", install_py=script)
+    directory = write(tmp_path / "packs" / "scripted", install_py=script, pack_yaml=shared("scripted"))
     (directory / "requirements.txt").write_text("./own\n")
     (directory / "own").mkdir()
     (directory / "own" / "pyproject.toml").write_text(
@@ -62,7 +67,7 @@ def test_an_install_script_that_wants_data_names_them(dlbs: RunDlbs, tmp_path: P
     script = (
         "from utils import s3_utils\ns3_utils.checkout_s3_data('INPUT_TARBALLS', 'coco128.tar.gz', decompress=True)\n"
     )
-    directory = write(tmp_path / "packs" / "seeing", install_py=script)
+    directory = write(tmp_path / "packs" / "seeing", install_py=script, pack_yaml=shared("seeing"))
     done = dlbs("pack", "install", "seeing", **base)
     assert done.returncode == 2
     assert "the data coco128.tar.gz are missing: download them from the suite's server to " in done.stderr
