@@ -243,7 +243,7 @@ CASES = [
 
 @pytest.mark.parametrize(("device", "flags"), CASES)
 def test_on_every_device_of_the_machine(bench: Bench, device: str, flags: str) -> None:
-    few = ("--batch_size=2", "--num_batches=1", "--num_warmup_batches=1", f"--device={device}")
+    few = ("--batch_size=1", "--num_batches=1", "--num_warmup_batches=1", f"--device={device}")
     done = bench("--model=resnet18", *few, *flags.split())
     assert done.returncode == 0, done.stderr
     found = results(done)
@@ -275,7 +275,14 @@ def test_two_replicas(bench: Bench) -> None:
 
 
 def test_the_launcher_before_torchrun_passes_the_local_rank(forked_torch: ForkServer, tmp_path: Path) -> None:
-    flags = ["--model=deep_mnist", "--num_replicas=2", "--dist_backend=gloo", "--data=synthetic", "--forward_only=t"]
+    flags = [
+        "--model=deep_mnist",
+        "--num_replicas=2",
+        "--dist_backend=gloo",
+        "--data=synthetic",
+        "--forward_only=t",
+        "--passes=none",
+    ]
     launcher = ["-m", "torch.distributed.launch", "--nproc-per-node=2", str(PROGRAM)]
     done = forked_torch.run(*launcher, *flags, *FEW, directory=tmp_path, environment=ALONE, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

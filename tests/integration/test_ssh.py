@@ -226,7 +226,12 @@ def test_a_node_without_the_directory(nodes: Nodes, dlbs: RunDlbs, tmp_path: Pat
 
 
 def test_by_hand_the_same_command_on_each_node(nodes: Nodes, tmp_path: Path) -> None:
-    meeting = ("-Pexp.num_nodes=2", f"-Pexp.rendezvous={nodes.network}.2:29500", "-Pexp.phase=inference")
+    meeting = (
+        "-Pexp.num_nodes=2",
+        f"-Pexp.rendezvous={nodes.network}.2:29500",
+        "-Pexp.phase=inference",
+        "-Ppytorch.passes=none",
+    )
     runs = [
         subprocess.Popen(
             ["ip", "netns", "exec", nodes.namespace(name), sys.executable, "-m", "dlbs", "run", *MNIST, *meeting, f"-Pexp.node_rank={rank}"],
