@@ -12,11 +12,12 @@ from tests.services import CHROMIUM
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, ViewportSize
 
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+_SIZE: ViewportSize = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +30,39 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test if the browser had anything to complain of."""
-    opened = patient(browser.new_context(viewport={"width": 1280, "height": 900})).new_page()
-    complaints: list[str] = []
-    opened.on(
-        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
-    )
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: (
-            complaints.append(request.url)
-            if not request.url.startswith(("file:", "data:", "http://127.0.0.1"))
-            else None
-        ),
-    )
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """One for all tests of a file: a new one starts processes, which takes longer than most tests."""
+    opened = patient(browser.new_context(viewport=_SIZE)).new_page()
     yield opened
     opened.context.close()
+
+
+@pytest.fixture
+def page(tab: Page) -> Iterator[Page]:
+    """An empty page that fails the test if the browser had anything to complain of."""
+    complaints: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append(message.text)
+
+    def failed(error: Error) -> None:
+        complaints.append(str(error))
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:", "http://127.0.0.1", "about:")):
+            complaints.append(request.url)
+
+    tab.set_viewport_size(_SIZE)
+    tab.emulate_media(media="null", color_scheme="light")
+    tab.mouse.move(0, 0)
+    tab.on("console", heard)
+    tab.on("pageerror", failed)
+    tab.on("request", asked)
+    yield tab
+    tab.goto("about:blank")
+    tab.remove_listener("console", heard)
+    tab.remove_listener("pageerror", failed)
+    tab.remove_listener("request", asked)
     assert complaints == []

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import start_dlbs
-from tests.integration.pages import choose, column, patient, sort_by, values_of, violations
+from tests.integration.pages import choose, column, sort_by, values_of, violations
 from tests.made_logs import make_logs, make_record
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium")]
 HOSTILE = "<img src=x onerror=window.hacked=1></script>'\"&"
@@ -112,13 +112,10 @@ def test_hostile_values_are_text(page: Page, comparison: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
-def test_nothing_keeps_anybody_out(browser: Browser, comparison: str, width: int, scheme: str) -> None:
-    context = patient(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))  # type: ignore[arg-type]
-    try:
-        page = context.new_page()
-        page.goto(comparison)
-        page.locator(".opener").first.click()
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    finally:
-        context.close()
+def test_nothing_keeps_anybody_out(page: Page, comparison: str, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(comparison)
+    page.locator(".opener").first.click()
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -33,7 +33,7 @@ class ServedHistory(Served):
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("history")
     with Store(str(directory / "results.db")) as store:
-        store.add(nightly("resnet18", days=24, slower_from=14))
+        store.add(nightly("resnet18", days=12, slower_from=6))
     return directory
 
 

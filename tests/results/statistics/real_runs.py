@@ -118,7 +118,25 @@ def _clean(side: Side) -> Side:
 
 
 def _values(side: Side, values: candidates.Values) -> list[float]:
-    return [values(1 / record["results.throughput"], record["results.time_data"]) for record in side]
+    return [_value(_Drawn(record), values) for record in side]
+
+
+class _Drawn:
+    """A run, equal to itself only, so that what is computed of it is computed once however often it is drawn."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __hash__(self) -> int:
+        return id(self.record)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Drawn) and self.record is other.record
+
+
+@cache
+def _value(run: _Drawn, values: candidates.Values) -> float:
+    return values(1 / run.record["results.throughput"], run.record["results.time_data"])
 
 
 CANDIDATES = {
@@ -195,12 +213,14 @@ def found_in_every_tenth(method: str, condition: str, count: int) -> float:
     for configuration in configurations():
         for a, b in draws(configuration, condition, count):
             rounds += 1
-            interval = CANDIDATES[method](a, list(map(_slower_in_every_tenth, b)))
+            interval = CANDIDATES[method](a, [_slower_in_every_tenth(_Drawn(record)) for record in b])
             hits += verdict_of(THROUGHPUT, interval, 0.0) == "slower"
     return hits / rounds
 
 
-def _slower_in_every_tenth(record: Record) -> Record:
+@cache
+def _slower_in_every_tenth(run: _Drawn) -> Record:
+    record = run.record
     times = record["results.time_data"]
     hit = range(0, len(times), 10)
     longer = 0.1 * sum(times) / len(hit)
