@@ -72,8 +72,9 @@ WORDS: list[list[str]] = [
 
 @pytest.mark.parametrize("words", WORDS, ids=range(len(WORDS)))
 def test_the_words_of_a_command(commands: Commands, tmp_path: Path, words: list[str]) -> None:
-    for verb in (["build", "--resolve", "--plan", "plan.jsonl"], ["validate"], ["run", "--dry-run"]):
-        done = commands.run(tmp_path, *verb, "--", *words)
+    verbs = [["build", "--resolve", "--plan", "plan.jsonl"], ["validate"], ["run", "--dry-run"]]
+    ended = commands.run_all((tmp_path, [*verb, "--", *words]) for verb in verbs)
+    for verb, done in zip(verbs, ended, strict=True):
         assert not done.is_crash(), (verb, done)
         assert done.code in {0, 1} or done.is_clear_error(), (verb, done)
         assert done.seconds < SECONDS
