@@ -115,11 +115,14 @@ def records_with(value: str) -> list[str]:
     ]
 
 
+def verbs_of(value: str) -> dict[str, list[str]]:
+    axes = {"measured x", "logarithmic"} if value not in NUMBERS else set()
+    return {name: verb for name, verb in VERBS.items() if name not in axes}
+
+
 @pytest.mark.parametrize("value", VALUES)
 def test_a_value_of_results(commands: Commands, tmp_path: Path, value: str) -> None:
-    axes = {"measured x", "logarithmic"} if value not in NUMBERS else set()
-    verbs = {name: verb for name, verb in VERBS.items() if name not in axes}
-    look(commands, tmp_path, verbs, records_with(VALUES[value]))
+    look(commands, tmp_path, verbs_of(value), records_with(VALUES[value]))
 
 
 MORE = {
