@@ -1,6 +1,7 @@
 """How long tests took the last time: the longest files are given to processes first, so that none is left alone with one at the end.
 
-pytest's cache has it where tests have run. In a fresh clone `durations.txt` says it of the longest files; `python -m tests.durations` writes it from the cache.
+pytest's cache has it where tests have run. In a fresh clone `durations.txt` says it of the longest files; `python -m tests.durations` writes it from the cache of
+a full run after `rm -r .pytest_cache`, which remembers removed tests, too.
 """
 
 from __future__ import annotations

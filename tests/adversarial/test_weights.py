@@ -285,6 +285,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of PyTorch, about the unusual tensors in these files
 @pytest.mark.parametrize(("make", "expected"), FILES.values(), ids=FILES)
 def test_weights(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], bytes], expected: str
