@@ -32,7 +32,7 @@ def counts() -> Counter[str]:
     found["launchers"] += len(launchers.CONTEXTS) * (len(launchers.VALUES) - 1)
     found["migrate"] += len(migrate.DOCUMENTS) - 1
     found["names"] += len(names.THROUGH) * (len(names.WAYS) - 1)
-    found["patterns"] += len(patterns.PATTERNS) * len(patterns.PLACES) - 1
+    found["patterns"] += len(patterns.PATTERNS) * (len(patterns.PLACES) - 1) + len(patterns.PRINTABLE) - 1
     found["results"] += sum(len(results.verbs_of(value)) - 1 for value in results.VALUES)
     found["results"] += len(results.KNOWN) * (len(results.MORE) - 1)
     return found
