@@ -10,15 +10,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from dlbs.plan import files as plans
 from tests.adversarial.bounded import serve
 from tests.compiled import compile_shipped
-from tests.conftest import ROOT
 
 __all__ = ["SECONDS", "Commands", "Done"]
+
+ROOT = Path(__file__).parents[2]  # tests.conftest has it, too, but imports pytest: each child would inherit its memory
 
 # Of CPU time, and of memory beyond what the imports take. What is endless takes more on any machine; nothing else needs a twentieth of the time here, but
 # for values that end after 5 s of CPU time (dlbs/language/meter.py).
@@ -28,13 +31,13 @@ SECONDS, MIB = 60, 1500
 class Done:
     """What came of a command line: exit code, output, errors, CPU seconds, the processes it started, the files it opened for writing."""
 
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, answer: dict[str, Any], number: int = 0) -> None:
         self.seconds: float = answer["seconds"]
         self.kind: str = answer["kind"]
         self.processes: list[list[str]] = []
         self.written: list[str] = []
         if self.kind == "ok":
-            self.code, self.output, self.errors, self.processes, self.written = answer["output"]
+            self.code, self.output, self.errors, self.processes, self.written = answer["output"][number]
         else:
             self.code, self.output, self.errors = -1, "", answer["error"]
 
@@ -77,11 +80,27 @@ class Commands:
 
     def run(self, directory: Path, *argv: str, **environment: str) -> Done:
         """Run `dlbs ARGV` in a directory."""
+        return Done(self._ask([(directory, argv)], environment))
+
+    def run_all(self, lines: Iterable[tuple[Path, Sequence[str]]], **environment: str) -> list[Done]:
+        """Run command lines, each in its directory, one after another in the same child: a child costs as much as three of them.
+
+        A child that does not reach the end answers for none of them: each then runs in a child of its own, so that the one at fault is found.
+        The CPU seconds are those of all together.
+        """
+        lines = list(lines)
+        answer = self._ask(lines, environment)
+        if answer["kind"] == "ok":
+            return [Done(answer, number) for number in range(len(lines))]
+        return [Done(self._ask([line], environment)) for line in lines]
+
+    def _ask(self, lines: Sequence[tuple[Path, Sequence[str]]], environment: dict[str, str]) -> dict[str, Any]:
         stdin, stdout = self._streams()
-        given = {"argv": argv, "directory": str(directory), "environment": environment}
+        given = {"lines": [(str(directory), argv) for directory, argv in lines], "environment": environment}
         stdin.write(json.dumps({"input": given, "seconds": SECONDS, "mib": MIB}) + "\n")
         stdin.flush()
-        return Done(json.loads(stdout.readline()))
+        answer: dict[str, Any] = json.loads(stdout.readline())
+        return answer
 
     def _streams(self) -> tuple[IO[str], IO[str]]:
         assert self._process.stdin is not None
@@ -94,10 +113,8 @@ _STARTS = {"subprocess.Popen": 1, "os.exec": 1, "os.posix_spawn": 1, "os.system"
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def _run(given: dict[str, Any]) -> tuple[int, str, str, list[list[str]], list[str]]:
-    """In the child: the command line, with its streams in files, and what the interpreter tells of processes and files."""
-    from dlbs.cli.main import main
-
+def _run_all(given: dict[str, Any]) -> list[tuple[int, str, str, list[list[str]], list[str]]]:
+    """In the child: the command lines, with their streams in files, and what the interpreter tells of processes and files."""
     processes: list[list[str]] = []
     written: list[str] = []
 
@@ -111,29 +128,49 @@ def _run(given: dict[str, Any]) -> tuple[int, str, str, list[list[str]], list[st
             written.append(os.path.realpath(os.fsdecode(arguments[0])))
 
     sys.addaudithook(note)
-
-    os.chdir(given["directory"])
     os.environ.update(given["environment"])
+    ended = []
+    for directory, argv in given["lines"]:
+        processes.clear()
+        written.clear()
+        ended.append((*_run(directory, argv), processes.copy(), written.copy()))
+    return ended
+
+
+def _run(directory: str, argv: list[str]) -> tuple[int, str, str]:
+    from dlbs.cli.main import main
+
+    os.chdir(directory)
     streams = [os.memfd_create(name) for name in ("output", "errors")]
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream, number)
-    sys.argv = ["dlbs", *given["argv"]]
+    sys.argv = ["dlbs", *argv]
     code = 0
     try:
         main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    sys.stdout.flush()
     sys.stderr.flush()
     contents = [os.pread(stream, 1 << 20, 0).decode("utf-8", "replace") for stream in streams]
-    return code, contents[0], contents[1], processes, written
+    for stream in streams:
+        os.close(stream)
+    return code, contents[0], contents[1]
 
 
 if __name__ == "__main__":
     for module in (
+        "PIL.BmpImagePlugin",
+        "PIL.GifImagePlugin",
+        "PIL.JpegImagePlugin",
+        "PIL.JpegPresets",
+        "PIL.PpmImagePlugin",
         "alembic.command",
+        "alembic.config",
         "csv",
         "difflib",
         "dlbs.cli.compare",
+        "dlbs.cli.completeness",
         "dlbs.cli.db",
         "dlbs.cli.main",
         "dlbs.cli.pack",
@@ -154,8 +191,19 @@ if __name__ == "__main__":
         "dlbs.results.keys",
         "dlbs.results.page.page",
         "dlbs.results.plots.axes",
+        "dlbs.results.plots.distribution",
         "dlbs.results.plots.figure",
+        "dlbs.results.read.completeness",
+        "dlbs.results.statistics.ranks",
+        "dlbs.results.statistics.student",
+        "dlbs.results.statistics.within",
+        "dlbs.results.store.schema",
         "dlbs.results.store.store",
+        "dlbs.results.tables.comparison_by",
+        "dlbs.results.tables.scores",
+        "dlbs.results.tables.sentences",
+        "dlbs.results.tables.summary",
+        "dlbs.results.tables.terminal",
         "dlbs.run.driver",
         "dlbs.run.validate",
         "dlbs.run.whole",
@@ -179,4 +227,6 @@ if __name__ == "__main__":
     ):
         importlib.import_module(module)
     compile_shipped()
-    serve(_run)
+    # Instead of 512 and 64 MiB: hostile plans, which are larger than the memory of a child, reach these limits sooner.
+    plans._LARGEST_LIST, plans._LONGEST_LINE = 64 << 20, 16 << 20
+    serve(_run_all)

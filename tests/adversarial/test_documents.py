@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -211,15 +211,32 @@ JSON: list[tuple[str | bytes, str | None]] = [
 ]
 
 
-def check(commands: Commands, directory: Path, expected: str | None, *argv: str) -> None:
-    before = sorted(path.name for path in directory.iterdir())
-    done = commands.run(directory, *argv)
-    assert not done.is_crash(), done
-    assert done.seconds < SECONDS
-    assert sorted(path.name for path in directory.iterdir()) == before
-    assert done.code == 0 or done.is_clear_error(), done
-    assert expected is None or (done.code == 0) == (expected == READ), done
-    assert len(done.errors) < 20_000
+Case = tuple[Path, list[str], str | None]  # a directory, the command line that runs there, and what comes of it
+
+
+def check(commands: Commands, cases: Iterable[Case]) -> None:
+    """Run the command lines of a table, in one child process."""
+    cases = list(cases)
+    before = [sorted(path.name for path in directory.iterdir()) for directory, _, _ in cases]
+    ended = commands.run_all((directory, argv) for directory, argv, _ in cases)
+    for (directory, argv, expected), names, done in zip(cases, before, ended, strict=True):
+        case = f"number {directory.name}: {argv}"
+        assert not done.is_crash(), (case, done)
+        assert done.seconds < SECONDS, case
+        assert sorted(path.name for path in directory.iterdir()) == names, case
+        assert done.code == 0 or done.is_clear_error(), (case, done)
+        assert expected is None or (done.code == 0) == (expected == READ), (case, done)
+        assert len(done.errors) < 20_000, case
+
+
+def check_documents(
+    commands: Commands, root: Path, table: list[tuple[str | bytes, str | None]], name: str, argv: list[str]
+) -> None:
+    """Give each document of a table to a command line, under this name."""
+    for number, (document, _) in enumerate(table):
+        (root / str(number)).mkdir()
+        written(root / str(number) / name, document)
+    check(commands, ((root / str(number), argv, expected) for number, (_, expected) in enumerate(table)))
 
 
 def written(path: Path, document: str | bytes) -> Path:
@@ -227,16 +244,12 @@ def written(path: Path, document: str | bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("document", "expected"), YAML, ids=range(len(YAML)))
-def test_a_configuration_in_yaml(commands: Commands, tmp_path: Path, document: str | bytes, expected: str) -> None:
-    written(tmp_path / "c.yaml", document)
-    check(commands, tmp_path, expected, "build", "--config", "c.yaml", "-Pexp.framework=dummy")
+def test_a_configuration_in_yaml(commands: Commands, tmp_path: Path) -> None:
+    check_documents(commands, tmp_path, YAML, "c.yaml", ["build", "--config", "c.yaml", "-Pexp.framework=dummy"])
 
 
-@pytest.mark.parametrize(("document", "expected"), JSON, ids=range(len(JSON)))
-def test_a_configuration_in_json(commands: Commands, tmp_path: Path, document: str | bytes, expected: str) -> None:
-    written(tmp_path / "c.json", document)
-    check(commands, tmp_path, expected, "print-config", "--config", "c.json")
+def test_a_configuration_in_json(commands: Commands, tmp_path: Path) -> None:
+    check_documents(commands, tmp_path, JSON, "c.json", ["print-config", "--config", "c.json"])
 
 
 EXPERIMENT = '"exp.framework": "dummy", "dummy.seconds": 0, "dummy.exit_code": 0, "exp.effective_batch": 1, "exp.docker": false, "exp.gpus": "", "exp.log_file": "logs/x.log"'
@@ -313,10 +326,8 @@ PLANS: list[tuple[str | bytes, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "expected"), PLANS, ids=range(len(PLANS)))
-def test_a_written_plan(commands: Commands, tmp_path: Path, document: str | bytes, expected: str | None) -> None:
-    written(tmp_path / "plan.json", document)
-    check(commands, tmp_path, expected, "validate", "--plan", "plan.json")
+def test_a_written_plan(commands: Commands, tmp_path: Path) -> None:
+    check_documents(commands, tmp_path, PLANS, "plan.json", ["validate", "--plan", "plan.json"])
 
 
 def text_as_gzip(path: Path) -> None:
@@ -385,8 +396,8 @@ STRANGE: list[tuple[str, Callable[[Path], None]]] = [
 @pytest.mark.parametrize(("name", "put"), STRANGE, ids=[f"{name!a} {put.__name__}" for name, put in STRANGE])
 def test_a_file_that_cannot_be_read(commands: Commands, tmp_path: Path, name: str, put: Callable[[Path], None]) -> None:
     put(tmp_path / name)
-    argv = ("validate", "--plan", name) if name.startswith("plan") else ("build", "--config", name)
-    check(commands, tmp_path, REFUSED, *argv)
+    argv = ["validate", "--plan"] if name.startswith("plan") else ["build", "--config"]
+    check(commands, [(tmp_path, [*argv, name], REFUSED)])
 
 
 # Command lines that once ended in a traceback.
@@ -437,9 +448,9 @@ FLAGS: list[tuple[list[str], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("argv", "expected"), FLAGS, ids=range(len(FLAGS)))
-def test_a_command_line(commands: Commands, tmp_path: Path, argv: list[str], expected: str | None) -> None:
-    done = commands.run(tmp_path, *argv)
-    assert not done.is_crash(), done
-    assert done.seconds < SECONDS
-    assert expected is None or done.code == 2, done
+def test_a_command_line(commands: Commands, tmp_path: Path) -> None:
+    ended = commands.run_all((tmp_path, argv) for argv, _ in FLAGS)
+    for (argv, expected), done in zip(FLAGS, ended, strict=True):
+        assert not done.is_crash(), (argv, done)
+        assert done.seconds < SECONDS, argv
+        assert expected is None or done.code == 2, (argv, done)

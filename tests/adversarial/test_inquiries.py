@@ -72,8 +72,9 @@ WORDS: list[list[str]] = [
 
 @pytest.mark.parametrize("words", WORDS, ids=range(len(WORDS)))
 def test_the_words_of_a_command(commands: Commands, tmp_path: Path, words: list[str]) -> None:
-    for verb in (["build", "--resolve", "--plan", "plan.jsonl"], ["validate"], ["run", "--dry-run"]):
-        done = commands.run(tmp_path, *verb, "--", *words)
+    verbs = [["build", "--resolve", "--plan", "plan.jsonl"], ["validate"], ["run", "--dry-run"]]
+    ended = commands.run_all((tmp_path, [*verb, "--", *words]) for verb in verbs)
+    for verb, done in zip(verbs, ended, strict=True):
         assert not done.is_crash(), (verb, done)
         assert done.code in {0, 1} or done.is_clear_error(), (verb, done)
         assert done.seconds < SECONDS
@@ -166,16 +167,20 @@ OPTIONS: list[list[str]] = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=range(len(OPTIONS)))
-def test_an_option_of_a_comparison(commands: Commands, tmp_path: Path, options: list[str]) -> None:
-    limits = [] if "--max-repeats" in options else ["--max-repeats", "1"]
-    seeds = "-Vexp.seed=[1,2]"
-    # All experiments are "inactive" in the end: what is looked at is the command line.
-    done = commands.run(tmp_path, "run", *DUMMY, seeds, "-Pexp.status=inactive", "--until-known", *limits, *options)
-    assert not done.is_crash(), done
-    assert done.code in {0, 1, 2, 3, 4}, done
-    assert done.seconds < SECONDS
-    assert "\x1b" not in done.errors
+def test_an_option_of_a_comparison(commands: Commands, tmp_path: Path) -> None:
+    lines = []
+    for number, options in enumerate(OPTIONS):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        limits = [] if "--max-repeats" in options else ["--max-repeats", "1"]
+        # All experiments are "inactive" in the end: what is looked at is the command line.
+        seeds = ["-Vexp.seed=[1,2]", "-Pexp.status=inactive"]
+        lines.append((directory, ["run", *DUMMY, *seeds, "--until-known", *limits, *options]))
+    for options, done in zip(OPTIONS, commands.run_all(lines), strict=True):
+        assert not done.is_crash(), (options, done)
+        assert done.code in {0, 1, 2, 3, 4}, (options, done)
+        assert done.seconds < SECONDS, options
+        assert "\x1b" not in done.errors, options
 
 
 # Commands that are hard to end, or whose output is hard to take; each is measured, or fails by itself.

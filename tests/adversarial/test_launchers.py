@@ -272,9 +272,10 @@ def expected(kind: str, value: str) -> str | None:
 def run_all(directory: Path) -> None:
     """Run each `NUMBER.sh` of a directory in a subshell of a bash with limits; its output is in `NUMBER.out`.
 
-    A subshell costs a third of another bash.
+    A subshell costs a third of another bash, and a function that prints its input as much less than the program `cat`.
     """
     body = f"""
+    cat() {{ local text; IFS= read -r -d "" text <"${{1:-/dev/stdin}}"; printf %s "$text"; }}
     ulimit -t {SECONDS}
     ulimit -v {MIB << 10}
     for script in scripts/*.sh; do

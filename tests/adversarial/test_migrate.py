@@ -34,9 +34,9 @@ DOCUMENTS: dict[str, str | bytes] = {
     "backticks": '{"parameters": {"my.x": "$(' + "`" * 50_000 + ')$"}}',
     "names": '{"parameters": {"a\\nEND_OF_PARAMETERS\\ntouch pwned": 1, "$(touch pwned)": 2, "\\u001b[2J": 3}}',
     "many names": '{"parameters": {' + ", ".join(f'"my.x{n}": {n}' for n in range(5_000)) + "}}",
-    "many names of ours": "[{" + ", ".join(f'"exp.x{n}": ""' for n in range(2_000)) + "}]",
-    "many experiments": "[" + ", ".join('{"exp.framework": "tensorflow", "exp.proj": "x"}' for _ in range(5_000)) + "]",
-    "frameworks": "[" + ", ".join(f'{{"exp.framework": "f{n}"}}' for n in range(500)) + "]",
+    "many names of ours": "[{" + ", ".join(f'"exp.x{n}": ""' for n in range(1_000)) + "}]",
+    "many experiments": "[" + ", ".join('{"exp.framework": "tensorflow", "exp.proj": "x"}' for _ in range(1_000)) + "]",
+    "frameworks": "[" + ", ".join(f'{{"exp.framework": "f{n}"}}' for n in range(100)) + "]",
     "framework with NUL": '[{"exp.framework": "a\\u0000b"}]',
     "framework that is a path": '[{"exp.framework": "../../../etc/passwd"}]',
     "long framework": '[{"exp.framework": "' + "x" * 5_000 + '"}]',
@@ -65,18 +65,21 @@ DOCUMENTS: dict[str, str | bytes] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_a_document(commands: Commands, tmp_path: Path, document: str | bytes) -> None:
-    content = document if isinstance(document, bytes) else document.encode()
-    (tmp_path / "c.json").write_bytes(content)
-    done = commands.run(tmp_path, "migrate", "c.json")
-    assert not done.is_crash(), done
-    assert done.seconds < SECONDS
-    assert done.code in {0, 1} or done.is_clear_error(), done
-    assert "\x1b" not in done.output + done.errors
-    assert {path.name for path in tmp_path.iterdir()} <= {"c.json", "c.json.orig"}
-    kept = tmp_path / ("c.json.orig" if (tmp_path / "c.json.orig").exists() else "c.json")
-    assert kept.read_bytes() == content
+def test_a_document(commands: Commands, tmp_path: Path) -> None:
+    contents = {name: one if isinstance(one, bytes) else one.encode() for name, one in DOCUMENTS.items()}
+    directories = [tmp_path / str(number) for number in range(len(contents))]
+    for directory, content in zip(directories, contents.values(), strict=True):
+        directory.mkdir()
+        (directory / "c.json").write_bytes(content)
+    ended = commands.run_all((directory, ["migrate", "c.json"]) for directory in directories)
+    for (name, content), directory, done in zip(contents.items(), directories, ended, strict=True):
+        assert not done.is_crash(), (name, done)
+        assert done.seconds < SECONDS, name
+        assert done.code in {0, 1} or done.is_clear_error(), (name, done)
+        assert "\x1b" not in done.output + done.errors, name
+        assert {path.name for path in directory.iterdir()} <= {"c.json", "c.json.orig"}, name
+        kept = directory / ("c.json.orig" if (directory / "c.json.orig").exists() else "c.json")
+        assert kept.read_bytes() == content, name
 
 
 def pipe(path: Path) -> None:

@@ -184,18 +184,22 @@ THROUGH = [
 ALLOWED = {"a pack's argv", "a pack's voir"}
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", THROUGH, ids=range(len(THROUGH)))
-def test_a_name_on_its_way_into_an_experiment(commands: Commands, tmp_path: Path, way: str, name: str) -> None:
-    flags = WAYS[way](tmp_path, name)
-    verb = "validate" if "--plan" in flags else "build"
-    before = {path.name for path in tmp_path.iterdir()}
-    done = commands.run(tmp_path, verb, *flags)
-    assert not done.is_crash(), done
-    assert done.seconds < SECONDS
-    assert done.is_clear_error() or way in ALLOWED, done
-    assert "\x1b" not in done.errors
-    if done.code == 0:
-        for experiment in json.loads(done.output):
-            check_plan_names(experiment, way)
-    assert {path.name for path in tmp_path.iterdir()} == before
+def test_a_name_on_its_way_into_an_experiment(commands: Commands, tmp_path: Path, name: str) -> None:
+    """On each of the ways, which share a child process."""
+    lines, before = [], {}
+    for number, (way, make) in enumerate(WAYS.items()):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        flags = make(directory, name)
+        lines.append((directory, ["validate" if "--plan" in flags else "build", *flags]))
+        before[way] = {path.name for path in directory.iterdir()}
+    for way, (directory, _), done in zip(WAYS, lines, commands.run_all(lines), strict=True):
+        assert not done.is_crash(), (way, done)
+        assert done.seconds < SECONDS, way
+        assert done.is_clear_error() or way in ALLOWED, (way, done)
+        assert "\x1b" not in done.errors, way
+        if done.code == 0:
+            for experiment in json.loads(done.output):
+                check_plan_names(experiment, way)
+        assert {path.name for path in directory.iterdir()} == before[way], way

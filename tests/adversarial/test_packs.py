@@ -144,6 +144,10 @@ DEFINITIONS: list[tuple[str | bytes, str | None]] = [
 ]
 
 
+# What reads the pack; one child process runs them, in this order.
+VERBS = [["pack", "list"], ["pack", "show", "./packs/one"], ["build", "-Pexp.framework=pack", "-Pexp.pack=./packs/one"]]
+
+
 @pytest.mark.parametrize(("definition", "expected"), DEFINITIONS, ids=range(len(DEFINITIONS)))
 def test_a_definition(commands: Commands, tmp_path: Path, definition: str | bytes, expected: str | None) -> None:
     for name in ("packs/one", "packs/other", "base"):
@@ -152,12 +156,11 @@ def test_a_definition(commands: Commands, tmp_path: Path, definition: str | byte
     path = tmp_path / "packs" / "one" / "pack.yaml"
     path.write_bytes(definition if isinstance(definition, bytes) else definition.encode())
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
-    listed = commands.run(tmp_path, "pack", "list", DLBS_BASE="base")
+    listed, *rest = commands.run_all([(tmp_path, verb) for verb in VERBS], DLBS_BASE="base")
     assert not listed.is_crash(), listed
     assert "other" in listed.output, listed  # one malformed pack does not hide the others
     assert "\x1b" not in listed.output + listed.errors
-    for verb in (["pack", "show", "./packs/one"], ["build", "-Pexp.framework=pack", "-Pexp.pack=./packs/one"]):
-        done = commands.run(tmp_path, *verb, DLBS_BASE="base")
+    for verb, done in zip(VERBS[1:], rest, strict=True):
         assert not done.is_crash(), (verb, done)
         assert done.seconds < SECONDS
         assert done.code == 0 or done.is_clear_error(), (verb, done)
@@ -210,11 +213,10 @@ def test_a_file_of_a_pack_that_is_none(
         (tmp_path / "packs" / pack).mkdir(parents=True)
         (tmp_path / "packs" / pack / "main.py").touch()
     put(tmp_path / "packs" / "one" / name)
-    listed = commands.run(tmp_path, "pack", "list")
+    listed, *rest = commands.run_all([(tmp_path, verb) for verb in VERBS])
     assert not listed.is_crash(), listed
     assert "other" in listed.output, listed
-    for verb in (["pack", "show", "./packs/one"], ["build", "-Pexp.framework=pack", "-Pexp.pack=./packs/one"]):
-        done = commands.run(tmp_path, *verb)
+    for verb, done in zip(VERBS[1:], rest, strict=True):
         assert not done.is_crash(), (verb, done)
         assert done.code == 0 or done.is_clear_error(), (verb, done)
 

@@ -109,7 +109,7 @@ def filtered(directory: Path, pattern: str) -> list[str]:
     return ["parse", "logs", "--filter-query", json.dumps({"my.text": pattern})]
 
 
-def helped(directory: Path, pattern: str) -> list[str]:
+def helped(pattern: str) -> list[str]:
     return ["help", "--", pattern]
 
 
@@ -123,26 +123,31 @@ PLACES: dict[str, Callable[[Path, str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("pattern", "expected"), PATTERNS, ids=range(len(PATTERNS)))
-def test_a_pattern(commands: Commands, tmp_path: Path, place: str, pattern: str, expected: str) -> None:
-    done = commands.run(tmp_path, *PLACES[place](tmp_path, pattern))
-    assert not done.is_crash(), done
-    assert done.seconds < SECONDS
-    if expected == REFUSED and not (place == "val_regexp" and "\\" in pattern and done.code == 0):
-        assert done.is_clear_error(), done
-    else:
-        assert (
-            done.code == 0
-            or (place == "val_regexp" and "does not match" in done.errors)
-            or (place == "an exclusion" and "no experiments" in done.errors)
-        ), done
+def test_a_pattern(commands: Commands, tmp_path: Path, pattern: str, expected: str) -> None:
+    """In each of the places, which share a child process."""
+    for place in PLACES:
+        (tmp_path / place).mkdir()
+    lines = [(tmp_path / place, arguments(tmp_path / place, pattern)) for place, arguments in PLACES.items()]
+    for place, done in zip(PLACES, commands.run_all(lines), strict=True):
+        assert not done.is_crash(), (place, done)
+        assert done.seconds < SECONDS, place
+        if expected == REFUSED and not (place == "val_regexp" and "\\" in pattern and done.code == 0):
+            assert done.is_clear_error(), (place, done)
+        else:
+            assert (
+                done.code == 0
+                or (place == "val_regexp" and "does not match" in done.errors)
+                or (place == "an exclusion" and "no experiments" in done.errors)
+            ), (place, done)
 
 
-@pytest.mark.parametrize(
-    "pattern", [pattern for pattern, _ in PATTERNS if "\0" not in pattern and "\ud800" not in pattern]
-)
-def test_a_pattern_of_help(commands: Commands, tmp_path: Path, pattern: str) -> None:
-    done = commands.run(tmp_path, *helped(tmp_path, pattern))
-    assert not done.is_crash(), done
-    assert done.code in {0, 2}
+PRINTABLE = [pattern for pattern, _ in PATTERNS if "\0" not in pattern and "\ud800" not in pattern]
+
+
+def test_a_pattern_of_help(commands: Commands, tmp_path: Path) -> None:
+    for pattern, done in zip(
+        PRINTABLE, commands.run_all((tmp_path, helped(pattern)) for pattern in PRINTABLE), strict=True
+    ):
+        assert not done.is_crash(), (pattern, done)
+        assert done.code in {0, 2}, (pattern, done)
