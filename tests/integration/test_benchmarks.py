@@ -169,8 +169,8 @@ def test_time_instead_of_a_number_of_batches_and_automatic_warm_up(bench: Bench)
     assert found["results.warmup_batches"] >= 10
     assert found["results.warmup_steady"] in {True, False}
     assert found["exp.flags"]["num_warmup_batches"] == "auto"
-    low, high = found["results.throughput_ci95"]
-    assert low < found["results.throughput"] < high
+    interval = found["results.throughput_ci95"]  # none if competing load makes times too irregular
+    assert interval is None or interval[0] < found["results.throughput"] < interval[1]
 
 
 def test_everything_that_is_reported(bench: Bench, tmp_path: Path) -> None:
