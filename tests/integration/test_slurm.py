@@ -277,7 +277,13 @@ def test_two_nodes_train_together(dlbs: RunDlbs, tmp_path: Path, tmp_path_factor
     two = Cluster(tmp_path_factory.mktemp("two"), (HOST, f"{HOST}x"))
     two.start()
     try:
-        flags = ("-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=deep_mnist", "-Pexp.num_batches=3")
+        flags = (
+            "-Pexp.docker=false",
+            "-Pexp.gpus=",
+            "-Pexp.model=deep_mnist",
+            "-Pexp.num_batches=3",
+            "-Ppytorch.passes=none",
+        )
         done = dlbs("run", "--executor", "slurm", *flags, "-Pexp.num_nodes=2", **two.environment)
         assert done.returncode == 0, done.stderr
     finally:

@@ -30,6 +30,7 @@ MNIST = (
     "-Pexp.docker=false",
     "-Pexp.num_batches=3",
     "-Pexp.num_warmup_batches=1",
+    "-Ppytorch.passes=none",
     "-Ppytorch.num_threads=1",  # a node starts with its own environment, without OMP_NUM_THREADS
 )
 
@@ -91,7 +92,8 @@ def loss_of_two_replicas(forked_torch: ForkServer, directory: Path) -> float:
     common = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     common |= {"TORCHELASTIC_RUN_ID": "here", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     program = str(BENCHMARKS / "benchmarks.py")
-    options = ("--model=deep_mnist", "--device=cpu", "--num_batches=3", "--num_warmup_batches=1", "--batch_size=16")
+    few = ("--num_batches=3", "--num_warmup_batches=1", "--batch_size=16", "--passes=none")
+    options = ("--model=deep_mnist", "--device=cpu", *few)
     first, second = (
         forked_torch.start(
             program, *options, directory=directory, environment=common | {"RANK": rank, "LOCAL_RANK": rank}
