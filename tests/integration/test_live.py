@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,67 +23,57 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.needs("Chromium")]
 
 
-def made(directory: Path) -> Path:
-    return make_logs(directory / "logs", [make_record(f"m{n % 5}", 2 ** (n % 7), repeat=n) for n in range(14)])
-
-
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    return made(tmp_path)
+    return make_logs(tmp_path / "logs", [make_record(f"m{n % 5}", 2 ** (n % 7), repeat=n) for n in range(60)])
 
 
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The logs that browsers look at, to which each test adds others."""
-    return made(tmp_path_factory.mktemp("watched"))
-
-
-@pytest.fixture(scope="module")
-def server(watched: Path) -> Iterator[Served]:
-    started = Served(watched)
-    yield started
-    assert started.stop() == 0
-
-
-def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, server: Served, watched: Path) -> None:
-    page.goto(server.url)
-    page.fill("#words", "m1")
-    page.focus("#words")
-    before = page.inner_text("#shown")
-    write_log(watched / "new.log", make_record("m1", 64, repeat=99))
-    wait_until(lambda: page.inner_text("#shown") != before, "the new experiment")
-    assert page.input_value("#words") == "m1"
-    assert page.evaluate("document.activeElement.id") == "words"
-
-
-def test_plots_come_after_the_rest_and_move_nothing(page: Page, server: Served, watched: Path) -> None:
-    page.goto(server.url)
-    page.wait_for_selector("#drawn figure img")
-    page.evaluate("document.getElementById('plots').scrollIntoView()")
-    place = page.evaluate("document.getElementById('plots').getBoundingClientRect().top")
-    version = page.evaluate("newsState.plots")
-    write_log(watched / "another.log", make_record("m1", 64, repeat=100))
-    wait_until(lambda: page.evaluate("newsState.plots") != version, "plots of the new experiment, too")
-    assert page.locator("#drawn figure").count() > 0
-    assert abs(page.evaluate("document.getElementById('plots').getBoundingClientRect().top") - place) <= 1
-
-
-def test_what_happens_is_shown_and_what_is_looked_at_stays_where_it_is(
-    page: Page, server: Served, watched: Path
-) -> None:
-    with locked([watched], LocalExecutor(watched, 2)):
+def test_what_happens_is_shown_and_what_is_looked_at_stays_where_it_is(page: Page, logs: Path) -> None:
+    with locked([logs], LocalExecutor(logs, 2)):
+        server = Served(logs)
         page.goto(server.url)
         assert re.search(r"running in process \d+ since \d\d:\d\d", page.inner_text("#progress"))
         page.evaluate("document.getElementById('tables').scrollIntoView()")
         place = page.evaluate("document.getElementById('tables').getBoundingClientRect().top")
         for number in range(3):  # rows come above what is looked at
-            begin(watched, f"{number}_new.log", f"step {number}: 81{number} images/s")
-            end(watched, f"bad{number}.log", "failure", f"reason {number}")
+            begin(logs, f"{number}_new.log", f"step {number}: 81{number} images/s")
+            end(logs, f"bad{number}.log", "failure", f"reason {number}")
         wait_until(lambda: page.locator("#running tbody tr").count() == 3, "three rows")
         wait_until(lambda: "reason 2" in page.inner_text("#reasons-now"), "the reason of a failure")
         assert "812 images/s" in page.inner_text("#running")
         assert "of 2" in page.inner_text("#running caption")
         assert abs(page.evaluate("document.getElementById('tables').getBoundingClientRect().top") - place) <= 1
+        page.goto("about:blank")
+        assert server.stop() == 0
+
+
+def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, logs: Path) -> None:
+    server = Served(logs)
+    page.goto(server.url)
+    page.fill("#words", "m1")
+    page.focus("#words")
+    before = page.inner_text("#shown")
+    write_log(logs / "new.log", make_record("m1", 64, repeat=99))
+    wait_until(lambda: page.inner_text("#shown") != before, "the new experiment")
+    assert page.input_value("#words") == "m1"
+    assert page.evaluate("document.activeElement.id") == "words"
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_plots_come_after_the_rest_and_move_nothing(page: Page, logs: Path) -> None:
+    server = Served(logs)
+    page.goto(server.url)
+    page.wait_for_selector("#drawn figure img")
+    page.evaluate("document.getElementById('plots').scrollIntoView()")
+    place = page.evaluate("document.getElementById('plots').getBoundingClientRect().top")
+    version = page.evaluate("newsState.plots")
+    write_log(logs / "new.log", make_record("m1", 64, repeat=99))
+    wait_until(lambda: page.evaluate("newsState.plots") != version, "plots of the new experiment, too")
+    assert page.locator("#drawn figure").count() > 0
+    assert abs(page.evaluate("document.getElementById('plots').getBoundingClientRect().top") - place) <= 1
+    page.goto("about:blank")
+    assert server.stop() == 0
 
 
 def test_answers_are_compressed_for_those_who_can_read_them(logs: Path) -> None:

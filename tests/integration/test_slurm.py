@@ -110,7 +110,8 @@ def test_detached_jobs_are_picked_up_by_the_same_command(
     (tmp_path / "go").touch()
     _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
-    assert "3 ok" in told
+    # Jobs may end between the look at the queue and that at the logs.
+    assert sum(map(int, re.findall(r"(\d+) (?:ok|already finished)", told))) == 3
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
     assert len(logs(tmp_path)) == 3
 
