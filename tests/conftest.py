@@ -162,6 +162,17 @@ def dlbs(forked_dlbs: ForkServer, tmp_path: Path) -> RunDlbs:
     return run
 
 
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """Let no other test find the models that a test registers in this process."""
+    from dlbs.packs.registry import Registrable
+
+    before = {base: dict(classes) for base, classes in Registrable.registered.items()}
+    yield
+    Registrable.registered.clear()
+    Registrable.registered.update(before)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real Slurm on this machine."""

@@ -20,14 +20,13 @@ from dlbs.cli.options import (
 )
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.cli.talk import never_waiting
-from dlbs.cli.until_known_options import until_known_options
+from dlbs.cli.until_known_options import Asked, until_known_options
 from dlbs.errors import ConfigError
 from dlbs.logs import STATUSES
 from dlbs.plan.order import ORDERS
 from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
-    from dlbs.cli.until_known import Asked
     from dlbs.config.config import Config
     from dlbs.executors.base import Executor
     from dlbs.experiment import Experiment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from dlbs.errors import ConfigError
 from dlbs.text import counted, printable
 
 if TYPE_CHECKING:
+    from dlbs.cli.until_known_options import Asked
     from dlbs.config.config import Config
     from dlbs.executors.base import Executor
     from dlbs.inquiry import Known
@@ -20,23 +20,7 @@ if TYPE_CHECKING:
     from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
 
-__all__ = ["Asked", "run_until_known"]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of `--until-known`, as typed."""
-
-    by: str
-    baseline: str | None
-    metric: str | None
-    threshold: str
-    confidence: str
-    ignore: list[str]
-    trust_doubtful: bool
-    budget: str | None
-    max_repeats: int | None
-    fail_on_regression: bool
+__all__ = ["run_until_known"]
 
 
 def run_until_known(

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from dlbs.cli.options import names_option
 
-__all__ = ["until_known_options"]
+__all__ = ["Asked", "until_known_options"]
 
-_NAMES = (
-    "by", "baseline", "metric", "threshold", "confidence", "ignore", "trust_doubtful", "budget", "max_repeats", "fail_on_regression",
-)  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of `--until-known`, as typed."""
+
+    by: str
+    baseline: str | None
+    metric: str | None
+    threshold: str
+    confidence: str
+    ignore: list[str]
+    trust_doubtful: bool
+    budget: str | None
+    max_repeats: int | None
+    fail_on_regression: bool
+
+
 _DEFAULTS = {"threshold": "3%", "confidence": "95%"}
 
 
@@ -47,14 +62,12 @@ def until_known_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(function)
     def wrapped(*args: Any, until_known: bool, **options: Any) -> Any:
-        given = {name: options.pop(name) for name in _NAMES}
+        given = {name: options.pop(name) for name in Asked.__slots__}
         if not until_known:
             for name, value in given.items():
                 if value:
                     raise click.UsageError(f"--{name.replace('_', '-')} requires --until-known")
             return function(*args, asked=None, **options)
-        from dlbs.cli.until_known import Asked
-
         _check(given, options)
         asked = Asked(**{name: value or _DEFAULTS.get(name, value) for name, value in given.items()})
         return function(*args, asked=asked, **options)

@@ -212,7 +212,7 @@ class Job:
 
 
 def _monitor(experiment: Experiment, container: str) -> Monitor | None:
-    """The monitor that an experiment requests; None if it requests none."""
+    """The monitor that an experiment requests, imported only then; None if it requests none."""
     if not experiment.get("monitor.interval"):
         return None
     from dlbs.machine.monitor import Monitor

@@ -21,7 +21,11 @@ from tests.integration.test_docker import containers
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("docker", "base image")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.needs("docker", "base image"),
+    pytest.mark.usefixtures("own_registry"),
+]
 IMAGE = "dlbs/tutorial:1.0"
 TUTORIAL = ROOT / "examples" / "packs" / "tutorial"
 

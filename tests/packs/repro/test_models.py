@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from dlbs.packs.repro import MODULES
 from dlbs.packs.repro import models as bases
 from dlbs.packs.repro.testing import assert_dicts_approx_equal, get_testing_device_parameters
 from tests.conftest import ROOT, RunDlbs
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 # A package as that suite has them: constants, the model, the class that builds its image, helpers, a reader of its own.
 PACKAGE = {
@@ -86,17 +87,6 @@ class Setup(BuildDockerImageSubcommand):
         super().__init__(f"{MODELS_ROOT}/{MODEL_NAME}", DEFAULT_IMAGE)
 """,
 }
-
-
-@pytest.fixture(autouse=True)
-def _only_here() -> Iterator[None]:
-    """What one test registers, another does not find."""
-    before = {base: dict(classes) for base, classes in Registrable.registered.items()}
-    for classes in Registrable.registered.values():
-        classes.pop("tutorial-model", None)  # from another file that ran in this process
-    yield
-    Registrable.registered.clear()
-    Registrable.registered.update(before)
 
 
 def package(directory: Path, files: dict[str, str] = PACKAGE) -> Path:
