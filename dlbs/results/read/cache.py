@@ -12,12 +12,12 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Cache", "cache_directory"]
+__all__ = ["MISSING", "Cache", "FoundLog", "Stamp", "cache_directory"]
 
 # The blobs are those of `logfiles.pack`; increment the number when that changes. Other versions use other files.
 _FORMAT = f"dlbs 3 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
@@ -32,6 +32,17 @@ _TABLE = """
 """
 
 _logger = logging.getLogger(__name__)
+
+Stamp = tuple[int, int]  # size of a file in bytes, and its modification time in ns
+MISSING: Stamp = (0, 0)
+
+
+class FoundLog(NamedTuple):
+    """Where a log was found, and its stamp."""
+
+    directory: str
+    stamp: Stamp
+
 
 _Entry = tuple[int, int, int, bytes]  # size, modification time in ns, checksum, content
 
@@ -48,28 +59,23 @@ class Cache:
     SQLite does not detect damage inside an entry. Nothing in a cache is ever executed.
 
     Args:
-        logs: Log file → the directory in which it was found. If empty, the cache stays empty and writes nothing.
+        logs: The logs of `find_logs`. If empty, the cache stays empty and writes nothing.
     """
 
-    def __init__(self, logs: Mapping[str, str]) -> None:
+    def __init__(self, logs: Mapping[str, FoundLog]) -> None:
         self._now = time.time()
-        self._stats: dict[str, tuple[int, int]] = {}
-        for log in logs:
-            with contextlib.suppress(OSError):  # a missing log is reported when it is read
-                status = os.stat(log)
-                self._stats[log] = (status.st_size, status.st_mtime_ns)
-        self._roots = dict(logs)
+        self._logs = logs
         self._unchanged: dict[str, bytes] = {}
         self._gone: dict[str, list[str]] = {}
         self._learnt: dict[str, dict[str, _Entry]] = {}
-        for root in set(logs.values()):
+        for root in {log.directory for log in logs.values()}:
             self._gone[root], self._learnt[root] = [], {}
             for path, size, modified, checksum, content in _load(root):
                 log = os.fsdecode(path)
-                stat = self._stats.get(log)
-                if stat is None:
+                found = logs.get(log)
+                if found is None or found.stamp == MISSING:
                     self._gone[root].append(log)
-                elif stat == (size, modified) and checksum == _checksum(path, size, modified, content):
+                elif found.stamp == (size, modified) and checksum == _checksum(path, size, modified, content):
                     self._unchanged[log] = content
 
     def __contains__(self, log: str) -> bool:
@@ -81,16 +87,18 @@ class Cache:
 
     def put(self, log: str, content: bytes) -> None:
         """Cache the content of a log, unless the log was modified just now."""
-        root, stat = self._roots.get(log), self._stats.get(log)
-        if root is not None and stat is not None and stat[1] / 1e9 < self._now - _SETTLED:
-            self._learnt[root][log] = (*stat, _checksum(os.fsencode(log), *stat, content), content)
+        found = self._logs.get(log)
+        if found is None or found.stamp == MISSING or found.stamp[1] / 1e9 >= self._now - _SETTLED:
+            return
+        checksum = _checksum(os.fsencode(log), *found.stamp, content)
+        self._learnt[found.directory][log] = (*found.stamp, checksum, content)
 
     def write(self) -> None:
         """Write new entries; a cache that cannot be written is not an error."""
         written = False
         for root, learnt in self._learnt.items():
-            of_root = [log for log, directory in self._roots.items() if directory == root]
-            if not learnt or sum(self._stats[log][0] for log in of_root if log in self._stats) < _WORTHWHILE:
+            size = sum(log.stamp[0] for log in self._logs.values() if log.directory == root)
+            if not learnt or size < _WORTHWHILE:
                 continue
             import sqlite3
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
-from dlbs.results.read.cache import Cache
+from dlbs.results.read.cache import Cache, Stamp
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import Read, find_logs, pack, read_file, unpack
 from dlbs.results.read.onelog import Record
@@ -24,7 +23,7 @@ class KeptLogs:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._known: dict[str, tuple[tuple[int, int], Read]] = {}
+        self._known: dict[str, tuple[Stamp, Read]] = {}
 
     def read(self, reading: Reading) -> list[Record]:
         """The records of all logs, in the order of `find_logs`. They are kept: do not change them.
@@ -36,15 +35,14 @@ class KeptLogs:
             LogError: There are no logs.
         """
         logs = find_logs([self.directory])
-        stamps = {log: _stamp(log) for log in logs}
-        fresh = [log for log in logs if log not in self._known or self._known[log][0] != stamps[log]]
+        fresh = [log for log, found in logs.items() if log not in self._known or self._known[log][0] != found.stamp]
         cache = Cache(logs if len(fresh) >= _MANY else {})
         for log in fresh:
             packed = cache.get(log)
             read = read_file(log) if packed is None else unpack(packed)
             if packed is None and len(fresh) >= _MANY:
                 cache.put(log, pack(read))
-            self._known[log] = stamps[log], read
+            self._known[log] = logs[log].stamp, read
         cache.write()
         self._known = {log: self._known[log] for log in logs}
         records: list[Record] = []
@@ -56,17 +54,8 @@ class KeptLogs:
         reading.unchanged += len(logs) - len(fresh)
         return records
 
-    def complete(self) -> Iterator[tuple[str, tuple[int, int], Record]]:
+    def complete(self) -> Iterator[tuple[str, Stamp, Record]]:
         """Each log with one complete experiment of DLBS in it: its path, its size and time, and its record."""
         for log, (stamp, (records, _)) in self._known.items():
             if len(records) == 1 and "exp.dlbs_version" in records[0] and log.endswith(".log"):
                 yield log, stamp, records[0]
-
-
-def _stamp(log: str) -> tuple[int, int]:
-    """Size and time of a file; none if it is gone, which reading it reports."""
-    try:
-        status = os.stat(log, follow_symlinks=False)
-    except OSError:
-        return (-1, -1)
-    return (status.st_size, status.st_mtime_ns)

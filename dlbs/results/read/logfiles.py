@@ -12,6 +12,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from dlbs.errors import LogError
+from dlbs.results.read.cache import MISSING, Cache, FoundLog, Stamp
 from dlbs.results.read.compressed import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
 from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
@@ -24,19 +25,19 @@ _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
 _WORTHWHILE = 16 << 20  # bytes from which a second process is faster
 
 
-def find_logs(paths: Iterable[str]) -> dict[str, str]:
+def find_logs(paths: Iterable[str]) -> dict[str, FoundLog]:
     """Find log files by files, directories (recursively) and glob patterns, each once.
 
     Logs of one directory are in the order of its plan; those missing from the plan come first, by modification time. Names contain a hash,
     so their order is meaningless.
 
     Returns:
-        Log file → the directory in which it was found.
+        Log file → the directory in which it was found, and its size and modification time.
 
     Raises:
         LogError: A path or pattern matches nothing.
     """
-    found: dict[str, str] = {}
+    found: dict[str, FoundLog] = {}
     for path in paths:
         if os.path.isdir(path):
             inside = _in_plan_order(
@@ -49,16 +50,16 @@ def find_logs(paths: Iterable[str]) -> dict[str, str]:
                 raise LogError(
                     "no log files in this directory", where=path, hint=f"names of logs end in {', '.join(LOG_ENDINGS)}"
                 )
-            for log in inside:
-                found.setdefault(log, path)
+            for log, stamp in inside.items():
+                found.setdefault(log, FoundLog(path, stamp))
         elif os.path.exists(path):
-            found.setdefault(path, os.path.dirname(path) or ".")
+            found.setdefault(path, FoundLog(os.path.dirname(path) or ".", _stamp(path)))
         else:
             matches = _in_plan_order(glob.glob(path, recursive=True))
             if not matches:
                 raise LogError("no such file", where=path, hint=_hint(path))
-            for log, directory in find_logs(matches).items():
-                found.setdefault(log, directory)
+            for log, match in find_logs(matches).items():
+                found.setdefault(log, match)
     return found
 
 
@@ -68,9 +69,11 @@ def _hint(path: str) -> str:
     return "give log files, directories or glob patterns"
 
 
-def _in_plan_order(paths: Iterable[str]) -> list[str]:
+def _in_plan_order(paths: Iterable[str]) -> dict[str, Stamp]:
+    """Sort paths as `find_logs` does. One `stat` per log serves the order, the cache and the choice of processes."""
+    stamps = {path: _stamp(path) for path in sorted(paths)}
     by_directory: dict[str, list[str]] = {}
-    for path in sorted(paths):
+    for path in stamps:
         by_directory.setdefault(os.path.dirname(path), []).append(path)
     found = []
     for directory in sorted(by_directory):
@@ -81,9 +84,9 @@ def _in_plan_order(paths: Iterable[str]) -> list[str]:
         inside = by_directory[directory]
         planned = [path for path in inside if _stem(path) in position] if position else []
         unplanned = [path for path in inside if _stem(path) not in position] if position else inside
-        found += sorted(unplanned, key=_modified)
+        found += sorted(unplanned, key=lambda path: stamps[path][1])
         found += sorted(planned, key=lambda path: position[_stem(path)])
-    return found
+    return {path: stamps[path] for path in found}
 
 
 def _positions(plan: PlanFile) -> dict[str, int]:
@@ -95,11 +98,12 @@ def _stem(path: str) -> str:
     return os.path.basename(path).removesuffix(".gz").removesuffix(".part")
 
 
-def _modified(path: str) -> int:
+def _stamp(path: str) -> Stamp:
     try:
-        return os.stat(path).st_mtime_ns
+        status = os.stat(path)
     except OSError:
-        return 0  # a missing log is reported when it is read
+        return MISSING  # reported when it is read
+    return status.st_size, status.st_mtime_ns
 
 
 def read_logs(
@@ -116,13 +120,13 @@ def read_logs(
     Raises:
         LogError: A path or pattern matches nothing.
     """
-    from dlbs.results.read.cache import Cache
-
     reading = reading if reading is not None else Reading()
     paths = list(paths)
     logs = find_logs(paths)
     cache = Cache(logs if cached else {})
-    fresh = _read_files([log for log in logs if log not in cache], jobs, frozenset(paths), packed=cached)
+    fresh = _read_files(
+        {log: found for log, found in logs.items() if log not in cache}, jobs, frozenset(paths), packed=cached
+    )
     for log in logs:
         packed = cache.get(log)
         if packed is None:
@@ -158,9 +162,12 @@ def unpack(packed: bytes) -> Read:
     return records, [Finding(*finding) for finding in findings]
 
 
-def _read_files(logs: list[str], jobs: int, named: frozenset[str], *, packed: bool) -> Iterator[Read | bytes]:
+def _read_files(
+    found: dict[str, FoundLog], jobs: int, named: frozenset[str], *, packed: bool
+) -> Iterator[Read | bytes]:
     """Read logs; `named` are paths given by the user, which may be links."""
-    if jobs == 1 or len(logs) < 2 or sum(map(_size, logs)) < _WORTHWHILE:
+    logs = list(found)
+    if jobs == 1 or len(logs) < 2 or sum(log.stamp[0] for log in found.values()) < _WORTHWHILE:
         for log in logs:
             read = read_file(log, follow_links=log in named)
             yield pack(read) if packed else read
@@ -177,13 +184,6 @@ def _read_files(logs: list[str], jobs: int, named: frozenset[str], *, packed: bo
 
 def _read_batch(logs: list[tuple[str, bool]]) -> list[bytes]:
     return [pack(read_file(log, follow_links=follow)) for log, follow in logs]
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
 
 
 def read_file(path: str, *, follow_links: bool = False) -> Read:

@@ -36,7 +36,12 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     results: list[str] = []  # their keys, collected only where one may come twice
     number = 0  # lines before the block
     binary = False
+    previous = b""
     for block in _blocks(stream):
+        number += previous.count(
+            _END
+        )  # only if there is a next block: for most logs, counting would be a tenth of the time
+        previous = block
         if block.startswith(_TOO_LONG):
             noticed.append(Finding("long", f"{name}:{number + 1}"))
         if not binary and b"\0" in block:
@@ -47,7 +52,6 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
         record.update(zip(keys, values, strict=True))
         if before or len(record) != len(keys):
             results += [key for key in keys if key.startswith("results.")]
-        number += block.count(_END)
     if results:
         counts = Counter(results).items()
         noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in counts if count > 1]
@@ -134,7 +138,7 @@ def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding
     return _one_by_one(text, name, number, noticed) if read is None else read
 
 
-_RUNS = re.compile(rb"\n[ \t]*__[^\n]*(?:\n[ \t]*__[^\n]*)*")
+_RUNS = re.compile(rb"\n[ \t]*__.*(?:\n[ \t]*__.*)*")
 _ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
 
 
