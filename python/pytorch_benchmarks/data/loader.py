@@ -226,12 +226,17 @@ def processes(
         for number in loader:
             images, labels = shared.place(number).result()
             yield (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
+        return
     except BenchmarkError as error:  # of a worker: torch puts the worker's traceback before the message
-        raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from None
+        failure = type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip())
+        # Its frames refer to DataLoader's iterator and to the error itself. The garbage collector closes the queues of such a cycle before
+        # torch asks the workers to exit, so torch would wait five seconds for each of them, at any later time.
+        error.__traceback__ = None
     except RuntimeError as error:
-        if "exited unexpectedly" in str(error):
-            raise BenchmarkError(f"a data loader process died: {str(error).splitlines()[0]}") from None
-        raise
+        if "exited unexpectedly" not in str(error):
+            raise
+        failure = BenchmarkError(f"a data loader process died: {str(error).splitlines()[0]}")
+    raise failure  # here, so that it does not refer to the other error
 
 
 class _Endless(torch.utils.data.Sampler[tuple[int, list[int]]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
@@ -128,6 +129,20 @@ def test_an_error_in_a_worker_reaches_the_caller_as_one_line(folder: ImageFolder
     path.write_bytes(b"torn")
     with pytest.raises(BenchmarkError, match=f"^cannot read the image {path}: [^\n]*$"):
         load(folder, how, 2)
+
+
+def test_workers_end_with_an_error_and_not_when_garbage_is_collected(folder: ImageFolder) -> None:
+    """The garbage collector closed their queues first; then it waited five seconds for each of them."""
+    others = set(psutil.Process().children())
+    Path(folder.images[12][0]).write_bytes(b"torn")
+    gc.disable()
+    try:
+        with pytest.raises(BenchmarkError) as caught:
+            load(folder, "processes", 2)
+        assert caught.value.__context__ is None
+        assert set(psutil.Process().children()) == others
+    finally:
+        gc.enable()
 
 
 class Counted(ImageFolder):
