@@ -12,6 +12,7 @@ import pytest
 
 from dlbs.executors.local import LocalExecutor
 from dlbs.run.locks import locked
+from tests.integration.pages import sort_by
 from tests.integration.test_browser import Served
 from tests.made_logs import make_logs, make_record, write_log
 from tests.run.test_watch import begin, end
@@ -47,16 +48,125 @@ def test_what_happens_is_shown_and_what_is_looked_at_stays_where_it_is(page: Pag
         assert server.stop() == 0
 
 
-def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, logs: Path) -> None:
+def updated(page: Page, count: int) -> None:
+    """Let the page ask for news now, and wait until it and its plots show `count` experiments and are laid out."""
+    page.evaluate("lookForNews('/content')")
+    wait_until(lambda: page.inner_text("#shown").endswith(f" of {count}"), "the results")
+    wait_until(lambda: page.evaluate("newsState.plots === newsState.content"), "their plots")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+# Size of the window, and the first whole element in it: a row of the experiments, a row of a table, and a plot; at the end of the page, the last section.
+READ = (
+    ((1280, 700), "[...document.querySelectorAll('#results tbody tr')].find((row) => row.textContent.includes('0007.log'))"),
+    ((390, 700), "[...document.querySelectorAll('section[aria-labelledby=tables] tbody tr')].find((row) => row.cells[0].textContent === 'm3')"),
+    ((1280, 400), "document.querySelectorAll('#drawn figure')[1]"),
+    ((1280, 1200), "document.getElementById('machines')"),
+)  # fmt: skip
+
+
+def test_what_is_read_stays_where_it_is_on_a_page_of_few_results(page: Page, tmp_path: Path) -> None:
+    """Its tables grow with each experiment: those of many results are as high as they get."""
+    logs = make_logs(tmp_path / "logs", [make_record(f"m{n % 5}", 2 ** (n % 7), repeat=n) for n in range(14)])
     server = Served(logs)
     page.goto(server.url)
+    updated(page, 14)
+    for number, ((width, height), read) in enumerate(READ):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate(
+            f"scrollBy(0, {read}.getBoundingClientRect().top - document.querySelector('nav').offsetHeight - 5)"
+        )
+        place = page.evaluate(f"{read}.getBoundingClientRect().top")
+        end(logs, f"bad{number}.log", "failure", f"reason {number}")
+        write_log(logs / f"0000new{number}.log", make_record(f"another{number}", 64, repeat=50 + number))
+        updated(page, 16 + 2 * number)
+        assert abs(page.evaluate(f"{read}.getBoundingClientRect().top") - place) <= 1, read
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_what_is_read_stays_where_it_is_when_the_page_becomes_too_short(page: Page, tmp_path: Path) -> None:
+    logs = make_logs(tmp_path / "logs", [make_record(f"m{n % 5}", 2 ** (n % 7), repeat=n) for n in range(5)])
+    for number in range(8):
+        end(logs, f"bad{number}.log", "failure", f"reason {number}")
+    server = Served(logs)
+    page.goto(server.url)
+    updated(page, 13)
+    caption = "[...document.querySelectorAll('#drawn figcaption')].pop()"
+    page.evaluate(
+        "document.querySelectorAll('section[aria-labelledby=failures] details').forEach((one) => { one.open = true; })"
+    )
+    page.evaluate("[...document.querySelectorAll('#drawn figure')].pop().scrollIntoView()")
+    place = page.evaluate(f"{caption}.getBoundingClientRect().top")
+    for number in range(8):
+        (logs / f"bad{number}.log").unlink()
+    updated(page, 5)
+    assert page.locator("#failures").count() == 0
+    assert abs(page.evaluate(f"{caption}.getBoundingClientRect().top") - place) <= 1
+    assert page.evaluate("document.getElementById('content').style.paddingBottom") != "", (
+        "otherwise it was not too short"
+    )
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_the_first_row_that_is_seen_stays_the_first_when_faster_experiments_come_before_it(
+    page: Page, logs: Path
+) -> None:
+    server = Served(logs)
+    page.goto(server.url)
+    sort_by(page, "throughput, images/s")
+    page.evaluate("document.getElementById('rows').scrollTop = 400")
+    first = """(() => {
+        const rows = document.getElementById('rows');
+        const hidden = rows.getBoundingClientRect().top + rows.querySelector('thead').offsetHeight - 1;
+        const row = [...rows.querySelectorAll('tbody tr:not([aria-hidden])')].find((one) => one.getBoundingClientRect().top >= hidden);
+        return [row.textContent, Math.round(row.getBoundingClientRect().top)];
+    })()"""
+    before = page.evaluate(first)
+    for number in range(20):  # more than are rendered above
+        write_log(logs / f"fast{number}.log", make_record("m1", 1024, repeat=70 + number))
+    updated(page, 80)
+    assert page.evaluate(first) == before
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, tmp_path: Path) -> None:
+    logs = make_logs(tmp_path / "logs", [make_record(f"m{n % 20}", 2 ** (n % 7), repeat=n) for n in range(60)])
+    end(logs, "bad1.log", "failure", "out of memory")
+    server = Served(logs)
+    page.goto(server.url)
+    updated(page, 61)
+    page.locator("#failures + details > summary").click()
+    page.locator("#machines + details > summary").click()  # closes it
+    page.locator("#numbers > summary").click()
+    numbers, find = "#numbers .scroll", "#facets details:first-of-type input[type=search]"
+    wait_until(lambda: page.locator(f"{numbers} tr").count() > 20, "the numbers")
+    page.evaluate(f"document.querySelector('{numbers}').scrollTop = 100")
+    page.fill(find, "M1")
+    page.locator("#facets details:nth-of-type(2) label input").nth(3).focus()
+    focused = page.evaluate("document.activeElement.parentElement.dataset.key")
     page.fill("#words", "m1")
-    page.focus("#words")
-    before = page.inner_text("#shown")
-    write_log(logs / "new.log", make_record("m1", 64, repeat=99))
-    wait_until(lambda: page.inner_text("#shown") != before, "the new experiment")
-    assert page.input_value("#words") == "m1"
-    assert page.evaluate("document.activeElement.id") == "words"
+    for number, last in enumerate(("words", "facet")):
+        if last == "words":
+            page.evaluate("document.getElementById('words').setSelectionRange(1, 1)")
+        else:
+            page.locator(f"#facets label[data-key='{focused}'] input").focus()
+        write_log(logs / f"{last}.log", make_record("m1", 64, repeat=99))
+        end(logs, f"bad-{last}.log", "failure", "out of memory")
+        updated(page, 63 + 2 * number)
+        assert page.input_value("#words") == "m1"
+        assert page.input_value(find) == "M1"
+        if last == "words":
+            assert page.evaluate("[document.activeElement.id, document.activeElement.selectionStart]") == ["words", 1]
+        else:
+            assert page.evaluate("document.activeElement.parentElement.dataset.key") == focused
+        opened = page.evaluate(
+            "['#failures + details', '#machines + details', '#numbers'].map((one) => document.querySelector(one).open)"
+        )
+        assert opened == [True, False, True]
+        assert page.evaluate(f"document.querySelector('{numbers}').scrollTop") == 100
     page.goto("about:blank")
     assert server.stop() == 0
 

@@ -28,7 +28,7 @@ _PLAIN = frozenset({int, float, bool, type(None)})
 _SELF, _NONE = "'self'", "'none'"
 # Parts of a page's script, in the order in which they run.
 _COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
-REPORT_SCRIPTS = (*_COMMON, "chart.js", "batches.js", "experiments.js", "report.js", "live.js")
+REPORT_SCRIPTS = (*_COMMON, "chart.js", "batches.js", "experiments.js", "report.js", "position.js", "live.js")
 COMPARISON_SCRIPTS = (*_COMMON, "forest.js", "distribution.js", "comparison.js")
 
 

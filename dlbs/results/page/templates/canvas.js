@@ -30,6 +30,7 @@ class Canvas {
     this.maker = maker;
     this.width = this.host.clientWidth;
     if (!this.width) return;
+    this.host.style.minHeight = `${this.height}px`;  // uPlot takes its size after the script has ended: until then, what follows would be too high
     const { options, data } = maker();
     this.plot = new uPlot({ width: this.width, height: this.height, legend: { show: false }, ...options }, data, this.host);
   }
@@ -37,6 +38,7 @@ class Canvas {
   clear() {
     if (this.plot) this.plot.destroy();
     this.plot = this.maker = null;
+    this.host.style.minHeight = "";
   }
 }
 

@@ -12,7 +12,8 @@ class SelectionChart {
     this.note = make("p", { class: "quiet", id: "plotnote" });
     this.hover = make("div", { class: "hover", hidden: true });
     this.numbers = make("details", { id: "numbers" }, make("summary", {}, "Numbers in this plot"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "numbers in this plot" }));
-    this.numbers.addEventListener("toggle", () => this.fillNumbers());
+    this.numbers.open = Boolean(state.isOpen);
+    this.numbers.addEventListener("toggle", () => { state.isOpen = this.numbers.open; this.fillNumbers(); });
     const box = make("div", { class: "plotbox" }, this.plot, this.hover);
     host.replaceChildren(this.controls(), box, this.legend, this.note, this.numbers);
     this.canvas = new Canvas(this.plot, 320);

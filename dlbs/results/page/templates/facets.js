@@ -3,7 +3,7 @@ const FIRST_VALUES = 100, FIND_FROM = 15;
 
 class Facets {
   // facets: {name, title, values, codes (of each row: an index into `values`, a list of indices, or -1), isOpen}
-  // state: {chosen: Map of name → Set of values, words}, kept by the caller; texts: of each row, for the words
+  // state: {chosen: Map of name → Set of values, wanted: Map of name → text, words}, kept by the caller; texts: of each row, for the words
   constructor(host, facets, count, texts, state, changed) {
     Object.assign(this, { host, facets, count, texts, state, changed, spaced: null });
     this.views = facets.map((facet) => this.view(facet));
@@ -21,17 +21,21 @@ class Facets {
     const list = make("div", { class: "values" });
     const note = make("span", { class: "quiet" });
     const fieldset = make("fieldset", {}, make("legend", { class: "hidden" }, facet.title));
-    const details = make("details", { class: "facet" }, make("summary", {}, facet.title, " ", note), fieldset);
-    const view = { facet, list, note, details, labels: null, wanted: "" };
+    const details = make("details", { class: "facet", "data-key": facet.name }, make("summary", {}, facet.title, " ", note), fieldset);
+    const view = { facet, list, note, details, labels: null, wanted: this.state.wanted.get(facet.name) || "" };
     if (facet.values.length > FIND_FROM) {
-      const find = make("input", { type: "search", "aria-label": `find a value of ${facet.title}`, placeholder: "find" });
-      find.addEventListener("input", () => { view.wanted = find.value.toLowerCase(); this.fill(view); });
+      const find = make("input", { type: "search", "aria-label": `find a value of ${facet.title}`, placeholder: "find", value: view.wanted });
+      find.addEventListener("input", () => {
+        this.state.wanted.set(facet.name, find.value);
+        view.wanted = find.value;
+        this.fill(view);
+      });
       fieldset.append(find);
     }
     fieldset.append(list);
     details.open = this.state.open ? this.state.open.has(facet.name) : facet.isOpen || this.state.chosen.has(facet.name);
     details.addEventListener("toggle", () => {
-      if (details.open) this.fill(view);
+      if (details.open && !view.labels) this.fill(view);
       this.state.open = new Set(this.views.filter((one) => one.details.open).map((one) => one.facet.name));
     });
     return view;
@@ -40,7 +44,7 @@ class Facets {
   // Values are rendered when their list is opened, at most a hundred.
   fill(view) {
     const { facet } = view;
-    const fitting = facet.values.map((value, code) => [value, code]).filter(([value]) => value.toLowerCase().includes(view.wanted));
+    const fitting = facet.values.map((value, code) => [value, code]).filter(([value]) => value.toLowerCase().includes(view.wanted.toLowerCase()));
     view.labels = new Map();
     const chosen = this.state.chosen.get(facet.name) || new Set();
     const lines = fitting.slice(0, FIRST_VALUES).map(([value, code]) => {
@@ -48,7 +52,7 @@ class Facets {
       box.checked = chosen.has(value);
       box.addEventListener("change", () => this.choose(facet.name, value, box.checked));
       const count = make("span", { class: "quiet" });
-      const label = make("label", {}, box, ` ${value} `, count);
+      const label = make("label", { "data-key": value }, box, ` ${value} `, count);
       view.labels.set(code, { label, count, box });
       return label;
     });

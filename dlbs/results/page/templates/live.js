@@ -1,4 +1,4 @@
-// The live view: polls the small current progress often, the rest of the page rarely. Updates keep the scroll position and the user's choices.
+// The live view: polls the small current progress often, the rest of the page rarely.
 const newsState = { now: "", content: document.body.dataset.version || "", plots: "" };
 
 async function ask(path, version) {
@@ -9,59 +9,23 @@ async function ask(path, version) {
   return { version: answer.headers.get("ETag"), html: new DOMParser().parseFromString(await answer.text(), "text/html") };
 }
 
-// Keeps the scroll position while content above it grows or shrinks.
-function holding(change) {
-  const marks = [...document.querySelectorAll("main section, main h2, main h3, main details")];
-  const anchor = window.scrollY > 0 ? marks.find((one) => one.id && one.getBoundingClientRect().bottom > 0) ||
-    marks.find((one) => one.getBoundingClientRect().bottom > 0) : null;
-  const id = anchor && (anchor.id || (anchor.querySelector("[id]") || {}).id);
-  const before = id ? document.getElementById(id).getBoundingClientRect().top : 0;
-  change();
-  const after = id && document.getElementById(id);
-  if (after) window.scrollBy(0, after.getBoundingClientRect().top - before);
-}
-
 function showNow(html) {
   const news = html.getElementById("live");
   const shown = document.getElementById("live");
-  if (!news || !shown || news.isEqualNode(shown)) return;
-  const table = shown.querySelector(".scroll");
-  const left = table ? table.scrollLeft : 0;
-  const focused = table && table === document.activeElement;
-  holding(() => shown.replaceWith(news));
-  const fresh = news.querySelector(".scroll");
-  if (fresh) {
-    fresh.scrollLeft = left;
-    if (focused) fresh.focus({ preventScroll: true });
-  }
+  if (news && shown && !news.isEqualNode(shown)) keeping(() => shown.replaceWith(news));
 }
 
 function showNews(news) {
-  const focused = document.activeElement && document.activeElement.id;
-  const opened = () => document.querySelectorAll("section > details > summary");
-  const open = new Set([...opened()].filter((one) => one.parentElement.open).map((one) => one.textContent));
-  const rows = document.getElementById("rows");
-  const place = rows ? [rows.scrollLeft, rows.scrollTop] : [0, 0];
-  const narrow = document.getElementById("narrow");
-  const isNarrow = !narrow || narrow.open;
-  holding(() => {
+  keeping(() => {
     const live = document.getElementById("live");
     const newer = news.getElementById("live");
     if (live && newer) newer.replaceWith(live);  // updated separately
     const drawn = document.getElementById("drawn"), later = news.getElementById("drawn");
     if (newsState.plots && drawn && later) later.replaceWith(drawn);  // until the new ones are drawn
+    if (view.table) view.table.keepRow();
     document.getElementById("content").replaceChildren(...news.body.childNodes);
-    for (const one of opened()) if (open.has(one.textContent)) one.parentElement.open = true;
-    const again = document.getElementById("narrow");
-    if (again) again.open = isNarrow;
     start();
   });
-  const fresh = document.getElementById("rows");
-  if (fresh) [fresh.scrollLeft, fresh.scrollTop] = place;
-  const one = focused && document.getElementById(focused);
-  if (!one) return;
-  one.focus({ preventScroll: true });
-  if (focused === "words") one.setSelectionRange(one.value.length, one.value.length);
 }
 
 // The page does not change while it is hidden, or while text is being selected.
@@ -85,7 +49,7 @@ async function lookForPlots() {
   if (!plots.html) return;
   newsState.plots = plots.version;
   const now = document.getElementById("drawn");
-  if (now) holding(() => now.replaceChildren(...plots.html.body.childNodes));
+  if (now) keeping(() => now.replaceChildren(...plots.html.body.childNodes));
 }
 
 async function lookForNews(path) {

@@ -1,10 +1,13 @@
 // The page of results: a selection of experiments, with its rows and plot. Updates of the live view keep the selection.
-const view = { rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), words: "" }, plot: {}, batches: {} };
+const view = { table: null, rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), wanted: new Map(), words: "" }, plot: {}, batches: {} };
 
 function start() {
+  view.table = null;
   const data = readData();
   if (!data || !document.getElementById("rows")) return;
   const table = new RowTable(document.getElementById("rows"), "results", experimentColumns(data, view.rows), view.rows);
+  table.nameOf = (row) => data.logs.prefix + data.logs.rest[row];
+  view.table = table;
   const chart = new SelectionChart(document.getElementById("chart"), data, view.plot);
   const batches = new BatchTimes(document.getElementById("batchtimes"), data, view.batches);
   table.ordered = (order) => batches.show(order);

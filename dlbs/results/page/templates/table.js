@@ -3,9 +3,10 @@ const SPARE_ROWS = 15, PRINTED_ROWS = 300, WIDEST = 36;
 
 class RowTable {
   // columns: {title, isNumber, widest (characters), onScreen (not on paper), cell(row) → text or node, key(row) → number, text or null, class(row)}
-  // state: {sort, descending, top}, kept by the caller; `ordered` is called with the rows in their order
+  // state: {sort, descending, top}, kept by the caller; `ordered` is called with the rows in their order;
+  // `nameOf` identifies a row among those of the table that replaces this one
   constructor(region, name, columns, state) {
-    Object.assign(this, { region, columns, state, rows: [], order: [], height: 0, from: -1, to: -1, ordered: () => {} });
+    Object.assign(this, { region, columns, state, rows: [], order: [], height: 0, from: -1, to: -1, ordered: () => {}, nameOf: String });
     const titles = columns.map((column) => this.heading(column));
     this.above = make("tbody");
     this.body = make("tbody");
@@ -29,6 +30,13 @@ class RowTable {
     if (column.extra) heading.append(column.extra());
     if (column.widest) heading.style.minWidth = `${0.88 * Math.min(column.widest, column.limit || WIDEST)}ch`;
     return heading;
+  }
+
+  // Lets the table that is built next with the same state begin with the same row, wherever that row is then.
+  keepRow() {
+    const { scrollTop } = this.region;
+    const index = Math.floor(scrollTop / this.height);
+    this.state.kept = scrollTop && index < this.order.length ? { name: this.nameOf(this.order[index]), rest: scrollTop - index * this.height } : null;
   }
 
   kind(column) {
@@ -57,7 +65,16 @@ class RowTable {
     this.table.setAttribute("aria-rowcount", rows.length + 1);
     this.region.scrollTop = this.state.top || 0;
     this.draw(true);
+    this.showKept();
     this.ordered(this.order);
+  }
+
+  showKept() {
+    const { kept } = this.state;
+    this.state.kept = null;
+    const index = kept ? this.order.findIndex((row) => this.nameOf(row) === kept.name) : -1;
+    this.region.scrollTop = index < 0 ? this.state.top : index * this.height + kept.rest;
+    this.draw();
   }
 
   draw(anew) {
