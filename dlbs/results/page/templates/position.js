@@ -1,6 +1,7 @@
 // Keeps what the reader looks at while parts of the page are replaced: positions in the window and in scrolled regions, opened sections, focus and caret.
 // The new elements are other objects than the old ones: they are recognized by what they show.
 const LINES = "h2, h3, p, li, dl, tbody tr, figure, summary, pre, .controls, .plotbox";
+const FALLBACKS = 10;  // lines that are remembered: an update seldom removes that many
 const REGIONS = "main :is(.scroll, .narrow, .values, pre)";
 
 // What distinguishes an element from its siblings, without the numbers that change from one version of the page to the next.
@@ -75,11 +76,15 @@ function anchorsOf() {
     const lines = [...document.querySelectorAll(`main :is(${LINES})`)].filter((line) => isSeen(line, top, innerHeight));
     const whole = lines.filter((one) => topOf(one) >= top);
     const isEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
-    elements.push(...(isEnd ? whole.reverse() : whole), ...lines.filter((one) => topOf(one) < top));
+    elements.push(...[...(isEnd ? whole.reverse() : whole), ...lines.filter((one) => topOf(one) < top)].slice(0, FALLBACKS));
     elements.push(...[...document.querySelectorAll("main section")].filter((one) => one.getBoundingClientRect().bottom > top));
   }
-  return elements.map((one) => ({ path: pathOf(one), top: topOf(one) })).filter(({ path }) => path);
+  const owed = scrollY === held.scrollY ? held.rest : 0;
+  return elements.map((one) => ({ path: pathOf(one), top: topOf(one) - owed })).filter(({ path }) => path);
 }
+
+// A browser scrolls by whole pixels: the rest of one change is part of the next one, or many changes would add up.
+let held = { scrollY: -1, rest: 0 };
 
 function hold(anchors) {
   const main = document.getElementById("content");
@@ -94,6 +99,7 @@ function hold(anchors) {
       main.style.paddingBottom = `${rest}px`;
       window.scrollBy(0, rest);
     }
+    held = { scrollY, rest: topOf(element) - top };
     return;
   }
 }
@@ -102,7 +108,7 @@ function regionsOf() {
   const scrolled = [...document.querySelectorAll(REGIONS)].filter((one) => one.scrollTop || one.scrollLeft);
   return scrolled.map((region) => {
     const { top, bottom } = region.getBoundingClientRect();
-    const rows = [...region.querySelectorAll("tbody tr")].filter((row) => isSeen(row, top, bottom));
+    const rows = [...region.querySelectorAll("tbody tr")].filter((row) => isSeen(row, top, bottom)).slice(0, FALLBACKS);
     return { path: pathOf(region), left: region.scrollLeft, top: region.scrollTop, rows: rows.map((row) => ({ path: pathOf(row), top: topOf(row) - top })) };
   });
 }
