@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from dlbs.errors import LogError
 from dlbs.files import open_regular
@@ -18,6 +18,7 @@ __all__ = [
     "KEY_LINE",
     "LOG_VARIABLE",
     "STATUSES",
+    "are_finite",
     "are_positive",
     "batch_time",
     "finite",
@@ -67,15 +68,22 @@ def finite(value: Any) -> float | None:
     return float(value) if abs(value) <= _LARGEST else None  # a huge integer cannot be converted to float
 
 
-def are_positive(values: object) -> bool:
-    """Whether this is a list of positive numbers that are small enough for statistics (`finite`)."""
+def are_finite(values: object) -> TypeGuard[list[float]]:
+    """Whether this is a list of numbers that are small enough for statistics (`finite`).
+
+    Without a call for each number: they are the batch times of all runs.
+    """
     if not isinstance(values, list):
         return False
-    # Without a call for each: they are the batch times of all runs.
-    kinds = set(map(type, values))
-    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in kinds):
+    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in set(map(type, values))):
         return False
-    return all(0 < value <= _LARGEST for value in values)
+    # The least and the largest of several values may hide one that is not a number; their sum cannot.
+    return not values or (min(values) >= -_LARGEST and max(values) <= _LARGEST and not math.isnan(sum(values)))
+
+
+def are_positive(values: object) -> TypeGuard[list[float]]:
+    """Whether this is a list of positive numbers that are small enough for statistics (`finite`)."""
+    return are_finite(values) and (not values or min(values) > 0)
 
 
 def batch_time(values: Mapping[str, Any]) -> float | None:
@@ -83,13 +91,7 @@ def batch_time(values: Mapping[str, Any]) -> float | None:
     if "results.time" in values:
         return finite(values["results.time"])
     times = values.get("results.time_data")
-    # Without a call for each time: a sweep has thousands of logs with hundreds of times each.
-    if not isinstance(times, list) or not times or not {int, float}.issuperset(map(type, times)):
-        return None
-    if not max(map(abs, times)) <= _LARGEST:
-        return None
-    total = math.fsum(times)
-    return total / len(times) if math.isfinite(total) else None  # not a number can hide behind the largest
+    return math.fsum(times) / len(times) if times and are_finite(times) else None
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 import os
 import re
 import signal
@@ -191,6 +192,21 @@ def needed(report: pytest.TestReport) -> str:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
     found = re.match(r"Skipped: needs ([^:]+): ", reason)
     return found[1] if found else ""
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What dlbs logs during a test, from the level INFO on."""
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("dlbs")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.setLevel(level)
+    logger.removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas
 import pytest
 
 import dlbs as package
@@ -33,6 +32,12 @@ def test_flags_and_the_arguments_that_they_are(where: str, argument: str) -> Non
     assert argument_of(where) == argument
 
 
+def empty_frame() -> Any:
+    import pandas  # here, because every process of pytest imports this file
+
+    return pandas.DataFrame()
+
+
 RUNS: list[dict[str, Any]] = [{"exp.model": "a", "exp.status": "ok", "results.throughput": 1.0}] * 2
 
 
@@ -54,7 +59,7 @@ RUNS: list[dict[str, Any]] = [{"exp.model": "a", "exp.status": "ok", "results.th
         ),
         (lambda: package.validate([], executor="nobody"), "executor: "),
         (lambda: package.compare(RUNS, by="exp.modle"), "by='exp.modle': "),
-        (lambda: package.filter_results(pandas.DataFrame(), "{"), "query: "),
+        (lambda: package.filter_results(empty_frame(), "{"), "query: "),
     ],
 )
 def test_no_error_of_the_api_names_a_flag(call: Any, place: str) -> None:

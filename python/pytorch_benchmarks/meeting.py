@@ -20,7 +20,8 @@ from pytorch_benchmarks.errors import BenchmarkError, UsageError
 
 __all__ = ["Node", "meet"]
 
-_PAUSE = 0.5  # seconds between two attempts to reach node 0
+_PAUSE = 0.5  # seconds between two attempts to reach node 0, at most
+_FIRST_PAUSE = 0.05  # seconds after the first attempt; each further pause is twice as long
 _LONGEST = 1 << 16  # bytes of a message
 _PATIENCE = 5.0  # seconds to wait for an answer of node 0
 _LATE = 10.0  # seconds after node 0's own timeout in which its answer may arrive
@@ -240,6 +241,7 @@ class _Host:
 
 def _join(node: Node, place: tuple[str, int], wait: _Wait) -> None:
     said = False
+    pause = _FIRST_PAUSE
     while True:
         if wait.left == 0:
             raise BenchmarkError(wait.end("node 0"))
@@ -253,7 +255,8 @@ def _join(node: Node, place: tuple[str, int], wait: _Wait) -> None:
                     return
         except OSError:
             pass  # not started yet, or disconnected
-        time.sleep(min(_PAUSE, wait.left))
+        time.sleep(min(pause, wait.left))
+        pause = min(2 * pause, _PAUSE)
 
 
 def _answered(connection: socket.socket, wait: _Wait) -> bool:

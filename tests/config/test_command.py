@@ -100,11 +100,11 @@ def test_only_what_sets_a_placeholder_is_ours(
     assert own_options(words) == (command, parameters, variables)
 
 
-def test_an_option_of_ours_that_the_command_gets_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_option_of_ours_that_the_command_gets_is_pointed_out(messages: list[str]) -> None:
     (found,) = resolved("bench", "-x", "-Pexp.num_batches=3")
     assert found["command.argv"][-1] == "-Pexp.num_batches=3"
     assert found["exp.num_batches"] == 10
-    assert "-Pexp.num_batches=3 is passed to the command; put options of dlbs before --" in caplog.text
+    assert "-Pexp.num_batches=3 is passed to the command; put options of dlbs before --" in messages[0]
 
 
 def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> None:
@@ -120,10 +120,10 @@ def test_an_option_that_is_not_read_is_named_with_the_word_behind_it() -> None:
     assert "-Psize=1 was not read, because -Pexp.num_batches=3 follows it (put options of dlbs before --)" in said
 
 
-def test_an_option_for_a_placeholder_that_the_command_gets_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_option_for_a_placeholder_that_the_command_gets_is_pointed_out(messages: list[str]) -> None:
     (found,) = resolved("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3", parameters={"size": 2})
     assert found["command.argv"] == ["bench", 2, "-Psize=1", "-Pexp.num_batches=3"]
-    assert "-Psize=1 is passed to the command; put options of dlbs before --" in caplog.text
+    assert "-Psize=1 is passed to the command; put options of dlbs before --" in messages[0]
 
 
 def test_a_misspelt_placeholder_gets_the_right_name() -> None:

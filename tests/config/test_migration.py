@@ -67,12 +67,12 @@ def test_the_error_of_an_unknown_name_says_what_to_write(name: str, hint: str) -
 
 
 def test_the_frequency_of_the_original_is_accepted_as_the_interval_and_explained(
-    caplog: pytest.LogCaptureFixture,
+    messages: list[str],
 ) -> None:
     config = load_config(parameters=["exp.framework=dummy", "monitor.frequency=0.1"])
     (experiment,) = processor_for(config).resolve_all(build(config))
     assert experiment["monitor.interval"] == 0.1
-    assert caplog.messages == [
+    assert messages == [
         "-Pmonitor.frequency: monitor.frequency is now monitor.interval: seconds between two samples, as in the original"
     ]
 

@@ -244,16 +244,16 @@ def test_habits_of_other_tools(dlbs: RunDlbs, arguments: list[str], said: str) -
     assert said in done.stderr
 
 
-def test_what_is_typed_wins_over_a_variable_of_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="dlbs")
+def test_what_is_typed_wins_over_a_variable_of_a_file(tmp_path: Path, messages: list[str]) -> None:
     (tmp_path / "c.yaml").write_text(
         "parameters:\n  sys.plan_builder.var_order: [exp.seed, exp.model]\n"
         "variables:\n  exp.model: [alexnet, vgg16]\n  exp.seed: [1, 2]\n"
     )
     config = configure([tmp_path / "c.yaml"], parameters={"exp.model": "resnet18"})
     assert [(one["exp.model"], one["exp.seed"]) for one in build(config)] == [("resnet18", 1), ("resnet18", 2)]
-    assert "-Pexp.model replaces the values that" in caplog.text
-    assert "c.yaml:4" in caplog.text
+    (message,) = messages
+    assert "-Pexp.model replaces the values that" in message
+    assert "c.yaml:4" in message
 
 
 def test_what_is_typed_wins_over_one_of_several_that_vary_together(tmp_path: Path) -> None:

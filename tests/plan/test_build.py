@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -206,19 +205,18 @@ def test_command_line_is_there_before_extensions_are_matched(tmp_path: Path) -> 
     assert made == [{"my.a": 2, "my.hit": True}]
 
 
-def test_an_extension_that_overwrites_the_command_line_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="dlbs"):
-        made = plan(
-            tmp_path,
-            parameters={"my.a": 1},
-            variables={"my.v": [1, 2]},
-            extensions=[{"condition": {"my.v": ".*"}, "parameters": {"my.a": 3}}],
-            flags={"parameters": ["my.a=2"]},
-        )
+def test_an_extension_that_overwrites_the_command_line_warns(tmp_path: Path, messages: list[str]) -> None:
+    made = plan(
+        tmp_path,
+        parameters={"my.a": 1},
+        variables={"my.v": [1, 2]},
+        extensions=[{"condition": {"my.v": ".*"}, "parameters": {"my.a": 3}}],
+        flags={"parameters": ["my.a=2"]},
+    )
     assert [one["my.a"] for one in made] == [3, 3]
-    assert len(caplog.messages) == 1
-    assert "-Pmy.a" in caplog.text
-    assert "c.yaml" in caplog.text
+    (message,) = messages
+    assert "-Pmy.a" in message
+    assert "c.yaml" in message
 
 
 def test_exclude_drops_experiments(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_run_refuses_a_plan_with_problems_and_runs_nothing(dlbs: RunDlbs, tmp_pa
     assert dlbs("validate", "-Pexp.docker=false", "-Pexp.gpus=").returncode == 0
 
 
+@pytest.mark.integration
 def test_no_validation_runs_it_all_the_same(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", "--no-validation", "-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=nope")
     assert done.returncode == 1

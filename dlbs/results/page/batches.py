@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dlbs.logs import finite
+from dlbs.logs import are_finite
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import is_ok
 
@@ -34,7 +34,7 @@ def _times(record: Record) -> list[float] | None:
     times = record.get("results.time_data")
     if not isinstance(times, list) or len(times) < 2 or not is_ok(record):
         return None
-    return None if any(finite(time) is None for time in times) else times
+    return times if are_finite(times) else None
 
 
 def _packed(times: list[float], most: int) -> list[Any]:

@@ -76,23 +76,30 @@ def test_layers_may_be_called_as_there() -> None:
     assert sum(isinstance(one, nn.ReLU6) for one in model.modules()) == 17
 
 
-@pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Weights]:
-    """Two sets of weights of a small model, in the directory where weights are known by name."""
-    monkeypatch.setenv("DLBS_WEIGHTS_DIR", str(tmp_path))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Weights]:
+    """Two sets of weights of a small model in one directory."""
+    directory = tmp_path_factory.mktemp("weights")
     made = {}
     for name, accuracy in (("early", 51.0), ("late", 63.5)):
         torch.manual_seed(int(accuracy))
         tensors = get_model("text_cnn").state_dict()
         entry = Weights(
             "text_cnn",
-            tmp_path / f"{name}.pt",
+            directory / f"{name}.pt",
             categories=("a", "b"),
             metrics={"accuracy_top1": accuracy, "parameters": 5_990_402.0},
             transforms=Transforms((3, 8, 8)) if name == "late" else None,
         )
-        made[name] = write_weights(tmp_path / f"{name}.json", tensors, entry)
+        made[name] = write_weights(directory / f"{name}.json", tensors, entry)
     return made
+
+
+@pytest.fixture
+def trained(written: dict[str, Weights], monkeypatch: pytest.MonkeyPatch) -> dict[str, Weights]:
+    """The same weights, where weights are known by name."""
+    monkeypatch.setenv("DLBS_WEIGHTS_DIR", str(Path(written["late"].file).parent))
+    return written
 
 
 def test_weights_are_an_enum_whose_default_is_the_best(trained: dict[str, Weights]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from pytorch_benchmarks.tensor_files import save
 TRANSFORMS = Transforms((1, 28, 28), flat=True, crop_pct=1.0)
 
 
-@pytest.fixture
-def entry(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An entry of deep_mnist with three classes."""
+    directory = tmp_path_factory.mktemp("written")
     torch.manual_seed(0)
     model = get_model("deep_mnist", num_classes=3)
     described = Weights(
@@ -33,8 +35,15 @@ def entry(tmp_path: Path) -> Path:
         metrics={"accuracy_top1": 98.5},
         training={"options": {"lr": 0.1}},
     )
-    write_weights(tmp_path / "digits.json", model.state_dict(), described)
-    return tmp_path / "digits.json"
+    write_weights(directory / "digits.json", model.state_dict(), described)
+    return directory / "digits.json"
+
+
+@pytest.fixture
+def entry(tmp_path: Path, written: Path) -> Path:
+    """The same entry; each test may change its description. The tensors take 48 MB, so all tests share that file."""
+    os.link(written.with_suffix(".pt"), tmp_path / "digits.pt")
+    return Path(shutil.copy(written, tmp_path))
 
 
 def changed(entry: Path, **values: Any) -> Path:

@@ -43,6 +43,7 @@ def limits(*rates: float, spread: float = 0.01) -> list[Limit]:
     return [Limit(rate, rate * 0.98, rate * 1.02, spread, (Trial(rate, True, 1.0),) * 4) for rate in rates]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("between", [0.1, 0.02])
 def test_the_interval_contains_the_typical_limit_as_often_as_stated(between: float) -> None:
     searches = [search(seed, between, within=0.03) for seed in range(SEARCHES)]
@@ -58,6 +59,7 @@ def test_trials_of_one_process_know_nothing_of_the_others() -> None:
     assert sum(one.low <= TYPICAL <= one.high for one in searches) < 40
 
 
+@pytest.mark.integration
 def test_two_searches_find_each_other_within_their_intervals() -> None:
     agreed = 0
     for seed in range(0, 100, 2):

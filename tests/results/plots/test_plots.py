@@ -106,7 +106,7 @@ def test_a_roofline_has_its_roof_where_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("spread", "least"),
     [
-        *product([1.0001, 1.02, 1.5, 3.0, 6.0], [0.0123, 1.0, 2.1, 960.0]),
+        *product([1.0001, 1.5, 6.0], [0.0123, 2.1, 960.0]),
         *product([9.0, 20.0, 95.0, 5000.0], [2.1]),  # wherever they begin, there are whole decades among them
     ],
 )

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from dlbs.results.statistics.batches import batch_interval
 from dlbs.results.statistics.samples import Sample
@@ -114,6 +113,8 @@ def missed(method: str, series: str, count: int, rounds: int = ROUNDS) -> tuple[
     Returns:
         A share, 0 to 1, and the median width of intervals as a multiple of one made with the true variance.
     """
+    from scipy.special import stdtrit  # here, because every process of pytest imports this file
+
     source = np.random.default_rng((13, count, list(SERIES).index(series)))
     above, below = (_MEAN + SERIES[series]((rounds, count), source) for _ in range(2))
     logs = np.log(above.mean(axis=1) / below.mean(axis=1))

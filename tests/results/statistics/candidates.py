@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
 
 from dlbs.results.statistics.estimators import FEWEST_BATCHES, FEWEST_RUNS
 from dlbs.results.statistics.intervals import Interval
@@ -131,6 +130,8 @@ def _median(values: NDArray[Any]) -> tuple[float, float, float]:
 
 def _quartile(values: NDArray[Any]) -> tuple[float, float, float]:
     """The lower quartile (Harrell and Davis 1982) with its standard error (after Maritz and Jarrett 1978)."""
+    from scipy.special import betainc  # here, because every process of pytest imports this file
+
     count = len(values)
     edges = betainc((count + 1) * _QUANTILE, (count + 1) * (1 - _QUANTILE), np.arange(count + 1) / count)
     weights = np.diff(edges)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtr, ndtri
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ranks import rank_interval
 from dlbs.results.statistics.sequential import Rounds, first_look, look_level, needed_runs, repeated_interval
 from dlbs.results.statistics.signed_ranks import is_enough, signed_rank_interval
 
+_quantile = NormalDist().inv_cdf
+
 
 def _ever_crosses(error: float, most: int, points: int = 121) -> float:
     """The probability that a random walk ever crosses the bounds of the looks: recursion of Armitage, McPherson and Rowe (1969)."""
+    from scipy.special import ndtr, ndtri  # here, because every process of pytest imports this file
 
     def grid(count: int) -> tuple[Any, Any, float]:
         bound = -ndtri(look_level(count, error) / 2) * math.sqrt(count)
@@ -151,7 +154,7 @@ def test_the_outlook_is_the_number_of_runs_at_which_the_interval_is_narrow_enoug
     assert needed is not None
 
     def width(count: int) -> float:
-        z = -ndtri(look_level(count, error) / 2) / -ndtri(look_level(runs, error) / 2)
+        z = _quantile(look_level(count, error) / 2) / _quantile(look_level(runs, error) / 2)
         return float(half * z * math.sqrt(runs / count))
 
     distance = abs(abs(ratio - 1) - threshold)
