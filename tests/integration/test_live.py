@@ -85,6 +85,21 @@ def test_what_is_read_stays_where_it_is_on_a_page_of_few_results(page: Page, tmp
     assert server.stop() == 0
 
 
+def test_parts_of_a_pixel_do_not_add_up(page: Page, logs: Path) -> None:
+    """A browser scrolls by whole pixels only."""
+    server = Served(logs)
+    page.goto(server.url)
+    page.evaluate("document.getElementById('tables').scrollIntoView()")
+    place = page.evaluate("document.getElementById('tables').getBoundingClientRect().top")
+    page.evaluate("""() => {
+        const { style } = document.getElementById('live');
+        for (let part = 1; part <= 20; part += 1) keeping(() => { style.paddingBottom = `${0.4 * part}px`; });
+    }""")
+    assert abs(page.evaluate("document.getElementById('tables').getBoundingClientRect().top") - place) <= 1
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
 def test_what_is_read_stays_where_it_is_when_the_page_becomes_too_short(page: Page, tmp_path: Path) -> None:
     logs = make_logs(tmp_path / "logs", [make_record(f"m{n % 5}", 2 ** (n % 7), repeat=n) for n in range(5)])
     for number in range(8):
