@@ -19,6 +19,8 @@ from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.forked import Program
 from tests.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.integration
+
 NAMES = ["local", "tests.executors.nohup_executor:NohupExecutor", "slurm"]
 
 
@@ -83,7 +85,6 @@ def test_a_failure_stops_no_others(executor: Executor, tmp_path: Path) -> None:
     assert executor.statuses() == {"failure": 1, "ok": 1, "skipped": 1}
 
 
-@pytest.mark.integration
 def test_a_timeout_ends_the_experiment(executor: Executor, tmp_path: Path) -> None:
     done = executor.run("-Pdummy.seconds=300", "-Pexp.timeout=0.5")
     assert done.returncode == 1
@@ -91,7 +92,6 @@ def test_a_timeout_ends_the_experiment(executor: Executor, tmp_path: Path) -> No
     assert "0.5 s" in values(logs(tmp_path)[0])["exp.status_msg"]
 
 
-@pytest.mark.integration
 def test_what_failed_is_tried_again_and_keeps_the_log_of_each_attempt(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "echo attempt >> count; test $(wc -l < count) -ge 3")
     done = executor.run(flag, "--retries", "3")
@@ -105,7 +105,6 @@ def test_what_failed_is_tried_again_and_keeps_the_log_of_each_attempt(executor: 
     assert executor.run(flag, "--retries", "1", "-Pexp.rerun=always").returncode == 1
 
 
-@pytest.mark.integration
 def test_after_a_failure_nothing_more_is_begun(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(
         tmp_path,
@@ -125,7 +124,6 @@ def test_after_a_failure_nothing_more_is_begun(executor: Executor, tmp_path: Pat
     assert executor.statuses() == Counter({"failure": 1, "ok": len(ran) - 1}) + Counter()
 
 
-@pytest.mark.integration
 def test_larger_batches_than_one_that_did_not_fit_are_skipped(executor: Executor, tmp_path: Path) -> None:
     body = "touch begun; while test {{ exp.replica_batch }} -ne 2 -a ! -e go; do sleep 0.1; done; (exit 3)"
     batches = [2**power for power in range(1, 9)]
@@ -143,7 +141,6 @@ def test_larger_batches_than_one_that_did_not_fit_are_skipped(executor: Executor
     assert executor.statuses()["failure"] == 1 or executor.name == "slurm"
 
 
-@pytest.mark.integration
 def test_the_deadline_ends_what_runs_and_the_same_command_goes_on(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "touch begun; while test ! -e go; do sleep 0.1; done")
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "1")
@@ -161,7 +158,6 @@ def test_the_deadline_ends_what_runs_and_the_same_command_goes_on(executor: Exec
     assert executor.statuses() == {"ok": 3}
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
     executor: Executor, tmp_path: Path, number: signal.Signals
@@ -182,7 +178,6 @@ def test_a_signal_ends_what_runs_and_the_same_command_goes_on(
     assert executor.statuses() == {"ok": 3}
 
 
-@pytest.mark.integration
 def test_sigusr1_lets_what_runs_finish_and_begins_nothing_more(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "while test ! -e go; do sleep 0.1; done")
     process = executor.start(flag, "-Vexp.seed=[1,2,3]", "--jobs", "1", f"-Pexp.timeout={PATIENCE}")
@@ -195,7 +190,6 @@ def test_sigusr1_lets_what_runs_finish_and_begins_nothing_more(executor: Executo
     assert "1 ok, 2 left" in told
 
 
-@pytest.mark.integration
 def test_after_kill_9_the_same_command_runs_exactly_what_is_missing(executor: Executor, tmp_path: Path) -> None:
     body = "echo {{ exp.seed }} >> ran; while test {{ exp.seed }} -eq 2 -a ! -e go; do sleep 0.1; done"
     flag = launcher(tmp_path, body)
@@ -230,7 +224,6 @@ def test_an_experiment_that_ends_during_a_restart_runs_once(dlbs: RunDlbs, tmp_p
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
 
 
-@pytest.mark.integration
 def test_detached_experiments_are_watched_again_by_the_same_command(executor: Executor, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "echo {{ exp.seed }} >> ran; while test ! -e go; do sleep 0.1; done")
     grid = (flag, "-Vexp.seed=[1,2,3]", "--jobs", "3", f"-Pexp.timeout={PATIENCE}")

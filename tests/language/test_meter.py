@@ -28,6 +28,7 @@ def grow(made: list[bytes]) -> None:
             sum(range(20_000))  # CPU time, so that the timer ticks
 
 
+@pytest.mark.integration
 def test_a_value_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.MAX_SECONDS == 5
     monkeypatch.setattr(meter, "MAX_SECONDS", 0.2)
@@ -36,6 +37,7 @@ def test_a_value_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> No
     assert timer() == (0.0, 0.0)
 
 
+@pytest.mark.integration
 def test_a_value_that_takes_too_much_memory_ends() -> None:
     made: list[bytes] = []
     with pytest.raises(BackstopError, match="512 MiB"):

@@ -146,6 +146,7 @@ def test_the_verb_prints_findings_and_what_can_be_detected(dlbs: RunDlbs) -> Non
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
+@pytest.mark.integration
 def test_strict_and_json(dlbs: RunDlbs) -> None:
     done = dlbs("check-machine", "--seconds", "0", "--json", "--strict")
     document = json.loads(done.stdout)

@@ -78,6 +78,7 @@ def test_a_node_says_whom_it_waits_for_and_until_when_and_then_ends(
     assert said.endswith(" (0.3 s; exp.rendezvous_timeout, --rendezvous_timeout)")
 
 
+@pytest.mark.integration
 def test_those_that_have_come_learn_who_is_missing(pool: ThreadPoolExecutor, place: tuple[str, int]) -> None:
     for seconds in (1, 10, 100):  # as long as this machine needs to bring the second one there
         first, second = start(pool, place, 0, 3, seconds), start(pool, place, 1, 3, seconds)

@@ -99,6 +99,7 @@ def test_scores_comparisons_and_plots_have_the_same_labels() -> None:
     assert lines == LABELS
 
 
+@pytest.mark.integration
 def test_the_page_has_columns_for_what_varies() -> None:
     page = page_html(sweep(), DECLARATIONS)
     for title in ("runtime.malloc", "runtime.cpus", "repeat"):

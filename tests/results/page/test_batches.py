@@ -34,6 +34,7 @@ def test_a_point_of_many_batches_is_their_median() -> None:
     assert unpacked(packed) == pytest.approx(range(1000), abs=1), "an outlier in each ten moves nothing"
 
 
+@pytest.mark.integration
 def test_those_of_ten_thousand_runs_are_small() -> None:
     record = {**make_record(), "results.time_data": [1.0, 2.0] * 500}
     found = batch_times([record] * 10_000)

@@ -112,6 +112,7 @@ def test_a_log_may_hold_anything(trials: object) -> None:
     plotted([served(10.0, 5.0) | {"results.serving.trials": trials}])
 
 
+@pytest.mark.integration
 def test_the_page_draws_it_where_there_are_several_rates() -> None:
     assert "Latency against offered load" in [one.title for one in figures_of(SWEEP, DECLARATIONS)]
     assert "Latency against offered load" in [one.title for one in figures_of([SEARCH], DECLARATIONS)]

@@ -55,6 +55,7 @@ def test_the_scale_of_the_values_does_not_matter() -> None:
     assert change_points(values) == change_points([value / 1e6 for value in values])
 
 
+@pytest.mark.integration
 def test_of_long_series_the_last_values_are_looked_at() -> None:
     values = (
         [200.0 + n % 3 for n in range(300)] + [100.0 + n % 3 for n in range(390)] + [50.0 + n % 3 for n in range(10)]
