@@ -10,7 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dlbs.executors.base import Outcome
+from dlbs.executors.local import LocalExecutor
 from dlbs.logs import parse_line
+from dlbs.packs.configure import configure
+from dlbs.plan.build import build
+from dlbs.plan.pipeline import processor_for
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
 from tests.waiting import LIMITS, wait_until
@@ -62,6 +67,34 @@ def test_an_error_of_the_shell_is_the_reason(dlbs: RunDlbs, tmp_path: Path, body
     assert dlbs("run", *DUMMY, launcher(tmp_path, body)).returncode == 1
     (log,) = logs(tmp_path)
     assert re.fullmatch(message, values(log)["exp.status_msg"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("asked", "status"), [(True, "cancelled"), (False, "failure")])
+def test_a_launcher_that_is_terminated_before_us_is_cancelled(tmp_path: Path, asked: bool, status: str) -> None:
+    """Slurm sends the signal to all processes of a job: the launcher may be first, and its log said that it failed."""
+    flags = [flag.removeprefix("-P") for flag in (*DUMMY, launcher(tmp_path, "echo $$ > pid; kill -TERM $$"))]
+    config = configure(parameters=[*flags, "exp.log_dir=logs"])
+    (experiment,) = processor_for(config).resolve_all(build(config))
+    executor = LocalExecutor(tmp_path)
+    assert executor.start(experiment)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert not list(executor.look())
+    if asked:
+        executor.end_all("stopped by SIGTERM")
+    found: list[Outcome] = []
+
+    def has_ended() -> bool:
+        found.extend(outcome for _, outcome in executor.look())
+        return bool(found)
+
+    wait_until(has_ended)
+    assert [(one.status, one.message) for one in found] == [
+        (status, "stopped by SIGTERM" if asked else "ended by SIGTERM")
+    ]
+    assert values(logs(tmp_path)[0])["exp.status"] == status
 
 
 @pytest.mark.integration
