@@ -26,6 +26,8 @@ from pytorch_benchmarks.precision import Precision, choose_precision
 from pytorch_benchmarks.tensors import map_tensors
 from tests.gpu.work import small_model
 
+pytestmark = pytest.mark.integration  # for their time on a CPU
+
 WARM_UP_OF_GRAPHS = 3  # steps before the first one that counts
 
 

@@ -74,7 +74,13 @@ def test_the_recommendation_model_of_the_paper_has_540_million_parameters() -> N
         assert round(get_model("dlrm_small", max_rows=0).num_parameters() / 1e6) == 541
 
 
-@pytest.mark.parametrize("name", list_models())
+# Hundreds of layers: they take as long as all others together.
+DEEP = {"inception4", "resnet101", "resnet152", "resnet200", "resnet269"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.integration if name in DEEP else ()) for name in list_models()]
+)
 def test_output_and_targets_fit_each_other(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):

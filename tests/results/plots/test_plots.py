@@ -172,6 +172,7 @@ def test_hostile_names_are_texts(kind: str) -> None:
     assert r"$\frac{1}{0}$ &lt;script&gt;&amp;" in words
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", list(FORMATS))
 def test_the_same_results_are_the_same_file(form: str) -> None:
     one, other = (rendered(drawn("bars", sweep()[:9]), form) for _ in range(2))
@@ -194,6 +195,7 @@ def test_what_cannot_be_drawn_is_a_clear_error(kind: str, records: Records, said
         drawn(kind, records)
 
 
+@pytest.mark.integration
 def test_files(tmp_path: Path) -> None:
     figure = drawn("throughput", sweep())
     save(figure, str(tmp_path / "new" / "a.png"))
