@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Elsewhere", "Job"]
 
 _LOOK_AGAIN = 0.1  # seconds
-_SIGNAL_DELAY = (
-    1.0  # seconds within which a signal to all processes of a Slurm job or a service has reached each of them
-)
+# Seconds within which a signal to all processes of a Slurm job or of a service reaches each of them.
+_SIGNAL_DELAY = 1.0
 _TAIL = 4096  # bytes at the end of a log that are searched for the error of the shell
 
 
@@ -76,7 +75,8 @@ class Job:
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
         self._status = self._message = ""
         self._here = elsewhere is None
-        self._kill_at = self._signalled_by = 0.0
+        self._kill_at = 0.0
+        self._terminated_at = 0.0  # when SIGTERM that this process did not send ended the launcher
         self._usage: Usage | None = None
         self._monitor = _monitor(launcher.experiment, self._container) if self._here else None
         try:
@@ -111,8 +111,9 @@ class Job:
         if self._status:
             # No signal reports the end of the last process of a group after its leader has ended.
             yield self._kill_at if not self._has_ended() else time.monotonic() + _LOOK_AGAIN
-        elif self._signalled_by:
-            yield self._signalled_by
+        elif self._terminated_at:
+            yield self._terminated_at + _SIGNAL_DELAY
+            return
         elif self._timeout:
             yield self.start + self._timeout
         if self._monitor is not None and not self._status:
@@ -126,7 +127,7 @@ class Job:
             self.end("timeout", f"not finished after {self._timeout:g} s (exp.timeout)")
         if self._status and now < self._kill_at and (not ended or _group_lives(self._process.pid)):
             return None
-        if not self._status and (not ended or self._is_stopped_with_us(now)):
+        if not self._status and (not ended or self._may_be_stopped_with_us(now)):
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._has_ended(block=True)
@@ -137,7 +138,7 @@ class Job:
                 self._process.stdin.close()
         if self._container and (self._status or self._process.returncode):
             remove_container(self.launcher.experiment, self._container)
-        return self._finish(now - self.start)
+        return self._finish((self._terminated_at or now) - self.start)
 
     def end(self, status: str, message: str) -> None:
         """Terminate everything that the launcher started; kill it after the grace period."""
@@ -149,12 +150,12 @@ class Job:
             stop_container(self.launcher.experiment, self._container, self.grace)
         _signal_group(self._process.pid, signal.SIGTERM)
 
-    def _is_stopped_with_us(self, now: float) -> bool:
+    def _may_be_stopped_with_us(self, now: float) -> bool:
         """Whether SIGTERM ended the launcher just now: Slurm and systemd send it to all processes one by one, so this one may be next."""
         if self._process.returncode not in {-signal.SIGTERM, SIGNALLED + signal.SIGTERM}:
             return False
-        self._signalled_by = self._signalled_by or now + _SIGNAL_DELAY
-        return now < self._signalled_by
+        self._terminated_at = self._terminated_at or now
+        return now < self._terminated_at + _SIGNAL_DELAY
 
     def _has_ended(self, *, block: bool = False) -> bool:
         """Whether the launcher has ended; `block` waits for it."""

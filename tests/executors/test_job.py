@@ -70,8 +70,15 @@ def test_an_error_of_the_shell_is_the_reason(dlbs: RunDlbs, tmp_path: Path, body
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("asked", "status"), [(True, "cancelled"), (False, "failure")])
-def test_a_launcher_that_is_terminated_before_us_is_cancelled(tmp_path: Path, asked: bool, status: str) -> None:
+@pytest.mark.parametrize("body", ["kill -TERM $$", "sh -c 'kill -TERM $$'; exit $?"])
+def test_a_launcher_that_is_terminated_alone_fails(dlbs: RunDlbs, tmp_path: Path, body: str) -> None:
+    assert dlbs("run", *DUMMY, launcher(tmp_path, body), "-Pmonitor.interval=0.1").returncode == 1
+    found = values(logs(tmp_path)[0])
+    assert (found["exp.status"], found["exp.status_msg"]) == ("failure", "ended by SIGTERM")
+
+
+@pytest.mark.integration
+def test_a_launcher_that_is_terminated_before_us_is_cancelled(tmp_path: Path) -> None:
     """Slurm sends the signal to all processes of a job: the launcher may be first, and its log said that it failed."""
     flags = [flag.removeprefix("-P") for flag in (*DUMMY, launcher(tmp_path, "echo $$ > pid; kill -TERM $$"))]
     config = configure(parameters=[*flags, "exp.log_dir=logs"])
@@ -82,8 +89,7 @@ def test_a_launcher_that_is_terminated_before_us_is_cancelled(tmp_path: Path, as
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     assert not list(executor.look())
-    if asked:
-        executor.end_all("stopped by SIGTERM")
+    executor.end_all("stopped by SIGTERM")
     found: list[Outcome] = []
 
     def has_ended() -> bool:
@@ -91,10 +97,8 @@ def test_a_launcher_that_is_terminated_before_us_is_cancelled(tmp_path: Path, as
         return bool(found)
 
     wait_until(has_ended)
-    assert [(one.status, one.message) for one in found] == [
-        (status, "stopped by SIGTERM" if asked else "ended by SIGTERM")
-    ]
-    assert values(logs(tmp_path)[0])["exp.status"] == status
+    assert [(one.status, one.message) for one in found] == [("cancelled", "stopped by SIGTERM")]
+    assert values(logs(tmp_path)[0])["exp.status"] == "cancelled"
 
 
 @pytest.mark.integration

@@ -178,7 +178,11 @@ class LiveResults:
                     status = os.lstat(path)
                 except OSError:
                     continue
-                digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+                digest.update(
+                    f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode(
+                        "utf-8", "surrogateescape"
+                    )
+                )
         return f'"{digest.hexdigest()[:32]}"'
 
     def _make(self, version: str) -> _Made:

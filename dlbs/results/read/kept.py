@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from dlbs.results.read.cache import Cache, Stamp
 from dlbs.results.read.findings import Reading
-from dlbs.results.read.logfiles import Read, find_logs, pack, read_file, unpack
+from dlbs.results.read.logfiles import Read, find_logs, is_unreadable, pack, read_file, unpack
 from dlbs.results.read.onelog import Record
 
 __all__ = ["KeptLogs"]
 
+_NO_STAMP: Stamp = (-1, -1)  # of a file that is to be read again
 _MANY = 200  # logs from which looking into the cache on disk costs less than reading them
 
 
@@ -40,9 +41,10 @@ class KeptLogs:
         for log in fresh:
             packed = cache.get(log)
             read = read_file(log) if packed is None else unpack(packed)
-            if packed is None and len(fresh) >= _MANY:
+            unreadable = is_unreadable(read[1])
+            if packed is None and len(fresh) >= _MANY and not unreadable:
                 cache.put(log, pack(read))
-            self._known[log] = logs[log].stamp, read
+            self._known[log] = _NO_STAMP if unreadable else logs[log].stamp, read
         cache.write()
         self._known = {log: self._known[log] for log in logs}
         records: list[Record] = []

@@ -18,7 +18,7 @@ from dlbs.results.read.findings import Finding, Reading
 from dlbs.results.read.onelog import Record, read_log
 from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
-__all__ = ["Read", "find_logs", "pack", "read_file", "read_logs", "unpack"]
+__all__ = ["Read", "find_logs", "is_unreadable", "pack", "read_file", "read_logs", "unpack"]
 
 _TOGETHER = 200  # logs per task of a worker process
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
@@ -131,12 +131,12 @@ def read_logs(
         packed = cache.get(log)
         if packed is None:
             read = next(fresh)
-            if isinstance(read, bytes):
-                cache.put(log, read)
         else:
             read = packed
             reading.unchanged += 1
         records, findings = unpack(read) if isinstance(read, bytes) else read
+        if packed is None and isinstance(read, bytes) and not is_unreadable(findings):
+            cache.put(log, read)
         reading.logs += 1
         reading.paths.add(log)
         reading.findings += findings
@@ -145,6 +145,11 @@ def read_logs(
 
 
 Read = tuple[list[Record], list[Finding]]
+
+
+def is_unreadable(findings: Iterable[Finding]) -> bool:
+    """Whether reading a file failed. Its reason, such as permissions, may end without a change of size or time: do not cache it."""
+    return any(finding.kind == "unreadable" for finding in findings)
 
 
 def pack(read: Read) -> bytes:

@@ -38,9 +38,8 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     binary = False
     previous = b""
     for block in _blocks(stream):
-        number += previous.count(
-            _END
-        )  # only if there is a next block: for most logs, counting would be a tenth of the time
+        # Only if there is a next block: for most logs, counting would be a tenth of the time.
+        number += previous.count(_END)
         previous = block
         if block.startswith(_TOO_LONG):
             noticed.append(Finding("long", f"{name}:{number + 1}"))

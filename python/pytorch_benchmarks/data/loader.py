@@ -227,16 +227,20 @@ def processes(
             images, labels = shared.place(number).result()
             yield (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
         return
-    except BenchmarkError as error:  # of a worker: torch puts the worker's traceback before the message
-        failure = type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip())
+    except Exception as error:
         # Its frames refer to DataLoader's iterator and to the error itself. The garbage collector closes the queues of such a cycle before
         # torch asks the workers to exit, so torch would wait five seconds for each of them, at any later time.
         error.__traceback__ = None
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error):
+        if isinstance(error, BenchmarkError):  # of a worker: torch puts the worker's traceback before the message
+            failure = type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip())
+        elif isinstance(error, RuntimeError) and "exited unexpectedly" in str(error):
+            failure = BenchmarkError(f"a data loader process died: {str(error).splitlines()[0]}")
+        else:
             raise
-        failure = BenchmarkError(f"a data loader process died: {str(error).splitlines()[0]}")
-    raise failure  # here, so that it does not refer to the other error
+    try:
+        raise failure  # here, so that it does not refer to the other error
+    finally:
+        del failure  # nor to this frame, which holds the memory of all batches, and back
 
 
 class _Endless(torch.utils.data.Sampler[tuple[int, list[int]]]):

@@ -131,13 +131,26 @@ def test_an_error_in_a_worker_reaches_the_caller_as_one_line(folder: ImageFolder
         load(folder, how, 2)
 
 
-def test_workers_end_with_an_error_and_not_when_garbage_is_collected(folder: ImageFolder) -> None:
+class Broken(ImageFolder):
+    """Images with a defect in the code that reads them."""
+
+    def read_into(self, index: int, target: torch.Tensor, crop: Crop, uniform: Uniform) -> int:
+        raise OSError(5, "a disk failed")
+
+
+@pytest.mark.parametrize("kind", [BenchmarkError, OSError])
+def test_workers_end_with_an_error_and_not_when_garbage_is_collected(
+    folder: ImageFolder, tmp_path: Path, kind: type[Exception]
+) -> None:
     """The garbage collector closed their queues first; then it waited five seconds for each of them."""
     others = set(psutil.Process().children())
-    Path(folder.images[12][0]).write_bytes(b"torn")
+    if kind is OSError:
+        folder = Broken(tmp_path / "f")
+    else:
+        Path(folder.images[12][0]).write_bytes(b"torn")
     gc.disable()
     try:
-        with pytest.raises(BenchmarkError) as caught:
+        with pytest.raises(kind) as caught:
             load(folder, "processes", 2)
         assert caught.value.__context__ is None
         assert set(psutil.Process().children()) == others

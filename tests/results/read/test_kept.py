@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.read import kept
+from dlbs.results.read import cache, kept
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.kept import KeptLogs
+from dlbs.results.read.logfiles import read_logs
 from tests.made_logs import make_logs, make_record, write_log
 
 
@@ -74,3 +75,32 @@ def test_many_logs_come_from_the_cache_on_disk(
 def test_a_directory_without_logs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no log files"):
         KeptLogs(str(tmp_path)).read(Reading())
+
+
+def linked(directory: Path) -> tuple[Path, Path]:
+    """A log that is a link in a directory, and the old file that it leads to."""
+    (target,) = make_logs(directory / "other", [make_record("a")]).glob("*.log")
+    os.utime(target, (1e9, 1e9))
+    link = directory / "logs" / "a.log"
+    link.parent.mkdir()
+    link.symlink_to(target)
+    return link, target
+
+
+def test_a_log_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    link, target = linked(tmp_path)
+    kept = KeptLogs(str(link.parent))
+    reading = Reading()
+    assert kept.read(reading) == []
+    assert [finding.kind for finding in reading.findings] == ["unreadable"]
+    link.unlink()
+    os.link(target, link)  # the same size and time
+    assert [record["exp.model"] for record in kept.read(Reading())] == ["a"]
+
+
+def test_a_log_that_could_not_be_read_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_WORTHWHILE", 0)
+    link, _ = linked(tmp_path)
+    assert list(read_logs([str(link.parent)])) == []
+    assert [record["exp.model"] for record in read_logs([str(link)])] == ["a"]  # named, so the link is followed
