@@ -91,13 +91,52 @@ def test_parts_of_a_pixel_do_not_add_up(page: Page, logs: Path) -> None:
     page.goto(server.url)
     page.evaluate("document.getElementById('tables').scrollIntoView()")
     place = page.evaluate("document.getElementById('tables').getBoundingClientRect().top")
+    page.evaluate("delete Element.prototype.checkVisibility")  # Safari before 17.4 has none
     page.evaluate("""() => {
-        const { style } = document.getElementById('live');
-        for (let part = 1; part <= 20; part += 1) keeping(() => { style.paddingBottom = `${0.4 * part}px`; });
+        const live = document.getElementById('live'), { style } = live;
+        for (let part = 1; part <= 20; part += 1) keeping(live, () => { style.paddingBottom = `${0.4 * part}px`; });
     }""")
     assert abs(page.evaluate("document.getElementById('tables').getBoundingClientRect().top") - place) <= 1
     page.goto("about:blank")
     assert server.stop() == 0
+
+
+def test_padding_that_keeps_a_place_is_kept_at_the_next_update(page: Page, logs: Path) -> None:
+    server = Served(logs)
+    page.goto(server.url)
+    page.evaluate("document.getElementById('live').style.paddingTop = '400px'")
+    page.evaluate("scrollTo(0, 100)")
+    place = page.evaluate("document.getElementById('experiments').getBoundingClientRect().top")
+    for left in (230, 200):  # the first is more than can be scrolled up
+        page.evaluate(f"""() => {{
+            const live = document.getElementById('live');
+            keeping(live, () => {{ live.style.paddingTop = '{left}px'; }});
+        }}""")
+        assert page.evaluate("scrollY") == 0
+        assert page.evaluate("document.getElementById('content').style.paddingTop") != ""
+        assert abs(page.evaluate("document.getElementById('experiments').getBoundingClientRect().top") - place) <= 1
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_an_error_is_shown_and_does_not_end_the_updates(page: Page, logs: Path) -> None:
+    with locked([logs], LocalExecutor(logs, 2)):
+        server = Served(logs)
+        page.goto(server.url)
+        page.evaluate("() => { window.working = showNow; showNow = () => { throw new Error('no room'); }; }")
+        begin(logs, "1_new.log", "step 1")
+        wait_until(lambda: "could not be updated: Error: no room" in page.inner_text("#made"), "the error")
+        page.evaluate("() => { showNow = window.working; }")
+        wait_until(lambda: page.locator("#running tbody tr").count() == 1, "the row that could not be shown")
+        wait_until(lambda: page.inner_text("#made").startswith("live"), "the end of the error")
+        page.evaluate("() => { window.working = showNews; showNews = () => { throw new Error('no memory'); }; }")
+        write_log(logs / "new.log", make_record("m1", 64, repeat=99))
+        wait_until(lambda: "could not be updated: Error: no memory" in page.inner_text("#made"), "the error")
+        page.evaluate("() => { showNews = window.working; }")
+        wait_until(lambda: page.inner_text("#shown").endswith(" of 61"), "the results that could not be shown")
+        wait_until(lambda: page.inner_text("#made").startswith("live"), "the end of the error")
+        page.goto("about:blank")
+        assert server.stop() == 0
 
 
 def test_what_is_read_stays_where_it_is_when_the_page_becomes_too_short(page: Page, tmp_path: Path) -> None:
@@ -182,6 +221,25 @@ def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, 
         )
         assert opened == [True, False, True]
         assert page.evaluate(f"document.querySelector('{numbers}').scrollTop") == 100
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
+def test_the_table_stays_where_it_is_when_a_filter_makes_the_plot_s_legend_shorter(page: Page, logs: Path) -> None:
+    """The browser keeps it there: only during updates must it not."""
+    server = Served(logs)
+    page.goto(server.url)
+    updated(page, 60)
+    page.evaluate(
+        "document.getElementById('rows').scrollIntoView(); scrollBy(0, -document.querySelector('nav').offsetHeight)"
+    )
+    place = page.evaluate("document.getElementById('rows').getBoundingClientRect().top")
+    scrolled = page.evaluate("scrollY")
+    page.evaluate("document.querySelector('#facets label[data-key=m3] input').click()")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.locator(".legend li").count() == 0
+    assert page.evaluate("scrollY") != scrolled, "otherwise nothing above the table became shorter"
+    assert abs(page.evaluate("document.getElementById('rows').getBoundingClientRect().top") - place) <= 1
     page.goto("about:blank")
     assert server.stop() == 0
 

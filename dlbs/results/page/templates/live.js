@@ -1,5 +1,5 @@
 // The live view: polls the small current progress often, the rest of the page rarely.
-const newsState = { now: "", content: document.body.dataset.version || "", plots: "" };
+const newsState = { now: "", content: document.body.dataset.version || "", plots: "", error: "" };
 
 async function ask(path, version) {
   const answer = await fetch(path, { headers: version ? { "If-None-Match": version } : {} }).catch(() => null);
@@ -12,18 +12,19 @@ async function ask(path, version) {
 function showNow(html) {
   const news = html.getElementById("live");
   const shown = document.getElementById("live");
-  if (news && shown && !news.isEqualNode(shown)) keeping(() => shown.replaceWith(news));
+  if (news && shown && !news.isEqualNode(shown)) keeping(shown, () => shown.replaceWith(news));
 }
 
 function showNews(news) {
-  keeping(() => {
+  const content = document.getElementById("content");
+  keeping(content, () => {
     const live = document.getElementById("live");
     const newer = news.getElementById("live");
     if (live && newer) newer.replaceWith(live);  // updated separately
     const drawn = document.getElementById("drawn"), later = news.getElementById("drawn");
     if (newsState.plots && drawn && later) later.replaceWith(drawn);  // until the new ones are drawn
     if (view.table) view.table.keepRow();
-    document.getElementById("content").replaceChildren(...news.body.childNodes);
+    content.replaceChildren(...news.body.childNodes);
     start();
   });
 }
@@ -31,15 +32,23 @@ function showNews(news) {
 // The page does not change while it is hidden, or while text is being selected.
 const isBusy = () => document.hidden || !document.getSelection().isCollapsed;
 
+const failure = (error) => `the page could not be updated: ${error}`;
+
+// An error must not end the updates: the same version is asked for again.
 async function lookForNow() {
   const made = document.getElementById("made");
-  const now = await ask("/now", newsState.now);
-  made.textContent = now.problem || `live, ${new Date().toLocaleTimeString()}`;
-  if (now.html) {
-    newsState.now = now.version;
-    showNow(now.html);
+  try {
+    const now = await ask("/now", newsState.now);
+    made.textContent = now.problem || newsState.error || `live, ${new Date().toLocaleTimeString()}`;
+    if (now.html) {
+      showNow(now.html);
+      newsState.now = now.version;
+    }
+  } catch (error) {
+    made.textContent = failure(error);
+  } finally {
+    setTimeout(lookForNow, 2000);
   }
-  setTimeout(lookForNow, 2000);
 }
 
 async function lookForPlots() {
@@ -47,25 +56,30 @@ async function lookForPlots() {
   if (!shown || newsState.plots === newsState.content) return;
   const plots = await ask("/plots", newsState.plots);
   if (!plots.html) return;
-  newsState.plots = plots.version;
   const now = document.getElementById("drawn");
-  if (now) keeping(() => now.replaceChildren(...plots.html.body.childNodes));
+  if (now) keeping(now, () => now.replaceChildren(...plots.html.body.childNodes));
+  newsState.plots = plots.version;
 }
 
 async function lookForNews(path) {
-  let wait = 2000;
-  if (!isBusy()) {
-    const began = performance.now();
+  const began = performance.now();
+  let isNew = false;
+  try {
+    if (isBusy()) return;
     const news = await ask(path, newsState.content);
-    if (news.html) {
-      newsState.content = news.version;
+    isNew = Boolean(news.html);
+    if (isNew) {
       showNews(news.html);
+      newsState.content = news.version;
     }
     await lookForPlots();
+    newsState.error = "";
+  } catch (error) {
+    newsState.error = document.getElementById("made").textContent = failure(error);
+  } finally {
     // A page that takes long to send and render is polled rarely.
-    if (news.html) wait = Math.max(wait, 10 * (performance.now() - began));
+    setTimeout(lookForNews, isNew ? Math.max(2000, 10 * (performance.now() - began)) : 2000, path);
   }
-  setTimeout(lookForNews, wait, path);
 }
 
 if (document.body.dataset.live) {

@@ -36,6 +36,9 @@ function elementAt([id, ...steps]) {
 
 const topOf = (element) => element.getBoundingClientRect().top;
 
+// Safari before 17.4 and Firefox before 106 have no checkVisibility.
+const isVisible = (element) => (element.checkVisibility ? element.checkVisibility() : element.getClientRects().length > 0);
+
 // The first line that covers nothing of the sticky list of contents.
 function topOfView() {
   const nav = document.querySelector("main > nav");
@@ -53,7 +56,7 @@ function isSeen(line, top, bottom) {
     const hidden = frame.top + (head ? head.getBoundingClientRect().height : 0);
     if (box.top + 1 < hidden || box.bottom > frame.bottom + 1) return false;
   }
-  return line.checkVisibility() && !line.closest("nav, #narrow");
+  return isVisible(line) && !line.closest("nav, #narrow");
 }
 
 // The element that has the focus, or that a link of the page led to, if its beginning is in view. The filter panel beside the experiments sticks to the
@@ -67,12 +70,20 @@ function chosenInView(top) {
     .filter((one) => topOf(one) >= top && topOf(one) < innerHeight);
 }
 
+// Returns a function that finds an element again after `part` was replaced. Others stay: they need no path, which takes long among many siblings.
+function finderOf(element, part) {
+  if (!part.contains(element)) return () => element;
+  const path = pathOf(element);
+  return () => path && elementAt(path);
+}
+
 // What must not move, best first; others are needed when the first is not in the new version. Lines whose beginning is hidden come after those that begin
-// in view: they may get longer. At the end of the page, its last line is best. At the very top, new results may push everything down.
-function anchorsOf() {
+// in view: they may get longer. At the end of the page, its last line is best. At the very top, new results may push everything down, unless padding
+// replaces what was above.
+function anchorsOf(part) {
   const top = topOfView();
   const elements = chosenInView(top);
-  if (scrollY > 0) {
+  if (scrollY > 0 || document.getElementById("content").style.paddingTop) {
     const lines = [...document.querySelectorAll(`main :is(${LINES})`)].filter((line) => isSeen(line, top, innerHeight));
     const whole = lines.filter((one) => topOf(one) >= top);
     const isEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
@@ -80,7 +91,7 @@ function anchorsOf() {
     elements.push(...[...document.querySelectorAll("main section")].filter((one) => one.getBoundingClientRect().bottom > top));
   }
   const owed = scrollY === held.scrollY ? held.rest : 0;
-  return elements.map((one) => ({ path: pathOf(one), top: topOf(one) - owed })).filter(({ path }) => path);
+  return elements.map((one) => ({ find: finderOf(one, part), top: topOf(one) - owed }));
 }
 
 // A browser scrolls by whole pixels: the rest of one change is part of the next one, or many changes would add up.
@@ -89,9 +100,9 @@ let held = { scrollY: -1, rest: 0 };
 function hold(anchors) {
   const main = document.getElementById("content");
   main.style.paddingTop = main.style.paddingBottom = "";
-  for (const { path, top } of anchors) {
-    const element = elementAt(path);
-    if (!element || !element.checkVisibility()) continue;
+  for (const { find, top } of anchors) {
+    const element = find();
+    if (!element || !isVisible(element)) continue;
     window.scrollBy(0, topOf(element) - top);
     const rest = topOf(element) - top;  // the page became too short to scroll as far
     if (rest < -1) main.style.paddingTop = `${-rest}px`;
@@ -104,8 +115,8 @@ function hold(anchors) {
   }
 }
 
-function regionsOf() {
-  const scrolled = [...document.querySelectorAll(REGIONS)].filter((one) => one.scrollTop || one.scrollLeft);
+function regionsOf(part) {
+  const scrolled = [...part.querySelectorAll(REGIONS)].filter((one) => one.scrollTop || one.scrollLeft);
   return scrolled.map((region) => {
     const { top, bottom } = region.getBoundingClientRect();
     const rows = [...region.querySelectorAll("tbody tr")].filter((row) => isSeen(row, top, bottom)).slice(0, FALLBACKS);
@@ -127,9 +138,9 @@ function holdRegion({ path, left, top, rows }) {
   }
 }
 
-function focusOf() {
+function focusOf(part) {
   const element = document.activeElement;
-  if (!element || !element.closest("main")) return null;
+  if (!element || !part.contains(element)) return null;
   return { element, path: pathOf(element), caret: element.matches("input[type=search]") ? [element.selectionStart, element.selectionEnd, element.selectionDirection] : null };
 }
 
@@ -140,10 +151,21 @@ function holdFocus({ element, path, caret }) {
   if (caret) again.setSelectionRange(...caret);
 }
 
-// Runs `change`, which may replace any part of the page.
-function keeping(change) {
-  const details = [...document.querySelectorAll("section > details")].map((one) => ({ path: pathOf(one), open: one.open }));
-  const focus = focusOf(), regions = regionsOf(), anchors = anchorsOf();
+// The browser must not compensate for an update a second time. It still does for changes that the reader makes.
+let anchoring = 0;
+
+function pauseAnchoring() {
+  const { style } = document.body;
+  style.overflowAnchor = "none";
+  cancelAnimationFrame(anchoring);
+  anchoring = requestAnimationFrame(() => { anchoring = requestAnimationFrame(() => { style.overflowAnchor = ""; }); });
+}
+
+// Runs `change`, which may replace `part`, or anything in it.
+function keeping(part, change) {
+  const details = [...part.querySelectorAll("section > details")].map((one) => ({ path: pathOf(one), open: one.open }));
+  const focus = focusOf(part), regions = regionsOf(part), anchors = anchorsOf(part);
+  pauseAnchoring();
   change();
   for (const { path, open } of details) {
     const again = elementAt(path);
