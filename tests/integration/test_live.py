@@ -119,6 +119,28 @@ def test_padding_that_keeps_a_place_is_kept_at_the_next_update(page: Page, logs:
     assert server.stop() == 0
 
 
+def test_opened_batch_times_move_nothing_at_the_end_of_the_page(page: Page, logs: Path) -> None:
+    """A new opened section reports that it is open in a later task, after the page has got its place."""
+    server = Served(logs)
+    page.goto(server.url)
+    updated(page, 60)
+    page.locator("#batches > summary").click()
+    page.wait_for_selector("#batches .uplot")
+    page.evaluate("""() => {
+        window.reported = 0;
+        document.addEventListener('toggle', ({ target }) => { window.reported += Number(target.id === 'batches'); }, true);
+    }""")
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    place = page.evaluate("document.getElementById('machines').getBoundingClientRect().top")
+    write_log(logs / "new.log", make_record("m1", 64, repeat=99))
+    updated(page, 61)
+    wait_until(lambda: page.evaluate("window.reported") > 0, "the event of the new section")
+    assert page.locator("#batches .uplot").count() == 1
+    assert abs(page.evaluate("document.getElementById('machines').getBoundingClientRect().top") - place) <= 1
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
 def test_an_error_is_shown_and_does_not_end_the_updates(page: Page, logs: Path) -> None:
     with locked([logs], LocalExecutor(logs, 2)):
         server = Served(logs)

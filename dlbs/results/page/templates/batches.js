@@ -16,7 +16,7 @@ function unpacked([together, count, low, high, words]) {
 
 class BatchTimes {
   constructor(host, data, state) {
-    Object.assign(this, { host, data, state, rows: [] });
+    Object.assign(this, { host, data, state, rows: [], drawn: null });
     this.columns = data.parameters.filter((column) => column.label && column.values.length > 1);
     if (!data.batches.some(Boolean)) return;
     this.plot = make("div", { class: "plot", role: "img" });
@@ -24,7 +24,7 @@ class BatchTimes {
     this.table = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "batch times of the runs in this plot" });
     this.details = make("details", { id: "batches" }, make("summary", {}, "Batch times of single runs"), this.note, this.plot, this.table);
     this.details.open = Boolean(state.isOpen);
-    this.details.addEventListener("toggle", () => { state.isOpen = this.details.open; this.draw(); });
+    this.details.addEventListener("toggle", () => { state.isOpen = this.details.open; if (this.drawn !== this.rows) this.draw(); });
     host.replaceChildren(this.details);
     this.canvas = new Canvas(this.plot, 280);
   }
@@ -37,6 +37,7 @@ class BatchTimes {
 
   draw() {
     if (!this.details.open) return;
+    this.drawn = this.rows;
     const { batches } = this.data;
     const having = this.rows.filter((row) => batches[row]);
     const shown = having.slice(0, MOST_RUNS);

@@ -26,18 +26,23 @@ class Canvas {
   }
 
   show(maker) {
-    this.clear();
     this.maker = maker;
-    this.width = this.host.clientWidth;
+    this.width = this.host.clientWidth;  // makes the browser lay out the page: with the old plot, or the page would become shorter and scroll
+    if (this.width) this.host.style.minHeight = `${this.height}px`;  // uPlot takes its size after the script has ended: until then, what follows would be too high
+    this.destroy();
     if (!this.width) return;
-    this.host.style.minHeight = `${this.height}px`;  // uPlot takes its size after the script has ended: until then, what follows would be too high
     const { options, data } = maker();
     this.plot = new uPlot({ width: this.width, height: this.height, legend: { show: false }, ...options }, data, this.host);
   }
 
-  clear() {
+  destroy() {
     if (this.plot) this.plot.destroy();
-    this.plot = this.maker = null;
+    this.plot = null;
+  }
+
+  clear() {
+    this.destroy();
+    this.maker = null;
     this.host.style.minHeight = "";
   }
 }
