@@ -247,6 +247,27 @@ def test_new_results_lose_nothing_that_was_typed_opened_or_scrolled(page: Page, 
     assert server.stop() == 0
 
 
+def test_a_text_to_find_values_is_forgotten_with_its_input(page: Page, tmp_path: Path) -> None:
+    logs = make_logs(tmp_path / "logs", [make_record(f"m{n}") for n in range(20)])
+    server = Served(logs)
+    page.goto(server.url)
+    find, values = "#facets details:first-of-type input[type=search]", "#facets details:first-of-type label"
+    page.fill(find, "m1")
+    assert page.locator(values).count() == 11  # m1, m10 to m19
+    page.fill("#words", "m1")
+    page.get_by_role("button", name="clear all").click()
+    assert page.input_value(find) == ""
+    assert page.locator(values).count() == 20
+    page.fill(find, "m1")
+    for number in range(10, 20):
+        next(logs.glob(f"*{number}.log")).unlink()
+    updated(page, 10)
+    assert page.locator(find).count() == 0
+    assert page.locator(values).count() == 10
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
 def test_the_table_stays_where_it_is_when_a_filter_makes_the_plot_s_legend_shorter(page: Page, logs: Path) -> None:
     """The browser keeps it there: only during updates must it not."""
     server = Served(logs)

@@ -22,9 +22,10 @@ class Facets {
     const note = make("span", { class: "quiet" });
     const fieldset = make("fieldset", {}, make("legend", { class: "hidden" }, facet.title));
     const details = make("details", { class: "facet", "data-key": facet.name }, make("summary", {}, facet.title, " ", note), fieldset);
-    const view = { facet, list, note, details, labels: null, wanted: this.state.wanted.get(facet.name) || "" };
+    const view = { facet, list, note, details, find: null, labels: null, wanted: "" };
     if (facet.values.length > FIND_FROM) {
-      const find = make("input", { type: "search", "aria-label": `find a value of ${facet.title}`, placeholder: "find", value: view.wanted });
+      view.wanted = this.state.wanted.get(facet.name) || "";
+      const find = view.find = make("input", { type: "search", "aria-label": `find a value of ${facet.title}`, placeholder: "find", value: view.wanted });
       find.addEventListener("input", () => {
         this.state.wanted.set(facet.name, find.value);
         view.wanted = find.value;
@@ -76,7 +77,12 @@ class Facets {
   clear() {
     this.state.chosen.clear();
     this.state.words = document.getElementById("words").value = "";
-    for (const view of this.views) if (view.labels) view.labels.forEach((label) => { label.box.checked = false; });
+    this.state.wanted.clear();
+    for (const view of this.views) {
+      view.wanted = "";
+      if (view.find) view.find.value = "";
+      if (view.labels) this.fill(view);
+    }
     this.changed();
   }
 
