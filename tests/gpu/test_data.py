@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data import make_dataset
+from pytorch_benchmarks.data.page_lock import page_locked
 from pytorch_benchmarks.data.prefetch import ahead
 from pytorch_benchmarks.data.source import open_source
 from pytorch_benchmarks.data.synthetic import synthetic_batches
@@ -94,6 +95,25 @@ def test_a_slow_model_gets_every_batch_whole(cuda: torch.device, data_set: tuple
     for (inputs, targets), (same, labels) in zip(found, expected, strict=True):
         assert float(inputs) == pytest.approx(same, rel=1e-4, abs=1.0)
         assert float(targets) == labels
+
+
+def test_memory_shared_by_processes_is_page_locked_within_the_block(cuda: torch.device) -> None:
+    shared = torch.arange(1 << 20).share_memory_()
+    with page_locked(shared, torch.ones(3).share_memory_()) as locked:
+        assert locked
+        assert shared.is_pinned()
+        copied = shared.to(cuda, non_blocking=True)
+    assert not shared.is_pinned()
+    assert torch.equal(copied.cpu(), torch.arange(1 << 20))
+
+
+def test_memory_that_cannot_be_page_locked_is_used_as_it_is(cuda: torch.device) -> None:
+    """CUDA refuses memory that is registered already; its error does not come back at the next kernel."""
+    shared = torch.ones(1 << 20).share_memory_()
+    with page_locked(shared), page_locked(torch.ones(3).share_memory_(), shared) as locked:
+        assert not locked
+        assert float(shared.to(cuda).sum()) == 1 << 20
+    assert not shared.is_pinned()
 
 
 @pytest.mark.parametrize("slow", ["the copy", "the model", "both", "neither"])

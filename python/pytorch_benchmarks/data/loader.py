@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from pytorch_benchmarks.data.crops import Crop
 from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.order import Order
+from pytorch_benchmarks.data.page_lock import page_locked
 from pytorch_benchmarks.data.ring import AHEAD, Finish, Place, Ring
 from pytorch_benchmarks.errors import BenchmarkError
 
@@ -193,6 +195,7 @@ class _Shared(torch.utils.data.Dataset[int]):
         size = torch.Size(whole).numel()
         memory = torch.empty(places * size, dtype=torch.uint8).share_memory_()
         labels = torch.empty((places, order.batch_size), dtype=torch.int64).share_memory_()
+        self.memory = (memory, labels)
         self.places = [
             Place(memory[place * size :].as_strided(whole, strides), labels[place]) for place in range(places)
         ]
@@ -223,9 +226,7 @@ def processes(
         generator=torch.Generator(),  # separate: it must not advance the generator of the model's dropout
     )
     try:
-        for number in loader:
-            images, labels = shared.place(number).result()
-            yield (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
+        yield from _read(loader, shared, pinned)
         return
     except Exception as error:
         # Its frames refer to DataLoader's iterator and to the error itself. The garbage collector closes the queues of such a cycle before
@@ -241,6 +242,14 @@ def processes(
         raise failure  # here, so that it does not refer to the other error
     finally:
         del failure  # nor to this frame, which holds the memory of all batches, and back
+
+
+def _read(loader: torch.utils.data.DataLoader[int], shared: _Shared, pinned: bool) -> Batches:
+    numbers = iter(loader)  # starts the workers
+    with page_locked(*shared.memory) if pinned else nullcontext(False) as locked:
+        for number in numbers:
+            images, labels = shared.place(number).result()
+            yield (images.pin_memory(), labels.pin_memory()) if pinned and not locked else (images, labels)
 
 
 class _Endless(torch.utils.data.Sampler[tuple[int, list[int]]]):
