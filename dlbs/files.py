@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _LONGEST_SOURCE = 64 << 20  # bytes
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def create_file(path: str | os.PathLike[str], flags: int = os.O_WRONLY) -> int:
@@ -51,9 +52,8 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, bu
         FileNotFoundError: The file does not exist.
         LogError: The file is not regular, or cannot be read.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, _READ if follow_links else _READ | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -178,9 +178,10 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         try:
             yield create_file(beside)
             os.replace(beside, target)
-        finally:
-            with contextlib.suppress(OSError):  # already renamed, or the file system became read-only
+        except BaseException:
+            with contextlib.suppress(OSError):  # not created, or the file system became read-only
                 beside.unlink()
+            raise
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 

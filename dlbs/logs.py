@@ -41,9 +41,12 @@ _START = re.compile(rb'^__exp\.start_time__= "([^"\n]{1,40})"', re.MULTILINE)
 _ENDING = b"\n__exp.end_time__"  # written by the launcher at the end of the benchmark
 
 
+_encode = json.JSONEncoder().encode  # json.dumps without its checks: it writes each parameter of each experiment
+
+
 def parameter_line(key: str, value: Any) -> str:
     """One log line without its newline: `__exp.model__= "alexnet"`. ASCII only, valid in any encoding of a log."""
-    return f"__{key}__= {json.dumps(value)}"
+    return f"__{key}__= {_encode(value)}"
 
 
 def parse_line(line: str) -> tuple[str, Any] | None:
@@ -75,7 +78,8 @@ def are_finite(values: object) -> TypeGuard[list[float]]:
     """
     if not isinstance(values, list):
         return False
-    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in set(map(type, values))):
+    unusual = set(map(type, values)) - {int, float}
+    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in unusual):
         return False
     # The least and the largest of several values may hide one that is not a number; their sum cannot.
     return not values or (min(values) >= -_LARGEST and max(values) <= _LARGEST and not math.isnan(sum(values)))

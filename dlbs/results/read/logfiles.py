@@ -7,11 +7,12 @@ import marshal
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 
 from dlbs.errors import LogError
+from dlbs.files import open_regular
 from dlbs.results.read.cache import MISSING, Cache, FoundLog, Stamp
 from dlbs.results.read.compressed import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
 from dlbs.results.read.findings import Finding, Reading
@@ -20,6 +21,8 @@ from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_fi
 
 __all__ = ["Read", "find_logs", "is_unreadable", "pack", "read_file", "read_logs", "unpack"]
 
+_PLAIN = (".log", ".log.part")
+_ENDINGS = (*LOG_ENDINGS, *ARCHIVE_ENDINGS)
 _TOGETHER = 200  # logs per task of a worker process
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
 _WORTHWHILE = 16 << 20  # bytes from which a second process is faster
@@ -40,11 +43,9 @@ def find_logs(paths: Iterable[str]) -> dict[str, FoundLog]:
     found: dict[str, FoundLog] = {}
     for path in paths:
         if os.path.isdir(path):
+            walked = os.walk(path)
             inside = _in_plan_order(
-                os.path.join(directory, name)
-                for directory, _, names in os.walk(path)
-                for name in names
-                if name.endswith((*LOG_ENDINGS, *ARCHIVE_ENDINGS))
+                {directory: logs for directory, _, names in walked if (logs := list(filter(_is_log, names)))}
             )
             if not inside:
                 raise LogError(
@@ -55,10 +56,13 @@ def find_logs(paths: Iterable[str]) -> dict[str, FoundLog]:
         elif os.path.exists(path):
             found.setdefault(path, FoundLog(os.path.dirname(path) or ".", _stamp(path)))
         else:
-            matches = _in_plan_order(glob.glob(path, recursive=True))
+            matches: dict[str, list[str]] = {}
+            for matched in glob.glob(path, recursive=True):
+                directory, name = os.path.split(matched)
+                matches.setdefault(directory, []).append(name)
             if not matches:
                 raise LogError("no such file", where=path, hint=_hint(path))
-            for log, match in find_logs(matches).items():
+            for log, match in find_logs(_in_plan_order(matches)).items():
                 found.setdefault(log, match)
     return found
 
@@ -69,33 +73,39 @@ def _hint(path: str) -> str:
     return "give log files, directories or glob patterns"
 
 
-def _in_plan_order(paths: Iterable[str]) -> dict[str, Stamp]:
-    """Sort paths as `find_logs` does. One `stat` per log serves the order, the cache and the choice of processes."""
-    stamps = {path: _stamp(path) for path in sorted(paths)}
-    by_directory: dict[str, list[str]] = {}
-    for path in stamps:
-        by_directory.setdefault(os.path.dirname(path), []).append(path)
-    found = []
-    for directory in sorted(by_directory):
+def _is_log(name: str) -> bool:
+    return name.endswith(_ENDINGS)
+
+
+def _in_plan_order(names: Mapping[str, list[str]]) -> dict[str, Stamp]:
+    """Sort the files of directories as `find_logs` does. One `stat` per log serves the order, the cache and the choice of processes."""
+    stamps: dict[str, Stamp] = {}
+    for directory in sorted(names):
+        prefix = os.path.join(directory, "")
+        found = [(prefix + name, _stamp(prefix + name), name) for name in sorted(names[directory])]
         try:
             position = _positions(read_plan_file(Path(directory)))
         except LogError:  # `dlbs status` reports the problem; here the plan only provides an order
             position = {}
-        inside = by_directory[directory]
-        planned = [path for path in inside if _stem(path) in position] if position else []
-        unplanned = [path for path in inside if _stem(path) not in position] if position else inside
-        found += sorted(unplanned, key=lambda path: stamps[path][1])
-        found += sorted(planned, key=lambda path: position[_stem(path)])
-    return {path: stamps[path] for path in found}
+        if position:
+            unplanned = [file for file in found if _stem(file[2]) not in position]
+            planned = [file for file in found if _stem(file[2]) in position]
+        else:
+            unplanned, planned = found, []
+        unplanned.sort(key=lambda file: file[1][1])
+        planned.sort(key=lambda file: position[_stem(file[2])])
+        for path, stamp, _ in unplanned + planned:
+            stamps[path] = stamp
+    return stamps
 
 
 def _positions(plan: PlanFile) -> dict[str, int]:
     return {name: at for at, name in enumerate(plan.logs)}
 
 
-def _stem(path: str) -> str:
-    """Path of a log without the endings of compressed or unfinished ones."""
-    return os.path.basename(path).removesuffix(".gz").removesuffix(".part")
+def _stem(name: str) -> str:
+    """Name of a log without the endings of compressed or unfinished ones."""
+    return name.removesuffix(".gz").removesuffix(".part")
 
 
 def _stamp(path: str) -> Stamp:
@@ -197,9 +207,12 @@ def read_file(path: str, *, follow_links: bool = False) -> Read:
     findings: list[Finding] = []
     try:
         plans: dict[str, dict[str, int]] = {}
+        if path.endswith(_PLAIN):  # without the two generators, which take as long as opening it
+            with open_regular(path, follow_links=follow_links, buffering=0) as plain:
+                record = read_log(path, plain, findings)
+            return [record] if record else [], findings
         for name, stream in log_streams(path, follow_links=follow_links):
-            member = name.removeprefix(f"{path}:")
-            if os.path.basename(member) == PLAN_NAME:
+            if name is not path and os.path.basename(member := name.removeprefix(f"{path}:")) == PLAN_NAME:
                 plans[os.path.dirname(member)] = _positions(parse_plan_file(stream.read(_LONGEST_PLAN)))
                 continue
             record = read_log(name, stream, findings)
@@ -219,4 +232,4 @@ def read_file(path: str, *, follow_links: bool = False) -> Read:
 def _place(plans: dict[str, dict[str, int]], name: str) -> tuple[str, int]:
     """Sort key of a log in an archive: its directory, and its position in the plan of that directory."""
     directory = os.path.dirname(name)
-    return directory, plans.get(directory, {}).get(_stem(name), -1)
+    return directory, plans.get(directory, {}).get(_stem(os.path.basename(name)), -1)

@@ -70,7 +70,8 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     if "results.time" not in record and (time := batch_time(record)) is not None:
         record["results.time"] = time
     # The current path, not the original one. A name that is not UTF-8 could not be written to a table.
-    record["exp.log_file"] = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    valid = name.isascii()
+    record["exp.log_file"] = name if valid else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return record
 
 
@@ -138,6 +139,7 @@ def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding
 
 
 _RUNS = re.compile(rb"\n[ \t]*__.*(?:\n[ \t]*__.*)*")
+_EMPTY_KEY = b"\n____="
 _ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
 
 
@@ -150,7 +152,7 @@ def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
     lines = b"".join(_RUNS.findall(text))
     if not lines:
         return [], []
-    if b"\\" in lines and _ODD_KEY.search(lines):
+    if (b"\\" in lines and _ODD_KEY.search(lines)) or _EMPTY_KEY in lines:
         return None
     inside = lines.replace(b"__=", b'",')
     listed = inside.replace(b"\n__", b',"')
@@ -161,7 +163,7 @@ def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
         things = orjson.loads(b"[%b]" % listed[1:])
         keys = things[::2]
         joined = "".join(keys)
-        if len(things) != 2 * count or joined.split(None, 1) != [joined] or "" in keys:
+        if len(things) != 2 * count or joined.split(None, 1) != [joined]:
             return None
     except (orjson.JSONDecodeError, TypeError):
         return None
