@@ -86,9 +86,8 @@ def write_script(launcher: Launcher) -> None:
         source = launcher.source.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise LaunchError(f"cannot be written: {error}", where=str(launcher.script)) from None
-    stranger = _head(launcher.script)
-    alone = not launcher.log.exists() and not Path(f"{launcher.log}.part").exists()
-    if stranger and alone and _MARK in source and _MARK not in stranger:
+    existing = _head(launcher.script)
+    if existing and _MARK not in existing and _MARK in source and not _has_log(launcher.log):
         raise LaunchError(
             "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT
         )
@@ -96,6 +95,10 @@ def write_script(launcher: Launcher) -> None:
         write_bytes(launcher.script, source)
     except DlbsError as error:
         raise LaunchError(f"cannot run the launcher: {error.what}", where=error.where) from None
+
+
+def _has_log(log: Path) -> bool:
+    return log.exists() or Path(f"{log}.part").exists()
 
 
 def write_log(log: Path, experiment: Experiment, status: str, message: str) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,16 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "user": f"{os.getuid()}:{os.getgid()}",
         "memory": memory_size(text(experiment.get("runtime.memory"))),
         "directory": str(directory),
-        "launcher": str(path.resolve()),
+        "launcher": _resolved(path),
         "options": Words(list(_options(experiment))) if executable else [],
     }
     template = dlbs_root() / "scripts" / "launchers" / "executable.sh" if executable else path
     return render(template, context, lambda name: _missing(name, experiment, str(path)))
+
+
+@lru_cache(maxsize=64)
+def _resolved(path: Path) -> str:
+    return str(path.resolve())
 
 
 def _missing(name: str, experiment: Experiment, where: str) -> LaunchError:
