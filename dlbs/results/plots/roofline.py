@@ -27,6 +27,7 @@ __all__ = ["roofline"]
 _KEYS = ("results.flops", "results.flops_per_batch", "results.bytes_per_batch")
 _SAME = 0.02  # peaks that differ by less are equal: each is computed from a run
 _ROOFS = ["exp.device_title", "exp.dtype"]
+_LABEL = 0.25  # room for the label of the memory limit, as a share of the width of the axes
 
 
 def roofline(figure: Figure, results: Results) -> Description:
@@ -120,9 +121,11 @@ def _draw_roofs(
         edge = min(max(peaks.values()) / slope, high) if peaks else high
         axes.plot([low, edge], [low * slope, edge * slope], color=muted())
         middle = math.sqrt(low * edge)
+        # Above the line, where no points are, unless the label would extend beyond the axis.
+        above = math.log(middle / low) > _LABEL * math.log(high / low)
         axes.annotate(
-            f"memory: {_digits(bandwidth / 1e9)} GB/s", (middle, middle * slope), xytext=(-4, 4), textcoords="offset points",
-            ha="right", va="bottom", fontsize="small",
+            f"memory: {_digits(bandwidth / 1e9)} GB/s", (middle, middle * slope), xytext=(-4, 4) if above else (6, -4),
+            textcoords="offset points", ha="right" if above else "left", va="bottom" if above else "top", fontsize="small",
         )  # fmt: skip
 
 

@@ -165,6 +165,18 @@ def test_a_roofline_has_one_unit_throughout() -> None:
     assert {one.get_text() for one in axes.texts} == {"peak: 200 GFLOP/s", "memory: 40 GB/s"}
 
 
+@pytest.mark.parametrize("flops_per_batch", [1e9, 1e13])  # the second is far from the memory limit, which is then short
+def test_the_label_of_the_memory_limit_is_within_the_axes(flops_per_batch: float) -> None:
+    records = [rooflines()[0] | {"results.flops_per_batch": flops_per_batch}]
+    figure = drawn("roofline", records, peak_tflops=0.2, peak_bandwidth=40)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (label,) = [one for one in axes.texts if one.get_text().startswith("memory")]
+    box, inside = label.get_window_extent(), axes.get_window_extent()
+    assert inside.x0 <= box.x0
+    assert box.x1 <= inside.x1
+
+
 def test_each_data_type_has_its_own_peak() -> None:
     records = [*rooflines(2e13, exp__dtype="float32"), *rooflines(4e13, exp__dtype="float16")]
     (axes,) = drawn("roofline", records).axes
