@@ -7,6 +7,7 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dlbs.errors import LogError
@@ -50,6 +51,7 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     assert "6 experiments: 1 ok, 1 failure, 1 running, 3 to do" in shown.stdout
     assert f"running in process {process.pid}" in shown.stdout
     assert "exit code 1" in shown.stdout
+    launchers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     found = json.loads(dlbs("status", "logs", "--json").stdout)
@@ -58,6 +60,8 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     dlbs("run", *DUMMY, "-Pexp.log_dir=good", check=True)
     assert dlbs("status", "good").returncode == 0
     assert dlbs("status", "nowhere").returncode == 2
+    for launcher in launchers:
+        launcher.kill()
 
 
 def test_a_list_of_logs_that_is_a_link_or_a_pipe_is_not_read(dlbs: RunDlbs, tmp_path: Path) -> None:
