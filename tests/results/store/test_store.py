@@ -60,6 +60,27 @@ def test_tags_and_queries(url: str) -> None:
         assert [record["exp.model"] for record in store.records(either)] == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("query", "models"),
+    [
+        ('{"db.tags": "v2"}', "bc"),
+        ('{"db.tags": "v."}', "abc"),
+        ('{"db.tags": ["v2"]}', "bc"),
+        ('{"db.tags": ["v1", "v2"]}', "abc"),
+        ('{"db.tags": "2"}', ""),
+        ('{"db.tags": ""}', "d"),
+        ('{"db.tags": ".*"}', "abcd"),
+    ],
+)
+def test_a_run_is_selected_by_any_of_its_tags(url: str, query: str, models: str) -> None:
+    with Store(url) as store:
+        store.add([make_record("a"), make_record("b")], tag="v1")
+        store.add([make_record("b"), make_record("c")], tag="v2")
+        store.add([make_record("b"), make_record("c")], tag="candidate")
+        store.add([make_record("d")])
+        assert "".join(record["exp.model"] for record in store.records([compile_query(query)])) == models
+
+
 def test_history_is_in_the_order_of_time(url: str) -> None:
     runs = [
         {**make_record(seed=day), "exp.start_time": f"2026-11-{day:02}T08:00:00", "exp.id": "x"} for day in (20, 3, 11)
