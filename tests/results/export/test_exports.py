@@ -184,6 +184,33 @@ def test_mlflow_finds_runs_with_parameters_metrics_and_outcomes(
 
 
 @pytest.mark.integration
+def test_a_run_that_an_interrupted_export_left_incomplete_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow
+
+    def interrupted(*_: object, metrics: object = (), **__: object) -> None:
+        if metrics:
+            raise KeyboardInterrupt
+
+    records, store = some_records()[:1], tmp_path / "mlruns"
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "log_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            exported(store, records, "mlflow")
+    for new in (1, 0):
+        assert export("mlflow", records, load_config().declarations, str(store))[0] == new
+    client = mlflow.MlflowClient(tracking_uri=store.as_uri())
+    experiment = client.get_experiment_by_name("dlbs")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["results.throughput"] == pytest.approx(records[0]["results.throughput"])
+    assert run.data.params["exp.model"] == "alexnet"
+
+
+@pytest.mark.integration
 def test_tensorboard_reads_scalars_by_step_and_hyperparameters(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
