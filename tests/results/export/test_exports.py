@@ -37,10 +37,38 @@ def exported(path: Path, records: list[dict[str, Any]], kind: str = "") -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.jsonl", "r.jsonl.gz", "r.parquet"])
+@pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.jsonl", "r.jsonl.gz", "r.csv", "r.csv.gz", "r.parquet"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     records = [*some_records(), make_record(my__mixed=1), make_record(my__mixed=[1, {"a": "x"}], my__large=2**70)]
     assert load_records([str(exported(tmp_path / name, records))]) == records
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "0", "0.50", "-1", " 7", "1e3", "0,1", "true", "True", "null", "nullable", "NaN", "-Infinity", "no", "[1]", "[1", "{}", '"', '"0"',
+        '"\\"0\\""', "=1+1", "'=1", "'0", " ", "a\r\nb", "\r", "\0", "\u00e9", "\x85", None, True, 0, -0.5, 1e300, [], [""], {"a": None},
+    ],
+)  # fmt: skip
+def test_values_in_csv_files_keep_their_types(tmp_path: Path, value: Any) -> None:
+    records = [{"exp.model": "a", "my.value": value}, {"exp.model": "b"}]
+    (found, other) = load_records([str(exported(tmp_path / "r.csv", records))])
+    assert (type(found["my.value"]), found) == (type(value), records[0])
+    assert other == records[1]
+
+
+def test_a_csv_file_that_was_written_by_hand_has_typed_values(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        'exp.model,exp.repeat,exp.docker,my.list,my.empty,my.text\nnet,1,true,"[1, 2]",,it\'s\n'
+    )
+    assert load_records([str(tmp_path / "r.csv")]) == [
+        {"exp.model": "net", "exp.repeat": 1, "exp.docker": True, "my.list": [1, 2], "my.text": "it's"}
+    ]
+
+
+def test_a_csv_file_of_long_runs_is_read(tmp_path: Path) -> None:
+    records = [make_record(batches=20_000)]
+    assert load_records([str(exported(tmp_path / "r.csv", records))]) == records
 
 
 def test_json_lines_are_one_experiment_a_line(tmp_path: Path) -> None:
