@@ -262,6 +262,16 @@ def test_tensorboard_reads_scalars_by_step_and_hyperparameters(tmp_path: Path) -
     assert warning.tensor_proto.string_val[0].decode() == f"- {WARNING}"
 
 
+@pytest.mark.integration
+def test_tensorboard_has_an_experiment_once_also_after_an_export_with_others(tmp_path: Path) -> None:
+    records = [make_record(batch=4), make_record(batch=8)]
+    exported(tmp_path / "tb", records[:1], "tensorboard")
+    (first,) = (tmp_path / "tb").iterdir()
+    exported(tmp_path / "tb", records, "tensorboard")
+    assert len(list((tmp_path / "tb").iterdir())) == 2
+    assert len(list(first.iterdir())) == 1
+
+
 def test_every_kind_has_a_test_here() -> None:
     assert set(KINDS) == {"json", "jsonl", "csv", "parquet", "junit", "prometheus", "mlflow", "tensorboard"}
     assert set(SUFFIXES.values()) <= set(KINDS)
