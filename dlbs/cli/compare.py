@@ -115,7 +115,7 @@ def compare_command(
       dlbs compare logs/main logs/branch --threshold 2% --fail-on-regression
       dlbs compare before.json after.json --html comparison.html
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
-      dlbs compare --db results.db '{"db.tags": ".*v1.*"}' '{"db.tags": ".*v2.*"}'
+      dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
     from dlbs.results.statistics.rules import Rules
     from dlbs.results.statistics.samples import none_ended_well, usual_metric

@@ -86,7 +86,7 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
 
     \b
     Examples:
-      dlbs db query '{"exp.model": "resnet.*", "db.tags": ".*v1.2.*"}'
+      dlbs db query '{"exp.model": "resnet.*", "db.tags": "v1.2"}'
       dlbs db query '${results.throughput} > 1000' \\
         --columns exp.model,results.throughput,exp.device_title
       dlbs db query --history 'resnet18 training batch 16'
@@ -132,7 +132,7 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
     \b
     Examples:
       dlbs db export --output_file all.json.gz
-      dlbs db export '{"db.tags": ".*v1.2.*"}' --output_file v1.2.csv
+      dlbs db export '{"db.tags": "v1.2"}' --output_file v1.2.csv
     """
     from dlbs.results.read.query import compile_query
     from dlbs.results.read.records import write_records

@@ -22,7 +22,7 @@ from tests.adversarial.bounded import Ask, children
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
-from dlbs.results.read import compressed
+from dlbs.results.read import compressed, records
 from dlbs.results.read.findings import Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.records import load_records, write_records
@@ -30,16 +30,16 @@ from tests.adversarial.bounded import serve
 import csv, json, pathlib, tarfile
 
 # Smaller than the real limits, so that they are reached soon, but with more bytes than a child has memory.
-compressed._UNPACKED, compressed._MOST_LOGS = 160 << 20, 1_000
+compressed._UNPACKED, compressed._MOST_LOGS, records._LONGEST_CELL = 160 << 20, 1_000, 4 << 20
 
 def work(given):
     reading = Reading()
     if "results" in given:
         return len(load_records([given["results"]]))
-    records = list(read_logs(given["logs"], reading, cached=False))
+    found = list(read_logs(given["logs"], reading, cached=False))
     for ending in ("csv", "json"):
-        write_records(f"{given['output']}/results.{ending}", records)
-    return [len(records), reading.messages()]
+        write_records(f"{given['output']}/results.{ending}", found)
+    return [len(found), reading.messages()]
 
 serve(work)
 """
@@ -245,7 +245,8 @@ RESULTS: dict[str, tuple[str, Callable[[], bytes], Any]] = {
     "torn": ("r.json.gz", lambda: gzip.compress(b"[]")[:-6], "cannot be read"),
     "a table of nothing": ("r.csv", lambda: b"", 0),
     "a table with a zero": ("r.csv", lambda: b"a,b\n1,\0\n", None),
-    "a table with a value of a megabyte": ("r.csv", lambda: b"a\n" + b"x" * (1 << 20), "field larger than"),
+    "a table with a value of a megabyte": ("r.csv", lambda: b"a\n" + b"x" * (1 << 20), 1),
+    "a table with a value that is too long": ("r.csv", lambda: b"a\n" + b"x" * (5 << 20), "field larger than"),
     "a table with too many values": ("r.csv", lambda: b"a\n1,2,3\n", 1),
     "a table with the same column twice": ("r.csv", lambda: b"a,a\n1,2\n", 1),
     "a table with deep values": ("r.csv", lambda: b"a\n" + b"[" * 50_000 + b"\n", 1),

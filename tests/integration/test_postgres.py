@@ -53,7 +53,8 @@ def test_several_may_add_the_same_to_a_new_store_at_once(url: str) -> None:
             return store.add(records, tag="together").new
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, range(4)))
+        assert sum(pool.map(add, range(4))) == 300
+        assert sum(pool.map(add, range(4))) == 0
     with Store(url) as store:
         found = store.records()
     assert len(found) == 300
@@ -84,6 +85,11 @@ def test_a_history_is_read_and_changes_nothing(url: str, tmp_path: Path) -> None
         store.add([make_record("resnet18")])
     assert "resnet18" in pages.overview({})
     assert "exp.model" in pages.run({"id": "1"})
+    with Store(url) as store:
+        store.remove([4])
+        store.add([make_record("vgg16")])
+    assert "resnet18" not in pages.overview({})
+    assert "vgg16" in pages.overview({})
     with Store(url, read_only=True) as store, pytest.raises(LogError, match="read-only transaction"):
         store.remove([1])
     with Store(url) as store:

@@ -39,7 +39,8 @@ def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], d
     """Log each experiment as a run of the MLflow experiment named like its `exp.project`, or `dlbs`.
 
     Parameters become parameters, numbers metrics, and lists of numbers (`results.time_data`) metrics with a step for each. Status and warnings
-    become tags. Runs that are already in the store (tag `dlbs.digest`) are not logged again.
+    become tags. Runs that are already in the store (tag `dlbs.digest`) are not logged again; those that an interrupted export left incomplete are
+    replaced.
 
     Args:
         records: The experiments.
@@ -56,16 +57,18 @@ def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], d
     uri = destination if "://" in destination else Path(destination).absolute().as_uri()
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
-        made: dict[str, tuple[str, set[str]]] = {}
+        made: dict[str, tuple[str, set[str], dict[str, list[str]]]] = {}
         new = 0
         for label, record in zip(labels_of(records, declarations), records, strict=True):
             project = text(record.get("exp.project")) or "dlbs"
             if project not in made:
                 made[project] = _experiment(client, project)
-            experiment, known = made[project]
+            experiment, known, incomplete = made[project]
             digest = digest_of(record)
             if digest not in known:
                 known.add(digest)
+                for run in incomplete.get(digest, ()):
+                    client.delete_run(run)
                 _log_run(mlflow, client, experiment, label, digest, record)
                 new += 1
     except (mlflow.exceptions.MlflowException, OSError) as error:
@@ -73,19 +76,25 @@ def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], d
     return new, destination
 
 
-def _experiment(client: MlflowClient, project: str) -> tuple[str, set[str]]:
-    """ID of an experiment, created if it is missing, and the digests of its runs."""
+def _experiment(client: MlflowClient, project: str) -> tuple[str, set[str], dict[str, list[str]]]:
+    """ID of an experiment, created if it is missing, the digests of its complete runs, and its incomplete runs by digest."""
     found = client.get_experiment_by_name(project)
-    if found is None:
-        return client.create_experiment(project), set()
     known: set[str] = set()
+    incomplete: dict[str, list[str]] = {}
+    if found is None:
+        return client.create_experiment(project), known, incomplete
     token = None
     while True:
         page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
-        known.update(run.data.tags.get(_DIGEST, "") for run in page)
+        for run in page:
+            digest = run.data.tags.get(_DIGEST, "")
+            if run.info.status == "RUNNING":  # an export ends a run last
+                incomplete.setdefault(digest, []).append(run.info.run_id)
+            else:
+                known.add(digest)
         token = page.token
         if not token:
-            return found.experiment_id, known
+            return found.experiment_id, known, incomplete
 
 
 def _log_run(mlflow: Any, client: MlflowClient, experiment: str, label: str, digest: str, record: Record) -> None:

@@ -24,6 +24,7 @@ from dlbs.text import text
 __all__ = ["write_events"]
 
 _LONGEST = 100  # characters of a directory's name
+_DIGITS = 8  # of the digest of an experiment, at the end of its directory's name
 _FINISHED = {"ok": "STATUS_SUCCESS", "failure": "STATUS_FAILURE", "timeout": "STATUS_FAILURE"}
 
 
@@ -31,7 +32,8 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
     """Write a directory with an event file for each experiment, named after the experiment; `tensorboard --logdir` shows them.
 
     Lists of numbers (`results.time_data`) become scalars with a step for each, other numbers scalars at step 0; the parameters that distinguish
-    experiments are in the tab of hyperparameters; status and warnings are texts. The same experiment is always written to the same file.
+    experiments are in the tab of hyperparameters; status and warnings are texts. An experiment that was exported to this directory before is
+    written to the same file again, although its label depends on the other experiments of an export.
 
     Raises:
         LogError: TensorBoard is not installed.
@@ -39,9 +41,10 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
     """
     require("tensorboard", "tensorboard")
     names = naming_parameters(records, declarations) or ["exp.model"]
+    earlier = _directories(Path(destination))
     for label, record in zip(labels_of(records, declarations), records, strict=True):
-        digest = digest_of(record)
-        directory = Path(destination) / f"{_file_name(label)}_{digest[:8]}"
+        digest = digest_of(record)[:_DIGITS]
+        directory = earlier.get(digest, Path(destination) / f"{_file_name(label)}_{digest}")
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -51,6 +54,17 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
         path = directory / f"events.out.tfevents.{max(0, int(began)):010}.dlbs"
         write_bytes(path, _events(record, names, label, began))
     return len(records), destination
+
+
+def _directories(destination: Path) -> dict[str, Path]:
+    """Directories of experiments that were exported before, by the digest at the end of their name."""
+    try:
+        found = sorted(destination.iterdir(), reverse=True)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(destination)) from None
+    return {path.name.rpartition("_")[2]: path for path in found if path.is_dir() and not path.is_symlink()}
 
 
 def _file_name(label: str) -> str:

@@ -75,7 +75,7 @@ class History:
     def __init__(self, url: str) -> None:
         self.url = url
         self._lock = threading.Lock()
-        self._version: tuple[int, ...] | None = None
+        self._version: int | None = None
         self._index = Index([], [])
 
     def index(self) -> Index:

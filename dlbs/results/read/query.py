@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from dlbs.errors import DlbsError, ExpressionError, LogError, did_you_mean
 from dlbs.jsonio import JsonError, load_json
@@ -15,6 +16,7 @@ __all__ = ["FLAG", "Query", "check_keys", "compile_query"]
 
 FLAG = "--filter_query"
 _RESULT = "query.result"
+_TAGS = "db.tags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def compile_query(query: str) -> Query:
     Args:
         query: A JSON object of conditions, all of which must be met: a number or boolean (equal), a list (any of), a text
             (a regular expression that matches the whole value). Or an expression in which `${name}` is a value of the record.
-            A record that lacks a name does not match.
+            A record that lacks a name does not match. Of `db.tags`, any tag may match; a run without tags has the tag "".
 
     Raises:
         LogError: The query is malformed.
@@ -83,9 +85,16 @@ def _conditions(query: str) -> Query:
         raise LogError(error.what, where=FLAG, hint=error.hint) from None
 
     def fits(record: Record) -> bool:
-        return all(name in record and test(record[name]) is not None for name, test in tests.items())
+        return all(name in record and _meets(name, record[name], test) for name, test in tests.items())
 
     return Query(tuple(tests), fits)
+
+
+def _meets(name: str, value: Any, test: Callable[[Any], object]) -> bool:
+    """Whether a value meets a condition. A run has several tags, each of which is a value."""
+    if name == _TAGS and isinstance(value, list):
+        return any(test(tag) is not None for tag in value or [""])
+    return test(value) is not None
 
 
 def _expression(query: str) -> Query:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from dlbs.files import make_parent, open_regular, write_atomically
 from dlbs.jsonio import JsonError, load_json
 from dlbs.logs import STATUSES, finite
 from dlbs.results.read.compressed import unpacked
-from dlbs.results.read.findings import Reading
+from dlbs.results.read.findings import LONGEST, Reading
 from dlbs.results.read.logfiles import read_logs
 from dlbs.results.read.onelog import Record
 from dlbs.text import formula_escaped, formula_unescaped
@@ -26,6 +27,9 @@ from dlbs.version import __version__
 __all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
 _IN_MEMORY = 16 << 20  # bytes of output that are buffered in memory; the rest in a temporary file
+_LONGEST_CELL = LONGEST  # letters of a value in a CSV file; Python's default is less than the times of 7,000 batches
+# Beginnings of all values that are read as JSON.
+_LIKE_JSON = re.compile(r'\s*(?:["\[{\d-]|true|false|null|NaN|Infinity)')
 
 
 def status_of(record: Record) -> str:
@@ -124,13 +128,18 @@ def _write_csv(stream: IO[str], records: list[Record]) -> None:
     writer = csv.writer(stream)
     writer.writerow(map(formula_escaped, columns))
     for record in records:
-        writer.writerow([_cell(record.get(name)) for name in columns])
+        writer.writerow([_cell(record[name]) if name in record else "" for name in columns])
 
 
 def _cell(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return formula_escaped(value or "")
-    return json.dumps(value)
+    """The cell of a value, from which `_typed` makes the value again: texts that it would take for another value are JSON."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    cell = formula_escaped(value)
+    # Python before 3.11 reads no NUL.
+    if not cell or "\0" in cell or _typed(cell) != value:
+        return json.dumps(value)
+    return cell
 
 
 def is_results_file(path: str) -> bool:
@@ -181,6 +190,7 @@ def _load_results(path: str, kind: str) -> list[Record]:
             if kind.endswith(".jsonl"):
                 return _json_lines(stream, path)
             if kind.endswith(".csv"):
+                csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))  # of the process
                 return [
                     {
                         formula_unescaped(name): _typed(value)
@@ -229,7 +239,7 @@ def _json_lines(lines: Iterable[str], path: str) -> list[Record]:
 
 def _typed(value: str) -> Any:
     given = formula_unescaped(value)
-    if given != value:
+    if given != value or not _LIKE_JSON.match(value):
         return given
     try:
         return load_json(value)

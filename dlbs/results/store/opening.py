@@ -17,6 +17,8 @@ __all__ = ["database_error", "open_engine"]
 
 _SQLITE = b"SQLite format 3\0"  # header of each file
 _LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads
+_LONGEST_WAIT = 60  # seconds that SQLite waits for the transactions of other processes
+_BEGIN = "dlbs_begin"  # execution option of connections to SQLite: the statement that begins their transactions
 
 
 def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str]:
@@ -39,9 +41,13 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
         url = f"sqlite:///{url}"
     try:
         options = {"postgresql_readonly": True} if read_only and url.startswith("postgres") else {}
-        engine = sqlalchemy.create_engine(url, execution_options=options)
-        if engine.dialect.name == "sqlite":
-            sqlalchemy.event.listen(engine, "connect", _refuse_changes if read_only else _distrust)
+        parsed = sqlalchemy.make_url(url)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        wait = {"timeout": _LONGEST_WAIT} if is_sqlite and "timeout" not in parsed.query else {}
+        engine = sqlalchemy.create_engine(parsed, execution_options=options, connect_args=wait)
+        if is_sqlite:
+            sqlalchemy.event.listen(engine, "connect", _refuse_changes if read_only else _prepare)
+            sqlalchemy.event.listen(engine, "begin", _begin)
         where = engine.url.render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
         raise LogError(
@@ -58,7 +64,7 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
 
 
 def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> None:
-    """Migrate the tables to this version, or reject a store of another version."""
+    """Migrate the tables to this version in one transaction, or reject a store of another version."""
     import sqlalchemy
     from alembic import command
     from alembic.config import Config
@@ -70,27 +76,32 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     head = ScriptDirectory.from_config(config).get_current_head()
+
+    def is_current(connection: Connection) -> bool:
+        if connection.dialect.name == "sqlite":
+            _check_sqlite(connection, where)
+        revision = MigrationContext.configure(connection).get_current_revision()
+        if revision is None and not create:
+            raise LogError("no results in this database", where=where, hint="add some: dlbs db add LOGS")
+        if revision is not None and revision not in known:
+            raise LogError(
+                f"created by a newer version of dlbs (revision {str(revision)[:40]}) or by another program",
+                where=where,
+                hint="update dlbs",
+            )
+        if revision != head and read_only:
+            raise LogError("created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags")
+        return revision == head
+
     try:
         with engine.begin() as connection:
-            # Two processes that add to a new store at once must not both create its tables.
-            if connection.dialect.name == "postgresql" and not read_only:
+            if is_current(connection):
+                return
+        # Two processes that open a new or older store at once must not both change its tables: only the first finds them as they were.
+        with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}).begin() as connection:
+            if connection.dialect.name == "postgresql":
                 connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7446278)"))
-            if connection.dialect.name == "sqlite":
-                _check_sqlite(connection, where)
-            revision = MigrationContext.configure(connection).get_current_revision()
-            if revision is None and not create:
-                raise LogError("no results in this database", where=where, hint="add some: dlbs db add LOGS")
-            if revision is not None and revision not in known:
-                raise LogError(
-                    f"created by a newer version of dlbs (revision {str(revision)[:40]}) or by another program",
-                    where=where,
-                    hint="update dlbs",
-                )
-            if revision != head and read_only:
-                raise LogError(
-                    "created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags"
-                )
-            if revision != head:
+            if not is_current(connection):
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
@@ -139,8 +150,10 @@ def _check_file(path: Path, create: bool) -> None:
         raise LogError(f"cannot be created: {error.strerror}", where=str(path)) from None
 
 
-def _distrust(connection: Any, _: Any) -> None:
+def _prepare(connection: Any, _: Any) -> None:
     """Forbid SQLite to run functions named in the schema of a file, and to read values that are too long."""
+    # The driver begins no transaction before SELECT and CREATE TABLE, so `_begin` does it.
+    connection.isolation_level = None
     connection.execute("PRAGMA trusted_schema = OFF")
     if hasattr(connection, "setlimit"):  # since Python 3.11
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)  # type: ignore[attr-defined, unused-ignore]
@@ -148,5 +161,10 @@ def _distrust(connection: Any, _: Any) -> None:
 
 def _refuse_changes(connection: Any, record: Any) -> None:
     """Make SQLite reject changes of the file as well."""
-    _distrust(connection, record)
+    _prepare(connection, record)
     connection.execute("PRAGMA query_only = ON")
+
+
+def _begin(connection: Connection) -> None:
+    """Begin a transaction of SQLite: all its statements take effect together, also those that create tables."""
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))

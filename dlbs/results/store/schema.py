@@ -9,7 +9,7 @@ import functools
 
 import sqlalchemy as sql
 
-__all__ = ["experiments", "tags"]
+__all__ = ["changes", "experiments", "tags"]
 
 
 @functools.cache
@@ -41,4 +41,15 @@ def tags() -> sql.Table:
         sql.MetaData(),
         sql.Column("experiment", sql.Integer, primary_key=True),
         sql.Column("tag", sql.String(200), primary_key=True),
+    )
+
+
+@functools.cache
+def changes() -> sql.Table:
+    """One row, whose number every transaction that changes the store increments."""
+    return sql.Table(
+        "changes",
+        sql.MetaData(),
+        sql.Column("id", sql.Integer, primary_key=True),
+        sql.Column("number", sql.Integer, nullable=False),
     )

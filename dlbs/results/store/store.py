@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -59,9 +60,9 @@ class Store:
     def __init__(self, url: str, *, create: bool = True, read_only: bool = False) -> None:
         self._sql = require("sqlalchemy", "store")
         self._engine, self._where = open_engine(url, create=create and not read_only, read_only=read_only)
-        from dlbs.results.store.schema import experiments, tags
+        from dlbs.results.store.schema import changes, experiments, tags
 
-        self._experiments, self._tags = experiments(), tags()
+        self._experiments, self._tags, self._changes = experiments(), tags(), changes()
 
     def __enter__(self) -> Store:
         return self
@@ -74,6 +75,14 @@ class Store:
     def _failed(self, error: Exception) -> LogError:
         return database_error(error, self._where)
 
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction that changes the store. Others wait for its end, so that it counts and tags what is there."""
+        with self._engine.begin() as connection:
+            number = self._changes.c.number
+            connection.execute(self._sql.update(self._changes).values({number: number + 1}))
+            yield connection
+
     def add(self, records: Iterable[Record], tag: str | None = None) -> Added:
         """Add finished experiments, and tag all of them, including those already known.
 
@@ -83,7 +92,7 @@ class Store:
         new = known = unfinished = 0
         batch: dict[str, Record] = {}
         try:
-            with self._engine.begin() as connection:
+            with self._writing() as connection:
 
                 def flush() -> None:
                     nonlocal new, known
@@ -205,25 +214,17 @@ class Store:
                 f"experiment {count + 1} in the store is damaged: {reason}", where=self._where, hint="restore a backup"
             ) from None
 
-    def version(self) -> tuple[int, ...]:
-        """Numbers that change when experiments or tags are added or removed.
+    def version(self) -> int:
+        """A number that changes when experiments or tags are added or removed.
 
         Raises:
             LogError: The database reports an error.
         """
-        table, tags, count = self._experiments, self._tags, self._sql.func.count
-        last = self._sql.func.coalesce(self._sql.func.max(table.c.id), 0)
         try:
             with self._engine.connect() as connection:
-                first = connection.execute(self._sql.select(count(), last).select_from(table)).one()
-                second = connection.execute(
-                    self._sql.select(
-                        count(), self._sql.func.coalesce(self._sql.func.sum(tags.c.experiment), 0)
-                    ).select_from(tags)
-                ).one()
-        except self._sql.exc.SQLAlchemyError as error:
+                return int(connection.scalar(self._sql.select(self._changes.c.number)) or 0)
+        except (self._sql.exc.SQLAlchemyError, ValueError) as error:
             raise self._failed(error) from None
-        return tuple(int(value) for value in (*first, *second))
 
     def remove(self, ids: Collection[int], tag: str | None = None) -> int:
         """Remove experiments, or only one of their tags; returns the number of removed rows.
@@ -239,7 +240,7 @@ class Store:
         removed = 0
         wanted = sorted(ids)
         try:
-            with self._engine.begin() as connection:
+            with self._writing() as connection:
                 for first in range(0, len(wanted), _TOGETHER):
                     some = wanted[first : first + _TOGETHER]
                     labels = self._sql.delete(tags).where(tags.c.experiment.in_(some))

@@ -37,10 +37,38 @@ def exported(path: Path, records: list[dict[str, Any]], kind: str = "") -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.jsonl", "r.jsonl.gz", "r.parquet"])
+@pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.jsonl", "r.jsonl.gz", "r.csv", "r.csv.gz", "r.parquet"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     records = [*some_records(), make_record(my__mixed=1), make_record(my__mixed=[1, {"a": "x"}], my__large=2**70)]
     assert load_records([str(exported(tmp_path / name, records))]) == records
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "0", "0.50", "-1", " 7", "1e3", "0,1", "true", "True", "null", "nullable", "NaN", "-Infinity", "no", "[1]", "[1", "{}", '"', '"0"',
+        '"\\"0\\""', "=1+1", "'=1", "'0", " ", "a\r\nb", "\r", "\0", "\u00e9", "\x85", None, True, 0, -0.5, 1e300, [], [""], {"a": None},
+    ],
+)  # fmt: skip
+def test_values_in_csv_files_keep_their_types(tmp_path: Path, value: Any) -> None:
+    records = [{"exp.model": "a", "my.value": value}, {"exp.model": "b"}]
+    (found, other) = load_records([str(exported(tmp_path / "r.csv", records))])
+    assert (type(found["my.value"]), found) == (type(value), records[0])
+    assert other == records[1]
+
+
+def test_a_csv_file_that_was_written_by_hand_has_typed_values(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        'exp.model,exp.repeat,exp.docker,my.list,my.empty,my.text\nnet,1,true,"[1, 2]",,it\'s\n'
+    )
+    assert load_records([str(tmp_path / "r.csv")]) == [
+        {"exp.model": "net", "exp.repeat": 1, "exp.docker": True, "my.list": [1, 2], "my.text": "it's"}
+    ]
+
+
+def test_a_csv_file_of_long_runs_is_read(tmp_path: Path) -> None:
+    records = [make_record(batches=20_000)]
+    assert load_records([str(exported(tmp_path / "r.csv", records))]) == records
 
 
 def test_json_lines_are_one_experiment_a_line(tmp_path: Path) -> None:
@@ -184,6 +212,33 @@ def test_mlflow_finds_runs_with_parameters_metrics_and_outcomes(
 
 
 @pytest.mark.integration
+def test_a_run_that_an_interrupted_export_left_incomplete_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow
+
+    def interrupted(*_: object, metrics: object = (), **__: object) -> None:
+        if metrics:
+            raise KeyboardInterrupt
+
+    records, store = some_records()[:1], tmp_path / "mlruns"
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "log_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            exported(store, records, "mlflow")
+    for new in (1, 0):
+        assert export("mlflow", records, load_config().declarations, str(store))[0] == new
+    client = mlflow.MlflowClient(tracking_uri=store.as_uri())
+    experiment = client.get_experiment_by_name("dlbs")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["results.throughput"] == pytest.approx(records[0]["results.throughput"])
+    assert run.data.params["exp.model"] == "alexnet"
+
+
+@pytest.mark.integration
 def test_tensorboard_reads_scalars_by_step_and_hyperparameters(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -205,6 +260,16 @@ def test_tensorboard_reads_scalars_by_step_and_hyperparameters(tmp_path: Path) -
     (second,) = (one for one in directories if one.name.startswith("alexnet_batch_4_repeat_2"))
     (warning,) = EventAccumulator(str(second)).Reload().Tensors("warnings/text_summary")
     assert warning.tensor_proto.string_val[0].decode() == f"- {WARNING}"
+
+
+@pytest.mark.integration
+def test_tensorboard_has_an_experiment_once_also_after_an_export_with_others(tmp_path: Path) -> None:
+    records = [make_record(batch=4), make_record(batch=8)]
+    exported(tmp_path / "tb", records[:1], "tensorboard")
+    (first,) = (tmp_path / "tb").iterdir()
+    exported(tmp_path / "tb", records, "tensorboard")
+    assert len(list((tmp_path / "tb").iterdir())) == 2
+    assert len(list(first.iterdir())) == 1
 
 
 def test_every_kind_has_a_test_here() -> None:

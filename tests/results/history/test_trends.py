@@ -10,6 +10,7 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.results.history.contents import machines_in, tags_in
+from dlbs.results.history.index import History
 from dlbs.results.history.trends import Run, fits_words, slim, trends_of
 from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
@@ -168,6 +169,26 @@ def test_tags_list_and_rm(dlbs: RunDlbs, two: Path) -> None:
     assert len(json.loads(dlbs("db", "query", "--json").stdout)) == 6
     assert dlbs("db", "rm", "--yes").returncode == 2
     assert "no such runs" in dlbs("db", "rm", "--tag", "v9", "--yes").stderr
+
+
+def test_a_replaced_run_and_a_replaced_tag_are_shown(tmp_path: Path) -> None:
+    """SQLite gives the number of the last run, if that was removed, to the next one."""
+    url = str(tmp_path / "results.db")
+    history = History(url)
+
+    def shown() -> list[tuple[float, list[str]]]:
+        return [(run.record["results.time"], run.record["db.tags"]) for run in history.index().runs]
+
+    with Store(url) as store:
+        old, new = make_record(time=90.0), make_record(time=10.0)
+        store.add([make_record("vgg16"), old], tag="v1")
+        assert shown()[1] == (old["results.time"], ["v1"])
+        store.remove([2])
+        store.add([new], tag="v1")
+        assert shown()[1] == (new["results.time"], ["v1"])
+        store.remove([2], tag="v1")
+        store.add([new], tag="v1.0")
+        assert shown()[1] == (new["results.time"], ["v1.0"])
 
 
 def test_a_store_that_is_read_changes_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,27 @@ def test_tags_and_queries(url: str) -> None:
         assert [record["exp.model"] for record in store.records(either)] == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("query", "models"),
+    [
+        ('{"db.tags": "v2"}', "bc"),
+        ('{"db.tags": "v."}', "abc"),
+        ('{"db.tags": ["v2"]}', "bc"),
+        ('{"db.tags": ["v1", "v2"]}', "abc"),
+        ('{"db.tags": "2"}', ""),
+        ('{"db.tags": ""}', "d"),
+        ('{"db.tags": ".*"}', "abcd"),
+    ],
+)
+def test_a_run_is_selected_by_any_of_its_tags(url: str, query: str, models: str) -> None:
+    with Store(url) as store:
+        store.add([make_record("a"), make_record("b")], tag="v1")
+        store.add([make_record("b"), make_record("c")], tag="v2")
+        store.add([make_record("b"), make_record("c")], tag="candidate")
+        store.add([make_record("d")])
+        assert "".join(record["exp.model"] for record in store.records([compile_query(query)])) == models
+
+
 def test_history_is_in_the_order_of_time(url: str) -> None:
     runs = [
         {**make_record(seed=day), "exp.start_time": f"2026-11-{day:02}T08:00:00", "exp.id": "x"} for day in (20, 3, 11)
@@ -73,7 +95,7 @@ def test_the_first_version_has_a_revision_and_newer_ones_are_refused(url: str) -
     with Store(url) as store:
         store.add([make_record()])
     with sqlite3.connect(url) as database:
-        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LogError, match=r"created by a newer version of dlbs \(revision 9999\)"):
         Store(url)
@@ -83,17 +105,70 @@ def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
     """A column that is added to one place and forgotten in the other is found here."""
     import sqlalchemy
 
-    from dlbs.results.store.schema import experiments, tags
+    from dlbs.results.store.schema import changes, experiments, tags
 
     Store(url).__exit__(None, None, None)
     engine = sqlalchemy.create_engine(f"sqlite:///{url}")
     inspector = sqlalchemy.inspect(engine)
-    for table in (experiments(), tags()):
+    for table in (experiments(), tags(), changes()):
         made = {
             column["name"]: (str(column["type"]), column["nullable"]) for column in inspector.get_columns(table.name)
         }
         assert made == {column.name: (str(column.type), column.nullable) for column in table.columns}
     engine.dispose()
+
+
+def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
+    with Store(url) as store:
+        store.add([make_record()], tag="v1")
+    with sqlite3.connect(url) as database:
+        database.execute("DROP TABLE changes")
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(LogError, match="created by an older version of dlbs"):
+        Store(url, read_only=True)
+    with Store(url, create=False) as store:
+        before = store.version()
+        assert [record["db.tags"] for record in store.records()] == [["v1"]]
+        store.add([make_record("b")])
+        assert store.version() != before
+
+
+def test_several_may_create_a_store_at_once_and_count_what_they_added(tmp_path: Path) -> None:
+    records = [make_record(f"m{n}", batches=3) for n in range(40)]
+
+    def add(url: str) -> Added:
+        with Store(url) as store:
+            return store.add(records, tag="together")
+
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(3):
+            url = str(tmp_path / f"{turn}.db")
+            added = list(pool.map(add, [url] * 4))
+            assert sum(one.new for one in added) == 40
+            assert sum(one.known for one in added) == 3 * 40
+            with Store(url) as store:
+                assert [record["db.tags"] for record in store.records()] == [["together"]] * 40
+
+
+def test_an_interrupted_creation_leaves_a_usable_store(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import alembic.op
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(alembic.op, "create_index", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Store(url)
+    with Store(url) as store:
+        assert store.add([make_record()]) == Added(1, 0, 0)
+
+
+def test_a_writer_waits_longer_for_others_than_the_driver_does(url: str) -> None:
+    with Store(url) as store, store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+    with Store(f"sqlite:///{url}?timeout=2") as store, store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 2_000
 
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
