@@ -20,7 +20,7 @@ from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.files import read_plan
 from dlbs.plan.order import ORDERS, ordered
-from dlbs.plan.pipeline import processor_for, resolved_in_order, unlabelled_names
+from dlbs.plan.pipeline import planned_and_ordered, processor_for, unlabelled_names
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options, kind_for
 from dlbs.results.read.frame import records_of
@@ -241,8 +241,7 @@ def run_plan(
     if order not in ORDERS:
         raise ConfigError(f"unknown order {order!r}", where="order", hint=suggestion(order, ORDERS))
     chosen = load_executor(executor)(Path.cwd(), jobs)
-    given = plan if isinstance(plan, Config) else list(_resolved(plan))
-    planned, experiments = (_repeatable(given, one, order_seed) for one in ("plan", order))
+    planned, experiments = _repeatable(plan, order, order_seed)
     unlabelled = unlabelled_names(plan if isinstance(plan, Config) else load_config(), None)
     manifest = look_through(planned(), chosen, validate=validation, unlabelled=unlabelled)
     deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -410,12 +409,12 @@ def plot(
     return figure
 
 
-def _repeatable(plan: Plan, order: str, seed: int) -> Callable[[], Iterator[Experiment]]:
-    """Return a function that iterates over the resolved experiments, so that a plan is never in memory as a whole."""
+def _repeatable(plan: Plan, order: str, seed: int) -> tuple[Callable[[], Iterator[Experiment]], ...]:
+    """Return functions that iterate over the resolved experiments in the plan's order, and in that of execution."""
     if isinstance(plan, Config):
-        return lambda: resolved_in_order(plan, build(plan), order, seed)
+        return planned_and_ordered(plan, None, order=order, seed=seed)
     held = list(_resolved(plan))
-    return lambda: ordered(held, order, seed)
+    return lambda: iter(held), lambda: ordered(held, order, seed)
 
 
 def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:

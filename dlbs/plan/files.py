@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,11 +17,12 @@ from dlbs.experiment import Experiment, check_plan_names
 from dlbs.files import write_atomically
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["read_plan", "write_plan"]
+__all__ = ["plan_contains", "read_plan", "write_plan"]
 
 # Characters; a small compressed file may unpack to any number of them.
 _LONGEST_LINE = 64 << 20
 _LARGEST_LIST = 512 << 20
+_BLOCK = 1 << 20
 _LINES = "write .jsonl, which is read line by line"
 
 
@@ -81,6 +83,19 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
         )
     for number, item in enumerate(data, start=1):
         yield _experiment(item, f"{name}: experiment {number}", checked)
+
+
+def plan_contains(path: str | os.PathLike[str], words: Iterable[str]) -> bool:
+    """Whether a plan file contains one of some words, as plain text; false if it cannot be read, which `read_plan` reports."""
+    words = list(words)
+    overlap = max(map(len, words))
+    before = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError, EOFError, zlib.error), _open(path) as stream:
+        while block := stream.read(_BLOCK):
+            if any(word in before + block for word in words):
+                return True
+            before = block[-overlap:]
+    return False
 
 
 def _is_lines(path: str | os.PathLike[str]) -> bool:
