@@ -91,7 +91,7 @@ def load_config(
         variables: Name → values, or `name=[...]` strings as for `-V`. Their product is the plan.
         extensions: Mappings with `condition`, `parameters` and `cases`, or their JSON text.
         select: Run the packs whose name, tag or install group is one of these words.
-        exclude: Exclude packs with one of these words, as for `select`.
+        exclude: Exclude packs with one of these words from those of `select` or `exp.pack`, otherwise from all.
         discard_default: Ignore the shipped values; the declarations are kept.
         command: The words of a command to benchmark: `["sort", "--parallel", "{threads}", "data"]` with `variables={"threads": [1, 2]}`.
 
