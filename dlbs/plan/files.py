@@ -17,7 +17,7 @@ from dlbs.experiment import Experiment, check_plan_names
 from dlbs.files import write_atomically
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["plan_contains", "read_plan", "write_plan"]
+__all__ = ["check_encoding", "plan_contains", "read_plan", "write_plan"]
 
 # Characters; a small compressed file may unpack to any number of them.
 _LONGEST_LINE = 64 << 20
@@ -31,6 +31,9 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
 
     A `.json` file is a JSON list, a `.jsonl` file has a JSON object on each line; `.gz` may follow. The file appears under its
     name only when it is complete.
+
+    Raises:
+        ConfigError: A value is not UTF-8, or the file cannot be written.
     """
     encode = json.JSONEncoder(ensure_ascii=False).encode
     is_lines = _is_lines(path)
@@ -41,13 +44,29 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
         for experiment in experiments:
             if not is_lines:
                 stream.write(",\n" if count else "\n")
-            stream.write(encode(experiment))
+            try:
+                stream.write(encode(experiment))
+            except UnicodeEncodeError:
+                check_encoding(experiment)
+                raise
             if is_lines:
                 stream.write("\n")
             count += 1
         if not is_lines:
             stream.write("\n]\n")
     return count
+
+
+def check_encoding(experiment: Experiment) -> None:
+    """Raise a ConfigError if a name or value contains bytes that are not UTF-8: no plan could be read back with them."""
+    for name, value in experiment.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{name} is not UTF-8, so it cannot be written to a plan: {json.dumps(value)[:80]}",
+                hint="write it in UTF-8, or run it without a plan file",
+            ) from None
 
 
 def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
