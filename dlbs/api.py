@@ -18,9 +18,8 @@ from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
-from dlbs.plan.files import read_plan
 from dlbs.plan.order import ORDERS, ordered
-from dlbs.plan.pipeline import planned_and_ordered, processor_for, unlabelled_names
+from dlbs.plan.pipeline import planned_and_ordered, processor_for, resolved_plan, unlabelled_names
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options, kind_for
 from dlbs.results.read.frame import records_of
@@ -140,7 +139,8 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
     [32]
 
     Args:
-        config: Makes the plan, or declares the parameters of the given one.
+        config: Makes the plan, or declares the parameters of the given one. Its own `parameters` apply to the experiments of a plan file,
+            too, as with `dlbs run --plan`; experiments in memory are not changed.
         plan: Experiments, or the path of a plan file (`dlbs build --plan FILE`); by default those of the configuration.
 
     Returns:
@@ -148,11 +148,12 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
 
     Raises:
         DlbsError: A value cannot be resolved; the message names the chain of parameters.
+        ConfigError: Something in the configuration would have no effect on a plan file.
     """
+    if isinstance(plan, (str, os.PathLike)):
+        return resolved_plan(config, os.fspath(plan))()
     if plan is None:
         plan = build(config)
-    elif isinstance(plan, (str, os.PathLike)):
-        plan = read_plan(plan)
     return processor_for(config).resolve_all(plan)
 
 

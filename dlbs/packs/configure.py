@@ -80,10 +80,9 @@ def configure(
         discard_default=discard_default,
         problems=problems,
     )
-    if select or exclude:
-        with problems:
-            _choose_packs(config, select, exclude)
     with problems:
+        if select or exclude:
+            _choose_packs(config, select, exclude)
         if "pack" in values_of(config, "exp.framework"):
             from dlbs.packs.extend import add_packs
 

@@ -15,7 +15,6 @@ from dlbs.language.parser import has_references
 from dlbs.language.references import reached
 from dlbs.language.template import escape
 from dlbs.plan.files import read_plan
-from dlbs.plan.grid import repeated
 
 __all__ = ["Saved"]
 
@@ -85,6 +84,8 @@ class Saved:
                 raise ConfigError(f"would have no effect on {place}", where=where, hint="build the plan again with it")
             changed = {**experiment, **self._values}
             if "exp.repeats" in self._given and not self._is_equal("exp.repeats", experiment):
+                from dlbs.plan.grid import repeated
+
                 yield from repeated(changed)
             else:
                 yield changed
@@ -138,23 +139,25 @@ def _check_unused(config: Config, problems: Problems) -> None:
     if config.variables:
         where = ", ".join(config.variable_origins.values())
         with problems:
-            raise ConfigError("variables cannot be combined with --plan", where=where, hint=_BUILD)
+            raise ConfigError("variables cannot be combined with a plan file", where=where, hint=_BUILD)
     # The extensions of packs are the first ones.
     extensions = [one.where for one in config.extensions[len(config.packs) :] if is_own(one.where)]
     if extensions:
         with problems:
             raise ConfigError(
-                "extensions cannot be combined with --plan", where=", ".join(dict.fromkeys(extensions)), hint=_BUILD
+                "extensions cannot be combined with a plan file",
+                where=", ".join(dict.fromkeys(extensions)),
+                hint=_BUILD,
             )
     excluded = [one.where for one in config.exclude if is_own(one.where)]
     if excluded:
         with problems:
-            raise ConfigError("exclude cannot be combined with --plan", where=", ".join(excluded), hint=_BUILD)
+            raise ConfigError("exclude cannot be combined with a plan file", where=", ".join(excluded), hint=_BUILD)
     for name, setting in config.settings.items():
         if name not in config.from_command_line and not config.is_shipped(name) and is_own(setting.where):
             with problems:
                 raise ConfigError(
-                    f"the value of {name} cannot be combined with --plan; a file may only declare parameters there",
+                    f"the value of {name} cannot be combined with a plan file; a file may only declare parameters there",
                     where=setting.where,
                     hint=f"change the experiments of the plan with -P{name}, or build the plan again",
                 )

@@ -91,7 +91,7 @@ def test_what_only_building_uses_is_refused(raw: str, tmp_path: Path, given: dic
     if "files" in given:
         (tmp_path / "config.yaml").write_text(given["files"][0], encoding="utf-8")
         given = {"files": [str(tmp_path / "config.yaml")]}
-    with pytest.raises(ConfigError, match="cannot be combined with --plan"):
+    with pytest.raises(ConfigError, match="cannot be combined with a plan file"):
         changed(raw, **given)
 
 
