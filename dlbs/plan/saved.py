@@ -98,7 +98,8 @@ class Saved:
             return resolved or experiment.get(name) not in (None, "", 1, "1")
         if name in _BUILDING:
             return True
-        if not resolved:
+        # A plan written by hand has no exp.id; it may lack parameters that launchers read.
+        if not resolved or not (name in experiment or "exp.id" in experiment):
             return False
         parameter = self._config.declarations.get(name)
         identifies = parameter is None or parameter.identity

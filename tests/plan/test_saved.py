@@ -75,6 +75,15 @@ def test_an_experiment_with_its_own_id_is_not_resolved(tmp_path: Path) -> None:
     assert experiment["pytorch.common_options"]["batch_size"] == 64
 
 
+def test_a_plan_written_by_hand_takes_parameters_that_it_lacks(tmp_path: Path) -> None:
+    plan = str(tmp_path / "plan.json")
+    write_plan(plan, [{**DUMMY, "exp.log_file": "a.log", "exp.replica_batch": 16}])
+    (experiment,) = changed(plan, parameters={"dummy.seconds": 1})
+    assert experiment["dummy.seconds"] == 1
+    with pytest.raises(ConfigError, match="would have no effect"):
+        changed(plan, parameters={"exp.replica_batch": 64})
+
+
 @pytest.mark.parametrize(
     "given",
     [
