@@ -18,9 +18,8 @@ from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
-from dlbs.plan.files import read_plan
 from dlbs.plan.order import ORDERS, ordered
-from dlbs.plan.pipeline import processor_for, resolved_in_order, unlabelled_names
+from dlbs.plan.pipeline import planned_and_ordered, processor_for, resolved_plan, unlabelled_names
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options, kind_for
 from dlbs.results.read.frame import records_of
@@ -91,7 +90,7 @@ def load_config(
         variables: Name → values, or `name=[...]` strings as for `-V`. Their product is the plan.
         extensions: Mappings with `condition`, `parameters` and `cases`, or their JSON text.
         select: Run the packs whose name, tag or install group is one of these words.
-        exclude: Exclude packs with one of these words, as for `select`.
+        exclude: Exclude packs with one of these words from those of `select` or `exp.pack`, otherwise from all.
         discard_default: Ignore the shipped values; the declarations are kept.
         command: The words of a command to benchmark: `["sort", "--parallel", "{threads}", "data"]` with `variables={"threads": [1, 2]}`.
 
@@ -140,7 +139,8 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
     [32]
 
     Args:
-        config: Makes the plan, or declares the parameters of the given one.
+        config: Makes the plan, or declares the parameters of the given one. Its own `parameters` apply to the experiments of a plan file,
+            too, as with `dlbs run --plan`; experiments in memory are not changed.
         plan: Experiments, or the path of a plan file (`dlbs build --plan FILE`); by default those of the configuration.
 
     Returns:
@@ -148,11 +148,12 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
 
     Raises:
         DlbsError: A value cannot be resolved; the message names the chain of parameters.
+        ConfigError: Something in the configuration would have no effect on a plan file.
     """
+    if isinstance(plan, (str, os.PathLike)):
+        return resolved_plan(config, os.fspath(plan))()
     if plan is None:
         plan = build(config)
-    elif isinstance(plan, (str, os.PathLike)):
-        plan = read_plan(plan)
     return processor_for(config).resolve_all(plan)
 
 
@@ -241,8 +242,7 @@ def run_plan(
     if order not in ORDERS:
         raise ConfigError(f"unknown order {order!r}", where="order", hint=suggestion(order, ORDERS))
     chosen = load_executor(executor)(Path.cwd(), jobs)
-    given = plan if isinstance(plan, Config) else list(_resolved(plan))
-    planned, experiments = (_repeatable(given, one, order_seed) for one in ("plan", order))
+    planned, experiments = _repeatable(plan, order, order_seed)
     unlabelled = unlabelled_names(plan if isinstance(plan, Config) else load_config(), None)
     manifest = look_through(planned(), chosen, validate=validation, unlabelled=unlabelled)
     deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -410,12 +410,12 @@ def plot(
     return figure
 
 
-def _repeatable(plan: Plan, order: str, seed: int) -> Callable[[], Iterator[Experiment]]:
-    """Return a function that iterates over the resolved experiments, so that a plan is never in memory as a whole."""
+def _repeatable(plan: Plan, order: str, seed: int) -> tuple[Callable[[], Iterator[Experiment]], ...]:
+    """Return functions that iterate over the resolved experiments in the plan's order, and in that of execution."""
     if isinstance(plan, Config):
-        return lambda: resolved_in_order(plan, build(plan), order, seed)
+        return planned_and_ordered(plan, None, order=order, seed=seed)
     held = list(_resolved(plan))
-    return lambda: ordered(held, order, seed)
+    return lambda: iter(held), lambda: ordered(held, order, seed)
 
 
 def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:

@@ -75,6 +75,11 @@ def test_a_plan_file_is_resolved(dlbs: RunDlbs) -> None:
     dlbs("build", "--plan", "plan.jsonl", "-Pexp.framework=dummy", "-Vexp.replica_batch=[1,2]", check=True)
     config = package.load_config()
     assert [one["exp.effective_batch"] for one in package.resolve(config, "plan.jsonl")] == [1, 2]
+    config = package.load_config(parameters={"exp.replica_batch": 8})
+    assert [one["exp.effective_batch"] for one in package.resolve(config, Path("plan.jsonl"))] == [8, 8]
+    config = package.load_config(variables={"exp.replica_batch": [8]})
+    with pytest.raises(ConfigError, match=r"variables\['exp.replica_batch'\]: variables cannot be combined"):
+        package.resolve(config, "plan.jsonl")
 
 
 @pytest.mark.integration

@@ -72,10 +72,15 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
     """Print a JSON list one experiment at a time: a plan may be larger than the memory."""
     import json
 
+    from dlbs.plan.files import check_encoding
+
     out = sys.stdout
     before = "[\n "  # printed with the first experiment, which may raise an error
     for experiment in experiments:
-        out.write(before + json.dumps(experiment, indent=1).replace("\n", "\n "))
+        words = json.dumps(experiment, indent=1)
+        if "\\ud" in words:
+            check_encoding(experiment)
+        out.write(before + words.replace("\n", "\n "))
         before = ",\n "
     out.write("[]\n" if before[0] == "[" else "\n]\n")
 

@@ -125,7 +125,7 @@ def run_command(
       dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py \\
         --size {size} -Vsize=[1,2,4]
     """
-    from dlbs.plan.pipeline import resolved_plan, unlabelled_names
+    from dlbs.plan.pipeline import planned_and_ordered, unlabelled_names
     from dlbs.run.policies import Policies, parse_deadline
     from dlbs.run.progress import Progress
     from dlbs.run.whole import look_through
@@ -144,10 +144,9 @@ def run_command(
                 progress=progress, begin=_tell_where, conclude=_conclude, as_json=as_json,
             )  # fmt: skip
         simulated = {"exp.status": "simulate"} if dry_run else {}
-        experiments = resolved_plan(config, plan, order=order, seed=order_seed, **simulated)
-        validate = not (no_validation or dry_run)
         # Results and `dlbs status` use the plan's order, not that of execution.
-        planned = resolved_plan(config, plan, order="plan", seed=order_seed, **simulated)
+        planned, experiments = planned_and_ordered(config, plan, order=order, seed=order_seed, **simulated)
+        validate = not (no_validation or dry_run)
         manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
         if plan is None and not dry_run:
             _tell_where(config, manifest)

@@ -18,6 +18,7 @@ __all__ = ["has_references", "parse"]
 _NAME_PART = re.compile(r"[\w.\-]+")
 _INSIDE = re.compile(r"(\\?)\$[{<(]|\)\$")  # tokens with a meaning in an expression
 _CLOSING = {"{": "}", "<": ">"}
+_NO_CONTAINERS = (ast.Compare, ast.Constant, ast.JoinedStr)  # the text of their values is free
 _REMEMBERED = 500  # longest text, in characters, whose template is cached
 _MAX_NESTED = 20  # references in the name of a reference
 _MAX_ENDS = 50  # candidate `)$` tried for one expression
@@ -79,9 +80,10 @@ class _Parser:
     def __init__(self) -> None:
         self.names: dict[str, Template | None] = {}  # raw reference → the template of its name if that is computed
         self.expressions: list[Expression] = []
+        self.converts = False  # an expression's value becomes part of a text, for which a container pays
 
     def template(self, source: Any, tree: ast.expr) -> Template:
-        guarded = any(expression.guarded for expression in self.expressions)
+        grows = any(expression.guarded for expression in self.expressions)
         uses = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id[:2] in {"v_", "t_"}]
         used = set(uses)
         return Template(
@@ -92,8 +94,8 @@ class _Parser:
                 for raw, name_template in self.names.items()
             ),
             volatile=any(expression.volatile for expression in self.expressions),
-            guarded=guarded,
-            grows=guarded or len(uses) > 1,
+            guarded=grows or self.converts,
+            grows=grows or len(uses) > 1,
         )
 
     def value(self, value: Any) -> ast.expr:
@@ -108,6 +110,7 @@ class _Parser:
     def text(self, source: str) -> ast.expr:
         """Parse a text of literals, references and expressions; one alone keeps its type."""
         parts: list[_Part] = []
+        converted = False
         position = 0
         last_end = source.rfind(")$")
         # Identifiers of references begin with a prefix that the text does not contain.
@@ -122,11 +125,15 @@ class _Parser:
             elif bracket == "(":
                 tree, position = self.expression(source, position, prefix)
                 parts.append(_Part(tree, call("as_text", tree)))
+                converted = converted or not isinstance(tree, _NO_CONTAINERS)
             else:
                 raw, position = self.reference(source, position, bracket)
                 parts.append(_mention(raw))
         parts += [_literal(source[position:])] if position < len(source) else []
-        return parts[0].alone if len(parts) == 1 else _join(parts)
+        if len(parts) == 1:
+            return parts[0].alone
+        self.converts |= converted
+        return _join(parts)
 
     def reference(self, source: str, start: int, bracket: str, depth: int = 1) -> tuple[str, int]:
         """Parse a reference whose name begins at `start`; return its inner text and its end."""

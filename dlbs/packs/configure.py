@@ -5,6 +5,7 @@ The command line and Python callers both begin here. It depends on `config/`, wh
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +21,10 @@ from dlbs.config.command import (
     own_options,
     with_references,
 )
-from dlbs.config.config import Config, values_of
+from dlbs.config.config import Config, Extension, split_names, values_of
 from dlbs.config.flags import Assignments, assignments
 from dlbs.config.load import load_config
+from dlbs.config.settings import set_variable
 from dlbs.errors import ConfigError, Problems
 
 __all__ = ["configure"]
@@ -51,7 +53,7 @@ def configure(
         extensions: Mappings with a condition, or their JSON texts.
         discard_default: Ignore the shipped values but keep the declarations.
         select: Run the packs with one of these words as name, tag or install group.
-        exclude: Exclude those with one of these words.
+        exclude: Exclude those with one of these words, from `exp.pack` if it is set.
         plan: A saved plan whose experiments `parameters` will change; its names are accepted too.
         command: Benchmark this command; `{name}` in its words refers to a parameter.
 
@@ -62,11 +64,8 @@ def configure(
     given = dict(assignments("-P", parameters, problems))
     varied = dict(assignments("-V", variables, problems))
     select, exclude = list(select), list(exclude)
-    if select or exclude:
-        from dlbs.packs.extend import chosen_packs
-
-        given["exp.framework"] = "pack"
-        varied["exp.pack"] = chosen_packs(select, exclude)
+    if (select or exclude) and not any("exp.framework" in split_names(key) for key in varied):
+        given.setdefault("exp.framework", "pack")
     words: Sequence[str] = ()
     if command is not None:
         words, more_parameters, more_variables = own_options(command)
@@ -82,6 +81,8 @@ def configure(
         problems=problems,
     )
     with problems:
+        if select or exclude:
+            _choose_packs(config, select, exclude)
         if "pack" in values_of(config, "exp.framework"):
             from dlbs.packs.extend import add_packs
 
@@ -101,6 +102,56 @@ def configure(
             check_typed_names(config, plan)
     problems.raise_all()
     return config
+
+
+def _choose_packs(config: Config, select: Sequence[str], exclude: Sequence[str]) -> None:
+    """Set exp.pack to the packs of `--select` and `--exclude`; `--exclude` alone removes packs from those that are set.
+
+    Raises:
+        ConfigError: A word matches no pack, no pack is left, the framework is another one, or `-P` or `-V` selects packs too.
+    """
+    from dlbs.packs.definition import find_pack, find_packs
+    from dlbs.packs.extend import chosen_packs
+
+    where = "--select" if select else "--exclude"
+    if "pack" not in values_of(config, "exp.framework"):
+        raise ConfigError(
+            "packs are chosen, but exp.framework is not pack",
+            where=f"{where}, {config.origin('exp.framework')}",
+            hint="remove one of them",
+        )
+    chosen = chosen_packs(select, exclude)
+    origin = config.origin("exp.pack")
+    if select and origin.startswith(("-P", "-V")):
+        raise ConfigError(
+            f"{origin} chooses packs, too", where=where, hint="remove one of them; --exclude removes packs from others"
+        )
+    if select or not any(values_of(config, "exp.pack")):
+        for key in [key for key in config.variables if "exp.pack" in split_names(key)]:  # those of a file
+            del config.variables[key], config.variable_origins[key]
+        set_variable(config, "exp.pack", chosen, where)
+        return
+    left, packs = set(chosen), find_packs()
+
+    def is_removed(value: Any) -> bool:
+        if str(value) in packs:
+            return str(value) not in left
+        with contextlib.suppress(ConfigError):  # reported when it is added
+            pack = find_pack(str(value))  # a directory
+            return not {pack.name, pack.install_group, *pack.tags}.isdisjoint(exclude)
+        return False
+
+    for key, rows in config.variables.items():
+        names = split_names(key)
+        if "exp.pack" in names:
+            place = names.index("exp.pack")
+            config.variables[key] = [row for row in rows if not is_removed(row[place] if len(names) > 1 else row)]
+    setting = config.settings.get("exp.pack")
+    if not all(config.variables.values()) or (setting is not None and is_removed(setting.value)):
+        raise ConfigError(f"no pack is left of {origin}", where=where, hint="run dlbs pack list")
+    removed = [value for value in values_of(config, "exp.pack") if is_removed(value)]
+    if removed:  # by extensions
+        config.exclude.append(Extension({"exp.pack": removed}, {}, [], where))
 
 
 def _with_command(given: dict[str, Any], words: Sequence[str], plan: object) -> dict[str, Any]:

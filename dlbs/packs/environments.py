@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
 Tell = Callable[[str], None]
 
 UNPINNED = "unpinned"
+_INCLUDES = re.compile(r"\s*(?:-[rc]\s*|--(?:requirement|constraint)[\s=]+)[\"']?([^\s\"']+)")
 _MARKER = "made-by-dlbs"  # the file that marks environments of dlbs
 
 
@@ -262,6 +264,7 @@ def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
         state = {
             "script": _digest(pack, script if script.is_file() else pack.directory / "benchfile.py"),
             "data": str(places.data()),
+            "arguments": _prepare_argv(pack),
         }
         if not force and _read(note) == state:
             tell(f"{pack.name}: already prepared")
@@ -290,11 +293,26 @@ def _prepare_argv(pack: Pack) -> list[str]:
 
 
 def _digest(pack: Pack, file: Path | None) -> str:
+    """A digest of a file, of those that it includes if it has requirements, and of the scripts of a pack."""
     content = file.read_bytes() if file is not None else b""
+    if file is not None and file.suffix != ".py":
+        for included in _included(file, {file.resolve()}):
+            content += b"\0" + included.read_bytes()
     for name in ("benchfile.py", "install.py"):
         script = pack.directory / name
         content += b"\0" + (script.read_bytes() if script.is_file() else b"")
     return hashlib.sha256(content).hexdigest()
+
+
+def _included(file: Path, known: set[Path]) -> Iterator[Path]:
+    """Requirements and constraints that a file of requirements includes with `-r` or `-c`, each once; URLs are not read."""
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        found = _INCLUDES.match(line)
+        included = (file.parent / found[1]).resolve() if found else None
+        if included is not None and included not in known and included.is_file():
+            known.add(included)
+            yield included
+            yield from _included(included, known)
 
 
 def _read(note: Path) -> dict[str, Any]:

@@ -205,6 +205,8 @@ class FunctionWriter:
         wrong = self._wrong(name, is_text)
         if wrong != "False":
             lines.append(f"if {wrong}: {value} = {call}")
+        if template is not None and template.grows and not is_text and self._may_be_text(name):
+            lines.append(f"elif {value}.__class__ is type_str and length({value}) > {MAX_TEXT}: too_long({name!r})")
         if name in self.text_needed:
             lines.append(f"{text_identifier(name)} = {value} if {value}.__class__ is type_str else text({value})")
         return lines
@@ -221,6 +223,11 @@ class FunctionWriter:
             self.namespace[f"domain_{value}"] = frozenset(parameter.domain)
             return f"{wrong_type} or {value} not in domain_{value}"
         return "False" if is_text and parameter.type == "str" else wrong_type
+
+    def _may_be_text(self, name: str) -> bool:
+        """Whether a value that needs no check may be a text."""
+        parameter = self.tracer.declarations.get(name)
+        return parameter is None or parameter.type in {"any", "str"}
 
     def _identity(self) -> tuple[list[str], list[str]]:
         """Generate the lines that encode the values of `outer`, and those that compute the digest of all values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,11 +17,12 @@ from dlbs.experiment import Experiment, check_plan_names
 from dlbs.files import write_atomically
 from dlbs.jsonio import JsonError, load_json
 
-__all__ = ["read_plan", "write_plan"]
+__all__ = ["check_encoding", "plan_contains", "read_plan", "write_plan"]
 
 # Characters; a small compressed file may unpack to any number of them.
 _LONGEST_LINE = 64 << 20
 _LARGEST_LIST = 512 << 20
+_BLOCK = 1 << 20
 _LINES = "write .jsonl, which is read line by line"
 
 
@@ -29,6 +31,9 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
 
     A `.json` file is a JSON list, a `.jsonl` file has a JSON object on each line; `.gz` may follow. The file appears under its
     name only when it is complete.
+
+    Raises:
+        ConfigError: A value is not UTF-8, or the file cannot be written.
     """
     encode = json.JSONEncoder(ensure_ascii=False).encode
     is_lines = _is_lines(path)
@@ -39,13 +44,29 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
         for experiment in experiments:
             if not is_lines:
                 stream.write(",\n" if count else "\n")
-            stream.write(encode(experiment))
+            try:
+                stream.write(encode(experiment))
+            except UnicodeEncodeError:
+                check_encoding(experiment)
+                raise
             if is_lines:
                 stream.write("\n")
             count += 1
         if not is_lines:
             stream.write("\n]\n")
     return count
+
+
+def check_encoding(experiment: Experiment) -> None:
+    """Raise a ConfigError if a name or value contains bytes that are not UTF-8: no plan could be read back with them."""
+    for name, value in experiment.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{name} is not UTF-8, so it cannot be written to a plan: {json.dumps(value)[:80]}",
+                hint="write it in UTF-8, or run it without a plan file",
+            ) from None
 
 
 def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
@@ -81,6 +102,19 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
         )
     for number, item in enumerate(data, start=1):
         yield _experiment(item, f"{name}: experiment {number}", checked)
+
+
+def plan_contains(path: str | os.PathLike[str], words: Iterable[str]) -> bool:
+    """Whether a plan file contains one of some words, as plain text; false if it cannot be read, which `read_plan` reports."""
+    words = list(words)
+    overlap = max(map(len, words))
+    before = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError, EOFError, zlib.error), _open(path) as stream:
+        while block := stream.read(_BLOCK):
+            if any(word in before + block for word in words):
+                return True
+            before = block[-overlap:]
+    return False
 
 
 def _is_lines(path: str | os.PathLike[str]) -> bool:

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from dlbs.config.config import Config, split_names, values_of
-from dlbs.config.names import check_names
 from dlbs.errors import ConfigError
-from dlbs.experiment import HIDDEN, Experiment
+from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
-from dlbs.plan.files import read_plan
+from dlbs.language.functions import VOLATILE
+from dlbs.plan.files import plan_contains
 from dlbs.plan.order import ordered
 from dlbs.plan.resolve import Processor
+from dlbs.plan.saved import Saved
 from dlbs.version import __version__
 
-__all__ = ["Repeats", "processor_for", "resolved_in_order", "resolved_plan", "unlabelled_names"]
+__all__ = ["Repeats", "planned_and_ordered", "processor_for", "resolved_in_order", "resolved_plan", "unlabelled_names"]
 
 
 def processor_for(config: Config) -> Processor:
@@ -41,14 +42,50 @@ def resolved_plan(
         plan: A plan file. `-P` also applies to its experiments.
         order: The order, and the seed of a random one.
         overrides: Values that override all others.
+
+    Raises:
+        ConfigError: The configuration contains something that would have no effect on the given plan.
     """
-    given = {**_given(config, plan), **overrides}
+    raw = _raw(config, plan)
 
     def experiments() -> Iterator[Experiment]:
-        raw = _raw(config, plan)
-        return resolved_in_order(config, ({**one, **given} for one in raw), order, seed)
+        changed = ({**one, **overrides} for one in raw()) if overrides else raw()
+        return resolved_in_order(config, changed, order, seed)
 
     return experiments
+
+
+def planned_and_ordered(
+    config: Config, plan: str | None, *, order: str, seed: int, **overrides: Any
+) -> tuple[Callable[[], Iterator[Experiment]], Callable[[], Iterator[Experiment]]]:
+    """Return two functions that iterate over the same resolved experiments: in the plan's order, and in that of execution.
+
+    The arguments are those of `resolved_plan`. Values that differ each time are computed once.
+    """
+    planned = resolved_plan(config, plan, **overrides)
+    if not _is_volatile(config, plan):
+        return planned, resolved_plan(config, plan, order=order, seed=seed, **overrides)
+    held: list[Experiment] = []
+
+    def first() -> Iterator[Experiment]:
+        if not held:
+            held.extend(planned())
+        return iter(held)
+
+    return first, lambda: ordered(first(), order, seed)
+
+
+def _is_volatile(config: Config, plan: str | None) -> bool:
+    """Whether values of a plan may differ each time they are computed; true for any text that names such a function."""
+    if plan is not None:
+        return plan_contains(plan, VOLATILE) or _names_volatile(config.parameters())
+    parts = [[one.parameters, one.cases] for one in config.extensions]
+    return _names_volatile([config.parameters(), config.variables, parts])
+
+
+def _names_volatile(values: Any) -> bool:
+    words = json.dumps(values)
+    return any(name in words for name in VOLATILE)
 
 
 def resolved_in_order(config: Config, raw: Iterable[Experiment], order: str, seed: int) -> Iterator[Experiment]:
@@ -71,7 +108,7 @@ def unlabelled_names(config: Config, plan: str | None) -> set[str]:
     given = {name for key in config.variables for name in split_names(key)}
     computed = {name for name in config.known_names() - given if all(map(_refers, values_of(config, name)))}
     if plan is not None:
-        own = next(_known(config, plan), {})
+        own = next(Saved(config, plan).as_written(), {})
         raw = {name for name, value in own.items() if _refers(value)}
         computed = raw or computed  # a resolved plan contains only final values
     return computed | {name for name, parameter in config.declarations.items() if not parameter.identity}
@@ -82,24 +119,17 @@ def _refers(value: Any) -> bool:
     return any(mark in words for mark in ("${", "$<"))
 
 
-def _raw(config: Config, plan: str | None) -> Iterator[Experiment]:
-    """The raw experiments of a configuration, or those of a plan file, for which nothing is built."""
+def _raw(config: Config, plan: str | None) -> Callable[[], Iterator[Experiment]]:
+    """Return a function that iterates over the raw experiments of a configuration, or over those of a plan file.
+
+    Raises:
+        ConfigError: The configuration contains something that would have no effect on the given plan.
+    """
     if plan is not None:
-        return _known(config, plan)
+        return Saved(config, plan).__iter__
     from dlbs.plan.build import build
 
-    return build(config)
-
-
-def _known(config: Config, plan: str) -> Iterator[Experiment]:
-    """Yield the experiments of a plan file; its names are checked like those of a configuration."""
-    checked: set[tuple[str, ...]] = set()
-    for number, experiment in enumerate(read_plan(plan), start=1):
-        names = tuple(experiment)
-        if names not in checked:
-            check_names(config, [name for name in names if not name.startswith(HIDDEN)], f"{plan}: experiment {number}")
-            checked.add(names)
-        yield experiment
+    return lambda: build(config)
 
 
 class Repeats:
@@ -114,22 +144,29 @@ class Repeats:
     """
 
     def __init__(self, config: Config, plan: str | None = None) -> None:
-        self._given = _given(config, plan)
         self._processor = processor_for(config)
         self._raw: list[Experiment] = []
         logs: set[str] = set()
-        for raw in _raw(config, plan):
+        self._drawn: dict[tuple[int, int], Experiment] | None = {} if _is_volatile(config, plan) else None
+        for raw in _raw(config, plan)():
             if str(raw.get("exp.repeats") or 1) != "1":
                 setting = config.settings.get("exp.repeats")
+                given = plan is None or "exp.repeats" in config.from_command_line
+                remedy = "remove it, or override it with -Pexp.repeats=1" if given else "build the plan without it"
                 raise ConfigError(
                     "exp.repeats must be 1, because --until-known determines the number of repeats",
-                    where=setting.where if setting else plan or "",
-                    hint="remove it, or override it with -Pexp.repeats=1; --max-repeats limits the repeats",
+                    where=setting.where if setting and given else plan or "",
+                    hint=f"{remedy}; --max-repeats limits the repeats",
                 )
             self._raw.append(raw)
             first, second = (self.experiment(len(self._raw) - 1, repeat) for repeat in (1, 2))
             if first.get("exp.status") in {"inactive", "simulate"}:
                 self._raw.pop()
+                self._drawn = (
+                    None
+                    if self._drawn is None
+                    else {key: one for key, one in self._drawn.items() if key[0] < len(self._raw)}
+                )
                 continue
             log = str(first["exp.log_file"])
             if log == second["exp.log_file"]:
@@ -151,22 +188,9 @@ class Repeats:
 
     def experiment(self, number: int, repeat: int) -> Experiment:
         """Experiment `number`, from 0, resolved for one repeat, from 1."""
-        return self._processor.resolve({**self._raw[number], **self._given, "exp.repeat": repeat})
-
-
-def _given(config: Config, plan: str | None) -> dict[str, Any]:
-    """The parameters that the command line sets in a plan file.
-
-    Raises:
-        ConfigError: The command line sets a variable.
-    """
-    if plan is None:
-        return {}
-    if config.variables:
-        names = ", ".join(config.variable_origins.values())
-        raise ConfigError(
-            "variables cannot be combined with --plan",
-            where=names,
-            hint="use them in dlbs build, which writes the plan",
-        )
-    return {name: config.settings[name].value for name in config.from_command_line}
+        if self._drawn is None:
+            return self._processor.resolve({**self._raw[number], "exp.repeat": repeat})
+        found = self._drawn.get((number, repeat))
+        if found is None:
+            found = self._drawn[number, repeat] = self._processor.resolve({**self._raw[number], "exp.repeat": repeat})
+        return found

@@ -72,5 +72,16 @@ def parse_plan_file(content: bytes) -> PlanFile:
         if number == 0 and isinstance(value, list):
             differing = tuple(name for name in value if isinstance(name, str))
         elif isinstance(value, str) and value == Path(value).name and not value.startswith(".dlbs."):
-            logs.append(value)
+            logs.append(_file_name(line) if "\N{REPLACEMENT CHARACTER}" in value else value)
     return PlanFile(differing, tuple(dict.fromkeys(logs)))
+
+
+def _file_name(line: str) -> str:
+    """The file name in a line; bytes that are not UTF-8 are surrogates in it, as `os.listdir` returns them."""
+    name = json.loads(line)
+    assert isinstance(name, str)
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "replace").decode()
+    return name

@@ -47,3 +47,49 @@ def test_packs_are_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (selected["exp.framework"], selected["exp.pack"], selected["argv.batch_size"]) == ("pack", "one", 8)
     with pytest.raises(ConfigError, match="no pack is left"):
         configure(select=["fast"], exclude=["fast"])
+
+
+@pytest.fixture
+def three_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, tag in (("pa", "fast"), ("pb", "slow"), ("pc", "fast")):
+        write_pack(tmp_path / "packs" / name, f"{name}: {{tags: [{tag}]}}")
+    monkeypatch.chdir(tmp_path)
+
+
+def packs_of(**given: Any) -> list[str]:
+    return [one["exp.pack"] for one in build(configure(**given))]
+
+
+PACK = {"exp.framework": "pack"}
+
+
+@pytest.mark.usefixtures("three_packs")
+def test_exclude_removes_packs_from_those_that_are_named(tmp_path: Path) -> None:
+    assert packs_of(exclude=["slow"]) == ["pa", "pc"]
+    assert packs_of(variables={"exp.pack": ["pa", "pb"]}, exclude=["pb"]) == ["pa"]
+    assert packs_of(parameters={**PACK, "exp.pack": "pa"}, exclude=["pb"]) == ["pa"]
+    assert packs_of(parameters={"exp.pack": "./packs/pa"}, exclude=["slow"]) == ["./packs/pa"]
+    together = {"exp.seed,exp.pack": [[1, "pa"], [2, "pb"]]}
+    assert packs_of(parameters=PACK, variables=together, exclude=["slow"]) == ["pa"]
+    (tmp_path / "a.yaml").write_text("variables: {exp.pack: [pb, pc]}")
+    (tmp_path / "b.yaml").write_text("extensions: [{condition: {}, cases: [{exp.pack: pb}, {exp.pack: pa}]}]")
+    assert packs_of(files=["a.yaml"], exclude=["slow"]) == ["pc"]
+    assert packs_of(files=["a.yaml"], select=["fast"], exclude=["pc"]) == ["pa"]
+    assert packs_of(files=["b.yaml"], exclude=["slow"]) == ["pa"]
+
+
+@pytest.mark.usefixtures("three_packs")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"parameters": {"exp.pack": "pb"}, "exclude": ["slow"]}, "--exclude: no pack is left of -Pexp.pack"),
+        ({"variables": {"exp.pack": ["./packs/pb"]}, "exclude": ["slow"]}, "--exclude: no pack is left of -Vexp.pack"),
+        ({"parameters": {"exp.pack": "pb"}, "select": ["slow"]}, "--select: -Pexp.pack chooses packs, too"),
+        ({"variables": {"exp.pack": ["pb"]}, "select": ["slow"]}, "--select: -Vexp.pack chooses packs, too"),
+        ({"parameters": {"exp.framework": "dummy"}, "select": ["slow"]}, "--select, -Pexp.framework: packs are chosen"),
+        ({"exclude": ["nothing"]}, "no pack has the name, tag or group 'nothing'"),
+    ],
+)
+def test_packs_that_are_chosen_twice_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configure(**given)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dlbs.packs import environments
+from dlbs.packs.definition import find_pack
+from dlbs.packs.environments import prepare
 from tests.conftest import RunDlbs
 from tests.packs.test_packs import write_pack
 
@@ -62,3 +65,41 @@ def test_pinned_requirements_of_somebody_else_are_left_alone(dlbs: RunDlbs, tmp_
     assert done.returncode == 2
     assert "requirements.cpu.txt: was not written by dlbs, so it is not replaced" in done.stderr
     assert (pack / "requirements.cpu.txt").read_text() == "six==1.16.0\n"
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would have run."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr(environments, "run_command", lambda command, *_, **__: ran.append(list(command)))
+    monkeypatch.setenv("DLBS_BASE", str(tmp_path / "base"))
+    monkeypatch.chdir(tmp_path)
+    return ran
+
+
+def test_a_pack_is_prepared_again_for_other_arguments(tmp_path: Path, commands: list[list[str]]) -> None:
+    told: list[str] = []
+    for dataset in ("cifar10", "cifar10", "imagenet"):
+        pack = write_pack(tmp_path / "packs" / "pa", f"pa: {{argv: {{--dataset: {dataset}}}}}")
+        (pack / "prepare.py").write_text("")
+        prepare([find_pack("pa")], tell=told.append)
+    assert told == ["pa: prepared", "pa: already prepared", "pa: prepared"]
+    assert [command[1:] for command in commands] == [
+        ["prepare.py", "--dataset", name] for name in ("cifar10", "imagenet")
+    ]
+
+
+@pytest.mark.parametrize("flag", ["-r ", "-c ", "-r", "--requirement=", "--constraint "])
+def test_included_requirements_count(tmp_path: Path, commands: list[list[str]], flag: str) -> None:
+    directory = write_pack(tmp_path / "packs" / "pa")
+    (directory / "requirements.in").write_text(
+        f"six\n{flag}more/a.txt  # more\n-r https://example.com/x.txt\n-r gone.txt\n"
+    )
+    (directory / "more").mkdir()
+    (directory / "more" / "a.txt").write_text("-r b.txt\n")
+    (directory / "more" / "b.txt").write_text("-r a.txt\n")
+    pack = find_pack("pa")
+    before = environments._digest(pack, directory / "requirements.in")
+    assert environments._digest(pack, directory / "requirements.in") == before
+    (directory / "more" / "b.txt").write_text("-r a.txt\ntqdm\n")
+    assert environments._digest(pack, directory / "requirements.in") != before

@@ -579,6 +579,34 @@ def test_a_collection_includes_others_and_changes_their_entries(suite: Path) -> 
         find_packs([suite / "again.yaml"])
 
 
+def test_files_that_include_each_other_twice_end(suite: Path) -> None:
+    for number in range(25):
+        (suite / f"f{number}.yaml").write_text(f"include: [f{number + 1}.yaml, f{number + 1}.yaml]\n")
+    (suite / "f25.yaml").write_text("_one: {weight: 2}\n")
+    with pytest.raises(ConfigError, match="more than 300 files are included"):
+        find_packs([suite / "f0.yaml"])
+
+
+@pytest.mark.parametrize("parent", ["many", "_many"])
+def test_a_matrix_that_makes_itself_is_refused(suite: Path, parent: str) -> None:
+    (suite / "matrix.yaml").write_text(
+        f"_many:\n  matrix: {{w: [2, 4]}}\n  job: {{name: 'one-{{w}}', inherits: {parent}}}\nmany: {{inherits: _many}}\n"
+    )
+    with pytest.raises(
+        ConfigError, match=rf"matrix.yaml:\d: the job of the matrix inherits from '{parent}', which has"
+    ):
+        find_packs([suite / "matrix.yaml"])
+
+
+def test_a_matrix_may_make_a_matrix(suite: Path) -> None:
+    job = "{name: '{{w}}-{v}', inherits: _one}".replace("{{w}}", "{w}")
+    (suite / "matrix.yaml").write_text(
+        "_one: {definition: ../benchmarks/one}\n"
+        f"many:\n  matrix: {{w: [2, 4]}}\n  job: {{name: 'x{{w}}', inherits: _one, matrix: {{v: [1, 2]}}, job: {job}}}\n"
+    )
+    assert list(find_packs([suite / "matrix.yaml"])) == ["2-1", "2-2", "4-1", "4-2"]
+
+
 def test_a_matrix_makes_an_entry_of_each_combination(suite: Path) -> None:
     (suite / "matrix.yaml").write_text(
         "include: [base.yaml]\nplain: {enabled: false}\n_one: {weight: 2}\n"

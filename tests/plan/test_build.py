@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dlbs.cli.plan import _print_plan
 from dlbs.config.config import Config
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, DlbsError
@@ -369,3 +371,15 @@ def test_a_group_that_is_not_there_is_an_error_without_internal_names(tmp_path: 
 def test_a_typed_parameter_takes_any_expression(flag: str, value: Any) -> None:
     made = load_config(parameters=[flag])
     assert next(processor_for(made).resolve_all(build(made)))[flag.partition("=")[0]] == value
+
+
+@pytest.mark.parametrize("name", ["plan.json", "plan.jsonl.gz", None])
+def test_bytes_that_are_not_utf_8_are_refused_in_plans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str | None
+) -> None:
+    good, bad = {"a": "café \N{GRINNING FACE}"}, {"b": ["caf\udce9"]}
+    _print_plan([good])
+    assert json.loads(capsys.readouterr().out) == [good]
+    with pytest.raises(ConfigError, match="b is not UTF-8, so it cannot be written to a plan"):
+        write_plan(tmp_path / name, [good, bad]) if name else _print_plan([good, bad])
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dlbs.config.declarations import Parameter
 from dlbs.errors import ExpressionError
 from dlbs.experiment import Experiment
 from dlbs.plan.resolve import Processor
@@ -147,3 +148,28 @@ def test_in_random_order_what_few_parameters_decide_is_computed_once_for_each_co
     assert (
         len({id(one["pair"]) for one in resolved[2:]}) <= 2 * 6
     )  # the first two experiments are resolved value by value
+
+
+@pytest.mark.parametrize("value", ["x$([${n}, ${words}])$", "$('${n}')$ $(${words})$", ["$(${words})$ ${n}"]])
+def test_each_value_has_its_own_budget(value: object) -> None:
+    words = [f"word{number:04}" for number in range(2_000)]
+    processor = Processor(environ={})
+    experiments = [{"n": n, "words": words, "v": value} for n in range(200)]
+    resolved = list(processor.resolve_all(experiments))  # all of them together exceed the budget of one
+    assert resolved[-1] == processor.resolve_uncached(experiments[-1])
+
+
+@pytest.mark.parametrize("declared", [{}, {"v": Parameter("v", type="str")}, {"v": Parameter("v", type="any")}])
+@pytest.mark.parametrize("position", [0, 3])
+def test_a_text_is_too_large_at_any_place_in_a_plan(declared: dict[str, Parameter], position: int) -> None:
+    sizes = [1, 2, 3, 1_000_000]
+    sizes.insert(position, 1_000_001)
+    processor = Processor(declared, environ={})
+    for size in sizes:
+        one = {"n": size, "v": "$('a' * int(${n}))$"}
+        if size <= 1_000_000:
+            assert len(processor.resolve(one)["v"]) == size
+            continue
+        for resolve in (processor.resolve, processor.resolve_uncached):
+            with pytest.raises(ExpressionError, match=r"larger than .* 1,000,000 characters"):
+                resolve(one)

@@ -93,3 +93,11 @@ def test_parse_keeps_the_plan_s_order_whatever_ran_first(dlbs: RunDlbs, tmp_path
     found = json.loads((tmp_path / "r.json").read_text())["data"]
     read = [(one["exp.replica_batch"], one["runtime.malloc"], one["exp.repeat"]) for one in found]
     assert read == [(batch, malloc, n) for batch in (8, 2, 4) for malloc in ("system", "keep") for n in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["a\udce9.log", "\N{REPLACEMENT CHARACTER}.log", "café.log"])
+def test_a_plan_file_keeps_names_that_are_not_utf_8(tmp_path: Path, name: str) -> None:
+    write_plan_file(tmp_path, [], [name])
+    assert read_plan_file(tmp_path).logs == (name,)
+    (tmp_path / PLAN_NAME).write_text('[]\n"\\ud800.log"\n')  # no name of a file
+    assert read_plan_file(tmp_path).logs == ("?.log",)
