@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlbs.extras import require
-from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.intervals import Interval, factor
 from dlbs.results.statistics.student import student_quantile, welch_freedom
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ def _widened(ratio: float, logs: Sequence[NDArray[Any]], freedoms: Sequence[floa
     freedom = welch_freedom(variances, freedoms)
     widening = student_quantile(1 - tail, freedom) / statistics.NormalDist().inv_cdf(1 - tail)
     low, high = (float(bound) * widening for bound in np.quantile(above - below, [tail, 1 - tail]))
-    return Interval(ratio * math.exp(low), ratio * math.exp(high), confidence, "bootstrap")
+    return Interval(ratio * factor(low), ratio * factor(high), confidence, "bootstrap")

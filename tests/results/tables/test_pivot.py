@@ -261,6 +261,21 @@ def test_explained_intervals_name_their_order_statistics() -> None:
     assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 
 
+def test_explained_intervals_with_ties_are_the_computed_ones() -> None:
+    """The lower bound is the minimum, because three values are equal; the interval is still that of the second values."""
+    values = [record(time=1000 / rate, exp__repeat=n) for n, rate in enumerate([10, 10, 10, *range(11, 17)])]
+    (formula, _) = default_tables(values, load_config().declarations, explain=True)[0].formulas
+    assert formula.endswith("[10.00, 15.00]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
+
+
+def test_tables_of_more_than_a_thousand_runs() -> None:
+    values = [record(time=1000 / (100 + n), exp__repeat=n) for n in range(1100)]
+    table = default_tables(values, load_config().declarations, explain=True)[0]
+    assert table.texts()[0][1:] == ["649.5 [617.0, 682.0]", "1.540 [1.466, 1.621]"]
+    said = "value 518 from either end of 1100, 1 - 2 · (1 + 1100 + 604450 + 221228700 + 60671970975 + 13299296037720"
+    assert f"{said} + … + C(1100, 517)) / 2^1100 = 95 %" in table.formulas[0]
+
+
 def test_report_of_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_records(str(tmp_path / "r.json"), [])
     done = dlbs("report", "r.json")
