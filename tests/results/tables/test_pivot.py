@@ -307,6 +307,53 @@ def test_weak_scaling_keeps_the_replica_batch() -> None:
     assert efficiency.formulas[2] == "alexnet, 8, 4 devices: efficiency = 3.306 / 4 = 82.64 %"
 
 
+def laid_out(gpus: str, rate: float, nodes: int = 1, **more: Any) -> dict[str, Any]:
+    """A run on these GPUs of each node; colons join those of a replica."""
+    local, replicas = sum(map(str.isdigit, gpus)), gpus.count(",") + 1
+    devices = {"exp.gpus": gpus, "exp.num_gpus": local * nodes, "exp.num_replicas": replicas * nodes}
+    return record("alexnet", 8, 8000 / rate, **more) | devices | {"exp.num_nodes": nodes}
+
+
+@pytest.mark.parametrize(
+    ("records", "rows"),
+    [
+        pytest.param(
+            [laid_out("0", 100), laid_out("0,1", 198), laid_out("0", 120, nodes=2)],
+            [["exp.num_nodes=1", "1.000", "1.980"], ["exp.num_nodes=2", "-", "2.000"]],
+            id="nodes",
+        ),
+        pytest.param(
+            [laid_out("0,1", 200), laid_out("0,1,2,3", 400), laid_out("0:1", 110), laid_out("0:1,2:3", 210)],
+            [["GPUs per replica=1", "2.000", "4.000"], ["GPUs per replica=2", "2.000", "3.818"]],
+            id="replicas",
+        ),
+        pytest.param(
+            [laid_out("0", 100), laid_out("1", 101), laid_out("0,1", 190), laid_out("0,2", 180)],
+            [["GPUs=0 / 0,1", "1.000", "1.900"], ["GPUs=1", "1.000", "-"], ["GPUs=0,2", "-", "2.000"]],
+            id="gpus",
+        ),
+        pytest.param(
+            [laid_out("0,1", 200), laid_out("0,1", 380, nodes=2), laid_out("0,1", 381, nodes=2)],
+            [["2.000", "3.805"]],
+            id="none differ",
+        ),
+    ],
+)
+def test_scaling_separates_layouts_with_equal_numbers_of_devices(records: list[Any], rows: list[list[str]]) -> None:
+    speedup = scaling_tables(records, load_config().declarations, "weak")[2]
+    assert [texts[2:] for texts in speedup.texts()] == rows
+
+
+def test_speedups_of_doubtful_runs_are_marked() -> None:
+    warned: dict[str, Any] = {"results__warnings": ["drift: +9 %"]}
+    records = [laid_out("0", 100, **warned), laid_out("0,1", 190), laid_out("0,1,2", 280, **warned)]
+    speedup, efficiency = scaling_tables(records, load_config().declarations, "weak")[2:]
+    assert speedup.texts()[0][2:] == ["1.000 ⚠", "1.900 ⚠", "2.800 ⚠"]
+    assert efficiency.texts()[0][2:] == ["100.0 ⚠", "95.00 ⚠", "93.33 ⚠"]
+    assert [cell.doubtful for cell in speedup.cells[0]] == [1, 1, 2]
+    assert any(line.startswith("⚠: 2 of 3 runs doubtful") for line in speedup.legend)
+
+
 def test_strong_scaling_keeps_the_effective_batch() -> None:
     records = [
         {**make_record("alexnet", 64 // gpus, gpus=gpus, noise=0.0, time=time), "results.throughput": 64000 / time}
