@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
-from dlbs.arguments import with_arguments
+from dlbs.arguments import one_or_several, with_arguments
 from dlbs.config.config import Config
 from dlbs.config.load import load_config as _load_declarations
-from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean, suggestion
+from dlbs.errors import ConfigError, LaunchError, LogError, suggestion
 from dlbs.executors.registry import load_executor
 from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
@@ -20,6 +20,7 @@ from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.order import ORDERS, ordered
 from dlbs.plan.pipeline import planned_and_ordered, processor_for, resolved_plan, unlabelled_names
+from dlbs.results.keys import check_known
 from dlbs.results.plots.figure import draw, save
 from dlbs.results.plots.options import Options, kind_for
 from dlbs.results.read.frame import records_of
@@ -59,19 +60,19 @@ class CompareOptions(TypedDict, total=False):
     estimator: str
     trust_single_runs: bool
     trust_doubtful: bool
-    match: Sequence[str]
-    ignore: Sequence[str]
+    match: str | Sequence[str]
+    ignore: str | Sequence[str]
 
 
 @with_arguments
 def load_config(
     files: Path_ | Iterable[Path_] = (),
     *,
-    parameters: Mapping[str, Any] | Iterable[str] = (),
-    variables: Mapping[str, Sequence[Any]] | Iterable[str] = (),
-    extensions: Iterable[Mapping[str, Any] | str] = (),
-    select: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    parameters: Mapping[str, Any] | str | Iterable[str] = (),
+    variables: Mapping[str, Sequence[Any]] | str | Iterable[str] = (),
+    extensions: Mapping[str, Any] | str | Iterable[Mapping[str, Any] | str] = (),
+    select: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     discard_default: bool = False,
     command: Sequence[str] | None = None,
 ) -> Config:
@@ -98,13 +99,16 @@ def load_config(
         ConfigError: A file is malformed, a name is unknown, or a value has the wrong type.
     """
     files = [files] if isinstance(files, (str, os.PathLike)) else files
+    if isinstance(command, str):
+        hint = f"write command={command.split()!r}"
+        raise ConfigError("must be a list of words, not a string", where="command", hint=hint)
     return configure(
         files,
-        parameters=parameters,
-        variables=variables,
-        extensions=extensions,
-        select=select,
-        exclude=exclude,
+        parameters=parameters if isinstance(parameters, Mapping) else one_or_several(parameters),
+        variables=variables if isinstance(variables, Mapping) else one_or_several(variables),
+        extensions=one_or_several(extensions),
+        select=one_or_several(select),
+        exclude=one_or_several(exclude),
         discard_default=discard_default,
         command=command,
     )
@@ -279,8 +283,8 @@ def compare(
     estimator: str = "rank",
     trust_single_runs: bool = False,
     trust_doubtful: bool = False,
-    match: Sequence[str] = (),
-    ignore: Sequence[str] = (),
+    match: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
 ) -> Comparison | ComparisonBy:
     """Compare experiments B with experiments A, or the values of a parameter within A: faster, slower, the same, or inconclusive.
 
@@ -328,8 +332,10 @@ def compare(
     if metric is None and (failed := none_ended_well(everything)):
         raise LogError(failed, hint="exp.status_msg of each contains the reason")
     metric = usual_metric(everything) if metric is None else metric
-    if known and metric not in known:
-        raise LogError(f"no experiment has {metric!r}", where="metric", hint=did_you_mean(metric, known))
+    match, ignore = tuple(one_or_several(match)), tuple(one_or_several(ignore))
+    if known:
+        for where, names in (("metric", (metric,)), ("match", match), ("ignore", ignore)):
+            check_known(names, known, where)
     declarations = _load_declarations().declarations
     rules = Rules(
         metric, threshold, confidence, simultaneous, estimator, trust_single_runs, trust_doubtful, match, ignore
@@ -396,9 +402,7 @@ def plot(
     Raises:
         LogError: The kind or key is unknown, there is nothing to plot or too much for one plot, or matplotlib is not installed.
     """
-    quantities, lines, panels, marks = (
-        [names] if isinstance(names, str) else list(names) for names in (y, series, facet, mark)
-    )
+    quantities, lines, panels, marks = (list(one_or_several(names)) for names in (y, series, facet, mark))
     options = Options(
         value, title, log_scale, peak_tflops, peak_bandwidth, x, quantities, lines, panels, dict(baseline or {}), log_x,
         style, size if size is None or isinstance(size, str) else "x".join(map(str, size)), marks,

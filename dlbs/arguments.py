@@ -1,16 +1,16 @@
-"""Errors for Python callers: they name arguments of functions instead of flags of the command line."""
+"""Arguments of Python callers: single items instead of sequences, and errors that name arguments instead of flags of the command line."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import re
-from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
 
 from dlbs.errors import DlbsError, SeveralError
 
-__all__ = ["argument_of", "with_arguments"]
+__all__ = ["argument_of", "one_or_several", "with_arguments"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +43,11 @@ def _translated(error: DlbsError) -> DlbsError:
     # Several variables may be named: "-Va, -Vb".
     made.where = ", ".join(map(argument_of, error.where.split(", "))) if error.where.startswith("-") else error.where
     return made
+
+
+def one_or_several(given: Any) -> Any:
+    """Items of an argument that is one item, a string or mapping, or several: `"exp.model"` is one name, not nine letters."""
+    return [given] if isinstance(given, (str, Mapping)) else given
 
 
 def with_arguments(function: Callable[P, R]) -> Callable[P, R]:

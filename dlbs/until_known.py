@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlbs.arguments import one_or_several, with_arguments
 from dlbs.config.config import Config
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.executors.registry import load_executor
@@ -19,6 +20,7 @@ from dlbs.run.policies import Policies
 __all__ = ["run_until_known"]
 
 
+@with_arguments
 def run_until_known(
     config: Config,
     *,
@@ -27,7 +29,7 @@ def run_until_known(
     metric: str | None = None,
     threshold: float = 0.03,
     confidence: float = 0.95,
-    ignore: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     trust_doubtful: bool = False,
     budget: float | None = None,
     max_repeats: int | None = None,
@@ -83,7 +85,7 @@ def run_until_known(
 
     Raises:
         ConfigError: The plan has problems, or repeats cannot be distinguished; nothing was run.
-        LogError: There is nothing to compare, or a share is out of range.
+        LogError: There is nothing to compare, a parameter is unknown, or a share is out of range.
         LaunchError: Another run writes to the same logs, the executor cannot run anything, or the caller is not in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -96,7 +98,8 @@ def run_until_known(
     for name, count in (("jobs", jobs), ("max_repeats", max_repeats), ("budget", budget)):
         if count is not None and count <= 0:
             raise ConfigError(f"{count} is too small", where=name, hint="must be positive, or None")
-    question = Question(by, baseline, metric, threshold, confidence, ignore, trust_doubtful)
+    ignored = tuple(one_or_several(ignore))
+    question = Question(by, baseline, metric, threshold, confidence, ignored, trust_doubtful)
     inquiry = Inquiry(config, question, budget=budget, max_repeats=max_repeats, seed=order_seed, tell=on_line)
     chosen = load_executor(executor)(Path.cwd(), jobs)
     inquiry.look_through(chosen, validate=validation)

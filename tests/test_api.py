@@ -176,12 +176,51 @@ def test_a_comparison_takes_all_rules_with_their_defaults_in_python_and_on_the_c
         ({"confidence": 95}, "confidence: must be a number from 0.5 to below 1, not 95"),
         ({"estimator": "men"}, "did you mean 'mean'"),
         ({"metric": "results.throughputt"}, "did you mean 'results.throughput'"),
+        ({"match": "exp.modle"}, "match: no experiment has 'exp.modle' .*did you mean 'exp.model'"),
+        ({"match": ["exp.modle"]}, "match: no experiment has 'exp.modle'"),
+        ({"ignore": ["exp.modle"]}, "ignore: no experiment has 'exp.modle'"),
     ],
 )
 def test_wrong_options_of_a_comparison(options: dict[str, Any], said: str) -> None:
     records = [{"exp.status": "ok", "exp.model": "a", "results.throughput": 1.0}] * 3
     with pytest.raises(LogError, match=said):
         dlbs.compare(records, records, **options)
+
+
+@pytest.mark.parametrize("name", ["exp.model", ["exp.model"], ("exp.model",)])
+def test_a_single_name_is_not_its_letters(name: Any) -> None:
+    records = [
+        {"exp.status": "ok", "exp.model": model, "exp.seed": seed, "results.throughput": rate}
+        for model, rate in (("a", 1.0), ("b", 100.0))
+        for seed in (1, 2, 3)
+    ]
+    assert [match.label for match in dlbs.compare(records, records, match=name).matches] == ["a", "b"]
+    (only,) = dlbs.compare(records, records, ignore=name, match="exp.status").matches
+    assert only.used == (6, 6)
+
+
+def test_single_strings_of_a_configuration() -> None:
+    config = dlbs.load_config(parameters="exp.framework=dummy", variables="exp.replica_batch=[1,2]")
+    assert config.variables == {"exp.replica_batch": [1, 2]}
+    extended = dlbs.load_config(parameters=DUMMY, extensions={"parameters": {"exp.seed": 7}})
+    assert next(dlbs.resolve(extended))["exp.seed"] == 7
+    with pytest.raises(ConfigError, match="no pack has the name, tag or group 'no-such-pack'"):
+        dlbs.load_config(select="no-such-pack")
+    with pytest.raises(ConfigError, match=r"command: must be a list of words.*command=\['sort', 'data'\]"):
+        dlbs.load_config(command="sort data")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"by": "exp.sede"}, "by='exp.sede': no experiment has 'exp.sede'"),
+        ({"by": "exp.seed", "ignore": "exp.modle"}, "ignore: no experiment has 'exp.modle'"),
+    ],
+)
+def test_names_of_run_until_known_are_checked(options: dict[str, Any], said: str) -> None:
+    config = dlbs.load_config(parameters=DUMMY, variables={"exp.seed": [1, 2]})
+    with pytest.raises(LogError, match=said):
+        dlbs.run_until_known(config, **options)
 
 
 @pytest.mark.parametrize(

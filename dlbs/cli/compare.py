@@ -11,7 +11,7 @@ import click
 from dlbs.cli.options import CONTEXT, common_options, names_option
 from dlbs.cli.sources import read_source, source_options
 from dlbs.cli.tables import format_option, output_option, print_tables, write_text
-from dlbs.errors import LogError, did_you_mean
+from dlbs.errors import LogError
 from dlbs.exit_codes import OK, REGRESSION
 from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.text import printable
@@ -117,6 +117,7 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
+    from dlbs.results.keys import check_known
     from dlbs.results.statistics.rules import Rules
     from dlbs.results.statistics.samples import none_ended_well, usual_metric
 
@@ -136,10 +137,7 @@ def compare_command(
     metric = metric or usual_metric(everything)
     rules = Rules(metric, share(threshold, "--threshold"), sure, **options)
     for flag, names in (("--metric", [metric]), ("--match", rules.match), ("--ignore", rules.ignore)):
-        for name in names:
-            if name not in known:
-                hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
-                raise LogError(f"no experiment has {name!r}", where=flag, hint=hint)
+        check_known(names, known, flag)
     shown = _compared(sets[0], sets[1], rules) if by is None else _compared_by(sets[0], by, baseline, rules)
     if page is not None:
         from dlbs.results.page.comparison import write_comparison

@@ -137,7 +137,8 @@ def _experiments(runs: list[Run]) -> list[_Experiment]:
         shares = tags_in(members)
         tags = [share.name for share in shares if share.name != NO_TAG]
         ids = list(dict.fromkeys(text(run.record.get("exp.id")) for run in members))
-        made.append(_Experiment(label, members, max(share.last for share in shares), tags, ids))
+        last = max(shares, key=lambda share: share.ended).last
+        made.append(_Experiment(label, members, last, tags, ids))
     return made
 
 
@@ -148,6 +149,7 @@ def history_of(store: Store, words: str) -> list[Record]:
         LogError: No experiment, or several, match; the message lists them.
     """
     from dlbs.results.history.trends import Run, fits_words, slim
+    from dlbs.results.read.moments import order_of
 
     if found := store.records(exp_id=words):
         return found
@@ -160,7 +162,7 @@ def history_of(store: Store, words: str) -> list[Record]:
         more = f"\n  and {len(experiments) - _MOST_SHOWN} more" if len(experiments) > _MOST_SHOWN else ""
         raise LogError(f"{len(experiments)} experiments match; add words of one of:{shown}{more}", where=words)
     rows = store.rows(ids=[run.id for run in experiments[0].members])
-    return sorted((record for _, record in rows), key=lambda record: text(record.get("exp.start_time")))
+    return sorted((record for _, record in rows), key=lambda record: order_of(record.get("exp.start_time")))
 
 
 @click.command("rm", context_settings=CONTEXT)

@@ -172,7 +172,7 @@ def _tables(
 ) -> list[Table]:
     """The tables for the given options."""
     from dlbs.config.load import load_config
-    from dlbs.errors import did_you_mean
+    from dlbs.results.keys import check_known
     from dlbs.results.registry import registered
     from dlbs.results.tables.default import usual_axes, usual_values
     from dlbs.results.tables.pivot import custom_tables
@@ -182,10 +182,7 @@ def _tables(
     declarations = load_config().declarations
     known = set().union(*records)
     for flag, names in (("--rows", rows), ("--cols", cols), ("--values", values), ("--over", over)):
-        for name in names:
-            if name not in known:
-                hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
-                raise LogError(f"no experiment has {name!r}", where=flag, hint=hint)
+        check_known(names, known, flag)
     if scores:
         return [score_table(scores_of(records, declarations), explain=explain)]
     if rows or cols or values or over or aggregate != "median":

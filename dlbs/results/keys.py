@@ -1,10 +1,13 @@
-"""Units of the numbers in logs, and whether higher is better. docs/log-format.md describes each key."""
+"""Keys of records: units of their numbers, whether higher is better, and unknown ones. docs/log-format.md describes each key."""
 
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Collection, Iterable
 
-__all__ = ["UNITS", "better_of", "unit_of"]
+from dlbs.errors import LogError, did_you_mean
+
+__all__ = ["UNITS", "better_of", "check_known", "unit_of"]
 
 _MS = (
     "results.time results.time_std results.time_min results.time_median results.time_p50 results.time_p90 results.time_p99 results.time_max "
@@ -95,3 +98,20 @@ def unit_of(key: str) -> str:
 def better_of(key: str) -> int:
     """Return 1 if higher is better, -1 if lower is better, as for times, memory and energy."""
     return 1 if any(fnmatch.fnmatchcase(key, pattern) for pattern in _HIGHER) else -1
+
+
+def check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
+    """Reject keys that no experiment has: they would compare, match or ignore nothing.
+
+    Args:
+        names: Requested keys.
+        known: All keys of the experiments.
+        where: Source of the keys, for the error.
+
+    Raises:
+        LogError: A key is unknown.
+    """
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
+            raise LogError(f"no experiment has {name!r}", where=where, hint=hint)

@@ -9,6 +9,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.doubts import warnings_of
 from dlbs.files import make_parent, write_bytes
 from dlbs.results.export.labels import labels_of
+from dlbs.results.read.moments import order_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import counted, printable, text
@@ -66,7 +67,7 @@ def _totals(records: Sequence[Record]) -> dict[str, str]:
 
 def _where(records: Sequence[Record]) -> dict[str, str]:
     """Start time of a suite, and its host if there is only one."""
-    starts = sorted(text(record["exp.start_time"]) for record in records if record.get("exp.start_time"))
+    starts = sorted((text(one["exp.start_time"]) for one in records if one.get("exp.start_time")), key=order_of)
     hosts = {text(record["exp.env.host"]) for record in records if record.get("exp.env.host")}
     found = {"timestamp": _words(starts[0][:19])} if starts else {}
     return {**found, "hostname": _words(hosts.pop())} if len(hosts) == 1 else found

@@ -12,7 +12,7 @@ from dlbs.experiment import usual_names
 from dlbs.files import make_parent, write_atomically
 from dlbs.results.export.labels import naming_parameters
 from dlbs.results.keys import unit_of
-from dlbs.results.read.moments import timestamp
+from dlbs.results.read.moments import order_of, timestamp
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import text
@@ -47,7 +47,7 @@ def write_prometheus(
         )
     names = naming_parameters(records, declarations)
     last: dict[str, Record] = {}
-    for record in sorted(records, key=lambda one: text(one.get("exp.start_time"))):
+    for record in sorted(records, key=lambda one: order_of(one.get("exp.start_time"))):
         last[_labels(record, names)] = record
     metrics: dict[str, tuple[str, list[str]]] = {}  # name → help, samples
     for labels, record in last.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dlbs.results.history.trends import Run
+from dlbs.results.read.moments import order_of
 from dlbs.results.read.records import status_of
 from dlbs.text import text
 
@@ -25,6 +27,7 @@ class Share:
         experiments: `exp.id` of their distinct experiments.
         others: Machines of a tag, or tags of a machine.
         first, last: Start times of the first and the last run, `2026-11-21 10:00`; empty if unknown.
+        began, ended: Sort keys of these times.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Share:
     others: dict[str, None] = field(default_factory=dict)
     first: str = ""
     last: str = ""
+    began: float = -math.inf
+    ended: float = -math.inf
 
     def add(self, run: Run, others: Iterable[str]) -> None:
         """Count a run."""
@@ -41,10 +46,13 @@ class Share:
         self.failed += status_of(run.record) not in {"ok", "skipped"}
         self.experiments.add(text(run.record.get("exp.id")))
         self.others.update(dict.fromkeys(others))
-        began = text(run.record.get("exp.start_time"))[:16].replace("T", " ")
-        if began:
-            self.first = min(self.first or began, began)
-            self.last = max(self.last, began)
+        time = text(run.record.get("exp.start_time"))
+        if time:
+            order, words = order_of(time), time[:16].replace("T", " ")
+            if not self.first or order < self.began:
+                self.first, self.began = words, order
+            if not self.last or order >= self.ended:
+                self.last, self.ended = words, order
 
 
 def tags_in(runs: Sequence[Run]) -> list[Share]:
@@ -62,7 +70,7 @@ def _shares(runs: Sequence[Run], names: Callable[[Run], list[str]], others: Call
     for run in runs:
         for name in names(run):
             found.setdefault(name, Share(name)).add(run, others(run))
-    return sorted(found.values(), key=lambda share: (share.first, share.last))
+    return sorted(found.values(), key=lambda share: (share.began, share.ended))
 
 
 def _tags(run: Run) -> list[str]:

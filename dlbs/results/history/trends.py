@@ -16,6 +16,7 @@ from dlbs.experiment import describe, usual_names
 from dlbs.logs import finite
 from dlbs.results.grouping import distinguishing_names, hashable
 from dlbs.results.keys import better_of
+from dlbs.results.read.moments import start_order
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.statistics.changes import change_points
@@ -201,7 +202,7 @@ def _grouped(
 
 
 def _points(runs: Iterable[Run], metric: str) -> list[Point]:
-    ordered = sorted(runs, key=lambda run: (_started(run.record), run.id))
+    ordered = sorted(runs, key=lambda run: (start_order(run.record), run.id))
     groups: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
     for run in ordered:
         tags = run.record.get("db.tags")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dlbs.doubts import warnings_of
 from dlbs.logs import STATUSES
 from dlbs.results.page.failures import BAD
+from dlbs.results.read.moments import order_of
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.text import duration, text
@@ -19,7 +20,7 @@ def tiles_of(records: Sequence[Record]) -> list[tuple[str, str, bool]]:
     """Name and value of each tile, and whether it is a problem."""
     counts = Counter(map(status_of, records))
     doubtful = sum(status_of(record) == "ok" and bool(warnings_of(record)) for record in records)
-    starts = sorted(text(record["exp.start_time"]) for record in records if record.get("exp.start_time"))
+    starts = sorted((text(one["exp.start_time"]) for one in records if one.get("exp.start_time")), key=order_of)
     seconds = sum(number(record, "exp.seconds") or 0.0 for record in records)
     models = {text(record["exp.model"]) for record in records if record.get("exp.model")}
     tiles = [

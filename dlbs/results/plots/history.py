@@ -18,6 +18,7 @@ from dlbs.results.plots.frame import Description, left_out
 from dlbs.results.plots.points import Point, draw_line, explain_points
 from dlbs.results.plots.quantities import Quantity, label, name_of, quantity_of, titled
 from dlbs.results.plots.selection import FEWER, check_count, in_order, with_value
+from dlbs.results.read.moments import start_order
 from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.changes import FALSE_ALARMS, change_points
 from dlbs.results.statistics.samples import usual_metric
@@ -145,9 +146,9 @@ def trends_of(
 
 def _ordered(drawn: Sequence[Record], axis: str) -> list[str]:
     """Tags or commits in the order in which their first experiments began."""
-    first: dict[str, str] = {}
+    first: dict[str, float] = {}
     for record in drawn:
-        moment = text(record.get("exp.start_time")) or text(record.get("db.added"))
+        moment = start_order(record)
         for place in places_of(record, axis):
             first[place] = min(first.get(place, moment), moment)
     return sorted(first, key=lambda place: first[place])

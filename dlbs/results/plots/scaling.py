@@ -100,7 +100,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
 def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[str, list[Point]]], int]:
     """Label and points of each line with at least two points, and the number of experiments with only one."""
     rows = [labels for table in tables for labels in table.rows]
-    differs = [len({labels[at] for labels in rows}) > 1 for at in range(2)]
+    differs = [len({labels[at] for labels in rows}) > 1 for at in range(len(rows[0]) if rows else 0)]
     found, alone = [], 0
     for table, measured in zip(tables, throughputs, strict=True):
         group = table.title.partition("(")[2].rstrip(")") if len(tables) > 1 else ""
@@ -111,7 +111,13 @@ def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[st
                 for column, cell, rate in zip(table.columns, cells, rates, strict=True)
                 if isinstance(cell.value, float)
             ]
-            words = [labels[0] if differs[0] else "", f"{table.names[1]} {labels[1]}" if differs[1] else "", group]
+            layout = labels[2] if len(labels) > 2 else ""
+            words = [
+                labels[0] if differs[0] else "",
+                f"{table.names[1]} {labels[1]}" if differs[1] else "",
+                layout,
+                group,
+            ]
             if len(points) > 1:
                 found.append((", ".join(filter(None, words)) or labels[0], points))
             alone += len(points) == 1

@@ -48,6 +48,8 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
             noticed.append(Finding("binary", f"{name}:{number + block.count(_END, 0, block.index(0)) + 1}"))
         keys, values = _keys_and_values(block, name, number, noticed)
         before = len(record)
+        if before and not results:  # each once until here
+            results = [key for key in record if key.startswith("results.")]
         record.update(zip(keys, values, strict=True))
         if before or len(record) != len(keys):
             results += [key for key in keys if key.startswith("results.")]

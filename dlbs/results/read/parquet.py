@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parquet_bytes", "read_parquet", "write_parquet"]
 
+_EXACT = 2**53  # integers up to here are floating-point numbers
 _AS_JSON = b"dlbs.json"  # in the metadata of a column whose values are JSON texts
 
 
@@ -34,6 +35,7 @@ def write_parquet(path: str, records: Sequence[Record]) -> None:
 def parquet_bytes(records: Sequence[Record]) -> bytes:
     """Encode a Parquet file: booleans, integers, floating-point numbers, texts and lists of numbers become columns of these types.
 
+    Integers among floating-point numbers become such numbers, if all of them are exact.
     Values of mixed types, nested values and integers of more than 64 bits are written as JSON texts, which is recorded in the metadata of the
     column. A key that a record lacks is null.
 
@@ -71,13 +73,21 @@ def _type(arrow: Any, values: Sequence[Any]) -> pyarrow.DataType | None:
     if kinds == {str}:
         return arrow.string()
     if kinds == {list}:
-        inner = {type(one) for value in present for one in value}
-        return arrow.list_(arrow.float64()) if inner == {float} else None
+        inner = _number_type(arrow, [one for value in present for one in value])
+        return None if inner is None else arrow.list_(inner)
     if kinds == {bool}:
         return arrow.bool_()
-    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in present):
-        return arrow.int64()
+    return _number_type(arrow, present)
+
+
+def _number_type(arrow: Any, values: Sequence[Any]) -> pyarrow.DataType | None:
+    """Type of numbers; None if some are something else, or would be rounded."""
+    kinds = set(map(type, values))
     if kinds == {float}:
+        return arrow.float64()
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
+        return arrow.int64()
+    if kinds == {int, float} and all(type(value) is float or abs(value) <= _EXACT for value in values):
         return arrow.float64()
     return None
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from dlbs.extras import require
-from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.intervals import Interval, factor
 from dlbs.results.statistics.samples import Sample
 from dlbs.results.statistics.student import student_quantile, welch_freedom
 
@@ -38,8 +38,8 @@ def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0
     if sum(variances) == 0.0:
         return Interval(ratio, ratio, confidence)
     widest = student_quantile((1 + confidence) / 2, welch_freedom(variances, freedoms))
-    factor = math.exp(widest * math.sqrt(sum(variances)))
-    return Interval(ratio / factor, ratio * factor, confidence)
+    half = factor(widest * math.sqrt(sum(variances)))
+    return Interval(ratio / half, ratio * half, confidence)
 
 
 def variance_of_mean(series: Sequence[float]) -> tuple[float, float]:

@@ -202,20 +202,31 @@ def _matched(
     # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
     estimate = estimate_ratio(above, below, comparison.estimator, comparison.confidence)
-    verdict = verdict_of(metric, estimate.interval if estimate else None, comparison.threshold)
+    left_out = sides[0].left_out, sides[1].left_out
     fewest = min(one.runs, other.runs)
     doubts = [doubt for side in sides for doubt in side.doubts]
     notes += doubts
+    if estimate is None:
+        notes.append(_no_ratio(comparison.sides, (one, other)))
+        return Match(
+            label, a, b, (values[0], values[1]), None, INCONCLUSIVE, (used[0], used[1]), left_out, tuple(notes)
+        )
+    verdict = verdict_of(metric, estimate.interval, comparison.threshold)
     few, doubted = fewest < FEWEST_RUNS and not trust[0], bool(doubts) and not trust[1]
     if few or doubted:
         verdict = INCONCLUSIVE
         notes.append(_remedy(fewest, few, doubted))
-    elif verdict == INCONCLUSIVE and (estimate is None or estimate.interval is None):
+    elif verdict == INCONCLUSIVE and estimate.interval is None:
         notes.append(f"no interval: {_ENOUGH} (-Pexp.repeats={FEWEST_RUNS})")
-    elif verdict == INCONCLUSIVE and estimate is not None:
+    elif verdict == INCONCLUSIVE:
         notes.append(needed_repeats(estimate, comparison.threshold, fewest))
-    left_out = sides[0].left_out, sides[1].left_out
     return Match(label, a, b, (values[0], values[1]), estimate, verdict, (used[0], used[1]), left_out, tuple(notes))
+
+
+def _no_ratio(names: tuple[str, str], samples: tuple[Sample, Sample]) -> str:
+    """Note on values that are not positive, which more runs would not change."""
+    found = [name for name, sample in zip(names, samples, strict=True) if min(sample.values) <= 0]
+    return f"no ratio: {' and '.join(found)} {'has' if len(found) == 1 else 'have'} values that are not positive"
 
 
 _ENOUGH = f"run each at least {FEWEST_RUNS} times"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["METHODS", "Interval", "median_interval"]
+__all__ = ["METHODS", "Interval", "factor", "median_interval"]
 
 # Methods for the interval of a ratio of runs.
 METHODS = {
@@ -26,12 +27,22 @@ class Interval:
         high: Upper bound.
         confidence: Share of repetitions in which such an interval contains the true value.
         method: Method of the interval of a ratio, a key of `METHODS`; empty for other intervals.
+        depth: Number of sorted values outside each bound of the interval of a median.
     """
 
     low: float
     high: float
     confidence: float
     method: str = field(default="", compare=False)
+    depth: int = field(default=0, compare=False)
+
+
+_LARGEST = 700.0  # logarithm of a factor; the exponential of a much larger one is not a floating-point number
+
+
+def factor(logarithm: float) -> float:
+    """Exponential of a bound, limited in size: a few runs that differ by orders of magnitude have bounds beyond floating-point numbers."""
+    return math.exp(max(-_LARGEST, min(logarithm, _LARGEST)))
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
@@ -46,11 +57,19 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
     if count < 2:
         return None
     ordered = sorted(values)
-    tail = 0.5**count  # probability that all values are on one side of the median
-    depth = 0
+    depth, outside = _depth(count, 1 - confidence)
+    return Interval(ordered[depth], ordered[count - 1 - depth], 1 - outside, depth=depth)
+
+
+@functools.lru_cache(maxsize=4096)
+def _depth(count: int, error: float) -> tuple[int, float]:
+    """Number of values outside each bound of the interval of a median, and the probability that the median is outside."""
+    # Integers: beyond 1,000 values, the binomials exceed floating-point numbers, and the probabilities are smaller than any.
+    halves = 2 ** (count - 1)
+    depth, outside, binomial = 0, 1, 1
     while True:
-        further = tail + math.comb(count, depth + 1) * 0.5**count
-        if 2 * further > 1 - confidence:
-            break
-        tail, depth = further, depth + 1
-    return Interval(ordered[depth], ordered[count - 1 - depth], 1 - 2 * tail)
+        binomial = binomial * (count - depth) // (depth + 1)
+        if (outside + binomial) / halves > error:
+            return depth, outside / halves
+        outside += binomial
+        depth += 1

@@ -11,6 +11,7 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.doubts import doubts_of, warnings_of
 from dlbs.experiment import Experiment
+from dlbs.results.keys import check_known
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number as number_of
 from dlbs.results.read.records import status_of
@@ -120,6 +121,7 @@ class Pairs:
     def __init__(self, plan: Sequence[Experiment], declarations: Mapping[str, Parameter], question: Question) -> None:
         self.question = question
         self.metric = question.metric or THROUGHPUT
+        check_known(question.ignore, {name for experiment in plan for name in experiment}, "--ignore")
         numbers = {id(experiment): number for number, experiment in enumerate(plan)}
         # The plan has the same parameters as its logs, so experiments are matched as in `compare --by` of the logs.
         self._frame = compare_by(

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.intervals import Interval, factor
 from dlbs.results.statistics.student import welch_interval
 
 __all__ = ["rank_interval"]
@@ -38,7 +38,7 @@ def rank_interval(
     depth, outside = _depth(len(numerator), len(denominator), (1 - confidence) / 2)
     if depth == 0:
         found = welch_interval(list(map(math.log, numerator)), list(map(math.log, denominator)), confidence)
-        low, high = math.exp(found.low), math.exp(found.high)
+        low, high = factor(found.low), factor(found.high)
         return ratio, Interval(min(low, ratio), max(high, ratio), confidence, "student")
     return ratio, Interval(ratios[depth - 1], ratios[-depth], 1 - 2 * outside, "ranks")
 

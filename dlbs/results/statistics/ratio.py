@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dlbs.results.registry import registered
 from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_BATCHES, FEWEST_RUNS
-from dlbs.results.statistics.intervals import Interval
+from dlbs.results.statistics.intervals import Interval, factor
 from dlbs.results.statistics.samples import Sample
 
 __all__ = ["STATISTICS", "Estimate", "estimate_ratio"]
@@ -84,4 +84,4 @@ def _of_logged(numerator: Sample, denominator: Sample, confidence: float) -> Int
     middle = math.log(one / other)
     down = math.hypot(math.log(one / above.low), math.log(below.high / other))
     up = math.hypot(math.log(above.high / one), math.log(other / below.low))
-    return Interval(math.exp(middle - down), math.exp(middle + up), confidence)
+    return Interval(factor(middle - down), factor(middle + up), confidence)

@@ -47,7 +47,7 @@ def _depth(rounds: int, tail: float) -> tuple[int, float]:
     """Number of means outside each bound of the interval, including the bound, and the probability that the true ratio is outside."""
     depth, outside = 0, 0
     for count in _counts(rounds):
-        if outside + count > tail * 2**rounds:
+        if (outside + count) / 2**rounds > tail:
             break
         outside += count
         depth += 1

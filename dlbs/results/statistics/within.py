@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.errors import LogError, did_you_mean, suggestion
+from dlbs.errors import LogError, suggestion
 from dlbs.results.grouping import groups, hashable, ordered_keys
+from dlbs.results.keys import check_known
 from dlbs.results.read.onelog import Record
 from dlbs.results.statistics.compare import Comparison, Match, compare, labels_of
 from dlbs.results.statistics.matching import differences, matching_names
@@ -143,12 +144,7 @@ def _sides(records: Sequence[Record], by: str) -> dict[Any, list[Record]]:
     """Group experiments by the value of a parameter, in the plan's order."""
     known = dict.fromkeys(name for record in records for name in record)
     where = f"--by {by}"
-    if by not in known:
-        raise LogError(
-            f"no experiment has {by!r}",
-            where=where,
-            hint=did_you_mean(by, known) or "dlbs parse LOG shows the keys of a log",
-        )
+    check_known([by], known, where)
     sides: dict[Any, list[Record]] = {}
     for record in records:
         if by in record:

@@ -38,6 +38,7 @@ _NAMES = {
     "results.accuracy_top5": "Accuracy (top 5)",
 }
 _MOST_REASONS, _MOST_LABELS = 10, 3
+_MOST_TERMS = 5  # binomials of a formula that are written as numbers: those of many runs have hundreds of digits
 
 
 def quantity(key: str, records: Sequence[Record]) -> str:
@@ -102,9 +103,12 @@ def _formula(records: list[Record], key: str, aggregate: str) -> str:
     level = f"{100 * cell.confidence:.3g} %"
     if cell.runs == 1:
         return f"{formula}; {bounds}: {level} CI from its {_part(key)}"
-    depth = [value for value, _ in ordered].index(cell.low)
+    interval = median_interval([value for value, _ in ordered])
+    depth = interval.depth if interval else 0
     which = "minimum and maximum" if not depth else f"value {depth + 1} from either end"
-    sides = " + ".join(f"{math.comb(cell.runs, at)}" for at in range(depth + 1))
+    sides = " + ".join(f"{math.comb(cell.runs, at)}" for at in range(min(depth, _MOST_TERMS) + 1))
+    if depth > _MOST_TERMS:
+        sides += f" + … + C({cell.runs}, {depth})"
     return f"{formula}; {bounds}: {which} of {cell.runs}, 1 - 2 · ({sides}) / 2^{cell.runs} = {level}"
 
 

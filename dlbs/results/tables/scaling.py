@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import distinguishing_names, groups
+from dlbs.experiment import describe
+from dlbs.results.grouping import distinguishing_names, groups, hashable
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
-from dlbs.results.tables.cells import cells_of, formulas_of, quantity
+from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of, quantity
 from dlbs.results.tables.pivot import add_notes, group_title, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import short_number
+from dlbs.text import short_number, text
 
 __all__ = ["devices", "nothing_to_scale", "scaling_tables", "strong_scaling", "weak_scaling"]
 
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
+LAYOUT = "layout"  # of the devices, where several have the same number of them
+_PER_REPLICA, _GPUS = "GPUs per replica", "GPUs"
 
 
 def weak_scaling(
@@ -39,7 +43,8 @@ def scaling_tables(
     """Make tables of throughput, batch time, speed-up and efficiency over the number of devices.
 
     Weak scaling fixes the replica batch, strong scaling the effective batch. The speed-up is the throughput divided by that of the smallest
-    device count in the row, times this count; the efficiency is the speed-up divided by the number of devices.
+    device count in the row, times this count; the efficiency is the speed-up divided by the number of devices. Layouts with the same number of
+    devices, such as one node with two GPUs and two nodes with one each, are separate rows.
 
     Args:
         records: Experiments, including failed ones.
@@ -53,6 +58,9 @@ def scaling_tables(
     follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
     rows = ["exp.model", kept]
     split = distinguishing_names(records, declarations, given=[*rows, DEVICES], without=follows)
+    _set_layouts(records, [*split, *rows], varying)
+    if any(LAYOUT in record for record in records):
+        rows.append(LAYOUT)
     tables = []
     for group in groups(records, split).values():
         shared = group_title(group[0], split)
@@ -76,6 +84,7 @@ def scaling_tables(
         add_notes(throughput, group, [*rows, DEVICES, *follows], ["results.throughput"])
         for table in (time, speedup, efficiency):
             table.add_legend()
+            table.legend += doubt_lines(group, ["results.throughput"])
         if len(counts) == 1:
             speedup.legend.append(nothing_to_scale(counts))
         if not explain:
@@ -83,6 +92,45 @@ def scaling_tables(
                 table.formulas.clear()
         tables += made
     return tables
+
+
+def _set_layouts(records: Sequence[Record], names: Sequence[str], varying: str) -> None:
+    """Label the layouts of devices where experiments with the same number of devices, and equal in `names`, have several."""
+    for members in groups(records, names).values():
+        for record in members:
+            gpus, replicas = number(record, "exp.num_gpus"), number(record, "exp.num_replicas")
+            if gpus and replicas:
+                record[_PER_REPLICA] = f"{gpus / replicas:g}"
+        shown: list[str] = []
+        for name in (_PER_REPLICA, "exp.num_nodes", varying):
+            if _is_mixed(members, shown, name):
+                shown.append(name)
+        if _is_mixed(members, shown, "exp.gpus"):
+            # Separated by exp.gpus, every number of devices would be in its own row: the first GPUs of each number are one row.
+            for line in groups(members, shown).values():
+                _set_gpus(line)
+            shown.append(_GPUS)
+        if shown:
+            for record in members:
+                record[LAYOUT] = describe(record, shown, whole=True)
+
+
+def _is_mixed(records: Sequence[Record], names: Sequence[str], name: str) -> bool:
+    """Whether experiments with the same number of devices, and equal in `names`, differ in a parameter that they have."""
+    return any(
+        len({hashable(record[name]) for record in members if record.get(name) not in (None, "")}) > 1
+        for members in groups(records, [DEVICES, *names]).values()
+    )
+
+
+def _set_gpus(records: Sequence[Record]) -> None:
+    """Label the GPUs of experiments: together the first ones of each number of devices, separately all others."""
+    by_count = groups(sorted(records, key=lambda record: record[DEVICES]), [DEVICES]).values()
+    usual = " / ".join(dict.fromkeys(text(members[0].get("exp.gpus")) for members in by_count))
+    for members in by_count:
+        first = members[0].get("exp.gpus")
+        for record in members:
+            record[_GPUS] = usual if record.get("exp.gpus") == first else text(record.get("exp.gpus"))
 
 
 def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -> tuple[Table, Table]:
@@ -93,7 +141,12 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
     bases = set()
     for labels, cells in zip(throughput.rows, throughput.cells, strict=True):
         base = next(
-            ((count, cell.value) for count, cell in zip(counts, cells, strict=True) if _is_number(cell.value)), None
+            (
+                (count, cell.value, cell.doubtful)
+                for count, cell in zip(counts, cells, strict=True)
+                if _is_number(cell.value)
+            ),
+            None,
         )
         ups, shares = [], []
         for count, cell in zip(counts, cells, strict=True):
@@ -103,10 +156,12 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
                 continue
             up = cell.value / base[1] * base[0]
             bases.add(base[0])
-            ups.append(Cell(up, runs=cell.runs, lost=cell.lost))
-            shares.append(Cell(100 * up / count, runs=cell.runs, lost=cell.lost))
+            doubtful = cell.doubtful + (base[2] if count != base[0] else 0)
+            made = Cell(up, runs=cell.runs, lost=cell.lost, doubtful=doubtful, tone="doubt" if doubtful else "")
+            ups.append(made)
+            shares.append(replace(made, value=100 * up / count))
             ratio = f"{short_number(cell.value)} / {short_number(base[1])}"
-            name = ", ".join(labels)
+            name = ", ".join(filter(None, labels))
             speedup.formulas.append(f"{name}, {_devices(count)}: speed-up = {ratio} × {base[0]} = {short_number(up)}")
             efficiency.formulas.append(
                 f"{name}, {_devices(count)}: efficiency = {short_number(up)} / {count} = {short_number(100 * up / count)} %"

@@ -164,7 +164,8 @@ def test_of_runs_with_the_same_labels_prometheus_gets_the_last(tmp_path: Path) -
     from prometheus_client.parser import text_string_to_metric_families
 
     later, earlier = (
-        {**make_record(time=time), "exp.start_time": f"2026-11-{day}T08:00:00"} for time, day in ((20, 22), (10, 21))
+        {**make_record(time=time), "exp.start_time": f"2026-11-21T{began}"}
+        for time, began in ((20, "05:00:00+0000"), (10, "10:00:00+0900"))
     )
     content = exported(tmp_path / "dlbs.prom", [later, earlier]).read_text()
     (family,) = [one for one in text_string_to_metric_families(content) if one.name == "dlbs_time_seconds"]

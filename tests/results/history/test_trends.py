@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from dlbs.cli.db_history import history_of
 from dlbs.config.load import load_config
 from dlbs.results.history.contents import machines_in, tags_in
 from dlbs.results.history.index import History
 from dlbs.results.history.trends import Run, fits_words, slim, trends_of
+from dlbs.results.page.tiles import tiles_of
+from dlbs.results.plots.history import trends_of as plotted
+from dlbs.results.plots.quantities import quantity_of
 from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
@@ -204,3 +208,22 @@ def test_a_store_that_is_read_changes_nothing(tmp_path: Path) -> None:
         store.remove([1])
     with pytest.raises(LogError, match="no such store"):
         Store(str(tmp_path / "nothing.db"), read_only=True)
+
+
+def test_orders_are_chronological_across_time_zones(tmp_path: Path) -> None:
+    """Tokyo, four hours before London, has the later local time."""
+    london = {**make_record(), TIME: 10.0, "exp.start_time": "2026-11-21T05:00:00+0000", "db.tags": ["london"]}
+    tokyo = {**make_record(), TIME: 11.0, "exp.start_time": "2026-11-21T10:00:00+0900", "db.tags": ["tokyo"]}
+    records = [london, tokyo]
+    (trend,) = trends(records)
+    assert [point.name for point in trend.points] == ["tokyo", "london"]
+    shares = tags_in(runs_of(records))
+    assert [share.name for share in shares] == ["tokyo", "london"]
+    (machine,) = machines_in(runs_of(records))
+    assert (machine.first, machine.last) == ("2026-11-21 10:00", "2026-11-21 05:00")
+    drawn = plotted(records, load_config().declarations, "db.tags", TIME, quantity_of(TIME, records))
+    assert [point.value for point in drawn[0].points] == [11.0, 10.0]
+    assert {name: value for name, value, _ in tiles_of(records)}["first, last"] == "2026-11-21 10:00 – 05:00"
+    with Store(str(tmp_path / "results.db")) as store:
+        store.add([{**record, "exp.id": "x" * n} for n, record in enumerate(records, 1)])
+        assert [record["results.time"] for record in history_of(store, make_record()["exp.model"])] == [11.0, 10.0]

@@ -60,6 +60,15 @@ def test_scaling_has_the_ideal_line() -> None:
     assert title_of(drawn("strong", strong)) == "Strong scaling: speed-up with the effective batch fixed"
 
 
+def test_scaling_has_a_line_for_each_layout_of_the_devices() -> None:
+    records = [
+        {**make_record("a", 8, gpus=gpus, time=10.0 * replica), "exp.num_replicas": gpus // replica, "exp.gpus": ids}
+        for gpus, replica, ids in ((2, 1, "0,1"), (4, 1, "0,1,2,3"), (2, 2, "0:1"), (4, 2, "0:1,2:3"))
+    ]
+    (axes,) = drawn("weak", records).axes
+    assert {words.get_text() for words in axes.texts} == {"GPUs per replica=1", "GPUs per replica=2", "ideal"}
+
+
 def test_bars_stand_beside_each_other_in_order() -> None:
     (axes,) = drawn("bars", sweep()).axes
     assert axes.get_legend_handles_labels()[1] == ["batch 1", "batch 2", "batch 16"]

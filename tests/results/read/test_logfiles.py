@@ -63,6 +63,16 @@ def test_each_kind_of_trouble_is_told_with_its_place(tmp_path: Path, content: by
     assert message.startswith(f"1 {kind}: {KINDS[kind]}")
 
 
+@pytest.mark.parametrize("between", [0, 400_000, 9_000_000])
+def test_repeated_results_are_found_across_blocks(tmp_path: Path, between: int) -> None:
+    """Logs are read in a block of 256 KiB and further ones of 8 MiB."""
+    output = b"output of a launcher\n" * (between // 21)
+    (tmp_path / "a.log").write_bytes(PLAIN + output + b"__results.time__= 1.5\n" + output + b"__results.x__= 1\n")
+    _, reading = read(tmp_path / "a.log")
+    (finding,) = reading.findings
+    assert (finding.kind, finding.detail) == ("repeated", "results.time, 2 times")
+
+
 def test_a_text_at_the_end_without_a_line_end_is_whole_if_it_is_json(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_bytes(PLAIN + b'__exp.status__= "ok"')
     records, reading = read(tmp_path / "a.log")

@@ -72,6 +72,16 @@ def test_fewer_than_three_runs_are_inconclusive_unless_the_caller_insists(count:
     assert match.verdict == "slower"
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_ratio_requires_positive_values(count: int) -> None:
+    """More runs, which other notes advise, would not help."""
+    waiting, idle = ([{**one, "results.time_data_wait": value} for one in repeats(count)] for value in (5.0, 0.0))
+    for a, b, sides in ((waiting, idle, "B has"), (idle, waiting, "A has"), (idle, idle, "A and B have")):
+        (match,) = compare(a, b, metric="results.time_data_wait").matches
+        assert (match.verdict, match.estimate) == ("inconclusive", None)
+        assert match.notes == (f"no ratio: {sides} values that are not positive",)
+
+
 BUSY = "CPU contention: 69 %, 5,231 preemptions; rerun on an idle machine"
 
 

@@ -38,5 +38,37 @@ def test_median_interval_from_order_statistics(count: int, low: int, high: int, 
     assert interval.confidence == pytest.approx(confidence, abs=1e-3)
 
 
+@pytest.mark.parametrize("count", [1029, 1035, 1100, 10_000])
+def test_the_interval_of_many_runs_is_that_of_the_binomial_distribution(count: int) -> None:
+    """Their binomials exceed floating-point numbers, and 0.5^1100 is 0."""
+    from scipy.stats import binom
+
+    interval = median_interval(list(range(count)))
+    assert interval is not None
+    outside = 2 * binom.cdf(interval.depth, count, 0.5)
+    assert (interval.low, interval.high) == (interval.depth, count - 1 - interval.depth)
+    assert interval.confidence == pytest.approx(1 - outside)
+    assert outside <= 0.05 < 2 * binom.cdf(interval.depth + 1, count, 0.5)
+
+
+def test_bounds_beyond_floating_point_numbers_are_limited() -> None:
+    """Three runs that differ by orders of magnitude, at the confidence level of many comparisons."""
+    from dlbs.results.statistics.ranks import rank_interval
+
+    values = [1e-100, 1.0, 1e100]
+    ratio, interval = rank_interval(values, values, 1 - 1e-6)
+    assert interval.low < 1e-300
+    assert ratio == pytest.approx(1)
+    assert interval.high > 1e300
+
+
+def test_signed_ranks_of_many_rounds_do_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^1100 exceeds floating-point numbers. All counts of 1,100 rounds would take half a minute; the first ones suffice here."""
+    from dlbs.results.statistics import signed_ranks
+
+    monkeypatch.setattr(signed_ranks, "_counts", lambda _: (1, 1, 1, 2, 2))
+    assert signed_ranks._depth(1100, 1e-300) == (5, 0.0)
+
+
 def test_one_value_has_no_interval() -> None:
     assert median_interval([1.0]) is None

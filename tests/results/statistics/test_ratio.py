@@ -13,6 +13,7 @@ from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.ranks import rank_interval
 from dlbs.results.statistics.ratio import Estimate, estimate_ratio
 from dlbs.results.statistics.samples import Sample
+from dlbs.results.statistics.student import welch_interval
 
 ROUNDS = 400
 
@@ -80,6 +81,21 @@ def test_one_outlier_moves_the_mean_and_not_the_ranks() -> None:
     assert by_rank is not None and by_mean is not None  # noqa: PT018
     assert by_rank.ratio == pytest.approx(1.0, abs=0.005)
     assert by_mean.ratio == pytest.approx(1.08, abs=0.005)
+
+
+@pytest.mark.parametrize("confidence", [0.995, 0.9995, 0.999995])
+@pytest.mark.parametrize("count", [3, 5, 20])
+def test_means_of_many_simultaneous_comparisons_are_at_least_as_wide_as_welchs(count: int, confidence: float) -> None:
+    """Four thousand resamples of a few runs have no tails that far out."""
+    source = random.Random(count)
+    a, b = ([source.gauss(mean, 1) for _ in range(count)] for mean in (100, 110))
+    found = estimate_ratio(runs(*a), runs(*b), "mean", confidence)
+    assert found is not None
+    assert found.interval is not None
+    above, below = ([value / statistics.fmean(side) for value in side] for side in (a, b))
+    welch = welch_interval(above, below, confidence)
+    assert found.interval.low <= found.ratio * math.exp(welch.low) * (1 + 1e-9)
+    assert found.interval.high >= found.ratio * math.exp(welch.high) * (1 - 1e-9)
 
 
 def test_few_values_have_no_interval() -> None:

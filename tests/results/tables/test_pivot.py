@@ -261,6 +261,21 @@ def test_explained_intervals_name_their_order_statistics() -> None:
     assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 
 
+def test_explained_intervals_with_ties_are_the_computed_ones() -> None:
+    """The lower bound is the minimum, because three values are equal; the interval is still that of the second values."""
+    values = [record(time=1000 / rate, exp__repeat=n) for n, rate in enumerate([10, 10, 10, *range(11, 17)])]
+    (formula, _) = default_tables(values, load_config().declarations, explain=True)[0].formulas
+    assert formula.endswith("[10.00, 15.00]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
+
+
+def test_tables_of_more_than_a_thousand_runs() -> None:
+    values = [record(time=1000 / (100 + n), exp__repeat=n) for n in range(1100)]
+    table = default_tables(values, load_config().declarations, explain=True)[0]
+    assert table.texts()[0][1:] == ["649.5 [617.0, 682.0]", "1.540 [1.466, 1.621]"]
+    said = "value 518 from either end of 1100, 1 - 2 · (1 + 1100 + 604450 + 221228700 + 60671970975 + 13299296037720"
+    assert f"{said} + … + C(1100, 517)) / 2^1100 = 95 %" in table.formulas[0]
+
+
 def test_report_of_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_records(str(tmp_path / "r.json"), [])
     done = dlbs("report", "r.json")
@@ -290,6 +305,53 @@ def test_weak_scaling_keeps_the_replica_batch() -> None:
     assert efficiency.texts() == [["alexnet", "8", "100.0", "90.91", "82.64"]]
     assert speedup.formulas[1] == "alexnet, 8, 2 devices: speed-up = 1,455 / 800.0 × 1 = 1.818"
     assert efficiency.formulas[2] == "alexnet, 8, 4 devices: efficiency = 3.306 / 4 = 82.64 %"
+
+
+def laid_out(gpus: str, rate: float, nodes: int = 1, **more: Any) -> dict[str, Any]:
+    """A run on these GPUs of each node; colons join those of a replica."""
+    local, replicas = sum(map(str.isdigit, gpus)), gpus.count(",") + 1
+    devices = {"exp.gpus": gpus, "exp.num_gpus": local * nodes, "exp.num_replicas": replicas * nodes}
+    return record("alexnet", 8, 8000 / rate, **more) | devices | {"exp.num_nodes": nodes}
+
+
+@pytest.mark.parametrize(
+    ("records", "rows"),
+    [
+        pytest.param(
+            [laid_out("0", 100), laid_out("0,1", 198), laid_out("0", 120, nodes=2)],
+            [["exp.num_nodes=1", "1.000", "1.980"], ["exp.num_nodes=2", "-", "2.000"]],
+            id="nodes",
+        ),
+        pytest.param(
+            [laid_out("0,1", 200), laid_out("0,1,2,3", 400), laid_out("0:1", 110), laid_out("0:1,2:3", 210)],
+            [["GPUs per replica=1", "2.000", "4.000"], ["GPUs per replica=2", "2.000", "3.818"]],
+            id="replicas",
+        ),
+        pytest.param(
+            [laid_out("0", 100), laid_out("1", 101), laid_out("0,1", 190), laid_out("0,2", 180)],
+            [["GPUs=0 / 0,1", "1.000", "1.900"], ["GPUs=1", "1.000", "-"], ["GPUs=0,2", "-", "2.000"]],
+            id="gpus",
+        ),
+        pytest.param(
+            [laid_out("0,1", 200), laid_out("0,1", 380, nodes=2), laid_out("0,1", 381, nodes=2)],
+            [["2.000", "3.805"]],
+            id="none differ",
+        ),
+    ],
+)
+def test_scaling_separates_layouts_with_equal_numbers_of_devices(records: list[Any], rows: list[list[str]]) -> None:
+    speedup = scaling_tables(records, load_config().declarations, "weak")[2]
+    assert [texts[2:] for texts in speedup.texts()] == rows
+
+
+def test_speedups_of_doubtful_runs_are_marked() -> None:
+    warned: dict[str, Any] = {"results__warnings": ["drift: +9 %"]}
+    records = [laid_out("0", 100, **warned), laid_out("0,1", 190), laid_out("0,1,2", 280, **warned)]
+    speedup, efficiency = scaling_tables(records, load_config().declarations, "weak")[2:]
+    assert speedup.texts()[0][2:] == ["1.000 ⚠", "1.900 ⚠", "2.800 ⚠"]
+    assert efficiency.texts()[0][2:] == ["100.0 ⚠", "95.00 ⚠", "93.33 ⚠"]
+    assert [cell.doubtful for cell in speedup.cells[0]] == [1, 1, 2]
+    assert any(line.startswith("⚠: 2 of 3 runs doubtful") for line in speedup.legend)
 
 
 def test_strong_scaling_keeps_the_effective_batch() -> None:
