@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +124,7 @@ def _key_paths(data: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, .
 def _load_yaml(name: str, source: str) -> Document:
     import yaml
 
-    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader_class = _yaml_loader()
     document = Document(name, None)
     loader = loader_class(source)
     try:
@@ -146,6 +147,34 @@ def _load_yaml(name: str, source: str) -> Document:
     return document
 
 
+@functools.cache
+def _yaml_loader() -> Any:
+    """A loader of YAML 1.1 that takes numbers of base 60 for text, as YAML 1.2 does: `4:00:00` is no 14400.
+
+    It gives an error for a tagged value of another kind (`!!int x`), for which PyYAML raises errors of any type.
+    """
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            tag = super().resolve(kind, value, implicit)
+            return _TAG + "str" if tag in _NUMBERS and ":" in value else tag
+
+    def checked(construct: Callable[[Any, Any], Any], kind: str) -> Callable[[Any, Any], Any]:
+        def constructed(loader: Any, node: Any) -> Any:
+            try:
+                return construct(loader, node)
+            except (ValueError, LookupError):
+                problem = f"{node.value!r} is not a value of the type {kind}"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from None
+
+        return constructed
+
+    for kind in ("int", "float", "bool"):
+        Loader.add_constructor(_TAG + kind, checked(getattr(Loader, f"construct_yaml_{kind}"), kind))
+    return Loader
+
+
 def _check_depth(source: str, loader_class: Any) -> None:
     """Raise a RecursionError for deep nesting: libyaml builds its nodes by recursion, and a stack overflow in C would end the process."""
     import yaml
@@ -163,7 +192,10 @@ def _check_depth(source: str, loader_class: Any) -> None:
 _DEEP_BLOCK = re.compile(rf"^[ \-?:]{{{MAX_DEPTH // 2 - 1},}}", re.MULTILINE)  # two levels may begin in one column
 _FLAT = re.compile(r"""\[[^][{}"'#\n]*]|\{[^][{}"'#\n]*}""")  # brackets or text, with nothing nested inside
 _MAX_NUMBER = 3_000  # hexadecimal digits; Python prints no whole number of more than 4,300 decimal ones
-_DATA = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+_TAG = "tag:yaml.org,2002:"
+_DATA = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+_NUMBERS = {_TAG + "int", _TAG + "float"}
+_OCTAL = re.compile(r"([-+]?)0[0_]*([1-7]_*[0-7][0-7_]*)")  # whole numbers that differ in base 8 and in base 10
 
 
 def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list[int]) -> None:
@@ -177,6 +209,12 @@ def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list
     if node.tag.endswith(":int") and len(node.value) > _MAX_NUMBER:
         where = f"{document.path}:{node.start_mark.line + 1}"
         raise ConfigError(f"a number of {len(node.value):,} digits", where=where, hint="write a quoted string")
+    octal = _OCTAL.fullmatch(node.value) if node.tag.endswith(":int") and not node.style else None
+    if octal is not None:
+        where = f"{document.path}:{node.start_mark.line + 1}"
+        hint = f"write {octal[1]}{octal[2]}, or '{node.value}' in quotes for a text"
+        what = f"{node.value} is octal in YAML 1.1 and decimal in YAML 1.2"
+        raise ConfigError(what, where=where, hint=hint)
     if node.id == "mapping":
         seen = set()
         for key, value in node.value:
