@@ -9,7 +9,7 @@ from dlbs.config.config import Config
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document
 from dlbs.config.names import check_names
-from dlbs.config.settings import set_parameter
+from dlbs.config.settings import replace_variables, set_parameter
 from dlbs.errors import ConfigError, did_you_mean, suggestion
 from dlbs.experiment import check_name
 from dlbs.text import truth
@@ -114,6 +114,8 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         # An identical second declaration, as `print-config --json` writes it, does not set the parameter.
         as_before = before is not None and given["val"] == before.default
         set_parameter(config, name, given["val"], before.where if before is not None and as_before else where)
+        if before is not None and not as_before:
+            replace_variables(config, name, where)
 
 
 def add_options(config: Config) -> None:

@@ -30,4 +30,5 @@ def build(config: Config) -> Iterator[Experiment]:
         return
     for point in points:
         for experiment, given in extensions.apply(point):
-            yield from repeated(experiment if carried.is_constant else carried.trimmed(experiment, given))
+            whole = experiment if carried.is_constant else carried.trimmed(experiment, given)
+            yield from repeated(whole, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dlbs.config.config import Config
 from dlbs.config.flags import parse_value
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
+from dlbs.plan.build import build
 
 
 def load(tmp_path: Path, text: str = "", name: str = "c.yaml", **flags: Any) -> Config:
@@ -105,6 +107,60 @@ def test_typed_variables_replace_those_of_files(tmp_path: Path) -> None:
     text = 'variables:\n  "exp.model,exp.replica_batch": [[alexnet, 1], [vgg16, 2]]\n'
     assert list(load(tmp_path, text).variables) == ["exp.model,exp.replica_batch"]
     assert list(load(tmp_path, text, variables=["exp.model=[a]"]).variables) == ["exp.model"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        ['exp.model,exp.replica_batch=[["a",1],["b",2]]', "exp.replica_batch=[4,8]"],
+        {"exp.replica_batch": [4, 8], "exp.model,exp.replica_batch": [["a", 1], ["b", 2]]},
+    ],
+)
+def test_typed_variables_that_overlap_are_an_error(variables: Any) -> None:
+    with pytest.raises(ConfigError, match=r"-Vexp\..*set the same parameter"):
+        load_config(variables=variables)
+
+
+def test_spaces_in_names_of_variables_do_not_matter(tmp_path: Path) -> None:
+    text = 'variables:\n  "exp.model, exp.seed": [[alexnet, 1], [vgg16, 2]]\n'
+    assert list(load(tmp_path, text).variables) == ["exp.model,exp.seed"]
+    variables = load(tmp_path, text, variables=['exp.model,exp.seed=[["a",3]]']).variables
+    assert variables == {"exp.model,exp.seed": [["a", 3]]}
+    with pytest.raises(
+        ConfigError, match=r"c\.yaml:3: .*'exp\.model, exp\.seed' and 'exp\.model,exp\.seed' set the same"
+    ):
+        load(tmp_path, text + '  "exp.model,exp.seed": [[c, 3]]\n')
+
+
+@pytest.mark.parametrize("value", ["c", "{val: c}"])
+def test_parameters_of_later_files_replace_variables_of_earlier_ones(
+    tmp_path: Path, messages: list[str], value: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(
+        'variables:\n  "exp.model,exp.seed": [[a, 1], [b, 2]]\n  my.a: [1, 2]\n'
+        "parameters:\n  sys.plan_builder.var_order: [my.a, 'exp.model,exp.seed']\n"
+    )
+    (tmp_path / "b.yaml").write_text(f"parameters:\n  exp.model: {value}\n")
+    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    assert config.variables == {"my.a": [1, 2], "exp.seed": [1, 2]}
+    (message,) = messages
+    assert re.search(r"b\.yaml:2 replaces the values that .*a\.yaml:2 gives to exp\.model", message)
+    made = [(one["my.a"], one["exp.model"], one["exp.seed"]) for one in build(config)]
+    assert made == [(1, "c", 1), (1, "c", 2), (2, "c", 1), (2, "c", 2)]
+
+
+def test_declarations_of_later_files_keep_variables_of_earlier_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("variables:\n  my.a: [1, 2]\n  exp.model: [a, b]\n")
+    (tmp_path / "b.yaml").write_text("parameters:\n  my.a: {val: 3, type: int, desc: x}\n  exp.model: {desc: x}\n")
+    assert load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"]).variables == {
+        "my.a": [1, 2],
+        "exp.model": ["a", "b"],
+    }
+
+
+def test_variables_of_a_file_vary_parameters_that_it_sets(tmp_path: Path) -> None:
+    config = load(tmp_path, "variables: {exp.model: [a, b]}\nparameters: {exp.model: c}\n")
+    assert config.variables == {"exp.model": ["a", "b"]}
 
 
 ERRORS = [

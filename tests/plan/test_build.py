@@ -49,6 +49,23 @@ def test_var_order_overrides_it(tmp_path: Path) -> None:
     assert [(one["my.a"], one["my.b"]) for one in made] == [(1, "x"), (2, "x"), (1, "y"), (2, "y")]
 
 
+@pytest.mark.parametrize(
+    ("order", "variable"),
+    [
+        ("my.b,exp.seed", "my.b, exp.seed"),
+        (["my.b, exp.seed"], "my.b, exp.seed"),
+        ("'my.b, exp.seed' my.a", "my.b,exp.seed"),
+    ],
+)
+def test_var_order_is_cast_and_its_spaces_do_not_matter(tmp_path: Path, order: Any, variable: str) -> None:
+    made = plan(
+        tmp_path,
+        variables={"my.a": [1, 2], variable: [["x", 1], ["y", 2]]},
+        flags={"parameters": {"sys.plan_builder.var_order": order}},
+    )
+    assert [(one["my.a"], one["my.b"]) for one in made] == [(1, "x"), (2, "x"), (1, "y"), (2, "y")]
+
+
 def test_var_order_of_something_else_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'my\.alpha'"):
         plan(tmp_path, parameters={"sys.plan_builder.var_order": ["my.alpa"]}, variables={"my.alpha": [1]})
@@ -276,6 +293,12 @@ def test_exclude_drops_experiments(tmp_path: Path) -> None:
 def test_repeats(tmp_path: Path) -> None:
     made = plan(tmp_path, parameters={"exp.repeats": 3}, variables={"my.a": [1, 2]})
     assert [(one["my.a"], one["exp.repeat"]) for one in made] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("repeats", [2.0, "2", "2 "])
+def test_repeats_are_cast(tmp_path: Path, repeats: Any) -> None:
+    made = plan(tmp_path, flags={"parameters": {"exp.repeats": repeats}})
+    assert [one["exp.repeat"] for one in made] == [1, 2]
 
 
 def test_repeats_may_vary(tmp_path: Path) -> None:
