@@ -93,6 +93,32 @@ def test_a_declaration_adds_to_what_is_known(tmp_path: Path) -> None:
     assert config.declarations["exp.model"].type == "str"
 
 
+@pytest.mark.parametrize(
+    ("declaration", "cast", "domain"),
+    [
+        ("val: 1, type: float, val_domain: [0.5, 1, 2]", 1.0, (0.5, 1.0, 2.0)),
+        ("val: 12, type: str, val_domain: [11, 12]", "12", ("11", "12")),
+        ("val: a b, type: list, val_domain: [[a, b], c]", ["a", "b"], (["a", "b"], ["c"])),
+        ("val: yes, type: bool, val_domain: [1]", True, (True,)),
+        ("val: 1, val_domain: [1, null, 1.5]", 1, (1, None, 1.5)),
+    ],
+)
+def test_allowed_values_are_cast_like_the_value(
+    tmp_path: Path, declaration: str, cast: Any, domain: tuple[Any, ...]
+) -> None:
+    config = load(tmp_path, f"parameters:\n  my.x: {{{declaration}, desc: x}}\n")
+    declared = config.declarations["my.x"]
+    assert [(one, type(one)) for one in declared.domain or ()] == [(one, type(one)) for one in domain]
+    assert declared.check(config.settings["my.x"].value) == cast
+
+
+def test_allowed_values_of_a_redeclared_type_are_cast(tmp_path: Path) -> None:
+    for name, keys in (("a", "val: 1, type: int, val_domain: [1, 2]"), ("b", "type: str")):
+        (tmp_path / f"{name}.yaml").write_text(f"parameters:\n  my.x: {{{keys}, desc: x}}\n")
+    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"], parameters={"my.x": 2})
+    assert config.declarations["my.x"].domain == ("1", "2")
+
+
 def test_a_mapping_without_declaration_keys_is_a_value(tmp_path: Path) -> None:
     assert load(tmp_path, "parameters:\n  my.table: {a: 1}\n").settings["my.table"].value == {"a": 1}
 
@@ -172,6 +198,10 @@ ERRORS = [
     ("parameters:\n  exp.gpus: 'a'", [":2", "does not match"]),
     ("parameters:\n  my.x: {val: 1, typ: int}", [":2", "unknown key 'typ'", "did you mean 'type'"]),
     ("parameters:\n  my.x: {val: 1, type: itn}", [":2", "unknown type 'itn'", "did you mean 'int'"]),
+    (
+        "parameters:\n  my.x: {val: 1, type: int, val_domain: [1, a]}",
+        [":2", 'val_domain of my.x: my.x must be of type int, not "a"'],
+    ),
     ("parameters:\n  my.x: {val: 1, val_domain: 1}", [":2", "val_domain of my.x must be a list"]),
     ("parameters:\n  my.x: '${a'", [":2", "reference without its end"]),
     ("parameters:\n  my.x: $(().__class__)$", [":2", "__class__"]),
