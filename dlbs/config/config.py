@@ -135,7 +135,7 @@ class Config:
         return names | {"exp.repeat"}
 
     def origin(self, name: str) -> str:
-        """The place where a parameter's value was set."""
+        """The place where a parameter's value was set, unless an extension sets it."""
         for key, where in self.variable_origins.items():
             if name in split_names(key):
                 return where

@@ -82,8 +82,13 @@ class Extensions:
             elif all(matcher.additions(one) is None for matcher in self._excluding):
                 yield one
 
+    def origins(self) -> dict[str, str]:
+        """The parameters that extensions set in the experiment that `apply` yielded last → the place of the last one that set it."""
+        return {name: matcher.extension.where for matcher in self._adding for name in matcher.added}
+
     def _extend(self, one: Made, matcher: _Matcher) -> Iterator[Made]:
         additions = matcher.additions(one)
+        matcher.added = {}
         if additions is None:
             yield one
             return
@@ -92,6 +97,7 @@ class Extensions:
             for name in added:
                 if name in self._from_command_line and added[name] != experiment.get(name):
                     self._warn(name, matcher.extension.where)
+            matcher.added = added
             yield {**experiment, **added}, given | bound if bound else given
 
     def _warn(self, name: str, where: str) -> None:
@@ -113,6 +119,7 @@ class _Matcher:
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
         self.prefix = hidden_prefix(number)  # of the hidden parameters for its groups
         self.remembered: dict[str, Additions] = {}
+        self.added: dict[str, Any] = {}  # the parameters that it set in the latest experiment
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
             if name not in known:
