@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,48 +76,77 @@ def parse(name: str, source: str) -> Document:
 
 def _load_json(name: str, source: str) -> Document:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in made:
-                line = [found.start() for found in re.finditer(re.escape(json.dumps(key)), source)]
-                place = f"{name}:{source.count(chr(10), 0, line[1]) + 1}" if len(line) > 1 else name
-                raise ConfigError(f"duplicate key {key!r}", where=place, hint="remove one of them")
-            made[key] = value
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            key, line = _duplicate(source)
+            raise ConfigError(f"duplicate key {key!r}", where=f"{name}:{line}", hint="remove one of them")
         return made
 
     try:
         data = load_json(source, object_pairs=unique)
     except JsonError as error:
         raise ConfigError(f"not JSON: {error.what}", where=f"{name}:{error.line}") from None
-    document = Document(name, data)
-    if isinstance(data, dict):
-        lines = _lines_of_keys(source)
-        for path in _key_paths(data):
-            if line := lines.get(json.dumps(path[-1], ensure_ascii=False)):
-                document.lines[path] = line
-    return document
+    return Document(name, data, dict(_json_lines(source, 2)))
 
 
-def _lines_of_keys(source: str) -> dict[str, int]:
-    """Each key of a JSON text, as it is written, and the line of its first occurrence."""
-    lines: dict[str, int] = {}
-    line, position = 1, 0
-    for found in _KEY.finditer(source):
-        line += source.count("\n", position, found.start())
-        position = found.start()
-        if found[2]:
-            lines.setdefault(found[1], line)
-    return lines
+def _duplicate(source: str) -> tuple[str, int]:
+    """The first key that a JSON text repeats, at any depth, and its second line."""
+    seen = set()
+    for path, line in _json_lines(source, depth=len(source)):
+        if path in seen:
+            return path[-1], line
+        seen.add(path)
+    raise AssertionError("the text has no duplicate key")
 
 
-_KEY = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?', re.DOTALL)  # values too, so that their content is not taken for keys
+def _json_lines(source: str, depth: int) -> Iterator[tuple[_Path, int]]:
+    """The path and line of each key and list item of a JSON text down to this depth, in order."""
+    path: list[Any] = []  # for each open container: the current key, or the index of the current item
+    line, counted, position = 1, 0, 0
+    is_new = False  # whether a key or an item begins
+    while (found := _TOKEN.search(source, position)) is not None:
+        token, start, position = found[0], found.start(), found.end()
+        if token in "]}":
+            path.pop()
+            is_new = False
+            continue
+        if token == ",":
+            is_new = True
+            continue
+        if is_new:
+            line += source.count("\n", counted, start)
+            counted = start
+            is_item = isinstance(path[-1], int)
+            path[-1] = path[-1] + 1 if is_item else load_json(token)
+            yield tuple(path), line
+            is_new = False
+            if not is_item:
+                continue
+        if token in "[{":
+            if len(path) < depth:
+                path.append(-1 if token == "[" else "")
+                is_new = True
+            else:
+                position = _end(source, position)
 
 
-def _key_paths(data: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, ...]]:
-    for key, value in data.items():
-        yield (key,)
-        if depth > 1 and isinstance(value, dict):
-            yield from ((key, *rest) for rest in _key_paths(value, depth - 1))
+def _end(source: str, position: int) -> int:
+    """The end of a container of a JSON text that begins before a position."""
+    depth = 1
+    for found in _BRACKET.finditer(source, position):
+        if found[0] in "[{":
+            depth += 1
+        elif found[0] in "]}":
+            depth -= 1
+            if depth == 0:
+                return found.end()
+    return len(source)
+
+
+_Path = tuple[Any, ...]  # keys, and indexes of list items
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'  # with the brackets in it
+_TOKEN = re.compile(rf"{_STRING}|[][{{}},]|[^][{{}},:\s\"]+", re.DOTALL)
+_BRACKET = re.compile(rf"{_STRING}|[][{{}}]", re.DOTALL)
 
 
 def _load_yaml(name: str, source: str) -> Document:

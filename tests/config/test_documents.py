@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dlbs.config.documents import parse
+from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
+from dlbs.plan.build import build
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,65 @@ def test_tagged_values_of_another_type_are_refused(written: str) -> None:
 def test_dates_of_yaml_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"c\.yaml:1: '2026-11-22' has no equivalent in JSON .*quoted"):
         parse("c.yaml", "a: 2026-11-22\n")
+
+
+JSON = r"""{
+ "variables": {
+  "exp.replica_batch": [1], "exp.model":
+   ["exp.seed", "}", {"exp.phase": ["\"]"]}]},
+ "parameters": {
+  "exp.seed": 1,
+  "exp.replica_batch": "many", "gr\u00f6\u00dfe":
+   [{}, []]
+ },
+ "extensions": [{}, {
+   "condition": {"exp.model": 1}
+  },
+  [], "a,b",
+  {}]
+}"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (("variables", "exp.replica_batch"), 3),
+        (("variables", "exp.model"), 3),
+        (("parameters",), 5),
+        (("parameters", "exp.seed"), 6),
+        (("parameters", "exp.replica_batch"), 7),
+        (("parameters", "größe"), 7),
+        (("extensions", 0), 10),
+        (("extensions", 1), 10),
+        (("extensions", 2), 13),
+        (("extensions", 3), 13),
+        (("extensions", 4), 14),
+        (("extensions", 1, "condition"), 10),
+    ],
+)
+def test_lines_of_json(keys: tuple[str | int, ...], line: int) -> None:
+    assert parse("c.json", JSON).where(*keys) == f"c.json:{line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ('{"a": {"x": 1,\n"y": "x"},\n"b": {"x": 1,\n"x": 2}}', "x", 4),
+        ('{"a": [{"x": 1},\n{"x": 1},\n{"y": 1,\n"\\u0079": 1}]}', "y", 4),
+        ('{"a": 1,\n"a": ' + "[" * 150 + "]" * 150 + "}", "a", 2),
+        ('{"b":\n' + "[" * 150 + '{"a": 1,\n"a": 2}' + "]" * 150 + "}", "a", 3),
+    ],
+)
+def test_duplicate_keys_of_json(text: str, key: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=rf"c\.json:{line}: duplicate key '{key}'"):
+        parse("c.json", text)
+
+
+def test_errors_in_json_name_the_place_of_the_value(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(JSON.replace(r"gr\u00f6\u00dfe", "my.a").replace('[], "a,b",', ""))
+    with pytest.raises(ConfigError, match=r"c\.json:7: exp\.replica_batch must be of type int"):
+        load_config([path])
+    path.write_text('{"extensions": [\n{"condition": {"exp.model": "a"}},\n{"condition": {"exp.model": "("}}]}')
+    with pytest.raises(ConfigError, match=r"c\.json:3: "):
+        next(build(load_config([path])))
