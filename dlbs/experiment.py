@@ -58,10 +58,9 @@ def check_name(name: object, where: str) -> None:
         )
 
 
-def hidden_prefix(where: str) -> str:
-    """The prefix of one extension's names for groups, distinct from those of others: `__condition.--plan_yaml_8.`"""
-    own = "".join(letter if letter.isalnum() else "_" for letter in where)
-    return f"{HIDDEN}--{own}."
+def hidden_prefix(number: int) -> str:
+    """The prefix of the names for groups of extension `number`, distinct from those of others: `__condition.--8.`"""
+    return f"{HIDDEN}--{number}."
 
 
 def as_written(words: str) -> str:

@@ -48,7 +48,7 @@ class Config:
     Attributes:
         declarations: Name → declaration of each declared parameter.
         settings: Name → value and origin.
-        variables: Name (or comma-separated names) → values; their product is the plan.
+        variables: Name (or names joined by commas) → values; their product is the plan.
         variable_origins: Names as in `variables` → where they were set.
         extensions: In order of precedence.
         exclude: Conditions of experiments that are excluded from the plan.
@@ -57,6 +57,7 @@ class Config:
         packs: Pack that the plan names → the frameworks whose parameters its experiments have in addition to those of `pack`.
         namespaces: The first parts of all shipped names; within them, only declared names are allowed.
         from_command_line: Names given by `-P`; an extension that overwrites one causes a warning.
+        fixed: Names whose variable was replaced with one value, by `-P` or a later file.
         typed: Names that only the command line sets → the flag.
     """
 
@@ -71,6 +72,7 @@ class Config:
     packs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     namespaces: frozenset[str] = frozenset()
     from_command_line: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
     typed: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Config:
@@ -92,6 +94,7 @@ class Config:
             packs=self.packs.copy(),
             namespaces=self.namespaces,
             from_command_line=self.from_command_line.copy(),
+            fixed=self.fixed.copy(),
             typed=self.typed.copy(),
         )
 
@@ -132,7 +135,7 @@ class Config:
         return names | {"exp.repeat"}
 
     def origin(self, name: str) -> str:
-        """The place where a parameter's value was set."""
+        """The place where a parameter's value was set, unless an extension sets it."""
         for key, where in self.variable_origins.items():
             if name in split_names(key):
                 return where

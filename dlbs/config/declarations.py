@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlbs.errors import ResolveError
@@ -26,7 +26,7 @@ class Parameter:
         name: Full name, `exp.model`.
         type: One of `TYPES`. A parameter whose default is null may also be null.
         desc: Its description, for `dlbs help`.
-        domain: The allowed values; None for any.
+        domain: The allowed values, of the type `type`; None for any.
         regexp: A regular expression that the whole text of the value must match; empty for any.
         identity: Whether the value is part of the experiment's identity (`exp.id`), unlike paths and log settings.
         option_in: The dictionary parameter of which this one is an entry, as an option of a program; empty if there is none.
@@ -60,7 +60,7 @@ class Parameter:
         """
         if value is None and self.default is None:
             return value
-        cast = value if self.type == "any" else self._cast(value)
+        cast = self._cast(value)
         if self.domain is not None and not any(
             cast == allowed and type(cast) is type(allowed) for allowed in self.domain
         ):
@@ -75,7 +75,19 @@ class Parameter:
             raise ResolveError(f"{self.name} is {json.dumps(value, default=str)}, which does not match {self.regexp!r}")
         return cast
 
+    def with_domain_cast(self) -> Parameter:
+        """The declaration with the allowed values cast to its type, as the values that are compared with them.
+
+        Raises:
+            ResolveError: One of them cannot be cast.
+        """
+        if self.domain is None:
+            return self
+        return replace(self, domain=tuple(one if one is None else self._cast(one) for one in self.domain))
+
     def _cast(self, value: Any) -> Any:
+        if self.type == "any":
+            return value
         try:
             return _CASTS[self.type](value)
         except (TypeError, ValueError, OverflowError):

@@ -9,8 +9,8 @@ from dlbs.config.config import Config
 from dlbs.config.declarations import TYPES, Parameter
 from dlbs.config.documents import Document
 from dlbs.config.names import check_names
-from dlbs.config.settings import set_parameter
-from dlbs.errors import ConfigError, did_you_mean, suggestion
+from dlbs.config.settings import replace_variables, set_parameter
+from dlbs.errors import ConfigError, ResolveError, did_you_mean, suggestion
 from dlbs.experiment import check_name
 from dlbs.text import truth
 
@@ -95,7 +95,7 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
     if not isinstance(given.get("follows", ""), str):
         raise ConfigError(f"follows of {name} must be the name of a parameter", where=where)
     old = before or _UNDECLARED
-    config.declarations[name] = Parameter(
+    parameter = Parameter(
         name,
         type=kind,
         desc=" ".join(str(given.get("desc", old.desc)).split()),
@@ -110,10 +110,16 @@ def declare(config: Config, name: str, given: dict[str, Any], document: Document
         follows=given.get("follows", old.follows),
         alternatives=tuple(given.get("val_else", old.alternatives)),
     )
+    try:
+        config.declarations[name] = parameter.with_domain_cast()
+    except ResolveError as error:
+        raise ConfigError(f"val_domain of {name}: {error.what}", where=where) from None
     if "val" in given:
         # An identical second declaration, as `print-config --json` writes it, does not set the parameter.
         as_before = before is not None and given["val"] == before.default
         set_parameter(config, name, given["val"], before.where if before is not None and as_before else where)
+        if before is not None and not as_before:
+            replace_variables(config, name, where)
 
 
 def add_options(config: Config) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,54 +76,83 @@ def parse(name: str, source: str) -> Document:
 
 def _load_json(name: str, source: str) -> Document:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in made:
-                line = [found.start() for found in re.finditer(re.escape(json.dumps(key)), source)]
-                place = f"{name}:{source.count(chr(10), 0, line[1]) + 1}" if len(line) > 1 else name
-                raise ConfigError(f"duplicate key {key!r}", where=place, hint="remove one of them")
-            made[key] = value
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            key, line = _duplicate(source)
+            raise ConfigError(f"duplicate key {key!r}", where=f"{name}:{line}", hint="remove one of them")
         return made
 
     try:
         data = load_json(source, object_pairs=unique)
     except JsonError as error:
         raise ConfigError(f"not JSON: {error.what}", where=f"{name}:{error.line}") from None
-    document = Document(name, data)
-    if isinstance(data, dict):
-        lines = _lines_of_keys(source)
-        for path in _key_paths(data):
-            if line := lines.get(json.dumps(path[-1], ensure_ascii=False)):
-                document.lines[path] = line
-    return document
+    return Document(name, data, dict(_json_lines(source, 2)))
 
 
-def _lines_of_keys(source: str) -> dict[str, int]:
-    """Each key of a JSON text, as it is written, and the line of its first occurrence."""
-    lines: dict[str, int] = {}
-    line, position = 1, 0
-    for found in _KEY.finditer(source):
-        line += source.count("\n", position, found.start())
-        position = found.start()
-        if found[2]:
-            lines.setdefault(found[1], line)
-    return lines
+def _duplicate(source: str) -> tuple[str, int]:
+    """The first key that a JSON text repeats, at any depth, and its second line."""
+    seen = set()
+    for path, line in _json_lines(source, depth=len(source)):
+        if path in seen:
+            return path[-1], line
+        seen.add(path)
+    raise AssertionError("the text has no duplicate key")
 
 
-_KEY = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?', re.DOTALL)  # values too, so that their content is not taken for keys
+def _json_lines(source: str, depth: int) -> Iterator[tuple[_Path, int]]:
+    """The path and line of each key and list item of a JSON text down to this depth, in order."""
+    path: list[Any] = []  # for each open container: the current key, or the index of the current item
+    line, counted, position = 1, 0, 0
+    is_new = False  # whether a key or an item begins
+    while (found := _TOKEN.search(source, position)) is not None:
+        token, start, position = found[0], found.start(), found.end()
+        if token in "]}":
+            path.pop()
+            is_new = False
+            continue
+        if token == ",":
+            is_new = True
+            continue
+        if is_new:
+            line += source.count("\n", counted, start)
+            counted = start
+            is_item = isinstance(path[-1], int)
+            path[-1] = path[-1] + 1 if is_item else load_json(token)
+            yield tuple(path), line
+            is_new = False
+            if not is_item:
+                continue
+        if token in "[{":
+            if len(path) < depth:
+                path.append(-1 if token == "[" else "")
+                is_new = True
+            else:
+                position = _end(source, position)
 
 
-def _key_paths(data: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, ...]]:
-    for key, value in data.items():
-        yield (key,)
-        if depth > 1 and isinstance(value, dict):
-            yield from ((key, *rest) for rest in _key_paths(value, depth - 1))
+def _end(source: str, position: int) -> int:
+    """The end of a container of a JSON text that begins before a position."""
+    depth = 1
+    for found in _BRACKET.finditer(source, position):
+        if found[0] in "[{":
+            depth += 1
+        elif found[0] in "]}":
+            depth -= 1
+            if depth == 0:
+                return found.end()
+    return len(source)
+
+
+_Path = tuple[Any, ...]  # keys, and indexes of list items
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'  # with the brackets in it
+_TOKEN = re.compile(rf"{_STRING}|[][{{}},]|[^][{{}},:\s\"]+", re.DOTALL)
+_BRACKET = re.compile(rf"{_STRING}|[][{{}}]", re.DOTALL)
 
 
 def _load_yaml(name: str, source: str) -> Document:
     import yaml
 
-    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader_class = _yaml_loader()
     document = Document(name, None)
     loader = loader_class(source)
     try:
@@ -146,6 +175,34 @@ def _load_yaml(name: str, source: str) -> Document:
     return document
 
 
+@functools.cache
+def _yaml_loader() -> Any:
+    """A loader of YAML 1.1 that takes numbers of base 60 for text, as YAML 1.2 does: `4:00:00` is no 14400.
+
+    It gives an error for a tagged value of another kind (`!!int x`), for which PyYAML raises errors of any type.
+    """
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            tag = super().resolve(kind, value, implicit)
+            return _TAG + "str" if tag in _NUMBERS and ":" in value else tag
+
+    def checked(construct: Callable[[Any, Any], Any], kind: str) -> Callable[[Any, Any], Any]:
+        def constructed(loader: Any, node: Any) -> Any:
+            try:
+                return construct(loader, node)
+            except (ValueError, LookupError):
+                problem = f"{node.value!r} is not a value of the type {kind}"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from None
+
+        return constructed
+
+    for kind in ("int", "float", "bool"):
+        Loader.add_constructor(_TAG + kind, checked(getattr(Loader, f"construct_yaml_{kind}"), kind))
+    return Loader
+
+
 def _check_depth(source: str, loader_class: Any) -> None:
     """Raise a RecursionError for deep nesting: libyaml builds its nodes by recursion, and a stack overflow in C would end the process."""
     import yaml
@@ -163,7 +220,10 @@ def _check_depth(source: str, loader_class: Any) -> None:
 _DEEP_BLOCK = re.compile(rf"^[ \-?:]{{{MAX_DEPTH // 2 - 1},}}", re.MULTILINE)  # two levels may begin in one column
 _FLAT = re.compile(r"""\[[^][{}"'#\n]*]|\{[^][{}"'#\n]*}""")  # brackets or text, with nothing nested inside
 _MAX_NUMBER = 3_000  # hexadecimal digits; Python prints no whole number of more than 4,300 decimal ones
-_DATA = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+_TAG = "tag:yaml.org,2002:"
+_DATA = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
+_NUMBERS = {_TAG + "int", _TAG + "float"}
+_OCTAL = re.compile(r"([-+]?)0[0_]*([1-7]_*[0-7][0-7_]*)")  # whole numbers that differ in base 8 and in base 10
 
 
 def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list[int]) -> None:
@@ -177,6 +237,12 @@ def _note_lines(document: Document, node: Any, path: tuple[Any, ...], left: list
     if node.tag.endswith(":int") and len(node.value) > _MAX_NUMBER:
         where = f"{document.path}:{node.start_mark.line + 1}"
         raise ConfigError(f"a number of {len(node.value):,} digits", where=where, hint="write a quoted string")
+    octal = _OCTAL.fullmatch(node.value) if node.tag.endswith(":int") and not node.style else None
+    if octal is not None:
+        where = f"{document.path}:{node.start_mark.line + 1}"
+        hint = f"write {octal[1]}{octal[2]}, or '{node.value}' in quotes for a text"
+        what = f"{node.value} is octal in YAML 1.1 and decimal in YAML 1.2"
+        raise ConfigError(what, where=where, hint=hint)
     if node.id == "mapping":
         seen = set()
         for key, value in node.value:

@@ -77,7 +77,7 @@ def load_config(
     for name, value in assignments("-P", parameters, problems):
         with problems:
             set_parameter(config, name, value, f"-P{name}")
-            replace_variables(config, name)
+            replace_variables(config, name, f"-P{name}")
             config.from_command_line.add(name)
     for name, value in assignments("-V", variables, problems):
         with problems:
@@ -149,10 +149,17 @@ def _merge(config: Config, document: Document, problems: Problems) -> None:
     for name, value in given.items():
         if not isinstance(value, dict) or _is_plain_dict(value):
             with problems:
-                set_parameter(config, str(name), value, document.where("parameters", name))
-    for name, values in _section(document, "variables", dict).items():
+                where = document.where("parameters", name)
+                set_parameter(config, name, value, where)
+                replace_variables(config, name, where)
+    seen: dict[str, str] = {}
+    for key, values in _section(document, "variables", dict).items():
         with problems:
-            set_variable(config, str(name), values, document.where("variables", name))
+            where = document.where("variables", key)
+            other = seen.setdefault(",".join(split_names(key)), key)
+            if other != key:
+                raise ConfigError(f"variables {other!r} and {key!r} set the same parameter", where=where)
+            set_variable(config, key, values, where)
     for index, item in enumerate(_section(document, "extensions", list)):
         with problems:
             config.extensions.append(_extension(item, document.where("extensions", index)))

@@ -45,8 +45,9 @@ def check_value(config: Config, name: str, value: Any, where: str) -> None:
         raise ConfigError(error.what, where=where, hint=hint) from None
 
 
-def set_variable(config: Config, key: str, values: Any, where: str) -> None:
-    names = split_names(key)
+def set_variable(config: Config, given: str, values: Any, where: str) -> None:
+    names = split_names(given)
+    key = ",".join(names)
     if not isinstance(values, list):
         values = [values]
     if not values:
@@ -69,7 +70,8 @@ def set_variable(config: Config, key: str, values: Any, where: str) -> None:
         if where.startswith("-V") and name in config.from_command_line:
             raise ConfigError(f"-P{name} sets the same parameter", where=where, hint="remove one of them")
     for other in [other for other in config.variables if other != key and set(split_names(other)) & set(names)]:
-        if where.startswith("-V"):  # the command line replaces a file's values of the same parameters
+        # The command line replaces a file's values of the same parameters.
+        if where.startswith("-V") and not config.variable_origins[other].startswith("-V"):
             del config.variables[other], config.variable_origins[other]
         else:
             raise ConfigError(f"variables {other!r} and {key!r} set the same parameter", where=where)
@@ -77,11 +79,12 @@ def set_variable(config: Config, key: str, values: Any, where: str) -> None:
     config.variable_origins[key] = where
 
 
-def replace_variables(config: Config, name: str) -> None:
-    """Make `-P` take precedence: a parameter that it sets does not vary, even if a file has a variable for it."""
+def replace_variables(config: Config, name: str, where: str) -> None:
+    """Make `-P` and later files take precedence: a parameter that they set does not vary, even if an earlier file has a variable for it."""
     for key in [key for key in config.variables if name in split_names(key)]:
-        where = config.variable_origins.pop(key)
-        _log.info("-P%s replaces the values that %s gives to %s", name, where, name)
+        origin = config.variable_origins.pop(key)
+        _log.info("%s replaces the values that %s gives to %s", where, origin, name)
+        config.fixed.add(name)
         names, rows = split_names(key), config.variables.pop(key)
         if len(names) > 1:
             place = names.index(name)
@@ -90,4 +93,4 @@ def replace_variables(config: Config, name: str) -> None:
             other = ",".join(names[:place] + names[place + 1 :])
             # Rows that differed only in this parameter are duplicates now.
             config.variables[other] = list({json.dumps(row): row for row in rest}.values())
-            config.variable_origins[other] = where
+            config.variable_origins[other] = origin

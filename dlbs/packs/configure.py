@@ -87,10 +87,10 @@ def configure(
             from dlbs.packs.extend import add_packs
 
             add_packs(config)
+        for name in command_parameters(words) if words else ():
+            config.settings[name] = replace(config.settings[name], where=f"-- {' '.join(words)}")
         add_command(config)
     if words:
-        for name in command_parameters(words):
-            config.settings[name] = replace(config.settings[name], where=f"-- {' '.join(words)}")
         with problems:
             check_placeholders(config, words)
         for word in misplaced_options(config, words):

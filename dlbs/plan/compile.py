@@ -214,7 +214,7 @@ class FunctionWriter:
     def _wrong(self, name: str, is_text: bool) -> str:
         """Generate a fast test that is false for most values that need no check."""
         parameter, value = self.tracer.declarations.get(name), value_identifier(name)
-        if parameter is None or (parameter.type == "any" and not parameter.domain and not parameter.regexp):
+        if parameter is None or (parameter.type == "any" and parameter.domain is None and not parameter.regexp):
             return "False" if is_text else f"{value}.__class__ not in scalars"
         if parameter.type not in _EXACT_TYPES or parameter.regexp:
             return "True"

@@ -21,7 +21,7 @@ def explanation_document(config: Config, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: The parameter does not exist, or the plan is empty.
     """
-    experiment, trace = asked_trace(config, name)
+    experiment, origins, trace = asked_trace(config, name)
     parameters: dict[str, Any] = {}
     todo = [name]
     while todo:
@@ -40,7 +40,7 @@ def explanation_document(config: Config, name: str) -> dict[str, Any]:
                 "value": trace.values[one],
                 "kind": "parameter",
                 "written": experiment[one],
-                "set_at": config.origin(one) or "an extension",
+                "set_at": origins[one],
                 "needs": needs,
             }
             todo += reversed(needs)

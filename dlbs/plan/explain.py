@@ -14,7 +14,7 @@ from dlbs.errors import ConfigError, did_you_mean
 from dlbs.experiment import Experiment, as_written
 from dlbs.files import dlbs_root
 from dlbs.language.patterns import compiled
-from dlbs.plan.build import build
+from dlbs.plan.build import first_with_origins
 from dlbs.plan.pipeline import processor_for
 from dlbs.plan.trace import IDENTITY, Trace
 
@@ -27,15 +27,13 @@ __all__ = [
 _WIDTH = 79  # characters of a line of text
 
 
-def asked_trace(config: Config, name: str) -> tuple[Experiment, Trace]:
-    """The plan's first raw experiment, and how its values were computed.
+def asked_trace(config: Config, name: str) -> tuple[Experiment, dict[str, str], Trace]:
+    """The plan's first raw experiment, the place where each parameter was set, and how its values were computed.
 
     Raises:
         ConfigError: The experiment has no parameter of this name, or the plan is empty.
     """
-    experiment = next(build(config), None)
-    if experiment is None:
-        raise ConfigError("the plan has no experiments")
+    experiment, origins = first_with_origins(config)
     if name not in experiment and name in config.declarations:
         framework = experiment.get("exp.framework")
         raise ConfigError(
@@ -44,7 +42,7 @@ def asked_trace(config: Config, name: str) -> tuple[Experiment, Trace]:
     if name not in experiment:
         hint = migration_hint(name) or did_you_mean(name, experiment) or "dlbs help PATTERN searches parameters"
         raise ConfigError(f"no parameter {name!r}", hint=hint)
-    return experiment, processor_for(config).tracer.trace(experiment)
+    return experiment, origins, processor_for(config).tracer.trace(experiment)
 
 
 def explanation(config: Config, name: str) -> list[str]:
@@ -53,17 +51,17 @@ def explanation(config: Config, name: str) -> list[str]:
     Raises:
         ConfigError: The parameter does not exist, or the plan is empty.
     """
-    experiment, trace = asked_trace(config, name)
+    experiment, origins, trace = asked_trace(config, name)
     lines = []
     parameter = config.declarations.get(name)
     if parameter is not None and parameter.desc:
         lines.append(f"{name} = {json.dumps(trace.values[name])}")
         lines += textwrap.wrap(parameter.desc, _WIDTH, initial_indent="  ", subsequent_indent="  ")
-    lines += _tree(config, experiment, trace, name)
+    lines += _tree(experiment, origins, trace, name)
     return lines
 
 
-def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> Iterator[str]:
+def _tree(experiment: Experiment, origins: dict[str, str], trace: Trace, root: str) -> Iterator[str]:
     """Lines for a parameter and its dependencies, depth first; without recursion, since chains may be long."""
     shown: set[str] = set()
     todo = [(root, 0)]
@@ -81,7 +79,7 @@ def _tree(config: Config, experiment: Experiment, trace: Trace, root: str) -> It
             yield f"{indent}{json.dumps(value)}  (matched by a condition)"
             continue
         written = "" if raw == value else f"  from {as_written(json.dumps(raw))}"
-        yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {config.origin(name) or 'an extension'})"
+        yield f"{indent}{name} = {json.dumps(value)}{written}  (set at {origins[name]})"
         if name not in shown:
             shown.add(name)
             needs = [*trace.needs.get(name, []), *trace.environment.get(name, [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dlbs.config.config import Config, Extension
@@ -27,7 +27,8 @@ _log = logging.getLogger("dlbs")
 # An experiment in progress, and the parameters of other frameworks that extensions have set in it.
 Made = tuple[Experiment, frozenset[str]]
 
-_GROUP = re.compile(rf"\$[{{<]{re.escape(HIDDEN)}([\w.\-]+)")  # a reference to a group of a condition's match
+# A reference to a group of a condition's match: its backslashes, an odd number of which escape it, its bracket, and its name.
+_GROUP = re.compile(rf"(?<!\\)(\\*)(\$[{{<]){re.escape(HIDDEN)}([\w.\-]+)")
 
 # For each case, the parameters that an extension adds to an experiment, and which of them belong to certain frameworks; None without a match.
 Additions = list[tuple[dict[str, Any], frozenset[str]]] | None
@@ -53,8 +54,12 @@ class Extensions:
             from dlbs.plan.trace import Tracer
 
             known, tracer = config.known_names(), Tracer(config.declarations)
-            self._adding = [_Matcher(one, config, known, carried, tracer) for one in config.extensions]
-            self._excluding = [_Matcher(one, config, known, carried, tracer) for one in config.exclude]
+            matchers = [
+                _Matcher(one, number, config, known, carried, tracer)
+                for number, one in enumerate((*config.extensions, *config.exclude), start=1)
+            ]
+            self._adding = matchers[: len(config.extensions)]
+            self._excluding = matchers[len(config.extensions) :]
 
     def __bool__(self) -> bool:
         return bool(self._adding or self._excluding)
@@ -77,8 +82,13 @@ class Extensions:
             elif all(matcher.additions(one) is None for matcher in self._excluding):
                 yield one
 
+    def origins(self) -> dict[str, str]:
+        """The parameters that extensions set in the experiment that `apply` yielded last → the place of the last one that set it."""
+        return {name: matcher.extension.where for matcher in self._adding for name in matcher.added}
+
     def _extend(self, one: Made, matcher: _Matcher) -> Iterator[Made]:
         additions = matcher.additions(one)
+        matcher.added = {}
         if additions is None:
             yield one
             return
@@ -87,6 +97,7 @@ class Extensions:
             for name in added:
                 if name in self._from_command_line and added[name] != experiment.get(name):
                     self._warn(name, matcher.extension.where)
+            matcher.added = added
             yield {**experiment, **added}, given | bound if bound else given
 
     def _warn(self, name: str, where: str) -> None:
@@ -96,16 +107,19 @@ class Extensions:
 
 
 class _Matcher:
-    """One extension, with its results cached by the values that its condition checks."""
+    """One extension, with its results cached by the values that its condition checks; `number` distinguishes it from the others."""
 
-    def __init__(self, extension: Extension, config: Config, known: set[str], carried: Carried, tracer: Tracer) -> None:
+    def __init__(
+        self, extension: Extension, number: int, config: Config, known: set[str], carried: Carried, tracer: Tracer
+    ) -> None:
         self.extension = extension
         self.carried = carried
         self.tracer = tracer
         self.names = list(extension.condition)
         self.tests = [condition_test(name, expected, extension.where) for name, expected in extension.condition.items()]
-        self.prefix = hidden_prefix(extension.where)  # of the hidden parameters for its groups
+        self.prefix = hidden_prefix(number)  # of the hidden parameters for its groups
         self.remembered: dict[str, Additions] = {}
+        self.added: dict[str, Any] = {}  # the parameters that it set in the latest experiment
         self.on_bound = not carried.is_constant and not carried.bound.keys().isdisjoint(self.names)
         for name in self.names:
             if name not in known:
@@ -163,15 +177,32 @@ class _Matcher:
 
         They are escaped hidden parameters, not pasted text: a matched value is data, never evaluated.
         """
-        written = json.dumps(parameters)
-        if HIDDEN not in written:
-            return parameters
-        for name in _GROUP.findall(written):
+        used: set[str] = set()
+
+        def own(found: re.Match[str]) -> str:
+            backslashes, opening, name = found.groups()
+            if len(backslashes) % 2:
+                return found[0]
             if name not in groups:
                 raise ConfigError(
                     f"${{{HIDDEN}{name}}} is not a group of the condition",
                     where=self.extension.where,
                     hint=f"known are {', '.join(groups) or 'none'}: NAME_0 is the complete match, NAME_1 the first group",
                 )
-        added: dict[str, Any] = json.loads(_GROUP.sub(lambda found: f"{found[0][:2]}{self.prefix}{found[1]}", written))
-        return {**added, **{f"{self.prefix}{name}": escape(group) for name, group in groups.items()}}
+            used.add(name)
+            return f"{backslashes}{opening}{self.prefix}{name}"
+
+        added = {name: _substituted(value, own) for name, value in parameters.items()}
+        hidden = {f"{self.prefix}{name}": escape(group) for name, group in groups.items()}
+        return {**added, **hidden} if used else parameters
+
+
+def _substituted(value: Any, own: Callable[[re.Match[str]], str]) -> Any:
+    """The value with the references to groups in its texts replaced, in lists and dicts too."""
+    if isinstance(value, str):
+        return _GROUP.sub(own, value) if HIDDEN in value else value
+    if isinstance(value, list):
+        return [_substituted(item, own) for item in value]
+    if isinstance(value, dict):
+        return {key: _substituted(item, own) for key, item in value.items()}
+    return value

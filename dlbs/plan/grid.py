@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from dlbs.config.config import Config, split_names
-from dlbs.errors import ConfigError, suggestion
+from dlbs.errors import ConfigError, ResolveError, suggestion
 from dlbs.experiment import Experiment
 from dlbs.language.template import is_template
 
@@ -46,16 +46,14 @@ def grid(base: Experiment, config: Config) -> Iterator[Experiment]:
 def _ordered_variables(config: Config) -> list[str]:
     written = list(config.variables)
     setting = config.settings.get("sys.plan_builder.var_order")
-    order = setting.value if setting else None
-    if not order:
+    if setting is None or not setting.value:
         return written
-    assert setting is not None
-    if not isinstance(order, list):
-        raise ConfigError("sys.plan_builder.var_order must be a list of variables", where=setting.where)
+    order = config.declarations["sys.plan_builder.var_order"].check(setting.value)
+    varying = {name for key in written for name in split_names(key)}
+    fixed = (config.fixed | config.from_command_line) - varying
     found = []
     for given in order:
-        # Parameters that -P sets do not vary.
-        key = ",".join(name for name in split_names(str(given)) if name not in config.from_command_line)
+        key = ",".join(name for name in split_names(str(given)) if name not in fixed)
         if key and key not in written:
             raise ConfigError(
                 f"sys.plan_builder.var_order names {given!r}, which is not a variable",
@@ -70,23 +68,28 @@ def _ordered_variables(config: Config) -> list[str]:
     return [*found, *(key for key in written if key not in found)]
 
 
-def repeated(experiment: Experiment) -> Iterator[Experiment]:
+def repeated(experiment: Experiment, config: Config) -> Iterator[Experiment]:
     """Yield an experiment exp.repeats times, numbered by exp.repeat.
+
+    Args:
+        experiment: Its parameters, unresolved.
+        config: Declares exp.repeats.
 
     Raises:
         ConfigError: exp.repeats is not a constant positive integer.
     """
     repeats = experiment.get("exp.repeats", 1)
-    if is_template(repeats) or not isinstance(repeats, (int, str)) or isinstance(repeats, bool):
-        raise ConfigError(f"exp.repeats must be a constant number, not {json.dumps(repeats)}")
-    try:
-        count = int(repeats)
-    except ValueError:
-        raise ConfigError(f"exp.repeats must be a number, not {json.dumps(repeats)}") from None
-    if count < 1:
-        raise ConfigError(f"exp.repeats must be at least 1, not {count}")
-    if count == 1:
+    if repeats.__class__ is not int:
+        if is_template(repeats):
+            raise ConfigError(f"exp.repeats must be a constant number, not {json.dumps(repeats)}")
+        try:
+            repeats = config.declarations["exp.repeats"].check(repeats)
+        except ResolveError as error:
+            raise ConfigError(error.what, hint=error.hint) from None
+    if repeats < 1:
+        raise ConfigError(f"exp.repeats must be at least 1, not {repeats}")
+    if repeats == 1:
         yield experiment
         return
-    for repeat in range(1, count + 1):
+    for repeat in range(1, repeats + 1):
         yield {**experiment, "exp.repeat": repeat}

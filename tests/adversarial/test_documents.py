@@ -123,7 +123,7 @@ YAML: list[tuple[str | bytes, str | None]] = [
     (bomb(3, 9), READ),
     ("parameters: {my.a: " + "9" * 5_000 + "}", REFUSED),
     ("parameters: {my.a: 0x" + "f" * 5_000 + "}", REFUSED),
-    ("parameters: {my.a: 1" + ":59" * 5_000 + "}", REFUSED),
+    ("parameters: {my.a: 1" + ":59" * 5_000 + "}", READ),
     ("parameters: {my.a: 1e999}", None),
     ("parameters: {my.a: .nan}", None),
     ("parameters: {my.a: .inf}", None),

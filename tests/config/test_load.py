@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dlbs.config.config import Config
 from dlbs.config.flags import parse_value
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
+from dlbs.plan.build import build
 
 
 def load(tmp_path: Path, text: str = "", name: str = "c.yaml", **flags: Any) -> Config:
@@ -91,6 +93,32 @@ def test_a_declaration_adds_to_what_is_known(tmp_path: Path) -> None:
     assert config.declarations["exp.model"].type == "str"
 
 
+@pytest.mark.parametrize(
+    ("declaration", "cast", "domain"),
+    [
+        ("val: 1, type: float, val_domain: [0.5, 1, 2]", 1.0, (0.5, 1.0, 2.0)),
+        ("val: 12, type: str, val_domain: [11, 12]", "12", ("11", "12")),
+        ("val: a b, type: list, val_domain: [[a, b], c]", ["a", "b"], (["a", "b"], ["c"])),
+        ("val: yes, type: bool, val_domain: [1]", True, (True,)),
+        ("val: 1, val_domain: [1, null, 1.5]", 1, (1, None, 1.5)),
+    ],
+)
+def test_allowed_values_are_cast_like_the_value(
+    tmp_path: Path, declaration: str, cast: Any, domain: tuple[Any, ...]
+) -> None:
+    config = load(tmp_path, f"parameters:\n  my.x: {{{declaration}, desc: x}}\n")
+    declared = config.declarations["my.x"]
+    assert [(one, type(one)) for one in declared.domain or ()] == [(one, type(one)) for one in domain]
+    assert declared.check(config.settings["my.x"].value) == cast
+
+
+def test_allowed_values_of_a_redeclared_type_are_cast(tmp_path: Path) -> None:
+    for name, keys in (("a", "val: 1, type: int, val_domain: [1, 2]"), ("b", "type: str")):
+        (tmp_path / f"{name}.yaml").write_text(f"parameters:\n  my.x: {{{keys}, desc: x}}\n")
+    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"], parameters={"my.x": 2})
+    assert config.declarations["my.x"].domain == ("1", "2")
+
+
 def test_a_mapping_without_declaration_keys_is_a_value(tmp_path: Path) -> None:
     assert load(tmp_path, "parameters:\n  my.table: {a: 1}\n").settings["my.table"].value == {"a": 1}
 
@@ -107,6 +135,60 @@ def test_typed_variables_replace_those_of_files(tmp_path: Path) -> None:
     assert list(load(tmp_path, text, variables=["exp.model=[a]"]).variables) == ["exp.model"]
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        ['exp.model,exp.replica_batch=[["a",1],["b",2]]', "exp.replica_batch=[4,8]"],
+        {"exp.replica_batch": [4, 8], "exp.model,exp.replica_batch": [["a", 1], ["b", 2]]},
+    ],
+)
+def test_typed_variables_that_overlap_are_an_error(variables: Any) -> None:
+    with pytest.raises(ConfigError, match=r"-Vexp\..*set the same parameter"):
+        load_config(variables=variables)
+
+
+def test_spaces_in_names_of_variables_do_not_matter(tmp_path: Path) -> None:
+    text = 'variables:\n  "exp.model, exp.seed": [[alexnet, 1], [vgg16, 2]]\n'
+    assert list(load(tmp_path, text).variables) == ["exp.model,exp.seed"]
+    variables = load(tmp_path, text, variables=['exp.model,exp.seed=[["a",3]]']).variables
+    assert variables == {"exp.model,exp.seed": [["a", 3]]}
+    with pytest.raises(
+        ConfigError, match=r"c\.yaml:3: .*'exp\.model, exp\.seed' and 'exp\.model,exp\.seed' set the same"
+    ):
+        load(tmp_path, text + '  "exp.model,exp.seed": [[c, 3]]\n')
+
+
+@pytest.mark.parametrize("value", ["c", "{val: c}"])
+def test_parameters_of_later_files_replace_variables_of_earlier_ones(
+    tmp_path: Path, messages: list[str], value: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(
+        'variables:\n  "exp.model,exp.seed": [[a, 1], [b, 2]]\n  my.a: [1, 2]\n'
+        "parameters:\n  sys.plan_builder.var_order: [my.a, 'exp.model,exp.seed']\n"
+    )
+    (tmp_path / "b.yaml").write_text(f"parameters:\n  exp.model: {value}\n")
+    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    assert config.variables == {"my.a": [1, 2], "exp.seed": [1, 2]}
+    (message,) = messages
+    assert re.search(r"b\.yaml:2 replaces the values that .*a\.yaml:2 gives to exp\.model", message)
+    made = [(one["my.a"], one["exp.model"], one["exp.seed"]) for one in build(config)]
+    assert made == [(1, "c", 1), (1, "c", 2), (2, "c", 1), (2, "c", 2)]
+
+
+def test_declarations_of_later_files_keep_variables_of_earlier_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("variables:\n  my.a: [1, 2]\n  exp.model: [a, b]\n")
+    (tmp_path / "b.yaml").write_text("parameters:\n  my.a: {val: 3, type: int, desc: x}\n  exp.model: {desc: x}\n")
+    assert load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"]).variables == {
+        "my.a": [1, 2],
+        "exp.model": ["a", "b"],
+    }
+
+
+def test_variables_of_a_file_vary_parameters_that_it_sets(tmp_path: Path) -> None:
+    config = load(tmp_path, "variables: {exp.model: [a, b]}\nparameters: {exp.model: c}\n")
+    assert config.variables == {"exp.model": ["a", "b"]}
+
+
 ERRORS = [
     # text of c.yaml, then what the message must have, besides the file name
     ("parameterz: {}", [":1", "unknown key 'parameterz'", "did you mean 'parameters'"]),
@@ -116,6 +198,10 @@ ERRORS = [
     ("parameters:\n  exp.gpus: 'a'", [":2", "does not match"]),
     ("parameters:\n  my.x: {val: 1, typ: int}", [":2", "unknown key 'typ'", "did you mean 'type'"]),
     ("parameters:\n  my.x: {val: 1, type: itn}", [":2", "unknown type 'itn'", "did you mean 'int'"]),
+    (
+        "parameters:\n  my.x: {val: 1, type: int, val_domain: [1, a]}",
+        [":2", 'val_domain of my.x: my.x must be of type int, not "a"'],
+    ),
     ("parameters:\n  my.x: {val: 1, val_domain: 1}", [":2", "val_domain of my.x must be a list"]),
     ("parameters:\n  my.x: '${a'", [":2", "reference without its end"]),
     ("parameters:\n  my.x: $(().__class__)$", [":2", "__class__"]),

@@ -50,6 +50,23 @@ def test_var_order_overrides_it(tmp_path: Path) -> None:
     assert [(one["my.a"], one["my.b"]) for one in made] == [(1, "x"), (2, "x"), (1, "y"), (2, "y")]
 
 
+@pytest.mark.parametrize(
+    ("order", "variable"),
+    [
+        ("my.b,exp.seed", "my.b, exp.seed"),
+        (["my.b, exp.seed"], "my.b, exp.seed"),
+        ("'my.b, exp.seed' my.a", "my.b,exp.seed"),
+    ],
+)
+def test_var_order_is_cast_and_its_spaces_do_not_matter(tmp_path: Path, order: Any, variable: str) -> None:
+    made = plan(
+        tmp_path,
+        variables={"my.a": [1, 2], variable: [["x", 1], ["y", 2]]},
+        flags={"parameters": {"sys.plan_builder.var_order": order}},
+    )
+    assert [(one["my.a"], one["my.b"]) for one in made] == [(1, "x"), (2, "x"), (1, "y"), (2, "y")]
+
+
 def test_var_order_of_something_else_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'my\.alpha'"):
         plan(tmp_path, parameters={"sys.plan_builder.var_order": ["my.alpa"]}, variables={"my.alpha": [1]})
@@ -189,12 +206,56 @@ def test_groups_of_a_condition(tmp_path: Path) -> None:
     assert resolved == {"exp.model": "resnet50-v'2", "my.family": "resnet", "my.depth": 100, "my.quote": "<v'2>"}
 
 
-def test_groups_belong_to_their_extension(tmp_path: Path) -> None:
-    extension = {"parameters": {"my.one": "${__condition.my.a_1}"}, "condition": {"my.a": "(.).*"}}
-    other = {"parameters": {"my.two": "${__condition.my.a_1}"}, "condition": {"my.a": ".(.).*"}}
-    sections = config(tmp_path, parameters={"my.a": "xyz"}, extensions=[extension, other])
+@pytest.mark.parametrize("source", ["block.yaml", "flow.yaml", "one.json", "flags", "calls"])
+def test_groups_belong_to_their_extension(tmp_path: Path, source: str) -> None:
+    extensions = [
+        {"parameters": {"my.one": "${__condition.my.a_1}"}, "condition": {"my.a": "(.).*"}},
+        {"parameters": {"my.two": "${__condition.my.a_1}"}, "condition": {"my.a": ".(.).*"}},
+    ]
+    if source == "flags":
+        flags = {"extensions": [json.dumps(one) for one in extensions]}
+        sections = load_config(discard_default=True, parameters={"my.a": "xyz"}, **flags)
+    elif source == "calls":
+        sections = load_config(discard_default=True, parameters={"my.a": "xyz"}, extensions=extensions)
+    else:
+        given = {"parameters": {"my.a": "xyz"}, "extensions": extensions}
+        written = {
+            "block.yaml": yaml.safe_dump(given),
+            "flow.yaml": yaml.safe_dump(given, default_flow_style=True, width=1000),
+            "one.json": json.dumps(given),
+        }
+        (tmp_path / source).write_text(written[source])
+        sections = load_config([tmp_path / source], discard_default=True)
     resolved = processor_for(sections).resolve(next(build(sections)))
     assert (resolved["my.one"], resolved["my.two"]) == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("written", "resolved"),
+    [
+        (r"\${__condition.my.a_1}", "${__condition.my.a_1}"),
+        (r"\\${__condition.my.a_1}", r"\x"),
+        (r"\\\$<__condition.my.a_1>", r"\$<__condition.my.a_1>"),
+        (r"\${__condition.none_1}", "${__condition.none_1}"),
+        (["a", {"b": "${__condition.my.a_1}"}], ["a", {"b": "x"}]),
+    ],
+)
+def test_escaped_groups_are_literal(tmp_path: Path, written: Any, resolved: Any) -> None:
+    sections = config(
+        tmp_path,
+        parameters={"my.a": "xyz"},
+        extensions=[{"condition": {"my.a": "(.).*"}, "parameters": {"my.b": written}}],
+    )
+    assert processor_for(sections).resolve(next(build(sections)))["my.b"] == resolved
+
+
+def test_groups_of_names_that_are_not_ascii(tmp_path: Path) -> None:
+    sections = config(
+        tmp_path,
+        parameters={"größe": "xyz"},
+        extensions=[{"condition": {"größe": "(.).*"}, "parameters": {"my.b": "${__condition.größe_1}"}}],
+    )
+    assert processor_for(sections).resolve(next(build(sections)))["my.b"] == "x"
 
 
 def test_command_line_is_there_before_extensions_are_matched(tmp_path: Path) -> None:
@@ -233,6 +294,12 @@ def test_exclude_drops_experiments(tmp_path: Path) -> None:
 def test_repeats(tmp_path: Path) -> None:
     made = plan(tmp_path, parameters={"exp.repeats": 3}, variables={"my.a": [1, 2]})
     assert [(one["my.a"], one["exp.repeat"]) for one in made] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("repeats", [2.0, "2", "2 "])
+def test_repeats_are_cast(tmp_path: Path, repeats: Any) -> None:
+    made = plan(tmp_path, flags={"parameters": {"exp.repeats": repeats}})
+    assert [one["exp.repeat"] for one in made] == [1, 2]
 
 
 def test_repeats_may_vary(tmp_path: Path) -> None:

@@ -240,6 +240,22 @@ def test_domains_tell_types_apart() -> None:
     assert failure({"p": True}, declarations)
 
 
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4], [4, 3, 2, 1]])
+def test_compiled_shapes_check_domains_as_the_first_experiment_does(numbers: list[int]) -> None:
+    declarations = {"p": Parameter("p", type="float", default=1, domain=(0.5, 1, 2)).with_domain_cast()}
+    processor = Processor(declarations, environ={}, varying=["n"])
+    made = [processor.resolve({"n": n, "p": "$(1.0 if ${n} > 2 else 0.5)$"})["p"] for n in numbers]
+    assert made == [1.0 if n > 2 else 0.5 for n in numbers]
+
+
+def test_an_empty_domain_allows_nothing_but_null() -> None:
+    processor = Processor({"p": Parameter("p", domain=())}, environ={}, varying=["n", "p"])
+    for n in range(3):
+        assert processor.resolve({"n": n, "p": None})["p"] is None
+    with pytest.raises(ResolveError, match="not one of"):
+        processor.resolve({"n": 3, "p": 1})
+
+
 # Identity
 
 IDENTITY = {"exp.id": "${__identity__}", "log": "${dir}/${exp.id}.log", "copy": "${log}"}
