@@ -1,8 +1,9 @@
 """Experiments that run without `dlbs run`: their task file, the program that runs one of them, and the outcome in its log.
 
-    python -m dlbs.executors.detached FILE NUMBER
+    python -m dlbs.executors.detached [--allocated-gpus] FILE NUMBER
 
-runs the experiment in that line of the file, counted from 0, in the current directory, as in the foreground on this machine.
+runs the experiment in that line of the file, counted from 0, in the current directory, as in the foreground on this machine; with
+`--allocated-gpus`, on the GPUs that a scheduler allocated to it, whichever numbers it names.
 The exit code is 0 if it succeeded. Executors whose experiments outlive them (Slurm, nohup) submit this command.
 """
 
@@ -31,6 +32,8 @@ from dlbs.text import text
 from dlbs.unforeseen import guarded
 
 __all__ = ["Task", "command", "environment", "main", "read_tasks", "write_tasks"]
+
+_ALLOCATED = "--allocated-gpus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +111,10 @@ def _task(line: str, file: Path) -> Task:
         raise LaunchError(f"is not a list of experiments: {error}", where=str(file)) from None
 
 
-def command(file: Path) -> str:
+def command(file: Path, *, allocated_gpus: bool = False) -> str:
     """Shell code that runs a task of a file; the caller appends its number."""
-    return f"{shlex.quote(sys.executable)} -m dlbs.executors.detached {shlex.quote(str(file))}"
+    options = f"{_ALLOCATED} " if allocated_gpus else ""
+    return f"{shlex.quote(sys.executable)} -m dlbs.executors.detached {options}{shlex.quote(str(file))}"
 
 
 def environment() -> dict[str, str]:
@@ -122,12 +126,13 @@ def environment() -> dict[str, str]:
     }
 
 
-def main(file: str, number: str) -> int:
+def main(*arguments: str) -> int:
     """Run one task to its end, and return the exit code."""
+    *options, file, number = arguments
     task = _task(_lines(Path(file))[int(number)], Path(file))  # the remaining lines, up to a thousand, need no parsing
     try:
         with Signals() as signals:
-            executor = LocalExecutor(Path.cwd())
+            executor = LocalExecutor(Path.cwd(), allocated=_ALLOCATED in options)
             if not executor.start(task.experiment):
                 raise LaunchError("this machine lacks the resources that the experiment requests")
             while executor.running:

@@ -27,15 +27,24 @@ class LocalExecutor(Executor):
         jobs: Experiments that may run at the same time; one by default, because competing load distorts measurements.
         slots: The resources that they share.
         grace: Seconds between TERM and KILL of an experiment.
+        allocated: Whether a scheduler allocated the GPUs that are visible here to the one experiment that runs: it gets
+            the first of them, as many as it requests, whichever numbers it names.
     """
 
     checks: Sequence[Check] = LOCAL_CHECKS
 
     def __init__(
-        self, directory: Path, jobs: int | None = None, *, slots: Slots | None = None, grace: float = _GRACE
+        self,
+        directory: Path,
+        jobs: int | None = None,
+        *,
+        slots: Slots | None = None,
+        grace: float = _GRACE,
+        allocated: bool = False,
     ) -> None:
         self.directory, self.jobs, self.grace = directory, jobs or 1, grace
         self.slots = Slots() if slots is None else slots
+        self._allocated = allocated
         self._jobs: list[Job] = []
 
     @property
@@ -49,13 +58,13 @@ class LocalExecutor(Executor):
     def start(self, experiment: Experiment) -> bool:
         if not self.has_room:
             return False
-        request = Request.of(experiment)
+        request = Request.of(experiment, allocated=self._allocated)
         self.slots.check(request)
         grant = self.slots.take(request)
         if grant is None:
             return False
         try:
-            job = Job(make_launcher(_placed(experiment, grant), self.directory), grant, grace=self.grace)
+            job = Job(make_launcher(_placed(experiment, request, grant), self.directory), grant, grace=self.grace)
         except BaseException:
             self.slots.give_back(grant)
             raise
@@ -81,10 +90,10 @@ class LocalExecutor(Executor):
             job.end("cancelled", message)
 
 
-def _placed(experiment: Experiment, grant: Grant) -> Experiment:
+def _placed(experiment: Experiment, request: Request, grant: Grant) -> Experiment:
     """The experiment with the resources it was granted: exp.gpu_ids, exp.cpus."""
     placed = dict(experiment)
-    if text(experiment.get("exp.gpus")).startswith("any:"):
+    if request.any_gpus:
         placed["exp.gpu_ids"] = ",".join(map(str, grant.gpus))
     if grant.cpus:
         placed["exp.cpus"] = ",".join(map(str, grant.cpus))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 from dlbs.errors import DlbsError
 from dlbs.executors.base import Check, Problem, Site
@@ -15,7 +16,7 @@ from dlbs.machine.devices import docker_available, gpu_count, visible_gpus
 from dlbs.machine.resources import Request, gpu_ids
 from dlbs.text import text
 
-__all__ = ["LOCAL_CHECKS"]
+__all__ = ["LOCAL_CHECKS", "named_twice"]
 
 _GPU_TOOLKIT = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime")
 
@@ -37,14 +38,24 @@ def _gpus(experiment: Experiment, site: Site) -> Problem | None:
         words = "GPU {} does" if len(missing) == 1 else "GPUs {} do"
         named = words.format(", ".join(map(str, missing)))
         return Problem(f"{named} not exist: {have}", "set -Pexp.gpus='' to run on the CPU")
+    return named_twice(experiment, site)
+
+
+def named_twice(experiment: Experiment, site: Site) -> Problem | None:
+    """Check that `exp.gpus` is a list of different GPUs, or any:N."""
+    gpus = text(experiment.get("exp.gpus", ""))
+    try:
+        ids = [] if gpus.startswith("any:") else gpu_ids(gpus)
+    except DlbsError as error:
+        return Problem(error.what, error.hint)
     if len(set(ids)) < len(ids):
-        return Problem(f"exp.gpus names a GPU twice: {experiment['exp.gpus']}", "name each GPU once")
+        return Problem(f"exp.gpus names a GPU twice: {gpus}", "name each GPU once")
     return None
 
 
 def _slots(experiment: Experiment, site: Site) -> Problem | None:
     try:
-        Slots().check(Request.of(experiment))
+        Slots().check(replace(Request.of(experiment), gpus=frozenset()))  # _gpus checks their numbers
     except DlbsError as error:
         return Problem(error.what, error.hint or "request less, or use a larger machine")
     return None

@@ -43,7 +43,11 @@ class Slots:
             LaunchError: It cannot; the message contains what the machine has.
         """
         if request.any_gpus > len(self.gpus):
-            raise LaunchError(f"exp.gpus requests any {request.any_gpus} GPUs, but {len(self.gpus)} are usable")
+            raise LaunchError(f"exp.gpus requests {request.any_gpus} GPUs, but {len(self.gpus)} are usable")
+        unusable = sorted(request.gpus - set(self.gpus))
+        if unusable and self.gpus:  # without drivers that dlbs knows, such as in WSL, numbers cannot be checked
+            usable = ", ".join(map(str, self.gpus))
+            raise LaunchError(f"exp.gpus requests GPU {unusable[0]}, but only {usable} can be used")
         missing = sorted(request.cpus - set(self.cpus))
         if missing:
             raise LaunchError(f"runtime.cpus requests CPU {missing[0]}, which this process may not use")

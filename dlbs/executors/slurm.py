@@ -17,6 +17,7 @@ from pathlib import Path
 from dlbs.errors import LaunchError
 from dlbs.executors.base import WITHDRAWN, Check, Executor, Outcome, Problem, Site
 from dlbs.executors.detached import Task, command, environment, read_tasks, write_tasks
+from dlbs.executors.local_checks import named_twice
 from dlbs.executors.slurm_commands import (
     PROGRAMS,
     QueuedTask,
@@ -120,7 +121,11 @@ class SlurmExecutor(Executor):
     """
 
     detachable = True
-    checks = (Check(("slurm.time",), _time), Check(("exp.num_nodes", "exp.docker"), _nodes))
+    checks = (
+        Check(("exp.gpus",), named_twice),
+        Check(("slurm.time",), _time),
+        Check(("exp.num_nodes", "exp.docker"), _nodes),
+    )
 
     def __init__(self, directory: Path, jobs: int | None = None) -> None:
         self.directory, self.jobs = directory, jobs
@@ -200,7 +205,7 @@ class SlurmExecutor(Executor):
         number = f"{','.join(map(str, sorted(array.left)))}" + (f"%{self.jobs}" if self.jobs else "")
         arguments = ["--parsable", f"--job-name={array.name}", f"--array={number}", f"--chdir={self.directory}"]
         arguments += [f"--output={array.file.with_suffix('.out')}", "--open-mode=append", "--no-requeue"]
-        script = f'#!/bin/sh\nexec {command(array.file)} "$SLURM_ARRAY_TASK_ID"\n'
+        script = f'#!/bin/sh\nexec {command(array.file, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"\n'
         for _ in range(2):  # after a connection failure, it may accept the array now that squeue responds
             refused = sbatch([*arguments, *array.options], script, environment())
             found = queue() if refused else {}

@@ -117,10 +117,9 @@ def options_of(experiment: Experiment) -> tuple[str, ...]:
     nodes = int(experiment.get("exp.num_nodes") or 1)
     if nodes > 1:
         options += [f"--nodes={nodes}", "--ntasks-per-node=1"]
-    request = Request.of(experiment)
-    gpus = request.any_gpus or len(request.gpus)
-    if gpus and not text(experiment.get("slurm.gres")):
-        options.append(f"--gres=gpu:{gpus}")
+    request = Request.of(experiment, allocated=True)
+    if request.any_gpus and not text(experiment.get("slurm.gres")):
+        options.append(f"--gres=gpu:{request.any_gpus}")
     if request.memory and not text(experiment.get("slurm.mem")):
         options.append(f"--mem={request.memory >> 20}M")
     if request.any_cpus and not text(experiment.get("slurm.cpus_per_task")):

@@ -17,7 +17,7 @@ from dlbs.launch.container import container_name
 from dlbs.launch.quoting import Code, Words
 from dlbs.launch.rendering import VARIABLE, namespaces, render
 from dlbs.logs import parameter_line
-from dlbs.machine.devices import cuda_name
+from dlbs.machine.devices import cuda_name, docker_name
 from dlbs.machine.resources import gpu_ids, memory_size
 from dlbs.text import text
 
@@ -142,7 +142,7 @@ def _options(experiment: Experiment) -> Iterator[Any]:
 
 def _docker_gpus(experiment: Experiment) -> list[str]:
     ids = _gpus(experiment)
-    return ["--gpus", f'"device={",".join(map(cuda_name, ids))}"'] if ids else []
+    return ["--gpus", f'"device={",".join(map(docker_name, ids))}"'] if ids else []
 
 
 def _gpus(experiment: Experiment) -> list[int]:

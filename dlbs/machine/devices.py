@@ -7,7 +7,16 @@ import itertools
 import os
 import shutil
 
-__all__ = ["cuda_name", "docker_available", "gpu_count", "query_nvidia", "total_memory", "usable_cpus", "visible_gpus"]
+__all__ = [
+    "cuda_name",
+    "docker_available",
+    "docker_name",
+    "gpu_count",
+    "query_nvidia",
+    "total_memory",
+    "usable_cpus",
+    "visible_gpus",
+]
 
 # nvidia-smi takes half a minute on machines with many GPUs whose driver is loaded for each query.
 _NVIDIA_SMI_SECONDS = 60
@@ -48,6 +57,16 @@ def cuda_name(gpu: int) -> str:
     if names is None or all(map(str.isdigit, names)) or gpu >= len(names):
         return str(gpu)
     return names[gpu]
+
+
+def docker_name(gpu: int) -> str:
+    """The name of a GPU of `visible_gpus` for docker, whose daemon sees all GPUs of this machine.
+
+    Slurm numbers the GPUs of a job from 0 if it hides the others (ConstrainDevices); SLURM_JOB_GPUS lists them as on the machine.
+    """
+    job = [name for name in os.environ.get("SLURM_JOB_GPUS", "").split(",") if name.isdigit()]
+    name = cuda_name(gpu)
+    return job[gpu] if name.isdigit() and visible_gpus() == tuple(range(len(job))) and gpu < len(job) else name
 
 
 def _visible_names() -> list[str] | None:

@@ -73,17 +73,22 @@ class Request:
     memory: int = 0
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Request:
+    def of(cls, experiment: Experiment, *, allocated: bool = False) -> Request:
         """The request in `exp.gpus`, `runtime.cpus` and `runtime.memory`.
+
+        Args:
+            experiment: Its values.
+            allocated: Whether a scheduler selects the GPUs, so that `0:1,2:3` requests any four of them.
 
         Raises:
             LaunchError: One of them is malformed.
         """
         gpus, cpus = text(experiment.get("exp.gpus")).strip(), text(experiment.get("runtime.cpus")).strip()
         any_gpus = re.fullmatch(r"any:(\d+)", gpus)
+        numbers = [] if any_gpus else gpu_ids(gpus)
         return cls(
-            frozenset() if any_gpus else frozenset(gpu_ids(gpus)),
-            int(any_gpus[1]) if any_gpus else 0,
+            frozenset() if allocated else frozenset(numbers),
+            int(any_gpus[1]) if any_gpus else len(numbers) if allocated else 0,
             frozenset() if cpus.isdigit() else frozenset(cpu_list(cpus)),
             int(cpus) if cpus.isdigit() else 0,
             memory_size(text(experiment.get("runtime.memory"))),

@@ -14,6 +14,7 @@ import onnxruntime
 from onnxruntime_benchmarks.description import Description
 from onnxruntime_benchmarks.options import OnnxOptions
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.program import lacks_memory
 
 __all__ = ["Running", "check_provider", "described", "open_session", "random_inputs", "running"]
 
@@ -71,7 +72,7 @@ def open_session(file: Path, options: OnnxOptions) -> onnxruntime.InferenceSessi
         UsageError: ONNX Runtime cannot run the file.
     """
     provider = _NAMES[options.provider]
-    if options.provider == "cuda":
+    if options.provider == "cuda" and hasattr(onnxruntime, "preload_dlls"):  # since 1.21
         onnxruntime.preload_dlls()  # CUDA and cuDNN may be installed from PyPI
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = _LEVELS[options.graph_optimization_level]
@@ -86,6 +87,8 @@ def open_session(file: Path, options: OnnxOptions) -> onnxruntime.InferenceSessi
     try:
         session = onnxruntime.InferenceSession(os.fspath(file), settings, providers=[wanted])
     except Exception as error:  # its errors have no other common base class
+        if lacks_memory(error):
+            raise
         raise UsageError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())}") from error
     if session.get_providers()[0] != provider:
         raise UsageError(

@@ -28,6 +28,7 @@ _SETTINGS = (
     "LD_PRELOAD",
 )
 
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
 _KEPT_FROM = 64 << 20  # bytes: glibc always returns blocks of 32 MiB and more, whatever its dynamic threshold
 
 
@@ -63,16 +64,35 @@ def cpu_title() -> str:
 
 
 def nvidia_title() -> str:
-    """Marketing name of the first NVIDIA GPU that CUDA_VISIBLE_DEVICES allows, from the kernel module."""
-    gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    """Marketing name of the first NVIDIA GPU that CUDA_VISIBLE_DEVICES allows, from the kernel module; with `MIG` for a part of it."""
+    gpus = [_information(file) for file in sorted(_NVIDIA.glob("*/information"))]
+    models = [gpu.get("Model", "NVIDIA GPU") for gpu in gpus]
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    first = names[0].strip()
+    if first.startswith("MIG-GPU-"):  # the name of instances before driver R470: MIG-GPU-UUID/3/0
+        uuid = first.removeprefix("MIG-").partition("/")[0]
+        return f"{_model_of(uuid, gpus)} MIG"
+    if first.startswith("MIG-"):  # the kernel module does not say whose part it is
+        return f"{models[0]} MIG" if len(set(models)) == 1 else "NVIDIA GPU MIG"
+    if first.startswith("GPU-"):
+        return _model_of(first, gpus)
     number = int(first) if first.isdigit() else 0
-    if number >= len(gpus):
-        return "NVIDIA GPU"
-    words = [
-        line.partition(":")[2].strip() for line in gpus[number].read_text().splitlines() if line.startswith("Model:")
-    ]
-    return words[0] if words else "NVIDIA GPU"
+    job = os.environ.get("SLURM_JOB_GPUS", "").split(",")
+    if names == [str(index) for index in range(len(job))] and job[number].isdigit():
+        number = int(job[number])  # Slurm numbers the GPUs of a job from 0 if it hides the others
+    return models[number] if number < len(models) else "NVIDIA GPU"
+
+
+def _model_of(uuid: str, gpus: list[dict[str, str]]) -> str:
+    """The model of the GPU with a UUID, which may be abbreviated."""
+    models = [gpu.get("Model", "") for gpu in gpus if gpu.get("GPU UUID", "").startswith(uuid)]
+    return models[0] if len(models) == 1 and models[0] else "NVIDIA GPU"
+
+
+def _information(file: Path) -> dict[str, str]:
+    """The lines `name: value` of what the kernel module says about a GPU."""
+    pairs = (line.partition(":") for line in file.read_text().splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _line(path: str) -> str | None:

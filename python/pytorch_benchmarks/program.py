@@ -19,17 +19,22 @@ from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
-__all__ = ["check_writable", "end", "explain", "run"]
+__all__ = ["check_writable", "end", "explain", "lacks_memory", "run"]
 
 # Messages of PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime for insufficient memory; PyTorch's allocator has its own exception.
 _NO_MEMORY = (
     "can't allocate memory",
     "out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOC_FAILED",  # CUBLAS_STATUS_, CUDNN_STATUS_, ...
+    "ALLOCATION_FAILED",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_, CUDNN_STATUS_INTERNAL_ERROR_HOST_: cuDNN 9
     "RESOURCE_EXHAUSTED",
     "Failed to allocate memory",
+    "std::bad_alloc",
 )
+
+# Messages of CUDA and PyTorch for operations that a CUDA graph cannot contain.
+_CAPTURE = ("when stream is capturing", "during capture", "during CUDA graph capture")
+_NONDETERMINISTIC = " does not have a deterministic implementation"
 
 # Messages of torch.distributed and its backends for the loss of another process.
 _CONNECTIONS = ("DistBackendError", "DistNetworkError", "DistStoreError")
@@ -160,12 +165,17 @@ def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> i
     return exit_code
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of a framework or the system means that memory does not suffice."""
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
+
+
 def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     """Convert an error of a framework or the system to one that users can act on; None if it is unforeseen."""
     text = str(error)
     if isinstance(error, UnpicklingError):
         return BenchmarkError(f"a file cannot be read as tensors: {reason(error)}")
-    if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
+    if lacks_memory(error):
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"
@@ -174,6 +184,19 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     if is_replica and (type(error).__name__ in _CONNECTIONS or any(words in text for words in _LOST)):
         return LostReplicaError(
             f"the connection to another replica was lost: {text.splitlines()[0] if text else 'no message'}"
+        )
+    if text.startswith("DataLoader worker") and "is killed by signal" in text:
+        return BenchmarkError(f"a data loader process died: {text}")
+    if getattr(options, "cuda_graphs", False) and any(words in text for words in _CAPTURE):
+        return UsageError(
+            f"--cuda_graphs: {options.model} has an operation that waits for the device or copies from the host, which a CUDA graph "
+            f"cannot contain: omit --cuda_graphs ({text.splitlines()[0]})"
+        )
+    if _NONDETERMINISTIC in text:
+        operation = text.partition(_NONDETERMINISTIC)[0].rpartition(" ")[2]
+        return UsageError(
+            f"--deterministic: {options.model} has an operation without a deterministic implementation on this device, {operation}: "
+            "omit --deterministic"
         )
     if "not implemented for" in text:
         return UsageError(
@@ -191,10 +214,12 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
 def end(exit_code: int) -> NoReturn:
     """Exit the interpreter at once: its teardown with torch takes 0.4 s.
 
-    Workers have ended with the benchmark, except those of torch.compile, which are terminated in the usual way.
+    Workers have ended with the benchmark, except those of torch.compile, which are terminated in the usual way; those of a failed replica
+    end by themselves, since the teardown of its process group might wait for the other replicas.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if "torch._inductor.async_compile" in sys.modules:
+    is_failed_replica = exit_code != 0 and "TORCHELASTIC_RUN_ID" in os.environ
+    if "torch._inductor.async_compile" in sys.modules and not is_failed_replica:
         sys.exit(exit_code)
     os._exit(exit_code)

@@ -104,6 +104,20 @@ def check(done: Done, code: int, error: str) -> None:
         assert text not in done.stdout + done.stderr, text
 
 
+# What both replicas do: they join, one fails, and the other one waits for it. To leave the group then may take ten minutes with NCCL.
+JOINED = """import torch
+    from pytorch_benchmarks.distributed import joined
+    torch.distributed.destroy_process_group = lambda: os._exit(6)
+    with joined(torch.device("cpu")):
+        if os.environ["RANK"] == "1":
+            raise OutOfMemoryError("CUDA out of memory")
+        torch.distributed.barrier()"""
+
+
+def test_a_replica_that_fails_does_not_wait_for_those_that_wait_for_it(torch_program: Torch, tmp_path: Path) -> None:
+    check(torch_program(*replicas(tmp_path, JOINED, waits="pass")), 3, "error: out of memory: m with batch size")
+
+
 @pytest.mark.parametrize(("does", "code", "error"), FAILURES.values(), ids=FAILURES)
 def test_a_replica_that_fails(torch_program: Torch, tmp_path: Path, does: str, code: int, error: str) -> None:
     check(torch_program(*replicas(tmp_path, does)), code, error)

@@ -26,7 +26,13 @@ def test_what_is_taken_is_nobody_elses_until_it_is_given_back() -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [Request(any_gpus=2), Request(any_cpus=3), Request(cpus=frozenset({9})), Request(memory=101)],
+    [
+        Request(any_gpus=2),
+        Request(gpus=frozenset({0, 3})),
+        Request(any_cpus=3),
+        Request(cpus=frozenset({9})),
+        Request(memory=101),
+    ],
 )
 def test_what_no_machine_like_this_has_is_an_error(request_: Request) -> None:
     with pytest.raises(LaunchError, match="requests"):

@@ -5,9 +5,11 @@ Needs the package onnxruntime-gpu in the place of onnxruntime, and onnxscript.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 import torch
 
 from dlbs.logs import parse_line
+from pytorch_benchmarks.errors import UsageError
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import logs, values
 
@@ -37,6 +40,28 @@ def _provider(cuda: torch.device) -> None:
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("needs GPU: this ONNX Runtime is built without CUDA (the package onnxruntime-gpu has it)")
+    if problem := _problem():
+        pytest.skip(f"needs GPU: {problem}")
+
+
+@functools.cache
+def _problem() -> str:
+    """Why the CUDA provider does not start, for example because it is built for another version of CUDA; empty if it does."""
+    from onnx import TensorProto, helper, save
+
+    from onnxruntime_benchmarks.options import OnnxOptions
+    from onnxruntime_benchmarks.session import open_session
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "smallest", [x], [y])
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "smallest.onnx")
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+        try:
+            open_session(file, OnnxOptions(provider="cuda"))
+        except UsageError as error:
+            return str(error)
+    return ""
 
 
 @pytest.fixture

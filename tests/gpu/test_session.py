@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,16 @@ def run(tmp_path: Path, cases: dict[str, str], seconds: float = PATIENCE) -> dic
 
 def outcomes(cases: dict[str, Case]) -> dict[str, str]:
     return {name: case.outcome for name, case in cases.items()}
+
+
+def test_every_file_that_needs_a_gpu_is_in_one_part() -> None:
+    tests = [argument for part in parts.PARTS for argument in part.arguments if argument.startswith("tests/")]
+    files = {f"tests/gpu/{file.name}": file.read_text() for file in (ROOT / "tests/gpu").glob("test_*.py")}
+    assert sorted(tests) == sorted(set(tests) & files.keys())
+    # Those that ask for a device, or for a package that uses one.
+    needed = {name for name, text in files.items() if re.search(r"(cuda|device): torch\.device|mark\.gpu\b", text)}
+    assert needed <= set(tests)
+    assert sum(part.seconds for part in parts.PARTS) == 540
 
 
 @pytest.mark.integration

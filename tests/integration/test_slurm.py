@@ -230,11 +230,35 @@ def test_gpus_are_those_that_slurm_gave(run: RunDlbs, tmp_path: Path) -> None:
         assert f"mine: {values(log)['exp.gpu_ids']}\n" in log.read_text()
 
 
+@pytest.mark.parametrize(("gpus", "count"), [("0", 1), ("7", 1), ("4:5", 2)])
+def test_numbers_request_as_many_gpus_and_get_those_that_slurm_gave(
+    cluster: Cluster, run: RunDlbs, tmp_path: Path, gpus: str, count: int
+) -> None:
+    """Two jobs with one GPU each have to overlap; the third one waits for one of them."""
+    body = 'echo "mine: $CUDA_VISIBLE_DEVICES of $SLURM_JOB_GPUS"; echo >> began\n'
+    wait = f"while test $(wc -l < began) -lt {2 // count}; do sleep 0.05; done"
+    done = run(launcher(tmp_path, body + wait), "-Vexp.seed=[1,2,3]", f"-Pexp.gpus={gpus}", "--no-validation")
+    assert done.returncode == 0, done.stderr
+    found = [(values(log), log.read_text()) for log in logs(tmp_path)]
+    assert len(found) == 3
+    for one, log in found:
+        assert one["exp.gpus"] == gpus
+        assert f"mine: {one['exp.gpu_ids']} of {one['exp.gpu_ids']}\n" in log
+    assert {one["exp.gpu_ids"] for one, _ in found} == ({"0", "1"} if count == 1 else {"0,1"})
+
+
+def test_fewer_allocated_gpus_than_the_numbers_request(run: RunDlbs, tmp_path: Path) -> None:
+    done = run("-Pexp.gpus=0,1", "-Pslurm.gres=gpu:1")
+    assert done.returncode == 1
+    assert values(logs(tmp_path)[0])["exp.status_msg"] == "exp.gpus requests 2 GPUs, but 1 are usable"
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["-Pslurm.partition=nowhere"], "sbatch rejects the jobs"),
         (["--retries", "2", "--detach"], "--retries"),
+        (["-Pexp.gpus=0,0"], "exp.gpus names a GPU twice"),
         (["-Pslurm.time=soon"], "slurm.time: 'soon' is not a time limit"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.machine.devices import cuda_name, docker_available, gpu_count, visible_gpus
+from dlbs.machine.devices import cuda_name, docker_available, docker_name, gpu_count, visible_gpus
 
 
 @pytest.fixture
@@ -71,3 +71,20 @@ def test_all_gpus_are_visible_unless_they_are_hidden(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible_gpus() == tuple(range(gpu_count()))
     assert cuda_name(3) == "3"
+
+
+@pytest.mark.parametrize(
+    ("visible", "job", "names"),
+    [
+        ("2,3", "", ["2", "3"]),
+        ("2,3", "2,3", ["2", "3"]),
+        ("0,1", "2,3", ["2", "3"]),  # the job sees no others, and Slurm numbers them from 0
+        ("0,1", "0,1", ["0", "1"]),
+        ("3", "2,3", ["3"]),  # a part of the job's
+        (GPU, "2", [GPU]),
+    ],
+)
+def test_docker_sees_all_gpus(visible: str, job: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("SLURM_JOB_GPUS", job)
+    assert list(map(docker_name, visible_gpus())) == names

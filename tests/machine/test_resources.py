@@ -27,6 +27,11 @@ def test_requests(experiment: dict[str, object], request_: Request) -> None:
     assert Request.of(experiment) == request_
 
 
+@pytest.mark.parametrize(("gpus", "count"), [("", 0), ("3", 1), ("0:1,2:3", 4), ("any:2", 2)])
+def test_a_scheduler_selects_the_gpus(gpus: str, count: int) -> None:
+    assert Request.of({"exp.gpus": gpus}, allocated=True) == Request(any_gpus=count)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [("", 0), ("12", 12), ("8G", 8 << 30), ("2 MiB", 2 << 20), ("1kb", 1024)]
 )

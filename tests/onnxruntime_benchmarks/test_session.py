@@ -10,7 +10,8 @@ import pytest
 
 from onnxruntime_benchmarks.options import OnnxOptions
 from onnxruntime_benchmarks.session import check_provider, open_session
-from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.errors import OutOfMemoryError, UsageError
+from pytorch_benchmarks.program import explain
 
 
 class Session:
@@ -51,6 +52,29 @@ def test_a_session_that_fell_back_to_the_cpu_is_an_error(session: type[Session])
     session.there = ["CPUExecutionProvider"]
     with pytest.raises(UsageError, match="--provider cuda: ONNX Runtime cannot start it and would compute on the CPU"):
         open_session(Path("m.onnx"), OnnxOptions(provider="cuda"))
+
+
+def test_too_little_memory_is_no_wrong_option(session: type[Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 1")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    options = OnnxOptions(model="m", provider="cuda")
+    with pytest.raises(RuntimeError) as raised:
+        open_session(Path("m.onnx"), options)
+    assert isinstance(explain(raised.value, options), OutOfMemoryError)
+
+
+def test_a_file_that_cannot_be_run_is_a_wrong_option(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    with pytest.raises(UsageError, match="ONNX Runtime cannot run"):
+        open_session(tmp_path / "m.onnx", OnnxOptions())
+
+
+def test_versions_that_do_not_load_libraries_of_pypi(session: type[Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime 1.20."""
+    monkeypatch.delattr(onnxruntime, "preload_dlls")
+    open_session(Path("m.onnx"), OnnxOptions(provider="cuda"))
 
 
 def test_a_provider_that_is_not_built_in_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

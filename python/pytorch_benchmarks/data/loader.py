@@ -8,6 +8,8 @@ processes remain an option.
 from __future__ import annotations
 
 import itertools
+import math
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -27,6 +29,12 @@ __all__ = ["Batches", "processes", "threads"]
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 _CHUNK = 8  # images that a thread takes at a time
+# How workers start; None is Python's default. A fork shares the data set with them at once, others import torch first.
+_START = "fork" if sys.platform == "linux" else None
+_SMALL = (
+    "/dev/shm is too small for --data_loader processes: enlarge it (docker run --shm-size=8g, or --ipc=host), "
+    "or use --data_loader threads"
+)
 
 
 def threads(
@@ -211,18 +219,36 @@ class _Shared(torch.utils.data.Dataset[int]):
         return self.places[number % len(self.places)]
 
 
+def _allocated(dataset: Dataset, order: Order, crop: Crop, shape: tuple[int, ...], places: int) -> _Shared:
+    """Allocate the shared memory.
+
+    Raises:
+        BenchmarkError: /dev/shm is too small.
+    """
+    try:
+        return _Shared(dataset, order, crop, shape, places)
+    except RuntimeError as error:
+        if "shared memory" not in str(error):
+            raise
+        needed = places * order.batch_size * (math.prod(shape) + 8)  # bytes, and a label of 8 bytes
+        raise BenchmarkError(
+            f"{_SMALL}; its batches need {needed / (1 << 20):,.0f} MiB ({str(error).splitlines()[0]})"
+        ) from None
+
+
 def processes(
     dataset: Dataset, order: Order, crop: Crop, shape: tuple[int, ...], *, workers: int, pinned: bool = False
 ) -> Batches:
     """Like `threads`, with worker processes of torch's DataLoader. The iterator is infinite, so workers are started once."""
     # As many batches as DataLoader requests at a time, plus the one in use and the one before it.
-    shared = _Shared(dataset, order, crop, shape, AHEAD * max(1, workers) + 2)
+    shared = _allocated(dataset, order, crop, shape, AHEAD * max(1, workers) + 2)
     loader: torch.utils.data.DataLoader[int] = torch.utils.data.DataLoader(
         shared,
         batch_size=None,
         sampler=_Endless(order),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
+        multiprocessing_context=_START if workers else None,
         generator=torch.Generator(),  # separate: it must not advance the generator of the model's dropout
     )
     try:
@@ -235,7 +261,8 @@ def processes(
         if isinstance(error, BenchmarkError):  # of a worker: torch puts the worker's traceback before the message
             failure = type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip())
         elif isinstance(error, RuntimeError) and "exited unexpectedly" in str(error):
-            failure = BenchmarkError(f"a data loader process died: {str(error).splitlines()[0]}")
+            advice = f": {_SMALL}" if "Bus error" in str(error.__cause__) else ""
+            failure = BenchmarkError(f"a data loader process died: {str(error).splitlines()[0]}{advice}")
         else:
             raise
     try:

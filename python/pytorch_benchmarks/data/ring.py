@@ -44,6 +44,10 @@ class Place:
         self.slots = list(batch)
         self.labels = labels.numpy()
 
+    def __reduce__(self) -> tuple[type[Place], tuple[Tensor, Tensor, Finish | None]]:
+        """Processes that do not fork get the tensors, whose memory torch shares; an array would be copied."""
+        return Place, (self._batch, self._labels, self.finish)
+
     def result(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets, when all slots are filled."""
         return (self._batch, self._labels) if self.finish is None else self.finish.batch(self._batch, self._labels)

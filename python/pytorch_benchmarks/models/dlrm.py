@@ -46,8 +46,6 @@ class Dlrm(Model):
         vectors = len(self.rows) + 1
         pairs = vectors * (vectors - 1) // 2
         self.top = nn.Sequential(*perceptron([self.width + pairs, 512, 256, 1]))
-        first, second = torch.tril_indices(vectors, vectors, offset=-1, device="cpu")
-        self.first, self.second = first.tolist(), second.tolist()
 
     def inputs(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random numbers and uniformly distributed categories."""
@@ -66,5 +64,7 @@ class Dlrm(Model):
         for column, table in enumerate(self.tables):
             found.append(table(categories[:, column]))
         vectors = torch.stack(found, dim=1)
-        products = torch.bmm(vectors, vectors.transpose(1, 2))[:, self.first, self.second]
+        # Computed on the device: lists would be copied to it in each batch. A buffer would be sent to all replicas in each batch.
+        pairs = torch.tril_indices(len(found), len(found), offset=-1, device=vectors.device)
+        products = torch.bmm(vectors, vectors.transpose(1, 2))[:, pairs[0], pairs[1]]
         return self.top(torch.cat([dense, products.to(dense.dtype)], dim=1)).squeeze(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +15,14 @@ import psutil
 import pytest
 import torch
 
+from pytorch_benchmarks.data import loader
 from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
 from pytorch_benchmarks.data.crops import Crop, Uniform
 from pytorch_benchmarks.data.image_folder import ImageFolder
 from pytorch_benchmarks.data.loader import Batches, processes, threads
 from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
 from pytorch_benchmarks.data.order import Order
+from pytorch_benchmarks.data.ring import Place
 from pytorch_benchmarks.data.source import loader_kind
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.options.benchmark import parse_benchmark_options
@@ -33,8 +37,8 @@ def folder(tmp_path: Path) -> ImageFolder:
 
 def load(dataset: ImageFolder, how: str, workers: int, batches: int = 7) -> list[tuple[torch.Tensor, torch.Tensor]]:
     order = Order(len(dataset), 5, shuffle=True, seed=3)
-    loader: Callable[..., Batches] = threads if how == "threads" else processes
-    source = loader(dataset, order, Crop("random_resized"), (3, 16, 16), workers=workers)
+    make: Callable[..., Batches] = threads if how == "threads" else processes
+    source = make(dataset, order, Crop("random_resized"), (3, 16, 16), workers=workers)
     return [(images.clone(), labels.clone()) for images, labels in itertools.islice(source, batches)]
 
 
@@ -58,6 +62,53 @@ def test_all_loaders_give_the_same_batches(folder: ImageFolder, how: str, worker
     for (images, labels), (same_images, same_labels) in zip(load(folder, how, workers), expected, strict=True):
         assert torch.equal(images, same_images)
         assert torch.equal(labels, same_labels)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
+def test_processes_share_images_and_labels_however_they_start(
+    folder: ImageFolder, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load(folder, "threads", 0, batches=3)
+    monkeypatch.setattr(loader, "_START", start)
+    for (images, labels), (same_images, same_labels) in zip(load(folder, "processes", 1, 3), expected, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(labels, same_labels)
+
+
+def test_pickling_a_place_keeps_its_labels_and_their_array_in_one_memory() -> None:
+    place = Place(torch.zeros((2, 1, 4, 4), dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    copy = pickle.loads(pickle.dumps(place))
+    copy.labels[1] = 7
+    assert copy.result()[1].tolist() == [0, 7]
+
+
+def test_little_shared_memory_is_said(folder: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 512, 512), workers=2)
+    with pytest.raises(BenchmarkError, match=r"--shm-size.*--data_loader threads; its batches need 30 MiB") as raised:
+        next(source)
+    assert "No space left on device" in str(raised.value)
+
+
+@pytest.mark.parametrize(("number", "advice"), [(signal.SIGBUS, True), (signal.SIGKILL, False)])
+def test_a_worker_without_memory_for_its_batch_is_said(
+    folder: ImageFolder, number: signal.Signals, advice: bool
+) -> None:
+    """SIGBUS follows the first write to memory that /dev/shm does not have."""
+    others = set(psutil.Process().children())
+    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=1)
+    next(source)
+    (worker,) = set(psutil.Process().children()) - others
+    worker.send_signal(number)
+    with pytest.raises(BenchmarkError, match="a data loader process died") as raised:
+        list(itertools.islice(source, 20))
+    assert ("/dev/shm is too small" in str(raised.value)) == advice
 
 
 def test_threads_end_with_their_loader(folder: ImageFolder) -> None:
@@ -84,16 +135,6 @@ def test_workers_live_through_all_epochs_and_end_with_their_loader(folder: Image
     assert not [pid for pid in workers if psutil.pid_exists(pid)]
 
 
-def test_a_worker_that_dies_is_said(folder: ImageFolder) -> None:
-    others = set(psutil.Process().children())
-    source = processes(folder, Order(len(folder), 5), Crop("center"), (3, 16, 16), workers=1)
-    next(source)
-    (worker,) = set(psutil.Process().children()) - others
-    worker.kill()
-    with pytest.raises(BenchmarkError, match="a data loader process died"):
-        list(itertools.islice(source, 20))
-
-
 def test_data_directories_stay_as_they_are(tmp_path: Path) -> None:
     make_folder(tmp_path / "f", ((picture(i, 3, 20, 20), i % 2) for i in range(6)))
     make_lmdb(tmp_path / "db", ((picture(i, 3, 20, 20), i % 2) for i in range(6)))
@@ -103,8 +144,8 @@ def test_data_directories_stay_as_they_are(tmp_path: Path) -> None:
 
     before = state()
     for dataset in (ImageFolder(tmp_path / "f"), CaffeLmdb(tmp_path / "db")):
-        for loader in (processes, threads):
-            source = loader(dataset, Order(6, 2), Crop("center"), (3, 16, 16), workers=1)
+        for make in (processes, threads):
+            source = make(dataset, Order(6, 2), Crop("center"), (3, 16, 16), workers=1)
             next(source)
             source.close()  # type: ignore[attr-defined]
     assert state() == before

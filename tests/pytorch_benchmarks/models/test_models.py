@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.model_factory import get_model, list_models
 from pytorch_benchmarks.models.layers import DropPath
@@ -74,6 +78,25 @@ def test_the_recommendation_model_of_the_paper_has_540_million_parameters() -> N
         assert round(get_model("dlrm_small", max_rows=0).num_parameters() / 1e6) == 541
 
 
+class _Origins(TorchDispatchMode):
+    """Finds operations that read a tensor which is neither given nor the result of an operation on the device: data of the host."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self.known = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
+        self.ids = set(map(id, self.known))
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        self.found += [str(func) for one in read if id(one) not in self.ids or one.device.type == "cpu"]
+        result = func(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.known += made
+        self.ids.update(map(id, made))
+        return result
+
+
 # Hundreds of layers: they take as long as all others together.
 DEEP = {"inception4", "resnet101", "resnet152", "resnet200", "resnet269"}
 
@@ -86,7 +109,11 @@ def test_output_and_targets_fit_each_other(name: str) -> None:
     with torch.device("meta"):
         model = get_model(name, **SMALLER.get(name, {})).eval()
     inputs, targets = model.inputs(2, generator), model.targets(2, generator)
-    output = model(map_tensors(lambda tensor: tensor.to("meta"), inputs))
+    inputs = map_tensors(lambda tensor: tensor.to("meta"), inputs)
+    # Data of the host would be copied to the device in each batch: the host waits for it, and no CUDA graph can contain it.
+    with torch.no_grad(), _Origins((inputs, list(model.parameters()), list(model.buffers()))) as origins:
+        output = model(inputs)
+    assert origins.found == []
     loss = model.loss(output, targets.to("meta"))
     assert loss.shape == ()
     if model.unit in {"images", "frames"} and name != "unet":

@@ -1,0 +1,82 @@
+"""Errors of frameworks that users can act on, and the end of a program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+import pytest
+
+from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.program import end, explain
+
+
+def explained(text: str, *options: str) -> BenchmarkError | None:
+    return explain(RuntimeError(text), parse_benchmark_options(["--model=m", *options]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bfc_arena.cc:376 Failed to allocate memory for requested buffer",
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc",
+    ],
+)
+def test_messages_of_too_little_memory(text: str) -> None:
+    assert isinstance(explained(text), OutOfMemoryError)
+
+
+def test_other_errors_of_cudnn_are_no_lack_of_memory() -> None:
+    assert explained("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED") is None
+
+
+def test_an_operation_that_a_graph_cannot_contain() -> None:
+    text = "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors might be asynchronous"
+    error = explained(text, "--cuda_graphs=true")
+    assert isinstance(error, UsageError)
+    assert "omit --cuda_graphs (CUDA error: operation not permitted when stream is capturing)" in str(error)
+    assert explained(text) is None
+
+
+def test_an_operation_that_is_never_deterministic_is_named() -> None:
+    text = (
+        "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set "
+        "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation"
+    )
+    error = explained(text, "--deterministic=true")
+    assert isinstance(error, UsageError)
+    assert str(error).endswith("on this device, adaptive_avg_pool2d_backward_cuda: omit --deterministic")
+
+
+def test_a_loader_process_that_was_killed_while_the_model_computed() -> None:
+    error = explained("DataLoader worker (pid 7) is killed by signal: Bus error. ")
+    assert str(error).startswith("a data loader process died: DataLoader worker (pid 7) is killed by signal: Bus error")
+
+
+@pytest.mark.parametrize(
+    ("code", "replica", "at_once"), [(0, False, False), (1, False, False), (0, True, False), (1, True, True)]
+)
+def test_a_failed_replica_ends_at_once_even_if_it_compiled(
+    code: int, replica: bool, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndedError(Exception):
+        pass
+
+    def ended(code: int) -> None:
+        raise EndedError
+
+    monkeypatch.setattr(os, "_exit", ended)
+    name = "torch._inductor.async_compile"
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    if replica:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    else:
+        monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with pytest.raises(EndedError if at_once else SystemExit):
+        end(code)
