@@ -149,7 +149,7 @@ class Repeats:
         logs: set[str] = set()
         self._drawn: dict[tuple[int, int], Experiment] | None = {} if _is_volatile(config, plan) else None
         for raw in _raw(config, plan)():
-            if str(raw.get("exp.repeats") or 1) != "1":
+            if str(raw.get("exp.repeats") or 1) not in {"1", "1.0"}:
                 setting = config.settings.get("exp.repeats")
                 given = plan is None or "exp.repeats" in config.from_command_line
                 remedy = "remove it, or override it with -Pexp.repeats=1" if given else "build the plan without it"

@@ -86,7 +86,7 @@ class Saved:
             if "exp.repeats" in self._given and not self._is_equal("exp.repeats", experiment):
                 from dlbs.plan.grid import repeated
 
-                yield from repeated(changed)
+                yield from repeated(changed, self._config)
             else:
                 yield changed
 
