@@ -11,24 +11,21 @@ import time
 from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor
+from dlbs.executors.leftovers import end_processes
 from dlbs.executors.registry import executor_name, is_registered, load_executor
 from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
-from dlbs.logs import LOG_VARIABLE, first_values
+from dlbs.logs import first_values
 from dlbs.run.planfile import PLAN_NAME
-
-if TYPE_CHECKING:
-    import psutil
 
 __all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner", "run_facts"]
 
 LOCK_NAME = ".dlbs.lock"
-_ATTEMPTS = 5
 _LONGEST = 65_536  # bytes of a lock file
 
 
@@ -271,42 +268,10 @@ def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
     logs = {log: part for log, part in parts.items() if log not in spared}
     if not logs:
         return 0
-    ended = 0
-    names = set(map(str, logs))
-    for _ in range(_ATTEMPTS):  # a process may start another while the list is read
-        left = list(_processes_of(names))
-        if not left:
-            break
-        ended += _end(left)
+    ended = end_processes(set(map(str, logs)))
     for log, part in logs.items():
         _remove_container_of(log, part)
     return ended
-
-
-def _processes_of(logs: set[str]) -> Iterator[psutil.Process]:
-    import psutil
-
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(LOG_VARIABLE) in logs and process.status() != psutil.STATUS_ZOMBIE:
-                yield process
-        except (psutil.Error, OSError):
-            continue  # ended, or owned by another user
-
-
-def _end(processes: list[psutil.Process]) -> int:
-    """Kill processes, wait until they are gone, and return how many were killed."""
-    import psutil
-
-    killed = 0
-    for process in processes:
-        try:
-            process.kill()
-            killed += 1
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended by itself, or now owned by another user
-            continue
-    psutil.wait_procs(processes, timeout=5)
-    return killed
 
 
 def _remove_container_of(log: Path, part: Path) -> None:
