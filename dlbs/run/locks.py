@@ -20,7 +20,7 @@ from dlbs.executors.registry import executor_name, is_registered, load_executor
 from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
-from dlbs.logs import first_values
+from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.planfile import PLAN_NAME
 
 __all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner", "run_facts"]
@@ -33,7 +33,8 @@ _LONGEST = 65_536  # bytes of a lock file
 def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Set[Path]]:
     """Lock log directories while a plan runs; yield the logs in them that the executor is writing for an earlier run.
 
-    Processes that an earlier run left there are ended first, except those of the yielded logs. A run that fails before it has run anything
+    Processes that an earlier run left there are ended first, except those of the yielded logs; its partial logs next to complete ones
+    are removed. A run that fails before it has run anything
     leaves no files. The lock is a kernel lock on a file, so it ends with the process in every case. The file names the executor until none
     of its experiments is left, so that another executor can detect them.
 
@@ -53,6 +54,7 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             _reject_other_executors(directory, _content(stream), executor)
             here = executor.owned_logs(directory)
             end_orphans(directory, here)
+            _remove_interrupted_repeats(directory, here)
             owned |= here
         content = {
             "pid": os.getpid(),
@@ -272,6 +274,17 @@ def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
     for log, part in logs.items():
         _remove_container_of(log, part)
     return ended
+
+
+def _remove_interrupted_repeats(directory: Path, spared: Set[Path]) -> None:
+    """Remove the partial log of each experiment whose log is complete: a run that repeated it was killed."""
+    for part in directory.absolute().glob("*.part"):
+        log = part.with_suffix("")
+        if log in spared or not os.path.lexists(log):
+            continue
+        with suppress(LogError, OSError):  # not a log; the run reports that
+            if stat.S_ISREG(part.lstat().st_mode) and last_values(log).get("exp.status") in STATUSES:
+                part.unlink()
 
 
 def _remove_container_of(log: Path, part: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.container import image_of
 from dlbs.run.differences import Differences
-from dlbs.run.planfile import write_plan_file
+from dlbs.run.planfile import PLAN_NAME, write_plan_file
 
 __all__ = ["Manifest"]
 
@@ -23,6 +24,7 @@ class Manifest:
         on_bare_metal: Whether any runs outside containers.
         images: Container images of the rest, in the plan's order.
         differences: Parameters that differ between the experiments.
+        repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
     """
 
     differences: Differences = field(default_factory=Differences)
@@ -30,6 +32,7 @@ class Manifest:
     directories: set[Path] = field(default_factory=set)
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
+    repeats: bool = False
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
@@ -55,4 +58,6 @@ class Manifest:
             path = Path(log)
             by_directory.setdefault(path.parent, []).append(path.name)
         for directory, names in by_directory.items():
+            if self.repeats and os.path.lexists(directory / PLAN_NAME):
+                continue
             write_plan_file(directory, self.differences.names, names)
