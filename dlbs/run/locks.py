@@ -39,7 +39,7 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
     of its experiments is left, so that another executor can detect them.
 
     Args:
-        directories: They are created if missing.
+        directories: They are created if missing. Several may be the same one, through links.
         executor: Runs the plan.
         wait: Wait for another run to end instead of raising an error.
 
@@ -48,7 +48,12 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             cannot be written to.
     """
     with ExitStack() as stack:
-        held = [(directory, stack.enter_context(_held(directory, wait))) for directory in sorted(directories)]
+        held: list[tuple[Path, IO[str]]] = []
+        known: set[object] = set()
+        for directory in sorted(directories, key=_without_links):
+            if known.isdisjoint(_identities(directory)):  # otherwise this run would wait for itself
+                held.append((directory, stack.enter_context(_held(directory, wait))))
+                known |= _identities(directory)
         owned: set[Path] = set()
         for directory, stream in held:
             _reject_other_executors(directory, _content(stream), executor)
@@ -73,6 +78,21 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             with suppress(LaunchError, OSError):
                 if not executor.owned_logs(directory):
                     _write(stream, {})
+
+
+def _without_links(directory: Path) -> tuple[str, bool]:
+    """Where a directory is, and whether this path leads there through a link: targets are created before links to them are followed."""
+    place = os.path.realpath(directory)
+    return place, place != str(directory)
+
+
+def _identities(directory: Path) -> set[object]:
+    """Values of which two paths of the same directory have one in common, even if it does not exist yet."""
+    found: set[object] = {os.path.realpath(directory)}
+    with suppress(OSError):
+        status = directory.stat()
+        found.add((status.st_dev, status.st_ino))
+    return found
 
 
 @contextmanager
@@ -267,7 +287,8 @@ def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
         spared: Absolute paths of the logs of running experiments to leave alone.
     """
     parts = {part.with_suffix(""): part for part in directory.absolute().glob("*.part")}
-    logs = {log: part for log, part in parts.items() if log not in spared}
+    kept = _names_in(directory, spared)
+    logs = {log: part for log, part in parts.items() if log.name not in kept}
     if not logs:
         return 0
     ended = end_processes(set(map(str, logs)))
@@ -276,11 +297,18 @@ def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
     return ended
 
 
+def _names_in(directory: Path, logs: Set[Path]) -> set[str]:
+    """Names of the logs in a directory, also of those whose paths lead there through links."""
+    place = os.path.realpath(directory)
+    return {log.name for log in logs if os.path.realpath(log.parent) == place}
+
+
 def _remove_interrupted_repeats(directory: Path, spared: Set[Path]) -> None:
     """Remove the partial log of each experiment whose log is complete: a run that repeated it was killed."""
+    kept = _names_in(directory, spared)
     for part in directory.absolute().glob("*.part"):
         log = part.with_suffix("")
-        if log in spared or not os.path.lexists(log):
+        if log.name in kept or not os.path.lexists(log):
             continue
         with suppress(LogError, OSError):  # not a log; the run reports that
             if stat.S_ISREG(part.lstat().st_mode) and last_values(log).get("exp.status") in STATUSES:

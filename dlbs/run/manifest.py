@@ -53,11 +53,15 @@ class Manifest:
         Raises:
             ConfigError: A plan file cannot be written.
         """
-        by_directory: dict[Path, list[str]] = {}
+        by_directory: dict[str, list[str]] = {}
+        places: dict[str, str] = {}  # the same directory may have several paths
         for log in self._logs:
-            path = Path(log)
-            by_directory.setdefault(path.parent, []).append(path.name)
-        for directory, names in by_directory.items():
+            parent, name = os.path.split(log)
+            if parent not in places:
+                places[parent] = os.path.realpath(parent)
+            by_directory.setdefault(places[parent], []).append(name)
+        for place, names in by_directory.items():
+            directory = Path(place)
             if self.repeats and os.path.lexists(directory / PLAN_NAME):
                 continue
             write_plan_file(directory, self.differences.names, names)

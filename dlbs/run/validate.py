@@ -64,6 +64,7 @@ class Validator:
         self._checks = _executor_checks(executor)
         self._problems: dict[Problem, PlanProblem] = {}
         self._logs: dict[str, int] = {}
+        self._directories: dict[str, str] = {}
         self._checked: dict[Any, Problem | None] = {}
 
     @property
@@ -125,7 +126,7 @@ class Validator:
     def _check_log_file(self, experiment: Experiment) -> bool:
         """Find problems of the log file; False if the experiment does not define one."""
         try:
-            log = os.path.normpath(log_path(experiment, self.site.directory))
+            log = self._without_links(log_path(experiment, self.site.directory))
         except DlbsError as error:
             self._add(experiment, Problem(error.what, error.hint))
             return False
@@ -140,6 +141,13 @@ class Validator:
             except DlbsError as error:
                 self._add(experiment, Problem(f"{error.where}: {error.what}", error.hint))
         return True
+
+    def _without_links(self, log: Path) -> str:
+        """The path of a log in a directory without links, in which two paths of the same log are equal."""
+        directory, name = os.path.split(log)
+        if directory not in self._directories:
+            self._directories[directory] = os.path.realpath(directory)
+        return os.path.join(self._directories[directory], name)
 
 
 def _executor_checks(executor: Executor | None) -> tuple[Check, ...]:
