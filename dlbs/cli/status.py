@@ -161,7 +161,7 @@ def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> 
         validator.check(experiment)
         if validator.problems:
             raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it anyway")
-    manifest = Manifest()
+    manifest = Manifest(repeats=True)
     manifest.add(experiment)
     with never_waiting(sys.stderr):
         return run_experiments(

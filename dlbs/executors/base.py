@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from dlbs.experiment import Experiment
 
-__all__ = ["WITHDRAWN", "Check", "Executor", "Outcome", "Problem", "Site"]
+__all__ = ["FRAMEWORK", "WITHDRAWN", "Check", "Executor", "Outcome", "Problem", "Site"]
 
 WITHDRAWN = "withdrawn"
+FRAMEWORK = "{framework}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Check:
     """A check that is made before a plan runs.
 
     Attributes:
-        reads: Parameters that it depends on; it runs once for each combination of their values.
+        reads: Parameters that it depends on; it runs once for each combination of their values. `FRAMEWORK` in a name is the
+            experiment's framework.
         find: Returns the problem, or None.
     """
 

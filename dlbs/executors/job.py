@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
+from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
 from dlbs.executors.logfiles import check_replaceable, create_part, finish_log, write_script
 from dlbs.executors.slots import Grant
 from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
@@ -26,6 +27,8 @@ from dlbs.machine.fitness import machine_warnings
 from dlbs.machine.usage import Usage, reap
 
 if TYPE_CHECKING:
+    import psutil
+
     from dlbs.machine.monitor import Monitor
 
 __all__ = ["Elsewhere", "Job"]
@@ -76,6 +79,7 @@ class Job:
         self._status = self._message = ""
         self._here = elsewhere is None
         self._kill_at = 0.0
+        self._scattered: list[psutil.Process] = []  # in separate sessions when the experiment was told to end
         self._terminated_at = 0.0  # when SIGTERM that this process did not send ended the launcher
         self._usage: Usage | None = None
         self._monitor = _monitor(launcher.experiment, self._container) if self._here else None
@@ -125,12 +129,14 @@ class Job:
         ended = self._has_ended()
         if not ended and not self._status and self._timeout and now >= self.start + self._timeout:
             self.end("timeout", f"not finished after {self._timeout:g} s (exp.timeout)")
-        if self._status and now < self._kill_at and (not ended or _group_lives(self._process.pid)):
+        if self._status and now < self._kill_at and (not ended or self._others_live()):
             return None
         if not self._status and (not ended or self._may_be_stopped_with_us(now)):
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._has_ended(block=True)
+        if self._here and (self._status or self._process.returncode):
+            end_processes({str(self.launcher.log)})
         if self._monitor is not None:
             self._monitor.end(self._usage)
         if self._process.stdin is not None:
@@ -149,6 +155,15 @@ class Job:
         if self._container:
             stop_container(self.launcher.experiment, self._container, self.grace)
         _signal_group(self._process.pid, signal.SIGTERM)
+        if self._here:  # a session on other machines ends its connections itself, after the nodes have cleaned up
+            self._scattered = [
+                one for one in processes_of({str(self.launcher.log)}) if not _in_group(one, self._process.pid)
+            ]
+            terminate(self._scattered)
+
+    def _others_live(self) -> bool:
+        """Whether processes of the launcher have survived it."""
+        return _group_lives(self._process.pid) or are_running(self._scattered)
 
     def _may_be_stopped_with_us(self, now: float) -> bool:
         """Whether SIGTERM ended the launcher just now: Slurm and systemd send it to all processes one by one, so this one may be next."""
@@ -269,6 +284,13 @@ def _group_lives(group: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def _in_group(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group
+    except ProcessLookupError:
+        return True  # it has ended
 
 
 def _exit_code(values: dict[str, Any]) -> int | None:

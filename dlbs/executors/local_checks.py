@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import replace
 
 from dlbs.errors import DlbsError
-from dlbs.executors.base import Check, Problem, Site
+from dlbs.executors.base import FRAMEWORK, Check, Problem, Site
 from dlbs.executors.slots import Slots
 from dlbs.experiment import Experiment
 from dlbs.launch.container import image_of
@@ -119,5 +119,5 @@ LOCAL_CHECKS = (
     Check(("exp.gpus", "runtime.cpus", "runtime.memory"), _slots),
     Check(("exp.num_nodes", "exp.nodes", "exp.rendezvous", "exp.node_rank", "exp.docker"), _nodes),
     Check(_DOCKER, _docker),
-    Check((*_DOCKER, "exp.framework", "exp.docker_image", "pytorch.docker_image"), _image),
+    Check((*_DOCKER, "exp.framework", "exp.docker_image", f"{FRAMEWORK}.docker_image"), _image),
 )

@@ -135,9 +135,9 @@ def time_limit(value: str) -> float:
     """
     if not value or value.upper() in {"UNLIMITED", "INFINITE"}:
         return 0.0
-    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", value):
+    if not re.fullmatch(r"(\d{1,9}-)?\d{1,9}(:\d{1,9}){0,2}", value):
         raise LaunchError(
-            f"slurm.time: {value!r} is not a time limit", hint="write minutes, MM:SS, HH:MM:SS or D-HH:MM:SS"
+            f"slurm.time: {value[:80]!r} is not a time limit", hint="write minutes, MM:SS, HH:MM:SS or D-HH:MM:SS"
         )
     days, dash, rest = value.rpartition("-")
     parts = [int(part) for part in rest.split(":")]

@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 
 __all__ = ["Signals"]
 
+_LONGEST = 86400.0  # seconds; the system rejects waits of centuries, and callers look again after any
 _HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -54,8 +55,9 @@ class Signals:
             self.stop_signal = number
 
     def wait(self, seconds: float | None) -> None:
-        """Return after a signal (SIGCHLD included) or a number of seconds, whichever is first."""
-        ready, _, _ = select.select([self._read], [], [], None if seconds is None else max(0.0, seconds))
+        """Return after a signal (SIGCHLD included), a number of seconds or a day, whichever is first."""
+        longest = None if seconds is None else max(0.0, min(_LONGEST, seconds))
+        ready, _, _ = select.select([self._read], [], [], longest)
         if ready:
             try:
                 os.read(self._read, 4096)

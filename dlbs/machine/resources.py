@@ -11,6 +11,7 @@ from dlbs.text import text
 
 __all__ = ["Request", "cpu_list", "gpu_ids", "memory_size"]
 
+_MOST_CPUS = 1 << 16  # far more than any machine has, and little memory for a list of them
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -25,7 +26,7 @@ def gpu_ids(gpus: str) -> list[int]:
         return [int(gpu) for group in groups for gpu in group.split(":")]
     except ValueError:
         raise LaunchError(
-            f"exp.gpus: {gpus!r} is not a list of GPUs",
+            f"exp.gpus: {gpus[:80]!r} is not a list of GPUs",
             hint="write 0,1, or any:2 for any two free GPUs",
         ) from None
 
@@ -40,10 +41,17 @@ def cpu_list(cpus: str) -> list[int]:
     try:
         for part in filter(None, re.split(r"[,\s]+", cpus.strip())):
             first, _, last = part.partition("-")
-            numbers.extend(range(int(first), int(last or first) + 1))
-    except ValueError:
+            more = range(int(first), int(last or first) + 1)
+            if more and max(more[-1], len(numbers) + len(more)) >= _MOST_CPUS:
+                raise LaunchError(
+                    f"runtime.cpus: {cpus[:80]!r} names more CPUs than any machine has",
+                    hint=f"CPU numbers are below {_MOST_CPUS}",
+                )
+            numbers.extend(more)
+    except (ValueError, OverflowError):
         raise LaunchError(
-            f"runtime.cpus: {cpus!r} is not a list of CPUs", hint="write a number of CPUs, or a list such as 0-3,8"
+            f"runtime.cpus: {cpus[:80]!r} is not a list of CPUs",
+            hint="write a number of CPUs, or a list such as 0-3,8",
         ) from None
     return numbers
 
@@ -54,11 +62,11 @@ def memory_size(size: str) -> int:
     Raises:
         LaunchError: The text is not a size.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", size, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d{1,20}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", size, re.IGNORECASE)
     if found is None:
         if not size.strip():
             return 0
-        raise LaunchError(f"runtime.memory: {size!r} is not a size", hint="write 8G or 512M")
+        raise LaunchError(f"runtime.memory: {size[:80]!r} is not a size", hint="write 8G or 512M")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -84,12 +92,13 @@ class Request:
             LaunchError: One of them is malformed.
         """
         gpus, cpus = text(experiment.get("exp.gpus")).strip(), text(experiment.get("runtime.cpus")).strip()
-        any_gpus = re.fullmatch(r"any:(\d+)", gpus)
+        any_gpus = re.fullmatch(r"any:(\d{1,9})", gpus)
+        any_cpus = re.fullmatch(r"\d{1,9}", cpus)
         numbers = [] if any_gpus else gpu_ids(gpus)
         return cls(
             frozenset() if allocated else frozenset(numbers),
             int(any_gpus[1]) if any_gpus else len(numbers) if allocated else 0,
-            frozenset() if cpus.isdigit() else frozenset(cpu_list(cpus)),
-            int(cpus) if cpus.isdigit() else 0,
+            frozenset() if any_cpus else frozenset(cpu_list(cpus)),
+            int(cpus) if any_cpus else 0,
             memory_size(text(experiment.get("runtime.memory"))),
         )

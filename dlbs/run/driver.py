@@ -52,6 +52,7 @@ def run_plan(
     owned: Set[Path] = frozenset(),
     policies: Policies | None = None,
     detach: bool = False,
+    differing: Iterable[str] = (),
 ) -> Summary:
     """Run the experiments that are not finished, and write their logs.
 
@@ -65,6 +66,7 @@ def run_plan(
         owned: Logs of experiments of an earlier run that the executor is still running.
         policies: Retries, failure limit and deadline.
         detach: Return after everything is started.
+        differing: The parameters that differ within the plan, without those that are computed from others.
 
     Raises:
         LaunchError: The executor cannot run anything.
@@ -72,7 +74,10 @@ def run_plan(
     directory = Path.cwd() if directory is None else directory
     with Signals() as signals, observer:
         observer.begin(total)
-        run = _Run(iter(experiments), executor, signals, observer, show, directory, owned, policies or Policies())
+        limits = BatchLimits(differing)
+        run = _Run(
+            iter(experiments), executor, signals, observer, show, directory, owned, policies or Policies(), limits
+        )
         try:
             run.to_the_end(total, detach)
         except BaseException as error:
@@ -119,15 +124,15 @@ class _Run:
         directory: Path,
         owned: Set[Path],
         policies: Policies,
+        limits: BatchLimits,
     ) -> None:
         self.experiments, self.executor, self.signals, self.observer = experiments, executor, signals, observer
-        self.show, self.directory, self.policies = show, directory, policies
+        self.show, self.directory, self.policies, self._limits = show, directory, policies, limits
         self._owned = set(owned)
         self.summary = Summary()
         self._reached = 0
         self._exhausted = self._prepared = self._withdrawn = False
         self._waiting: deque[_Waiting] = deque()
-        self._limits = BatchLimits()
 
     def to_the_end(self, total: int, detach: bool) -> None:
         """Run until nothing is left, everything is started (`detach`), or the run is stopped."""
@@ -240,12 +245,18 @@ class _Run:
         except DlbsError as error:
             self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
-        if not is_finished(experiment, ending):
+        if not is_finished(experiment, ending) or self._decide_again(experiment, ending):
             return False
         self._limits.learn_from_log(experiment, ending)
         self.summary.keep(ending)
         self.observer.skipped("finished")
         return True
+
+    def _decide_again(self, experiment: Experiment, ending: dict[str, object]) -> bool:
+        """Whether an experiment was skipped by an earlier run (`_skip`) for a reason that this one does not have."""
+        if ending.get("exp.status") != "skipped" or "exp.exit_code" in ending or ending.get("exp.seconds"):
+            return False  # it ran; a benchmark may skip itself
+        return self._limits.reason_to_skip(experiment) != ending.get("exp.status_msg")
 
     def _is_owned(self, experiment: Experiment) -> bool:
         """Whether the executor is running it for an earlier run."""

@@ -177,8 +177,12 @@ _MODEL = Check(("exp.model", "pytorch.architecture"), _model)
 _NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)
 _REPLICAS = Check(("exp.gpus",), _replicas)
 _COMMAND = Check(
-    ("command.argv", *_HELPERS, "command.env", "exp.docker", "exp.docker_image", "exp.num_warmup_batches"), _command
-)
+    (
+        "command.argv", *_HELPERS, "command.env", "runtime.env.PATH", "exp.docker", "exp.docker_image",
+        "exp.num_warmup_batches",
+    ),
+    _command,
+)  # fmt: skip
 _DATA = Check(("pytorch.data_dir",), _data)
 _TRAINING_DATA = Check(("pytorch.data_dir",), _training_data)
 _PYTHON = Check(("runtime.python", "exp.docker"), _python)

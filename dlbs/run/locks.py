@@ -11,24 +11,21 @@ import time
 from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor
+from dlbs.executors.leftovers import end_processes
 from dlbs.executors.registry import executor_name, is_registered, load_executor
 from dlbs.files import open_regular
 from dlbs.jsonio import load_json
 from dlbs.launch.container import container_name, remove_container
-from dlbs.logs import LOG_VARIABLE, first_values
+from dlbs.logs import STATUSES, first_values, last_values
 from dlbs.run.planfile import PLAN_NAME
-
-if TYPE_CHECKING:
-    import psutil
 
 __all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner", "run_facts"]
 
 LOCK_NAME = ".dlbs.lock"
-_ATTEMPTS = 5
 _LONGEST = 65_536  # bytes of a lock file
 
 
@@ -36,12 +33,13 @@ _LONGEST = 65_536  # bytes of a lock file
 def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Set[Path]]:
     """Lock log directories while a plan runs; yield the logs in them that the executor is writing for an earlier run.
 
-    Processes that an earlier run left there are ended first, except those of the yielded logs. A run that fails before it has run anything
+    Processes that an earlier run left there are ended first, except those of the yielded logs; its partial logs next to complete ones
+    are removed. A run that fails before it has run anything
     leaves no files. The lock is a kernel lock on a file, so it ends with the process in every case. The file names the executor until none
     of its experiments is left, so that another executor can detect them.
 
     Args:
-        directories: They are created if missing.
+        directories: They are created if missing. Several may be the same one, through links.
         executor: Runs the plan.
         wait: Wait for another run to end instead of raising an error.
 
@@ -50,12 +48,18 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             cannot be written to.
     """
     with ExitStack() as stack:
-        held = [(directory, stack.enter_context(_held(directory, wait))) for directory in sorted(directories)]
+        held: list[tuple[Path, IO[str]]] = []
+        known: set[object] = set()
+        for directory in sorted(directories, key=_without_links):
+            if known.isdisjoint(_identities(directory)):  # otherwise this run would wait for itself
+                held.append((directory, stack.enter_context(_held(directory, wait))))
+                known |= _identities(directory)
         owned: set[Path] = set()
         for directory, stream in held:
             _reject_other_executors(directory, _content(stream), executor)
             here = executor.owned_logs(directory)
             end_orphans(directory, here)
+            _remove_interrupted_repeats(directory, here)
             owned |= here
         content = {
             "pid": os.getpid(),
@@ -74,6 +78,21 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             with suppress(LaunchError, OSError):
                 if not executor.owned_logs(directory):
                     _write(stream, {})
+
+
+def _without_links(directory: Path) -> tuple[str, bool]:
+    """Where a directory is, and whether this path leads there through a link: targets are created before links to them are followed."""
+    place = os.path.realpath(directory)
+    return place, place != str(directory)
+
+
+def _identities(directory: Path) -> set[object]:
+    """Values of which two paths of the same directory have one in common, even if it does not exist yet."""
+    found: set[object] = {os.path.realpath(directory)}
+    with suppress(OSError):
+        status = directory.stat()
+        found.add((status.st_dev, status.st_ino))
+    return found
 
 
 @contextmanager
@@ -268,45 +287,32 @@ def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
         spared: Absolute paths of the logs of running experiments to leave alone.
     """
     parts = {part.with_suffix(""): part for part in directory.absolute().glob("*.part")}
-    logs = {log: part for log, part in parts.items() if log not in spared}
+    kept = _names_in(directory, spared)
+    logs = {log: part for log, part in parts.items() if log.name not in kept}
     if not logs:
         return 0
-    ended = 0
-    names = set(map(str, logs))
-    for _ in range(_ATTEMPTS):  # a process may start another while the list is read
-        left = list(_processes_of(names))
-        if not left:
-            break
-        ended += _end(left)
+    ended = end_processes(set(map(str, logs)))
     for log, part in logs.items():
         _remove_container_of(log, part)
     return ended
 
 
-def _processes_of(logs: set[str]) -> Iterator[psutil.Process]:
-    import psutil
-
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(LOG_VARIABLE) in logs and process.status() != psutil.STATUS_ZOMBIE:
-                yield process
-        except (psutil.Error, OSError):
-            continue  # ended, or owned by another user
+def _names_in(directory: Path, logs: Set[Path]) -> set[str]:
+    """Names of the logs in a directory, also of those whose paths lead there through links."""
+    place = os.path.realpath(directory)
+    return {log.name for log in logs if os.path.realpath(log.parent) == place}
 
 
-def _end(processes: list[psutil.Process]) -> int:
-    """Kill processes, wait until they are gone, and return how many were killed."""
-    import psutil
-
-    killed = 0
-    for process in processes:
-        try:
-            process.kill()
-            killed += 1
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended by itself, or now owned by another user
+def _remove_interrupted_repeats(directory: Path, spared: Set[Path]) -> None:
+    """Remove the partial log of each experiment whose log is complete: a run that repeated it was killed."""
+    kept = _names_in(directory, spared)
+    for part in directory.absolute().glob("*.part"):
+        log = part.with_suffix("")
+        if log.name in kept or not os.path.lexists(log):
             continue
-    psutil.wait_procs(processes, timeout=5)
-    return killed
+        with suppress(LogError, OSError):  # not a log; the run reports that
+            if stat.S_ISREG(part.lstat().st_mode) and last_values(log).get("exp.status") in STATUSES:
+                part.unlink()
 
 
 def _remove_container_of(log: Path, part: Path) -> None:

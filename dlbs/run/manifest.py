@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.container import image_of
 from dlbs.run.differences import Differences
-from dlbs.run.planfile import write_plan_file
+from dlbs.run.planfile import PLAN_NAME, write_plan_file
 
 __all__ = ["Manifest"]
 
@@ -23,6 +24,7 @@ class Manifest:
         on_bare_metal: Whether any runs outside containers.
         images: Container images of the rest, in the plan's order.
         differences: Parameters that differ between the experiments.
+        repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
     """
 
     differences: Differences = field(default_factory=Differences)
@@ -30,6 +32,7 @@ class Manifest:
     directories: set[Path] = field(default_factory=set)
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
+    repeats: bool = False
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
@@ -50,9 +53,15 @@ class Manifest:
         Raises:
             ConfigError: A plan file cannot be written.
         """
-        by_directory: dict[Path, list[str]] = {}
+        by_directory: dict[str, list[str]] = {}
+        places: dict[str, str] = {}  # the same directory may have several paths
         for log in self._logs:
-            path = Path(log)
-            by_directory.setdefault(path.parent, []).append(path.name)
-        for directory, names in by_directory.items():
+            parent, name = os.path.split(log)
+            if parent not in places:
+                places[parent] = os.path.realpath(parent)
+            by_directory.setdefault(places[parent], []).append(name)
+        for place, names in by_directory.items():
+            directory = Path(place)
+            if self.repeats and os.path.lexists(directory / PLAN_NAME):
+                continue
             write_plan_file(directory, self.differences.names, names)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dlbs.errors import ConfigError
@@ -98,42 +98,69 @@ def out_of_memory(exit_code: Any, message: str) -> bool:
     return exit_code == OUT_OF_MEMORY or "out of memory" in message.lower()
 
 
-@dataclass(slots=True)
-class BatchLimits:
-    """The smallest batch size that did not fit into memory, for each framework, device, model, phase and data type."""
+# Parameters that decide how much memory a batch needs, or how much there is.
+_DECISIVE = (
+    "framework", "device_type", "device_title", "model", "model_opts", "phase", "dtype", "pack", "gpus", "nodes",
+    "num_replicas",
+)  # fmt: skip
+_SIZES = {"exp.replica_batch", "exp.effective_batch", "exp.repeat"}
+_LENGTHS = {"exp.num_batches", "exp.num_warmup_batches", "exp.seed"}
+_OUR_PROGRAMS = {"pytorch", "train", "jax", "onnxruntime"}  # known to need the same memory for any number of batches
 
-    _limits: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+class BatchLimits:
+    """The smallest batch size that did not fit into memory, for experiments that differ in nothing that may change the memory they need.
+
+    Another implementation, command or partition of a cluster may have room for a batch for which the first one has none. A limit that is
+    not applied costs a failed experiment; one that is applied to the wrong experiment costs a result.
+
+    Args:
+        differing: The parameters that differ within the plan, without those that are computed from others.
+    """
+
+    def __init__(self, differing: Iterable[str] = ()) -> None:
+        names = dict.fromkeys((*(f"exp.{name}" for name in _DECISIVE), "command.line", *differing))
+        self._names = tuple(name for name in names if name not in _SIZES)
+        self._names_of_ours = tuple(name for name in self._names if name not in _LENGTHS)
+        self._limits: dict[tuple[str, ...], int] = {}
+        self._fitted: dict[tuple[str, ...], int] = {}
 
     def learn(self, experiment: Experiment, outcome: Outcome) -> bool:
         """Record how an experiment ended; return whether that set a limit."""
-        found = outcome.status == "failure" and out_of_memory(outcome.exit_code, outcome.message)
-        if found:
-            self._note(experiment)
-        return found
+        return self._learn(experiment, outcome.status, outcome.exit_code, outcome.message)
 
     def learn_from_log(self, experiment: Experiment, ending: Mapping[str, Any]) -> None:
         """Record how an experiment ended in an earlier run."""
-        failed = ending.get("exp.status") == "failure"
-        if failed and out_of_memory(ending.get("exp.exit_code"), text(ending.get("exp.status_msg"))):
-            self._note(experiment)
+        message = text(ending.get("exp.status_msg"))
+        self._learn(experiment, ending.get("exp.status"), ending.get("exp.exit_code"), message)
 
-    def _note(self, experiment: Experiment) -> None:
+    def _learn(self, experiment: Experiment, status: object, exit_code: Any, message: str) -> bool:
         batch = experiment.get("exp.replica_batch")
-        if isinstance(batch, int):
-            key = _key(experiment)
+        if not isinstance(batch, int):
+            return False
+        key = self._key(experiment)
+        if status == "ok":
+            self._fitted[key] = max(batch, self._fitted.get(key, batch))
+            if batch >= self._limits.get(key, batch + 1):
+                del self._limits[key]
+            return False
+        found = status == "failure" and out_of_memory(exit_code, message) and batch > self._fitted.get(key, batch - 1)
+        if found:
             self._limits[key] = min(batch, self._limits.get(key, batch))
+        return found
 
     def reason_to_skip(self, experiment: Experiment) -> str:
         """The reason that an experiment would not fit into memory; empty if it may."""
         batch = experiment.get("exp.replica_batch")
-        limit = self._limits.get(_key(experiment))
-        if limit is None or not isinstance(batch, int) or batch <= limit or experiment.get("exp.ignore_past_errors"):
+        if not self._limits or not isinstance(batch, int) or experiment.get("exp.ignore_past_errors"):
+            return ""
+        limit = self._limits.get(self._key(experiment))
+        if limit is None or batch <= limit:
             return ""
         return (
             f"batch size {limit} did not fit into memory, so {batch} was skipped (set exp.ignore_past_errors to try it)"
         )
 
-
-def _key(experiment: Experiment) -> tuple[str, ...]:
-    names = ("framework", "device_type", "device_title", "model", "model_opts", "phase", "dtype")
-    return tuple(text(experiment.get(f"exp.{name}")) for name in names)
+    def _key(self, experiment: Experiment) -> tuple[str, ...]:
+        ours = experiment.get("exp.framework") in _OUR_PROGRAMS
+        return tuple(text(experiment.get(name)) for name in (self._names_of_ours if ours else self._names))

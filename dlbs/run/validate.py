@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import ConfigError, DlbsError, did_you_mean
-from dlbs.executors.base import Check, Executor, Problem, Site
+from dlbs.executors.base import FRAMEWORK, Check, Executor, Problem, Site
 from dlbs.executors.logfiles import check_replaceable
 from dlbs.experiment import Experiment, describe, log_path
 from dlbs.files import dlbs_root
@@ -63,8 +63,11 @@ class Validator:
         self.count = 0
         self._checks = _executor_checks(executor)
         self._problems: dict[Problem, PlanProblem] = {}
+        self._found_at: dict[Problem, int] = {}
         self._logs: dict[str, int] = {}
+        self._directories: dict[str, str] = {}
         self._checked: dict[Any, Problem | None] = {}
+        self._checks_by_kind: dict[tuple[str, str], list[tuple[Check, tuple[str, ...]]]] = {}
 
     @property
     def problems(self) -> list[PlanProblem]:
@@ -80,8 +83,8 @@ class Validator:
         self.count += 1
         if not self._check_log_file(experiment) or experiment.get("exp.status") == "inactive":
             return
-        for check in (_LAUNCHER, *self._checks, *checks_of(experiment)):
-            self._make(check, experiment)
+        for check, reads in self._checks_of(experiment):
+            self._make(check, reads, experiment)
 
     def document(self) -> dict[str, Any]:
         """The number of experiments and the problems as a JSON document."""
@@ -105,9 +108,20 @@ class Validator:
             raise ConfigError(f"{count} in the plan{listed}")
         raise ConfigError(f"{count} in the plan; nothing was run (use --no-validation to run it anyway){listed}")
 
-    def _make(self, check: Check, experiment: Experiment) -> None:
+    def _checks_of(self, experiment: Experiment) -> list[tuple[Check, tuple[str, ...]]]:
+        """The checks of an experiment, each with the parameters that it depends on."""
+        framework = text(experiment.get("exp.framework"))
+        key = framework, text(experiment.get("pack.kind"))
+        if key not in self._checks_by_kind:
+            self._checks_by_kind[key] = [
+                (check, tuple(name.replace(FRAMEWORK, framework) for name in check.reads))
+                for check in (_LAUNCHER, *self._checks, *checks_of(experiment))
+            ]
+        return self._checks_by_kind[key]
+
+    def _make(self, check: Check, reads: tuple[str, ...], experiment: Experiment) -> None:
         """Run a check once for each combination of the values that it depends on."""
-        key = (check.find, *(repr(experiment.get(name)) for name in check.reads))
+        key = (check.find, *(repr(experiment.get(name)) for name in reads))
         if key not in self._checked:
             self._checked[key] = check.find(experiment, self.site)
         found = self._checked[key]
@@ -119,13 +133,14 @@ class Validator:
         known = self._problems.get(problem)
         if known is None:
             self._problems[problem] = PlanProblem(problem, f"experiment {self.count} ({describe(experiment)})")
-        else:
+        elif self._found_at[problem] != self.count:  # two checks may find the same problem
             self._problems[problem] = replace(known, count=known.count + 1)
+        self._found_at[problem] = self.count
 
     def _check_log_file(self, experiment: Experiment) -> bool:
         """Find problems of the log file; False if the experiment does not define one."""
         try:
-            log = os.path.normpath(log_path(experiment, self.site.directory))
+            log = self._without_links(log_path(experiment, self.site.directory))
         except DlbsError as error:
             self._add(experiment, Problem(error.what, error.hint))
             return False
@@ -140,6 +155,13 @@ class Validator:
             except DlbsError as error:
                 self._add(experiment, Problem(f"{error.where}: {error.what}", error.hint))
         return True
+
+    def _without_links(self, log: Path) -> str:
+        """The path of a log in a directory without links, in which two paths of the same log are equal."""
+        directory, name = os.path.split(log)
+        if directory not in self._directories:
+            self._directories[directory] = os.path.realpath(directory)
+        return os.path.join(self._directories[directory], name)
 
 
 def _executor_checks(executor: Executor | None) -> tuple[Check, ...]:
@@ -163,4 +185,5 @@ def _launcher(experiment: Experiment, site: Site) -> Problem | None:
     return None
 
 
-_LAUNCHER = Check(("exp.framework",), _launcher)
+_OF_FRAMEWORKS = tuple(f"{FRAMEWORK}.{name}" for name in ("launcher", "env", "variables"))
+_LAUNCHER = Check(("exp.framework", "exp.phase", "exp.docker", "exp.pack", *_OF_FRAMEWORKS), _launcher)

@@ -90,4 +90,5 @@ def run_whole(
             owned=owned,
             policies=policies,
             detach=detach,
+            differing=manifest.differences.names,
         )

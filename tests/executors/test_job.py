@@ -112,6 +112,28 @@ def test_what_is_asked_to_end_has_time_to_tidy_up(dlbs: RunDlbs, tmp_path: Path)
     assert "tidied up" in logs(tmp_path)[0].read_text()
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("end", ["timeout", "failure", "killed"])
+def test_processes_in_separate_sessions_end_with_an_experiment_that_fails(
+    dlbs: RunDlbs, tmp_path: Path, end: str
+) -> None:
+    """The workers of torchrun are in such sessions. They may end by themselves, and are killed otherwise."""
+    polite = "trap 'echo tidied up; kill $!; exit' TERM; sleep 300 & echo $$ > polite; wait"
+    stubborn = "trap '' TERM; echo $$ > stubborn; exec sleep 300"
+    last = {"timeout": "sleep 300", "failure": "exit 4", "killed": "kill -KILL $$"}[end]
+    both = "test -e polite && test -e stubborn"
+    body = f'setsid sh -c "{polite.replace("$", chr(92) + "$")}" & setsid sh -c "{stubborn.replace("$", chr(92) + "$")}" &\nuntil {both}; do sleep 0.02; done; {last}'
+    for limit in LIMITS if end == "timeout" else (0,):
+        done = dlbs("run", *DUMMY, launcher(tmp_path, body), f"-Pexp.timeout={limit:g}", "-Pexp.rerun=always")
+        if (tmp_path / "polite").exists() and (tmp_path / "stubborn").exists():
+            break
+    assert done.returncode == 1
+    for name in ("polite", "stubborn"):
+        pid = int((tmp_path / name).read_text())
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+    assert ("tidied up" in logs(tmp_path)[0].read_text()) == (end == "timeout")
+
+
 def test_what_an_experiment_leaves_running_is_ended(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", *DUMMY, launcher(tmp_path, "sleep 300 & echo $! > pid"))
     assert done.returncode == 0

@@ -44,3 +44,23 @@ def test_malformed_requests() -> None:
         with pytest.raises(LaunchError, match="is not a"):
             Request.of(experiment)
     assert cpu_list("3,0-1") == [3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        {"runtime.cpus": "0-9999999999"},
+        {"runtime.cpus": "9999999999"},
+        {"runtime.cpus": "0-65000," * 9},
+        {"runtime.cpus": "0-" + "9" * 1000},
+        {"runtime.cpus": "9" * 9000},
+        {"runtime.cpus": "²"},
+        {"runtime.memory": "9" * 400 + "G"},
+        {"exp.gpus": "any:" + "9" * 9000},
+        {"exp.gpus": "9" * 9000},
+    ],
+)
+def test_numbers_beyond_any_machine_are_malformed(experiment: dict[str, object]) -> None:
+    with pytest.raises(LaunchError, match=r"is not a|names more CPUs than any machine has") as caught:
+        Request.of(experiment)
+    assert len(str(caught.value)) < 300

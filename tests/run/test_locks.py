@@ -83,3 +83,41 @@ def test_an_executor_that_is_not_registered_is_named_but_never_imported(dlbs: Ru
     (tmp_path / "logs" / "a.log.part").unlink()
     assert dlbs("run", *DUMMY).returncode == 0
     assert dlbs("status").returncode == 0
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("other", ["link", "missing/../real", "./real/"])
+def test_a_directory_with_two_paths_is_locked_once(dlbs: RunDlbs, tmp_path: Path, other: str, exists: bool) -> None:
+    (tmp_path / "link").symlink_to("real")
+    if exists:
+        (tmp_path / "real").mkdir()
+    done = dlbs(
+        "run",
+        *DUMMY,
+        f"-Vexp.log_dir=[real,{other}]",
+        "-Pexp.log_file=${exp.log_dir}/$(1 if '${exp.log_dir}' == 'real' else 2)$.log",
+    )
+    assert "2 experiments: 2 ok" in done.stderr
+    assert "2 experiments: 2 ok" in dlbs("status", "real").stdout
+    assert len((tmp_path / "real" / ".dlbs.plan").read_text().splitlines()) == 3
+
+
+def test_a_log_with_two_paths_is_a_problem(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    done = dlbs("run", *DUMMY, "-Vexp.log_dir=[real,link]")
+    assert done.returncode == 2
+    assert f"writes to the same log file as experiment 1: {tmp_path}/real/" in done.stderr
+
+
+@pytest.mark.integration
+def test_processes_of_a_log_in_a_linked_directory_are_found(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    process = start(tmp_path, launcher(tmp_path, "echo $$ > pid; exec sleep 300"), "-Pexp.log_dir=link")
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    process.kill()
+    process.wait()
+    dlbs("run", *DUMMY, "-Pexp.log_dir=real", "-Pexp.seed=2", check=True)
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"

@@ -51,6 +51,35 @@ def test_limits_are_those_of_the_same_thing() -> None:
     assert not limits.reason_to_skip({**base, "exp.replica_batch": 33, "exp.ignore_past_errors": True})
 
 
+def test_a_limit_applies_to_nothing_that_may_need_other_memory() -> None:
+    """The parameters that differ within the plan decide, except the length of a run for programs that are known."""
+    limits = BatchLimits(["exp.seed", "exp.replica_batch", "slurm.partition", "impl", "exp.repeat"])
+    own = {"exp.framework": "mine", "exp.seed": 1, "slurm.partition": "v100", "impl": 3}
+    theirs = {**own, "exp.framework": "pytorch"}
+    for one in (own, theirs):
+        limits.learn({**one, "exp.replica_batch": 64}, Outcome("failure", "no", exit_code=3))
+    larger = {"exp.replica_batch": 128, "exp.repeat": 2, "exp.effective_batch": 256}
+    assert limits.reason_to_skip({**own, **larger})
+    for other in ({"slurm.partition": "a100"}, {"impl": 0}, {"exp.gpus": "1"}, {"exp.pack": "p"}, {"exp.nodes": ["a"]}):
+        assert not limits.reason_to_skip({**own, **larger, **other})
+    assert not limits.reason_to_skip({**own, **larger, "exp.seed": 2})
+    assert limits.reason_to_skip({**theirs, **larger, "exp.seed": 2})
+
+
+def test_a_batch_that_fits_removes_the_limits_below_it() -> None:
+    experiment = {"exp.framework": "dummy"}
+    failure = {"exp.status": "failure", "exp.exit_code": 3}
+    limits = BatchLimits()
+    limits.learn_from_log({**experiment, "exp.replica_batch": 8}, failure)
+    assert limits.reason_to_skip({**experiment, "exp.replica_batch": 64})
+    limits.learn({**experiment, "exp.replica_batch": 16}, Outcome("ok"))
+    assert not limits.reason_to_skip({**experiment, "exp.replica_batch": 64})
+    limits.learn_from_log({**experiment, "exp.replica_batch": 8}, failure)  # read after the success
+    assert not limits.reason_to_skip({**experiment, "exp.replica_batch": 64})
+    assert limits.learn({**experiment, "exp.replica_batch": 32}, Outcome("failure", "no", exit_code=3))
+    assert limits.reason_to_skip({**experiment, "exp.replica_batch": 64})
+
+
 @pytest.mark.integration
 def test_what_pauses_before_its_next_attempt_keeps_nobody_waiting(dlbs: RunDlbs, tmp_path: Path) -> None:
     """Far more experiments run in the pause, a minute after the seventh attempt, than may overtake one that waits for room."""
@@ -93,3 +122,47 @@ def test_larger_batches_than_one_that_did_not_fit_are_skipped(dlbs: RunDlbs, tmp
     assert "1 skipped, 1 already finished" in again.stderr
     dlbs("run", *grid[:-1], "-Pexp.replica_batch=64", "-Pexp.ignore_past_errors=true")
     assert (tmp_path / "ran").read_text().split()[-1] == "64"
+
+
+def test_what_does_not_fit_on_one_partition_or_in_one_implementation_runs_on_the_others(dlbs: RunDlbs) -> None:
+    flag = '-Pdummy.exit_code=$(3 if "${slurm.partition}" == "v100" else 0)$'
+    done = dlbs("run", *DUMMY, flag, "-Vslurm.partition=[v100,a100]", "-Vexp.replica_batch=[64,128]")
+    assert "2 ok, 1 failure, 1 skipped" in done.stderr
+    grid = (
+        "-Vimpl=[3,0]",
+        "-Vexp.replica_batch=[16,32]",
+        "-Pdummy.exit_code=${impl}",
+        "-Pdummy.env=BATCH=${exp.replica_batch}",
+    )
+    done = dlbs("run", *DUMMY, *grid, "-Pexp.log_dir=others")
+    assert "2 ok, 1 failure, 1 skipped" in done.stderr
+
+
+def test_a_batch_that_was_skipped_is_decided_again(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "echo {{ exp.replica_batch }} >> ran; test {{ exp.replica_batch }} -lt 4 -o -e fits || (exit 3)"
+    grid = (*DUMMY, launcher(tmp_path, body), "-Vexp.replica_batch=[2,4,8,16]")
+    assert "1 ok, 1 failure, 2 skipped" in dlbs("run", *grid).stderr
+    before = {log: log.stat() for log in logs(tmp_path)}
+    assert "4 already finished" in dlbs("run", *grid).stderr
+    assert {log: log.stat() for log in logs(tmp_path)} == before
+    (tmp_path / "fits").touch()
+    assert "2 ok, 2 already finished" in dlbs("run", *grid, "-Pexp.ignore_past_errors=true").stderr
+    assert (tmp_path / "ran").read_text().split() == ["2", "4", "8", "16"]
+    assert "1 ok, 3 already finished" in dlbs("run", *grid, "-Pexp.rerun=onfail").stderr
+
+
+def test_a_smaller_batch_that_fits_now_lets_the_skipped_ones_run(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "test {{ exp.replica_batch }} -lt 4 -o -e fits || (exit 3)"
+    grid = (*DUMMY, launcher(tmp_path, body), "-Vexp.replica_batch=[2,4,8]")
+    dlbs("run", *grid)
+    assert "1 failure, 2 already finished" in dlbs("run", *grid, "-Pexp.rerun=onfail").stderr
+    (tmp_path / "fits").touch()
+    assert "2 ok, 1 already finished" in dlbs("run", *grid, "-Pexp.rerun=onfail").stderr
+
+
+def test_a_benchmark_that_skipped_itself_stays_skipped(dlbs: RunDlbs, tmp_path: Path) -> None:
+    own = tmp_path / "own.sh"
+    own.write_text("echo ran >> ran; sleep 0.01; exit 77")  # it logs no exit code
+    for flags in ([], ["-Pexp.ignore_past_errors=true", "-Pexp.rerun=onfail"]):
+        dlbs("run", *DUMMY, f"-Pdummy.launcher={own}", *flags)
+    assert (tmp_path / "ran").read_text() == "ran\n"

@@ -117,3 +117,35 @@ def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path
     refused = dlbs("rerun", "note.log")
     assert refused.returncode == 2
     assert "does not begin with the parameters of an experiment" in refused.stderr
+
+
+def test_repeating_one_experiment_keeps_the_list_of_the_plan(dlbs: RunDlbs, tmp_path: Path) -> None:
+    grid = (*DUMMY, "-Vexp.replica_batch=[1,2,3,4]", "-Pdummy.exit_code=$(1 if ${exp.replica_batch} == 2 else 0)$")
+    dlbs("run", *grid, "--fail-fast")
+    done, failed = (next(tmp_path.glob(f"logs/*_b{batch}_*.log")) for batch in (1, 2))
+    dlbs("rerun", str(done), check=True)
+    assert "1 ok, 1 failure, 2 to do" in dlbs("status").stdout
+    failed.unlink()
+    assert "3 to do" in dlbs("status").stdout
+    (tmp_path / "logs" / ".dlbs.plan").unlink()
+    dlbs("rerun", str(done), check=True)
+    assert dlbs("status").stdout == "1 experiment: 1 ok\n"
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_next_run_removes_what_a_killed_repeat_left_beside_a_complete_log(
+    dlbs: RunDlbs, tmp_path: Path, code: int
+) -> None:
+    grid = (*DUMMY, "-Vexp.seed=[1,2]", f"-Pdummy.exit_code={code}")
+    dlbs("run", *grid)
+    log, other = logs(tmp_path)
+    head = log.read_text().split("__exp.start_time__")[0]
+    for path in (log, other):
+        path.with_name(f"{path.name}.part").write_text(head)
+    other.unlink()  # this one was interrupted in its first run
+    assert "2 interrupted" in dlbs("status").stdout
+    dlbs("run", *DUMMY, "-Pexp.seed=3")  # another plan
+    assert sorted(tmp_path.glob("logs/*.part")) == [other.with_name(f"{other.name}.part")]
+    assert "1 already finished" in dlbs("run", *grid).stderr
+    assert not list(tmp_path.glob("logs/*.part"))
+    assert dlbs("status").returncode == (1 if code else 0)

@@ -77,6 +77,32 @@ def test_all_problems_at_once_and_each_once(tmp_path: Path) -> None:
     assert any("unknown model 'x'" in line and "(4 experiments)" in line for line in found)
 
 
+@pytest.mark.parametrize(
+    ("framework", "variable", "said"),
+    [
+        ("dummy", "dummy.launcher=[./own.sh,./missing.sh]", "no launcher missing.sh"),
+        ("dummy", "dummy.env=[A=1,rm]", "dummy.env contains 'rm'"),
+        ("jax", 'jax.docker_image=["","x"]', "no docker image is set"),
+        ("jax", 'jax.docker_image=["x",""]', "no docker image is set"),
+        ("command", "runtime.env.PATH=[/bin,/nowhere]", "program 'true' not found"),
+    ],
+)
+def test_a_value_of_a_later_experiment_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framework: str, variable: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.sh").write_text('{% extends "base.sh" %}{% block benchmark %}true{% endblock %}')
+    given = [f"exp.framework={framework}", "exp.log_file=$(uuid4())$"]
+    if framework == "jax":
+        given += ["exp.docker=true", "exp.docker_launcher=/bin/true", "exp.phase=inference"]
+    if framework == "command":
+        given += ["command.argv=[true]"]
+    found = problems(tmp_path, *given, variables=(variable,))
+    assert len(found) == 1
+    assert said in found[0]
+    assert "experiments)" not in found[0]
+
+
 def test_the_same_problem_of_different_values_is_reported_once(tmp_path: Path) -> None:
     own = ("exp.framework=command", 'command.argv=["nope","${size}"]')
     (found,) = problems(tmp_path, *own, variables=("size=[1,2,3]",))
