@@ -90,6 +90,13 @@ def test_nodes_differ_in_the_rank_alone_and_in_their_log() -> None:
     assert "srun" in make_launcher(experiment("exp.num_nodes=2")).source
 
 
+def test_gpus_of_other_machines_have_no_names_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaa,GPU-bbb")
+    flags = ("exp.gpus=0,1",)
+    assert "export CUDA_VISIBLE_DEVICES=GPU-aaa,GPU-bbb" in make_launcher(experiment(*flags)).source
+    assert "export CUDA_VISIBLE_DEVICES=0,1" in make_launcher(experiment(*flags, "exp.nodes=a,b")).source
+
+
 def test_a_host_cannot_be_an_option_of_ssh() -> None:
     with pytest.raises(LaunchError, match="is not a host name"):
         ssh_command("-oProxyCommand=touch x", 30)
