@@ -89,16 +89,34 @@ def test_a_gpu_without_power_has_no_energy(machine: Machine) -> None:
     assert measured(machine, 0.1, 2.0)["results.use.gpu_energy"] == [None]
 
 
+def counters(directory: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> list[Path]:
+    """The energy counters of zones with these names, which wrap around at 1 J."""
+    found = []
+    for number, name in enumerate(names):
+        zone = directory / f"intel-rapl:{number}"
+        zone.mkdir()
+        (zone / "name").write_text(f"{name}\n")
+        (zone / "max_energy_range_uj").write_text("1000000\n")
+        (zone / "energy_uj").write_text("0900000\n")
+        found.append(zone / "energy_uj")
+    monkeypatch.setattr(cpus, "glob", SimpleNamespace(glob=lambda pattern: list(map(str, found))))
+    return found
+
+
 def test_a_counter_that_wraps_around_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "intel-rapl:0"
-    package.mkdir()
-    (package / "max_energy_range_uj").write_text("1000000")
-    counter = package / "energy_uj"
-    counter.write_text("900000")
-    monkeypatch.setattr(cpus, "glob", SimpleNamespace(glob=lambda pattern: [str(counter)]))
+    (counter,) = counters(tmp_path, monkeypatch, "package-0")
     energy = CpuEnergy()
     found = [energy.joules()]
     for value in ("0000000", "500000", "100000"):
         counter.write_text(value)
         found.append(energy.joules())
     assert [later - found[0] for later in found] == pytest.approx([0, 0.1, 0.6, 1.2])
+
+
+@pytest.mark.parametrize(("names", "packages"), [(["package-0", "package-1"], 2), (["package-0", "psys"], 1), ([], 0)])
+def test_packages_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], packages: int) -> None:
+    """A laptop has a counter of the whole machine (psys), of which its package is a part."""
+    counters(tmp_path, monkeypatch, *names)
+    energy = CpuEnergy()
+    assert energy.found == bool(packages)
+    assert energy.joules() == pytest.approx(0.9 * packages)
