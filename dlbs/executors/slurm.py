@@ -136,7 +136,7 @@ class SlurmExecutor(Executor):
         self._watched: dict[Path, _Watched] = {}
         self._arrays: dict[str, _Array] = {}  # by their names
         self._earlier: dict[Path, tuple[_Array, int]] = {}
-        self._owned: dict[Path, tuple[float, Set[Path]]] = {}  # directory → time and result of the last query
+        self._owned: dict[Path, tuple[float, Set[Path] | None]] = {}  # directory → time and result of the last query
         self._dead: list[_Array] = []
         self._called_off: list[Experiment] = []
         self._most_in_array = 0
@@ -159,25 +159,31 @@ class SlurmExecutor(Executor):
         self._most_in_array = max_array_size()
 
     def owned_logs(self, directory: Path) -> Set[Path]:
-        asked, owned = self._owned.get(directory, (-_SHORTEST, frozenset()))
-        if time.monotonic() - asked < _SHORTEST:  # asked for each experiment that may have ended meanwhile
-            return owned
-        arrays = self._read_arrays(directory)
-        if not arrays:
-            return frozenset()
-        found = queue()
-        if found is None:
+        asked, owned = self._owned.get(directory, (-_SHORTEST, None))
+        if time.monotonic() - asked >= _SHORTEST:  # asked for each experiment that may have ended meanwhile
+            owned = self._query_owned(directory)
+            self._owned[directory] = time.monotonic(), owned
+        if owned is None:
             raise LaunchError(
                 "jobs of an earlier run may be writing here, and Slurm does not respond",
                 where=str(directory),
                 hint="try again later",
             )
+        return owned
+
+    def _query_owned(self, directory: Path) -> Set[Path] | None:
+        """The logs of tasks in the queue; None if Slurm does not respond."""
+        arrays = self._read_arrays(directory)
+        if not arrays:
+            return frozenset()
+        found = queue()
+        if found is None:
+            return None
         owned = set()
         for array in arrays:
             queued = {number for number in found.get(array.name, ()) if number < len(array.tasks)}
             owned |= {array.tasks[number].log for number in queued}
             self._note(array, queued)
-        self._owned[directory] = time.monotonic(), owned
         return owned
 
     def _note(self, array: _Array, queued: set[int]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from dlbs.errors import LaunchError
 from dlbs.executors import slurm as slurm_module
 from dlbs.executors.detached import read_tasks
 from dlbs.executors.slurm import SlurmExecutor
@@ -103,11 +105,16 @@ def test_a_retry_of_an_experiment_of_an_earlier_run_is_submitted(slurm: Cluster)
     assert [task.experiment["exp.attempt"] for task in read_tasks(file)] == [2]
 
 
-def test_many_questions_are_one_look_at_the_queue(slurm: Cluster) -> None:
+@pytest.mark.parametrize("is_down", [False, True])
+def test_many_questions_are_one_look_at_the_queue(slurm: Cluster, is_down: bool) -> None:
+    """It may take a minute to find out that Slurm does not respond."""
     slurm.earlier_run(*range(20))
+    if is_down:
+        (slurm.directory / "down").touch()
     before = (slurm.directory / "asked").stat().st_size
     for _ in range(20):
-        slurm.executor.owned_logs(slurm.directory / "logs")
+        with pytest.raises(LaunchError, match="does not respond") if is_down else nullcontext():
+            slurm.executor.owned_logs(slurm.directory / "logs")
     assert (slurm.directory / "asked").stat().st_size - before < 10
 
 
