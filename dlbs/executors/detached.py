@@ -108,7 +108,7 @@ def _lines(file: Path) -> list[str]:
 
 def _task(line: str, file: Path) -> Task:
     try:
-        entry = load_json(line)
+        entry = load_json(line, keep_bytes=True)
         return Task(dict(entry["experiment"]), Path(entry["log"]), int(entry["replaces"]))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LaunchError(f"is not a list of experiments: {error}", where=str(file)) from None

@@ -88,6 +88,7 @@ def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -
             input=script,
             capture_output=True,
             text=True,
+            errors="surrogateescape",  # of paths that are not UTF-8
             env=environment,
             timeout=2 * _PATIENCE,
             check=False,

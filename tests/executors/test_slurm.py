@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 # `queue` has what squeue prints. sbatch does what `sbatch` says, if it is there.
 PROGRAMS = {
     "squeue": 'echo >> asked; test ! -e down && test -z "$SQUEUE_STATES" && cat queue',
-    "sbatch": 'cat > /dev/null; echo "$*" >> submitted; test ! -e sbatch.sh || . ./sbatch.sh',
+    "sbatch": 'cat > script; echo "$*" >> submitted; test ! -e sbatch.sh || . ./sbatch.sh',
     "scancel": "",
     "scontrol": "exit 1",
 }
@@ -164,6 +164,18 @@ def test_percent_signs_in_a_path_are_not_replaced_by_sbatch(slurm: Cluster) -> N
     assert slurm.executor.start({"exp.log_file": "50%j/1.log"})
     slurm.executor.flush()
     assert "/50%%j/.dlbs-slurm-" in slurm.submitted()[0]
+
+
+def test_bytes_that_are_not_utf_8_reach_the_job(slurm: Cluster) -> None:
+    directory = slurm.directory / os.fsdecode(b"l\xff")
+    directory.mkdir()
+    one = {"exp.log_file": str(directory / "1.log"), "runtime.env.NAME": os.fsdecode(b"a\xffb")}
+    assert slurm.executor.start(one)
+    slurm.executor.flush()
+    (file,) = directory.glob(".dlbs-slurm-*")
+    assert os.fsencode(file) in (slurm.directory / "script").read_bytes()
+    (task,) = read_tasks(file)
+    assert (task.experiment, task.log) == (one, directory / "1.log")
 
 
 def test_a_moment_without_slurm_changes_nothing(slurm: Cluster) -> None:
