@@ -46,7 +46,7 @@ def load_json(
     Args:
         document: The text; bytes are UTF-8, with or without a byte-order mark.
         object_pairs: Makes an object from its pairs, for example to reject duplicate keys.
-        keep_bytes: Whether to keep U+DC80 to U+DCFF, which stand for bytes of arguments and file names that are not UTF-8 (PEP 383).
+        keep_bytes: Whether to keep U+DC80 to U+DCFF, which represent bytes of arguments and file names that are not UTF-8 (PEP 383).
 
     Raises:
         JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
