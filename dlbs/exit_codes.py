@@ -35,7 +35,7 @@ BISECT_SKIP = 125  # as for git bisect run
 # Program, code, meaning; docs/command-line.md has the same rows.
 EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("dlbs", f"{OK}", "success"),
-    ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or `dlbs run` stopped early"),
+    ("dlbs", f"{FAILED}", "an experiment failed, all were skipped, or the deadline passed"),
     ("dlbs", f"{WRONG_INPUT}", "wrong input, standard output cannot be written, or nothing could be started"),
     ("dlbs", f"{REGRESSION}", "regression (`--fail-on-regression` of `dlbs compare` and `dlbs run`)"),
     ("dlbs", f"{UNDECIDED}", "`dlbs run --until-known` ended with undecided pairs, and nothing failed"),

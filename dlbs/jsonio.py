@@ -15,7 +15,8 @@ __all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "load_json"]
 
 MAX_DEPTH = 100  # levels of lists and objects
 MAX_DIGITS = 4_000  # of an integer; Python rejects more than 4,300
-_SURROGATES = range(0xD800, 0xE000)
+_SURROGATES = frozenset(range(0xD800, 0xE000))
+_OTHER_SURROGATES = _SURROGATES - set(range(0xDC80, 0xDD00))  # than those of bytes
 
 
 class JsonError(ValueError):
@@ -33,7 +34,10 @@ class JsonError(ValueError):
 
 
 def load_json(
-    document: str | bytes | bytearray, *, object_pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
+    document: str | bytes | bytearray,
+    *,
+    object_pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    keep_bytes: bool = False,
 ) -> Any:
     """Parse a JSON text.
 
@@ -42,6 +46,7 @@ def load_json(
     Args:
         document: The text; bytes are UTF-8, with or without a byte-order mark.
         object_pairs: Makes an object from its pairs, for example to reject duplicate keys.
+        keep_bytes: Whether to keep U+DC80 to U+DCFF, which represent bytes of arguments and file names that are not UTF-8 (PEP 383).
 
     Raises:
         JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
@@ -57,7 +62,7 @@ def load_json(
     if source.count("[") + source.count("{") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
         raise JsonError(f"nested more than {MAX_DEPTH} levels deep")
     if "\\u" in source or not source.isascii():
-        value = _without_surrogates(value)
+        value = _without(_OTHER_SURROGATES if keep_bytes else _SURROGATES, value)
     return value
 
 
@@ -88,15 +93,15 @@ def _depth_exceeds(value: Any, limit: int) -> bool:
     return depth > limit
 
 
-def _without_surrogates(value: Any) -> Any:
+def _without(letters: frozenset[int], value: Any) -> Any:
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:
-            return "".join("\N{REPLACEMENT CHARACTER}" if ord(letter) in _SURROGATES else letter for letter in value)
+            return "".join("\N{REPLACEMENT CHARACTER}" if ord(letter) in letters else letter for letter in value)
         return value
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_without(letters, item) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {_without(letters, key): _without(letters, item) for key, item in value.items()}
     return value

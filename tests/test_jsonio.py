@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any
 
 import pytest
@@ -64,6 +65,12 @@ def test_half_of_a_surrogate_pair_is_replaced_in_keys_and_values() -> None:
     value = load_json('{"\\ud800": ["a\\udc00b", "\\ud83d\\ude00"]}')
     assert value == {"\ufffd": ["a\ufffdb", "\U0001f600"]}
     json.dumps(value, ensure_ascii=False).encode()
+
+
+def test_bytes_of_arguments_are_kept_on_request() -> None:
+    text = json.dumps({os.fsdecode(b"\xff"): [os.fsdecode(b"a\x80b"), "\ud800"]})
+    assert load_json(text, keep_bytes=True) == {os.fsdecode(b"\xff"): [os.fsdecode(b"a\x80b"), "\ufffd"]}
+    assert load_json(text) == {"\ufffd": ["a\ufffdb", "\ufffd"]}
 
 
 def test_numbers_that_benchmarks_write() -> None:

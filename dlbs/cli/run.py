@@ -106,8 +106,8 @@ def run_command(
     value of a parameter; `__key__= value` lines that it prints are results.
 
     Experiments with a complete log are not run again (exp.rerun changes that): after an interruption, run the same command again.
-    Ctrl-C stops immediately, SIGUSR1 after the current experiments. The exit code is 0 only if no experiment failed, and not all
-    were skipped.
+    Ctrl-C stops immediately, SIGUSR1 after the current experiments. The exit code is 0 only if no experiment failed, not all were
+    skipped, and neither Ctrl-C nor the deadline stopped the run.
 
     \b
     Examples:

@@ -116,6 +116,7 @@ class Executor(Protocol):
         """Absolute paths of the logs in a directory that experiments of an earlier run write now or will write.
 
         Their processes are not ended, and `start` watches such an experiment instead of starting it again.
+        Called repeatedly during a run, also after experiments were started: an experiment that has ended is not watched again.
 
         Raises:
             LaunchError: The answer cannot be determined now.

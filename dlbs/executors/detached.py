@@ -25,7 +25,7 @@ from dlbs.executors.logfiles import write_log
 from dlbs.executors.wakeups import Signals
 from dlbs.exit_codes import FAILED, OK
 from dlbs.experiment import Experiment, log_path
-from dlbs.files import write_atomically
+from dlbs.files import read_regular, write_atomically
 from dlbs.jsonio import load_json
 from dlbs.logs import STATUSES, finite, last_values
 from dlbs.text import text
@@ -34,6 +34,7 @@ from dlbs.unforeseen import guarded
 __all__ = ["Task", "command", "environment", "main", "read_tasks", "write_tasks"]
 
 _ALLOCATED = "--allocated-gpus"
+_LONGEST = 256 << 20  # bytes of a task file
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +99,20 @@ def read_tasks(file: Path) -> list[Task]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_regular(file, _LONGEST).decode().splitlines()
+    except FileNotFoundError:
+        raise LaunchError("does not exist", where=str(file)) from None
+    except LogError as error:
+        raise LaunchError(error.what, where=error.where) from None
+    except UnicodeDecodeError as error:
         raise LaunchError(f"cannot be read: {error}", where=str(file)) from None
 
 
 def _task(line: str, file: Path) -> Task:
     try:
-        entry = load_json(line)
+        entry = load_json(line, keep_bytes=True)
         return Task(dict(entry["experiment"]), Path(entry["log"]), int(entry["replaces"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LaunchError(f"is not a list of experiments: {error}", where=str(file)) from None
 
 

@@ -44,6 +44,10 @@ _BEFORE_THE_LIMIT = 15.0
 _Queue = dict[str, dict[int, QueuedTask]]
 
 
+def _name(token: str) -> str:
+    return f"dlbs-{token}"
+
+
 @dataclass(slots=True)
 class _Array:
     """A job array.
@@ -66,7 +70,11 @@ class _Array:
 
     @property
     def name(self) -> str:
-        return f"dlbs-{self.token}"
+        return _name(self.token)
+
+    def is_known(self, found: _Queue) -> bool:
+        """Whether Slurm has accepted it, even if its response was lost: it is in the queue, or one of its tasks has ended."""
+        return self.name in found or any(self.tasks[number].outcome() is not None for number in self.left)
 
     def clear_away(self) -> None:
         """Remove its files, except non-empty output of its tasks."""
@@ -131,7 +139,9 @@ class SlurmExecutor(Executor):
         self.directory, self.jobs = directory, jobs
         self._collected: dict[tuple[Path, tuple[str, ...]], list[Task]] = {}
         self._watched: dict[Path, _Watched] = {}
+        self._arrays: dict[str, _Array] = {}  # by their names
         self._earlier: dict[Path, tuple[_Array, int]] = {}
+        self._owned: dict[Path, tuple[float, Set[Path] | None]] = {}  # directory → time and result of the last query
         self._dead: list[_Array] = []
         self._called_off: list[Experiment] = []
         self._most_in_array = 0
@@ -154,21 +164,54 @@ class SlurmExecutor(Executor):
         self._most_in_array = max_array_size()
 
     def owned_logs(self, directory: Path) -> Set[Path]:
-        arrays = _read_arrays(directory)
-        if not arrays:
-            return frozenset()
-        found = queue()
-        if found is None:
+        asked, owned = self._owned.get(directory, (-_SHORTEST, None))
+        if time.monotonic() - asked >= _SHORTEST:  # asked for each experiment that may have ended meanwhile
+            owned = self._query_owned(directory)
+            self._owned[directory] = time.monotonic(), owned
+        if owned is None:
             raise LaunchError(
                 "jobs of an earlier run may be writing here, and Slurm does not respond",
                 where=str(directory),
                 hint="try again later",
             )
+        return owned
+
+    def _query_owned(self, directory: Path) -> Set[Path] | None:
+        """The logs of tasks in the queue; None if Slurm does not respond."""
+        arrays = self._read_arrays(directory)
+        if not arrays:
+            return frozenset()
+        found = queue()
+        if found is None:
+            return None
+        owned = set()
         for array in arrays:
-            array.left = set(found.get(array.name, ()))
-            self._earlier.update({array.tasks[number].log: (array, number) for number in array.left})
-        self._dead += [array for array in arrays if not array.left]
-        return {array.tasks[number].log for array in arrays for number in array.left}
+            queued = {number for number in found.get(array.name, ()) if number < len(array.tasks)}
+            owned |= {array.tasks[number].log for number in queued}
+            self._note(array, queued)
+        return owned
+
+    def _note(self, array: _Array, queued: set[int]) -> None:
+        """Note which tasks of an array are in the queue; those of an earlier run can be watched from now on."""
+        if array.name not in self._arrays:
+            self._arrays[array.name] = array
+            array.left = queued
+            self._earlier.update({array.tasks[number].log: (array, number) for number in queued})
+        else:  # without those that were not watched and have ended
+            array.left &= queued | {one.number for one in self._watched.values() if one.array is array}
+        if not array.left:
+            self._dead.append(array)
+
+    def _read_arrays(self, directory: Path) -> list[_Array]:
+        """The arrays that were submitted for a log directory and whose files still exist."""
+        arrays = []
+        for file in sorted(directory.glob(f"{_PREFIX}*.jsonl")):
+            token = file.name.removeprefix(_PREFIX).removesuffix(".jsonl")
+            try:
+                arrays.append(self._arrays.get(_name(token)) or _Array(token, file, read_tasks(file)))
+            except LaunchError:
+                continue  # not written by dlbs
+        return arrays
 
     def start(self, experiment: Experiment) -> bool:
         task = Task.of(experiment, self.directory)
@@ -192,6 +235,7 @@ class SlurmExecutor(Executor):
                     token, directory / f"{_PREFIX}{token}.jsonl", some, options, set(range(len(some))), False
                 )
                 write_tasks(array.file, some)
+                self._arrays[array.name] = array
                 self._submit(array)
                 self._watched.update({task.log: _Watched(array, number) for number, task in enumerate(some)})
                 self._query_soon()
@@ -202,18 +246,18 @@ class SlurmExecutor(Executor):
         Raises:
             LaunchError: sbatch rejects it. Arrays submitted before remain submitted.
         """
+        self._owned.clear()
         number = f"{','.join(map(str, sorted(array.left)))}" + (f"%{self.jobs}" if self.jobs else "")
         arguments = ["--parsable", f"--job-name={array.name}", f"--array={number}", f"--chdir={self.directory}"]
-        arguments += [f"--output={array.file.with_suffix('.out')}", "--open-mode=append", "--no-requeue"]
+        output = str(array.file.with_suffix(".out")).replace("%", "%%")  # sbatch replaces %j and others
+        arguments += [f"--output={output}", "--open-mode=append", "--no-requeue"]
         script = f'#!/bin/sh\nexec {command(array.file, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"\n'
         for _ in range(2):  # after a connection failure, it may accept the array now that squeue responds
             refused = sbatch([*arguments, *array.options], script, environment())
             found = queue() if refused else {}
             if found is None:
                 return
-            array.submitted = (
-                not refused or array.name in found
-            )  # it may have been accepted, with only the response lost
+            array.submitted = not refused or array.is_known(found)
             if array.submitted:
                 return
         array.file.unlink(missing_ok=True)
@@ -230,6 +274,7 @@ class SlurmExecutor(Executor):
             yield self._called_off.pop(), Outcome(WITHDRAWN)
         if time.monotonic() < self._next_question:
             return
+        self._owned.clear()
         found = queue() if self._watched else {}
         self._pause = min(_LONGEST_AT_THE_END if self._ending else _LONGEST, self._pause * 1.5)
         self._next_question = time.monotonic() + self._pause
@@ -256,7 +301,7 @@ class SlurmExecutor(Executor):
     def _submit_unconfirmed(self, found: _Queue) -> None:
         """Submit arrays that Slurm has not confirmed."""
         for array in {id(one.array): one.array for one in self._watched.values() if not one.array.submitted}.values():
-            array.submitted = array.name in found
+            array.submitted = array.is_known(found)
             if not (array.submitted or self._ending):
                 self._submit(array)
 
@@ -318,15 +363,3 @@ def _within_the_limit(experiment: Experiment) -> Experiment:
     own = float(experiment.get("exp.timeout") or 0)
     ours = max(1.0, limit - _BEFORE_THE_LIMIT)
     return {**experiment, "exp.timeout": min(own, ours) if own else ours}
-
-
-def _read_arrays(directory: Path) -> list[_Array]:
-    """The arrays that were submitted for a log directory and whose files still exist."""
-    arrays = []
-    for file in sorted(directory.glob(f"{_PREFIX}*.jsonl")):
-        try:
-            tasks = read_tasks(file)
-        except LaunchError:
-            continue  # not written by dlbs
-        arrays.append(_Array(file.name.removeprefix(_PREFIX).removesuffix(".jsonl"), file, tasks))
-    return arrays

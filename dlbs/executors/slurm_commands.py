@@ -40,7 +40,9 @@ def queue() -> dict[str, dict[int, QueuedTask]] | None:
     """Unfinished tasks of arrays of dlbs: array name → task number → job; None if Slurm does not respond."""
     command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%j|%F|%K|%t"]
     try:
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        completed = subprocess.run(
+            command, capture_output=True, text=True, env=_environment("SQUEUE_"), timeout=_PATIENCE, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if completed.returncode:
@@ -51,6 +53,11 @@ def queue() -> dict[str, dict[int, QueuedTask]] | None:
         if name.startswith("dlbs-") and task.isdigit():
             found.setdefault(name, {})[int(task)] = QueuedTask(f"{array}_{task}", state == "PD")
     return found
+
+
+def _environment(prefix: str) -> dict[str, str]:
+    """The environment without the user's defaults for a command, such as SQUEUE_STATES, which hides jobs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
 def cancel(jobs: Iterable[str], *, pending: bool = False) -> None:
@@ -64,7 +71,7 @@ def cancel(jobs: Iterable[str], *, pending: bool = False) -> None:
     while some := list(islice(names, _MOST_CANCELLED)):
         command = ["scancel", *(["--state=PENDING"] if pending else []), *some]
         try:
-            subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+            subprocess.run(command, capture_output=True, env=_environment("SCANCEL_"), timeout=_PATIENCE, check=False)
         except subprocess.TimeoutExpired:
             return
 
@@ -81,6 +88,7 @@ def sbatch(arguments: Sequence[str], script: str, environment: dict[str, str]) -
             input=script,
             capture_output=True,
             text=True,
+            errors="surrogateescape",  # of paths that are not UTF-8
             env=environment,
             timeout=2 * _PATIENCE,
             check=False,
@@ -120,8 +128,8 @@ def options_of(experiment: Experiment) -> tuple[str, ...]:
     request = Request.of(experiment, allocated=True)
     if request.any_gpus and not text(experiment.get("slurm.gres")):
         options.append(f"--gres=gpu:{request.any_gpus}")
-    if request.memory and not text(experiment.get("slurm.mem")):
-        options.append(f"--mem={request.memory >> 20}M")
+    if request.memory and not text(experiment.get("slurm.mem")):  # rounded up: 0 is all memory of a node
+        options.append(f"--mem={-(-request.memory >> 20)}M")
     if request.any_cpus and not text(experiment.get("slurm.cpus_per_task")):
         options.append(f"--cpus-per-task={request.any_cpus}")
     return (*options, *map(text, experiment.get("slurm.extra") or ()))

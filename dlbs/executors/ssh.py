@@ -9,12 +9,12 @@ import ipaddress
 import random
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dlbs.errors import DlbsError, LaunchError
-from dlbs.executors.base import Check, Problem, Site
+from dlbs.executors.base import Check, Outcome, Problem, Site
 from dlbs.executors.detached import environment
 from dlbs.executors.job import Elsewhere, Job
 from dlbs.executors.local import LocalExecutor
@@ -123,6 +123,7 @@ class SshExecutor(LocalExecutor):
 
     def __init__(self, directory: Path, jobs: int | None = None) -> None:
         super().__init__(directory, jobs, slots=Slots(gpus=(), cpus=(), memory=0))
+        self._given: Experiment = {}  # that runs, without what `start` added
 
     def prepare(self) -> None:
         if self.jobs > 1:
@@ -147,7 +148,12 @@ class SshExecutor(LocalExecutor):
         order = Order(nodes, [one.source for one in launchers], float(experiment.get("exp.node_timeout") or 30))
         session = Elsewhere([sys.executable, "-m", "dlbs.executors.ssh_session"], environment(), order.line())
         self._jobs.append(Job(launchers[0], Grant(), grace=self.grace, elsewhere=session))
+        self._given = experiment
         return True
+
+    def look(self) -> Iterator[tuple[Experiment, Outcome]]:
+        for _, outcome in super().look():
+            yield self._given, outcome  # without this rendezvous, whose port another attempt must not inherit
 
 
 def _rendezvous(nodes: Sequence[str], facts: Sequence[Facts]) -> str:

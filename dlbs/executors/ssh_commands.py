@@ -9,8 +9,11 @@ import os
 import re
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import IO
 
 from dlbs.errors import LaunchError
 from dlbs.jsonio import JsonError, load_json
@@ -20,6 +23,8 @@ __all__ = ["GRACE", "Facts", "ask", "ssh_command", "watched"]
 GRACE = 5  # seconds between TERM and KILL of a launcher on a node
 _PATIENCE = 60.0  # seconds that a node has to respond
 _CONNECT = 10  # seconds
+_LONGEST_ANSWER = 1 << 20  # bytes
+_LONGEST_REASON = 1000  # characters
 
 # A shell function that runs a launcher, and ends everything it started when the connection is lost: standard input ends, or no line
 # arrives in time. TERM goes to the process group, so that torchrun ends its workers; processes left in other sessions are found by a
@@ -144,23 +149,56 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
         script.append(f"{shlex.join([python, '-c', _ASK, package])} || echo 'dlbs: no python'")
     command = ssh_command(host, _PATIENCE)
     try:
-        completed = subprocess.run(
-            command, input="\n".join([*script, ""]), capture_output=True, text=True, errors="replace", timeout=_PATIENCE,
-            check=False,
-        )  # fmt: skip
+        completed = _run(command, "\n".join([*script, ""]))
     except OSError as error:
         raise LaunchError(
             f"{command[0]} cannot be started: {error.strerror}", hint="install the OpenSSH client"
         ) from None
     except subprocess.TimeoutExpired:
         raise LaunchError(f"node {host} did not respond within {_PATIENCE:.0f} s") from None
+    if max(len(completed.stdout), len(completed.stderr)) > _LONGEST_ANSWER:
+        what = f"node {host} answered with more than {_LONGEST_ANSWER:,} bytes"
+        raise LaunchError(what, hint=f"its login shell may print text: run `ssh {host} true`, which must print nothing")
     return _facts(host, directory, python, package, completed)
 
 
-def _facts(host: str, directory: str, python: str, package: str, completed: subprocess.CompletedProcess[str]) -> Facts:
-    messages = completed.stderr.strip().splitlines()
-    last = messages[-1].strip() if messages else ""
-    lines = re.findall(r"^dlbs: (.*)$", completed.stdout, re.MULTILINE)
+def _run(command: list[str], script: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with a script as its input; end it if it prints more than `_LONGEST_ANSWER` bytes, of which one more is returned."""
+
+    def limited(stream: IO[bytes]) -> bytes:
+        content = stream.read(_LONGEST_ANSWER + 1)
+        if len(content) > _LONGEST_ANSWER:
+            process.kill()
+            stream.close()  # its children too may print
+        return content
+
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process,
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output, errors = (pool.submit(limited, stream) for stream in (process.stdout, process.stderr))
+        try:
+            with suppress(BrokenPipeError):
+                process.stdin.write(script.encode("utf-8", "surrogateescape"))
+                process.stdin.close()
+            code = process.wait(_PATIENCE)
+        except BaseException:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(command, code, output.result(), errors.result())
+
+
+def _facts(
+    host: str, directory: str, python: str, package: str, completed: subprocess.CompletedProcess[bytes]
+) -> Facts:
+    output = completed.stdout.decode(errors="replace")
+    messages = completed.stderr.decode(errors="replace").strip().splitlines()
+    last = messages[-1].strip()[:_LONGEST_REASON] if messages else ""
+    lines = re.findall(r"^dlbs: (.*)$", output, re.MULTILINE)
     if lines == ["no directory"]:
         hint = "share the directory between the nodes, or copy it to the same path"
         raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
@@ -174,7 +212,7 @@ def _facts(host: str, directory: str, python: str, package: str, completed: subp
     if lines[2:]:
         hint = "set runtime.python to an interpreter that exists on all nodes"
         raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
-    found = _versions(completed.stdout)
+    found = _versions(output)
     if found is None:
         hint = f"its login shell may print text: run `ssh {host} true`, which must print nothing"
         raise LaunchError(f"node {host} did not report the versions of {python}", hint=hint)

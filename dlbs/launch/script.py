@@ -151,6 +151,11 @@ def _gpus(experiment: Experiment) -> list[int]:
     return [] if gpus.startswith("any:") else gpu_ids(gpus)
 
 
+def _gpu_names(experiment: Experiment, gpus: list[int]) -> list[str]:
+    """Entries of CUDA_VISIBLE_DEVICES; this machine's own variable says nothing about other machines (`exp.nodes`)."""
+    return [str(gpu) if experiment.get("exp.nodes") else cuda_name(gpu) for gpu in gpus]
+
+
 def environment(experiment: Experiment) -> list[tuple[str, str]]:
     """The environment variables of an experiment: `F.env`, `F.variables`, `runtime.env.*`, its GPUs and CUDA's cache."""
     framework = experiment.get("exp.framework", "")
@@ -165,7 +170,7 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
         gpus = _gpus(experiment)
         if gpus:  # the numbering of nvidia-smi; CUDA's default order puts the fastest first
             found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(map(cuda_name, gpus))
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(_gpu_names(experiment, gpus))
     if experiment.get("runtime.cuda_cache"):
         found["CUDA_CACHE_PATH"] = "/workspace/cuda_cache" if in_docker else text(experiment["runtime.cuda_cache"])
     return list(found.items())

@@ -49,18 +49,20 @@ class CpuEnergy:
     def __init__(self) -> None:
         self._files = []
         for path in sorted(glob.glob("/sys/class/powercap/intel-rapl:[0-9]*/energy_uj")):
-            if path.count(":") == 1:  # packages, not parts of them
+            if path.count(":") == 1:  # not parts of packages
                 try:
-                    self._files.append((open(path), self._range(path)))
+                    # psys is the whole machine, its packages included.
+                    if self._read(path, "name").startswith("package"):
+                        self._files.append((open(path), int(self._read(path, "max_energy_range_uj"))))
                 except OSError:
                     continue
         self._last = [0] * len(self._files)
         self._turns = [0] * len(self._files)
 
     @staticmethod
-    def _range(path: str) -> int:
-        with open(path.replace("energy_uj", "max_energy_range_uj")) as stream:
-            return int(stream.read())
+    def _read(path: str, name: str) -> str:
+        with open(path.replace("energy_uj", name)) as stream:
+            return stream.read()
 
     @property
     def found(self) -> bool:

@@ -66,6 +66,8 @@ class Monitor:
         self._early: _Look | None = None  # the latest one, if there is no sample yet
         self._early_at = 0.0
         self._times: list[float] = []
+        self._seconds: list[float] = []  # that each sample covers
+        self._joules_before = self._joules = 0.0
         self._series: dict[str, list[float]] = {name: [] for name in PROCESS_SERIES}
         self._power: list[float] = []
         self._states: dict[str, list[float | None]] = {"cpu_mhz": [], "cpu_temp": []}
@@ -86,6 +88,7 @@ class Monitor:
         self._start = time.monotonic()
         self._tree.watch(pid, self._start)
         self._last = self._look(self._start)
+        self._joules_before = self._last.used["energy"]
         self._next = self._start + self._interval
         self._early_at = self._start + _FIRST_LOOK
 
@@ -117,6 +120,7 @@ class Monitor:
         """Add a sample to the series: changes between two observations, and resources occupied at the second."""
         seconds = look.moment - last.moment
         self._times.append(round(look.time, 3))
+        self._seconds.append(seconds)
         for name in PROCESS_SERIES:
             value = look.used[name]
             if name == "cpu":  # CPU seconds → percent of one CPU
@@ -137,18 +141,28 @@ class Monitor:
         Args:
             usage: Resource usage of the launcher's process, if known.
         """
-        if self._times or self._last is None:
+        if self._last is None:
             return
-        seen = self._early or self._last
+        now, joules = time.monotonic(), self._cpus.joules()
+        if not self._times:
+            self._last = self._at_the_end(self._last, now, joules, usage)
+        self._joules = joules - self._joules_before
+        self._seconds[-1] += now - self._last.moment
+        self._last = None
+
+    def _at_the_end(self, last: _Look, now: float, joules: float, usage: Usage | None) -> _Look:
+        """Add a sample for an experiment that was too short for one; return its observation."""
+        seen = self._early or last
         if self._early is None or (usage is not None and usage.cpu > seen.used["cpu"]):
             used = dict(seen.used)
             if usage is not None:
                 for name in ("cpu", "io_read", "io_write"):
                     used[name] = max(used[name], getattr(usage, name))
             used["threads"] = max(used["threads"], 1.0)
-            used["energy"] = self._cpus.joules()
-            seen = replace(seen, moment=time.monotonic(), time=time.time(), used=used)
-        self._record(self._last, seen)
+            used["energy"] = joules
+            seen = replace(seen, moment=now, time=time.time(), used=used)
+        self._record(last, seen)
+        return seen
 
     def results(self) -> dict[str, Any]:
         """Log values: series with their time stamps, means, peaks and energy; docs/log-format.md has the units."""
@@ -160,23 +174,21 @@ class Monitor:
         found.update({name: values for name, values in self._states.items() if any(values)})
         if self._power:
             found["power"] = self._power
-            found["energy"] = round(_energy(self._times, self._power), 3)
+            found["energy"] = round(self._joules, 3)
         if self._gpus.count:
             by_gpu = {name: [list(row) for row in zip(*rows, strict=True)] for name, rows in self._gpu_series.items()}
             found.update(by_gpu)
-            found["gpu_energy"] = [_gpu_energy(self._times, watts) for watts in by_gpu["gpu_power"]]
+            found["gpu_energy"] = [_gpu_energy(self._seconds, watts) for watts in by_gpu["gpu_power"]]
             known = [[size for size in one if size is not None] for one in by_gpu["gpu_mem"]]
             found["gpu_mem_peak"] = [max(sizes, default=None) for sizes in known]
         return {f"results.use.{name}": values for name, values in found.items()}
 
 
-def _energy(times: list[float], watts: list[float]) -> float:
-    """Energy in joules: each sample covers the time since the previous one."""
-    return sum(power * (end - begin) for begin, end, power in zip(times, times[1:], watts[1:], strict=False))
-
-
-def _gpu_energy(times: list[float], watts: list[float | None]) -> float | None:
-    """Energy in joules; None for a GPU that does not report its power, such as a part of one (MIG)."""
-    if all(power is None for power in watts):
+def _gpu_energy(seconds: list[float], watts: list[float | None]) -> float | None:
+    """Energy in joules of power samples, each of which covers some seconds; None for a GPU that does not report its power, such as a part of
+    one (MIG). A missing sample counts as the mean of the others."""
+    known = [(power * covered, covered) for power, covered in zip(watts, seconds, strict=True) if power is not None]
+    if not known:
         return None
-    return round(_energy(times, [power or 0.0 for power in watts]), 3)
+    joules, covered = map(sum, zip(*known, strict=True))
+    return round(joules * sum(seconds) / covered, 3)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dlbs.errors import LaunchError
+from dlbs.executors.detached import read_tasks
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
 
@@ -237,3 +239,53 @@ def test_status_names_a_log_that_is_a_pipe_and_shows_the_others(dlbs: RunDlbs, t
     assert done.returncode == 1  # as for every plan that is not done
     assert "1 ok, 1 interrupted" in done.stdout
     assert "is not a regular file" in done.stdout
+
+
+def zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def unusable_task(path: Path) -> None:
+    path.write_text('{"log": "1.log", "replaces": Infinity, "experiment": {}}\n')
+
+
+@pytest.mark.parametrize(
+    "put", [link, dangling_link, zero, pipe, directory, text, binary, unusable_task], ids=lambda put: put.__name__
+)
+@pytest.mark.parametrize("verb", ["status", "run"])
+def test_a_strangers_list_of_jobs_is_ignored(
+    dlbs: RunDlbs, tmp_path: Path, put: Callable[[Path], None], verb: str
+) -> None:
+    dlbs("run", *DUMMY, check=True)
+    (tmp_path / "logs" / ".dlbs.lock").write_text('{"executor": "slurm"}')
+    put(tmp_path / "logs" / ".dlbs-slurm-a.jsonl")
+    before = snapshot(tmp_path)
+    done = dlbs(*(("status", "logs") if verb == "status" else ("run", *DUMMY)))
+    assert done.returncode == 0, done.stderr
+    assert "1 ok" in done.stdout or "1 already finished" in done.stderr
+    after = snapshot(tmp_path)
+    assert {path: content for path, content in after.items() if "slurm" in path or "target" in path} == {
+        path: content for path, content in before.items() if "slurm" in path or "target" in path
+    }
+
+
+@pytest.mark.parametrize(
+    ("put", "message"),
+    [
+        (link, "is a symbolic link"),
+        (zero, "is a symbolic link"),
+        (pipe, "is not a regular file"),
+        (directory, "is not a regular file"),
+        (text, "is not a list of experiments"),
+        (binary, "cannot be read"),
+        (unusable_task, "is not a list of experiments"),
+    ],
+)
+def test_a_list_of_experiments_that_is_not_ours_is_one_error(
+    tmp_path: Path, put: Callable[[Path], None], message: str
+) -> None:
+    (tmp_path / "logs").mkdir()
+    file = tmp_path / "logs" / "tasks.jsonl"
+    put(file)
+    with pytest.raises(LaunchError, match=message):
+        read_tasks(file)

@@ -122,6 +122,8 @@ ANSWERS: dict[str, str] = {
     "a farewell": WELL + "print('{\"python\": \"3\", \"torch\": \"2\", \"program\": \"x\"}'); print('logout')",
     "20 MB": "print('x' * 20_000_000)",
     "an endless line of complaints": "sys.stderr.write('x' * 10_000_000); sys.exit(255)",
+    "without an end": "while True: print('x' * 1_000_000)",
+    "complaints without an end": "while True: print('x' * 1_000_000, file=sys.stderr)",
 }  # fmt: skip
 
 
@@ -134,6 +136,7 @@ def test_what_a_node_answers(commands: Commands, tmp_path: Path, answer: str, fr
     assert not done.is_crash(), done
     assert done.code in {0, 1, 2}
     assert done.seconds < SECONDS
+    assert len(done.errors + done.output) < 10_000
     assert "\x1b" not in done.errors + done.output
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psutil
 
+from dlbs.errors import LogError
 from dlbs.executors.base import Executor, Outcome
 from dlbs.executors.detached import Task, command, environment, read_tasks, write_tasks
 from dlbs.experiment import Experiment
+from dlbs.files import read_regular
 
 _POLL = 0.2  # seconds
 
@@ -38,17 +40,18 @@ class NohupExecutor(Executor):
         return len(self._files) < self.jobs
 
     def owned_logs(self, directory: Path) -> Set[Path]:
-        return {read_tasks(file)[0].log for file in directory.glob(".dlbs-nohup-*.jsonl") if _process(file)}
+        files = filter(_process, directory.glob(".dlbs-nohup-*.jsonl"))
+        return {task.log for file in files for task in read_tasks(file)}
 
     def start(self, experiment: Experiment) -> bool:
         if not self.has_room:
             return False
         task = Task.of(experiment, self.directory)
-        for file in task.log.parent.glob(".dlbs-nohup-*.jsonl"):
-            (earlier,) = read_tasks(file)
-            if earlier.log == task.log and _process(file):  # of an earlier run
-                self._files[file] = earlier
-                return True
+        for file in filter(_process, task.log.parent.glob(".dlbs-nohup-*.jsonl")):
+            for earlier in read_tasks(file):
+                if earlier.log == task.log:  # of an earlier run
+                    self._files[file] = earlier
+                    return True
         file = task.log.parent / f".dlbs-nohup-{uuid.uuid4().hex[:12]}.jsonl"
         write_tasks(file, [task])
         shell = ["sh", "-c", f"nohup setsid {command(file)} 0 >/dev/null 2>&1 & echo $!"]
@@ -81,9 +84,9 @@ class NohupExecutor(Executor):
 def _process(file: Path) -> psutil.Process | None:
     """The process that runs an experiment; None if it has ended."""
     try:
-        number, began = file.with_suffix(".pid").read_text().split()
+        number, began = read_regular(file.with_suffix(".pid"), 100).split()
         process = psutil.Process(int(number))
         same = abs(process.create_time() - float(began)) < 1  # and not another one with its number
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (OSError, ValueError, psutil.NoSuchProcess):
+    except (LogError, OSError, ValueError, psutil.NoSuchProcess):
         return None

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LaunchError
-from dlbs.executors import ssh_session
+from dlbs.executors import ssh, ssh_session
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.ssh import SshExecutor
 from dlbs.executors.ssh_commands import ssh_command, watched
 from dlbs.executors.ssh_session import Order
 from dlbs.experiment import Experiment
-from dlbs.launch.script import make_launcher
+from dlbs.launch.script import Launcher, make_launcher
+from dlbs.logs import last_values
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.run.validate import Validator
+from tests.waiting import wait_until
 
 
 def experiment(*parameters: str) -> Experiment:
@@ -90,6 +94,13 @@ def test_nodes_differ_in_the_rank_alone_and_in_their_log() -> None:
     assert "srun" in make_launcher(experiment("exp.num_nodes=2")).source
 
 
+def test_gpus_of_other_machines_have_no_names_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaa,GPU-bbb")
+    flags = ("exp.gpus=0,1",)
+    assert "export CUDA_VISIBLE_DEVICES=GPU-aaa,GPU-bbb" in make_launcher(experiment(*flags)).source
+    assert "export CUDA_VISIBLE_DEVICES=0,1" in make_launcher(experiment(*flags, "exp.nodes=a,b")).source
+
+
 def test_a_host_cannot_be_an_option_of_ssh() -> None:
     with pytest.raises(LaunchError, match="is not a host name"):
         ssh_command("-oProxyCommand=touch x", 30)
@@ -142,3 +153,45 @@ def test_lines_of_a_node_are_complete_however_they_arrive(monkeypatch: pytest.Mo
 
     assert asyncio.run(lines(b"a\nb", b"c\n", b"\n", b"d")) == [b"a", b"bc", b"", b"d"]
     assert asyncio.run(lines(b"12345", b"67890", b"1\n")) == [b"1234567890", b"1"]  # longer ones are divided
+
+
+# In the place of ssh: a node that answers what it is asked, and whose launcher fails at once.
+NODE = """#!{python} -S
+import os, re
+said = b""
+while b"dlbs_watch 5" not in said and b"uname" not in said:
+    said += os.read(0, 65536)
+if b"uname" in said:
+    print("dlbs: 127.0.0.1 1 127.0.0.1 22\\ndlbs: host")
+else:
+    print(re.search(r"dlbs_watch 5 \\S+ (dlbs-[0-9a-f]+)", said.decode())[1] + ":1")
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("own", "expected"), [("", ["127.0.0.1:1", "127.0.0.1:2"]), ("a:7", ["a:7", "a:7"])])
+def test_each_attempt_has_a_rendezvous_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, expected: list[str]
+) -> None:
+    """The port of the attempt before may be the reason that it failed."""
+    (tmp_path / "ssh").write_text(NODE.replace("{python}", sys.executable))
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("DLBS_SSH", str(tmp_path / "ssh"))
+    ports = iter((1, 2))
+    monkeypatch.setattr(ssh, "random", SimpleNamespace(choice=lambda among: next(ports)))
+    used = list[str]()
+
+    def made(one: Experiment, directory: Path) -> Launcher:
+        used.append(one["exp.rendezvous"])
+        return make_launcher(one, directory)
+
+    monkeypatch.setattr(ssh, "make_launcher", made)
+    flags = ("exp.nodes=a,b", f"exp.rendezvous={own}", "exp.framework=dummy", "exp.log_file=x.log")
+    one, executor = experiment(*flags), SshExecutor(tmp_path)
+    for attempt in (1, 2):
+        assert executor.start({**one, "exp.attempt": attempt})
+        ended = list[Experiment]()
+        wait_until(lambda ended=ended: ended.extend(given for given, _ in executor.look()) or ended)  # type: ignore[misc]
+        (one,) = ended
+        assert last_values(tmp_path / "x.log")["exp.status"] == "failure"
+    assert used[::2] == used[1::2] == expected  # the same one on both nodes

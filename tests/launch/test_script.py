@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -260,3 +262,18 @@ def test_pytorch_in_docker() -> None:
 def test_parameters_are_logged_as_json() -> None:
     source = pytorch(**{"exp.model_opts": {"depth": 3}})
     assert f"__exp.model_opts__= {json.dumps({'depth': 3})}" in source
+
+
+@pytest.mark.integration
+def test_a_signal_that_ends_only_the_sleep_of_the_dummy_is_no_success(tmp_path: Path) -> None:
+    """scancel signals processes one by one, the launcher perhaps too late."""
+    (tmp_path / "sleep").write_text("#!/bin/sh\nkill -TERM $$\n")
+    (tmp_path / "sleep").chmod(0o755)
+    launcher = make_launcher(experiment(**{"exp.framework": "dummy", "dummy.seconds": 10_000}), tmp_path)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-s"], input=launcher.source, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "__exp.exit_code__= 143" in done.stdout
+    assert "results.throughput" not in done.stdout

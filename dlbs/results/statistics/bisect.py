@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.errors import LogError
-from dlbs.files import write_atomically
+from dlbs.files import read_regular, write_atomically
 from dlbs.jsonio import load_json
 
 __all__ = ["Candidate", "Search", "culprits", "next_candidate"]
 
 _STATE = "bisect.json"
+_LARGEST = 256 << 20  # bytes of it
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 
 
@@ -58,7 +59,7 @@ class Search:
         """
         path = directory / _STATE
         try:
-            document = load_json(path.read_text(encoding="utf-8"))
+            document = load_json(read_regular(path, _LARGEST))
             candidates = [Candidate(**one) for one in document["candidates"]]
             known = document["settings"]
         except FileNotFoundError:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.results.statistics.bisect import culprits, next_candidate
+from dlbs.errors import LogError
+from dlbs.results.statistics.bisect import Search, culprits, next_candidate
 from tests.conftest import RunDlbs
 
 # Leaves a log whose batches take 10 ms up to a candidate and 12 ms from then on, and counts how often it was called.
@@ -187,3 +188,11 @@ def test_every_place_of_the_first_bad_one_is_found(count: int) -> None:
             steps += 1
         assert list(culprits(verdicts)) == [first]
         assert steps <= (count - 2).bit_length()
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "elsewhere.json"])
+def test_a_state_that_is_a_link_is_not_read(tmp_path: Path, target: str) -> None:
+    (tmp_path / "elsewhere.json").write_text("{}")
+    (tmp_path / "bisect.json").symlink_to(target)
+    with pytest.raises(LogError, match="is a symbolic link"):
+        Search.open(tmp_path, {}, ["1", "2"])
