@@ -225,6 +225,21 @@ def test_pictures_from_databases(place: Path, tmp_path: Path, capsys: pytest.Cap
     assert entry.categories == ()
 
 
+@pytest.mark.parametrize("more", [(), ("--label_smoothing=0.1",), ("--epochs=0",)], ids=["train", "smooth", "val"])
+def test_a_label_of_a_database_beyond_the_classes_of_the_model_is_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    for part in ("train", "val"):
+        folder = ["--from_folder", str(place / "set" / part), "--height=20", "--width=20"]
+        assert make_dataset.main(["caffe_lmdb", str(tmp_path / "set" / part), *folder]) == 0
+    capsys.readouterr()
+    backend = ["--data_backend=caffe_lmdb", f"--data_dir={tmp_path / 'set'}", """--model_opts={"num_classes": 2}"""]
+    assert train.main(flags(place, tmp_path / "out", *backend, "--epochs=1", *more)) == 1
+    said = capsys.readouterr().err
+    part = "val" if "--epochs=0" in more else "train"
+    assert f"of {tmp_path / 'set' / part} has label 2, but the model has 2 classes, 0 to 1: set --model_opts" in said
+
+
 def test_nothing_is_overwritten_or_mixed_up(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(place, tmp_path, capsys, "--epochs=1")
     before = (tmp_path / "last.pt").read_bytes()
