@@ -52,7 +52,7 @@ class Model:
 
     def batch(self, batch_size: int, seed: int, dtype: Any) -> tuple[Any, Any]:
         """Random inputs and targets: numbers with mean 0 and standard deviation 1, or tokens."""
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(abs(seed))
         shape = (batch_size, *self.input_shape)
         if self.vocabulary:
             tokens = random.integers(0, self.vocabulary, (2, *shape), dtype=np.int32)
@@ -73,7 +73,7 @@ def initial(model: Model, seed: int, dtype: Any) -> tuple[Arrays, Arrays]:
     Weights are normal with variance 2 / inputs (He et al., arXiv:1502.01852), embeddings have standard deviation 0.02, scales of
     normalisations are one, biases zero. Speed does not depend on the values.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(abs(seed))
 
     def made(name: str, shape: tuple[int, ...]) -> Any:
         if len(shape) == 1:
