@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxruntime_benchmarks.description import METADATA_KEY, Description
+from onnxruntime_benchmarks.description import METADATA_KEY, Bound, Description
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.options.common import CommonOptions
@@ -109,13 +109,18 @@ def _tensors(model: Model, batch_size: int, seed: int) -> tuple[Tensor, ...]:
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
-def _bounds(model: Model, program: Any) -> dict[str, int]:
+def _bounds(model: Model, program: Any) -> dict[str, Bound]:
     """Exclusive upper bounds of integer inputs, from a thousand instances."""
     names = [value.name for value in program.model.graph.inputs]
     many = _tensors(model, 1000 if model.input_shape[:1] < (100,) else 16, 0)
-    return {
-        name: int(tensor.max()) + 1 for name, tensor in zip(names, many, strict=True) if not tensor.is_floating_point()
-    }
+    return {name: _bound(tensor) for name, tensor in zip(names, many, strict=True) if not tensor.is_floating_point()}
+
+
+def _bound(tensor: Tensor) -> Bound:
+    """One bound, or one per column if the columns have different ones, such as categories that index different tables."""
+    columns = (tensor.flatten(0, -2).amax(0) + 1).tolist() if tensor.dim() > 1 else [int(tensor.max()) + 1]
+    # Equal bounds differ in a sample, but by less than a half.
+    return columns if 2 * min(columns) <= max(columns) else max(columns)
 
 
 def _quantise(source: Path, target: Path, *, external: bool) -> None:
