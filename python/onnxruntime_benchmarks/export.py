@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from onnxruntime_benchmarks.description import METADATA_KEY, Bound, Description
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.model_options import built_with
 from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.option import changed, option
 from pytorch_benchmarks.options.parser import Parser
@@ -69,10 +70,8 @@ def export(options: ExportOptions) -> Description:
     from pytorch_benchmarks.models.generator import Generator
 
     torch.manual_seed(options.seed)
-    try:
+    with built_with(options.model_opts, options.model):
         model = get_model(options.model, weights=options.weights, **options.model_opts)
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
     if isinstance(model, Generator):
         raise SkippedError(f"{options.model} generates text token by token, which one ONNX graph does not")
     dtype = torch.float16 if options.dtype == "float16" else torch.float32

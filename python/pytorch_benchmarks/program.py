@@ -19,7 +19,7 @@ from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
-__all__ = ["check_writable", "end", "explain", "run"]
+__all__ = ["check_writable", "end", "explain", "lacks_memory", "run"]
 
 # Messages of PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime for insufficient memory; PyTorch's allocator has its own exception.
 _NO_MEMORY = (
@@ -160,12 +160,17 @@ def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> i
     return exit_code
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of a framework or the system means that memory does not suffice."""
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
+
+
 def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     """Convert an error of a framework or the system to one that users can act on; None if it is unforeseen."""
     text = str(error)
     if isinstance(error, UnpicklingError):
         return BenchmarkError(f"a file cannot be read as tensors: {reason(error)}")
-    if type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _NO_MEMORY):
+    if lacks_memory(error):
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"

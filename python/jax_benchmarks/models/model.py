@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks.errors import UnknownModelError
+from pytorch_benchmarks.model_options import built_with
 
 __all__ = ["MODELS", "Arrays", "Model", "get_model", "initial"]
 
@@ -92,15 +93,13 @@ def get_model(name: str, **options: Any) -> Model:
 
     Raises:
         UnknownModelError: The name is unknown; the message lists the models.
-        UsageError: The model does not have one of the options.
+        UsageError: The model does not have one of the options, or rejects its value.
     """
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UnknownModelError(f"unknown JAX model {name!r}: {hint}available models are {', '.join(sorted(MODELS))}")
     module = importlib.import_module(f"jax_benchmarks.models.{MODELS[name]}")
-    try:
+    with built_with(options, name):
         made: Model = module.build(**options)
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {name}: {error}") from None
     return made
