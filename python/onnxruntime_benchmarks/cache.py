@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -31,20 +31,21 @@ def cached_model(options: OnnxOptions) -> Path:
     file = place / "model.onnx"
     if file.is_file():
         return file
-    beside = place.with_name(f"{place.name}.part{os.getpid()}")
     try:
-        beside.mkdir(parents=True)
-        print(f"exporting {options.model} to {file}", flush=True)
-        _export(options, beside / "model.onnx")
-        try:
-            os.replace(beside, place)
-        except OSError:
-            if not file.is_file():  # otherwise another process was faster
-                raise
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # A name that no other process has: those in containers may have the same number.
+        with tempfile.TemporaryDirectory(prefix=f"{place.name}.part", dir=place.parent) as beside:
+            made = Path(beside) / "exported"  # readable for others, unlike the directory around it
+            made.mkdir()
+            print(f"exporting {options.model} to {file}", flush=True)
+            _export(options, made / "model.onnx")
+            try:
+                os.replace(made, place)
+            except OSError:
+                if not file.is_file():  # otherwise another process was faster
+                    raise
     except OSError as error:
         raise UsageError(f"--cache_dir: cannot write {place}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return file
 
 
@@ -59,6 +60,8 @@ def _dtype(options: OnnxOptions) -> str:
 def _name(options: OnnxOptions) -> str:
     """Name of a model's directory: readable, with a digest of everything that determines its contents."""
     packages = ["torch", "onnx", "onnxscript", options.model.partition(":")[0] if ":" in options.model else ""]
+    if _dtype(options) == "int8":  # quantised by ONNX Runtime
+        packages += ["onnxruntime", "onnxruntime-gpu"]
     sources = sorted((_ROOT / "pytorch_benchmarks" / "models").glob("*.py"))
     code = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, Path(__file__).with_name("export.py")]))
     made_from = [

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["METADATA_KEY", "Description"]
+__all__ = ["METADATA_KEY", "Bound", "Description"]
 
 METADATA_KEY = "dlbs"
+
+Bound = int | list[int]  # of all values of an input, or of each position in its last dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Description:
     unit: str = "instances"
     parameters: int = 0
     exporter: str = ""
-    bounds: Mapping[str, int] = field(default_factory=dict)
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
 
     def as_metadata(self) -> str:
         """Return it as a value of the file's metadata."""

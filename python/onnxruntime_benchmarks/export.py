@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxruntime_benchmarks.description import METADATA_KEY, Description
+from onnxruntime_benchmarks.description import METADATA_KEY, Bound, Description
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.model_options import built_with
 from pytorch_benchmarks.options.common import CommonOptions
 from pytorch_benchmarks.options.option import changed, option
 from pytorch_benchmarks.options.parser import Parser
@@ -69,10 +70,8 @@ def export(options: ExportOptions) -> Description:
     from pytorch_benchmarks.models.generator import Generator
 
     torch.manual_seed(options.seed)
-    try:
+    with built_with(options.model_opts, options.model):
         model = get_model(options.model, weights=options.weights, **options.model_opts)
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
     if isinstance(model, Generator):
         raise SkippedError(f"{options.model} generates text token by token, which one ONNX graph does not")
     dtype = torch.float16 if options.dtype == "float16" else torch.float32
@@ -109,13 +108,18 @@ def _tensors(model: Model, batch_size: int, seed: int) -> tuple[Tensor, ...]:
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
-def _bounds(model: Model, program: Any) -> dict[str, int]:
+def _bounds(model: Model, program: Any) -> dict[str, Bound]:
     """Exclusive upper bounds of integer inputs, from a thousand instances."""
     names = [value.name for value in program.model.graph.inputs]
     many = _tensors(model, 1000 if model.input_shape[:1] < (100,) else 16, 0)
-    return {
-        name: int(tensor.max()) + 1 for name, tensor in zip(names, many, strict=True) if not tensor.is_floating_point()
-    }
+    return {name: _bound(tensor) for name, tensor in zip(names, many, strict=True) if not tensor.is_floating_point()}
+
+
+def _bound(tensor: Tensor) -> Bound:
+    """One bound, or one per column if the columns have different ones, such as categories that index different tables."""
+    columns = (tensor.flatten(0, -2).amax(0) + 1).tolist() if tensor.dim() > 1 else [int(tensor.max()) + 1]
+    # Equal bounds differ in a sample, but by less than a half.
+    return columns if 2 * min(columns) <= max(columns) else max(columns)
 
 
 def _quantise(source: Path, target: Path, *, external: bool) -> None:

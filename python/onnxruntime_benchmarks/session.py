@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from onnxruntime_benchmarks.description import Description
+from onnxruntime_benchmarks.description import Bound, Description
 from onnxruntime_benchmarks.options import OnnxOptions
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.program import lacks_memory
@@ -112,14 +112,14 @@ def described(session: onnxruntime.InferenceSession, file: Path, name: str) -> D
 
 
 def random_inputs(
-    session: onnxruntime.InferenceSession, batch_size: int, seed: int, bounds: dict[str, int]
+    session: onnxruntime.InferenceSession, batch_size: int, seed: int, bounds: dict[str, Bound]
 ) -> dict[str, Any]:
     """Random arrays by input: numbers with mean 0 and standard deviation 1, or integers from 0 to below their bound (2 by default).
 
     Raises:
         UsageError: The model has another batch size, a dimension without a size, or inputs of an unsupported type.
     """
-    random, made = np.random.default_rng(seed), {}
+    random, made = np.random.default_rng(abs(seed)), {}
     for one in session.get_inputs():
         shape = [
             batch_size if index == 0 and not isinstance(size, int) else size for index, size in enumerate(one.shape)

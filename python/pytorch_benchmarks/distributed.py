@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import nn
 
 from pytorch_benchmarks import torchrun
 from pytorch_benchmarks.devices import select_device
-from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.meeting import Node, meet
 from pytorch_benchmarks.network import endpoint, interface_to
 from pytorch_benchmarks.options.common import CommonOptions
@@ -28,6 +28,7 @@ from pytorch_benchmarks.unforeseen import guarded
 __all__ = [
     "World",
     "communication",
+    "from_first",
     "joined",
     "largest",
     "mean",
@@ -203,6 +204,30 @@ def mean(number: float, world: World, device: torch.device) -> float:
 def total(number: int, world: World, device: torch.device) -> int:
     """Sum over all processes."""
     return number if world.size == 1 else round(_reduced([number], device, torch.distributed.ReduceOp.SUM)[0])
+
+
+def from_first(work: Callable[[], Any], world: World) -> Any:
+    """The result of `work` in rank 0, in all processes, which may have no common files.
+
+    Args:
+        work: Called in rank 0. Tensors of its result are on the host.
+        world: The processes.
+
+    Raises:
+        BenchmarkError: That of `work`, in every process.
+    """
+    if world.size == 1:
+        return work()
+    found: list[Any] = [None, None]
+    if world.rank == 0:
+        try:
+            found[0] = work()
+        except BenchmarkError as error:
+            found[1] = error
+    torch.distributed.broadcast_object_list(found, 0)
+    if found[1] is not None:
+        raise found[1]
+    return found[0]
 
 
 def share_buffers(module: nn.Module, world: World) -> None:

@@ -69,7 +69,8 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
     model = classifier(options, pictures).to(device=device, dtype=precision.weights)
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    setup = Setup(options, pictures, transforms_for(model, options), precision, device, world)
+    transforms = transforms_for(model, options)
+    setup = Setup(options, pictures, transforms, model.num_classes, precision, device, world)
     log_facts(log, options, model, device, options.data_backend)
     log.many({**settings, "precision": precision.describe(), "compile": options.compile}, "results.")
 

@@ -50,7 +50,7 @@ from tests.adversarial.tiny import Tiny
 from pytorch_benchmarks.models.weights import find_weights
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.training.optimizers import build_optimizer
-from pytorch_benchmarks.training.state import State, average_of
+from pytorch_benchmarks.training.state import State, average_of, check_same_training, read_checkpoint, read_weights
 from tests.adversarial.bounded import serve
 
 MODEL = Tiny()
@@ -71,9 +71,11 @@ def step():
     STATE.optimizer.step()
 
 def checkpoint(path):
-    STATE.restore(Path(path), OPTIONS, torch.device("cpu"))
+    content = read_checkpoint(Path(path))
+    check_same_training(content, OPTIONS, Path(path))
+    STATE.restore(content, Path(path))
     step()
-    STATE.take_weights(Path(path), torch.device("cpu"))
+    STATE.take_weights(read_weights(Path(path)), Path(path))
     return STATE.epoch
 
 warnings.simplefilter("error")  # what torch says of strange files does not reach our users either

@@ -461,6 +461,24 @@ def test_a_busy_server_is_measured_and_its_rejections_count_as_too_late(
     assert any(warning.startswith("rejected queries: ") for warning in found["results.warnings"])
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("scenario", ["single-stream", "multi-stream"])
+def test_a_rejection_of_a_sequential_query_counts_and_does_not_stop_the_run(
+    serve: Serve, local_server: LocalServer, scenario: str, workers: int
+) -> None:
+    local_server.answer = "busy"
+    done = serve(
+        "--model=m", "--serving_output_tokens=2", f"--serving_url={local_server.url}", f"--serving_scenario={scenario}",
+        f"--serving_workers={workers}", "--serving_samples_per_query=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert served(found, "rejected") > 0
+    assert served(found, "latency_max") is None
+    assert served(found, "latency_min") > 0
+    assert any("the server rejects even single queries" in warning for warning in found["results.warnings"])
+
+
 def test_no_server_is_there(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.models.weights import read_weights
 from tests.conftest import BENCHMARKS, Bench, RunDlbs, start_dlbs
+from tests.forked import ForkServer
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
@@ -222,6 +225,21 @@ def test_pictures_from_databases(place: Path, tmp_path: Path, capsys: pytest.Cap
     assert entry.categories == ()
 
 
+@pytest.mark.parametrize("more", [(), ("--label_smoothing=0.1",), ("--epochs=0",)], ids=["train", "smooth", "val"])
+def test_a_label_of_a_database_beyond_the_classes_of_the_model_is_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    for part in ("train", "val"):
+        folder = ["--from_folder", str(place / "set" / part), "--height=20", "--width=20"]
+        assert make_dataset.main(["caffe_lmdb", str(tmp_path / "set" / part), *folder]) == 0
+    capsys.readouterr()
+    backend = ["--data_backend=caffe_lmdb", f"--data_dir={tmp_path / 'set'}", """--model_opts={"num_classes": 2}"""]
+    assert train.main(flags(place, tmp_path / "out", *backend, "--epochs=1", *more)) == 1
+    said = capsys.readouterr().err
+    part = "val" if "--epochs=0" in more else "train"
+    assert f"of {tmp_path / 'set' / part} has label 2, but the model has 2 classes, 0 to 1: set --model_opts" in said
+
+
 def test_nothing_is_overwritten_or_mixed_up(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(place, tmp_path, capsys, "--epochs=1")
     before = (tmp_path / "last.pt").read_bytes()
@@ -312,6 +330,51 @@ def test_several_processes_see_every_validation_picture_once_and_agree_with_one(
     assert "results.warnings" not in alone
     more = trained(place, tmp_path, capsys, "--epochs=4", "--ema_decay=0.5", "--resume=auto")
     assert "2 replicas before, 1 now" in more["results.warnings"][0]
+
+
+def test_nodes_without_a_common_directory_train_and_resume_from_the_checkpoints_of_the_first(
+    forked_torch: ForkServer, place: Path, tmp_path: Path
+) -> None:
+    nodes = [tmp_path / "zero", tmp_path / "one"]
+    for node in nodes:
+        node.mkdir()
+
+    def run(*more: str) -> list[tuple[int | None, str, str]]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            meeting = f"--rendezvous=127.0.0.1:{free.getsockname()[1]}"
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        started = [
+            forked_torch.start(
+                str(PROGRAM),
+                *flags(place, Path("out"), "--num_nodes=2", f"--node_rank={rank}", meeting, *more),
+                directory=directory,
+                environment=environment,
+            )
+            for rank, directory in enumerate(nodes)
+        ]
+        said = [program.communicate(timeout=PATIENCE) for program in started]
+        return [(program.returncode, *texts) for program, texts in zip(started, said, strict=True)]
+
+    (zero, said, errors), (one, _, others) = run("--epochs=1", "--resume=auto")
+    assert (zero, one) == (0, 0), errors + others
+    assert results(said)["results.accuracy_instances"] == 23
+    assert {path.name for path in (nodes[0] / "out").iterdir()} == {
+        "best.pt",
+        "last.pt",
+        "thumbnail.json",
+        "thumbnail.pt",
+    }
+    assert not (nodes[1] / "out").exists()
+    # With another rendezvous, as after each start of `dlbs run --nodes`; no epoch is left to train.
+    (zero, said, errors), (one, _, others) = run("--epochs=1", "--resume=auto")
+    assert (zero, one) == (0, 0), errors + others
+    found = results(said)
+    assert (found["results.resumed_epoch"], found["results.epochs"]) == (1, 1)
+    assert "results.warnings" not in found
+    (nodes[0] / "out" / "last.pt").write_bytes(b"damaged")
+    for code, _, errors in run("--epochs=1", "--resume=auto"):
+        assert code == 2
+        assert "error: out/last.pt cannot be read as tensors" in errors
 
 
 def experiment(place: Path, *more: str) -> tuple[str, ...]:

@@ -142,6 +142,25 @@ def test_random_tokens_stay_within_the_vocabulary(exported: Exported) -> None:
         random_inputs(session, 5, 1, {})
 
 
+def test_random_categories_stay_within_their_tables(exported: Exported) -> None:
+    """Tables of three rows are beside one of 100,000; PyTorch's inputs respect it, and so must those that are made here."""
+    from onnxruntime_benchmarks.session import described, open_session, random_inputs, running
+
+    file, _, _ = exported("dlrm_small", {}, "float32")
+    session = open_session(file, OnnxOptions(model="dlrm_small", num_threads=1))
+    bounds = dict(described(session, file, "").bounds)
+    rows = np.array(get_model("dlrm_small").rows)
+    for seed in (-1, 0, 1):
+        inputs = random_inputs(session, 3, seed, bounds)
+        (categories,) = (array for array in inputs.values() if array.dtype == np.int64)
+        assert categories.shape == (3, rows.size)
+        assert (categories < rows).all()
+        assert categories.max() > 1000
+    run = running(session, inputs, "cpu")
+    run.step(None)
+    assert np.isfinite(run.outputs()[0]).all()
+
+
 @pytest.mark.parametrize(
     ("model", "model_opts", "kind", "message"),
     [

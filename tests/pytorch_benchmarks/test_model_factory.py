@@ -12,6 +12,7 @@ from dlbs.config.models import registered_in
 from dlbs.packs.definition import find_pack
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, load_architecture, register_model
+from pytorch_benchmarks.models import providers
 from pytorch_benchmarks.models.model import Model
 
 
@@ -27,6 +28,20 @@ def test_layers_are_chosen_by_name_or_by_constructor() -> None:
         get_model("resnet18", norm="grouop")
     with pytest.raises(TypeError, match="use one of elu, gelu"):
         get_model("resnet18", activation="xyz")
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms", torch.nn.LayerNorm])
+@pytest.mark.parametrize("name", ["resnet18", "inception3", "efficientnet_b0"])
+def test_a_norm_of_tokens_is_none_of_images(name: str, norm: object) -> None:
+    with torch.device("meta"), pytest.raises(TypeError, match="layer and rms normalise the features of tokens"):
+        get_model(name, norm=norm)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "instance"])
+@pytest.mark.parametrize("name", ["vit_b_16", "gpt2_small", "bert_base"])
+def test_a_norm_of_images_is_none_of_tokens(name: str, norm: str) -> None:
+    with torch.device("meta"), pytest.raises(TypeError, match="not the features of tokens"):
+        get_model(name, norm=norm)
 
 
 def test_names_and_patterns() -> None:
@@ -49,6 +64,18 @@ def test_a_provider_that_does_not_import_is_one_line() -> None:
         get_model("torchvison:resnet18")
 
 
+def test_a_model_of_a_provider_that_cannot_be_built_does_not_blame_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(package: object, name: str, **options: object) -> Model:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setitem(providers.PROVIDERS, "json", build)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        get_model("json:model")
+    monkeypatch.setitem(providers.PROVIDERS, "nowhere", build)
+    with pytest.raises(UsageError, match="needs the package nowhere, which cannot be imported"):
+        get_model("nowhere:model")
+
+
 def test_the_factory_of_the_reference() -> None:
     assert ModelFactory.get_model("deep_mnist").title == "DeepMNIST"
     assert sorted(ModelFactory.models.keys()) == list_models()
@@ -61,6 +88,7 @@ def test_two_models_cannot_have_one_name() -> None:
 
 FORMER = """
 import torch.nn as nn
+from pytorch_benchmarks.models import providers
 from pytorch_benchmarks.models.model import Model
 
 class Perceptron(Model):

@@ -30,7 +30,7 @@ ROWS = (
         "unforeseen",
     },
     {"options"},
-    {"devices", "precision", "distributed", "program"},
+    {"devices", "precision", "distributed", "model_options", "program"},
     {"data"},
     {"models"},
     {"model_factory"},

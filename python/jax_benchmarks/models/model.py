@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks.errors import UnknownModelError
+from pytorch_benchmarks.model_options import built_with
 
 __all__ = ["MODELS", "Arrays", "Model", "get_model", "initial"]
 
@@ -52,7 +53,7 @@ class Model:
 
     def batch(self, batch_size: int, seed: int, dtype: Any) -> tuple[Any, Any]:
         """Random inputs and targets: numbers with mean 0 and standard deviation 1, or tokens."""
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(abs(seed))
         shape = (batch_size, *self.input_shape)
         if self.vocabulary:
             tokens = random.integers(0, self.vocabulary, (2, *shape), dtype=np.int32)
@@ -73,7 +74,7 @@ def initial(model: Model, seed: int, dtype: Any) -> tuple[Arrays, Arrays]:
     Weights are normal with variance 2 / inputs (He et al., arXiv:1502.01852), embeddings have standard deviation 0.02, scales of
     normalisations are one, biases zero. Speed does not depend on the values.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(abs(seed))
 
     def made(name: str, shape: tuple[int, ...]) -> Any:
         if len(shape) == 1:
@@ -92,15 +93,13 @@ def get_model(name: str, **options: Any) -> Model:
 
     Raises:
         UnknownModelError: The name is unknown; the message lists the models.
-        UsageError: The model does not have one of the options.
+        UsageError: The model does not have one of the options, or rejects its value.
     """
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UnknownModelError(f"unknown JAX model {name!r}: {hint}available models are {', '.join(sorted(MODELS))}")
     module = importlib.import_module(f"jax_benchmarks.models.{MODELS[name]}")
-    try:
+    with built_with(options, name):
         made: Model = module.build(**options)
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {name}: {error}") from None
     return made

@@ -151,11 +151,15 @@ class _ThreadLoader:
             self._next_chunk += 1
             while number >= self._released + len(self.ring) and not self._stopped:
                 self._changed.wait()
-            if self._stopped:
+            if self._stopped or self._error is not None:
                 return None
             while number not in self._drawn:  # batches are drawn in order, by whichever thread is first
                 following = max(self._drawn, default=self._released - 1) + 1
-                self._drawn[following] = (next(self._source), self.order.draws(following))
+                try:
+                    self._drawn[following] = (next(self._source), self.order.draws(following))
+                except BaseException as error:  # kept before another thread finds the generator at its end
+                    self._error = error
+                    raise
                 self._missing[following] = len(self.chunks)
             return number, self._drawn[number], self.chunks[chunk]
 

@@ -50,7 +50,7 @@ class Order:
     def epoch(self, number: int) -> np.ndarray:
         """Images of this process in an epoch, int64, shape (batches_per_epoch, batch_size)."""
         if self.shuffle:
-            order = np.random.default_rng((self.seed, number)).permutation(self.length)
+            order = np.random.default_rng((abs(self.seed), number)).permutation(self.length)
         else:
             order = np.arange(self.length)
         used = self.batches_per_epoch * self.batch_size

@@ -26,7 +26,8 @@ _PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
     ("V100", {"float32": 15.7, "float16": 125.0}),
     ("T4", {"float32": 8.1, "float16": 65.0}),
     ("MI300X", {"float32": 163.4, "tf32": 653.7, "float16": 1307.4, "bfloat16": 1307.4}),
-    ("MI250X", {"float32": 47.9, "float16": 383.0, "bfloat16": 383.0}),
+    # A half of the module (AMD's data sheet: 47.9 and 383), because each of its two dies is a device.
+    ("MI250X", {"float32": 23.95, "float16": 191.5, "bfloat16": 191.5}),
 )
 
 

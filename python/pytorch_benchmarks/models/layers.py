@@ -87,6 +87,10 @@ def convolution(
         groups: Groups of channels that are convolved separately.
         norm, activation: Constructors of these layers.
     """
+    if norm in (NORMS["layer"], NORMS["rms"]):
+        raise TypeError(
+            "norm: layer and rms normalise the features of tokens, not the channels of images; use another one"
+        )
     if padding is None:
         padding = size // 2 if isinstance(size, int) else (size[0] // 2, size[1] // 2)
     layers = [nn.Conv2d(inputs, outputs, size, stride, padding, groups=groups, bias=False), norm(outputs)]

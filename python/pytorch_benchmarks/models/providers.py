@@ -60,13 +60,19 @@ def provided_model(name: str, **options: Any) -> Model:
         raise UnknownModelError(f"unknown provider {provider!r} in {name!r}: use one of {', '.join(PROVIDERS)}")
     try:
         package = importlib.import_module(provider)
+    except (ImportError, RuntimeError) as error:  # a RuntimeError of torchvision, if it was built for another torch
+        raise _not_importable(name, provider, error) from None
+    try:
         return PROVIDERS[provider](package, model, **options)
-    except (ImportError, RuntimeError) as error:
-        # torchvision built for another torch raises a RuntimeError on import.
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{name} needs the package {provider}, which cannot be imported ({reason}): install a {provider} compatible with this torch"
-        ) from None
+    except ImportError as error:  # transformers imports its modules when they are used
+        raise _not_importable(name, provider, error) from None
+
+
+def _not_importable(name: str, provider: str, error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())
+    return UsageError(
+        f"{name} needs the package {provider}, which cannot be imported ({reason}): install a {provider} compatible with this torch"
+    )
 
 
 def _unknown(name: str, known: Iterable[str]) -> UnknownModelError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
+from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm
 from pytorch_benchmarks.models.text import LanguageModel
 
 __all__ = ["Block", "TextTransformer", "initialise"]
@@ -38,6 +38,10 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.causal = causal
+        if norm in (NORMS["batch"], NORMS["group"], NORMS["instance"]):
+            raise TypeError(
+                "norm: batch, group and instance normalise the channels of images, not the features of tokens; use another one"
+            )
         self.norm_first = norm_first
         self.norm1 = norm(width)
         self.qkv = nn.Linear(width, 3 * width)

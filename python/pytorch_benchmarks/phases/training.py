@@ -45,6 +45,8 @@ def training_step(
         optimizer = torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=0.9, fused=can_fuse(parameters))
     if scaler is None and precision is not None:
         scaler = precision.scaler()
+    if scaler is not None:
+        _begin_momentum(optimizer)
     context = (precision.context if precision else None) or nullcontext
 
     def step(batch: Any) -> Tensor:
@@ -68,6 +70,21 @@ def training_step(
         return loss.detach()
 
     return step
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Set the momentum of fused gradient descent to zero, which is that of a first step.
+
+    In its first step PyTorch allocates it without a value, and the kernel writes nothing if the scaled gradients overflow: the next step
+    would add arbitrary numbers to the weights.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"] and not group["dampening"]:
+            for parameter in group["params"]:
+                if parameter.requires_grad and optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def can_fuse(parameters: Sequence[Tensor]) -> bool:

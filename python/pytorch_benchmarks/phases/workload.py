@@ -15,6 +15,7 @@ from pytorch_benchmarks.devices import synchronizer
 from pytorch_benchmarks.distributed import World, parallel
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.model_factory import get_model, load_architecture
+from pytorch_benchmarks.model_options import built_with
 from pytorch_benchmarks.models.generator import Generator
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
@@ -99,14 +100,12 @@ def requested_model(options: CommonOptions, **defaults: Any) -> Model:
         defaults: Defaults of the options of the model's builder.
 
     Raises:
-        UsageError: The model is unknown, or has no such options or weights.
+        UsageError: The model is unknown, has no such options or weights, or rejects the value of an option.
     """
     if options.architecture:
         load_architecture(options.architecture)
-    try:
+    with built_with(options.model_opts, options.model):
         return get_model(options.model, weights=options.weights, **{**defaults, **options.model_opts})
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {options.model}: {error}") from None
 
 
 def _check(options: BenchmarkOptions, device: torch.device, world: World, precision: Precision) -> None:

@@ -67,6 +67,11 @@ class Settings:
     has_tokens: bool = False
 
     @property
+    def is_sequential(self) -> bool:
+        """Whether LoadGen issues one query at a time and waits for its answer."""
+        return self.scenario in {"single-stream", "multi-stream"}
+
+    @property
     def uses_token_latencies(self) -> bool:
         """Whether LoadGen uses its token mode. In the server scenario, this mode checks the bounds of tokens and no other bound."""
         return self.has_tokens and (self.scenario != "server" or bool(self.target_ttft or self.target_tpot))
@@ -153,6 +158,7 @@ def run_loadgen(
     def drive() -> None:
         try:
             settings = choose(system.start())
+            system.is_sequential = settings.is_sequential
             sut = module.ConstructFastSUT(system.issue, system.flush)
             qsl = module.ConstructQSL(settings.samples, settings.samples, lambda _: None, lambda _: None)
             wanted = _test_settings(module, settings)

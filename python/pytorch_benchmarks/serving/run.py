@@ -24,7 +24,7 @@ _LATE = 0.05  # of the percentile: above this mean delay of LoadGen, the run is 
 
 def make_system(options: BenchmarkOptions, subject: Subject, scenario: str, settings: Settings) -> System:
     """The queue and the workers; in single-stream and multi-stream, one worker answers in the thread that issues queries."""
-    is_sequential = scenario in {"single-stream", "multi-stream"}
+    is_sequential = settings.is_sequential
     remote = bool(options.serving_url)
     queue = Queue(
         1 if remote else max_batch(options),
@@ -67,7 +67,7 @@ def complete_settings(settings: Settings, options: BenchmarkOptions, workers: in
     def choose(pace: Pace) -> Settings:
         if settings.scenario == "offline":
             return replace(settings, target_qps=1.1 * workers * size / max(pace.full, _FASTEST_QUERY))
-        if settings.scenario in {"single-stream", "multi-stream"}:
+        if settings.is_sequential:
             expected = pace.one if settings.samples_per_query == 1 else min(pace.one, pace.full)
             return replace(settings, expected_latency=max(_MARGIN * expected, _FASTEST_QUERY))
         return settings
@@ -88,9 +88,12 @@ def log_run(
             f"invalid result: LoadGen reports: {outcome.reason.rstrip('.')}; see results.serving.reason in docs/serving.md"
         )
     if times.rejected:
-        log.warn(
-            f"rejected queries: {times.rejected} of {len(times.latencies)}, which count as too late; lower serving.target_qps, or raise serving.queue_limit"
+        remedy = (
+            "the server rejects even single queries: see its log"
+            if settings.is_sequential
+            else "lower serving.target_qps, or raise serving.queue_limit"
         )
+        log.warn(f"rejected queries: {times.rejected} of {len(times.latencies)}, which count as too late; {remedy}")
     target = metrics["results.serving.latency_target"]
     delay = metrics["results.serving.issue_delay_max"]
     if settings.scenario == "server" and target is not None and metrics["results.serving.issue_delay"] > _LATE * target:

@@ -47,9 +47,10 @@ class System:
         queue: Holds waiting queries and forms batches.
         make_backends: Functions that create the backends, one for each worker; each is called by the thread that uses the backend.
         late_after: Seconds after its arrival at which a rejected query is returned, so that it counts as too late.
-        inline: Answer in the thread that issues queries, with the only backend: LoadGen issues one query at a time and waits for the answer.
+        inline: Answer in the thread that issues queries, with the only backend, because LoadGen is sequential.
 
     Attributes:
+        is_sequential: Whether LoadGen issues one query at a time and waits for its answer; set for each run.
         queries: All queries of the run, in order of arrival.
         failure: The error that ended the run, if any.
         ended: Set when the run has ended, with or without an error.
@@ -64,7 +65,7 @@ class System:
         late_after: float = 0.0,
         inline: bool = False,
     ) -> None:
-        self.answers, self.queue = answers, queue
+        self.answers, self.queue, self.is_sequential = answers, queue, inline
         self.queries: list[Query] = []
         self.failure: BaseException | None = None
         self.ended = threading.Event()
@@ -198,8 +199,9 @@ class System:
             query.is_rejected = True
         with self._lock:
             self._rejected += queries
-            waiting = self.queue.is_flushed and len(self._rejected) == len(queries)
-        if waiting:  # LoadGen has requested all samples and calls `flush` no more
+            is_awaited = self.is_sequential or self.queue.is_flushed  # then LoadGen calls `flush` later, or no more
+            waiting = is_awaited and len(self._rejected) == len(queries)
+        if waiting:
             threading.Thread(target=self._give_rejected_back, daemon=True).start()
 
     def _give_rejected_back(self) -> None:

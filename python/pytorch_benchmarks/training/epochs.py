@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pytorch_benchmarks.devices import synchronizer
-from pytorch_benchmarks.distributed import mean, parallel, share_buffers
+from pytorch_benchmarks.distributed import from_first, mean, parallel, share_buffers
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.competing_load import CompetingLoad
@@ -28,7 +29,7 @@ from pytorch_benchmarks.training.mixing import Mixing
 from pytorch_benchmarks.training.optimizers import build_optimizer
 from pytorch_benchmarks.training.schedule import learning_rate
 from pytorch_benchmarks.training.setup import Setup
-from pytorch_benchmarks.training.state import State, average_of
+from pytorch_benchmarks.training.state import State, average_of, check_same_training, read_checkpoint, read_weights
 
 __all__ = ["Trainer"]
 
@@ -83,19 +84,31 @@ class Trainer:
     def _resume(self) -> None:
         setup, options = self.setup, self.setup.options
         path = self.last if options.resume == "auto" else Path(options.resume)
+        # Rank 0 alone has the checkpoints if the nodes share no directory, and its options are those in them.
+        found = from_first(lambda: self._checkpoint(path), setup.world)
+        if found is None:
+            return
+        content, has_best = found
+        self.state.restore(content, path)
+        self.log("results.resumed_epoch", self.state.epoch)
+        if content["replicas"] != setup.world.size:
+            self.log.warn(f"effective batch changed: {content['replicas']} replicas before, {setup.world.size} now")
+        if not has_best:  # it is in the directory of the checkpoint
+            self.state.best = {}
+
+    def _checkpoint(self, path: Path) -> tuple[dict[str, Any], bool] | None:
+        """The checkpoint to resume from, and whether the best one is in the output directory; None to start from scratch."""
+        options = self.setup.options
         wanted = bool(options.resume) and (options.resume != "auto" or path.exists())
         if self.last.exists() and not (wanted and path.parent.resolve() == self.directory.resolve()):
             raise UsageError(
                 f"--output_dir {self.directory} already contains a training: continue it with --resume auto, or use another"
             )
         if not wanted:
-            return
-        replicas = self.state.restore(path, options, setup.device)
-        self.log("results.resumed_epoch", self.state.epoch)
-        if replicas != setup.world.size:
-            self.log.warn(f"effective batch changed: {replicas} replicas before, {setup.world.size} now")
-        if not self.best.exists():  # it is in the directory of the checkpoint
-            self.state.best = {}
+            return None
+        content = read_checkpoint(path)
+        check_same_training(content, options, path)
+        return content, self.best.exists()
 
     def run(self) -> None:
         """Train until all epochs are done.
@@ -224,7 +237,6 @@ class Trainer:
         Raises:
             UsageError: The checkpoint cannot be read.
         """
-        if self.setup.world.size > 1:
-            torch.distributed.barrier()  # until rank 0 has written it
         if self.state.best:
-            self.state.take_weights(self.best, self.setup.device)
+            weights = from_first(lambda: read_weights(self.best), self.setup.world)
+            self.state.take_weights(weights, self.best)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.data.crops import Crop
+from pytorch_benchmarks.data.crops import Crop, Uniform
 from pytorch_benchmarks.data.dataset import Dataset
 from pytorch_benchmarks.data.once import once
 from pytorch_benchmarks.data.order import Order
@@ -17,7 +17,7 @@ from pytorch_benchmarks.data.prefetch import Normalise
 from pytorch_benchmarks.data.source import crop_kind, loaded, loader_kind, memory_layout, open_dataset, picture_shape
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.distributed import World
-from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.weights import find_weights
 from pytorch_benchmarks.options.training import TrainingOptions
@@ -25,6 +25,8 @@ from pytorch_benchmarks.phases.workload import requested_model
 from pytorch_benchmarks.precision import Precision
 
 __all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
+
+_MORE_CLASSES = """set --model_opts '{"num_classes": N}', or the corresponding option of the model"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Setup:
         options: Options of the training.
         `pictures`: Data sets of images.
         transforms: Preprocessing of images.
+        num_classes: Of the model.
         precision, device: Precision and device of the computation.
         world: Rank of this process, and number of processes.
     """
@@ -55,6 +58,7 @@ class Setup:
     options: TrainingOptions
     pictures: Pictures
     transforms: Transforms
+    num_classes: int
     precision: Precision
     device: torch.device
     world: World
@@ -67,8 +71,9 @@ class Setup:
 
     def training_batches(self, order: Order) -> Iterator[tuple[Tensor, Tensor]]:
         """Infinite batches of this process; incomplete batches at the end of an epoch are left out."""
-        options, train = self.options, self.pictures.train
-        assert train is not None
+        options = self.options
+        assert self.pictures.train is not None
+        train = _within(self.pictures.train, self.num_classes)
         crop = Crop(crop_kind(options, evaluate=False), self.transforms.crop_pct)
         shape, normalise = self.transforms.shape, self._normalise()
         workers, kind = options.num_loader_threads, loader_kind(options, self.device)
@@ -77,10 +82,39 @@ class Setup:
     def validation_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of all validation images, each once, in one of the processes."""
         crop, shape, workers = self.transforms.crop(), self.transforms.shape, self.options.num_loader_threads
-        return once(self.pictures.val, batch_size, crop, shape, self._normalise(), workers=workers, world=self.world)
+        val = _within(self.pictures.val, self.num_classes)
+        return once(val, batch_size, crop, shape, self._normalise(), workers=workers, world=self.world)
 
     def _normalise(self) -> Normalise:
         return self.transforms.normalise(self.precision.weights, self.device, memory_layout(self.options.channels_last))
+
+
+class _Within(Dataset):
+    """A data set whose labels are checked as they are read, on the host: a device would fail without naming the reason."""
+
+    def __init__(self, whole: Dataset, num_classes: int) -> None:
+        self.whole, self.classes, self.channels_last = whole, num_classes, whole.channels_last
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    @property
+    def num_classes(self) -> int:
+        return self.whole.num_classes
+
+    def read_into(self, index: int, target: Tensor, crop: Crop, uniform: Uniform) -> int:
+        label = self.whole.read_into(index, target, crop, uniform)
+        if not 0 <= label < self.classes:
+            raise BenchmarkError(
+                f"image {index} of {getattr(self.whole, 'directory', 'the data set')} has label {label}, but the model has {self.classes} classes, "
+                f"0 to {self.classes - 1}: {_MORE_CLASSES}"
+            )
+        return label
+
+
+def _within(dataset: Dataset, num_classes: int) -> Dataset:
+    """The data set, with labels checked unless their number is known, which `classifier` has compared."""
+    return dataset if dataset.num_classes else _Within(dataset, num_classes)
 
 
 def open_pictures(options: TrainingOptions) -> Pictures:
@@ -121,10 +155,7 @@ def classifier(options: TrainingOptions, pictures: Pictures) -> Model:
     torch.manual_seed(options.seed)
     model = requested_model(options, **({"num_classes": classes} if differs else {}))
     if classes > model.num_classes:
-        raise UsageError(
-            f"{model.title} has {model.num_classes} classes, the data set {classes}: "
-            """set --model_opts '{"num_classes": N}', or the corresponding option of the model"""
-        )
+        raise UsageError(f"{model.title} has {model.num_classes} classes, the data set {classes}: {_MORE_CLASSES}")
     return model
 
 

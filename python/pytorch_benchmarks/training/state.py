@@ -16,13 +16,14 @@ from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
-__all__ = ["State", "average_of", "read_checkpoint"]
+__all__ = ["State", "average_of", "check_same_training", "read_checkpoint", "read_weights"]
 
 # Options that may differ when a training is resumed; with other values of the remaining ones it would be another training.
 _MAY_DIFFER = {
     "architecture", "compile", "crop_pct", "cudnn_benchmark", "cudnn_fastest", "data_dir", "data_loader", "debug", "deterministic",
-    "device", "epochs", "json", "max_image_pixels", "num_gpus", "num_loader_threads", "num_replicas", "num_threads", "channels_last", "output_dir",
-    "resume", "test_batch_size", "test_only", "val_batch_size", "val_dir", "weights",
+    "device", "dist_backend", "epochs", "json", "local_rank", "max_image_pixels", "node_rank", "num_gpus", "num_loader_threads", "num_nodes",
+    "num_replicas", "num_threads", "channels_last", "output_dir", "rendezvous", "rendezvous_timeout", "resume", "test_batch_size", "test_only",
+    "val_batch_size", "val_dir", "weights",
 }  # fmt: skip
 # Keys of a checkpoint, and their types.
 _KEPT: dict[str, tuple[type, ...]] = {
@@ -86,27 +87,16 @@ class State:
         }
         save(content, path)
 
-    def restore(self, path: Path, options: TrainingOptions, device: torch.device) -> int:
+    def restore(self, content: dict[str, Any], path: Path) -> None:
         """Resume from a checkpoint.
 
-        Returns:
-            The number of replicas until then.
+        Args:
+            content: Of `read_checkpoint`.
+            path: The file, for errors.
 
         Raises:
-            UsageError: The checkpoint cannot be read, or belongs to another training.
+            UsageError: It does not fit the model and its optimizer.
         """
-        content = read_checkpoint(path, device)
-        before = content["options"]
-        other = [
-            f"{name} was {before.get(name)}, now {value}"
-            for name, value in asdict(options).items()
-            if name not in _MAY_DIFFER and before.get(name) != value
-        ]
-        if other:
-            differences = ", ".join(other[:3])
-            raise UsageError(
-                f"--resume: {path} belongs to another training: {differences}; choose another --output_dir"
-            )
         _take(self.model, content["model"], path)
         try:
             _check_optimizer(self.optimizer, content["optimizer"])
@@ -120,25 +110,54 @@ class State:
             _take(self.average.module, content["ema"], path)
             self.average.n_averaged.fill_(content["ema_updates"])
         self.epoch, self.best, self.history = content["epoch"], content["best"], content["history"]
-        return int(content["replicas"])
 
-    def take_weights(self, path: Path, device: torch.device) -> None:
+    def take_weights(self, tensors: Any, path: Path) -> None:
         """Load the weights of a checkpoint into the evaluated model.
 
+        Args:
+            tensors: Of `read_weights`.
+            path: The file, for errors.
+
         Raises:
-            UsageError: The checkpoint cannot be read, or does not fit.
+            UsageError: They do not fit.
         """
-        content = read_checkpoint(path, device)
-        _take(self.evaluated, content["ema"] or content["model"], path)
+        _take(self.evaluated, tensors, path)
 
 
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint and check the type of each part.
+def check_same_training(content: dict[str, Any], options: TrainingOptions, path: Path) -> None:
+    """Check that a checkpoint belongs to the training with these options.
+
+    Raises:
+        UsageError: It belongs to another one.
+    """
+    before = content["options"]
+    other = [
+        f"{name} was {before.get(name)}, now {value}"
+        for name, value in asdict(options).items()
+        if name not in _MAY_DIFFER and before.get(name) != value
+    ]
+    if other:
+        differences = ", ".join(other[:3])
+        raise UsageError(f"--resume: {path} belongs to another training: {differences}; choose another --output_dir")
+
+
+def read_weights(path: Path) -> Any:
+    """The weights of a checkpoint that are evaluated, on the host.
+
+    Raises:
+        UsageError: The checkpoint cannot be read.
+    """
+    content = read_checkpoint(path)
+    return content["ema"] or content["model"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the host and check the type of each part.
 
     Raises:
         UsageError: The file cannot be read, or is not a checkpoint.
     """
-    content = read(path, device)
+    content = read(path, torch.device("cpu"))
     if not isinstance(content, dict) or not content.keys() >= _KEPT.keys():
         raise UsageError(f"{path} is not a checkpoint of train.py")
     for name, kinds in _KEPT.items():

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -210,6 +211,23 @@ class Counted(ImageFolder):
         label = super().read_into(index, target, crop, uniform)
         self.read.append(index)
         return label
+
+
+class Ending(Order):
+    """An order that fails in its second epoch."""
+
+    def epoch(self, number: int) -> np.ndarray:
+        if number:
+            raise ValueError("no more orders")
+        return super().epoch(number)
+
+
+def test_the_first_error_of_several_threads_is_the_one_that_is_told(folder: ImageFolder) -> None:
+    """The others find that the order has ended, which says nothing."""
+    for _ in range(10):
+        batches = threads(folder, Ending(21, 5), Crop("center"), (3, 16, 16), workers=8)
+        with pytest.raises(ValueError, match="no more orders"):
+            list(batches)
 
 
 def test_a_slow_caller_is_not_overtaken(folder: ImageFolder, tmp_path: Path) -> None:

@@ -25,6 +25,12 @@ def test_shuffling_is_seeded_and_new_in_each_epoch() -> None:
     assert not np.array_equal(one.epoch(3), other.epoch(3))
 
 
+def test_a_seed_may_be_negative() -> None:
+    order = Order(50, 5, True, -3)
+    assert sorted(order.epoch(0).ravel().tolist()) == list(range(50))
+    assert len(order.draws(0)) == 5
+
+
 def test_what_does_not_fill_a_batch_is_left_out() -> None:
     assert Order(10, 4).epoch(0).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 

@@ -79,6 +79,7 @@ def test_peaks() -> None:
     assert peak_tflops("NVIDIA L40S", "float32") == 91.6
     assert peak_tflops("Tesla T4", "bfloat16") is None
     assert peak_tflops("AMD EPYC", "float32") is None
+    assert peak_tflops("AMD Instinct MI250X", "float16") == 383 / 2  # one of its two dies
     assert peak_tflops("NVIDIA H100 80GB HBM3", "tf32") == 494.7
     assert peak_tflops("NVIDIA H100 PCIe", "bfloat16") == 756.0
     assert peak_tflops("NVIDIA H200 NVL", "bfloat16") == 835.5

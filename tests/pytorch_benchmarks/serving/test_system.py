@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -159,6 +160,28 @@ def test_rejected_queries_are_given_back_late_and_after_all_others_were_asked_fo
     wait_until(lambda: len(written.done) == 5)
     assert written.done[3:] == [(4, 0), (5, 0)]
     assert all(query.done - query.arrival >= 0.05 for query in system.queries if query.is_rejected)
+    system.stop()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_sequential_query_that_is_rejected_is_given_back_before_the_next_one(inline: bool) -> None:
+    """LoadGen waits for it, and flushes only at the end."""
+
+    def busy(samples: Sequence[int]) -> None:
+        if 2 in samples:
+            raise RejectedError
+
+    def has_answers(count: int) -> bool:
+        return len(written.done) == count
+
+    system, written = system_of(Echo(busy), inline=inline)
+    system.start()
+    system.is_sequential = True
+    for number, sample in enumerate([1, 2, 1, 2, 2]):
+        system.issue([number], [sample])
+        wait_until(partial(has_answers, number + 1))
+    assert [tokens for _, tokens in written.done] == [1, 0, 1, 0, 0]
+    assert [query.is_rejected for query in system.queries] == [False, True, False, True, True]
     system.stop()
 
 

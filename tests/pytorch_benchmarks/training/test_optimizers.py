@@ -10,6 +10,7 @@ from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.training.optimizers import build_optimizer, parameter_groups
 
 
@@ -61,3 +62,39 @@ def test_gradients_are_clipped() -> None:
     step((model.inputs(8, torch.Generator().manual_seed(0)), torch.arange(8)))
     gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
     assert float(gradients.norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_first_batch_whose_scaled_gradients_overflow_leaves_no_trace(nesterov: bool) -> None:
+    """PyTorch's fused kernel writes nothing then, so the momentum must have a value before."""
+    one, two = Linear(), Linear()
+    two.load_state_dict(one.state_dict())
+    options = TrainingOptions("m", nesterov=nesterov)
+    precision = Precision(torch.float32, torch.float16, False, "cpu")
+    good = (torch.randn(4, 20), torch.arange(4))
+    bad = (torch.full_like(good[0], torch.inf), good[1])
+    steps = []
+    for model in (one, two):
+        optimizer = build_optimizer(model, options)
+        steps.append(training_step(model, model, precision, optimizer=optimizer, scaler=torch.amp.GradScaler("cpu", 8)))
+        momentum = [state["momentum_buffer"] for state in optimizer.state.values()]
+        assert len(momentum) == 2
+        assert not any(tensor.any() for tensor in momentum)
+    steps[0](bad)
+    for step in steps * 2:
+        step(good)
+    assert all(torch.equal(*pair) for pair in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_a_first_step_from_zero_momentum_is_that_of_pytorch() -> None:
+    one, two = Linear(), Linear()
+    two.load_state_dict(one.state_dict())
+    ours, theirs = (torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True) for model in (one, two))
+    batch = (one.inputs(4, torch.Generator().manual_seed(0)), torch.arange(4))
+    plain = training_step(two, two, optimizer=theirs)
+    scaled = training_step(one, one, optimizer=ours, scaler=torch.amp.GradScaler("cpu", 8))
+    assert not theirs.state
+    for _ in range(3):
+        plain(batch)
+        scaled(batch)
+        assert all(torch.equal(*pair) for pair in zip(one.parameters(), two.parameters(), strict=True))

@@ -1,0 +1,60 @@
+"""Exported models are found again if nothing that determines them has changed, and several processes may export at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from onnxruntime_benchmarks import cache
+from onnxruntime_benchmarks.options import OnnxOptions
+from pytorch_benchmarks.errors import BenchmarkError
+
+
+@pytest.mark.parametrize(("dtype", "depends"), [("float32", False), ("float16", False), ("int8", True)])
+def test_only_a_quantised_model_depends_on_the_version_of_onnxruntime(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, depends: bool
+) -> None:
+    options = OnnxOptions(model="deep_mnist", dtype=dtype)
+    installed = {"torch": "2.13.0", "onnxruntime": "1.20.0"}
+    monkeypatch.setattr(cache, "_version", lambda name: installed.get(name, ""))
+    before = cache._name(options)
+    assert cache._name(options) == before
+    installed["onnxruntime"] = "1.21.0"
+    assert (cache._name(options) != before) == depends
+    installed["torch"] = "2.14.0"
+    assert cache._name(options) != before
+
+
+def test_processes_with_the_same_number_export_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in two containers that share a cache."""
+    options = OnnxOptions(model="deep_mnist", cache_dir=str(tmp_path / "cache"))
+    exports: list[Path] = []
+
+    def export(_: OnnxOptions, file: Path) -> None:
+        exports.append(file)
+        if len(exports) == 1:
+            cache.cached_model(options)  # another process, which is faster
+        file.write_text("a model")
+
+    monkeypatch.setattr(cache, "_export", export)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    file = cache.cached_model(options)
+    assert len(set(exports)) == 2
+    assert list((tmp_path / "cache").iterdir()) == [file.parent]
+    (tmp_path / "usual").mkdir()
+    assert file.parent.stat().st_mode == (tmp_path / "usual").stat().st_mode, "others may read it"
+    assert cache.cached_model(options) == file
+    assert len(exports) == 2
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(_: OnnxOptions, file: Path) -> None:
+        file.write_text("a part of a model")
+        raise BenchmarkError("it failed")
+
+    monkeypatch.setattr(cache, "_export", export)
+    with pytest.raises(BenchmarkError, match="it failed"):
+        cache.cached_model(OnnxOptions(model="deep_mnist", cache_dir=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
