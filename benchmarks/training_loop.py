@@ -41,8 +41,10 @@ def set_up(model: str, batch: int, data: Path, output: Path) -> Setup:
         model, batch_size=batch, data_dir=str(data), epochs=2, lr=0.001, output_dir=str(output), num_loader_threads=2
     )
     pictures = open_pictures(options)
-    transforms = transforms_for(classifier(options, pictures), options)
-    return Setup(options, pictures, transforms, Precision(torch.float32, None, False, "cpu"), CPU, World())
+    network = classifier(options, pictures)
+    transforms = transforms_for(network, options)
+    precision = Precision(torch.float32, None, False, "cpu")
+    return Setup(options, pictures, transforms, network.num_classes, precision, CPU, World())
 
 
 def alone(setup: Setup) -> float:
@@ -74,6 +76,7 @@ def trained(setup: Setup) -> float:
             TrainingOptions(**{**options, "output_dir": output}),
             setup.pictures,
             setup.transforms,
+            setup.num_classes,
             setup.precision,
             CPU,
             World(),

@@ -38,7 +38,8 @@ class QueuedTask:
 
 def queue() -> dict[str, dict[int, QueuedTask]] | None:
     """Unfinished tasks of arrays of dlbs: array name → task number → job; None if Slurm does not respond."""
-    command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%j|%F|%K|%t"]
+    # Also those in hidden partitions.
+    command = ["squeue", "--noheader", "--all", "--array", "--user", str(os.getuid()), "--format", "%j|%F|%K|%t"]
     try:
         completed = subprocess.run(
             command, capture_output=True, text=True, env=_environment("SQUEUE_"), timeout=_PATIENCE, check=False

@@ -9,10 +9,11 @@ import os
 import re
 import shlex
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Thread
 from typing import IO
 
 from dlbs.errors import LaunchError
@@ -163,33 +164,44 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
 
 
 def _run(command: list[str], script: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with a script as its input; end it if it prints more than `_LONGEST_ANSWER` bytes, of which one more is returned."""
+    """Run a command with a script as its input; end it if it prints more than `_LONGEST_ANSWER` bytes, of which one more is returned.
 
-    def limited(stream: IO[bytes]) -> bytes:
-        content = stream.read(_LONGEST_ANSWER + 1)
-        if len(content) > _LONGEST_ANSWER:
-            process.kill()
-            stream.close()  # its children too may print
-        return content
-
+    Raises:
+        OSError: It cannot be started.
+        subprocess.TimeoutExpired: It, or a process that it left behind, did not end within `_PATIENCE`.
+    """
     pipe = subprocess.PIPE
-    with (
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process,
-        ThreadPoolExecutor(max_workers=2) as pool,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        output, errors = (pool.submit(limited, stream) for stream in (process.stdout, process.stderr))
-        try:
-            with suppress(BrokenPipeError):
-                process.stdin.write(script.encode("utf-8", "surrogateescape"))
-                process.stdin.close()
-            code = process.wait(_PATIENCE)
-        except BaseException:
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    answers: dict[IO[bytes], bytes] = {}
+
+    def read(stream: IO[bytes]) -> None:
+        answers[stream] = stream.read(_LONGEST_ANSWER + 1)
+        if len(answers[stream]) > _LONGEST_ANSWER:
             process.kill()
-            raise
-        return subprocess.CompletedProcess(command, code, output.result(), errors.result())
+        stream.close()  # its children too may print
+
+    # Not waited for after a timeout: a child of the command may keep the streams open.
+    readers = [Thread(target=read, args=(stream,), daemon=True) for stream in (process.stdout, process.stderr)]
+    end = time.monotonic() + _PATIENCE
+    for reader in readers:
+        reader.start()
+    try:
+        with suppress(BrokenPipeError):
+            process.stdin.write(script.encode("utf-8", "surrogateescape"))
+            process.stdin.close()
+        code = process.wait(_PATIENCE)
+        for reader in readers:
+            reader.join(max(0.0, end - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(command, _PATIENCE)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, code, answers[process.stdout], answers[process.stderr])
 
 
 def _facts(

@@ -95,7 +95,7 @@ class Saved:
         if self._is_equal(name, experiment):
             return False
         if name == "exp.repeats":
-            return resolved or experiment.get(name) not in (None, "", 1, "1")
+            return (resolved and "exp.id" in experiment) or experiment.get(name) not in (None, "", 1, "1")
         if name in _BUILDING:
             return True
         # A plan written by hand has no exp.id; it may lack parameters that launchers read.

@@ -119,7 +119,7 @@ class BatchLimits:
     """
 
     def __init__(self, differing: Iterable[str] = ()) -> None:
-        names = dict.fromkeys((*(f"exp.{name}" for name in _DECISIVE), "command.line", *differing))
+        names = dict.fromkeys((*(f"exp.{name}" for name in _DECISIVE), *differing))
         self._names = tuple(name for name in names if name not in _SIZES)
         self._names_of_ours = tuple(name for name in self._names if name not in _LENGTHS)
         self._limits: dict[tuple[str, ...], int] = {}

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None:
-    if not options.test_only:
+    if not options.test_only and options.node_rank == 0:  # only the first node writes there
         check_writable("--output_dir", os.path.join(options.output_dir, "last.pt"), may_be_made=True)
 
     from pytorch_benchmarks.distributed import started

@@ -13,7 +13,7 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LaunchError
-from dlbs.executors import ssh, ssh_session
+from dlbs.executors import ssh, ssh_commands, ssh_session
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.ssh import SshExecutor
@@ -195,3 +195,14 @@ def test_each_attempt_has_a_rendezvous_of_its_own(
         (one,) = ended
         assert last_values(tmp_path / "x.log")["exp.status"] == "failure"
     assert used[::2] == used[1::2] == expected  # the same one on both nodes
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("script", ["sleep 60 & echo dlbs: there", "sleep 60"])
+def test_a_process_that_keeps_the_output_of_a_connection_open_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr(ssh_commands, "_PATIENCE", 0.5)
+    monkeypatch.setattr(ssh_commands, "ssh_command", lambda *_: ["sh", "-c", script])
+    with pytest.raises(LaunchError, match="did not respond within"):
+        ssh_commands.ask("node", "/")

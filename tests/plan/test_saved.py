@@ -160,3 +160,10 @@ def test_random_ids_of_python_callers(tmp_path: Path, monkeypatch: pytest.Monkey
     config = configure(parameters={**DUMMY, "exp.id": "$(uuid4())$"}, variables={"exp.seed": [1, 2]})
     assert run_plan(config, order="random").exit_code == 0
     assert sorted(read_plan_file(tmp_path / "logs").logs) == sorted(log.name for log in logs(tmp_path))
+
+
+def test_experiments_written_by_hand_are_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text('[{"exp.framework": "dummy", "exp.model": "a"}]')
+    config = configure(parameters={"exp.repeats": 3}, plan=str(path))
+    assert [one["exp.repeat"] for one in resolved_plan(config, str(path))()] == [1, 2, 3]

@@ -66,6 +66,15 @@ def test_a_limit_applies_to_nothing_that_may_need_other_memory() -> None:
     assert limits.reason_to_skip({**theirs, **larger, "exp.seed": 2})
 
 
+def test_a_command_that_contains_the_batch_size_has_a_limit() -> None:
+    limits = BatchLimits(["exp.replica_batch"])
+    commands = [
+        {"exp.framework": "command", "exp.replica_batch": n, "command.line": f"train --batch {n}"} for n in (64, 128)
+    ]
+    limits.learn(commands[0], Outcome("failure", "no", exit_code=3))
+    assert limits.reason_to_skip(commands[1])
+
+
 def test_a_batch_that_fits_removes_the_limits_below_it() -> None:
     experiment = {"exp.framework": "dummy"}
     failure = {"exp.status": "failure", "exp.exit_code": 3}

@@ -77,6 +77,9 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     head = ScriptDirectory.from_config(config).get_current_head()
 
+    older = LogError("created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags")
+    is_older = False
+
     def is_current(connection: Connection) -> bool:
         if connection.dialect.name == "sqlite":
             _check_sqlite(connection, where)
@@ -89,8 +92,10 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
                 where=where,
                 hint="update dlbs",
             )
-        if revision != head and read_only:
-            raise LogError("created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags")
+        nonlocal is_older
+        is_older = revision not in (None, head)
+        if is_older and read_only:
+            raise older
         return revision == head
 
     try:
@@ -105,6 +110,10 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+        if is_older:
+            reason = database_error(error, where).what
+            hint = "update its tables as a user who may write to it: dlbs db tags"
+            raise LogError(f"{older.what}, and cannot be updated ({reason})", where=where, hint=hint) from None
         raise database_error(error, where) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sql
 from alembic import op
 
@@ -18,7 +20,8 @@ def upgrade() -> None:
         sql.Column("id", sql.Integer, primary_key=True),
         sql.Column("number", sql.Integer, nullable=False),
     )
-    op.bulk_insert(table, [{"id": 1, "number": 0}])
+    # Random, so that a server also sees that the store was replaced by another one.
+    op.bulk_insert(table, [{"id": 1, "number": secrets.randbelow(1 << 30)}])
 
 
 def downgrade() -> None:
