@@ -158,14 +158,22 @@ def _spread(values: Tensor) -> Tensor:
     return values[places]
 
 
+_TOLERANCE = 1e-3
+
+
 def compare_outputs(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """The difference between two outputs as text; empty if they agree to three digits."""
+    """The difference between two outputs as text; empty if they agree to three digits.
+
+    Very deep networks amplify the rounding of their first layers, which differs between types of CPUs: resnet269 by 0.007 of the outputs'
+    standard deviation. The key `tolerance` of what is expected allows more.
+    """
+    tolerance = float(expected.get("tolerance", _TOLERANCE))
     if found["shapes"] != expected["shapes"]:
         return f"the shapes are {found['shapes']} instead of {expected['shapes']}"
     scale = max(map(abs, expected["deviations"]))
     for key in ("means", "deviations", "values"):
         for one, other in zip(_flat(found[key]), _flat(expected[key]), strict=True):
-            if not math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3 * scale):
+            if not math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance * scale):
                 return f"{key} differ: {one:.6g} instead of {other:.6g}"
     return ""
 

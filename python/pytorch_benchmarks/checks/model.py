@@ -166,7 +166,9 @@ def expected(subject: Subject) -> str:
         raise CheckError(f"{_short(path)} does not exist: create it with {how}")
     if accept:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(expected_output(subject), indent=1) + "\n")
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        tolerance = {"tolerance": before["tolerance"]} if "tolerance" in before else {}
+        path.write_text(json.dumps({**tolerance, **expected_output(subject)}, indent=1) + "\n")
         return f"accepted: {_short(path)}"
     kept = json.loads(path.read_text())
     difference = compare_outputs(expected_output(replace(subject, options=kept.get("options", {}))), kept)

@@ -131,8 +131,14 @@ def test_the_loss_falls_on_a_fixed_batch(subject: Shared) -> None:
     inputs, targets = subject.small_batch(model)
     step = training_step(model, model)
     first = float(step((inputs, targets)))
-    with torch.no_grad():  # what another step would do after its loss is not looked at
-        assert float(model.loss(model(inputs), targets)) < first
+    for _ in range(
+        5
+    ):  # very deep networks need some: the loss of inception4 rises with the first one on some types of CPUs
+        with torch.no_grad():
+            if float(model.loss(model(inputs), targets)) < first:
+                return
+        step((inputs, targets))
+    pytest.fail("the loss does not fall in five steps")
 
 
 def without_noise(model: Model) -> Model:
