@@ -42,10 +42,9 @@ def page_locked(*tensors: Tensor) -> Iterator[bool]:
 
 def _unregister(registered: list[int]) -> None:
     if registered:
-        with suppress(
-            RuntimeError
-        ):  # raised by every call after a fatal error of the device, which ends copies as well
-            torch.cuda.synchronize()  # copies of this memory may be running
+        # Copies of this memory may be running. After a fatal error of the device, which ends them as well, every call fails.
+        with suppress(RuntimeError):
+            torch.cuda.synchronize()
     while registered:
         torch.cuda.cudart().cudaHostUnregister(registered.pop())
 
