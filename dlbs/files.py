@@ -19,6 +19,7 @@ __all__ = [
     "make_parent",
     "open_regular",
     "read_regular",
+    "read_small",
     "read_source",
     "write_atomically",
     "write_bytes",
@@ -52,6 +53,11 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, bu
         FileNotFoundError: The file does not exist.
         LogError: The file is not regular, or cannot be read.
     """
+    return open(_descriptor(path, follow_links)[0], "rb", buffering)
+
+
+def _descriptor(path: str | os.PathLike[str], follow_links: bool) -> tuple[int, int]:
+    """Open a regular file as `open_regular` does: its descriptor and size."""
     try:
         descriptor = os.open(path, _READ if follow_links else _READ | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -60,10 +66,26 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False, bu
         if not follow_links and os.path.islink(path):
             raise LogError("is a symbolic link, which is not followed", where=str(path)) from None
         raise LogError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise LogError("is not a regular file", where=str(path))
-    return open(descriptor, "rb", buffering)
+    return descriptor, status.st_size
+
+
+def read_small(path: str | os.PathLike[str], limit: int, *, follow_links: bool = False) -> bytes | None:
+    """Read a regular file with one system call; None if it is larger than the limit, or its size is changing.
+
+    Raises:
+        FileNotFoundError, LogError: As by `open_regular`.
+        OSError: Reading fails.
+    """
+    descriptor, size = _descriptor(path, follow_links)
+    try:
+        content = os.read(descriptor, size + 1) if size <= limit else None
+    finally:
+        os.close(descriptor)
+    return content if content is not None and len(content) == size else None
 
 
 def read_regular(path: str | os.PathLike[str], limit: int, *, follow_links: bool = False) -> bytes:

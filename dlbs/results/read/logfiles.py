@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import marshal
 import os
 import tarfile
@@ -12,7 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from dlbs.errors import LogError
-from dlbs.files import open_regular
+from dlbs.files import read_small
 from dlbs.results.read.cache import MISSING, Cache, FoundLog, Stamp
 from dlbs.results.read.compressed import ARCHIVE_ENDINGS, LOG_ENDINGS, log_streams
 from dlbs.results.read.findings import Finding, Reading
@@ -22,6 +23,7 @@ from dlbs.run.planfile import PLAN_NAME, PlanFile, parse_plan_file, read_plan_fi
 __all__ = ["Read", "find_logs", "is_unreadable", "pack", "read_file", "read_logs", "unpack"]
 
 _PLAIN = (".log", ".log.part")
+_SMALL = 128 << 10  # bytes of a plain log that is read at once
 _ENDINGS = (*LOG_ENDINGS, *ARCHIVE_ENDINGS)
 _TOGETHER = 200  # logs per task of a worker process
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
@@ -206,11 +208,10 @@ def read_file(path: str, *, follow_links: bool = False) -> Read:
     records: list[Record] = []
     findings: list[Finding] = []
     try:
-        plans: dict[str, dict[str, int]] = {}
-        if path.endswith(_PLAIN):  # without the two generators, which take as long as opening it
-            with open_regular(path, follow_links=follow_links, buffering=0) as plain:
-                record = read_log(path, plain, findings)
+        if path.endswith(_PLAIN) and (content := read_small(path, _SMALL, follow_links=follow_links)) is not None:
+            record = read_log(path, io.BytesIO(content), findings)
             return [record] if record else [], findings
+        plans: dict[str, dict[str, int]] = {}
         for name, stream in log_streams(path, follow_links=follow_links):
             if name is not path and os.path.basename(member := name.removeprefix(f"{path}:")) == PLAN_NAME:
                 plans[os.path.dirname(member)] = _positions(parse_plan_file(stream.read(_LONGEST_PLAN)))

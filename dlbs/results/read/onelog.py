@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import orjson
@@ -47,12 +47,13 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
             binary = True
             noticed.append(Finding("binary", f"{name}:{number + block.count(_END, 0, block.index(0)) + 1}"))
         keys, values = _keys_and_values(block, name, number, noticed)
-        before = len(record)
-        if before and not results:  # each once until here
-            results = [key for key in record if key.startswith("results.")]
-        record.update(zip(keys, values, strict=True))
-        if before or len(record) != len(keys):
-            results += [key for key in keys if key.startswith("results.")]
+        if not record:
+            record = values
+            if len(values) != len(keys):
+                results = _results(keys)
+        else:
+            results = (results or _results(record)) + _results(keys)
+            record |= values
     if results:
         counts = Counter(results).items()
         noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in counts if count > 1]
@@ -75,6 +76,10 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
     valid = name.isascii()
     record["exp.log_file"] = name if valid else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return record
+
+
+def _results(keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if key.startswith("results.")]
 
 
 def _has_result(record: Record) -> bool:
@@ -133,28 +138,34 @@ def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
     return read
 
 
-def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
-    """Keys and values in a block of lines that follows `number` other lines of the file."""
+def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], Record]:
+    """Keys in a block of lines that follows `number` other lines of the file, in order and with repetitions, and the last value of each."""
     text = b"\n" + block
     read = _all_at_once(text) if block.endswith(_END) else None
     return _one_by_one(text, name, number, noticed) if read is None else read
 
 
-_RUNS = re.compile(rb"\n[ \t]*__.*(?:\n[ \t]*__.*)*")
-_EMPTY_KEY = b"\n____="
+# Runs of key lines without the first line end; a key in the middle of a line, or behind blanks, matches as `_UNSURE`. The pattern begins
+# with characters, not with a class, because Python searches for those twice as fast.
+_RUNS = re.compile(rb"__(?:(?<=\n__).*(?:\n__.*)*|(?<=[ \t]__))")
+_UNSURE = b"__"
+_RUNS_ANYWHERE = re.compile(rb"\n([ \t]*__.*(?:\n[ \t]*__.*)*)")
 _ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
 
 
-def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
+def _all_at_once(text: bytes) -> tuple[list[str], Record] | None:
     """Keys and values of lines that are all valid, parsed as one JSON list; None if some line is invalid.
 
     Parsing each value separately would take three times as long. A line that is not one key and one value makes the list invalid or changes
     its length; then each line is parsed separately.
     """
-    lines = b"".join(_RUNS.findall(text))
-    if not lines:
-        return [], []
-    if (b"\\" in lines and _ODD_KEY.search(lines)) or _EMPTY_KEY in lines:
+    runs = _RUNS.findall(text)
+    if _UNSURE in runs:
+        runs = _RUNS_ANYWHERE.findall(text)
+    if not runs:
+        return [], {}
+    lines = b"\n".join([b"", *runs])
+    if b"\\" in lines and _ODD_KEY.search(lines):
         return None
     inside = lines.replace(b"__=", b'",')
     listed = inside.replace(b"\n__", b',"')
@@ -165,16 +176,18 @@ def _all_at_once(text: bytes) -> tuple[list[str], list[Any]] | None:
         things = orjson.loads(b"[%b]" % listed[1:])
         keys = things[::2]
         joined = "".join(keys)
-        if len(things) != 2 * count or joined.split(None, 1) != [joined]:
-            return None
     except (orjson.JSONDecodeError, TypeError):
         return None
-    return keys, things[1::2]
+    if len(things) != 2 * count or joined.split(None, 1) != [joined]:
+        return None
+    values = dict(zip(keys, things[1::2], strict=True))
+    return None if "" in values else (keys, values)
 
 
-def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], list[Any]]:
+def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], Record]:
     """Keys and values of lines some of which are invalid; those are added to the findings."""
-    keys, values = [], []
+    keys: list[str] = []
+    values: Record = {}
     at = 0
     for found in _KEY_LINES.finditer(text):
         number += text.count(_END, at, found.start() + 1)
@@ -197,7 +210,7 @@ def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> 
             noticed.append(Finding("torn", where))  # a truncated number is still a number, but a different one
             continue
         keys.append(pair[0])
-        values.append(pair[1])
+        values[pair[0]] = pair[1]
     return keys, values
 
 
