@@ -21,6 +21,7 @@ __all__ = [
     "read_regular",
     "read_small",
     "read_source",
+    "user_cache",
     "write_atomically",
     "write_bytes",
 ]
@@ -206,6 +207,15 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
             raise
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+
+
+def user_cache(name: str) -> Path:
+    """`$XDG_CACHE_HOME/dlbs/NAME`, by default under `~/.cache`.
+
+    Raises:
+        RuntimeError: The user has no home directory.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbs" / name
 
 
 def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:

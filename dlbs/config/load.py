@@ -14,9 +14,10 @@ from typing import Any
 
 from dlbs.config.config import Config, Extension, split_names
 from dlbs.config.declare import add_options, check_frameworks, declare, file_frameworks
-from dlbs.config.documents import Document, load, parse, read
+from dlbs.config.documents import Document, load, read
 from dlbs.config.flags import Assignments, assignments, extension_data
 from dlbs.config.names import check_all_names
+from dlbs.config.parsed import parse_all
 from dlbs.config.settings import check_value, replace_variables, set_parameter, set_variable
 from dlbs.errors import ConfigError, Problems, suggestion
 from dlbs.files import dlbs_root
@@ -103,8 +104,8 @@ def load_config(
 def _shipped(files: tuple[tuple[str, str], ...]) -> Config:
     """Merge the shipped files, each a name and a text; cached for processes that build several plans."""
     config, problems = Config(), Problems()
-    for name, source in files:
-        _merge(config, parse(name, source), problems)
+    for document in parse_all(files):
+        _merge(config, document, problems)
     problems.raise_all()
     add_options(config)
     config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)

@@ -85,6 +85,13 @@ def test_running_a_plan_builds_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+def test_the_shipped_configuration_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "yaml" in imported(tmp_path, "run", "--quiet", *DUMMY)
+    assert "yaml" not in imported(tmp_path, "run", "--quiet", *DUMMY)
+
+
+@pytest.mark.integration
 def test_a_report_on_few_logs_needs_neither_plans_nor_a_cache(tmp_path: Path) -> None:
     imported(tmp_path, "run", "--quiet", *DUMMY)
     modules = imported(tmp_path, "report", "logs")

@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dlbs.files import user_cache
+
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["MISSING", "Cache", "FoundLog", "Stamp", "cache_directory"]
+__all__ = ["MISSING", "Cache", "FoundLog", "Stamp"]
 
 # The blobs are those of `logfiles.pack`; increment the number when that changes. Other versions use other files.
 _FORMAT = f"dlbs 3 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
@@ -45,11 +47,6 @@ class FoundLog(NamedTuple):
 
 
 _Entry = tuple[int, int, int, bytes]  # size, modification time in ns, checksum, content
-
-
-def cache_directory() -> Path:
-    """`$XDG_CACHE_HOME/dlbs/logs`, by default under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbs" / "logs"
 
 
 class Cache:
@@ -121,7 +118,7 @@ def _checksum(path: bytes, size: int, modified: int, content: bytes) -> int:
 def _path(root: str) -> Path:
     # Paths are stored as the user wrote them, so the same directory under another name has a separate cache.
     key = f"{_FORMAT}\0{os.path.abspath(root)}\0{root}".encode("utf-8", "surrogateescape")
-    return cache_directory() / f"{hashlib.sha256(key).hexdigest()[:24]}.sqlite"
+    return user_cache("logs") / f"{hashlib.sha256(key).hexdigest()[:24]}.sqlite"
 
 
 @contextlib.contextmanager
@@ -190,7 +187,7 @@ def _add(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
 def _make_room() -> None:
     """Remove the least recently used caches until the total size is within the limit."""
     files = []
-    for path in cache_directory().glob("*.sqlite"):
+    for path in user_cache("logs").glob("*.sqlite"):
         with contextlib.suppress(FileNotFoundError):  # removed by another process
             status = path.stat()
             files.append((status.st_mtime, status.st_size, path))
