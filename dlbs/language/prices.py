@@ -30,7 +30,7 @@ MAX_TEXT = 1_000_000  # characters in one derived value
 MAX_ITEMS = 100_000  # elements in one derived value, nested ones included
 MAX_DEPTH = 100  # lists and dicts inside each other
 MAX_BITS = 10_000  # of an integer
-_CONTAINERS = (list, tuple, set, frozenset, dict)
+_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 def paid(value: Any, characters: int = 16) -> Any:
@@ -97,14 +97,11 @@ def check_size(value: Any) -> Any:
             characters -= len(item)
         elif kind in _CONTAINERS:
             items -= len(item)
-            try:
-                characters -= sum(
-                    map(str.__len__, item)
-                )  # most lists contain texts only, and this is ten times as fast
-            except TypeError:
-                todo.extend(item if items >= 0 else ())
-            if kind is dict and items >= 0:
-                todo.extend(item.values())
+            for member in () if items < 0 else [*item, *item.values()] if kind is dict else item:
+                if member.__class__ is str:
+                    characters -= len(member)
+                elif member.__class__ in _CONTAINERS:
+                    todo.append(member)
     if items < 0 or characters < 0:
         raise ExpressionError(f"value is larger than {MAX_ITEMS:,} elements or {MAX_TEXT:,} characters")
     return value

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Set
+from typing import Any
 
-__all__ = ["call", "function_identifier", "text_identifier", "text_tree", "value_identifier"]
+__all__ = ["call", "function_identifier", "has_calls", "split", "text_identifier", "text_tree", "value_identifier"]
 
 _MAX_FORMATTED = 16  # above this number of parts the size is checked before the text is produced
 
@@ -43,3 +45,38 @@ def text_tree(parts: list[ast.expr]) -> ast.expr:
     if len(parts) > _MAX_FORMATTED:
         return call("joined", *parts)
     return ast.JoinedStr([part if isinstance(part, ast.Constant) else ast.FormattedValue(part, -1) for part in parts])
+
+
+def has_calls(tree: ast.expr) -> bool:
+    """Whether a tree calls functions: nothing else spends from the work budget."""
+    return any(isinstance(node, ast.Call) for node in ast.walk(tree))
+
+
+def split(tree: ast.expr, changing: Set[str], prefix: str) -> tuple[ast.expr, dict[str, ast.expr]]:
+    """Take the expressions that use no changing identifier out of a text, list or dictionary.
+
+    Returns:
+        The tree with an identifier in place of each such expression, and the expressions by identifier. Expressions that are evaluated
+        only sometimes remain where they are.
+    """
+    steady: dict[str, ast.expr] = {}
+
+    def rest(node: Any) -> Any:
+        match node:
+            case ast.Name() | ast.Constant():
+                return node
+            case ast.JoinedStr():
+                return ast.JoinedStr([rest(part) for part in node.values])
+            case ast.FormattedValue():
+                return ast.FormattedValue(rest(node.value), node.conversion)
+            case ast.List():
+                return ast.List([rest(item) for item in node.elts], ast.Load())
+            case ast.Dict():
+                return ast.Dict(node.keys, [rest(item) for item in node.values])
+        if any(isinstance(part, ast.Name) and part.id in changing for part in ast.walk(node)):
+            return node
+        identifier = f"{prefix}_{len(steady)}"
+        steady[identifier] = node
+        return ast.Name(identifier, ast.Load())
+
+    return rest(tree), steady

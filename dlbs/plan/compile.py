@@ -20,7 +20,7 @@ from dlbs.errors import ExpressionError
 from dlbs.experiment import Experiment
 from dlbs.language.prices import MAX_TEXT
 from dlbs.language.template import Template, is_template
-from dlbs.language.trees import text_identifier, value_identifier
+from dlbs.language.trees import has_calls, split, text_identifier, value_identifier
 from dlbs.plan.trace import IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
 from dlbs.text import text
 
@@ -100,8 +100,11 @@ class FunctionWriter:
                 lines[_OUTER] += encoded
                 lines[_INNER] += digest
                 identity_known = True
-            if self.changes[name]:
-                lines[self.changes[name]] += self._input(name) if name in self.varying else self._derived(name)
+            if name in self.varying:
+                lines[self.changes[name]] += self._input(name)
+            elif self.changes[name]:
+                for level, added in self._derived(name).items():
+                    lines[level] += added
         self._bind_fixed()
         shown = [name for name in self.experiment if not name.startswith("__")]
         self.namespace["fixed"] = {name: self.trace.values[name] for name in shown}
@@ -174,20 +177,38 @@ class FunctionWriter:
             *self._checks(name, None),
         ]
 
-    def _derived(self, name: str) -> list[str]:
-        template = self.templates[name]
-        lines: list[str] = []
+    def _derived(self, name: str) -> dict[int, list[str]]:
+        """Generate the lines of each level that compute a value: in `outer`, also the parts of an inner value that do not change there."""
+        template, value = self.templates[name], value_identifier(name)
+        lines: dict[int, list[str]] = {_OUTER: [], _INNER: []}
+        changing: set[str] = set()
         for reference in template.references:
             raw, target = reference.raw, self._target(reference.raw)
-            if target != raw and self.changes.get(target):
-                if reference.as_value:
-                    lines.append(f"{value_identifier(raw)} = {value_identifier(target)}")
-                if reference.as_text:
-                    lines.append(f"{text_identifier(raw)} = {text_identifier(target)}")
-        tree = f"tree_{len(self.trees)}"
-        self.trees[tree] = template.tree
-        lines += ["meter.reset()"] if template.guarded else []
-        return [*lines, f"{value_identifier(name)} = {tree}", *self._checks(name, template)]
+            change = self.changes.get(target, _FIXED)
+            for identifier, is_used in ((value_identifier, reference.as_value), (text_identifier, reference.as_text)):
+                if is_used and target != raw and change:
+                    lines[change].append(f"{identifier(raw)} = {identifier(target)}")
+                if change == _INNER:
+                    changing.add(identifier(raw))
+        tree, begin = template.tree, "meter.reset()"
+        level = self.changes[name]
+        if level == _INNER and not template.volatile:
+            tree, steady = split(tree, changing, f"s_{value}")
+            if steady and template.guarded:
+                begin = f"meter.left = left_{value}"  # what they spent is spent
+                lines[_OUTER].append("meter.reset()")
+            lines[_OUTER] += [self._assignment(identifier, part) for identifier, part in steady.items()]
+            if steady and template.guarded:
+                lines[_OUTER].append(f"left_{value} = meter.left")
+        if template.guarded and has_calls(tree):
+            lines[level].append(begin)
+        lines[level] += [self._assignment(value, tree), *self._checks(name, template)]
+        return lines
+
+    def _assignment(self, identifier: str, tree: ast.expr) -> str:
+        placeholder = f"tree_{len(self.trees)}"
+        self.trees[placeholder] = tree
+        return f"{identifier} = {placeholder}"
 
     def _checks(self, name: str, template: Template | None) -> list[str]:
         """Generate the check of a value and, if other values need it, its text."""
@@ -257,7 +278,8 @@ def _function(name: str, lines: list[str]) -> list[str]:
 
 def _metered(lines: list[str]) -> list[str]:
     """Wrap lines in the meter's backstop, if they use the meter."""
-    return ["with meter:", *(f"    {line}" for line in lines)] if "meter.reset()" in lines else lines
+    uses_meter = any(line.startswith("meter.") for line in lines)
+    return ["with meter:", *(f"    {line}" for line in lines)] if uses_meter else lines
 
 
 def _too_long(name: str) -> None:

@@ -61,6 +61,36 @@ def test_what_the_fastest_parameter_does_not_touch_is_computed_when_another_chan
     assert len(tokens[7]) == 200
 
 
+def test_parts_of_a_value_are_computed_when_they_change() -> None:
+    processor = Processor(environ={}, varying=["slow", "fast"])
+    shared = {
+        "list": ["$([x for x in range(${slow})])$", "${fast}"],
+        "dict": {"a": {"token": "$([x for x in range(${slow})])$"}, "b": "${fast}"},
+        "text": "$(str(${slow}).upper())$/$('low' if ${fast} < 2 else 'high')$ of $(len(str(${slow})))$",
+    }
+    made = [{"slow": slow, "fast": fast, **shared} for slow in (100, 20) for fast in range(4)]
+    resolved = [processor.resolve(one) for one in made]
+    assert [one["text"] for one in resolved[2:6]] == ["100/high of 3", "100/high of 3", "20/low of 2", "20/low of 2"]
+    for part in (lambda one: one["list"][0], lambda one: one["dict"]["a"]["token"]):
+        assert part(resolved[2]) is part(resolved[3]) is not part(resolved[1])  # compiled at the second experiment
+        assert part(resolved[5]) is part(resolved[7])
+        assert len(part(resolved[7])) == 20
+    assert resolved == [Processor(environ={}).resolve_uncached(one) for one in made]
+
+
+def test_all_parts_of_a_value_share_its_budget() -> None:
+    processor = Processor(environ={}, varying=["slow", "fast"])
+    loop = "$(len([x + x for x in range(${%s}) for y in range(10)]))$"
+    for slow, fast, is_in_budget in [(9, 1, 1), (9, 2, 1), (50_000, 1, 1), (50_000, 50_000, 0), (9, 50_000, 1)]:
+        one = {"slow": slow, "fast": fast, "both": f"{loop % 'slow'}-{loop % 'fast'}"}
+        for resolve in (processor.resolve, Processor(environ={}).resolve_uncached):
+            if is_in_budget:
+                assert resolve(one)["both"] == f"{10 * slow}-{10 * fast}"
+            else:
+                with pytest.raises(ExpressionError, match="more work than one value may take"):
+                    resolve(one)
+
+
 def test_a_new_value_each_time_is_no_constant() -> None:
     processor = Processor(environ={}, varying=["n"])
     made = [processor.resolve({"n": n, "id": "$(uuid4())$", "copy": "x${id}"}) for n in (1, 1, 2, 2)]

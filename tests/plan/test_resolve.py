@@ -43,6 +43,8 @@ def experiments(draw: st.DrawFn) -> Experiment:
                     f"$(str(${{{first}}}).upper())$",
                     [f"${{{first}}}", f"x${{{second}}}"],
                     {"k": f"${{{first}}}"},
+                    {"k": f"$(str(${{{first}}}) + 'x')$", "l": [f"${{{second}}}"]},
+                    f"$(str(${{{first}}}).upper())$: $(len(str(${{{second}}})))$, ${{{first}}}",
                 ]
             )
         )
