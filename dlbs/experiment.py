@@ -149,5 +149,7 @@ def _words(name: str, value: str, longest: int | None) -> str:
             value if longest is None or len(value) <= _LONGEST_WORD else f"{value[:_LONGEST_WORD]}…"
         )
     if longest is not None:
-        value = textwrap.shorten(value, longest, placeholder="…")
+        value = " ".join(value.split())
+        if len(value) > longest:
+            value = textwrap.shorten(value, longest, placeholder="…")
     return f"{name}={value or 'none'}"

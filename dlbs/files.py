@@ -183,8 +183,7 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
     Its name is random, so that no other user can create a link there first.
     """
     try:
-        exists = path.exists() if follow else os.path.lexists(path)
-        mode = (path.stat() if follow else path.lstat()).st_mode if exists else stat.S_IFREG
+        mode = _mode(path, follow)
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             if not follow:
                 raise ConfigError("is not a regular file and is not replaced", where=str(path))
@@ -197,16 +196,24 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         target = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
         if follow and target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        beside = target.with_name(f".{target.name[:200]}.{os.urandom(6).hex()}.tmp")
+        directory, name = os.path.split(target)
+        beside = os.path.join(directory, f".{name[:200]}.{os.urandom(6).hex()}.tmp")
         try:
             yield create_file(beside)
             os.replace(beside, target)
         except BaseException:
             with contextlib.suppress(OSError):  # not created, or the file system became read-only
-                beside.unlink()
+                os.unlink(beside)
             raise
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+
+
+def _mode(path: Path, follow: bool) -> int:
+    try:
+        return os.stat(path, follow_symlinks=follow).st_mode
+    except OSError:  # it does not exist, or creating it will fail, too
+        return stat.S_IFREG
 
 
 def user_cache(name: str) -> Path:

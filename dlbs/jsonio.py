@@ -52,8 +52,11 @@ def load_json(
         JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
     """
     source = document if isinstance(document, str) else _decoded(document)
+    decoder = (
+        _DECODER if object_pairs is None else json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=object_pairs)
+    )
     try:
-        value = json.loads(source, parse_int=_whole_number, object_pairs_hook=object_pairs)
+        value = decoder.decode(source)
     except json.JSONDecodeError as error:
         raise JsonError(error.msg, error.lineno) from None
     except RecursionError:
@@ -77,6 +80,9 @@ def _whole_number(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise JsonError(f"a number of {len(digits):,} digits")
     return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)  # making one takes longer than parsing a line of a log
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:

@@ -46,7 +46,10 @@ _encode = json.JSONEncoder().encode  # json.dumps without its checks: it writes 
 
 def parameter_line(key: str, value: Any) -> str:
     """One log line without its newline: `__exp.model__= "alexnet"`. ASCII only, valid in any encoding of a log."""
-    return f"__{key}__= {_encode(value)}"
+    if value is True or value is False:
+        return f"__{key}__= {'true' if value else 'false'}"
+    # An encoder takes a microsecond to begin with anything but a text.
+    return f"__{key}__= {value if value.__class__ is int else _encode(value)}"
 
 
 def parse_line(line: str) -> tuple[str, Any] | None:

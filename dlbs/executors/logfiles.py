@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from dlbs.errors import DlbsError, LaunchError, LogError
@@ -42,9 +43,10 @@ def create_part(log: Path) -> int:
     Raises:
         OSError: It cannot be created.
     """
-    part = Path(f"{log}.part")
+    part = f"{log}.part"
     # Create a new file instead of truncating the old one: processes of a killed run may still write to the old one.
-    part.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(part)
     # O_APPEND, because programs may append to the file by name (--exp_log_file), which standard output must not overwrite.
     return create_file(part, os.O_RDWR | os.O_APPEND)
 

@@ -131,10 +131,19 @@ def render(path: Path, context: Mapping[str, Any], missing: Callable[[str], Laun
 
 def namespaces(experiment: Experiment) -> dict[str, Any]:
     """A template's names for parameters: `exp` for all that begin with `exp.`, and those without a dot."""
+    prefixes, single = _prefixes(tuple(experiment))
     return {
-        **{root: _Namespace(experiment, root) for root in {name.split(".")[0] for name in experiment if "." in name}},
-        **{name: value for name, value in experiment.items() if "." not in name},
+        **{prefix: _Namespace(experiment, prefix) for prefix in prefixes},
+        **{name: experiment[name] for name in single},
     }
+
+
+@lru_cache(maxsize=16)
+def _prefixes(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The first parts of names with dots, and the names without; the experiments of a plan have the same names."""
+    return list(dict.fromkeys(name.split(".")[0] for name in names if "." in name)), [
+        name for name in names if "." not in name
+    ]
 
 
 @lru_cache(maxsize=64)

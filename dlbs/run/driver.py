@@ -291,7 +291,8 @@ class _Run:
             return True
         if started:
             log = log_path(experiment, self.directory)
-            self._owned.discard(log.absolute())
+            if self._owned:
+                self._owned.discard(log.absolute())
             self.observer.started(experiment, log)
         return started
 

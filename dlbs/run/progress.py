@@ -49,7 +49,7 @@ class _Running:
         began: Whether it writes its log; on a cluster it may be waiting in a queue.
     """
 
-    words: str
+    label: str
     log: Path
     since: float
     slot: int
@@ -168,11 +168,11 @@ class Progress:
         self.counts[outcome.status] += 1
         self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
         self._detect_begun()
-        if self._running.pop(str(experiment["exp.log_file"]), None) is not None:
+        ran = self._running.pop(str(experiment["exp.log_file"]), None)
+        if ran is not None:
             self._durations.add(outcome.seconds)
-        self._say(
-            f"[{self.done}/{self.total}] {describe(experiment, self.names)}: {_outcome_text(experiment, outcome)}"
-        )
+        label = ran.label if ran is not None else describe(experiment, self.names)
+        self._say(f"[{self.done}/{self.total}] {label}: {_outcome_text(experiment, outcome)}")
         self._draw()
         self._update_file()
 
@@ -242,7 +242,7 @@ class Progress:
         slots.add_column(no_wrap=True, overflow="ellipsis", ratio=4)
         for one in running[:_MOST_LINES]:
             slots.add_row(
-                str(one.slot), Text(one.words), duration(now - one.since), Text(last_line(one.log), style="dim")
+                str(one.slot), Text(one.label), duration(now - one.since), Text(last_line(one.log), style="dim")
             )
         lines: list[Text | Table] = [slots] if running else []
         if len(running) > _MOST_LINES:
@@ -284,7 +284,7 @@ class Progress:
             "doubtful": self.doubtful,
             "left": self.total - self.done,
             "statuses": dict(self.counts),
-            "current": [one.words for one in self._running.values()],
+            "current": [one.label for one in self._running.values()],
             "seconds_left": None if left is None else round(left.seconds, 1),
             "seconds_left_interval": None
             if left is None or left.low is None or left.high is None
