@@ -52,9 +52,10 @@ def load_json(
         JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
     """
     source = document if isinstance(document, str) else _decoded(document)
-    decoder = (
-        _DECODER if object_pairs is None else json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=object_pairs)
-    )
+    if object_pairs is not None:
+        decoder = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=object_pairs)
+    else:
+        decoder = _DECODER_OF_SHORT_TEXTS if len(source) <= MAX_DIGITS else _DECODER
     try:
         value = decoder.decode(source)
     except json.JSONDecodeError as error:
@@ -82,7 +83,9 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-_DECODER = json.JSONDecoder(parse_int=_whole_number)  # making one takes longer than parsing a line of a log
+# Making a decoder takes longer than parsing a line of a log, and a call for each whole number as long as all of the rest.
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+_DECODER_OF_SHORT_TEXTS = json.JSONDecoder()
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:

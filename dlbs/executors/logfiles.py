@@ -28,11 +28,14 @@ def check_replaceable(log: Path) -> None:
     Raises:
         LaunchError: Another kind of file exists there.
     """
-    for path in (str(log), f"{log}.part", f"{log}.sh"):
-        kind = _kind(path)
-        if kind:
-            raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=path, hint=_HINT)
-    head = _head(log)
+    for path in (f"{log}.part", f"{log}.sh"):
+        _check_kind(path)
+    _check_log(log)
+
+
+def _check_log(log: Path) -> None:
+    """Like `check_replaceable`, without the log's partial log and launcher."""
+    head = _head(log) if _check_kind(str(log)) else b""
     if head and not _begins_with_parameters(head) and last_values(log).get("exp.status") not in STATUSES:
         raise LaunchError("is not a log written by dlbs, so it is not replaced", where=str(log), hint=_HINT)
 
@@ -44,11 +47,15 @@ def create_part(log: Path) -> int:
         OSError: It cannot be created.
     """
     part = f"{log}.part"
-    # Create a new file instead of truncating the old one: processes of a killed run may still write to the old one.
-    with suppress(FileNotFoundError):
-        os.unlink(part)
     # O_APPEND, because programs may append to the file by name (--exp_log_file), which standard output must not overwrite.
-    return create_file(part, os.O_RDWR | os.O_APPEND)
+    flags = os.O_RDWR | os.O_APPEND
+    try:
+        return create_file(part, flags)
+    except FileExistsError:
+        # Create a new file instead of truncating the old one: processes of a killed run may still write to the old one.
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+        return create_file(part, flags)
 
 
 def finish_log(log: Path) -> None:
@@ -58,7 +65,7 @@ def finish_log(log: Path) -> None:
         LaunchError: A file that dlbs did not write has appeared there.
         OSError: It cannot be renamed.
     """
-    check_replaceable(log)
+    _check_log(log)
     os.replace(f"{log}.part", log)
 
 
@@ -120,21 +127,26 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str) -> N
         raise LaunchError(f"cannot be written: {error.strerror}", where=str(error.filename or log)) from None
 
 
-def _kind(path: str) -> str:
-    """The file type of a path that is neither missing nor a regular file, in words."""
+def _check_kind(path: str) -> bool:
+    """Whether a file exists at a path.
+
+    Raises:
+        LaunchError: It is not a regular file.
+    """
     try:
         mode = os.lstat(path).st_mode
     except OSError:
-        return ""
+        return False
     if stat.S_ISREG(mode):
-        return ""
+        return True
     kinds = {
         stat.S_IFLNK: "symbolic link",
         stat.S_IFDIR: "directory",
         stat.S_IFIFO: "named pipe",
         stat.S_IFSOCK: "socket",
     }
-    return kinds.get(stat.S_IFMT(mode), "device")
+    kind = kinds.get(stat.S_IFMT(mode), "device")
+    raise LaunchError(f"is a {kind}, not a regular file, so it is not replaced", where=path, hint=_HINT)
 
 
 def _head(path: Path) -> bytes:
