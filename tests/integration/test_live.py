@@ -85,6 +85,28 @@ def test_what_is_read_stays_where_it_is_on_a_page_of_few_results(page: Page, tmp
     assert server.stop() == 0
 
 
+def test_the_plot_and_the_filter_suit_the_results_of_now_unless_the_reader_chose(page: Page, tmp_path: Path) -> None:
+    """From the first experiment of a plan on: then nothing differs, and there is no batch size to plot over."""
+    logs = make_logs(tmp_path / "logs", [make_record("m1", 8)])
+    server = Served(logs)
+    page.goto(server.url)
+    updated(page, 1)
+    assert page.input_value("#plot-x").startswith("figure ")
+    for number, batch in enumerate((16, 32), start=1):
+        write_log(logs / f"new{number}.log", make_record("m1", batch))
+        updated(page, 1 + number)
+        assert page.input_value("#plot-x") == "parameter exp.replica_batch"
+        assert page.locator("details[data-key='exp.replica_batch']").get_attribute("open") is not None
+    page.select_option("#plot-x", label="batch time, ms")
+    page.locator("details[data-key='exp.replica_batch'] > summary").click()
+    write_log(logs / "new3.log", make_record("m2", 64))
+    updated(page, 4)
+    assert page.input_value("#plot-x") == "figure results.time"
+    assert page.locator("details[data-key='exp.replica_batch']").get_attribute("open") is None
+    page.goto("about:blank")
+    assert server.stop() == 0
+
+
 def test_parts_of_a_pixel_do_not_add_up(page: Page, logs: Path) -> None:
     """A browser scrolls by whole pixels only."""
     server = Served(logs)

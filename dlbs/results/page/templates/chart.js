@@ -3,7 +3,7 @@ const MOST_LINES = 16, MOST_NUMBERS = 300, NEAR = 30;
 
 class SelectionChart {
   constructor(host, data, state) {
-    Object.assign(this, { host, data, state, rows: [], points: [] });
+    Object.assign(this, { host, data, state, shown: {}, rows: [], points: [] });
     this.columns = data.parameters.filter((column) => column.values.length > 1);
     this.figures = data.figures;
     if (!this.figures.length) return;
@@ -27,15 +27,13 @@ class SelectionChart {
     const parameters = this.columns.map((column) => [`parameter ${column.name}`, column.title]);
     const usualFigure = this.figures.find((figure) => figure.key === "results.throughput") || this.figures[0];
     const { state } = this;
-    state.y = quantities.some(([value]) => value === state.y) ? state.y : `figure ${usualFigure.key}`;
     const across = [...parameters, ...quantities];
-    state.x = across.some(([value]) => value === state.x) ? state.x : usual ? `parameter ${usual.name}` : `figure ${usualFigure.key}`;
     const divided = [["", "all other differences"], ["none", "none"], ...parameters];
-    state.lines = divided.some(([value]) => value === state.lines) ? state.lines : "";
-    const choice = (title, name, options) => {
+    // The state has only what the reader chose: the best axes for the first experiment of a plan are not those for all.
+    const choice = (title, name, options, usualValue) => {
       const select = make("select", { id: `plot-${name}` }, ...options.map(([value, words]) => make("option", { value }, words)));
-      select.value = state[name];
-      select.addEventListener("change", () => { state[name] = select.value; this.show(this.rows); });
+      this.shown[name] = select.value = options.some(([value]) => value === state[name]) ? state[name] : usualValue;
+      select.addEventListener("change", () => { this.shown[name] = state[name] = select.value; this.show(this.rows); });
       return make("label", {}, `${title} `, select);
     };
     const box = (title, name) => {
@@ -45,7 +43,8 @@ class SelectionChart {
       return make("label", {}, check, ` ${title}`);
     };
     return make("div", { class: "controls", role: "group", "aria-label": "plot options" },
-      choice("Plot", "y", quantities), choice("over", "x", across), choice("lines", "lines", divided), box("each run", "runs"), box("logarithmic", "log"));
+      choice("Plot", "y", quantities, `figure ${usualFigure.key}`), choice("over", "x", across, usual ? `parameter ${usual.name}` : `figure ${usualFigure.key}`),
+      choice("lines", "lines", divided, ""), box("each run", "runs"), box("logarithmic", "log"));
   }
 
   source(words) {
@@ -55,11 +54,11 @@ class SelectionChart {
 
   // Lines of points: the median of the runs at one position, with minimum and maximum.
   gather() {
-    const { figure } = this.source(this.state.y);
-    const across = this.source(this.state.x);
+    const { figure } = this.source(this.shown.y);
+    const across = this.source(this.shown.x);
     const others = this.columns.filter((column) => column !== across.column && column.label && column.name !== "exp.repeat");
-    const { column: divided } = this.state.lines && this.state.lines !== "none" ? this.source(this.state.lines) : {};
-    const dividing = this.state.lines === "" ? others : divided && divided !== across.column ? [divided] : [];
+    const { column: divided } = this.shown.lines && this.shown.lines !== "none" ? this.source(this.shown.lines) : {};
+    const dividing = this.shown.lines === "" ? others : divided && divided !== across.column ? [divided] : [];
     const usable = this.rows.filter((row) => figure.values[row] !== null && this.data.status.values[this.data.status.codes[row]] === "ok");
     const placed = usable.filter((row) => (across.figure ? across.figure.values[row] !== null : across.column.codes[row] >= 0));
     const shown = dividing.filter((column) => placed.some((row) => column.codes[row] !== column.codes[placed[0]]));

@@ -54,7 +54,7 @@ function showComparison() {
     state.top = 0;
     table.show(found);
   };
-  const facets = new Facets(document.getElementById("facets"), facetList, rows.length, (row) => `${rows[row].label} ${rows[row].value} ${rows[row].verdict}`, { chosen: new Map(), wanted: new Map(), words: "" }, select);
+  const facets = new Facets(document.getElementById("facets"), facetList, rows.length, (row) => `${rows[row].label} ${rows[row].value} ${rows[row].verdict}`, { chosen: new Map(), wanted: new Map(), open: new Map(), words: "" }, select);
   select();
 }
 

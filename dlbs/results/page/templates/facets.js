@@ -3,7 +3,7 @@ const FIRST_VALUES = 100, FIND_FROM = 15;
 
 class Facets {
   // facets: {name, title, values, codes (of each row: an index into `values`, a list of indices, or -1), isOpen}
-  // state: {chosen: Map of name → Set of values, wanted: Map of name → text, words}, kept by the caller; texts: of each row, for the words
+  // state: {chosen: Map of name → Set of values, wanted: Map of name → text, open: Map of name → whether, words}, kept by the caller; texts: of each row, for the words
   constructor(host, facets, count, texts, state, changed) {
     Object.assign(this, { host, facets, count, texts, state, changed, spaced: null });
     this.views = facets.map((facet) => this.view(facet));
@@ -12,9 +12,15 @@ class Facets {
     words.value = state.words;
     words.addEventListener("input", () => { state.words = words.value; changed(); });
     document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
-    const narrow = document.getElementById("narrow");
-    narrow.open = state.isOpen === undefined ? !isNarrow() : state.isOpen;
-    narrow.addEventListener("toggle", () => { state.isOpen = narrow.open; });
+    this.keepOpen(document.getElementById("narrow"), "", !isNarrow());
+  }
+
+  // Opens a list as the reader left it; `usual` applies while the reader has left it alone, whatever it was in an earlier version of the page.
+  keepOpen(details, name, usual) {
+    const { open } = this.state;
+    details.open = open.has(name) ? open.get(name) : usual;
+    // This event also reports the line above.
+    details.addEventListener("toggle", () => { if (details.open !== usual || open.has(name)) open.set(name, details.open); });
   }
 
   view(facet) {
@@ -34,11 +40,8 @@ class Facets {
       fieldset.append(find);
     }
     fieldset.append(list);
-    details.open = this.state.open ? this.state.open.has(facet.name) : facet.isOpen || this.state.chosen.has(facet.name);
-    details.addEventListener("toggle", () => {
-      if (details.open && !view.labels) this.fill(view);
-      this.state.open = new Set(this.views.filter((one) => one.details.open).map((one) => one.facet.name));
-    });
+    this.keepOpen(details, facet.name, facet.isOpen || this.state.chosen.has(facet.name));
+    details.addEventListener("toggle", () => { if (details.open && !view.labels) this.fill(view); });
     return view;
   }
 

@@ -1,5 +1,5 @@
 // The page of results: a selection of experiments, with its rows and plot. Updates of the live view keep the selection.
-const view = { table: null, rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), wanted: new Map(), words: "" }, plot: {}, batches: {} };
+const view = { table: null, rows: { sort: "", descending: false, top: 0, exact: false }, narrow: { chosen: new Map(), wanted: new Map(), open: new Map(), words: "" }, plot: {}, batches: {} };
 
 function start() {
   view.table = null;
