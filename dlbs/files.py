@@ -217,12 +217,13 @@ def _mode(path: Path, follow: bool) -> int:
 
 
 def user_cache(name: str) -> Path:
-    """`$XDG_CACHE_HOME/dlbs/NAME`, by default under `~/.cache`.
+    """`$XDG_CACHE_HOME/dlbs/NAME`, by default under `~/.cache`; a relative path in the variable is ignored, as XDG requires.
 
     Raises:
         RuntimeError: The user has no home directory.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbs" / name
+    directory = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(directory if os.path.isabs(directory) else Path.home() / ".cache") / "dlbs" / name
 
 
 def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:
