@@ -197,7 +197,7 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         if follow and target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         directory, name = os.path.split(target)
-        beside = os.path.join(directory, f".{name[:200]}.{os.urandom(6).hex()}.tmp")
+        beside = os.path.join(directory, f".{name[:50]}.{os.urandom(6).hex()}.tmp")  # at most 255 bytes in UTF-8
         try:
             yield create_file(beside)
             os.replace(beside, target)
