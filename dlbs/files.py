@@ -197,7 +197,7 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         if follow and target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         directory, name = os.path.split(target)
-        beside = os.path.join(directory, f".{name[:200]}.{os.urandom(6).hex()}.tmp")
+        beside = os.path.join(directory, f".{name[:50]}.{os.urandom(6).hex()}.tmp")  # at most 255 bytes in UTF-8
         try:
             yield create_file(beside)
             os.replace(beside, target)
@@ -217,12 +217,13 @@ def _mode(path: Path, follow: bool) -> int:
 
 
 def user_cache(name: str) -> Path:
-    """`$XDG_CACHE_HOME/dlbs/NAME`, by default under `~/.cache`.
+    """`$XDG_CACHE_HOME/dlbs/NAME`, by default under `~/.cache`; a relative path in the variable is ignored, as XDG requires.
 
     Raises:
         RuntimeError: The user has no home directory.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbs" / name
+    directory = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(directory if os.path.isabs(directory) else Path.home() / ".cache") / "dlbs" / name
 
 
 def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:

@@ -44,14 +44,14 @@ def load_json(
     Half of a surrogate pair (`"\\ud800"`) becomes U+FFFD, the replacement character. NaN and Infinity are accepted, because benchmarks write them.
 
     Args:
-        document: The text; bytes are UTF-8, with or without a byte-order mark.
+        document: The text, with or without a byte-order mark; bytes are UTF-8.
         object_pairs: Makes an object from its pairs, for example to reject duplicate keys.
         keep_bytes: Whether to keep U+DC80 to U+DCFF, which represent bytes of arguments and file names that are not UTF-8 (PEP 383).
 
     Raises:
         JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
     """
-    source = document if isinstance(document, str) else _decoded(document)
+    source = (document if isinstance(document, str) else _decoded(document)).removeprefix("\ufeff")
     if object_pairs is not None:
         decoder = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=object_pairs)
     else:
@@ -72,7 +72,7 @@ def load_json(
 
 def _decoded(document: bytes | bytearray) -> str:
     try:
-        return document.decode("utf-8-sig")
+        return document.decode()
     except UnicodeDecodeError as error:
         raise JsonError("not UTF-8", 1 + document.count(b"\n", 0, error.start)) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import ConfigError, LogError
-from dlbs.files import create_file, open_regular, write_atomically, write_bytes
+from dlbs.files import create_file, open_regular, read_small, write_atomically, write_bytes
 from dlbs.logs import first_values, last_values
 
 
@@ -37,8 +37,9 @@ def test_gz_is_compressed(tmp_path: Path) -> None:
     assert gzip.decompress((tmp_path / "plan.json.gz").read_bytes()).decode() == "ü" * 1000
 
 
-def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path) -> None:
-    target = tmp_path / ("x" * 255)
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "\N{GRINNING FACE}" * 63], ids=["1 byte", "2 bytes", "4 bytes"])
+def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
     write_bytes(target, b"1")
     assert target.read_bytes() == b"1"
 
@@ -93,6 +94,15 @@ def test_pipes_links_devices_and_directories_are_not_read(tmp_path: Path) -> Non
         for read in (first_values, last_values):
             with pytest.raises(LogError, match=r"not a regular file|symbolic link"):
                 read(path)
+
+
+def test_a_small_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    for content in (b"", b"x", b"x" * 100):
+        file.write_bytes(content)
+        assert read_small(file, 100) == content
+    assert read_small(file, 99) is None
+    assert read_small("/proc/self/stat", 100) is None  # its size is 0, but it has content
 
 
 def test_a_link_that_the_user_names_may_be_followed_but_not_to_a_device(tmp_path: Path) -> None:

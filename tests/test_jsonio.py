@@ -61,6 +61,10 @@ def test_wide_values_are_not_deep() -> None:
     assert len(load_json("[" + ",".join(['{"a": []}'] * 1000) + "]")) == 1000
 
 
+def test_a_byte_order_mark_is_ignored() -> None:
+    assert load_json("\ufeff[1]") == load_json("\ufeff[1]".encode()) == [1]
+
+
 def test_half_of_a_surrogate_pair_is_replaced_in_keys_and_values() -> None:
     value = load_json('{"\\ud800": ["a\\udc00b", "\\ud83d\\ude00"]}')
     assert value == {"\ufffd": ["a\ufffdb", "\U0001f600"]}

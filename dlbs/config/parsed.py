@@ -12,11 +12,13 @@ from pathlib import Path
 
 from dlbs.config.documents import Document, parse
 from dlbs.errors import DlbsError
-from dlbs.files import read_regular, user_cache, write_bytes
+from dlbs.files import open_regular, user_cache, write_bytes
+from dlbs.version import __version__
 
 __all__ = ["parse_all"]
 
-_FORMAT = f"dlbs 1 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"  # increment the number for another content or parser
+# Increment the first number for another content or parser.
+_FORMAT = f"dlbs 1 {__version__} {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
 _LARGEST = 16 << 20  # bytes
 _MOST = 8  # files: one for each directory with a configuration; the least recently written one is removed first
 _CHECKSUM = 4  # bytes
@@ -29,8 +31,8 @@ _Files = tuple[tuple[str, str], ...]  # names and texts
 def parse_all(files: _Files) -> list[Document]:
     """Parse files of which each has a name and a text, or return what the same texts gave the last time.
 
-    The cache is one file under `$XDG_CACHE_HOME/dlbs/config`, as private as `~/.cache`. It contains the texts themselves, so it is never
-    outdated; one that is damaged or cannot be written is ignored.
+    The cache is one file under `$XDG_CACHE_HOME/dlbs/config`. It contains the texts themselves, so it is never outdated. One that is
+    damaged, cannot be written, or belongs to another user is ignored: the configuration determines what is run.
 
     Raises:
         ConfigError: As by `documents.parse`.
@@ -48,15 +50,20 @@ def parse_all(files: _Files) -> list[Document]:
 
 def _read(path: Path, files: _Files) -> list[Document] | None:
     try:
-        content = read_regular(path, _LARGEST)
-    except (OSError, DlbsError):
+        with open_regular(path) as stream:
+            if os.fstat(stream.fileno()).st_uid != os.geteuid():
+                raise ValueError("belongs to another user")
+            content = stream.read(_LARGEST)
+        checksum, data = content[:_CHECKSUM], content[_CHECKSUM:]
+        if zlib.crc32(data).to_bytes(_CHECKSUM, "big") != checksum:
+            raise ValueError("damaged")
+        form, of_files, parsed = marshal.loads(data)
+        return [Document(*document) for document in parsed] if (form, of_files) == (_FORMAT, files) else None
+    except FileNotFoundError:
         return None
-    data = content[_CHECKSUM:]
-    if zlib.crc32(data).to_bytes(_CHECKSUM, "big") != content[:_CHECKSUM]:
-        _logger.debug("ignoring %s: damaged", path)
+    except (OSError, DlbsError, EOFError, TypeError, ValueError) as error:
+        _logger.debug("ignoring %s: %s", path, error)
         return None
-    form, of_files, parsed = marshal.loads(data)
-    return [Document(*document) for document in parsed] if (form, of_files) == (_FORMAT, files) else None
 
 
 def _write(path: Path, files: _Files, documents: list[Document]) -> None:

@@ -27,17 +27,18 @@ class BackstopError(ExpressionError):
 
 
 class Meter:
-    """The remaining budget of an expression. One meter for all: expressions are evaluated one at a time.
+    """The remaining budget of an expression. One meter for all, with a lock: threads evaluate expressions one at a time.
 
     `with METER:` begins an expression, and arms the backstop around it: a timer of CPU time whose signal handler checks the clock and
     the size of the process. It works in the main thread only (Python delivers signals to no other), and only if nothing else uses
     SIGVTALRM. Values that are finished before the first tick cost two system calls.
     """
 
-    __slots__ = ("armed", "left", "memory", "started", "usable")
+    __slots__ = ("armed", "left", "lock", "memory", "started", "usable")
 
     def __init__(self) -> None:
         self.left = BUDGET
+        self.lock = threading.RLock()
         self.armed = False
         self.usable: bool | None = None  # whether the signal is free; determined at the first expression
         self.started = 0.0  # set by the first tick, as is `memory`
@@ -51,11 +52,13 @@ class Meter:
                 hint="reduce the loops, or compute the value outside of the plan",
             )
 
-    def reset(self) -> None:
-        """Begin another expression inside `with METER:`."""
-        self.left = BUDGET
+    def reset(self, left: int = BUDGET) -> None:
+        """Begin another expression inside `with METER:`, or the rest of one that has spent a part of its budget."""
+        self.left = left
+        self.memory = 0  # the next tick sets it and `started` again: the backstop is one for each value, too
 
     def __enter__(self) -> None:
+        self.lock.acquire()
         self.left = BUDGET
         if self.usable is False or threading.current_thread() is not threading.main_thread():
             return
@@ -72,6 +75,7 @@ class Meter:
         if self.armed:
             self.armed = False
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        self.lock.release()
 
     def _look(self, _signal: int, _frame: FrameType | None) -> None:
         """Check the value that is being computed, once per tick."""

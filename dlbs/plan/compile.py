@@ -190,16 +190,14 @@ class FunctionWriter:
                     lines[change].append(f"{identifier(raw)} = {identifier(target)}")
                 if change == _INNER:
                     changing.add(identifier(raw))
-        tree, begin = template.tree, "meter.reset()"
-        level = self.changes[name]
+        level, tree, begin = self.changes[name], template.tree, "meter.reset()"
         if level == _INNER and not template.volatile:
             tree, steady = split(tree, changing, f"s_{value}")
-            if steady and template.guarded:
-                begin = f"meter.left = left_{value}"  # what they spent is spent
-                lines[_OUTER].append("meter.reset()")
-            lines[_OUTER] += [self._assignment(identifier, part) for identifier, part in steady.items()]
-            if steady and template.guarded:
-                lines[_OUTER].append(f"left_{value} = meter.left")
+            parts = [self._assignment(identifier, part) for identifier, part in steady.items()]
+            if parts and template.guarded:
+                parts = ["meter.reset()", *parts, f"left_{value} = meter.left"]
+                begin = f"meter.reset(left_{value})"  # what the parts spent is spent
+            lines[_OUTER] += parts
         if template.guarded and has_calls(tree):
             lines[level].append(begin)
         lines[level] += [self._assignment(value, tree), *self._checks(name, template)]

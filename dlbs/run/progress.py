@@ -135,13 +135,12 @@ class Progress:
 
     def started(self, experiment: Experiment, log: Path) -> None:
         """Show that an experiment begins."""
-        self._running[str(experiment["exp.log_file"])] = _Running(
-            describe(experiment, self.names), log, time.monotonic(), self._free_slot()
-        )
+        label = describe(experiment, self.names)
+        self._running[str(experiment["exp.log_file"])] = _Running(label, log, time.monotonic(), self._free_slot())
         self._detect_begun()
         self._announce_waiting(experiment)
         if self.verbose:
-            self._say(f"[{self.done}/{self.total}] {describe(experiment, self.names)}: started")
+            self._say(f"[{self.done}/{self.total}] {label}: started")
         self._draw()
         self._update_file()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.documents import parse
+from dlbs.config.documents import load, parse
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
 from dlbs.plan.build import build
@@ -122,3 +122,11 @@ def test_errors_in_json_name_the_place_of_the_value(tmp_path: Path) -> None:
     path.write_text('{"extensions": [\n{"condition": {"exp.model": "a"}},\n{"condition": {"exp.model": "("}}]}')
     with pytest.raises(ConfigError, match=r"c\.json:3: "):
         next(build(load_config([path])))
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
+    for name, text in (("a.json", '{"parameters":\n {"a.b": 1}}'), ("a.yaml", "parameters:\n a.b: 1\n")):
+        (tmp_path / name).write_text("\ufeff" + text)
+        document = load(tmp_path / name)
+        assert document.data == {"parameters": {"a.b": 1}}
+        assert document.where("parameters", "a.b") == f"{tmp_path / name}:2"

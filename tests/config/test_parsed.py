@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import marshal
+import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -47,8 +50,20 @@ def test_a_changed_text_is_parsed_again(cache: Path) -> None:
     assert parsed.parse_all(FILES)[1].data == {"parameters": {"a.c": "ä"}}
 
 
+def sealed(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "big") + data
+
+
 @pytest.mark.parametrize(
-    "change", [lambda data: data[:40], lambda data: data[:-9] + b"x" + data[-8:], lambda data: b""]
+    "change",
+    [
+        lambda data: data[:40],
+        lambda data: data[:-9] + b"x" + data[-8:],
+        lambda data: b"",
+        lambda data: sealed(b""),
+        lambda data: sealed(marshal.dumps(None)),
+        lambda data: sealed(marshal.dumps((*marshal.loads(data[4:])[:2], [("base.yaml",)]))),
+    ],
 )
 def test_a_damaged_cache_is_written_again(cache: Path, change: object) -> None:
     expected = parsed.parse_all(FILES)
@@ -56,6 +71,34 @@ def test_a_damaged_cache_is_written_again(cache: Path, change: object) -> None:
     file.write_bytes(change(file.read_bytes()))  # type: ignore[operator]
     assert parsed.parse_all(FILES) == expected
     assert parsed._read(file, FILES) == expected
+
+
+def test_a_cache_of_another_user_is_not_trusted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed.parse_all(FILES)
+    (file,) = cache.iterdir()
+    assert parsed._read(file, FILES) is not None
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    assert parsed._read(file, FILES) is None
+
+
+def test_a_relative_cache_directory_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    parsed.parse_all(FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert list((tmp_path / "home" / ".cache" / "dlbs" / "config").iterdir())
+
+
+def test_a_user_without_a_home_directory_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert parsed.parse_all(FILES)[0].data
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(cache: Path) -> None:

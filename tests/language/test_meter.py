@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 import pytest
 
 from dlbs.language import meter
-from dlbs.language.meter import METER, BackstopError
+from dlbs.language.meter import BUDGET, METER, BackstopError
 
 
 def timer() -> tuple[float, float]:
@@ -63,3 +64,35 @@ def test_other_threads_have_the_meter_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [(0.0, 0.0)]
+
+
+def test_each_value_of_a_function_has_its_own_backstop(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "thread_time", lambda: now)
+    with METER:
+        for _ in range(3):
+            METER.reset()
+            METER._look(signal.SIGVTALRM, None)
+            now += 4
+            METER._look(signal.SIGVTALRM, None)
+        now += 4
+        with pytest.raises(BackstopError):
+            METER._look(signal.SIGVTALRM, None)
+
+
+def test_a_thread_waits_until_another_has_computed_its_value() -> None:
+    entered = threading.Event()
+
+    def work() -> None:
+        with METER:
+            METER.charge(1_000)
+            entered.set()
+
+    thread = threading.Thread(target=work)
+    with METER:
+        thread.start()
+        METER.charge(1)
+        assert not entered.wait(0.05)
+        assert METER.left == BUDGET - 1
+    thread.join(10)
+    assert entered.is_set()

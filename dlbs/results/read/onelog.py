@@ -145,8 +145,8 @@ def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding
     return _one_by_one(text, name, number, noticed) if read is None else read
 
 
-# Runs of key lines without the first line end; a key in the middle of a line, or behind blanks, matches as `_UNSURE`. The pattern begins
-# with characters, not with a class, because Python searches for those twice as fast.
+# Runs of key lines, without the line end before them. Of `__` behind a blank, which may begin an indented key, only these characters match
+# (`_UNSURE`); then `_RUNS_ANYWHERE` is used. It takes twice as long, because Python searches faster for characters than for a class.
 _RUNS = re.compile(rb"__(?:(?<=\n__).*(?:\n__.*)*|(?<=[ \t]__))")
 _UNSURE = b"__"
 _RUNS_ANYWHERE = re.compile(rb"\n([ \t]*__.*(?:\n[ \t]*__.*)*)")
