@@ -16,7 +16,7 @@ from dlbs.files import read_regular, user_cache, write_bytes
 
 __all__ = ["parse_all"]
 
-_FORMAT = f"dlbs 1 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"  # increment the number for another content or parser
+_FORMAT = f"dlbs 2 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"  # increment the number for another content or parser
 _LARGEST = 16 << 20  # bytes
 _MOST = 8  # files: one for each directory with a configuration; the least recently written one is removed first
 _CHECKSUM = 4  # bytes
