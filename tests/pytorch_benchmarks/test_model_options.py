@@ -71,6 +71,13 @@ def test_models_that_compute_positions_take_any_number_of_tokens() -> None:
     assert requested_model(CommonOptions(model="transformers:llama", model_opts=options)).input_shape == (16,)
 
 
+def test_images_of_transformers_may_have_two_sides() -> None:
+    pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = requested_model(CommonOptions(model="transformers:vit", model_opts={"image_size": [32, 48]}))
+    assert model.input_shape == (3, 32, 48)
+
+
 def test_an_error_of_any_type_is_one_of_the_options() -> None:
     class OtherError(Exception):
         pass

@@ -116,8 +116,9 @@ def _transformers(package: Any, name: str, *, sequence_length: int = 128, **opti
         if type(config) in types:
             network = builder.from_config(config)
             if "Image" in builder.__name__:
-                shape = (getattr(config, "num_channels", 3), *[getattr(config, "image_size", 224)] * 2)
-                return _Provided(network, name, shape, config.num_labels)
+                size = getattr(config, "image_size", 224)
+                sides = size if isinstance(size, (list, tuple)) else (size, size)
+                return _Provided(network, name, (getattr(config, "num_channels", 3), *sides), config.num_labels)
             check_whole("sequence_length", sequence_length, most=_most_tokens(network, config))
             return _ProvidedText(network, name, config.vocab_size, sequence_length)
     raise UsageError(f"transformers:{name} is neither a language model nor an image classifier")
