@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -27,7 +27,7 @@ from dlbs.results.tables.rounds import outlook, pair_line
 from dlbs.run.driver import is_finished
 from dlbs.run.events import Observer
 from dlbs.run.manifest import Manifest
-from dlbs.run.policies import Policies
+from dlbs.run.policies import BatchLimits, Policies
 from dlbs.run.rounds import Rounds
 from dlbs.run.summary import Summary
 from dlbs.run.whole import look_through, run_whole
@@ -116,6 +116,7 @@ class Inquiry:
         self.rounds = 0  # complete rounds
         self.stopped = ""
         self.manifest = Manifest()
+        self._limits = BatchLimits()
         self._round = _Round(0)
         self._given = 0
         self._seconds: dict[int, list[float]] = {}
@@ -150,7 +151,10 @@ class Inquiry:
             LaunchError: Another run writes to the same directories, or the executor cannot run anything.
         """
         rounds = Rounds(self, observer)
-        summary = run_whole(rounds, self.manifest, rounds, executor, show=_ignore, policies=policies, wait=wait)
+        self._limits = limits = BatchLimits(self.manifest.differences.names)
+        summary = run_whole(
+            rounds, self.manifest, rounds, executor, show=_ignore, policies=policies, wait=wait, limits=limits
+        )
         self._take_round()
         stopped = "" if summary.stop_signal or summary.stopped else self.stopped
         return Known(
@@ -181,7 +185,7 @@ class Inquiry:
             self.stopped = f"each experiment ran {counted(self.max_repeats, 'time')} (--max-repeats)"
             return []
         experiments = {number: self.repeats.experiment(number, repeat) for number in wanted}
-        missing = [number for number, experiment in experiments.items() if not _is_finished(experiment)]
+        missing = self._missing(experiments)
         if missing and not self._fits(sum(self._expected(number) for number in missing)):
             return []
         if repeat > 1:
@@ -197,9 +201,8 @@ class Inquiry:
 
     def may_start(self, experiment: Experiment) -> bool:
         """Whether an experiment fits into the budget, judging by its earlier repeats."""
-        return _is_finished(experiment) or self._fits(
-            self._expected(self._round.numbers[str(experiment["exp.log_file"])])
-        )
+        number = self._round.numbers[str(experiment["exp.log_file"])]
+        return not self._missing({number: experiment}) or self._fits(self._expected(number))
 
     def has_ended(self, experiment: Experiment, outcome: Outcome | None) -> None:
         """Read its log."""
@@ -229,6 +232,18 @@ class Inquiry:
         for pair in looked_at:
             if done.repeat >= self.pairs.first_round or not pair.is_open:
                 self.tell(f"round {done.repeat}: {pair_line(self.pairs, pair)}")
+
+    def _missing(self, experiments: Mapping[int, Experiment]) -> list[int]:
+        """Numbers of the experiments that have to run and take time."""
+        endings = {number: _ending(experiment) for number, experiment in experiments.items()}
+        for number, ending in endings.items():  # one of them may be the reason that another one was skipped
+            if ending is not None and is_finished(experiments[number], ending, self._limits):
+                self._limits.learn_from_log(experiments[number], ending)
+        return [
+            number
+            for number, ending in endings.items()
+            if ending is not None and not is_finished(experiments[number], ending, self._limits)
+        ]
 
     def _expected(self, number: int) -> float:
         """Expected seconds of one more run of an experiment; 0 if it never ran."""
@@ -280,9 +295,9 @@ def _ignore(launcher: Launcher) -> None:
     """Exclude simulated experiments from the plan."""
 
 
-def _is_finished(experiment: Experiment) -> bool:
-    """Whether an experiment need not run and takes no time."""
+def _ending(experiment: Experiment) -> dict[str, object] | None:
+    """The end of an experiment's log; None if it cannot be read: the driver reports that and does not run the experiment."""
     try:
-        return is_finished(experiment, last_values(log_path(experiment, Path.cwd())))
-    except DlbsError:  # the driver reports the problem and does not run it
-        return True
+        return last_values(log_path(experiment, Path.cwd()))
+    except DlbsError:
+        return None

@@ -177,7 +177,7 @@ def _load_yaml(name: str, source: str) -> Document:
 
 @functools.cache
 def _yaml_loader() -> Any:
-    """A loader of YAML 1.1 that takes numbers of base 60 for text, as YAML 1.2 does: `4:00:00` is no 14400.
+    """A loader of YAML 1.1 with two rules of YAML 1.2: numbers of base 60 are text (`4:00:00` is no 14400), and `1e-3` and `-.5` are numbers.
 
     It gives an error for a tagged value of another kind (`!!int x`), for which PyYAML raises errors of any type.
     """
@@ -198,6 +198,7 @@ def _yaml_loader() -> Any:
 
         return constructed
 
+    Loader.add_implicit_resolver(_TAG + "float", _FLOAT, list("-+.0123456789"))
     for kind in ("int", "float", "bool"):
         Loader.add_constructor(_TAG + kind, checked(getattr(Loader, f"construct_yaml_{kind}"), kind))
     return Loader
@@ -223,6 +224,8 @@ _MAX_NUMBER = 3_000  # hexadecimal digits; Python prints no whole number of more
 _TAG = "tag:yaml.org,2002:"
 _DATA = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
 _NUMBERS = {_TAG + "int", _TAG + "float"}
+# Numbers of YAML 1.2 that are texts in 1.1, which requires a point and the sign of the exponent.
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)$")
 _OCTAL = re.compile(r"([-+]?)0[0_]*([1-7]_*[0-7][0-7_]*)")  # whole numbers that differ in base 8 and in base 10
 
 

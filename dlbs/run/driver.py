@@ -30,11 +30,15 @@ _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
 
 
-def is_finished(experiment: Experiment, ending: dict[str, object]) -> bool:
-    """Whether an experiment need not run again, by the policy `exp.rerun` and the end of its log."""
+def is_finished(experiment: Experiment, ending: dict[str, object], limits: BatchLimits) -> bool:
+    """Whether an experiment need not run again, by the policy `exp.rerun`, the end of its log, and the batches that did not fit into memory."""
     policy = experiment.get("exp.rerun", "never")
     status = ending.get("exp.status")
     if policy == "always" or status not in STATUSES or status == "cancelled":
+        return False
+    # A benchmark that skipped itself ran. One that an earlier run skipped (`_skip`) is decided again, unless this run has the same reason.
+    ran = "exp.exit_code" in ending or ending.get("exp.seconds")
+    if status == "skipped" and not ran and limits.reason_to_skip(experiment) != ending.get("exp.status_msg"):
         return False
     if policy == "onfail":
         return status in {"ok", "skipped"}
@@ -52,7 +56,7 @@ def run_plan(
     owned: Set[Path] = frozenset(),
     policies: Policies | None = None,
     detach: bool = False,
-    differing: Iterable[str] = (),
+    limits: BatchLimits | None = None,
 ) -> Summary:
     """Run the experiments that are not finished, and write their logs.
 
@@ -66,7 +70,7 @@ def run_plan(
         owned: Logs of experiments of an earlier run that the executor is still running.
         policies: Retries, failure limit and deadline.
         detach: Return after everything is started.
-        differing: The parameters that differ within the plan, without those that are computed from others.
+        limits: The batches that did not fit into memory; learns from the outcomes of this run.
 
     Raises:
         LaunchError: The executor cannot run anything.
@@ -74,10 +78,8 @@ def run_plan(
     directory = Path.cwd() if directory is None else directory
     with Signals() as signals, observer:
         observer.begin(total)
-        limits = BatchLimits(differing)
-        run = _Run(
-            iter(experiments), executor, signals, observer, show, directory, owned, policies or Policies(), limits
-        )
+        limits, policies = limits or BatchLimits(), policies or Policies()
+        run = _Run(iter(experiments), executor, signals, observer, show, directory, owned, policies, limits)
         try:
             run.to_the_end(total, detach)
         except BaseException as error:
@@ -245,18 +247,12 @@ class _Run:
         except DlbsError as error:
             self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
-        if not is_finished(experiment, ending) or self._decide_again(experiment, ending):
+        if not is_finished(experiment, ending, self._limits):
             return False
         self._limits.learn_from_log(experiment, ending)
         self.summary.keep(ending)
         self.observer.skipped("finished")
         return True
-
-    def _decide_again(self, experiment: Experiment, ending: dict[str, object]) -> bool:
-        """Whether an experiment was skipped by an earlier run (`_skip`) for a reason that this one does not have."""
-        if ending.get("exp.status") != "skipped" or "exp.exit_code" in ending or ending.get("exp.seconds"):
-            return False  # it ran; a benchmark may skip itself
-        return self._limits.reason_to_skip(experiment) != ending.get("exp.status_msg")
 
     def _is_owned(self, experiment: Experiment) -> bool:
         """Whether the executor is running it for an earlier run."""

@@ -13,7 +13,7 @@ from dlbs.run.differences import Differences
 from dlbs.run.driver import run_plan
 from dlbs.run.locks import locked
 from dlbs.run.manifest import Manifest
-from dlbs.run.policies import Policies
+from dlbs.run.policies import BatchLimits, Policies
 from dlbs.run.summary import Summary
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def run_whole(
     policies: Policies | None = None,
     wait: bool = False,
     detach: bool = False,
+    limits: BatchLimits | None = None,
 ) -> Summary:
     """Run the unfinished experiments with the log directories locked for this run.
 
@@ -75,6 +76,7 @@ def run_whole(
         policies: Retries, failure limit and deadline.
         wait: Wait until another run that writes to the same directories has ended, instead of raising an error.
         detach: Return after everything is started.
+        limits: The batches that did not fit into memory, if the caller needs them too.
 
     Raises:
         LaunchError: Another run writes to the same directories, or the executor cannot run anything.
@@ -90,5 +92,5 @@ def run_whole(
             owned=owned,
             policies=policies,
             detach=detach,
-            differing=manifest.differences.names,
+            limits=limits or BatchLimits(manifest.differences.names),
         )

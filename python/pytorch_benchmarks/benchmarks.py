@@ -51,8 +51,9 @@ def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> Non
         check_serving(options)
 
     from pytorch_benchmarks.distributed import started
+    from pytorch_benchmarks.phases.trial import tried
 
-    with started(options, __file__, arguments) as (device, world):
+    with started(options, __file__, arguments) as (device, world), tried(options):
         _benchmark(options, device, world, log)
 
 

@@ -36,6 +36,8 @@ def without_advice(text: str, error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of its message, or the name of its class."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """First line of its message, with the next one if it only introduces that, or the name of its class."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -10,10 +10,10 @@ from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.load_errors import first_line
 from pytorch_benchmarks.program import lacks_memory
 
-__all__ = ["built_with"]
+__all__ = ["built_with", "misfit"]
 
-# Builders do not check the values of their options; these are the errors of layers and of other packages about them.
-_OF_VALUES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, ValueError)
+# Builders do not check the values of their options: layers and other packages raise errors of any other type about them.
+_OF_OTHER_CAUSES = (ImportError, MemoryError, OSError)
 
 
 @contextmanager
@@ -29,7 +29,12 @@ def built_with(model_opts: Mapping[str, Any], model: str) -> Iterator[None]:
         raise
     except TypeError as error:
         raise UsageError(f"--model_opts do not fit {model}: {error}") from error
-    except _OF_VALUES as error:
-        if not model_opts or lacks_memory(error):
+    except Exception as error:
+        if not model_opts or isinstance(error, _OF_OTHER_CAUSES) or lacks_memory(error):
             raise
-        raise UsageError(f"--model_opts do not fit {model}: {first_line(error)}") from error
+        raise misfit(model, error) from error
+
+
+def misfit(model: str, error: Exception, addition: str = "") -> UsageError:
+    """The error about options that an error of a model is due to."""
+    return UsageError(f"--model_opts do not fit {model}: {first_line(error)}{addition}")

@@ -47,8 +47,9 @@ def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None
         check_writable("--output_dir", os.path.join(options.output_dir, "last.pt"), may_be_made=True)
 
     from pytorch_benchmarks.distributed import started
+    from pytorch_benchmarks.phases.trial import tried
 
-    with started(options, __file__, arguments) as (device, world):
+    with started(options, __file__, arguments) as (device, world), tried(options):
         _train(options, device, world, log)
 
 

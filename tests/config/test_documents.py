@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dlbs.config.documents import load, parse
 from dlbs.config.load import load_config
@@ -29,6 +31,14 @@ from dlbs.plan.build import build
         ("[00, 07, 0_7, 08, 0.5]", [0, 7, 7, "08", 0.5]),
         ("'0123'", "0123"),
         (".inf", float("inf")),
+        ("1e-3", 0.001),
+        ("[-2E+5, 1.e3, .5e3, 1e3, +1.5e3]", [-200000.0, 1000.0, 500.0, 1000.0, 1500.0]),
+        ("[-.5, +.5, .5, 5., 01e1]", [-0.5, 0.5, 0.5, 5.0, 10.0]),
+        (
+            "[1e3abc, e5, .e5, 1e, -e1, ., 1e3e4, 1_0e3, 1e1.5, v1e3]",
+            ["1e3abc", "e5", ".e5", "1e", "-e1", ".", "1e3e4", "1_0e3", "1e1.5", "v1e3"],
+        ),
+        ("['1e-3', \"1e-3\", !!str 1e-3, 1e-3 x]", ["1e-3", "1e-3", "1e-3", "1e-3 x"]),
         ("[yes, no, on, off, y, n]", [True, False, True, False, "y", "n"]),
         ("!!int '12'", 12),
         ("!!float 1", 1.0),
@@ -41,6 +51,17 @@ def test_plain_words_of_yaml(written: str, value: Any) -> None:
 
 def test_keys_of_yaml_with_colons_are_text() -> None:
     assert parse("c.yaml", "1:30: x\n").data == {"1:30": "x"}
+
+
+@pytest.mark.parametrize("written", ["1.0", "1e3", "-.5"])
+def test_keys_of_yaml_that_are_numbers_are_refused(written: str) -> None:
+    with pytest.raises(ConfigError, match=rf"c\.yaml:2: key {re.escape(written)} is not a string .*in quotes"):
+        parse("c.yaml", f"b: 1\n{written}: x\n")
+
+
+def test_loaders_of_other_programs_are_left_alone() -> None:
+    parse("c.yaml", "a: 1e-3\n")
+    assert yaml.safe_load("1e-3") == "1e-3"
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,10 @@ def test_models_of_transformers(bench: Bench) -> None:
     done = bench("--model=transformers:bert", options, *FEW)
     assert done.returncode == 0, done.stderr
     assert results(done)["results.unit"] == "sequences"
+    done = bench("--model=transformers:vit", '--model_opts={"num_hidden_layers": 1, "image_size": 8}', *FEW)
+    assert done.returncode == 2
+    assert "--model_opts do not fit transformers:vit: Calculated padded input size" in done.stderr
+    assert "Traceback" not in done.stderr
     done = bench("--model=transformers:brt", *FEW)
     assert done.returncode == 2
     assert "did you mean" in done.stderr
@@ -362,6 +366,7 @@ BAD = [
     (["--model=deep_mnist", "--device=tpu"], 2, "tpu"),
     (["--model=deep_mnist", "--model_opts={"], 2, "not JSON"),
     (["--model=deep_mnist", '--model_opts={"depth": 3}'], 2, "--model_opts do not fit deep_mnist"),
+    (["--model=gpt2_small", '--model_opts={"sequence_length": 1.5}'], 2, "must be a whole number, not 1.5"),
     (["--model=deep_mnist", "--dtype=int8", "--device=cpu"], 77, "exp.framework=onnxruntime"),
     (["--model=deep_mnist", "--dtype=tf32", "--device=cpu"], 77, "use float32, float16, bfloat16"),
     (["--model=deep_mnist", "--amp"], 2, "--amp computes in float16 or bfloat16"),

@@ -222,3 +222,29 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [event.kind for event in events] == ["started", "ended"] * 2
     assert (events[-1].done, events[-1].total) == (10, 10)
     assert len(lines) == 1
+
+
+def test_experiments_skipped_by_an_earlier_run_are_decided_again_within_the_budget(
+    dlbs: RunDlbs, tmp_path: Path
+) -> None:
+    """Batches of 8 are skipped while 4 do not fit; without those of 4 in the plan, they have to run, which takes time."""
+    flag = launcher(tmp_path, f"{MEASURES}\ntest {{{{ exp.replica_batch }}}} -lt 4 || (exit 3)")
+    grid = (*DUMMY, flag, "-Vexp.seed=[1,2]", *BY, "--max-repeats", "1")
+    batches = "-Vexp.replica_batch=[2,4,8]"
+    orders = [str(seed) for seed in range(1, 9)]
+    for seed in orders:  # 8 is skipped in orders in which 4 comes first
+        dlbs("run", *grid, batches, "--order-seed", seed)
+        if Counter(values(log)["exp.status"] for log in logs(tmp_path))["skipped"] == 2:
+            break
+        for log in logs(tmp_path):
+            log.unlink()
+    ran = order(tmp_path)
+    for seed in orders[:4]:  # 4 still does not fit, whichever comes first
+        again = dlbs("run", *grid, batches, "--budget", "1h", "--order-seed", seed)
+        assert "6 already finished" in again.stderr
+        assert order(tmp_path) == ran
+    spent = dlbs("run", *grid, "-Pexp.replica_batch=8", "--budget", "0.0001s")
+    assert order(tmp_path) == ran
+    assert "is spent" in spent.stderr
+    dlbs("run", *grid, "-Pexp.replica_batch=8", "--budget", "1h")
+    assert len(order(tmp_path)) == len(ran) + 2

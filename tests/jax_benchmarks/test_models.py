@@ -175,6 +175,9 @@ def test_the_same_seed_gives_the_same_batch() -> None:
         ("vgg16", {}, UnknownModelError, "unknown JAX model 'vgg16': available models are deep_mnist"),
         ("deep_mnist", {"depth": 3}, UsageError, "--model_opts do not fit deep_mnist: .*depth"),
         ("gpt2_small", {"sequence_length": 2000}, UsageError, "must be 1 to 1024, not 2000"),
+        ("gpt2_small", {"sequence_length": 1.5}, UsageError, r"must be a whole number, not 1\.5"),
+        ("deep_mnist", {"num_classes": 0}, UsageError, "num_classes must be at least 1, not 0"),
+        ("resnet18", {"num_classes": "x"}, UsageError, "num_classes must be a whole number, not 'x'"),
     ],
 )
 def test_what_there_is_not_is_named(name: str, options: dict[str, Any], kind: type[Exception], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.model_options import built_with
@@ -17,6 +18,12 @@ from pytorch_benchmarks.phases.workload import requested_model
         ("vgg11", {"num_classes": 2, "dropout": 50}, "dropout probability has to be between 0 and 1, but got 50"),
         ("resnet18", {"num_classes": -1}, "negative dimension"),
         ("resnet18", {"norm": "layer"}, "normalise the features of tokens"),
+        ("gpt2_small", {"sequence_length": 1.5}, r"sequence_length must be a whole number, not 1\.5"),
+        ("gpt2_small", {"sequence_length": 2000}, "sequence_length must be 1 to 1024, not 2000"),
+        ("smollm2_135m", {"sequence_length": "x"}, "sequence_length must be a whole number, not 'x'"),
+        ("smollm2_135m", {"new_tokens": 1}, "new_tokens must be at least 2, not 1"),
+        ("unet", {"side": 204.0}, r"side must be a whole number, not 204\.0"),
+        ("dlrm_small", {"max_rows": True}, "max_rows must be a whole number, not True"),
     ],
 )
 def test_a_value_that_a_builder_rejects_is_an_error_of_the_options(
@@ -24,6 +31,62 @@ def test_a_value_that_a_builder_rejects_is_an_error_of_the_options(
 ) -> None:
     with pytest.raises(UsageError, match=f"--model_opts do not fit {model}: .*{said}"):
         requested_model(CommonOptions(model=model, model_opts=model_opts))
+
+
+@pytest.mark.parametrize(
+    ("model", "model_opts", "said"),
+    [
+        ("bert", {"sequence_length": 513}, "sequence_length must be 1 to 512, not 513"),
+        (
+            "roberta",
+            {"sequence_length": 512, "max_position_embeddings": 512},
+            "sequence_length must be 1 to 510, not 512",
+        ),
+        ("gpt2", {"n_positions": 8, "sequence_length": 9}, "sequence_length must be 1 to 8, not 9"),
+        ("llama", {"sequence_length": 0}, "sequence_length must be at least 1, not 0"),
+        ("bert", {"num_attention_heads": "x"}, "num_attention_heads.*expected int, got str"),
+    ],
+)
+def test_a_value_that_another_package_rejects_is_an_error_of_the_options(
+    model: str, model_opts: dict[str, object], said: str
+) -> None:
+    pytest.importorskip("transformers")
+    with (
+        torch.device("meta"),
+        pytest.raises(UsageError, match=f"--model_opts do not fit transformers:{model}: .*{said}"),
+    ):
+        requested_model(CommonOptions(model=f"transformers:{model}", model_opts=model_opts))
+
+
+def test_models_that_compute_positions_take_any_number_of_tokens() -> None:
+    pytest.importorskip("transformers")
+    small = {
+        "num_hidden_layers": 1,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+    }
+    options = {**small, "vocab_size": 8, "max_position_embeddings": 4, "sequence_length": 16}
+    assert requested_model(CommonOptions(model="transformers:llama", model_opts=options)).input_shape == (16,)
+
+
+def test_images_of_transformers_may_have_two_sides() -> None:
+    pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = requested_model(CommonOptions(model="transformers:vit", model_opts={"image_size": [32, 48]}))
+    assert model.input_shape == (3, 32, 48)
+
+
+def test_an_error_of_any_type_is_one_of_the_options() -> None:
+    class OtherError(Exception):
+        pass
+
+    with (
+        pytest.raises(UsageError, match=r"--model_opts do not fit m: in the field: 3 is not a name$"),
+        built_with({"n": 3}, "m"),
+    ):
+        raise OtherError("in the field:\n    3 is not a name\nmore")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ ROWS = (
         "log",
         "meeting",
         "network",
+        "option_values",
         "replica_reasons",
         "tensors",
         "tensor_files",

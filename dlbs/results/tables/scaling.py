@@ -20,7 +20,7 @@ __all__ = ["devices", "nothing_to_scale", "scaling_tables", "strong_scaling", "w
 
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
 LAYOUT = "layout"  # of the devices, where several have the same number of them
-_PER_REPLICA, _GPUS = "GPUs per replica", "GPUs"
+_PER_REPLICA, _NODES, _GPUS = "GPUs per replica", "nodes", "GPUs"
 
 
 def weak_scaling(
@@ -43,8 +43,9 @@ def scaling_tables(
     """Make tables of throughput, batch time, speed-up and efficiency over the number of devices.
 
     Weak scaling fixes the replica batch, strong scaling the effective batch. The speed-up is the throughput divided by that of the smallest
-    device count in the row, times this count; the efficiency is the speed-up divided by the number of devices. Layouts with the same number of
-    devices, such as one node with two GPUs and two nodes with one each, are separate rows.
+    device count in the row, times this count; the efficiency is the speed-up divided by the number of devices, in rows with several numbers.
+    Layouts with the same number of devices, such as one node with two GPUs and two nodes with one each, are separate rows: the first row has
+    the fewest nodes for each number of devices, and every other row has one number of nodes.
 
     Args:
         records: Experiments, including failed ones.
@@ -58,23 +59,23 @@ def scaling_tables(
     follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
     rows = ["exp.model", kept]
     split = distinguishing_names(records, declarations, given=[*rows, DEVICES], without=follows)
-    _set_layouts(records, [*split, *rows], varying)
+    again = groups(_set_layouts(records, [*split, *rows], varying), split)
     if any(LAYOUT in record for record in records):
         rows.append(LAYOUT)
     tables = []
-    for group in groups(records, split).values():
+    for key, group in groups(records, split).items():
         shared = group_title(group[0], split)
         throughput, time = (
             pivot(
-                f"{quantity(key, group)}, {kind} scaling{shared}",
-                group,
+                f"{quantity(name, group)}, {kind} scaling{shared}",
+                [*group, *again.get(key, ())],
                 rows,
                 [DEVICES],
-                cells_of(key),
+                cells_of(name),
                 sort_rows=True,
-                formula=formulas_of(key) if explain else None,
+                formula=formulas_of(name) if explain else None,
             )
-            for key in ("results.throughput", "results.time")
+            for name in ("results.throughput", "results.time")
         )
         counts = sorted({record[DEVICES] for record in group})
         speedup, efficiency = _speedup(throughput, counts, kind, shared)
@@ -94,17 +95,29 @@ def scaling_tables(
     return tables
 
 
-def _set_layouts(records: Sequence[Record], names: Sequence[str], varying: str) -> None:
-    """Label the layouts of devices where experiments with the same number of devices, and equal in `names`, have several."""
+def _set_layouts(records: Sequence[Record], names: Sequence[str], varying: str) -> list[Record]:
+    """Label the layouts of devices where experiments with the same number of devices, and equal in `names`, have several.
+
+    Returns:
+        Copies of those experiments that belong to two rows, with the label of the second one.
+    """
+    copies: list[Record] = []
     for members in groups(records, names).values():
         for record in members:
             gpus, replicas = number(record, "exp.num_gpus"), number(record, "exp.num_replicas")
             if gpus and replicas:
                 record[_PER_REPLICA] = f"{gpus / replicas:g}"
         shown: list[str] = []
-        for name in (_PER_REPLICA, "exp.num_nodes", varying):
-            if _is_mixed(members, shown, name):
-                shown.append(name)
+        if _is_mixed(members, shown, _PER_REPLICA):
+            shown.append(_PER_REPLICA)
+        again: list[Record] = []
+        if _is_mixed(members, shown, "exp.num_nodes"):
+            for line in groups(members, shown).values():
+                again += _set_nodes(line)
+            shown.append(_NODES)
+        members = [*members, *again]
+        if _is_mixed(members, shown, varying):
+            shown.append(varying)
         if _is_mixed(members, shown, "exp.gpus"):
             # Separated by exp.gpus, every number of devices would be in its own row: the first GPUs of each number are one row.
             for line in groups(members, shown).values():
@@ -113,6 +126,8 @@ def _set_layouts(records: Sequence[Record], names: Sequence[str], varying: str) 
         if shown:
             for record in members:
                 record[LAYOUT] = describe(record, shown, whole=True)
+        copies += again
+    return copies
 
 
 def _is_mixed(records: Sequence[Record], names: Sequence[str], name: str) -> bool:
@@ -121,6 +136,30 @@ def _is_mixed(records: Sequence[Record], names: Sequence[str], name: str) -> boo
         len({hashable(record[name]) for record in members if record.get(name) not in (None, "")}) > 1
         for members in groups(records, [DEVICES, *names]).values()
     )
+
+
+def _set_nodes(records: Sequence[Record]) -> list[Record]:
+    """Label the nodes of experiments: together the fewest for each number of devices, as nodes are filled, separately all others.
+
+    Returns:
+        Copies of experiments with the fewest nodes, for the rows of the others, which then have all experiments with their number of nodes.
+    """
+    by_count = groups(sorted(records, key=lambda record: record[DEVICES]), [DEVICES]).values()
+    fewest = {members[0][DEVICES]: min(map(_nodes, members)) for members in by_count}
+    usual = " / ".join(dict.fromkeys(map(str, fewest.values())))
+    others = {_nodes(record) for record in records if _nodes(record) > fewest[record[DEVICES]]}
+    again = []
+    for record in records:
+        nodes = _nodes(record)
+        is_usual = nodes == fewest[record[DEVICES]]
+        record[_NODES] = usual if is_usual else str(nodes)
+        if is_usual and nodes in others:
+            again.append({**record, _NODES: str(nodes)})
+    return again
+
+
+def _nodes(record: Record) -> int:
+    return int(number(record, "exp.num_nodes") or 1)
 
 
 def _set_gpus(records: Sequence[Record]) -> None:
@@ -148,6 +187,7 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
             ),
             None,
         )
+        measured = sum(_is_number(cell.value) for cell in cells)
         ups, shares = [], []
         for count, cell in zip(counts, cells, strict=True):
             if not _is_number(cell.value) or base is None:
@@ -159,13 +199,16 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
             doubtful = cell.doubtful + (base[2] if count != base[0] else 0)
             made = Cell(up, runs=cell.runs, lost=cell.lost, doubtful=doubtful, tone="doubt" if doubtful else "")
             ups.append(made)
-            shares.append(replace(made, value=100 * up / count))
+            # The efficiency of the only device count of a row would be 100 %, whatever its throughput.
+            shares.append(replace(made, value=100 * up / count) if measured > 1 else Cell(None, status="no-base"))
             ratio = f"{short_number(cell.value)} / {short_number(base[1])}"
             name = ", ".join(filter(None, labels))
             speedup.formulas.append(f"{name}, {_devices(count)}: speed-up = {ratio} × {base[0]} = {short_number(up)}")
-            efficiency.formulas.append(
-                f"{name}, {_devices(count)}: efficiency = {short_number(up)} / {count} = {short_number(100 * up / count)} %"
-            )
+            if measured > 1:
+                share = short_number(100 * up / count)
+                efficiency.formulas.append(
+                    f"{name}, {_devices(count)}: efficiency = {short_number(up)} / {count} = {share} %"
+                )
         speedup.cells.append(ups)
         efficiency.cells.append(shares)
     for base_count in sorted(bases - {1}):

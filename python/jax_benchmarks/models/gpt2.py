@@ -8,6 +8,7 @@ import jax
 
 from jax_benchmarks.models.layers import layer_norm, linear
 from jax_benchmarks.models.model import Arrays, Model
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["build"]
 
@@ -16,8 +17,7 @@ _WIDTH, _DEPTH, _HEADS, _POSITIONS, _VOCABULARY = 768, 12, 12, 1024, 50_257
 
 def build(*, sequence_length: int = 1024) -> Model:
     """GPT-2 small: instances are sequences of tokens; the output layer shares its weights with the token embedding."""
-    if not 1 <= sequence_length <= _POSITIONS:
-        raise TypeError(f"sequence_length must be 1 to {_POSITIONS}, not {sequence_length}")
+    check_whole("sequence_length", sequence_length, most=_POSITIONS)
     shapes: dict[str, tuple[int, ...]] = {
         "token_embedding.weight": (_VOCABULARY, _WIDTH),
         "position_embedding.weight": (_POSITIONS, _WIDTH),

@@ -15,6 +15,7 @@ import numpy as np
 
 from pytorch_benchmarks.errors import UnknownModelError
 from pytorch_benchmarks.model_options import built_with
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["MODELS", "Arrays", "Model", "get_model", "initial"]
 
@@ -46,6 +47,9 @@ class Model:
     apply: Callable[[Arrays, Arrays, Any, bool], tuple[Any, Arrays]]
     buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     vocabulary: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("num_classes", self.num_classes)
 
     def num_parameters(self) -> int:
         """Trainable values."""

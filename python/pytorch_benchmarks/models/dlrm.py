@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pytorch_benchmarks.models.layers import perceptron
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["Dlrm"]
 
@@ -38,8 +39,7 @@ class Dlrm(Model):
 
     def __init__(self, *, max_rows: int = 100_000) -> None:
         super().__init__()
-        if max_rows < 0:
-            raise TypeError(f"max_rows must be 0 (all) or more, not {max_rows}")
+        check_whole("max_rows", max_rows, least=0)
         self.rows = [min(rows, max_rows) if max_rows else rows for rows in _CRITEO]
         self.tables = nn.ModuleList(nn.Embedding(rows, self.width) for rows in self.rows)
         self.bottom = nn.Sequential(*perceptron([self.numbers, 512, 256, 64, self.width]), nn.ReLU(inplace=True))

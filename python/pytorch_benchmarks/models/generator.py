@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.models.text import LanguageModel
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["Cache", "Generator"]
 
@@ -24,10 +25,8 @@ class Generator(LanguageModel):
 
     def __init__(self, sequence_length: int, new_tokens: int) -> None:
         super().__init__()
-        if sequence_length < 1 or new_tokens < 2:
-            raise TypeError(
-                f"sequence_length must be at least 1 and new_tokens at least 2, not {sequence_length} and {new_tokens}"
-            )
+        check_whole("sequence_length", sequence_length)
+        check_whole("new_tokens", new_tokens, least=2)
         self.sequence_length, self.new_tokens = sequence_length, new_tokens
         self.input_shape = (sequence_length,)
 

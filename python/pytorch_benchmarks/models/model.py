@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytorch_benchmarks.option_values import check_whole
+
 __all__ = ["Model", "load_tensors"]
 
 
@@ -71,6 +73,7 @@ class Model(nn.Module):
 
     def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Random class numbers, int64, shape (batch_size,)."""
+        check_whole("num_classes", self.num_classes)
         return torch.randint(self.num_classes, (batch_size,), generator=generator)
 
     def loss(self, output: Any, target: Any) -> Tensor:

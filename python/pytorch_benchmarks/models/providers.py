@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pytorch_benchmarks.errors import UnknownModelError, UsageError
 from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.models.text import LanguageModel
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["PROVIDERS", "provided_model"]
 
@@ -115,10 +116,26 @@ def _transformers(package: Any, name: str, *, sequence_length: int = 128, **opti
         if type(config) in types:
             network = builder.from_config(config)
             if "Image" in builder.__name__:
-                shape = (getattr(config, "num_channels", 3), *[getattr(config, "image_size", 224)] * 2)
-                return _Provided(network, name, shape, config.num_labels)
+                size = getattr(config, "image_size", 224)
+                sides = size if isinstance(size, (list, tuple)) else (size, size)
+                return _Provided(network, name, (getattr(config, "num_channels", 3), *sides), config.num_labels)
+            check_whole("sequence_length", sequence_length, most=_most_tokens(network, config))
             return _ProvidedText(network, name, config.vocab_size, sequence_length)
     raise UsageError(f"transformers:{name} is neither a language model nor an image classifier")
+
+
+def _most_tokens(network: Any, config: Any) -> int | None:
+    """The number of tokens that a model has learned positions for; None if it computes them."""
+    positions = getattr(config, "max_position_embeddings", None)
+    for module in network.modules():
+        if (
+            isinstance(module, nn.Embedding)
+            and module.num_embeddings == positions
+            and module is not network.get_input_embeddings()
+        ):
+            # Positions of RoBERTa begin after that of the padding.
+            return positions if module.padding_idx is None else positions - module.padding_idx - 1
+    return None
 
 
 PROVIDERS: dict[str, Callable[..., Model]] = {

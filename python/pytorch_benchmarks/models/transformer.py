@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm
 from pytorch_benchmarks.models.text import LanguageModel
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["Block", "TextTransformer", "initialise"]
 
@@ -85,8 +86,7 @@ class TextTransformer(LanguageModel):
 
     def __init__(self, title: str, width: int, sequence_length: int) -> None:
         super().__init__()
-        if not 1 <= sequence_length <= self.positions:
-            raise TypeError(f"sequence_length must be 1 to {self.positions}, not {sequence_length}")
+        check_whole("sequence_length", sequence_length, most=self.positions)
         self.title = title
         self.input_shape = (sequence_length,)
         self.num_classes = self.vocabulary

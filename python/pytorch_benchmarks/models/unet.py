@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = ["UNet"]
 
@@ -37,6 +38,7 @@ class UNet(Model):
 
     def __init__(self, *, side: int = 572) -> None:
         super().__init__()
+        check_whole("side", side)
         if side < 188 or side % 16 != 12:
             raise TypeError(f"side must be 188, 204, 220, … in steps of 16, not {side}")
         self.input_shape = (1, side, side)

@@ -319,8 +319,21 @@ def laid_out(gpus: str, rate: float, nodes: int = 1, **more: Any) -> dict[str, A
     [
         pytest.param(
             [laid_out("0", 100), laid_out("0,1", 198), laid_out("0", 120, nodes=2)],
-            [["exp.num_nodes=1", "1.000", "1.980"], ["exp.num_nodes=2", "-", "2.000"]],
+            [["nodes=1", "1.000", "1.980"], ["nodes=2", "-", "2.000"]],
             id="nodes",
+        ),
+        pytest.param(
+            [
+                *(laid_out(",".join("01234567"[:gpus]), 100 * gpus) for gpus in (1, 2, 4)),
+                laid_out("0,1,2,3", 760, nodes=2),
+                laid_out("0,1,2,3", 1440, nodes=4),
+                laid_out("0,1", 380, nodes=2),
+            ],
+            [
+                ["nodes=1 / 2 / 4", "1.000", "2.000", "4.000", "7.600", "14.40"],
+                ["nodes=2", "-", "-", "4.000", "8.000", "-"],
+            ],
+            id="one mixed number",
         ),
         pytest.param(
             [laid_out("0,1", 200), laid_out("0,1,2,3", 400), laid_out("0:1", 110), laid_out("0:1,2:3", 210)],
@@ -342,6 +355,29 @@ def laid_out(gpus: str, rate: float, nodes: int = 1, **more: Any) -> dict[str, A
 def test_scaling_separates_layouts_with_equal_numbers_of_devices(records: list[Any], rows: list[list[str]]) -> None:
     speedup = scaling_tables(records, load_config().declarations, "weak")[2]
     assert [texts[2:] for texts in speedup.texts()] == rows
+
+
+def test_the_only_number_of_a_row_has_no_efficiency() -> None:
+    records = [laid_out("0", 100), laid_out("0,1", 198), laid_out("0", 120, nodes=2)]
+    efficiency = scaling_tables(records, load_config().declarations, "weak", explain=True)[3]
+    assert [texts[2:] for texts in efficiency.texts()] == [["nodes=1", "100.0", "99.00"], ["nodes=2", "-", "no-base"]]
+    assert "no-base: no baseline value to compare with" in efficiency.legend
+    assert len(efficiency.formulas) == 2
+
+
+def test_experiments_in_two_rows_count_once() -> None:
+    warned: dict[str, Any] = {"results__warnings": ["drift: +9 %"]}
+    records = [
+        laid_out("0", 100),
+        laid_out("0,1", 198),
+        laid_out("0", 120, nodes=2),
+        laid_out("0,1", 380, nodes=2, **warned),
+    ]
+    throughput, _, speedup, _ = scaling_tables(records, load_config().declarations, "weak")
+    rows = [["nodes=1 / 2", "1.000", "1.980", "3.800 ⚠"], ["nodes=2", "-", "2.000", "6.333 ⚠"]]
+    assert [texts[2:] for texts in speedup.texts()] == rows
+    for table in (throughput, speedup):
+        assert any(line.startswith("⚠: 1 of 4 runs doubtful") for line in table.legend)
 
 
 def test_speedups_of_doubtful_runs_are_marked() -> None:

@@ -1,0 +1,81 @@
+"""Errors of batches: whether the options of the model are the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import BUILDERS
+from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.phases.trial import tried
+
+
+class Patches(Model):
+    """A classifier of the patches of an image, which may be larger than the image."""
+
+    input_shape = (1, 8, 8)
+
+    def __init__(self, *, patch: int = 4, num_classes: int = 3, broken: bool = False) -> None:
+        super().__init__()
+        self.num_classes, self.broken = num_classes, broken
+        self.patches = nn.Conv2d(1, num_classes, kernel_size=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.broken:
+            raise NotImplementedError("not on this device")
+        maps: Tensor = self.patches(x)
+        return maps.mean(dim=(2, 3))
+
+
+@pytest.fixture
+def _patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILDERS, "patches", Patches)
+
+
+def run(broken: bool = False, **model_opts: Any) -> None:
+    """Run a batch of patches with these options."""
+    with tried(CommonOptions(model="patches", model_opts=model_opts)):
+        model = Patches(**model_opts)
+        model.broken = broken
+        generator = torch.Generator().manual_seed(1)
+        inputs, targets = model.inputs(2, generator), model.targets(2, generator)
+        model.loss(model(inputs), targets)
+
+
+@pytest.mark.usefixtures("_patches")
+@pytest.mark.parametrize(
+    ("model_opts", "said"),
+    [
+        ({"patch": 9}, "Kernel size can't be greater than actual input size"),
+        ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
+    ],
+)
+def test_options_that_fail_in_the_first_batch_are_named(model_opts: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=f"--model_opts do not fit patches: .*{said} .without these options, it runs"):
+        run(**model_opts)
+
+
+@pytest.mark.usefixtures("_patches")
+def test_an_error_that_the_options_do_not_cause_stays_as_it_is() -> None:
+    run(patch=8)
+    with pytest.raises(NotImplementedError):
+        run(broken=True, patch=8)
+    with pytest.raises(NotImplementedError):
+        run(broken=True)
+
+
+@pytest.mark.parametrize("model", ["deep_mnist", "nope"])
+def test_an_error_of_a_model_that_runs_in_no_case_stays_as_it_is(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**options: Any) -> Model:
+        made = Patches(**options)
+        made.broken = True
+        return made
+
+    monkeypatch.setitem(BUILDERS, "deep_mnist", broken)
+    with pytest.raises(ValueError, match="a bug"), tried(CommonOptions(model=model, model_opts={"patch": 9})):
+        raise ValueError("a bug")
