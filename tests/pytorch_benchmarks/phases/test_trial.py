@@ -48,6 +48,7 @@ def run(broken: bool = False, **model_opts: Any) -> None:
 
 
 @pytest.mark.usefixtures("_patches")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
     ("model_opts", "said"),
     [
