@@ -50,7 +50,8 @@ def cached_model(options: OnnxOptions) -> Path:
 
 
 def _default_directory() -> str:
-    return f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/dlbs/onnx"
+    directory = os.environ.get("XDG_CACHE_HOME", "")
+    return f"{directory if os.path.isabs(directory) else '~/.cache'}/dlbs/onnx"  # XDG ignores relative paths
 
 
 def _dtype(options: OnnxOptions) -> str:

@@ -58,3 +58,11 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(BenchmarkError, match="it failed"):
         cache.cached_model(OnnxOptions(model="deep_mnist", cache_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variable", "directory"), [("/scratch", "/scratch"), ("", "~/.cache"), ("relative", "~/.cache")]
+)
+def test_the_default_directory(variable: str, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", variable)
+    assert cache._default_directory() == f"{directory}/dlbs/onnx"
