@@ -135,7 +135,7 @@ def _run(words: Sequence[str], place: str) -> int:
 
 
 def _failures(found: Mapping[int, Any], place: str) -> list[_Failure]:
-    """The failures that torchrun found, by rank, and those of replicas that it ended meanwhile: PyTorch 2.8 does not report them."""
+    """The failures that torchrun found, by rank, and those of replicas that it ended itself, which PyTorch 2.8 does not report."""
     reported = {reason_file(place, str(one.local_rank)) for one in found.values()}
     left = glob.glob(reason_file(glob.escape(place), "*"))
     others = [_Failure.left(-1, file) for file in left if file not in reported]
