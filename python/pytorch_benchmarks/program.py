@@ -19,7 +19,7 @@ from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
-__all__ = ["check_writable", "end", "explain", "lacks_memory", "run"]
+__all__ = ["check_writable", "end", "explain", "lacks_connection", "lacks_memory", "run"]
 
 # Messages of PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime for insufficient memory; PyTorch's allocator has its own exception.
 _NO_MEMORY = (
@@ -172,6 +172,12 @@ def lacks_memory(error: Exception) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
 
 
+def lacks_connection(error: Exception) -> bool:
+    """Whether an error of a replica means that it cannot communicate with the others."""
+    is_replica = "TORCHELASTIC_RUN_ID" in os.environ
+    return is_replica and (type(error).__name__ in _CONNECTIONS or any(words in str(error) for words in _LOST))
+
+
 def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     """Convert an error of a framework or the system to one that users can act on; None if it is unforeseen."""
     text = str(error)
@@ -182,8 +188,7 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"
         )
-    is_replica = "TORCHELASTIC_RUN_ID" in os.environ
-    if is_replica and (type(error).__name__ in _CONNECTIONS or any(words in text for words in _LOST)):
+    if lacks_connection(error):
         return _explain_connection(text)
     if text.startswith("DataLoader worker") and "is killed by signal" in text:
         return BenchmarkError(f"a data loader process died: {text}")

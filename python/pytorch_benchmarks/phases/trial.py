@@ -13,7 +13,7 @@ from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.model_options import misfit
 from pytorch_benchmarks.options.common import CommonOptions
-from pytorch_benchmarks.program import lacks_memory
+from pytorch_benchmarks.program import lacks_connection, lacks_memory
 from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["tried"]
@@ -32,7 +32,12 @@ def tried(options: CommonOptions) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, BenchmarkError) or not options.model_opts or lacks_memory(error):
+        if (
+            isinstance(error, BenchmarkError)
+            or not options.model_opts
+            or lacks_memory(error)
+            or lacks_connection(error)
+        ):
             raise
         if _runs(options.model, options.model_opts) or not _runs(options.model, {}):
             raise

@@ -80,3 +80,13 @@ def test_an_error_of_a_model_that_runs_in_no_case_stays_as_it_is(model: str, mon
     monkeypatch.setitem(BUILDERS, "deep_mnist", broken)
     with pytest.raises(ValueError, match="a bug"), tried(CommonOptions(model=model, model_opts={"patch": 9})):
         raise ValueError("a bug")
+
+
+@pytest.mark.usefixtures("_patches")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_lost_connection_is_not_due_to_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other replica has the reason, which may well be these options."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    lost = torch.distributed.DistBackendError("NCCL error in: NCCLUtils.cpp:94, remote process exited")
+    with pytest.raises(type(lost)), tried(CommonOptions(model="patches", model_opts={"patch": 9})):
+        raise lost
