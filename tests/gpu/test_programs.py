@@ -326,7 +326,7 @@ if device.type == "cuda":
     torch.accelerator.set_device_index(0)
 
 def work():
-    with joined(device) as world:
+    with joined(device, options.dist_backend) as world:
         DOES
 
 end(run(work, options, Log()))
@@ -348,22 +348,27 @@ WAITS = """torch.distributed.all_reduce(torch.ones(4, device=device))
         total(1, world, device)"""
 
 
-def replicas(finish: Finish, directory: Path, count: int, does: str, device: torch.device) -> tuple[int, str]:
+def replicas(
+    finish: Finish, directory: Path, count: int, does: str, device: torch.device, backend: str = "auto"
+) -> tuple[int, str]:
     """Exit code and standard error of so many replicas."""
     (directory / "replica.py").write_text(REPLICA.replace("DOES", does))
-    words = ["--standalone", f"--nproc-per-node={count}", "replica.py", on(device)]
+    words = ["--standalone", f"--nproc-per-node={count}", "replica.py", on(device), f"--dist_backend={backend}"]
     code, _, errors = finish(*words, program=TORCHRUN, NCCL_MULTI_RANK_GPU_ENABLE="1")
     return code, errors
 
 
 @pytest.mark.parametrize("ends", ["well", "with an error"])
-def test_replicas_communicate_by_the_backend_of_the_device(
-    device: torch.device, finish: Finish, tmp_path: Path, ends: str
-) -> None:
+def test_replicas_communicate(device: torch.device, finish: Finish, tmp_path: Path, ends: str) -> None:
     code, errors = replicas(finish, tmp_path, 1, EVERYTHING + FAILS * (ends != "well"), device)
     assert code == (0 if ends == "well" else 1), errors
     assert ("error: it is broken" in errors) == (ends != "well")
     assert "guessing device" not in errors.lower()
+
+
+def test_replicas_on_gpus_may_communicate_by_gloo(cuda: torch.device, finish: Finish, tmp_path: Path) -> None:
+    code, errors = replicas(finish, tmp_path, 1, EVERYTHING, cuda, backend="gloo")
+    assert code == 0, errors
 
 
 def test_a_replica_that_fails_while_another_one_waits_for_it(
