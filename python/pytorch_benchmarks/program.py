@@ -19,7 +19,7 @@ from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.replica_reasons import leave_reason
 from pytorch_benchmarks.unforeseen import CANNOT_WRITE, UNFORESEEN, cannot_write, keep
 
-__all__ = ["check_writable", "end", "explain", "lacks_memory", "run"]
+__all__ = ["check_writable", "end", "explain", "lacks_connection", "lacks_memory", "run"]
 
 # Messages of PyTorch, CUDA, cuBLAS, cuDNN, XLA and ONNX Runtime for insufficient memory; PyTorch's allocator has its own exception.
 _NO_MEMORY = (
@@ -39,6 +39,8 @@ _NONDETERMINISTIC = " does not have a deterministic implementation"
 # Messages of torch.distributed and its backends for the loss of another process.
 _CONNECTIONS = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _LOST = ("gloo/transport/", "Connection closed by peer", "Connection reset by peer")
+# NCCL's names of errors of this process itself, and its message for a /dev/shm that is too small.
+_OF_THIS_REPLICA = ("ncclInvalidUsage", "ncclInvalidArgument", "ncclUnhandledCudaError", "shared memory segment")
 
 
 class Asked(Protocol):
@@ -170,6 +172,12 @@ def lacks_memory(error: Exception) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
 
 
+def lacks_connection(error: Exception) -> bool:
+    """Whether an error of a replica means that it cannot communicate with the others."""
+    is_replica = "TORCHELASTIC_RUN_ID" in os.environ
+    return is_replica and (type(error).__name__ in _CONNECTIONS or any(words in str(error) for words in _LOST))
+
+
 def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     """Convert an error of a framework or the system to one that users can act on; None if it is unforeseen."""
     text = str(error)
@@ -180,11 +188,8 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
             f"try a smaller --batch_size ({text.splitlines()[0]})"
         )
-    is_replica = "TORCHELASTIC_RUN_ID" in os.environ
-    if is_replica and (type(error).__name__ in _CONNECTIONS or any(words in text for words in _LOST)):
-        return LostReplicaError(
-            f"the connection to another replica was lost: {text.splitlines()[0] if text else 'no message'}"
-        )
+    if lacks_connection(error):
+        return _explain_connection(text)
     if text.startswith("DataLoader worker") and "is killed by signal" in text:
         return BenchmarkError(f"a data loader process died: {text}")
     if getattr(options, "cuda_graphs", False) and any(words in text for words in _CAPTURE):
@@ -209,6 +214,17 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     if isinstance(error, OSError) and error.filename is not None:  # a full disk, or a deleted file
         return BenchmarkError(f"{error.filename}: {error.strerror}")
     return None
+
+
+def _explain_connection(text: str) -> BenchmarkError:
+    """Convert the message of a backend of torch.distributed; NCCL's has the cause behind `Last error:`."""
+    lines = text.splitlines() or ["no message"]
+    cause = text.partition("Last error:")[2].strip().splitlines()
+    what = ": ".join([lines[0], *cause[:1]])
+    if not any(words in text for words in _OF_THIS_REPLICA):
+        return LostReplicaError(f"the connection to another replica was lost: {what}")
+    advice = "; enlarge /dev/shm (docker run --shm-size=8g, or --ipc=host)" if "shared memory segment" in text else ""
+    return BenchmarkError(f"replicas cannot communicate: {what}{advice}")
 
 
 def end(exit_code: int) -> NoReturn:

@@ -14,12 +14,13 @@ from pathlib import Path
 if not __package__:  # run as a script, from any directory
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
+import glob
 import json
 import logging
 import signal
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,15 @@ __all__ = ["main"]
 
 _LONGEST = 1 << 20  # bytes of a reason
 _FAILED, _SIGNALLED = 1, 128  # exit codes
-_LOST, _ENDED = 1, 2  # a failure caused by another process ranks after one of the replica itself
+_ABORTED, _LOST, _ENDED = (
+    1,
+    2,
+    3,
+)  # a failure that another process may have caused ranks after one of the replica itself
+_HINTS: dict[int, str] = {
+    signal.SIGABRT: ": its own messages, in the output, say why; NCCL does this when another replica has ended or does not answer",
+    signal.SIGKILL: ": the system may have run out of memory",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +62,34 @@ class _Failure:
     @classmethod
     def of(cls, rank: int, failure: Any, place: str) -> _Failure:
         """From torchrun's `ProcessFailure` and the reason that the replica left."""
+        left = cls.left(rank, reason_file(place, str(failure.local_rank)))
+        return left or cls(rank, "", failure.exitcode, failure.timestamp, False)
+
+    @classmethod
+    def left(cls, rank: int, file: str) -> _Failure | None:
+        """From the reason that a replica left; None if there is none."""
         try:
-            with open(reason_file(place, str(failure.local_rank)), encoding="utf-8") as stream:
+            with open(file, encoding="utf-8") as stream:
                 left = json.loads(stream.read(_LONGEST))
             return cls(rank, str(left["reason"]), int(left["exit_code"]), float(left["time"]), bool(left["is_lost"]))
-        except (OSError, LookupError, OverflowError, RecursionError, TypeError, ValueError):  # no reason left
-            return cls(rank, "", failure.exitcode, failure.timestamp, False)
+        except (OSError, LookupError, OverflowError, RecursionError, TypeError, ValueError):
+            return None
 
     def order(self) -> tuple[int, float]:
         """Sort key: the first failure is the cause of the others."""
-        follows = (
-            _ENDED if self.exit_code == -signal.SIGTERM else _LOST if self.is_lost else 0
-        )  # torchrun sends SIGTERM
-        return follows, self.time
+        if self.exit_code == -signal.SIGTERM:  # from torchrun
+            return _ENDED, self.time
+        if self.is_lost:
+            return _LOST, self.time
+        # NCCL's watchdog aborts a replica when another one is gone; torchrun rounds the time of such an end down to seconds.
+        return _ABORTED if self.exit_code == -signal.SIGABRT else 0, self.time
 
     def describe(self) -> str:
         if self.reason:
             return self.reason
         if self.exit_code >= 0:
             return f"replica {self.rank} ended with exit code {self.exit_code} and gave no reason"
-        hint = ": the system may have run out of memory" if self.exit_code == -signal.SIGKILL else ""
+        hint = _HINTS.get(-self.exit_code, "")
         return f"replica {self.rank} was ended by {_name(-self.exit_code)}{hint}"
 
 
@@ -105,7 +122,7 @@ def _run(words: Sequence[str], place: str) -> int:
         if is_debugging:
             traceback.print_exc()
             return _FAILED
-        first = min((_Failure.of(rank, one, place) for rank, one in error.failures.items()), key=_Failure.order)
+        first = min(_failures(error.failures, place), key=_Failure.order)
         code = first.exit_code if first.exit_code > 0 else _SIGNALLED - first.exit_code
         return _fail(first.describe(), code)
     except (DistError, RendezvousError) as error:
@@ -115,6 +132,14 @@ def _run(words: Sequence[str], place: str) -> int:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return _fail(f"the rendezvous of the replicas failed: {lines[0]}", _FAILED)
     return 0
+
+
+def _failures(found: Mapping[int, Any], place: str) -> list[_Failure]:
+    """The failures that torchrun found, by rank, and those of replicas that it ended itself, which PyTorch 2.8 does not report."""
+    reported = {reason_file(place, str(one.local_rank)) for one in found.values()}
+    left = glob.glob(reason_file(glob.escape(place), "*"))
+    others = [_Failure.left(-1, file) for file in left if file not in reported]
+    return [_Failure.of(rank, one, place) for rank, one in found.items()] + [one for one in others if one is not None]
 
 
 def _silence(package: str) -> None:

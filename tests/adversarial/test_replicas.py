@@ -130,6 +130,13 @@ def test_the_first_reason_is_the_error(torch_program: Torch, tmp_path: Path) -> 
     check(torch_program(*replicas(tmp_path, does, other)), 1, "error: it is broken")
 
 
+def test_an_abort_that_follows_a_failure_does_not_hide_it(torch_program: Torch, tmp_path: Path) -> None:
+    """As NCCL's watchdog ends a replica when another one is gone. torchrun knows the time of such an end in whole seconds, rounded down."""
+    other = "while not os.path.exists('failed'): pass\n        os.abort()"
+    does = "import atexit; atexit.register(time.sleep, 1000); BenchmarkError.__str__ = lambda self: open('failed', 'w') and 'it is broken'\n    raise BenchmarkError"
+    check(torch_program(*replicas(tmp_path, does, other)), 1, "error: it is broken")
+
+
 # A model whose replica 1 fails in its first batch, while the other one waits for it in the backward pass.
 MODEL = """
 import os, sys, time

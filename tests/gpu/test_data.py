@@ -102,7 +102,13 @@ def test_memory_shared_by_processes_is_page_locked_within_the_block(cuda: torch.
     with page_locked(shared, torch.ones(3).share_memory_()) as locked:
         assert locked
         assert shared.is_pinned()
-        copied = shared.to(cuda, non_blocking=True)
+        copied, done = torch.empty_like(shared, device=cuda), torch.cuda.Event()
+        done.record()
+        sleep(50)
+        copied.copy_(shared, non_blocking=True)
+        done.record()
+        assert not done.query()  # the host did not wait
+    assert done.query()  # but before the memory is released
     assert not shared.is_pinned()
     assert torch.equal(copied.cpu(), torch.arange(1 << 20))
 

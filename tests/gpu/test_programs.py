@@ -24,7 +24,9 @@ from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+PYTHON = ROOT / "python"
+PROGRAM = PYTHON / "pytorch_benchmarks" / "benchmarks.py"
+TORCHRUN = PYTHON / "pytorch_benchmarks" / "torchrun.py"
 MB = 1 << 20
 SMALL = ("--model=deep_mnist", "--batch_size=4", "--num_batches=5", "--num_warmup_batches=1")
 ENDLESS = ("--model=deep_mnist", "--batch_size=4", "--min_time=600")
@@ -59,11 +61,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def finish(forked_torch: ForkServer, tmp_path: Path) -> Finish:
-    """Run benchmarks.py to its end: exit code, log values and stderr."""
+    """Run benchmarks.py, or another `program`, to its end: exit code, log values and stderr."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
-        done = forked_torch.run(str(PROGRAM), *arguments, directory=tmp_path, environment=environment, timeout=PATIENCE)
+    def run(*arguments: str, program: Path = PROGRAM, **variables: str) -> tuple[int, dict[str, Any], str]:
+        done = forked_torch.run(
+            str(program), *arguments, directory=tmp_path, environment={**environment, **variables}, timeout=PATIENCE
+        )
         return done.returncode, values_of(done.stdout), done.stderr
 
     return run
@@ -301,3 +305,180 @@ def test_two_replicas_train_on_two_gpus(cuda: torch.device, finish: Finish) -> N
     code, values, errors = finish(*SMALL, "--device=gpu", "--num_gpus=2")
     assert code == 0, errors
     assert values["results.throughput"] > 0
+
+
+# A replica, which DOES something.
+REPLICA = f"""
+import os, sys
+from array import array
+sys.path.insert(0, {str(PYTHON)!r})
+import torch
+from torch import nn
+from pytorch_benchmarks.distributed import World, from_first, joined, largest, mean, parallel, share_buffers, slowest, total
+from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.program import end, run
+
+options = parse_benchmark_options(["--model=m", *sys.argv[1:]])
+device = torch.device("cpu") if options.device == "cpu" else torch.device("cuda", 0)
+if device.type == "cuda":
+    torch.accelerator.set_device_index(0)
+
+def work():
+    with joined(device, options.dist_backend) as world:
+        DOES
+
+end(run(work, options, Log()))
+"""
+
+# A group of one is told that it is one of two, because alone it would not communicate.
+EVERYTHING = """two = World(0, 2)
+        assert list(slowest(array("d", [0.5, 0.25]), two, device)) == [0.5, 0.25]
+        assert (largest(3, two, device), total(4, two, device), mean(1.0, two, device)) == (3, 4, 0.5)
+        assert from_first(lambda: {"weights": torch.arange(1000)}, two)["weights"].sum() == 499500
+        share_buffers(nn.BatchNorm2d(3).to(device), two)
+        parallel(nn.Linear(4, 4).to(device), two, device)(torch.ones(2, 4, device=device)).sum().backward()"""
+FAILS = """
+        raise BenchmarkError("it is broken")"""
+WAITS = """torch.distributed.all_reduce(torch.ones(4, device=device))
+        if world.rank == 1:
+            raise BenchmarkError("it is broken")
+        torch.distributed.all_reduce(torch.ones(4, device=device))
+        total(1, world, device)"""
+
+
+def replicas(
+    finish: Finish, directory: Path, count: int, does: str, device: torch.device, backend: str = "auto"
+) -> tuple[int, str]:
+    """Exit code and standard error of so many replicas."""
+    (directory / "replica.py").write_text(REPLICA.replace("DOES", does))
+    words = ["--standalone", f"--nproc-per-node={count}", "replica.py", on(device), f"--dist_backend={backend}"]
+    code, _, errors = finish(*words, program=TORCHRUN, NCCL_MULTI_RANK_GPU_ENABLE="1")
+    return code, errors
+
+
+@pytest.mark.parametrize("ends", ["well", "with an error"])
+def test_replicas_communicate(device: torch.device, finish: Finish, tmp_path: Path, ends: str) -> None:
+    code, errors = replicas(finish, tmp_path, 1, EVERYTHING + FAILS * (ends != "well"), device)
+    assert code == (0 if ends == "well" else 1), errors
+    assert ("error: it is broken" in errors) == (ends != "well")
+    assert "guessing device" not in errors.lower()
+
+
+def test_replicas_on_gpus_may_communicate_by_gloo(cuda: torch.device, finish: Finish, tmp_path: Path) -> None:
+    code, errors = replicas(finish, tmp_path, 1, EVERYTHING, cuda, backend="gloo")
+    assert code == 0, errors
+
+
+def test_a_replica_that_fails_while_another_one_waits_for_it(
+    device: torch.device, finish: Finish, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    """NCCL before 2.30 refuses two replicas on one GPU, which is an error of both that is reported once."""
+    begin = time.monotonic()
+    code, errors = replicas(finish, tmp_path, 2, WAITS, device)
+    figures.update({"s": time.monotonic() - begin, "refused": "Duplicate GPU" in errors})
+    assert code == 1, errors
+    (error,) = (line for line in errors.splitlines() if line.startswith("error: "))
+    if "Duplicate GPU" in errors:
+        assert error.startswith("error: replicas cannot communicate: NCCL error")
+        assert "Duplicate GPU detected" in error
+    else:
+        assert error == "error: it is broken"
+
+
+# Operations that a GPU cannot do in the way that was asked for.
+ARCHITECTURE = """
+import torch
+from torch import nn
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
+
+@register_model("theirs")
+class Theirs(Model):
+    title, input_shape, num_classes = "Theirs", (8,), 3
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+    def forward(self, x):
+        if self.training:
+            image = x.reshape(-1, 1, 2, 4) * self.layer.weight.sum()
+            return self.layer(x) + nn.functional.grid_sample(image, torch.zeros(len(x), 1, 3, 2, device=x.device))[:, 0, 0]
+        return self.layer(x) * x.sum().item()
+"""
+
+
+@pytest.mark.parametrize(
+    ("flag", "error"),
+    [
+        ("--cuda_graphs --forward_only=true", "--cuda_graphs: theirs has an operation that waits for the device"),
+        ("--deterministic", "--deterministic: theirs has an operation without a deterministic implementation"),
+    ],
+)
+def test_an_operation_that_an_option_excludes_is_named(
+    cuda: torch.device, finish: Finish, tmp_path: Path, flag: str, error: str
+) -> None:
+    (tmp_path / "theirs.py").write_text(ARCHITECTURE)
+    code, _, errors = finish("--model=theirs", "--architecture=theirs.py", "--device=gpu", *flag.split())
+    assert code == 2, errors
+    assert f"error: {error}" in errors
+
+
+def data_set(directory: Path, broken: bool) -> tuple[str, ...]:
+    """Options for a small data set; the last image that is read may be broken."""
+    from pytorch_benchmarks.data import make_dataset
+
+    place = directory / "images"
+    size = ["--num_images=32", "--height=72", "--width=72", "--num_classes=2"]
+    assert make_dataset.main(["image_folder", str(place), *size]) == 0
+    if broken:
+        max(place.rglob("*.jpg")).write_bytes(b"no image")
+    return (
+        "--model=resnet18",
+        "--batch_size=4",
+        f"--data_dir={place}",
+        "--data_backend=image_folder",
+        "--data_loader=processes",
+    )
+
+
+def test_an_error_of_a_loader_process_ends_the_program(device: torch.device, finish: Finish, tmp_path: Path) -> None:
+    """The memory that it shares is page-locked for a GPU, which may still copy from it."""
+    code, values, errors = finish(*data_set(tmp_path, broken=True), on(device), "--min_time=600")
+    assert code == 1, errors
+    assert ".jpg" in values["exp.status_msg"]
+    assert "Traceback" not in errors
+
+
+def test_an_interrupted_program_that_reads_a_data_set_ends(device: torch.device, start: Start, tmp_path: Path) -> None:
+    process = start(*data_set(tmp_path, broken=False), on(device), "--min_time=600")
+    wait_until_it_measures(process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+
+
+FATAL = f"""
+import sys
+sys.path.insert(0, {str(PYTHON)!r})
+import torch
+from pytorch_benchmarks.data.page_lock import page_locked
+from pytorch_benchmarks.program import end
+
+shared = torch.ones(1 << 20).share_memory_()
+try:
+    with page_locked(shared) as locked:
+        copied = shared.to("cuda", non_blocking=True)
+        copied[torch.tensor([1 << 30], device="cuda")].sum().item()
+except RuntimeError as error:
+    print(locked, error, file=sys.stderr)
+    end(7 if locked and "assert" in str(error) else 1)
+"""
+
+
+def test_a_fatal_error_of_the_device_is_that_of_the_program(cuda: torch.device, finish: Finish, tmp_path: Path) -> None:
+    """And none about page-locked memory, which cannot be released then."""
+    (tmp_path / "fatal.py").write_text(FATAL)
+    code, _, errors = finish(program=tmp_path / "fatal.py")
+    assert code == 7, errors

@@ -48,7 +48,7 @@ def batches_of(model: Model, device: torch.device, count: int) -> list[Any]:
     return [next(synthetic_batches(model, 2, device=device, dtype=torch.float32, seed=seed)) for seed in range(count)]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "deep_mnist", "text_cnn"])
+@pytest.mark.parametrize("name", ["resnet18", "deep_mnist", "text_cnn", "dlrm_small"])
 def test_graphs_infer_what_eager_steps_infer(cuda: torch.device, name: str) -> None:
     exact()
     model, _ = small_model(name, cuda)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from pytorch_benchmarks.devices import event_maker, synchronizer
-from pytorch_benchmarks.measure.timing import Schedule, Timing, time_batches
+from pytorch_benchmarks.measure.timing import Schedule, Timing, Watcher, time_batches
+from pytorch_benchmarks.phases.graphs import graphed
 from tests.gpu.work import matrix_chain, sleep
 
 
 def timed(
-    device: torch.device, step: Any, count: int = 10, sync: str = "each", data: Iterator[Any] | None = None
+    device: torch.device,
+    step: Any,
+    count: int = 10,
+    sync: str = "each",
+    data: Iterator[Any] | None = None,
+    watcher: Watcher | None = None,
 ) -> Timing:
     return time_batches(
         step,
@@ -25,6 +31,7 @@ def timed(
         Schedule(count, 3, sync=sync),
         synchronize=synchronizer(device),
         make_event=event_maker(device),
+        watcher=watcher,
     )
 
 
@@ -75,13 +82,44 @@ def test_events_agree_with_the_kernels_of_a_profile(cuda: torch.device, figures:
     assert own == pytest.approx(kernels, rel=0.1)
 
 
-def test_waiting_for_each_batch_and_at_the_end_agree(cuda: torch.device, figures: dict[str, Any]) -> None:
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+def test_waiting_for_each_batch_and_at_the_end_agree(cuda: torch.device, graph: bool, figures: dict[str, Any]) -> None:
     """Where a batch is long beside its launch."""
     step = matrix_chain(cuda, products=10)
-    each, end = (timed(cuda, step, count=20, sync=sync) for sync in ("each", "end"))
+    data = itertools.repeat(torch.ones(1, device=cuda))
+    each, end = (
+        timed(cuda, graphed(step, cuda) if graph else step, count=20, sync=sync, data=data) for sync in ("each", "end")
+    )
     figures.update({"each ms": 1000 * statistics.median(each.batches), "end ms": 1000 * statistics.median(end.batches)})
     assert device_time(end) == pytest.approx(device_time(each), rel=0.05)
     assert end.total / 20 == pytest.approx(statistics.median(each.batches), rel=0.1)
+
+
+class Pausing:
+    """Wants a report after every third batch or so, and takes its time for it."""
+
+    seconds_left = 0.0
+    reports = 0
+
+    def warmed_up(self, times: Sequence[float]) -> None:
+        self.timed(times, 0.0)
+
+    def timed(self, times: Sequence[float], total: float) -> None:
+        self.reports += 1
+        self.seconds_left = 3 * times[-1]
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("sync", ["each", "end"])
+def test_pauses_for_reports_are_in_no_time(cuda: torch.device, sync: str, figures: dict[str, Any]) -> None:
+    step, pausing = matrix_chain(cuda, products=10), Pausing()
+    usual = timed(cuda, step, count=20, sync=sync)
+    paused = timed(cuda, step, count=20, sync=sync, watcher=pausing)
+    figures.update({"usual ms": 1000 * device_time(usual), "paused ms": 1000 * device_time(paused)})
+    assert pausing.reports >= 5
+    assert len(paused.batches) == len(paused.device or ()) == 20
+    assert device_time(paused) == pytest.approx(device_time(usual), rel=0.1)  # the clock may fall while it waits
+    assert paused.total == pytest.approx(usual.total, rel=0.15)
 
 
 def test_the_host_runs_ahead_if_the_device_is_waited_for_at_the_end(cuda: torch.device) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from pytorch_benchmarks.errors import BenchmarkError, OutOfMemoryError, UsageError
+from pytorch_benchmarks.errors import BenchmarkError, LostReplicaError, OutOfMemoryError, UsageError
 from pytorch_benchmarks.options.benchmark import parse_benchmark_options
 from pytorch_benchmarks.program import end, explain
 
@@ -57,6 +57,53 @@ def test_an_operation_that_is_never_deterministic_is_named() -> None:
 def test_a_loader_process_that_was_killed_while_the_model_computed() -> None:
     error = explained("DataLoader worker (pid 7) is killed by signal: Bus error. ")
     assert str(error).startswith("a data loader process died: DataLoader worker (pid 7) is killed by signal: Bus error")
+
+
+NCCL = "NCCL error in: NCCLUtils.cpp:94, {}, NCCL version 2.28.9\n{}: {}\nLast error:\n{}"
+
+
+class DistBackendError(RuntimeError):
+    """As torch has one."""
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        (
+            NCCL.format("remote process exited or there was a network error", "ncclRemoteError", "A call failed.", "socketPollConnect: connection refused"),
+            LostReplicaError,
+            "the connection to another replica was lost: NCCL error in: NCCLUtils.cpp:94, remote process exited or there was a network error, "
+            "NCCL version 2.28.9: socketPollConnect: connection refused",
+        ),
+        (
+            NCCL.format("invalid usage", "ncclInvalidUsage", "This reflects invalid usage.", "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 10"),
+            BenchmarkError,
+            "replicas cannot communicate: NCCL error in: NCCLUtils.cpp:94, invalid usage, NCCL version 2.28.9: "
+            "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 10",
+        ),
+        (
+            NCCL.format("unhandled system error", "ncclSystemError", "System call failed.", "Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)"),
+            BenchmarkError,
+            "replicas cannot communicate: NCCL error in: NCCLUtils.cpp:94, unhandled system error, NCCL version 2.28.9: Error while creating shared "
+            "memory segment /dev/shm/nccl-x (size 9637888); enlarge /dev/shm (docker run --shm-size=8g, or --ipc=host)",
+        ),
+        (
+            NCCL.format("unhandled cuda error", "ncclUnhandledCudaError", "Call to CUDA function failed.", "Cuda failure 2 'out of memory'"),
+            OutOfMemoryError,
+            None,
+        ),
+        ("", LostReplicaError, "the connection to another replica was lost: no message"),
+    ],
+    ids=["a lost replica", "one GPU for two", "little shared memory", "no memory", "no message"],
+)  # fmt: skip
+def test_errors_of_nccl_name_their_cause(
+    text: str, kind: type[BenchmarkError], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only some of them mean that another replica is gone: it has the better reason then."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    error = explain(DistBackendError(text), parse_benchmark_options(["--model=m"]))
+    assert type(error) is kind
+    assert expected is None or str(error) == expected
 
 
 @pytest.mark.parametrize(

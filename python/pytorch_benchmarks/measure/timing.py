@@ -116,10 +116,10 @@ def time_batches(
         synchronize: Waits until the device has finished all work.
         make_event: Creates events in the device's stream; None if it has no events.
         observers: Notified when the timed batches begin and end.
-        agree: Maximum over all processes of a number: they must run the same number of batches.
-        watcher: Notified of the progress between loops; None runs all batches in as few loops as possible.
+        agree: Maximum over all processes of a number: they must run the same number of batches, in the same loops.
+        watcher: Notified of the progress between loops; None, in all processes, runs all batches in as few loops as possible.
     """
-    run = _Run(step, batches, synchronize, make_event, schedule.sync, watcher)
+    run = _Run(step, batches, synchronize, make_event, schedule.sync, agree, watcher)
     steady = None
     if schedule.warmup is None:
         steady = _warm_up_until_steady(run, agree)
@@ -187,7 +187,8 @@ class _Run:
         synchronize: Callable[[], Any],
         make_event: Callable[[], Event] | None,
         sync: str,
-        watcher: Watcher | None = None,
+        agree: Callable[[int], int],
+        watcher: Watcher | None,
     ) -> None:
         self.step, self.batches, self.synchronize, self.make_event, self.sync = (
             step,
@@ -196,7 +197,7 @@ class _Run:
             make_event,
             sync,
         )
-        self.watcher = watcher
+        self.agree, self.watcher = agree, watcher
         self.result: Any = None
         self.times = self._none()
         self._is_warm = False
@@ -212,30 +213,31 @@ class _Run:
         return times
 
     def extend(self, count: int) -> None:
-        """Run `count` more batches. The watcher is called between them, never while one is timed."""
-        if self.watcher is None:
-            self._loop(count)
-            return
+        """Run `count` more batches. The watcher is called between them, never while one is timed.
+
+        All processes pause where one of them has a watcher: a process that ran on would wait in its next batch, which would take longer.
+        """
         while count > 0:
-            part = min(count, self._batches_until_report(self.watcher))
+            part = min(count, self.agree(self._batches_until_report()) or count)
             self._loop(part)
             count -= part
-            self._known = statistics.median(self.times.batches[-WINDOW:])
-            if self._is_warm:
-                self.watcher.timed(self.times.batches, self.times.total)
-            else:
-                self.watcher.warmed_up(self.times.batches)
+            if self.watcher is not None:
+                self._known = statistics.median(self.times.batches[-WINDOW:])
+                if self._is_warm:
+                    self.watcher.timed(self.times.batches, self.times.total)
+                else:
+                    self.watcher.warmed_up(self.times.batches)
 
-    def _batches_until_report(self, watcher: Watcher) -> int:
-        """Estimated number of batches until the next report is due; one if unknown."""
+    def _batches_until_report(self) -> int:
+        """Estimated number of batches until the next report is due; one if unknown, 0 without a watcher."""
+        if self.watcher is None:
+            return 0
         if not self._known:
             return 1
-        return max(1, math.ceil(watcher.seconds_left / max(self._known, 1e-9)))
+        return max(1, math.ceil(self.watcher.seconds_left / max(self._known, 1e-9)))
 
     def _loop(self, count: int) -> None:
         """Run `count` batches, one after the other."""
-        if count == 0:
-            return
         events = (
             []
             if self.make_event is None

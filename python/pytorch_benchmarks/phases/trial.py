@@ -13,7 +13,7 @@ from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.model_options import misfit
 from pytorch_benchmarks.options.common import CommonOptions
-from pytorch_benchmarks.program import lacks_memory
+from pytorch_benchmarks.program import lacks_connection, lacks_memory
 from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["tried"]
@@ -32,11 +32,17 @@ def tried(options: CommonOptions) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, BenchmarkError) or not options.model_opts or lacks_memory(error):
+        if not options.model_opts or _has_another_cause(error):
             raise
         if _runs(options.model, options.model_opts) or not _runs(options.model, {}):
             raise
         raise misfit(options.model, error, " (without these options, it runs)") from error
+
+
+def _has_another_cause(error: Exception) -> bool:
+    """Whether an error needs no trial, during which NCCL's watchdog would abort a replica that has an error of the device or lost another one."""
+    of_device = type(error).__name__ == "AcceleratorError"  # since PyTorch 2.8; those about shapes are of other types
+    return isinstance(error, BenchmarkError) or of_device or lacks_memory(error) or lacks_connection(error)
 
 
 def _runs(model: str, model_opts: Mapping[str, Any]) -> bool:

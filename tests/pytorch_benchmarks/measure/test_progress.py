@@ -107,6 +107,25 @@ def test_batches_without_a_watcher_run_in_one_loop(clock: Clock) -> None:
     assert len(waits) == 2, "before the first batch and after the last"
 
 
+def test_a_process_without_a_watcher_pauses_when_the_one_with_it_does(clock: Clock) -> None:
+    """Otherwise it would wait for that one within its next batch, which would seem to take longer."""
+    waits: list[str] = []
+    asked: list[int] = []
+
+    def step(_: int) -> None:
+        clock.now += 10.0
+
+    def agree(number: int) -> int:
+        asked.append(number)
+        return 2  # the other one reports every two batches
+
+    schedule = Schedule(5, 3, sync="end")
+    timing = time_batches(step, itertools.count(), schedule, synchronize=lambda: waits.append("waits"), agree=agree)
+    assert (len(timing.warmup), len(timing.batches)) == (3, 5)
+    assert asked == [0] * 5, "before each loop"
+    assert len(waits) == 10, "before the first batch of each loop and after its last: 2 and 1, then 2, 2 and 1"
+
+
 def test_lines_of_long_programs_are_rare() -> None:
     clock = Clock()
     moments = Moments(clock)

@@ -80,3 +80,25 @@ def test_an_error_of_a_model_that_runs_in_no_case_stays_as_it_is(model: str, mon
     monkeypatch.setitem(BUILDERS, "deep_mnist", broken)
     with pytest.raises(ValueError, match="a bug"), tried(CommonOptions(model=model, model_opts={"patch": 9})):
         raise ValueError("a bug")
+
+
+class AcceleratorError(RuntimeError):
+    """As torch has one."""
+
+
+@pytest.mark.usefixtures("_patches")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.distributed.DistBackendError("NCCL error in: NCCLUtils.cpp:94, remote process exited"),
+        AcceleratorError("CUDA error: device-side assert triggered"),
+    ],
+    ids=["a lost connection", "an error of the device"],
+)
+def test_an_error_of_another_cause_is_not_due_to_the_options(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(type(error)), tried(CommonOptions(model="patches", model_opts={"patch": 9})):
+        raise error
