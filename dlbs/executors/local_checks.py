@@ -39,7 +39,12 @@ def _gpus(experiment: Experiment, site: Site) -> Problem | None:
             have = f"CUDA_VISIBLE_DEVICES leaves {', '.join(map(str, usable)) or 'none'} of them"
         words = "GPU {} does" if len(missing) == 1 else "GPUs {} do"
         named = words.format(", ".join(map(str, missing)))
-        return Problem(f"{named} not exist: {have}", "set -Pexp.gpus='' to run on the CPU")
+        hint = (
+            "set -Pexp.gpus='' to run on the CPU"
+            if count
+            else "check nvidia-smi, or set -Pexp.gpus='' to run on the CPU"
+        )
+        return Problem(f"{named} not exist: {have}", hint)
     return named_twice(experiment, site)
 
 

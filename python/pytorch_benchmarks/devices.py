@@ -51,7 +51,7 @@ def select_device(options: CommonOptions) -> torch.device:
 
 
 def _reason(found: torch.device | None) -> str:
-    """What to do if PyTorch does not find the requested device, but `found`."""
+    """The remedy if PyTorch finds `found` instead of the requested device."""
     if found is not None:
         return f"use --device {found.type}"
     built = torch.accelerator.current_accelerator(check_available=False)
