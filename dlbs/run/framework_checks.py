@@ -46,10 +46,10 @@ def _model(experiment: Experiment, site: Site) -> Problem | None:
 
 def _counts(experiment: Experiment, site: Site) -> Problem | None:
     """Check that numbers of devices, which follow from `exp.gpus`, were not set to others: the log would have numbers of devices that did not run."""
-    gpus = _gpus_per_node(experiment)
-    if gpus is None:
+    gpus, nodes = _gpus_per_node(experiment), experiment.get("exp.num_nodes", 1)
+    counts = [experiment[name] for name in _DERIVED if name in experiment]
+    if gpus is None or any(not isinstance(count, int) for count in (nodes, *counts)):  # of a plan without declarations
         return None
-    nodes = experiment.get("exp.num_nodes", 1)
     named = text(experiment.get("exp.gpus")).strip()
     chosen = f"exp.gpus is {named}" if named else "exp.gpus is empty, which is the CPU"
     for name, expected, share in (("exp.num_local_gpus", gpus, 1), ("exp.num_gpus", gpus * nodes, nodes)):
@@ -73,7 +73,7 @@ def _gpus_per_node(experiment: Experiment) -> int | None:
     gpus = text(experiment.get("exp.gpus")).strip()
     try:
         return int(gpus.removeprefix("any:")) if gpus.startswith("any:") else len(gpu_ids(gpus))
-    except DlbsError:
+    except (DlbsError, ValueError):
         return None
 
 
@@ -213,13 +213,8 @@ _HELPERS = ("command.prepare", "command.cleanup")
 _PACK = ("exp.pack", "pack.dir")
 _MODEL = Check(("exp.model", "pytorch.architecture"), _model)
 _NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)
-_COUNTS = Check(
-    (
-        "exp.gpus", "exp.num_local_gpus", "exp.num_gpus", "exp.num_nodes", "exp.device_type", "exp.num_local_replicas",
-        "exp.num_replicas",
-    ),
-    _counts,
-)  # fmt: skip
+_DERIVED = ("exp.num_local_gpus", "exp.num_gpus", "exp.num_local_replicas", "exp.num_replicas")
+_COUNTS = Check(("exp.gpus", "exp.num_nodes", "exp.device_type", *_DERIVED), _counts)
 _REPLICAS = Check(("exp.gpus", "exp.num_local_replicas"), _replicas)
 _COMMAND = Check(
     (

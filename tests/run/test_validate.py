@@ -81,6 +81,13 @@ def test_numbers_of_devices_that_agree_are_no_problem(tmp_path: Path, parameters
     assert problems(tmp_path, *parameters) == []
 
 
+def test_a_plan_without_declarations_may_have_texts_for_numbers(tmp_path: Path) -> None:
+    validator = Validator(directory=tmp_path)
+    validator.check({"exp.framework": "dummy", "exp.log_file": "a.log", "exp.gpus": "", "exp.num_gpus": "two"})
+    validator.check({"exp.framework": "dummy", "exp.log_file": "b.log", "exp.gpus": "any:x", "exp.num_gpus": 2})
+    assert not any("exp.num_gpus" in str(problem) for problem in validator.problems)
+
+
 def test_collisions_name_both_experiments(tmp_path: Path) -> None:
     found = problems(tmp_path, "exp.log_file=a.log", variables=("exp.replica_batch=[1,2]",))
     assert found == [
