@@ -72,7 +72,8 @@ class Parameter:
                 hint=did_you_mean(text(cast), map(text, self.domain)),
             )
         if self.regexp and not compiled(self.regexp).fullmatch(text(cast)):
-            raise ResolveError(f"{self.name} is {json.dumps(value, default=str)}, which does not match {self.regexp!r}")
+            what = f"{self.name} is {json.dumps(value, default=str)}, which does not match {self.regexp!r}"
+            raise ResolveError(what, hint=self._meaning())
         return cast
 
     def with_domain_cast(self) -> Parameter:
@@ -92,9 +93,12 @@ class Parameter:
             return _CASTS[self.type](value)
         except (TypeError, ValueError, OverflowError):
             shown = json.dumps(value, default=str)
-            raise ResolveError(
-                f"{self.name} must be of type {self.type}, not {shown[:200]}", hint=self.desc.split(". ")[0]
-            ) from None
+            what = f"{self.name} must be of type {self.type}, not {shown[:200]}"
+            raise ResolveError(what, hint=self._meaning()) from None
+
+    def _meaning(self) -> str:
+        """The first sentence of the description."""
+        return self.desc.partition(". ")[0].removesuffix(".")
 
 
 def _to_int(value: Any) -> int:

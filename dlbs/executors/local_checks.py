@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,6 +12,7 @@ from dlbs.errors import DlbsError
 from dlbs.executors.base import FRAMEWORK, Check, Problem, Site
 from dlbs.executors.slots import Slots
 from dlbs.experiment import Experiment
+from dlbs.files import dlbs_root
 from dlbs.launch.container import image_of
 from dlbs.machine.devices import docker_available, gpu_count, visible_gpus
 from dlbs.machine.resources import Request, gpu_ids
@@ -37,7 +39,12 @@ def _gpus(experiment: Experiment, site: Site) -> Problem | None:
             have = f"CUDA_VISIBLE_DEVICES leaves {', '.join(map(str, usable)) or 'none'} of them"
         words = "GPU {} does" if len(missing) == 1 else "GPUs {} do"
         named = words.format(", ".join(map(str, missing)))
-        return Problem(f"{named} not exist: {have}", "set -Pexp.gpus='' to run on the CPU")
+        hint = (
+            "set -Pexp.gpus='' to run on the CPU"
+            if count
+            else "check nvidia-smi, or set -Pexp.gpus='' to run on the CPU"
+        )
+        return Problem(f"{named} not exist: {have}", hint)
     return named_twice(experiment, site)
 
 
@@ -107,9 +114,18 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
     if completed.returncode:
         last = "".join(completed.stderr.strip().splitlines()[-1:])
         reason = f": {last}" if last and "no such image" not in last.lower() else ""
-        hint = f"run `{command} pull {image}`, build it, or run on bare metal with -Pexp.docker=false"
+        hint = f"run `{_how_to_get(image, command)}`, or run on bare metal with -Pexp.docker=false"
         return Problem(f"docker image {image} not found on this machine{reason}", hint)
     return None
+
+
+def _how_to_get(image: str, command: str) -> str:
+    """The command that provides an image: images of DLBS are built, they are in no registry."""
+    found = re.fullmatch(r"dlbs/([\w.-]+):([\w.-]+)", image)
+    place = f"docker/{found[1]}/{found[2]}" if found else ""
+    if not place or not (dlbs_root() / place / "Dockerfile").is_file():
+        return f"{command} pull {image}"
+    return f"dlbs images build {place}" + ("" if command == "docker" else f" --docker {command}")
 
 
 _DOCKER = ("exp.docker", "exp.docker_launcher", "exp.gpus")

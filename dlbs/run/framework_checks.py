@@ -1,4 +1,4 @@
-"""Checks before experiments of a framework run, on any executor: one table for frameworks, one for kinds of packs."""
+"""Checks before experiments run, on any executor: of all of them, and one table for frameworks, one for kinds of packs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 
 from dlbs.config.models import known_models, registered_in
-from dlbs.errors import did_you_mean
+from dlbs.errors import DlbsError, did_you_mean
 from dlbs.executors.base import Check, Problem, Site
 from dlbs.experiment import Experiment
 from dlbs.jsonio import load_json
 from dlbs.launch.script import environment
-from dlbs.text import text
+from dlbs.machine.resources import gpu_ids
+from dlbs.text import counted, text
 
 __all__ = ["FRAMEWORK_CHECKS", "PACK_CHECKS", "checks_of"]
 
 
 def checks_of(experiment: Experiment) -> tuple[Check, ...]:
-    """The checks of an experiment's framework and of the kind of its pack, without duplicates."""
+    """The checks of every experiment, of its framework and of the kind of its pack, without duplicates."""
     framework, kind = text(experiment.get("exp.framework")), text(experiment.get("pack.kind"))
-    found = (*FRAMEWORK_CHECKS.get(framework, ()), *PACK_CHECKS.get(kind, ()))
+    found = (_COUNTS, *FRAMEWORK_CHECKS.get(framework, ()), *PACK_CHECKS.get(kind, ()))
     return tuple(dict.fromkeys(found))
 
 
@@ -43,6 +44,39 @@ def _model(experiment: Experiment, site: Site) -> Problem | None:
     return Problem(f"unknown model {model!r}", hint)
 
 
+def _counts(experiment: Experiment, site: Site) -> Problem | None:
+    """Check that numbers of devices, which follow from `exp.gpus`, were not set to others: the log would have numbers of devices that did not run."""
+    gpus, nodes = _gpus_per_node(experiment), experiment.get("exp.num_nodes", 1)
+    counts = [experiment[name] for name in _DERIVED if name in experiment]
+    if gpus is None or any(not isinstance(count, int) for count in (nodes, *counts)):  # of a plan without declarations
+        return None
+    named = text(experiment.get("exp.gpus")).strip()
+    chosen = f"exp.gpus is {named}" if named else "exp.gpus is empty, which is the CPU"
+    for name, expected, share in (("exp.num_local_gpus", gpus, 1), ("exp.num_gpus", gpus * nodes, nodes)):
+        value = experiment.get(name, expected)
+        if value != expected:
+            wanted = f": for {value}, exp.gpus=any:{value // share}" if value > 0 and value % share == 0 else ""
+            return Problem(f"{name} is {value}, but {chosen}", f"set exp.gpus, which determines it{wanted}")
+    kind = text(experiment.get("exp.device_type"))
+    if kind and kind != ("gpu" if gpus else "cpu"):
+        return Problem(f"exp.device_type is {kind}, but {chosen}", "set exp.gpus, which determines it")
+    local, replicas = experiment.get("exp.num_local_replicas"), experiment.get("exp.num_replicas")
+    if local is not None and replicas is not None and replicas != local * nodes:
+        there = "" if nodes == 1 else f" on each of {nodes} nodes"
+        hint = "set exp.num_local_replicas, the replicas of one node" if not gpus else "set exp.gpus"
+        return Problem(f"exp.num_replicas is {replicas}, but exp.num_local_replicas is {local}{there}", hint)
+    return None
+
+
+def _gpus_per_node(experiment: Experiment) -> int | None:
+    """The number of GPUs that exp.gpus requests; None if it is malformed, which another check reports."""
+    gpus = text(experiment.get("exp.gpus")).strip()
+    try:
+        return int(gpus.removeprefix("any:")) if gpus.startswith("any:") else len(gpu_ids(gpus))
+    except (DlbsError, ValueError):
+        return None
+
+
 def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
     if text(experiment.get("exp.phase")) != "serving":
         return None
@@ -52,10 +86,14 @@ def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
 
 def _replicas(experiment: Experiment, site: Site) -> Problem | None:
     gpus = text(experiment.get("exp.gpus"))
-    if ":" not in gpus or gpus.startswith("any:"):
+    if ":" in gpus and not gpus.startswith("any:"):
+        hint = "for two replicas of one GPU each, write 0,1"
+        return Problem(f"exp.gpus is {gpus}, but a replica of pytorch_benchmarks uses one GPU", hint)
+    count, replicas = _gpus_per_node(experiment), experiment.get("exp.num_local_replicas")
+    if not count or replicas is None or replicas == count:
         return None
-    hint = "for two replicas of one GPU each, write 0,1"
-    return Problem(f"exp.gpus is {experiment['exp.gpus']}, but a replica of pytorch_benchmarks uses one GPU", hint)
+    what = f"exp.num_local_replicas is {replicas}, but exp.gpus selects {counted(count, 'GPU')}"
+    return Problem(what, "a replica of pytorch_benchmarks uses one GPU: set exp.gpus alone")
 
 
 def _data(experiment: Experiment, site: Site) -> Problem | None:
@@ -175,7 +213,9 @@ _HELPERS = ("command.prepare", "command.cleanup")
 _PACK = ("exp.pack", "pack.dir")
 _MODEL = Check(("exp.model", "pytorch.architecture"), _model)
 _NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)
-_REPLICAS = Check(("exp.gpus",), _replicas)
+_DERIVED = ("exp.num_local_gpus", "exp.num_gpus", "exp.num_local_replicas", "exp.num_replicas")
+_COUNTS = Check(("exp.gpus", "exp.num_nodes", "exp.device_type", *_DERIVED), _counts)
+_REPLICAS = Check(("exp.gpus", "exp.num_local_replicas"), _replicas)
 _COMMAND = Check(
     (
         "command.argv", *_HELPERS, "command.env", "runtime.env.PATH", "exp.docker", "exp.docker_image",

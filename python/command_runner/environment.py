@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["environment"]
 
 _SETTINGS = ("MALLOC_", "OMP_", "KMP_", "GOMP_", "MKL_", "CUDA_", "GLIBC_TUNABLES", "LD_PRELOAD")
+_NVIDIA_DRIVER = "/sys/module/nvidia/version"
 
 
 def environment() -> dict[str, Any]:
@@ -25,7 +26,13 @@ def environment() -> dict[str, Any]:
         "transparent_hugepages": _line("/sys/kernel/mm/transparent_hugepage/enabled"),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)},
+        **({"driver": driver} if (driver := _nvidia_driver()) else {}),
     }
+
+
+def _nvidia_driver() -> str | None:
+    """Version of NVIDIA's driver, from the kernel module; None without it, and where CUDA_VISIBLE_DEVICES hides all GPUs."""
+    return None if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else _line(_NVIDIA_DRIVER)
 
 
 def _cpu_title() -> str:

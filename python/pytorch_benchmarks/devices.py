@@ -27,13 +27,14 @@ def select_device(options: CommonOptions) -> torch.device:
     count = torch.accelerator.device_count() if found else 0
     wanted = options.device
     rank = local_rank(options)
-    if wanted == "cpu" or (wanted == "auto" and (count == 0 or options.num_gpus == 0)):
+    if wanted == "cpu" or (wanted == "auto" and (options.num_gpus == 0 or (count == 0 and options.num_gpus == 1))):
         return torch.device("cpu")
     if found is None or (wanted not in {"auto", "gpu"} and wanted != found.type):
         there = "only the cpu" if found is None else f"cpu and {found.type}"
+        flag = f"--num_gpus {options.num_gpus}" if wanted == "auto" else f"--device {wanted}"
+        cpu = f"--device cpu --num_replicas {options.num_gpus}" if wanted == "auto" else "--device cpu"
         raise UsageError(
-            f"--device {wanted}: PyTorch {torch.__version__} finds {there} on this machine; use --device cpu, or check the driver, "
-            "CUDA_VISIBLE_DEVICES and the build of PyTorch"
+            f"{flag}: PyTorch {torch.__version__} finds {there} on this machine; {_reason(found)}, or use {cpu}"
         )
     if options.num_gpus == 0:
         raise UsageError(f"--device {wanted} with --num_gpus 0: set the number of GPUs, or use --device cpu")
@@ -47,6 +48,19 @@ def select_device(options: CommonOptions) -> torch.device:
     if rank >= count:
         raise UsageError(f"process {rank} of this node has no GPU, PyTorch sees {count}: check CUDA_VISIBLE_DEVICES")
     return torch.device(found.type, rank)
+
+
+def _reason(found: torch.device | None) -> str:
+    """The remedy if PyTorch finds `found` instead of the requested device."""
+    if found is not None:
+        return f"use --device {found.type}"
+    built = torch.accelerator.current_accelerator(check_available=False)
+    if built is None:
+        return "this build of PyTorch supports no GPUs: install another one (https://pytorch.org/get-started/locally/)"
+    if torch.version.cuda is not None:
+        return f"check CUDA_VISIBLE_DEVICES and whether the driver supports CUDA {torch.version.cuda}, for which PyTorch was built (nvidia-smi)"
+    platform_of = "ROCm" if torch.version.hip else built.type
+    return f"check the driver and the variables that hide GPUs (PyTorch was built for {platform_of})"
 
 
 def local_rank(options: CommonOptions) -> int:

@@ -29,6 +29,7 @@ _SETTINGS = (
 )
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
+_NVIDIA_DRIVER = "/sys/module/nvidia/version"
 _KEPT_FROM = 64 << 20  # bytes: glibc always returns blocks of 32 MiB and more, whatever its dynamic threshold
 
 
@@ -48,7 +49,13 @@ def host_facts() -> dict[str, Any]:
         "transparent_hugepages": _line("/sys/kernel/mm/transparent_hugepage/enabled"),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)},
+        **({"driver": driver} if (driver := _nvidia_driver()) else {}),
     }
+
+
+def _nvidia_driver() -> str | None:
+    """Version of NVIDIA's driver, from the kernel module; None without it, and where CUDA_VISIBLE_DEVICES hides all GPUs."""
+    return None if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else _line(_NVIDIA_DRIVER)
 
 
 def cpu_title() -> str:

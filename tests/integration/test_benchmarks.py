@@ -401,6 +401,18 @@ def test_no_gpu_is_said(bench: Bench) -> None:
     assert "--device gpu" in done.stderr or "--num_gpus" in done.stderr
 
 
+@pytest.mark.parametrize("asked", [["--device=auto", "--num_gpus=2"], ["--device=cuda"]])
+def test_nothing_runs_on_the_cpu_instead_of_gpus(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = bench("--model=deep_mnist", *asked)
+    assert done.returncode == 2
+    assert f"error: --{'num_gpus 2' if len(asked) == 2 else 'device cuda'}: PyTorch" in done.stderr
+    assert "finds only the cpu on this machine" in done.stderr
+    assert "--device cpu" in done.stderr
+
+
 @pytest.mark.parametrize("debug", ["false", "true"])
 def test_a_traceback_of_torch_is_printed_only_with_debug(bench: Bench, debug: str) -> None:
     flags = ["--num_batches=1", "--batch_size=1", "--device=cpu", f"--debug={debug}"]

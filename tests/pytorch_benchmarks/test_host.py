@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from command_runner import environment as command_environment
 from pytorch_benchmarks import host
 
 INFORMATION = "Model: \t\t {model}\nIRQ:   \t\t 42\nGPU UUID: \t {uuid}\nVideo BIOS: \t 96.00.74.00.01\nDevice Minor: \t {minor}\n"
@@ -59,3 +60,20 @@ def test_a_part_of_one_of_equal_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_no_gpu_has_a_title_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "_NVIDIA", tmp_path)
     assert host.nvidia_title() == "NVIDIA GPU"
+
+
+@pytest.mark.parametrize(
+    ("visible", "version", "driver"),
+    [("0", "580.159.04\n", "580.159.04"), ("", "580.159.04\n", None), ("0", None, None)],
+)
+def test_the_driver_is_known_without_a_package(
+    visible: str, version: str | None, driver: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "version"
+    if version is not None:
+        file.write_text(version)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for module in (host, command_environment):
+        monkeypatch.setattr(module, "_NVIDIA_DRIVER", str(file))
+    assert host.host_facts().get("driver") == driver
+    assert command_environment.environment().get("driver") == driver

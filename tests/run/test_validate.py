@@ -44,6 +44,19 @@ CASES = [
     (["exp.gpus=0:,1"], ["is not a list of GPUs"]),
     (["exp.num_nodes=2"], ["exp.num_nodes is 2"]),
     (["exp.gpus=0:1"], ["but a replica of pytorch_benchmarks uses one GPU"]),
+    (
+        ["exp.num_gpus=2"],
+        ["exp.num_gpus is 2, but exp.gpus is empty, which is the CPU", "for 2, exp.gpus=any:2"],
+    ),
+    (["exp.gpus=any:2", "exp.num_gpus=4", "exp.num_nodes=1"], ["exp.num_gpus is 4, but exp.gpus is any:2", "any:4"]),
+    (["exp.num_local_gpus=1"], ["exp.num_local_gpus is 1, but exp.gpus is empty"]),
+    (["exp.device_type=gpu"], ["exp.device_type is gpu, but exp.gpus is empty"]),
+    (["exp.gpus=0", "exp.device_type=cpu"], ["exp.device_type is cpu, but exp.gpus is 0"]),
+    (["exp.num_replicas=2"], ["exp.num_replicas is 2, but exp.num_local_replicas is 1", "set exp.num_local_replicas"]),
+    (
+        ["exp.gpus=any:2", "exp.num_local_replicas=1"],
+        ["exp.num_local_replicas is 1, but exp.gpus selects 2 GPUs", "set exp.gpus alone"],
+    ),
     (["runtime.python=/nope/python"], ["Python interpreter '/nope/python' not found"]),
     (["exp.log_file="], ["exp.log_file is empty"]),
     (["pytorch.env=rm -rf x"], ["pytorch.env"]),
@@ -58,6 +71,21 @@ def test_problem(tmp_path: Path, parameters: list[str], said: list[str]) -> None
     for part in said:
         assert part in "\n".join(found)
     assert "experiment 1 (" in found[0]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [["exp.num_local_replicas=2"], ["exp.num_gpus=0"], ["exp.framework=dummy", "exp.num_local_replicas=3"]],
+)
+def test_numbers_of_devices_that_agree_are_no_problem(tmp_path: Path, parameters: list[str]) -> None:
+    assert problems(tmp_path, *parameters) == []
+
+
+def test_a_plan_without_declarations_may_have_texts_for_numbers(tmp_path: Path) -> None:
+    validator = Validator(directory=tmp_path)
+    validator.check({"exp.framework": "dummy", "exp.log_file": "a.log", "exp.gpus": "", "exp.num_gpus": "two"})
+    validator.check({"exp.framework": "dummy", "exp.log_file": "b.log", "exp.gpus": "any:x", "exp.num_gpus": 2})
+    assert not any("exp.num_gpus" in str(problem) for problem in validator.problems)
 
 
 def test_collisions_name_both_experiments(tmp_path: Path) -> None:
@@ -114,6 +142,24 @@ def test_the_way_around_stands_beside_the_number_of_problems(dlbs: RunDlbs) -> N
     first, second = dlbs("run", "--", "no-such-program").stderr.splitlines()
     assert first == "error: 1 problem in the plan; nothing was run (use --no-validation to run it anyway)"
     assert second.startswith("  experiment 1 ")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("dlbs/jax:gpu", "dlbs images build docker/jax/gpu --docker /bin/false"),
+        ("dlbs/jax:tpu", "/bin/false pull dlbs/jax:tpu"),
+        ("pytorch:gpu", "/bin/false pull pytorch:gpu"),
+    ],
+)
+def test_a_missing_image_of_dlbs_is_built_others_are_pulled(tmp_path: Path, image: str, said: str) -> None:
+    given = ["exp.docker=true", "exp.docker_launcher=/bin/false", f"exp.docker_image={image}"]
+    config = load_config(parameters=["exp.gpus=", *given])
+    validator = Validator(directory=tmp_path, may_run=True)
+    validator.check_all(processor_for(config).resolve_all(build(config)))
+    (found,) = validator.problems
+    assert f"(run `{said}`, or run on bare metal with -Pexp.docker=false)" in str(found)
 
 
 def test_a_python_without_torch(tmp_path: Path) -> None:

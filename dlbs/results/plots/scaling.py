@@ -51,7 +51,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
             if len(counts) == 1
             else f"no {fixed} batch ran on two device counts: nothing to scale"
         )
-        raise LogError(what, hint=f"keep the {fixed} batch and vary the GPUs, or exp.num_replicas on CPUs")
+        raise LogError(what, hint=f"keep the {fixed} batch and vary exp.gpus, or exp.num_local_replicas on CPUs")
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     if not all(0 < point.value < math.inf for _, points in lines for point in points):
         hint = "select other experiments with --filter_query"

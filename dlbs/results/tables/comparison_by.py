@@ -114,6 +114,10 @@ def _legend(made: ComparisonBy) -> list[str]:
         lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
     for name, values in made.differences.items():
         lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
+    for one in made.comparisons:
+        for name, (before, after) in one.software.items():
+            if name != made.name:
+                lines.append(f"also differs: {name}: {before} with {one.sides[0]}, {after} with {one.sides[1]}")
     if made.left_out:
         lines.append(
             f"{counted(made.left_out, 'experiment')} {'have' if made.left_out > 1 else 'has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"

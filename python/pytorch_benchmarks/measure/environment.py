@@ -21,6 +21,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads_interop": torch.get_num_interop_threads(),
     }
     if device.type == "cuda":
+        kernel_driver = facts.get("driver")
         properties = torch.cuda.get_device_properties(device)
         facts |= {
             "cuda": torch.version.cuda,
@@ -31,7 +32,7 @@ def environment(device: torch.device) -> dict[str, Any]:
             "gpu_memory": properties.total_memory,
             "gpu_capability": f"{properties.major}.{properties.minor}",
             "gpu_multiprocessors": properties.multi_processor_count,
-            "driver": None,
             **gpu_facts(device),
         }
+        facts["driver"] = facts.get("driver") or kernel_driver
     return facts

@@ -38,7 +38,11 @@ class CommonOptions:
         metavar="FILE",
     )
     batch_size: int = option(16, "Instances in one batch of one replica.", whole(1))
-    num_gpus: int = option(1, "Number of GPUs, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU.", whole(0))
+    num_gpus: int = option(
+        1,
+        "Number of GPUs, the first ones of CUDA_VISIBLE_DEVICES; 0 is the CPU. Two or more are never replaced by the CPU.",
+        whole(0),
+    )
     num_replicas: int = option(
         0, "Processes with one model replica each; 0 is one per GPU, or one on the CPU.", whole(0)
     )

@@ -225,6 +225,23 @@ def test_sides_that_treat_freed_memory_differently_are_pointed_out(a: Any, b: An
     assert as_document(made)["cautions"] == made.cautions
 
 
+def test_changed_software_is_listed_but_not_used_for_matching() -> None:
+    old = {"exp__env__driver": "570.86", "exp__env__torch": "2.12", "exp__framework_version": "2.12"}
+    new = {"exp__env__driver": "580.65", "exp__env__torch": "2.13", "exp__framework_version": "2.13"}
+    same = {"exp__env__python": "3.12.3", "exp__env__gpu_clock_mhz": 345}
+    made = compare(
+        repeats(3, **old, **same), [*repeats(2, **new, **same), *repeats(1, **{**new, "exp__env__driver": "581.1"})]
+    )
+    assert len(made.matches) == 1
+    assert made.software == {"exp.env.driver": ("570.86", "580.65, 581.1")}  # PyTorch's version is a difference anyway
+    assert "exp.env.driver: 570.86 in A, 580.65, 581.1 in B" in comparison_table(made).legend
+    assert as_document(made)["software"] == {"exp.env.driver": ["570.86", "580.65, 581.1"]}
+
+
+def test_software_that_one_side_does_not_log_is_not_listed() -> None:
+    assert compare(repeats(3, exp__env__driver="570.86"), repeats(3)).software == {}
+
+
 def test_runs_that_are_on_both_sides_are_pointed_out() -> None:
     a = [
         {**run, "exp.start_time": f"2026-11-23T04:33:1{n}+0000"} for n, run in enumerate(repeats(3, exp__id="1fbc275e"))

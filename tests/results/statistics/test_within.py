@@ -351,6 +351,15 @@ def test_the_method_is_named_for_two_sets_too() -> None:
     assert "Mann-Whitney" not in " ".join(table.notes)
 
 
+def test_software_that_changed_besides_what_is_compared_is_listed() -> None:
+    old, new = {"exp__env__driver": "570.86"}, {"exp__env__driver": "580.65"}
+    records = runs("system", 13.0, **old) + runs("keep", 10.0, **new)
+    line = "also differs: exp.env.driver: 570.86 with system, 580.65 with keep"
+    assert line in comparison_by_table(by(records)).legend
+    legend = comparison_by_table(by([*runs("keep", 13.0, **old), *runs("keep", 10.0, **new)], "exp.env.driver")).legend
+    assert not any("also differs" in line for line in legend)
+
+
 def test_an_allocator_that_differs_besides_what_is_compared_is_pointed_out() -> None:
     cpu = {"exp__device_type": "cpu"}
     records = runs("system", 13.0, results__malloc="system", **cpu) + runs("keep", 10.0, results__malloc="keep", **cpu)
