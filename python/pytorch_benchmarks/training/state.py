@@ -101,6 +101,7 @@ class State:
         try:
             _check_optimizer(self.optimizer, content["optimizer"])
             self.optimizer.load_state_dict(content["optimizer"])
+            _match_layout(self.optimizer)
             if self.scaler is not None:
                 self.scaler.load_state_dict(content["scaler"])
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -202,6 +203,17 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) ->
                     raise ValueError(f"{name} has shape {tuple(value.shape)}, not that of its weights")
             elif type(value) not in (int, float, NoneType):
                 raise ValueError(f"{name} has type {type(value).__name__}")
+
+
+def _match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Store the optimizer's state in the memory layout of the weights, which may differ if `--channels_last` does.
+
+    Fused optimizers take elements in the order of memory: those of another layout would be added to the wrong weights.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.dim() and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _alike(value: Any) -> tuple[type, ...]:
