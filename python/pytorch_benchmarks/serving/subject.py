@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import mimetypes
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from pytorch_benchmarks.devices import release_memory
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.results import log_facts, log_program
@@ -63,11 +65,14 @@ def _local(options: BenchmarkOptions, device: torch.device, precision: Precision
             f"--serving_target_ttft and --serving_target_tpot: {options.model} generates no text; omit them"
         )
     workers = options.serving_workers or 1
-    tokens = made.prompts.lengths if made.prompts else ()
+    has_tokens, tokens = made.prompts is not None, made.prompts.lengths if made.prompts else ()
     if options.serving_worker_kind == "processes":
+        del made  # each process builds its own: the memory of this one belongs to them
+        gc.collect()
+        release_memory(device)
         makers: list[Callable[[], Backend]] = [lambda: ProcessBackend(options)] * workers
-        return Subject(makers, made.prompts is not None, tokens)
-    return Subject([made.make_backend] * workers, made.prompts is not None, tokens)
+        return Subject(makers, has_tokens, tokens)
+    return Subject([made.make_backend] * workers, has_tokens, tokens)
 
 
 def _remote(options: BenchmarkOptions, log: Log) -> Subject:
