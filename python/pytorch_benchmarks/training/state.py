@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -16,7 +17,7 @@ from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
-__all__ = ["State", "average_of", "check_same_training", "read_checkpoint", "read_weights"]
+__all__ = ["State", "average_of", "check_same_training", "read_checkpoint", "read_weights", "update_average"]
 
 # Options that may differ when a training is resumed; with other values of the remaining ones it would be another training.
 _MAY_DIFFER = {
@@ -38,6 +39,28 @@ def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
     if not options.ema_decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, model: nn.Module) -> None:
+    """Do what `average.update_parameters(model)` does, without waiting for the device, to which PyTorch copies a number that is not used."""
+    pairs = zip(
+        chain(average.module.parameters(), average.module.buffers()),
+        chain(model.parameters(), model.buffers()),
+        strict=True,
+    )
+    if not average.n_averaged:
+        for kept, new in pairs:
+            kept.copy_(new)
+    else:
+        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for kept, new in pairs:
+            averages, values = by_type.setdefault(kept.dtype, ([], []))
+            averages.append(kept)
+            values.append(new)
+        for averages, values in by_type.values():
+            average.multi_avg_fn(averages, values, average.n_averaged)
+    average.n_averaged += 1
 
 
 @dataclass(slots=True)
