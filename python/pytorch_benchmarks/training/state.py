@@ -123,6 +123,9 @@ class State:
         _take(self.model, content["model"], path)
         try:
             _check_optimizer(self.optimizer, content["optimizer"])
+            for before, now in zip(content["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+                if "fused" in now:  # of this device; the state of a checkpoint may be that of another
+                    before["fused"] = now["fused"]
             self.optimizer.load_state_dict(content["optimizer"])
             _match_layout(self.optimizer)
             if self.scaler is not None:
