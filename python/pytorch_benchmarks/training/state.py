@@ -49,6 +49,8 @@ def update_average(average: AveragedModel, model: nn.Module) -> None:
         chain(model.parameters(), model.buffers()),
         strict=True,
     )
+    move = average.multi_avg_fn
+    assert move is not None, "average_of sets it"
     if not average.n_averaged:
         for kept, new in pairs:
             kept.copy_(new)
@@ -59,7 +61,7 @@ def update_average(average: AveragedModel, model: nn.Module) -> None:
             averages.append(kept)
             values.append(new)
         for averages, values in by_type.values():
-            average.multi_avg_fn(averages, values, average.n_averaged)
+            move(averages, values, average.n_averaged)
     average.n_averaged += 1
 
 
