@@ -167,6 +167,7 @@ class Trainer:
             mixup_alpha=options.mixup_alpha,
             cutmix_alpha=options.cutmix_alpha,
             seed=number,
+            shape=setup.transforms.shape,
         )
         augmenting = Augmenting(
             setup.transforms,
