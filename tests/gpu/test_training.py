@@ -276,7 +276,7 @@ def test_the_host_runs_ahead_of_the_device(cuda: torch.device) -> None:
     average = average_of(model, options)
     assert average is not None
     step = training_step(model, model, optimizer=build_optimizer(model, options), clip_grad_norm=1.0)
-    image = pictures(cuda, 1)[0][0]
+    image = (pictures(cuda, 1)[0][0] * 0.2 + 0.5).clamp(0, 1)
     losses = torch.zeros((), device=cuda)
 
     def batch(number: int) -> None:
