@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.events import Event
 from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.options.common import CommonOptions
 
-__all__ = ["device_title", "event_maker", "local_rank", "select_device", "set_backends", "synchronizer"]
+__all__ = [
+    "copied_to",
+    "device_title",
+    "event_maker",
+    "local_rank",
+    "release_memory",
+    "select_device",
+    "set_backends",
+    "synchronizer",
+]
 
 
 def select_device(options: CommonOptions) -> torch.device:
@@ -84,6 +94,23 @@ def synchronizer(device: torch.device) -> Callable[[], Any]:
     if device.type == "cpu":
         return lambda: None  # a CPU step has finished when it returns
     return lambda: torch.accelerator.synchronize(device)
+
+
+def copied_to(device: torch.device, numbers: Sequence[Any]) -> Tensor:
+    """A tensor of numbers on a device.
+
+    On CUDA, the host does not wait for the copy: from ordinary memory it would wait until the device has finished all earlier work, too.
+    """
+    if device.type != "cuda":
+        return torch.tensor(numbers, device=device)
+    return torch.tensor(numbers, pin_memory=True).to(device, non_blocking=True)
+
+
+def release_memory(device: torch.device) -> None:
+    """Return memory of tensors that no longer exist, which PyTorch keeps for later ones, to the device."""
+    release = getattr(torch.get_device_module(device), "empty_cache", None)
+    if release is not None:
+        release()
 
 
 def event_maker(device: torch.device) -> Callable[[], Event] | None:

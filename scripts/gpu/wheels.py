@@ -16,7 +16,7 @@ __all__ = ["download", "install", "missing", "wanted"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-_EXTRAS = ("torch", "reports", "gpu")
+_EXTRAS = ("torch", "reports", "serving", "gpu")
 _FOR_TESTS = ("pytest", "hypothesis", "protobuf")
 # Packages that a machine for deep learning has, or that are too large to copy: never downloaded, and reported if missing.
 _HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "transformers"}

@@ -157,6 +157,23 @@ def test_processes_answer_too_and_their_end_is_an_error(forked_torch: ForkServer
     assert "__exp.status_msg__" in out
 
 
+def test_an_error_of_a_worker_process_has_its_exit_code(serve: Serve, tmp_path: Path) -> None:
+    """Launchers skip larger batches after exit code 3."""
+    path = tmp_path / "large.py"
+    path.write_text(
+        "import multiprocessing\n"
+        "from pytorch_benchmarks.model_factory import BUILDERS, register_model\n"
+        '@register_model("large")\n'
+        "def large():\n"
+        "    if multiprocessing.parent_process():\n"
+        '        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")\n'
+        '    return BUILDERS["deep_mnist"]()\n'
+    )
+    done = serve("--model=large", f"--architecture={path}", "--serving_worker_kind=processes")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: a worker process failed: out of memory: large with batch size 16 in float32")
+
+
 def test_ctrl_c_ends_a_run_at_once(forked_torch: ForkServer, tmp_path: Path) -> None:
     flags = ("--model=deep_mnist", "--serving_min_duration=3600", "--serving_log_dir=logs")
     program = begin(forked_torch, tmp_path, *flags)

@@ -70,7 +70,11 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
         return Local(model, "synthetic/device", prompts, make, seconds)
     samples = load_samples(options, model, device, precision.weights)
     step = inference_step(model, precision)
-    return Local(model, samples.title, None, lambda: NetworkBackend(step, samples, wait, most, warmup), seconds)
+    # cuDNN times its algorithms, and CUDA graphs of torch.compile are captured, at the first batch of each size: not while latencies are measured.
+    tunes = device.type != "cpu"
+    return Local(
+        model, samples.title, None, lambda: NetworkBackend(step, samples, wait, most, warmup, tunes=tunes), seconds
+    )
 
 
 def max_batch(options: BenchmarkOptions) -> int:

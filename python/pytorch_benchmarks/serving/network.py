@@ -20,6 +20,7 @@ class NetworkBackend:
         synchronize: Waits until the device has finished.
         max_batch: Maximum number of samples in a batch.
         warmup: Number of batches of each size that `warm_up` runs.
+        tunes: Whether the device tunes every size separately: then sizes between those of `warmup_sizes` run once.
     """
 
     def __init__(
@@ -29,13 +30,16 @@ class NetworkBackend:
         synchronize: Callable[[], Any],
         max_batch: int,
         warmup: int,
+        *,
+        tunes: bool = False,
     ) -> None:
         self._step, self._samples, self._synchronize = step, samples, synchronize
-        self._max_batch, self._warmup = max_batch, warmup
+        self._max_batch, self._warmup, self._tunes = max_batch, warmup, tunes
 
     def warm_up(self) -> None:
-        for size in warmup_sizes(self._max_batch):
-            for _ in range(self._warmup):
+        usual = warmup_sizes(self._max_batch)
+        for size in range(1, self._max_batch + 1) if self._tunes and self._warmup else usual:
+            for _ in range(self._warmup if size in usual else 1):
                 self._run([number % self._samples.count for number in range(size)])
 
     def answer(self, samples: Sequence[int], progress: Progress) -> None:

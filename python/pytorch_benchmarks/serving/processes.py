@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -11,6 +12,7 @@ from typing import Any
 
 from pytorch_benchmarks.errors import BenchmarkError
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
+from pytorch_benchmarks.program import explain
 from pytorch_benchmarks.serving.backend import Progress
 
 __all__ = ["ProcessBackend", "how_ended"]
@@ -23,7 +25,8 @@ class ProcessBackend:
         options: The process builds its model from them.
 
     Raises:
-        BenchmarkError: The process died.
+        BenchmarkError: The process died, or failed: then the error is of the same class as that of the process, since some have their own exit
+            codes; this applies to all methods.
     """
 
     def __init__(self, options: BenchmarkOptions) -> None:
@@ -63,7 +66,8 @@ class ProcessBackend:
             if event == "end":
                 return
             if event == "error":
-                raise BenchmarkError(f"a worker process failed: {values[0]}")
+                (error,) = values
+                raise type(error)(f"a worker process failed: {error}")
             if progress is not None:
                 getattr(progress, event)(*values)
 
@@ -123,5 +127,6 @@ def _serve(connection: Connection, options: BenchmarkOptions) -> None:
     except KeyboardInterrupt:
         pass
     except Exception as error:
-        connection.send(("error", f"{type(error).__name__}: {error}"))
+        connection.send(("error", explain(error, options) or BenchmarkError(f"{type(error).__name__}: {error}")))
+    sys.stdout.flush()
     os._exit(0)

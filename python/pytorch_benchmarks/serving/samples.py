@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data.source import open_source
+from pytorch_benchmarks.devices import copied_to
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
@@ -36,7 +37,7 @@ class Samples:
         if len(numbers) == 1:
             number = numbers[0]
             return map_tensors(lambda tensor: tensor[number : number + 1], self._inputs)
-        index = torch.tensor(numbers, device=self._device)
+        index = copied_to(self._device, numbers)
         return map_tensors(lambda tensor: tensor.index_select(0, index), self._inputs)
 
 

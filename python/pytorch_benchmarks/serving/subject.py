@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import mimetypes
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from pytorch_benchmarks.devices import release_memory
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.log import Log
 from pytorch_benchmarks.measure.results import log_facts, log_program
@@ -25,6 +27,7 @@ from pytorch_benchmarks.serving.processes import ProcessBackend
 __all__ = ["Subject", "make_subject"]
 
 _CONNECTIONS = 32
+_WITH_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ def make_subject(options: BenchmarkOptions, device: torch.device, precision: Pre
 
 def _local(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Subject:
     """The model named in the options, in this process or in worker processes."""
+    _check_graphs(options, device)
     made = build_local(options, device, precision)
     log_facts(log, options, made.model, device, made.title)
     log("results.time_build", 1000.0 * made.build_seconds)
@@ -63,11 +67,28 @@ def _local(options: BenchmarkOptions, device: torch.device, precision: Precision
             f"--serving_target_ttft and --serving_target_tpot: {options.model} generates no text; omit them"
         )
     workers = options.serving_workers or 1
-    tokens = made.prompts.lengths if made.prompts else ()
+    has_tokens, tokens = made.prompts is not None, made.prompts.lengths if made.prompts else ()
     if options.serving_worker_kind == "processes":
+        del made  # each process builds its own: the memory of this one belongs to them
+        gc.collect()
+        release_memory(device)
         makers: list[Callable[[], Backend]] = [lambda: ProcessBackend(options)] * workers
-        return Subject(makers, made.prompts is not None, tokens)
-    return Subject([made.make_backend] * workers, made.prompts is not None, tokens)
+        return Subject(makers, has_tokens, tokens)
+    return Subject([made.make_backend] * workers, has_tokens, tokens)
+
+
+def _check_graphs(options: BenchmarkOptions, device: torch.device) -> None:
+    """Reject CUDA graphs of torch.compile in several threads, which fail before PyTorch 2.13 (https://github.com/pytorch/pytorch/issues/123177).
+
+    Raises:
+        UsageError: They are requested.
+    """
+    several = options.serving_workers > 1 and options.serving_worker_kind == "threads"
+    if several and options.compile in _WITH_GRAPHS and device.type == "cuda" and torch.__version__ < "2.13":
+        raise UsageError(
+            f"--compile {options.compile} captures CUDA graphs, which PyTorch {torch.__version__} supports in one thread: "
+            "use --serving_worker_kind processes, or --compile max-autotune-no-cudagraphs"
+        )
 
 
 def _remote(options: BenchmarkOptions, log: Log) -> Subject:

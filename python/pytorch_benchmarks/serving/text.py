@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytorch_benchmarks.devices import copied_to
 from pytorch_benchmarks.models.generator import Cache, Generator
 from pytorch_benchmarks.precision import Precision
 from pytorch_benchmarks.serving.backend import Progress, Unwatched
@@ -38,7 +39,7 @@ class Prompts:
     def batch(self, numbers: Sequence[int]) -> Tensor:
         """Prompts, int64, shape (batch, longest): random tokens pad shorter ones."""
         longest = max(self.lengths[number] for number in numbers)
-        return self._tokens[list(numbers), :longest]
+        return self._tokens[:, :longest].index_select(0, copied_to(self._tokens.device, numbers))
 
 
 class TextBackend:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data.transforms import Transforms
+from pytorch_benchmarks.devices import copied_to
 
 __all__ = ["OPERATIONS", "Augmenting"]
 
@@ -52,8 +53,8 @@ class Augmenting:
         images = inputs.reshape(len(inputs), *self.transforms.shape).clone()
         if self.policy != "none":
             channels = images.shape[1]
-            mean = torch.tensor(self.transforms.mean[:channels], device=images.device).reshape(-1, 1, 1)
-            deviation = torch.tensor(self.transforms.deviation[:channels], device=images.device).reshape(-1, 1, 1)
+            mean = copied_to(images.device, self.transforms.mean[:channels]).reshape(-1, 1, 1)
+            deviation = copied_to(images.device, self.transforms.deviation[:channels]).reshape(-1, 1, 1)
             for number in range(len(images)):
                 image = (images[number].float() * deviation + mean).clamp(0, 1)
                 images[number] = (self._operated(image) - mean) / deviation
@@ -92,9 +93,7 @@ def _moved(image: Tensor, matrix: list[list[float]]) -> Tensor:
     """Transform an image by an affine map of coordinates, in pixels from its centre; pixels beyond the border are black."""
     height, width = image.shape[-2:]
     (a, b, x), (c, d, y) = matrix
-    theta = torch.tensor(
-        [[a, b * height / width, 2 * x / width], [c * width / height, d, 2 * y / height]], device=image.device
-    )
+    theta = copied_to(image.device, [[a, b * height / width, 2 * x / width], [c * width / height, d, 2 * y / height]])
     grid = torch.nn.functional.affine_grid(theta[None], [1, *image.shape], align_corners=False)
     moved: Tensor = torch.nn.functional.grid_sample(image[None], grid, mode="nearest", align_corners=False)[0]
     return moved
@@ -131,7 +130,7 @@ def _blended(image: Tensor, other: Tensor, strength: float, sign: float, wide: b
 def _grey(image: Tensor) -> Tensor:
     if image.shape[0] != 3:
         return image.mean(0, keepdim=True)
-    return (image * torch.tensor(_GREY, device=image.device).reshape(3, 1, 1)).sum(0, keepdim=True)
+    return (image * copied_to(image.device, _GREY).reshape(3, 1, 1)).sum(0, keepdim=True)
 
 
 def _brightness(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
@@ -172,10 +171,15 @@ def _equalize(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor
     levels = (image * 255).round().long()
     made = []
     for channel in levels:
-        total = torch.bincount(channel.flatten(), minlength=256).cumsum(0).float()
-        first = total[total > 0][0]
+        # Operations whose result has a fixed shape: for others, the host waits for the device.
+        values = channel.flatten()
+        total = torch.zeros(256, dtype=torch.int64, device=image.device).scatter_add_(
+            0, values, torch.ones_like(values)
+        )
+        total = total.cumsum(0).float()
+        first = total.where(total > 0, total[-1]).amin()
         span = total[-1] - first
-        made.append(((total - first) / span)[channel] if span > 0 else channel / 255)
+        made.append(torch.where(span > 0, ((total - first) / span.clamp_min(1))[channel], channel / 255))
     return torch.stack(made)
 
 

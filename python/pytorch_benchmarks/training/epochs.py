@@ -29,7 +29,14 @@ from pytorch_benchmarks.training.mixing import Mixing
 from pytorch_benchmarks.training.optimizers import build_optimizer
 from pytorch_benchmarks.training.schedule import learning_rate
 from pytorch_benchmarks.training.setup import Setup
-from pytorch_benchmarks.training.state import State, average_of, check_same_training, read_checkpoint, read_weights
+from pytorch_benchmarks.training.state import (
+    State,
+    average_of,
+    check_same_training,
+    read_checkpoint,
+    read_weights,
+    update_average,
+)
 
 __all__ = ["Trainer"]
 
@@ -160,6 +167,7 @@ class Trainer:
             mixup_alpha=options.mixup_alpha,
             cutmix_alpha=options.cutmix_alpha,
             seed=number,
+            shape=setup.transforms.shape,
         )
         augmenting = Augmenting(
             setup.transforms,
@@ -177,7 +185,7 @@ class Trainer:
                 group["lr"] = rate
             losses += self._step(mixing(augmenting(batch))).float()
             if state.average is not None and batch_number % options.ema_steps == 0:
-                state.average.update_parameters(state.model)
+                update_average(state.average, state.model)
             if self._moments.is_due():
                 self._tell_batch(batch_number + 1, count, perf_counter() - begin)
         self._synchronize()

@@ -21,6 +21,7 @@ class Mixing:
         cutmix_alpha: Paste a box of another image, of area 1 - Beta(α, α) (Yun et al., arXiv:1905.04899); 0 disables it. With
             both, one of them is chosen for each batch.
         seed: Random seed.
+        shape: (channels, height, width) of the images, if the inputs are vectors.
     """
 
     def __init__(
@@ -31,8 +32,9 @@ class Mixing:
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         seed: tuple[int, ...] = (0,),
+        shape: tuple[int, ...] = (),
     ) -> None:
-        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+        self.num_classes, self.label_smoothing, self.shape = num_classes, label_smoothing, shape
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         self._random = np.random.default_rng(seed)
 
@@ -56,13 +58,14 @@ class Mixing:
 
     def _cut(self, inputs: Tensor) -> tuple[Tensor, float]:
         """Images with a pasted box of the adjacent image, and the share of their own area."""
-        height, width = inputs.shape[-2:]
+        images = inputs.reshape(len(inputs), *self.shape) if self.shape else inputs
+        height, width = images.shape[-2:]
         side = math.sqrt(1 - float(self._random.beta(self.cutmix_alpha, self.cutmix_alpha)))
         y, x = int(self._random.integers(height)), int(self._random.integers(width))
         half_height, half_width = int(height * side / 2), int(width * side / 2)
         rows = slice(max(0, y - half_height), min(height, y + half_height))
         columns = slice(max(0, x - half_width), min(width, x + half_width))
-        mixed = inputs.clone()
-        mixed[..., rows, columns] = inputs.roll(1, 0)[..., rows, columns]
+        mixed = images.clone()
+        mixed[..., rows, columns] = images.roll(1, 0)[..., rows, columns]
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
-        return mixed, 1 - area / (height * width)
+        return mixed.reshape(inputs.shape), 1 - area / (height * width)

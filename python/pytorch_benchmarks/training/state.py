@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -16,7 +17,7 @@ from pytorch_benchmarks.models.model import Model, load_tensors
 from pytorch_benchmarks.options.training import TrainingOptions
 from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
 
-__all__ = ["State", "average_of", "check_same_training", "read_checkpoint", "read_weights"]
+__all__ = ["State", "average_of", "check_same_training", "read_checkpoint", "read_weights", "update_average"]
 
 # Options that may differ when a training is resumed; with other values of the remaining ones it would be another training.
 _MAY_DIFFER = {
@@ -38,6 +39,30 @@ def average_of(model: Model, options: TrainingOptions) -> AveragedModel | None:
     if not options.ema_decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, model: nn.Module) -> None:
+    """Do what `average.update_parameters(model)` does, without waiting for the device, to which PyTorch copies a number that is not used."""
+    pairs = zip(
+        chain(average.module.parameters(), average.module.buffers()),
+        chain(model.parameters(), model.buffers()),
+        strict=True,
+    )
+    move = average.multi_avg_fn
+    assert move is not None, "average_of sets it"
+    if not average.n_averaged:
+        for kept, new in pairs:
+            kept.copy_(new)
+    else:
+        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for kept, new in pairs:
+            averages, values = by_type.setdefault(kept.dtype, ([], []))
+            averages.append(kept)
+            values.append(new)
+        for averages, values in by_type.values():
+            move(averages, values, average.n_averaged)
+    average.n_averaged += 1
 
 
 @dataclass(slots=True)
@@ -100,7 +125,11 @@ class State:
         _take(self.model, content["model"], path)
         try:
             _check_optimizer(self.optimizer, content["optimizer"])
+            for before, now in zip(content["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+                if "fused" in now:  # of this device; the state of a checkpoint may be that of another
+                    before["fused"] = now["fused"]
             self.optimizer.load_state_dict(content["optimizer"])
+            _match_layout(self.optimizer)
             if self.scaler is not None:
                 self.scaler.load_state_dict(content["scaler"])
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -202,6 +231,17 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) ->
                     raise ValueError(f"{name} has shape {tuple(value.shape)}, not that of its weights")
             elif type(value) not in (int, float, NoneType):
                 raise ValueError(f"{name} has type {type(value).__name__}")
+
+
+def _match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Store the optimizer's state in the memory layout of the weights, which may differ if `--channels_last` does.
+
+    Fused optimizers take elements in the order of memory: those of another layout would be added to the wrong weights.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.dim() and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _alike(value: Any) -> tuple[type, ...]:

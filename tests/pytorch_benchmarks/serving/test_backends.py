@@ -59,6 +59,21 @@ def test_a_network_is_warmed_up_with_every_size_and_waited_for() -> None:
     assert waits == list(range(1, 10)), "the device is waited for after each batch"
 
 
+def test_a_device_that_tunes_every_size_is_warmed_up_with_every_size() -> None:
+    """cuDNN times its algorithms at the first batch of a size, which must not be one whose latency is measured."""
+    sizes: list[int] = []
+
+    def backend(warmup: int) -> NetworkBackend:
+        samples = Samples(torch.zeros(2, 3), "")
+        return NetworkBackend(lambda batch: sizes.append(len(batch[0])), samples, lambda: None, 6, warmup, tunes=True)
+
+    backend(2).warm_up()
+    assert sizes == [1, 1, 2, 2, 3, 4, 4, 5, 6, 6]
+    sizes.clear()
+    backend(0).warm_up()
+    assert sizes == [], "nobody wants a warm-up"
+
+
 @pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8])])
 def test_sizes_of_the_warm_up(most: int, sizes: list[int]) -> None:
     assert warmup_sizes(most) == sizes

@@ -27,14 +27,18 @@ def test_label_smoothing_gives_every_class_its_share() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
-def test_mixed_targets_say_how_much_of_each_picture_there_is(kind: str) -> None:
+@pytest.mark.parametrize("flat", [False, True])
+def test_mixed_targets_say_how_much_of_each_picture_there_is(kind: str, flat: bool) -> None:
     for seed in range(20):
-        inputs, targets = pictures(4)
-        mixed, soft = Mixing(4, **{kind: 1.0}, seed=(seed,))((inputs, targets))  # type: ignore[arg-type]
+        images, targets = pictures(4)
+        inputs = images.flatten(1) if flat else images
+        mixing = Mixing(4, **{kind: 1.0}, seed=(seed,), shape=(3, 8, 8))  # type: ignore[arg-type]
+        mixed, soft = mixing((inputs, targets))
+        assert mixed.shape == inputs.shape
         assert torch.allclose(soft.sum(dim=1), torch.ones(4))
         # A pixel of picture 1 is 1 or comes from picture 0: its mean is the share that it kept.
         assert float(mixed[1].mean()) == pytest.approx(float(soft[1, 1]), abs=1e-5)
-        assert torch.equal(inputs, pictures(4)[0])  # loaders use their memory again
+        assert torch.equal(images, pictures(4)[0])  # loaders use their memory again
 
 
 def test_the_same_seed_mixes_the_same() -> None:

@@ -55,6 +55,19 @@ def test_every_optimizer_lowers_the_loss_of_the_shared_step(kind: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "rmsprop"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_optimizer_changes_all_weights_in_every_type(kind: str, dtype: torch.dtype) -> None:
+    """PyTorch's fused gradient descent on CPUs leaves most weights of two bytes as they are."""
+    model = nn.Linear(64, 8).to(dtype)
+    before = model.weight.detach().clone()
+    optimizer = build_optimizer(model, TrainingOptions("m", optimizer=kind, lr=0.02))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert bool((model.weight < before).all())
+
+
 def test_gradients_are_clipped() -> None:
     model = Linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
