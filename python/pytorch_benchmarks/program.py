@@ -35,7 +35,10 @@ _NO_MEMORY = (
 )
 
 # Messages of CUDA and PyTorch for operations that a CUDA graph cannot contain.
-_CAPTURE = ("when stream is capturing", "during capture", "during CUDA graph capture")
+_CAPTURE = (
+    *("when stream is capturing", "during capture", "graph capture"),
+    *("capturing stream has unjoined work", "on uncaptured work", "depend on a capturing"),
+)
 _NONDETERMINISTIC = " does not have a deterministic implementation"
 
 # Messages of torch.distributed and its backends for the loss of another process.
