@@ -42,13 +42,14 @@ def _tests(*files: str) -> tuple[str, ...]:
 # First time, energy and memory, on which all other figures depend; then the most requested figures.
 PARTS = (
     Part("measuring", 80, _tests("test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py")),
-    Part("steps and data", 80, _tests("test_steps.py", "test_data.py", "test_driver.py")),
+    Part("steps and data", 100, _tests("test_steps.py", "test_data.py", "test_driver.py")),
     Part("throughput", 80, ("-m", "benchmarks.gpu", "throughput")),
-    Part("programs", 100, _tests("test_programs.py")),
+    Part("programs", 80, _tests("test_programs.py")),
     Part("overhead and data", 60, ("-m", "benchmarks.gpu", "overhead", "data")),
     Part("ONNX Runtime", 30, _tests("test_onnxruntime.py")),
     Part("JAX", 50, _tests("test_jax.py")),
-    Part("models", 60, _tests("test_models.py")),
+    Part("models", 45, _tests("test_models.py")),
+    Part("providers", 15, _tests("test_providers.py")),
 )
 
 
