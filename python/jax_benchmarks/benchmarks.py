@@ -20,7 +20,7 @@ from importlib import metadata
 from time import perf_counter
 
 from jax_benchmarks.options import JaxOptions, parse_jax_options
-from jax_benchmarks.platforms import bind_threads, check_arithmetic, choose_platform, import_jax
+from jax_benchmarks.platforms import bind_threads, check_arithmetic, choose_platform, gpu_facts, import_jax
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.log import Log
@@ -88,6 +88,7 @@ def _benchmark(options: JaxOptions, log: Log) -> None:
             "jax": jax.__version__,
             "jaxlib": metadata.version("jaxlib"),
             "xla_platform": device.client.platform_version,
+            **gpu_facts(device),
         },
         settings={"precision": options.dtype, "num_threads": options.num_threads, "platform": device.platform},
         device_memory=lambda: peak_memory(step, device),

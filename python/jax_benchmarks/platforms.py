@@ -9,7 +9,7 @@ from jax_benchmarks.options import JaxOptions
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.program import lacks_memory
 
-__all__ = ["bind_threads", "check_arithmetic", "choose_platform", "import_jax", "product_precision"]
+__all__ = ["bind_threads", "check_arithmetic", "choose_platform", "gpu_facts", "import_jax", "product_precision"]
 
 _AMPERE = 8.0  # compute capability of the first NVIDIA GPUs that have TF32 and bfloat16
 
@@ -33,6 +33,7 @@ def choose_platform(device: str) -> None:
     """Restrict JAX to the requested platform, and to one device: otherwise it would reserve most of the memory of every visible GPU."""
     if device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"  # otherwise the first platform that JAX finds would be its default
+        return
     for kind in ("CUDA", "ROCM"):
         os.environ.setdefault(f"JAX_{kind}_VISIBLE_DEVICES", "0")  # numbers the GPUs that CUDA_VISIBLE_DEVICES leaves
 
@@ -112,3 +113,14 @@ def _capability(device: Any) -> float | None:
         return float(getattr(device, "compute_capability", ""))
     except ValueError:
         return None
+
+
+def gpu_facts(device: Any) -> dict[str, Any]:
+    """Facts about a GPU for the log, under `exp.env.`, with the keys of PyTorch benchmarks; unknown ones are None. Nothing for a CPU."""
+    if device.platform == "cpu":
+        return {}
+    return {
+        "gpu": device.device_kind,
+        "gpu_capability": getattr(device, "compute_capability", None),
+        "gpu_multiprocessors": getattr(device, "core_count", None),
+    }

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def _found(kind: str) -> tuple[Any, str]:
         import jax
 
         return jax.devices(kind)[0], ""
-    except RuntimeError as error:
-        return None, f"JAX {jax.__version__} finds no {kind} ({' '.join(str(error).split())[:200]})"
+    except (ImportError, RuntimeError) as error:
+        return None, f"JAX {metadata.version('jax')} finds no {kind} ({' '.join(str(error).split())[:200]})"
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -309,5 +310,5 @@ def test_a_plan_compares_it_with_pytorch(gpu: Any, cuda: Any, dlbs: RunDlbs, tmp
     found = [values(log) for log in logs(tmp_path)]
     assert len(found) == 4
     assert all(one["exp.status"] == "ok" and one["results.memory_device_allocated"] > 0 for one in found)
-    same = ("exp.device_title", "exp.model_title", "results.model_parameters")
+    same = ("exp.device_title", "exp.env.gpu_capability", "exp.model_title", "results.model_parameters")
     assert len({tuple(one[key] for key in same) for one in found}) == 1

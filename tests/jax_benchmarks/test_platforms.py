@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jax_benchmarks.options import parse_jax_options
-from jax_benchmarks.platforms import check_arithmetic, choose_platform, import_jax
+from jax_benchmarks.platforms import check_arithmetic, choose_platform, gpu_facts, import_jax
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.program import explain
 
@@ -99,6 +99,15 @@ def test_only_one_gpu_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (os.environ["JAX_CUDA_VISIBLE_DEVICES"], os.environ["JAX_ROCM_VISIBLE_DEVICES"]) == ("0", "3")
 
 
+def test_on_a_cpu_no_gpu_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JAX_PLATFORMS", "JAX_CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    choose_platform("cpu")
+    assert os.environ["JAX_PLATFORMS"] == "cpu"
+    assert "JAX_CUDA_VISIBLE_DEVICES" not in os.environ
+
+
 @pytest.mark.parametrize(
     ("dtype", "precision"), [("float32", "highest"), ("tf32", "tensorfloat32"), ("bfloat16", "highest")]
 )
@@ -132,6 +141,11 @@ def test_types_that_a_device_lacks_are_skipped(dtype: str, device: Device, messa
             check_arithmetic(dtype, device)
     else:
         check_arithmetic(dtype, device)
+
+
+def test_facts_about_a_gpu_have_the_keys_of_pytorch() -> None:
+    assert gpu_facts(Device()) == {"gpu": "NVIDIA A100", "gpu_capability": "8.0", "gpu_multiprocessors": None}
+    assert gpu_facts(Device("cpu")) == {}
 
 
 @dataclass
