@@ -99,7 +99,7 @@ def test_a_model_of_each_family_is_recorded(cuda: torch.device, name: str, figur
             expected = [leaf.clone() for leaf in tree_leaves(eager(batch))]
             found = tree_leaves(replayed(batch))
             assert all(close(one, same, 1e-4) for one, same in zip(found, expected, strict=True))
-    other = copy.deepcopy(model)
+    other = copy.deepcopy(model).to(cuda)  # recurrent layers put their weights in one piece again
     before = flat(model)
     trained, recorded = training_step(model, model), graphed(training_step(other, other), cuda)
     for batch in [first] * (WARM_UP_OF_GRAPHS + 1) + [second]:
@@ -165,17 +165,14 @@ def test_a_model_that_waits_for_the_device_is_not_recorded(cuda: torch.device, t
     (tmp_path / "waiting.py").write_text(WAITING)
     program = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
     flags = ("--architecture=waiting.py", "--model=waiting", "--batch_size=2", "--num_batches=2", "--forward_only=true")
-    codes = {}
-    for more in ((), ("--cuda_graphs",)):
-        done = subprocess.run(
-            [sys.executable, str(program), *flags, *more, "--device=gpu", "--passes="],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        codes[more] = done.returncode
-    assert list(codes.values()) == [0, 2], done.stderr
+    done = subprocess.run(
+        [sys.executable, str(program), *flags, "--cuda_graphs", "--device=gpu"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 2, done.stderr
     assert "omit --cuda_graphs" in done.stderr
 
 
