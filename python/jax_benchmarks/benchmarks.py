@@ -20,7 +20,7 @@ from importlib import metadata
 from time import perf_counter
 
 from jax_benchmarks.options import JaxOptions, parse_jax_options
-from jax_benchmarks.platforms import bind_threads, choose_platform, import_jax
+from jax_benchmarks.platforms import bind_threads, check_arithmetic, choose_platform, gpu_facts, import_jax
 from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.log import Log
@@ -59,10 +59,9 @@ def _benchmark(options: JaxOptions, log: Log) -> None:
     import jax
 
     from jax_benchmarks.models.model import get_model, initial
-    from jax_benchmarks.steps import Inference, Step, Training
+    from jax_benchmarks.steps import Inference, Step, Training, peak_memory
 
-    if options.dtype == "tf32" and device.platform == "cpu":
-        raise SkippedError("--dtype tf32: CPUs do not support it; use float32")
+    check_arithmetic(options.dtype, device)
     begin = perf_counter()
     dtype = jax.numpy.dtype("float32" if options.dtype in {"float", "tf32"} else options.dtype)
     model = get_model(options.model, **options.model_opts)
@@ -71,10 +70,6 @@ def _benchmark(options: JaxOptions, log: Log) -> None:
     build_seconds = perf_counter() - begin
     kind: Callable[..., Step] = Inference if options.forward_only else Training
     step = kind(model, *weights, batch)
-
-    def device_memory() -> int | None:
-        known = device.memory_stats() if device.platform != "cpu" else None
-        return int(known["peak_bytes_in_use"]) if known else None
 
     subject = Subject(
         framework="JAX",
@@ -93,9 +88,10 @@ def _benchmark(options: JaxOptions, log: Log) -> None:
             "jax": jax.__version__,
             "jaxlib": metadata.version("jaxlib"),
             "xla_platform": device.client.platform_version,
+            **gpu_facts(device),
         },
         settings={"precision": options.dtype, "num_threads": options.num_threads, "platform": device.platform},
-        device_memory=device_memory,
+        device_memory=lambda: peak_memory(step, device),
     )
     benchmark(subject, options, log, _STARTED)
 

@@ -10,7 +10,7 @@ import jax
 
 from jax_benchmarks.models.model import Arrays, Model
 
-__all__ = ["Inference", "Step", "Training"]
+__all__ = ["Inference", "Step", "Training", "peak_memory"]
 
 # As in pytorch_benchmarks: stochastic gradient descent with a small rate, because a benchmark repeats one batch arbitrarily often.
 LEARNING_RATE, MOMENTUM = 0.001, 0.9
@@ -24,8 +24,14 @@ def _compiled(function: Callable[..., Any], *arguments: Any, donate: tuple[int, 
 
 
 class Step(Protocol):
-    """The work of one batch."""
+    """The work of one batch.
 
+    Attributes:
+        compiled: The compiled computation.
+        compile_seconds: Seconds that tracing and compiling it took.
+    """
+
+    compiled: Any
     compile_seconds: float
 
     def __call__(self, batch: Any) -> Any: ...
@@ -40,12 +46,12 @@ class Inference:
             return model.apply(parameters, buffers, inputs, False)[0]
 
         self._state = parameters, buffers
-        self._run, self.compile_seconds = _compiled(forward, *self._state, batch[0])
+        self.compiled, self.compile_seconds = _compiled(forward, *self._state, batch[0])
         self._last: Any = None
 
     def __call__(self, batch: Any) -> Any:
         """Return the logits, which may still be in computation."""
-        self._last = self._run(*self._state, batch[0])
+        self._last = self.compiled(*self._state, batch[0])
         return self._last
 
     def synchronize(self) -> None:
@@ -68,15 +74,32 @@ class Training:
             return loss, parameters, momenta, new_buffers
 
         self.state = parameters, jax.tree.map(jax.numpy.zeros_like, parameters), buffers
-        self._run, self.compile_seconds = _compiled(update, *self.state, *batch, donate=(0, 1, 2))
+        self.compiled, self.compile_seconds = _compiled(update, *self.state, *batch, donate=(0, 1, 2))
         self._loss: Any = None
 
     def __call__(self, batch: Any) -> Any:
         """Return the loss, which may still be in computation."""
-        self._loss, *state = self._run(*self.state, *batch)
+        self._loss, *state = self.compiled(*self.state, *batch)
         self.state = tuple(state)
         return self._loss
 
     def synchronize(self) -> None:
         """Wait for the last batch: its loss, and the weights after it."""
         jax.block_until_ready((self._loss, self.state[0]))
+
+
+def peak_memory(step: Step, device: Any) -> int | None:
+    """Peak bytes of one batch on a GPU: those in use between batches, and those that XLA allocates while the computation runs.
+
+    JAX's own peak cannot be reset: it contains the buffers of XLA's tuning during compilation, up to gigabytes. None on CPUs, and with
+    allocators that do not count.
+    """
+    known = device.memory_stats() if device.platform != "cpu" else None
+    if not known or "peak_bytes_in_use" not in known:
+        return None
+    since_start = int(known["peak_bytes_in_use"])
+    plan = step.compiled.memory_analysis()
+    if plan is None or "bytes_in_use" not in known:
+        return since_start
+    added = plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    return min(since_start, int(known["bytes_in_use"]) + int(added))

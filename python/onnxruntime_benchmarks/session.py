@@ -25,6 +25,9 @@ _LEVELS = {
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CHECK = (
+    "check the driver, CUDA_VISIBLE_DEVICES, and that CUDA and cuDNN have the versions that this onnxruntime-gpu needs"
+)
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -85,17 +88,28 @@ def open_session(file: Path, options: OnnxOptions) -> onnxruntime.InferenceSessi
         (provider, {"use_tf32": str(int(options.dtype == "tf32"))}) if options.provider == "cuda" else provider
     )
     try:
-        session = onnxruntime.InferenceSession(os.fspath(file), settings, providers=[wanted])
+        # Its fallback would hide the reason, such as too little memory on the GPU, and open the model a second time.
+        session = onnxruntime.InferenceSession(os.fspath(file), settings, providers=[wanted], enable_fallback=0)
     except Exception as error:  # its errors have no other common base class
         if lacks_memory(error):
             raise
+        if options.provider == "cuda" and type(error) in {
+            RuntimeError,
+            ValueError,
+        }:  # of the provider; those of models have other types
+            raise UsageError(
+                f"--provider cuda: ONNX Runtime cannot start it ({_first_line(error)}); {_CHECK}"
+            ) from error
         raise UsageError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())}") from error
     if session.get_providers()[0] != provider:
         raise UsageError(
-            f"--provider {options.provider}: ONNX Runtime cannot start it and would compute on the CPU; "
-            "check the driver, and that CUDA and cuDNN have the versions that this onnxruntime-gpu needs"
+            f"--provider {options.provider}: ONNX Runtime cannot start it and would compute on the CPU; {_CHECK}"
         )
     return session
+
+
+def _first_line(error: Exception) -> str:
+    return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)[:300]
 
 
 def described(session: onnxruntime.InferenceSession, file: Path, name: str) -> Description:

@@ -18,6 +18,7 @@ _SETTINGS = (
     "CUDA_",
     "CUBLAS_",
     "NCCL_",
+    "NVIDIA_TF32_OVERRIDE",  # of cuBLAS and cuDNN: overrides --dtype
     "PYTORCH_",
     "TORCH",
     "ORT_",

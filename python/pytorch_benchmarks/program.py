@@ -25,6 +25,8 @@ __all__ = ["check_writable", "end", "explain", "lacks_connection", "lacks_memory
 _NO_MEMORY = (
     "can't allocate memory",
     "out of memory",
+    "Out of memory",
+    "OUT_OF_MEMORY",  # CUDA_ERROR_, hipError
     "ALLOC_FAILED",  # CUBLAS_STATUS_, CUDNN_STATUS_, ...
     "ALLOCATION_FAILED",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_, CUDNN_STATUS_INTERNAL_ERROR_HOST_: cuDNN 9
     "RESOURCE_EXHAUSTED",
@@ -33,7 +35,10 @@ _NO_MEMORY = (
 )
 
 # Messages of CUDA and PyTorch for operations that a CUDA graph cannot contain.
-_CAPTURE = ("when stream is capturing", "during capture", "during CUDA graph capture")
+_CAPTURE = (
+    *("when stream is capturing", "during capture", "graph capture"),
+    *("capturing stream has unjoined work", "on uncaptured work", "depend on a capturing"),
+)
 _NONDETERMINISTIC = " does not have a deterministic implementation"
 
 # Messages of torch.distributed and its backends for the loss of another process.
@@ -169,6 +174,8 @@ def _fail(message: str, exit_code: int, log: Log, *, is_lost: bool = False) -> i
 
 def lacks_memory(error: Exception) -> bool:
     """Whether an error of a framework or the system means that memory does not suffice."""
+    if isinstance(error, MemoryError):  # of Python and NumPy
+        return True
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
 
 
@@ -186,7 +193,7 @@ def _explain(error: Exception, options: Asked) -> BenchmarkError | None:
     if lacks_memory(error):
         return OutOfMemoryError(
             f"out of memory: {options.model} with batch size {options.batch_size} in {options.dtype} does not fit; "
-            f"try a smaller --batch_size ({text.splitlines()[0]})"
+            f"try a smaller --batch_size ({text.splitlines()[0] if text else type(error).__name__})"
         )
     if lacks_connection(error):
         return _explain_connection(text)

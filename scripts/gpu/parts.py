@@ -48,7 +48,9 @@ PARTS = (
     Part("programs", 70, _tests("test_programs.py")),
     Part("overhead and data", 60, ("-m", "benchmarks.gpu", "overhead", "data")),
     Part("ONNX Runtime", 30, _tests("test_onnxruntime.py")),
-    Part("models", 60, _tests("test_models.py")),
+    Part("JAX", 50, _tests("test_jax.py")),
+    Part("models", 45, _tests("test_models.py")),
+    Part("providers", 15, _tests("test_providers.py")),
 )
 
 

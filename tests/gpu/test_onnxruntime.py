@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ import torch
 
 from dlbs.logs import parse_line
 from pytorch_benchmarks.errors import UsageError
+from pytorch_benchmarks.measure.timing import Schedule, time_batches
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import logs, values
 
@@ -33,7 +36,7 @@ Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(autouse=True)
 def _provider(cuda: torch.device) -> None:
-    for package in ("onnxruntime", "onnxscript"):
+    for package in ("onnxruntime", "onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs GPU: {package} is not installed")
     import onnxruntime
@@ -112,6 +115,49 @@ def test_it_is_measured_on_the_gpu(bench: Bench, dtype: str) -> None:
     assert found["results.throughput"] > 0
 
 
+def test_twice_the_work_takes_twice_the_time(tmp_path: Path, figures: dict[str, Any]) -> None:
+    """A batch is timed until its outputs are there: a chain of products twice as long takes twice as long."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    from onnxruntime_benchmarks.options import OnnxOptions
+    from onnxruntime_benchmarks.session import open_session, random_inputs, running
+
+    size = 4096
+    weight = np.random.default_rng(1).standard_normal((size, size), dtype=np.float32) / size**0.5
+    shape = [size, size]
+    seconds = {}
+    for products in (10, 20):
+        names = ["x", *(f"x{number}" for number in range(products - 1)), "y"]
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", [x, "weight"], [y]) for x, y in itertools.pairwise(names)],
+            "chain",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+            [numpy_helper.from_array(weight, "weight")],
+        )
+        file = tmp_path / f"{products}.onnx"
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+        session = open_session(file, OnnxOptions(provider="cuda"))
+        run = running(session, random_inputs(session, size, 0, {}), "cuda")
+        timing = time_batches(run.step, itertools.repeat(None), Schedule(10, 3), synchronize=run.synchronize)
+        seconds[products] = statistics.median(timing.batches)
+    figures.update({"ms": 1000 * seconds[10], "ratio": seconds[20] / seconds[10]})
+    assert seconds[20] / seconds[10] == pytest.approx(2, rel=0.1)
+
+
+def test_a_batch_that_does_not_fit_is_exit_code_3(bench: Bench, cuda: torch.device) -> None:
+    """One and a half gigabytes are left, of which a process needs a third; the outputs of the first two layers take two."""
+    held = []
+    left, step = 1536 << 20, 64 << 20
+    while (free := torch.cuda.mem_get_info(cuda)[0]) > left + step:
+        held.append(torch.empty(min(free - left, 4 << 30) // step * step, dtype=torch.uint8, device=cuda))
+    done = bench("--batch_size=100000")
+    held.clear()
+    assert done.returncode == 3, done.stderr
+    assert "out of memory" in done.stderr
+
+
 def test_int8_is_skipped_on_the_gpu(bench: Bench) -> None:
     done = bench("--dtype=int8")
     assert done.returncode == 77
@@ -122,7 +168,8 @@ def test_a_gpu_that_cannot_be_used_is_one_line(bench: Bench, monkeypatch: pytest
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = bench()
     assert done.returncode == 2
-    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: --provider cuda: ONNX Runtime cannot start it")
     assert "Traceback" not in done.stderr
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from pytorch_benchmarks.data.synthetic import synthetic_batches
 from pytorch_benchmarks.devices import set_backends
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.measure.passes import count_work
+from pytorch_benchmarks.model_factory import get_model
+from pytorch_benchmarks.models.generator import Generator
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.options.benchmark import parse_benchmark_options
 from pytorch_benchmarks.phases.graphs import graphed
@@ -24,7 +30,11 @@ from pytorch_benchmarks.phases.training import training_step
 from pytorch_benchmarks.phases.workload import build_workload
 from pytorch_benchmarks.precision import Precision, choose_precision
 from pytorch_benchmarks.tensors import map_tensors
+from tests.conftest import ROOT
+from tests.gpu.test_models import without_noise
 from tests.gpu.work import small_model
+from tests.pytorch_benchmarks.models.smaller import FAMILIES, SMALLER
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration  # for their time on a CPU
 
@@ -73,6 +83,97 @@ def test_graphs_train_what_eager_steps_train(cuda: torch.device, name: str) -> N
     assert close(graph_loss, loss, 1e-3)
     for one, same in zip(other.parameters(), model.parameters(), strict=True):
         assert close(one.detach(), same.detach(), 1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_of_each_family_is_recorded(cuda: torch.device, name: str, figures: dict[str, Any]) -> None:
+    """Inference gives the same outputs, and training changes the weights in the same way."""
+    exact()
+    torch.manual_seed(1)
+    with cuda:
+        model = without_noise(get_model(name, **SMALLER.get(name, {})))
+    first, second = batches_of(model, cuda, 2)
+    if not isinstance(model, Generator):  # inference of these is not recorded
+        eager, replayed = inference_step(model), graphed(inference_step(model), cuda)
+        for batch in (first, second):
+            expected = [leaf.clone() for leaf in tree_leaves(eager(batch))]
+            found = tree_leaves(replayed(batch))
+            assert all(close(one, same, 1e-4) for one, same in zip(found, expected, strict=True))
+    other = copy.deepcopy(model).to(cuda)  # recurrent layers put their weights in one piece again
+    before = flat(model)
+    trained, recorded = training_step(model, model), graphed(training_step(other, other), cuda)
+    for batch in [first] * (WARM_UP_OF_GRAPHS + 1) + [second]:
+        loss = trained(batch)
+    graph_losses = [float(recorded(batch)) for batch in (first, second)]
+    changes = flat(model) - before, flat(other) - before
+    figures["error of the changes"] = float((changes[1] - changes[0]).norm() / changes[0].norm())
+    assert graph_losses[-1] == pytest.approx(float(loss), rel=0.01)
+    assert float(changes[0].norm()) > 0
+    assert figures["error of the changes"] < 0.05
+
+
+def flat(model: Model) -> Tensor:
+    """All weights, in one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).double()
+
+
+def test_dropout_in_a_graph_is_drawn_anew_at_each_replay(cuda: torch.device) -> None:
+    model, batches = small_model("text_cnn", cuda)
+    model.train()
+
+    @torch.no_grad()
+    def step(batch: Any) -> Any:
+        return model(batch[0])
+
+    replayed = graphed(step, cuda)
+    first, second = (replayed(next(batches)).clone() for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_a_compiled_model_is_recorded(cuda: torch.device) -> None:
+    exact()
+    model, batches = small_model("deep_mnist", cuda)
+    other = copy.deepcopy(model)
+    other.compile()
+    batch = next(batches)
+    eager, replayed = training_step(model, model), graphed(training_step(other, other), cuda)
+    losses = [float(eager(batch)) for _ in range(WARM_UP_OF_GRAPHS + 3)]
+    graph_losses = [float(replayed(batch)) for _ in range(3)]
+    assert graph_losses == pytest.approx(losses[-3:], rel=0.01)
+
+
+WAITING = """
+from torch import nn
+from pytorch_benchmarks.models.model import Model
+from pytorch_benchmarks.models.registry import register_model
+
+@register_model("waiting")
+class Waiting(Model):
+    title, input_shape, num_classes = "Waiting", (4,), 4
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x) * x.sum().item()
+"""
+
+
+def test_a_model_that_waits_for_the_device_is_not_recorded(cuda: torch.device, tmp_path: Path) -> None:
+    """In a process of its own: the failed recording would disturb the memory of later tests."""
+    (tmp_path / "waiting.py").write_text(WAITING)
+    program = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
+    flags = ("--architecture=waiting.py", "--model=waiting", "--batch_size=2", "--num_batches=2", "--forward_only=true")
+    done = subprocess.run(
+        [sys.executable, str(program), *flags, "--cuda_graphs", "--device=gpu"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "omit --cuda_graphs" in done.stderr
 
 
 def test_a_graph_works_on_the_batch_that_it_is_given(cuda: torch.device) -> None:

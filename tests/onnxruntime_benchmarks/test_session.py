@@ -20,8 +20,9 @@ class Session:
     there: list[str] = ["CUDAExecutionProvider", "CPUExecutionProvider"]  # noqa: RUF012
     asked: list[Any] = []  # noqa: RUF012
 
-    def __init__(self, file: str, settings: Any, providers: list[Any]) -> None:
+    def __init__(self, file: str, settings: Any, providers: list[Any], enable_fallback: int) -> None:
         self.asked[:] = providers
+        assert not enable_fallback
 
     def get_providers(self) -> list[str]:
         return self.there
@@ -63,6 +64,24 @@ def test_too_little_memory_is_no_wrong_option(session: type[Session], monkeypatc
     with pytest.raises(RuntimeError) as raised:
         open_session(Path("m.onnx"), options)
     assert isinstance(explain(raised.value, options), OutOfMemoryError)
+
+
+def test_a_provider_that_does_not_start_is_named_with_its_reason(
+    session: type[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("\nCUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=host\n")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", failing)
+    with pytest.raises(UsageError, match=r"cannot start it \(CUDA failure 100: no CUDA-capable.*CUDA_VISIBLE_DEVICES"):
+        open_session(Path("m.onnx"), OnnxOptions(provider="cuda"))
+
+
+def test_a_real_session_does_not_fall_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A missing file is an error of a kind for which ONNX Runtime would try again with its default providers."""
+    with pytest.raises(UsageError, match="ONNX Runtime cannot run"):
+        open_session(tmp_path / "missing.onnx", OnnxOptions())
+    assert "Falling back" not in capfd.readouterr().out
 
 
 def test_a_file_that_cannot_be_run_is_a_wrong_option(tmp_path: Path) -> None:

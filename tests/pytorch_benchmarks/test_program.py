@@ -127,3 +127,10 @@ def test_a_failed_replica_ends_at_once_even_if_it_compiled(
         monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     with pytest.raises(EndedError if at_once else SystemExit):
         end(code)
+
+
+def test_too_little_memory_of_the_host_is_named_too() -> None:
+    options = parse_benchmark_options(["--model=m"])
+    said = "Unable to allocate 5.70 TiB for an array with shape (2000000000, 784) and data type float32"
+    assert said in str(explain(MemoryError(said), options))
+    assert isinstance(explain(MemoryError(), options), OutOfMemoryError)

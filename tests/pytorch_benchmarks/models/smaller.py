@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ONE_SIZE", "SIDE", "SIDES", "SMALLER"]
+__all__ = ["FAMILIES", "ONE_SIZE", "SIDE", "SIDES", "SMALLER"]
 
 # Shorter texts and smaller images will do; their expected outputs say with which options they were made.
 SMALLER: dict[str, dict[str, int]] = {
@@ -16,3 +16,10 @@ SMALLER: dict[str, dict[str, int]] = {
 ONE_SIZE = {"alexnet", "alexnet_owt", "overfeat", "unet", "vgg11", "vgg13", "vgg16", "vgg19", "vit_b_16"}
 SIDE = 64
 SIDES = {"inception3": 75, "inception4": 96}  # the least that they take, and that they learn from at once
+
+# A model of each module, the quickest.
+FAMILIES = [
+    *("acoustic_model", "alexnet", "bert_base", "convnext_tiny", "deep_mnist", "dlrm_small", "efficientnet_b0"),
+    *("googlenet", "gpt2_small", "inception3", "inception4", "mobilenet_v3_large", "overfeat", "resnet18"),
+    *("sensor_net", "smollm2_135m", "text_cnn", "unet", "vgg11", "vit_b_16"),
+]
