@@ -141,8 +141,13 @@ def _options(experiment: Experiment) -> Iterator[Any]:
 
 
 def _docker_gpus(experiment: Experiment) -> list[str]:
-    ids = _gpus(experiment)
-    return ["--gpus", f'"device={",".join(map(docker_name, ids))}"'] if ids else []
+    """Arguments of `docker run` for the GPUs. Podman takes them by their CDI names; its --gpus knows no `device=`, or is ignored."""
+    names = [docker_name(gpu) for gpu in _gpus(experiment)]
+    if not names:
+        return []
+    if os.path.basename(text(experiment.get("exp.docker_launcher"))).startswith("podman"):
+        return [word for name in names for word in ("--device", f"nvidia.com/gpu={name}")]
+    return ["--gpus", f'"device={",".join(names)}"']
 
 
 def _gpus(experiment: Experiment) -> list[int]:
