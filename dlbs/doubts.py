@@ -48,6 +48,16 @@ KINDS: dict[str, Kind] = {
         "other programs used up to {} of the CPUs",
         f"rerun on an idle machine ({RERUN})",
     ),
+    "GPU contention": Kind(
+        "other programs used the GPU",
+        "other programs used up to {} of a GPU",
+        f"end them (see nvidia-smi) and rerun ({RERUN})",
+    ),
+    "GPU throttling": Kind(
+        "heat or the power supply lowered the clock of the GPU",
+        "heat or the power supply lowered the clock of a GPU up to {} of the time",
+        f"improve the cooling and rerun ({RERUN})",
+    ),
     "drift": Kind(
         "times changed between the first and the last third of the run",
         "times changed by up to {} between the first and the last third of the run",

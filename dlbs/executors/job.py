@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlbs.doubts import warnings_of
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
@@ -204,6 +205,8 @@ class Job:
         finally:
             os.close(self._log)
         results = {key: value for key, value in values.items() if key.startswith("results.")}
+        if "results.warnings" in ending:
+            results["results.warnings"] = ending["results.warnings"]
         return Outcome(ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values))
 
     def _ending(self, values: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -222,6 +225,9 @@ class Job:
             ending.update(self.launcher.experiment)  # it ended before it could log its parameters
         if self._monitor is not None:
             ending.update(self._monitor.results())
+            more = self._monitor.warnings()
+            if more:
+                ending["results.warnings"] = [*warnings_of(values), *more]
         if self._here:
             ending.update(selected_facts(self.launcher.experiment))
             if self._machine_warnings:
