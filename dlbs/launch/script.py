@@ -13,7 +13,7 @@ from typing import Any
 from dlbs.errors import LaunchError, did_you_mean
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import dlbs_root
-from dlbs.launch.container import container_name
+from dlbs.launch.container import container_name, gpu_arguments
 from dlbs.launch.quoting import Code, Words
 from dlbs.launch.rendering import VARIABLE, namespaces, render
 from dlbs.logs import parameter_line
@@ -81,6 +81,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
     executable = os.access(path, os.X_OK)
     variables = environment(experiment)
     extended = {name: code for name, value in variables if (code := _extension(name, value))}
+    gpus = list(map(docker_name, _gpus(experiment)))
     context = {
         **namespaces(experiment),
         "parameters": experiment,
@@ -90,7 +91,8 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "environment": [(name, value) for name, value in variables if name not in extended],
         "extended": list(extended.items()),
         "extend": "".join(f"export {name}={code}; " for name, code in extended.items()),
-        "docker_gpus": _docker_gpus(experiment),
+        "docker_gpus": gpu_arguments(text(experiment.get("exp.docker_launcher")), gpus),
+        "docker_gpu_names": ",".join(gpus),
         "container": container_name(experiment, log_path(experiment, directory)),
         "user": f"{os.getuid()}:{os.getgid()}",
         "memory": memory_size(text(experiment.get("runtime.memory"))),
@@ -138,16 +140,6 @@ def _options(experiment: Experiment) -> Iterator[Any]:
         yield f"--{name.replace('.', '_')}"
         # Programs append results to the file that exp.log_file names, so it must be the one that is being written.
         yield Code('"$log"') if name == "exp.log_file" else value
-
-
-def _docker_gpus(experiment: Experiment) -> list[str]:
-    """Arguments of `docker run` for the GPUs. Podman takes them by their CDI names; its --gpus knows no `device=`, or is ignored."""
-    names = [docker_name(gpu) for gpu in _gpus(experiment)]
-    if not names:
-        return []
-    if os.path.basename(text(experiment.get("exp.docker_launcher"))).startswith("podman"):
-        return [word for name in names for word in ("--device", f"nvidia.com/gpu={name}")]
-    return ["--gpus", f'"device={",".join(names)}"']
 
 
 def _gpus(experiment: Experiment) -> list[int]:
