@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.doubts import warnings_of
+from dlbs.doubts import MONITOR_WARNINGS
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
@@ -205,8 +205,8 @@ class Job:
         finally:
             os.close(self._log)
         results = {key: value for key, value in values.items() if key.startswith("results.")}
-        if "results.warnings" in ending:
-            results["results.warnings"] = ending["results.warnings"]
+        if MONITOR_WARNINGS in ending:
+            results[MONITOR_WARNINGS] = ending[MONITOR_WARNINGS]
         return Outcome(ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values))
 
     def _ending(self, values: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -225,15 +225,14 @@ class Job:
             ending.update(self.launcher.experiment)  # it ended before it could log its parameters
         if self._monitor is not None:
             ending.update(self._monitor.results())
-            more = self._monitor.warnings()
-            if more:
-                ending["results.warnings"] = [*warnings_of(values), *more]
         if self._here:
             ending.update(selected_facts(self.launcher.experiment))
             if self._machine_warnings:
                 ending["exp.machine_warnings"] = self._machine_warnings
         if self.concurrent:
             ending["exp.neighbours"] = self.concurrent
+        if self._monitor is not None and (warnings := self._monitor.warnings()):
+            ending[MONITOR_WARNINGS] = warnings  # after the long series: `last_values` reads the end of a log
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
 

@@ -24,6 +24,7 @@ def system_facts() -> dict[str, Any]:
 
     memory = psutil.virtual_memory()
     frequency = psutil.cpu_freq()
+    gpus = _gpus()
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "host.name": platform.node(),
@@ -37,8 +38,8 @@ def system_facts() -> dict[str, Any]:
         "memory.total_bytes": memory.total,
         "memory.available_bytes": memory.available,
         "gpu.count": gpu_count(),
-        "gpu.devices": _gpus(),
-        "gpu.settings": _gpu_settings(),
+        "gpu.devices": gpus,
+        "gpu.settings": _gpu_settings() if gpus else [],
         "docker.available": docker_available(),
         "slurm.available": shutil.which("sbatch") is not None,
         "python.version": platform.python_version(),

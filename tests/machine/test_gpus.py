@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import dlbs as package
+from dlbs.doubts import doubts_of
 from dlbs.machine.gpus import Gpus
 from tests.experiments import logs, values
 
@@ -108,7 +109,7 @@ def test_the_server_that_shares_a_gpu_is_no_other_program(monkeypatch: pytest.Mo
 
 
 @pytest.mark.integration
-def test_the_warnings_follow_those_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_has_its_own_warnings_and_those_of_the_monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Nvml([THERMAL] * 10_000, {}))
     monkeypatch.chdir(tmp_path)
     launcher = tmp_path / "own.sh"
@@ -118,7 +119,9 @@ def test_the_warnings_follow_those_of_the_program(tmp_path: Path, monkeypatch: p
     config = package.load_config(parameters={**settings, "dummy.launcher": str(launcher)})
     summary = package.run_plan(config, validation=False)
     (log,) = logs(tmp_path)
-    drift, throttling = values(log)["results.warnings"]
-    assert drift == "drift: times changed by 5 %"
+    found = values(log)
+    assert found["results.warnings"] == ["drift: times changed by 5 %"]  # a key is in a log once
+    (throttling,) = found["results.use.warnings"]
+    assert doubts_of(found) == ["drift", "GPU throttling"]
     assert throttling.startswith("GPU throttling: the clock of GPU 0 was lowered 100 % of the time")
     assert summary.doubts.kinds == {"drift": 1, "GPU throttling": 1}
