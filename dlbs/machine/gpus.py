@@ -62,9 +62,12 @@ class Gpus:
         self._nvml = pynvml
         try:
             pynvml.nvmlInit()
-            self._handles = [self._handle(name) for name in self._names]
-        except pynvml.NVMLError:  # driver or GPU missing
-            self._handles = []
+        except pynvml.NVMLError:  # no driver
+            return
+        handles = [self._answer(self._handle, name) for name in self._names]
+        if all(handle is None for handle in handles):
+            return
+        self._handles = handles  # None for a GPU that is missing
         self._seen = [_Seen(self._programs(handle), _microseconds()) for handle in self._handles]
 
     def _handle(self, name: str) -> Any:
@@ -142,6 +145,8 @@ class Gpus:
         return None if call is None else self._answer(lambda handle: call(handle, *arguments[1:]), arguments[0])
 
     def _answer(self, ask: Any, handle: Any) -> Any:
+        if handle is None:
+            return None
         try:
             return ask(handle)
         except self._nvml.NVMLError:

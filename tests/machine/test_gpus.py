@@ -11,10 +11,11 @@ import pytest
 
 import dlbs as package
 from dlbs.doubts import doubts_of
-from dlbs.machine.gpus import Gpus
+from dlbs.machine.gpus import GPU_SERIES, Gpus
 from tests.experiments import logs, values
 
 THERMAL, POWER_CAP, IDLE = 0x40, 0x4, 0x1
+LOST = 5
 OTHER = 4_000_000  # a process ID that no process has
 
 
@@ -34,7 +35,12 @@ class Nvml:
         pass
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        if index == LOST:
+            raise self.NVMLError("GPU_IS_LOST")
         return index
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        return 100_000 * handle
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
         return [SimpleNamespace(pid=pid) for pid in self.now_running]
@@ -57,7 +63,7 @@ class Nvml:
 
 def warnings(monkeypatch: pytest.MonkeyPatch, reasons: list[int], programs: dict[int, int]) -> list[str]:
     """The warnings about GPU 3 after as many samples as there are reasons."""
-    monkeypatch.setitem(sys.modules, "pynvml", Nvml(list(reasons), programs))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(list(reasons), programs))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpus = Gpus([3])
     for _ in reasons:
@@ -82,6 +88,15 @@ def test_a_clock_that_heat_lowers_is_a_warning(
     assert all(line.startswith(begin) for line, begin in zip(found, said, strict=True))
 
 
+def test_a_lost_gpu_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml([IDLE] * 9, {}))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus = Gpus([0, LOST, 3])
+    assert gpus.count == 3
+    assert dict(zip(GPU_SERIES, gpus.sample(), strict=True))["gpu_power"] == [0.0, None, 300.0]
+    assert Gpus([LOST]).count == 0
+
+
 def test_programs_that_use_the_gpu_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     (said,) = warnings(monkeypatch, [0, 0], {OTHER: 40})
     assert said == f"GPU contention: other programs (process {OTHER}) used 40 % of GPU 3; end them (see nvidia-smi)"
@@ -95,7 +110,7 @@ def test_the_experiment_does_not_disturb_itself(monkeypatch: pytest.MonkeyPatch)
     """Its processes come to the GPU after its start."""
     nvml = Nvml([0, 0], {OTHER: 97})
     nvml.now_running = []
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
     gpus = Gpus([3])
     nvml.now_running = [OTHER]
     gpus.sample()
