@@ -22,6 +22,7 @@ _REASONS = {
 }
 _OFTEN = 5.0  # % of the samples in which the clock may be lowered without a warning
 _BUSY = 5.0  # % of a GPU that other programs may use without a warning
+_PERIOD = 1_000_000  # microseconds: the driver measures the shares of programs up to once per second
 _SERVERS = ("nvidia-cuda-mps",)  # programs that run the kernels of others
 
 
@@ -32,7 +33,7 @@ class _Seen:
     Attributes:
         others: Process IDs of the programs that used it before the experiment.
         asked: When the share of the others was last asked for, in microseconds since 1970, which NVML counts in.
-        shares: Their share of it in each sample, in percent.
+        shares: Their share of it in percent, about once per second.
         reasons: Reason of a lowered clock → number of samples.
         lowered: Samples with any of these reasons.
         samples: Samples with known reasons.
@@ -130,8 +131,11 @@ class Gpus:
         if not seen.others:  # the usual case costs nothing
             return
         now = _microseconds()
+        if now < seen.asked + _PERIOD:
+            return
         used = self._ask("nvmlDeviceGetProcessUtilization", handle, seen.asked) or []  # an error if nothing was used
-        seen.shares.append(min(100.0, sum(float(one.smUtil) for one in used if one.pid in seen.others)))
+        shares = {one.pid: float(one.smUtil) for one in used if one.pid in seen.others}
+        seen.shares.append(min(100.0, sum(shares.values())))
         seen.asked = now
 
     def _programs(self, handle: Any) -> set[int]:

@@ -44,7 +44,7 @@ PARTS = (
     Part("measuring", 80, _tests("test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py")),
     Part("steps and data", 80, _tests("test_steps.py", "test_data.py", "test_driver.py")),
     Part("throughput", 130, ("-m", "benchmarks.gpu", "throughput")),
-    Part("programs", 100, _tests("test_programs.py")),
+    Part("programs", 100, _tests("test_programs.py", "test_disturbed.py")),
     Part("overhead and data", 60, ("-m", "benchmarks.gpu", "overhead", "data")),
     Part("ONNX Runtime", 30, _tests("test_onnxruntime.py")),
     Part("models", 60, _tests("test_models.py")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ class Nvml:
         return self.reasons.pop(0)
 
     def nvmlDeviceGetProcessUtilization(self, handle: int, since: int) -> list[SimpleNamespace]:
-        assert since > 1.7e15  # microseconds since 1970
+        assert since >= 1.7e15  # microseconds since 1970
         if not any(self.programs.values()):
             raise self.NVMLError("NOT_FOUND")
         return [SimpleNamespace(pid=pid, smUtil=share) for pid, share in self.programs.items()]
@@ -59,6 +60,12 @@ class Nvml:
             raise self.NVMLError("NOT_SUPPORTED")
 
         return refuse
+
+
+@pytest.fixture(autouse=True)
+def _a_second_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count(1_700_000_000)
+    monkeypatch.setattr("dlbs.machine.gpus._microseconds", lambda: 1_000_000 * next(seconds))
 
 
 def warnings(monkeypatch: pytest.MonkeyPatch, reasons: list[int], programs: dict[int, int]) -> list[str]:
