@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "KINDS",
+    "MONITOR_WARNINGS",
     "RERUN",
     "Doubts",
     "Kind",
@@ -23,6 +24,7 @@ __all__ = [
     "warnings_of",
 ]
 
+MONITOR_WARNINGS = "results.use.warnings"
 _LONGEST = 60  # characters of a kind
 _FIGURE = re.compile(r"[+-]?\b\d[\d,.]* %|[+-]\d[\d,.]* %|\b\d[\d,]* of \d[\d,]*")
 RERUN = "dlbs run ... -Pexp.rerun=doubtful"
@@ -47,6 +49,16 @@ KINDS: dict[str, Kind] = {
         "other programs used the CPUs",
         "other programs used up to {} of the CPUs",
         f"rerun on an idle machine ({RERUN})",
+    ),
+    "GPU contention": Kind(
+        "other programs used the GPU",
+        "other programs used up to {} of a GPU",
+        f"end them (see nvidia-smi) and rerun ({RERUN})",
+    ),
+    "GPU throttling": Kind(
+        "heat or the power supply lowered the clock of the GPU",
+        "heat or the power supply lowered the clock of a GPU up to {} of the time",
+        f"improve the cooling and rerun ({RERUN})",
     ),
     "drift": Kind(
         "times changed between the first and the last third of the run",
@@ -127,9 +139,9 @@ KINDS: dict[str, Kind] = {
 
 
 def warnings_of(record: Mapping[str, Any]) -> list[str]:
-    """The warnings that a run logged about its own numbers; empty if there are none."""
-    found = record.get("results.warnings")
-    return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
+    """The warnings that a run, or its monitor, logged about its own numbers; empty if there are none."""
+    lists = (record.get(key) for key in ("results.warnings", MONITOR_WARNINGS))
+    return [line for found in lists if isinstance(found, list) for line in found if isinstance(line, str)]
 
 
 def kind_of(warning: str) -> str:

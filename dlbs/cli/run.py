@@ -21,7 +21,7 @@ from dlbs.cli.options import (
 from dlbs.cli.streams import OutputError, ReaderGoneError
 from dlbs.cli.talk import never_waiting
 from dlbs.cli.until_known_options import Asked, until_known_options
-from dlbs.errors import ConfigError
+from dlbs.errors import ConfigError, DlbsError
 from dlbs.logs import STATUSES
 from dlbs.plan.order import ORDERS
 from dlbs.text import counted, printable
@@ -150,6 +150,8 @@ def run_command(
         manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
         if plan is None and not dry_run:
             _tell_where(config, manifest)
+        if executor == "local" and (jobs or 1) > 1 and not dry_run:
+            _tell_of_shared_gpu(manifest)
         progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
         return run_experiments(
             experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach, as_json=as_json
@@ -256,3 +258,23 @@ def _tell_where(config: Config, manifest: Manifest) -> None:
     if manifest.images:
         images = ", ".join(manifest.images)
         click.echo(printable(f"docker daemon found: running in containers of {images} (exp.docker=true)"), err=True)
+
+
+def _tell_of_shared_gpu(manifest: Manifest) -> None:
+    """Report that experiments wait for each other because all of them request the same GPU, which is the default."""
+    from dlbs.machine.resources import gpu_ids
+
+    if manifest.count < 2 or any(gpus.startswith("any:") for gpus in manifest.gpus):
+        return
+    try:
+        wanted = [gpu_ids(gpus) for gpus in manifest.gpus]
+    except DlbsError:  # its experiments fail, with this as the reason
+        return
+    shared = sorted(set.intersection(*map(set, wanted)))
+    if shared:
+        fewest, most = (of(map(len, wanted)) for of in (min, max))
+        instead = f"any:{most}" if fewest == most else "any:N"
+        click.echo(
+            f"all experiments use GPU {shared[0]}, so they run one at a time; -Pexp.gpus={instead} uses free GPUs",
+            err=True,
+        )

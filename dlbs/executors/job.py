@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlbs.doubts import MONITOR_WARNINGS
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
@@ -22,9 +23,12 @@ from dlbs.experiment import Experiment
 from dlbs.launch.container import container_name, remove_container, stop_container
 from dlbs.launch.script import Launcher
 from dlbs.logs import LOG_VARIABLE, last_values, parameter_line
+from dlbs.machine.devices import cuda_name
 from dlbs.machine.facts import selected_facts
 from dlbs.machine.fitness import machine_warnings
+from dlbs.machine.resources import gpu_ids
 from dlbs.machine.usage import Usage, reap
+from dlbs.text import text
 
 if TYPE_CHECKING:
     import psutil
@@ -83,6 +87,8 @@ class Job:
         self._terminated_at = 0.0  # when SIGTERM that this process did not send ended the launcher
         self._usage: Usage | None = None
         self._monitor = _monitor(launcher.experiment, self._container) if self._here else None
+        # Before the start, so that its own load on its GPUs does not count.
+        self._machine_warnings = machine_warnings(_gpu_names(launcher.experiment)) if self._here else []
         try:
             launcher.log.parent.mkdir(parents=True, exist_ok=True)
             check_replaceable(launcher.log)
@@ -199,6 +205,8 @@ class Job:
         finally:
             os.close(self._log)
         results = {key: value for key, value in values.items() if key.startswith("results.")}
+        if MONITOR_WARNINGS in ending:
+            results[MONITOR_WARNINGS] = ending[MONITOR_WARNINGS]
         return Outcome(ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values))
 
     def _ending(self, values: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -219,10 +227,12 @@ class Job:
             ending.update(self._monitor.results())
         if self._here:
             ending.update(selected_facts(self.launcher.experiment))
-            if machine_warnings():
-                ending["exp.machine_warnings"] = list(machine_warnings())
+            if self._machine_warnings:
+                ending["exp.machine_warnings"] = self._machine_warnings
         if self.concurrent:
             ending["exp.neighbours"] = self.concurrent
+        if self._monitor is not None and (warnings := self._monitor.warnings()):
+            ending[MONITOR_WARNINGS] = warnings  # after the long series: `last_values` reads the end of a log
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
 
@@ -237,6 +247,11 @@ class Job:
     def _has_parameters(self) -> bool:
         """Whether the launcher has logged the line after the parameters."""
         return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
+
+
+def _gpu_names(experiment: Experiment) -> list[str]:
+    """The GPUs of an experiment, by number or UUID."""
+    return [cuda_name(gpu) for gpu in gpu_ids(text(experiment.get("exp.gpu_ids")))]
 
 
 def _monitor(experiment: Experiment, container: str) -> Monitor | None:

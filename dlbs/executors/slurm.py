@@ -22,6 +22,7 @@ from dlbs.executors.slurm_commands import (
     PROGRAMS,
     QueuedTask,
     cancel,
+    gpus_of,
     max_array_size,
     options_of,
     queue,
@@ -29,7 +30,8 @@ from dlbs.executors.slurm_commands import (
     time_limit,
 )
 from dlbs.experiment import Experiment
-from dlbs.text import text
+from dlbs.machine.resources import Request
+from dlbs.text import counted, text
 
 __all__ = ["SlurmExecutor"]
 
@@ -113,6 +115,21 @@ def _time(experiment: Experiment, site: Site) -> Problem | None:
     return None
 
 
+def _gpus(experiment: Experiment, site: Site) -> Problem | None:
+    try:
+        wanted = Request.of(experiment, allocated=True).any_gpus
+    except LaunchError as error:
+        return Problem(error.what, error.hint)
+    allocated = gpus_of(text(experiment.get("slurm.gres")))
+    if allocated is None or wanted <= allocated:
+        return None
+    gres = text(experiment.get("slurm.gres"))
+    return Problem(
+        f"exp.gpus requests {counted(wanted, 'GPU')}, but slurm.gres={gres} only {allocated}",
+        "remove slurm.gres, or request as many GPUs",
+    )
+
+
 def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     nodes = experiment.get("exp.num_nodes", 1)
     if nodes == 1 or not experiment.get("exp.docker"):
@@ -131,6 +148,7 @@ class SlurmExecutor(Executor):
     detachable = True
     checks = (
         Check(("exp.gpus",), named_twice),
+        Check(("exp.gpus", "runtime.cpus", "runtime.memory", "slurm.gres"), _gpus),
         Check(("slurm.time",), _time),
         Check(("exp.num_nodes", "exp.docker"), _nodes),
     )

@@ -14,13 +14,25 @@ from dlbs.experiment import Experiment
 from dlbs.machine.resources import Request
 from dlbs.text import text
 
-__all__ = ["PROGRAMS", "QueuedTask", "cancel", "max_array_size", "options_of", "queue", "sbatch", "time_limit"]
+__all__ = [
+    "PROGRAMS",
+    "QueuedTask",
+    "cancel",
+    "gpus_of",
+    "max_array_size",
+    "options_of",
+    "queue",
+    "sbatch",
+    "time_limit",
+]
 
 PROGRAMS = ("sbatch", "squeue", "scancel")
 _PATIENCE = 60.0  # seconds that Slurm has to respond
 _MOST_IN_ARRAY = 1000
 _MOST_CANCELLED = 500  # jobs per scancel
 _OWN = {"slurm.extra"}
+# Parameters that request GPUs in other ways than dlbs; some clusters reject --gres.
+_GPUS = ("slurm.gres", "slurm.gpus", "slurm.gpus_per_node", "slurm.gpus_per_task", "slurm.gpus_per_socket")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +139,20 @@ def options_of(experiment: Experiment) -> tuple[str, ...]:
     if nodes > 1:
         options += [f"--nodes={nodes}", "--ntasks-per-node=1"]
     request = Request.of(experiment, allocated=True)
-    if request.any_gpus and not text(experiment.get("slurm.gres")):
+    if request.any_gpus and not any(text(experiment.get(name)) for name in _GPUS):
         options.append(f"--gres=gpu:{request.any_gpus}")
     if request.memory and not text(experiment.get("slurm.mem")):  # rounded up: 0 is all memory of a node
         options.append(f"--mem={-(-request.memory >> 20)}M")
     if request.any_cpus and not text(experiment.get("slurm.cpus_per_task")):
         options.append(f"--cpus-per-task={request.any_cpus}")
     return (*options, *map(text, experiment.get("slurm.extra") or ()))
+
+
+def gpus_of(resources: str) -> int | None:
+    """The number of GPUs in `slurm.gres`: 4 in `gpu:a100:4`; None if it names none."""
+    words = [re.sub(r"\(.*", "", word).strip().split(":") for word in resources.split(",")]
+    counts = [int(word[-1]) if word[-1].isdecimal() else 1 for word in words if word[0] == "gpu"]
+    return sum(counts) if counts else None
 
 
 def time_limit(value: str) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from dlbs.experiment import Experiment
 from dlbs.text import text
 
-__all__ = ["container_name", "image_of", "remove_container", "stop_container"]
+__all__ = ["container_name", "gpu_arguments", "image_of", "remove_container", "stop_container"]
 
 _PATIENCE = 60.0  # seconds to wait for an answer of the docker daemon
 
@@ -31,6 +33,22 @@ def image_of(experiment: Experiment) -> str:
     """The image of an experiment: its own, otherwise that of its framework; empty if neither is set."""
     framework = text(experiment.get("exp.framework"))
     return text(experiment.get("exp.docker_image") or experiment.get(f"{framework}.docker_image"))
+
+
+def gpu_arguments(command: str, names: Sequence[str]) -> list[str]:
+    """Arguments of `docker run` for GPUs.
+
+    Podman takes GPUs by their CDI names; its `--gpus` rejects `device=`, or is ignored.
+
+    Args:
+        command: The docker command.
+        names: Their numbers or UUIDs; `all` for all.
+    """
+    if not names:
+        return []
+    if os.path.basename(command).startswith("podman"):
+        return [word for name in names for word in ("--device", f"nvidia.com/gpu={name}")]
+    return ["--gpus", "all" if list(names) == ["all"] else f'"device={",".join(names)}"']
 
 
 def _docker(experiment: Experiment) -> str:

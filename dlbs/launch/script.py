@@ -13,7 +13,7 @@ from typing import Any
 from dlbs.errors import LaunchError, did_you_mean
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import dlbs_root
-from dlbs.launch.container import container_name
+from dlbs.launch.container import container_name, gpu_arguments
 from dlbs.launch.quoting import Code, Words
 from dlbs.launch.rendering import VARIABLE, namespaces, render
 from dlbs.logs import parameter_line
@@ -81,6 +81,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
     executable = os.access(path, os.X_OK)
     variables = environment(experiment)
     extended = {name: code for name, value in variables if (code := _extension(name, value))}
+    gpus = list(map(docker_name, _gpus(experiment)))
     context = {
         **namespaces(experiment),
         "parameters": experiment,
@@ -90,7 +91,8 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "environment": [(name, value) for name, value in variables if name not in extended],
         "extended": list(extended.items()),
         "extend": "".join(f"export {name}={code}; " for name, code in extended.items()),
-        "docker_gpus": _docker_gpus(experiment),
+        "docker_gpus": gpu_arguments(text(experiment.get("exp.docker_launcher")), gpus),
+        "docker_gpu_names": ",".join(gpus),
         "container": container_name(experiment, log_path(experiment, directory)),
         "user": f"{os.getuid()}:{os.getgid()}",
         "memory": memory_size(text(experiment.get("runtime.memory"))),
@@ -140,11 +142,6 @@ def _options(experiment: Experiment) -> Iterator[Any]:
         yield Code('"$log"') if name == "exp.log_file" else value
 
 
-def _docker_gpus(experiment: Experiment) -> list[str]:
-    ids = _gpus(experiment)
-    return ["--gpus", f'"device={",".join(map(docker_name, ids))}"'] if ids else []
-
-
 def _gpus(experiment: Experiment) -> list[int]:
     """The assigned GPUs; `any` GPUs are not assigned before the experiment runs."""
     gpus = text(experiment.get("exp.gpu_ids") or experiment.get("exp.gpus"))
@@ -170,7 +167,8 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
         gpus = _gpus(experiment)
         if gpus:  # the numbering of nvidia-smi; CUDA's default order puts the fastest first
             found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(_gpu_names(experiment, gpus))
+        if gpus or not text(experiment.get("exp.gpus")):  # otherwise they are assigned later (--dry-run): hide none
+            found["CUDA_VISIBLE_DEVICES"] = ",".join(_gpu_names(experiment, gpus))
     if experiment.get("runtime.cuda_cache"):
         found["CUDA_CACHE_PATH"] = "/workspace/cuda_cache" if in_docker else text(experiment["runtime.cuda_cache"])
     return list(found.items())

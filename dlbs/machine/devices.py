@@ -5,13 +5,17 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import re
 import shutil
+
+from dlbs.errors import LaunchError
 
 __all__ = [
     "cuda_name",
     "docker_available",
     "docker_name",
     "gpu_count",
+    "is_nvidia_value",
     "query_nvidia",
     "total_memory",
     "usable_cpus",
@@ -20,6 +24,7 @@ __all__ = [
 
 # nvidia-smi takes half a minute on machines with many GPUs whose driver is loaded for each query.
 _NVIDIA_SMI_SECONDS = 60
+_UNKNOWN_FIELD = re.compile(r'Field "([^"]+)" is not a valid field')
 
 
 def gpu_count() -> int:
@@ -83,17 +88,47 @@ def _names_a_gpu(name: str) -> bool:
 
 
 def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
-    """Query nvidia-smi for properties of the GPUs: a list of strings per GPU, in the order of the fields; empty without nvidia-smi."""
+    """Query nvidia-smi for properties of the GPUs: a list of strings per GPU, in the order of the fields; empty without nvidia-smi.
+
+    A field that this version of nvidia-smi does not know is an empty string for each GPU. A GPU that the driver has lost is missing.
+
+    Raises:
+        LaunchError: nvidia-smi fails, or does not respond.
+    """
     if shutil.which("nvidia-smi") is None:
         return []
+    asked = list(fields)
+    while True:
+        code, answer = _run_nvidia_smi(asked)
+        unknown = _UNKNOWN_FIELD.search(answer) if code else None
+        if unknown is None or unknown[1] not in asked or len(asked) == 1:
+            break
+        asked.remove(unknown[1])
+    if code:
+        raise LaunchError(f"nvidia-smi: {' '.join(answer.split())[:200] or f'exit code {code}'}")
+    rows = (line.split(", ") for line in answer.splitlines())  # other lines are messages, such as that a GPU is lost
+    found = [dict(zip(asked, row, strict=True)) for row in rows if len(row) == len(asked)]
+    return [[gpu.get(name, "") for name in fields] for gpu in found]
+
+
+def is_nvidia_value(answer: str) -> bool:
+    """Whether an answer of `query_nvidia` is a value: neither `[N/A]`, `[Not Supported]` or the like, nor empty."""
+    return bool(answer) and not answer.startswith("[")
+
+
+def _run_nvidia_smi(fields: list[str]) -> tuple[int, str]:
     import subprocess
 
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # a driver that does not respond
-        return []
-    return [line.split(", ") for line in completed.stdout.splitlines()] if completed.returncode == 0 else []
+        completed = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_NVIDIA_SMI_SECONDS, check=False
+        )
+    except OSError as error:
+        raise LaunchError(f"nvidia-smi cannot be started: {error.strerror}") from None
+    except subprocess.TimeoutExpired:  # a driver that does not respond
+        raise LaunchError(f"nvidia-smi did not respond within {_NVIDIA_SMI_SECONDS} s") from None
+    return completed.returncode, f"{completed.stdout}{completed.stderr if completed.returncode else ''}"
 
 
 def usable_cpus() -> tuple[int, ...]:

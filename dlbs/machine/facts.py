@@ -10,8 +10,9 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from dlbs.errors import LaunchError
 from dlbs.experiment import Experiment
-from dlbs.machine.devices import docker_available, gpu_count, query_nvidia
+from dlbs.machine.devices import docker_available, gpu_count, is_nvidia_value, query_nvidia
 from dlbs.text import text
 
 __all__ = ["selected_facts", "system_facts"]
@@ -23,6 +24,7 @@ def system_facts() -> dict[str, Any]:
 
     memory = psutil.virtual_memory()
     frequency = psutil.cpu_freq()
+    gpus = _gpus()
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "host.name": platform.node(),
@@ -36,7 +38,8 @@ def system_facts() -> dict[str, Any]:
         "memory.total_bytes": memory.total,
         "memory.available_bytes": memory.available,
         "gpu.count": gpu_count(),
-        "gpu.devices": _gpus(),
+        "gpu.devices": gpus,
+        "gpu.settings": _gpu_settings() if gpus else [],
         "docker.available": docker_available(),
         "slurm.available": shutil.which("sbatch") is not None,
         "python.version": platform.python_version(),
@@ -84,8 +87,32 @@ def _cpu_model() -> str:
 def _gpus() -> list[str]:
     return [
         f"{name}, {driver}, {memory} MiB" if memory.isdigit() else f"{name}, {driver}, {memory}"
-        for name, driver, memory in query_nvidia(("name", "driver_version", "memory.total"))
+        for name, driver, memory in _query(("name", "driver_version", "memory.total"))
     ]
+
+
+def _gpu_settings() -> list[str]:
+    """The settings of each GPU that change its speed, those that it reports: `persistence Enabled, ECC Enabled, power limit 700.00 W`."""
+    words = {
+        "persistence_mode": "persistence {}",
+        "ecc.mode.current": "ECC {}",
+        "mig.mode.current": "MIG {}",
+        "power.limit": "power limit {} W",
+        "clocks.max.sm": "clock up to {} MHz",
+    }
+    return [
+        ", ".join(
+            form.format(value) for form, value in zip(words.values(), values, strict=True) if is_nvidia_value(value)
+        )
+        for values in _query(tuple(words))
+    ]
+
+
+def _query(fields: tuple[str, ...]) -> list[list[str]]:
+    try:
+        return query_nvidia(fields)
+    except LaunchError:  # `dlbs check-machine` reports it
+        return []
 
 
 def _torch_version() -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dlbs.errors import LaunchError
 from dlbs.machine.devices import query_nvidia, usable_cpus
 
 __all__ = ["CHECKS", "Finding", "Machine", "check_machine", "machine_warnings"]
@@ -44,7 +45,7 @@ class Machine:
     Attributes:
         root: The root of the file system with /proc and /sys.
         seconds: Time in seconds during which CPU load is measured.
-        nvidia: Queries the GPUs: names of nvidia-smi's fields → one list of values for each GPU.
+        nvidia: Queries the GPUs, as `query_nvidia`: names of nvidia-smi's fields → one list of values for each GPU.
     """
 
     root: Path = Path("/")
@@ -74,11 +75,41 @@ def check_machine(machine: Machine | None = None) -> Iterator[Finding]:
         yield from check(machine)
 
 
+def machine_warnings(gpus: Iterable[str] = ()) -> list[str]:
+    """The warnings about settings of this machine in a few words each, for the log of a run.
+
+    They are computed once, without waiting; those about GPUs before the first run on a GPU, whose own load must not count.
+
+    Args:
+        gpus: The GPUs of the run, by number or UUID.
+    """
+    wanted = list(gpus)
+    of_gpus = _gpu_warnings() if wanted else {}
+    return [*_warnings(), *(line for gpu in wanted for line in of_gpus.get(gpu, ()))]
+
+
 @lru_cache(maxsize=1)
-def machine_warnings() -> tuple[str, ...]:
-    """The warnings about this machine in a few words each, for the log of a run. They are computed once, without waiting."""
-    made = (finding for check in CHECKS if check is not _load for finding in check(Machine(seconds=0)))
-    return tuple(f"{finding.name}: {finding.value}" for finding in made if finding.state == "warning")
+def _warnings() -> tuple[str, ...]:
+    made = (finding for check in CHECKS if check not in {_load, _gpus} for finding in check(Machine(seconds=0)))
+    return tuple(_in_brief(finding) for finding in made if finding.state == "warning")
+
+
+@lru_cache(maxsize=1)
+def _gpu_warnings() -> dict[str, list[str]]:
+    """The warnings about the settings of each GPU, by its number and by its UUID."""
+    try:
+        gpus = _query_gpus(Machine())
+    except LaunchError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for gpu in gpus:
+        warnings = [_in_brief(finding) for finding in _gpu_settings(gpu) if finding.state == "warning"]
+        found |= {gpu["index"]: warnings, gpu["uuid"]: warnings}
+    return found
+
+
+def _in_brief(finding: Finding) -> str:
+    return f"{finding.name}: {finding.value}"
 
 
 def _governor(machine: Machine) -> Iterator[Finding]:
@@ -247,34 +278,64 @@ def _affinity(machine: Machine) -> Iterator[Finding]:
         yield Finding("CPUs", "ok", str(usable))
 
 
+_GPU_FIELDS = (
+    "index",
+    "uuid",
+    "persistence_mode",
+    "power.limit",
+    "power.default_limit",
+    "clocks_event_reasons.active",
+    "clocks_throttle_reasons.active",  # its name before driver 535
+    "clocks.sm",
+    "clocks.max.sm",
+    "utilization.gpu",
+)
+
+
+def _query_gpus(machine: Machine) -> list[dict[str, str]]:
+    return [dict(zip(_GPU_FIELDS, values, strict=False)) for values in machine.nvidia(_GPU_FIELDS)]
+
+
 def _gpus(machine: Machine) -> Iterator[Finding]:
-    fields = (
-        "index",
-        "persistence_mode",
-        "clocks_throttle_reasons.active",
-        "clocks.sm",
-        "clocks.max.sm",
-        "clocks.applications.graphics",
-        "utilization.gpu",
-        "temperature.gpu",
-    )
-    for values in machine.nvidia(fields):
-        gpu = dict(zip(fields, values, strict=False))
-        name = f"GPU {gpu.get('index', '?')}"
-        if gpu.get("persistence_mode") == "Disabled":
-            yield Finding(f"{name} persistence", "warning", "off: the driver unloads between runs", "nvidia-smi -pm 1")
-        elif gpu.get("persistence_mode") == "Enabled":
-            yield Finding(f"{name} persistence", "ok", "on")
-        reasons = _throttling(gpu.get("clocks_throttle_reasons.active", ""))
-        if reasons:
-            remedy = "cool the GPU or raise its power limit (reasons: nvidia-smi -q -d PERFORMANCE)"
-            yield Finding(f"{name} clock", "warning", f"lowered: {', '.join(reasons)}", remedy)
-        elif gpu.get("clocks.max.sm", "").isdigit():
-            value = f"{gpu.get('clocks.sm', '?')} of {gpu['clocks.max.sm']} MHz"
-            yield Finding(f"{name} clock", "ok", f"{value}; nvidia-smi -lgc MHZ fixes it")
+    try:
+        gpus = _query_gpus(machine)
+    except LaunchError as error:
+        yield Finding("GPUs", "unknown", error.what)
+        return
+    for gpu in gpus:
+        yield from _gpu_settings(gpu)
         busy = gpu.get("utilization.gpu", "")
         if busy.isdigit() and int(busy) > 100 * _BUSY:
-            yield Finding(f"{name} load", "warning", f"{busy} % busy", "end the programs that use it (see nvidia-smi)")
+            name = f"GPU {gpu['index']} load"
+            yield Finding(name, "warning", f"{busy} % busy", "end the programs that use it (see nvidia-smi)")
+
+
+def _gpu_settings(gpu: dict[str, str]) -> Iterator[Finding]:
+    name = f"GPU {gpu['index']}"
+    if gpu.get("persistence_mode") == "Disabled":
+        yield Finding(f"{name} persistence", "warning", "off: the driver unloads between runs", "nvidia-smi -pm 1")
+    elif gpu.get("persistence_mode") == "Enabled":
+        yield Finding(f"{name} persistence", "ok", "on")
+    limit, default = (_number(gpu.get(key, "")) for key in ("power.limit", "power.default_limit"))
+    if limit and default and limit < default:
+        remedy = f"nvidia-smi -i {gpu['index']} -pl {default:g}"
+        yield Finding(f"{name} power limit", "warning", f"{limit:g} W instead of {default:g} W", remedy)
+    elif limit:
+        yield Finding(f"{name} power limit", "ok", f"{limit:g} W")
+    reasons = _throttling(gpu.get("clocks_event_reasons.active") or gpu.get("clocks_throttle_reasons.active", ""))
+    if reasons:
+        remedy = "cool the GPU or raise its power limit (reasons: nvidia-smi -q -d PERFORMANCE)"
+        yield Finding(f"{name} clock", "warning", f"lowered: {', '.join(reasons)}", remedy)
+    elif gpu.get("clocks.max.sm", "").isdigit():
+        value = f"{gpu.get('clocks.sm', '?')} of {gpu['clocks.max.sm']} MHz"
+        yield Finding(f"{name} clock", "ok", f"{value}; nvidia-smi -lgc MHZ fixes it")
+
+
+def _number(answer: str) -> float:
+    try:
+        return float(answer)
+    except ValueError:  # [N/A]
+        return 0.0
 
 
 # Bits of nvidia-smi's clocks_throttle_reasons.active (NVML API reference, nvmlClocksThrottleReasons). An idle GPU and clocks that

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.machine.devices import cuda_name
@@ -10,12 +13,47 @@ __all__ = ["GPU_SERIES", "Gpus"]
 
 GPU_SERIES = ("gpu_util", "gpu_mem", "gpu_power", "gpu_temp", "gpu_clock")
 
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (NVML API reference). At its power cap a GPU that is busy works as intended.
+_REASONS = {
+    0x8: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+}
+_OFTEN = 5.0  # % of the samples in which the clock may be lowered without a warning
+_BUSY = 5.0  # % of a GPU that other programs may use without a warning
+_PERIOD = 1_000_000  # microseconds: the driver measures the shares of programs up to once per second
+_SERVERS = ("nvidia-cuda-mps",)  # programs that run the kernels of others
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Disturbances of a GPU during an experiment.
+
+    Attributes:
+        others: Process IDs of the programs that used it before the experiment.
+        asked: When the share of the others was last asked for, in microseconds since 1970, which NVML counts in.
+        shares: Their share of it in percent, about once per second.
+        reasons: Reason of a lowered clock → number of samples.
+        lowered: Samples with any of these reasons.
+        samples: Samples with known reasons.
+    """
+
+    others: set[int] = field(default_factory=set)
+    asked: int = 0
+    shares: list[float] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    lowered: int = 0
+    samples: int = 0
+
 
 class Gpus:
     """NVIDIA GPUs through their driver's library (the package nvidia-ml-py)."""
 
     def __init__(self, numbers: list[int]) -> None:
+        self._names = [cuda_name(number) for number in numbers]
         self._handles: list[Any] = []
+        self._seen: list[_Seen] = []
         if not numbers:
             return
         try:
@@ -25,9 +63,13 @@ class Gpus:
         self._nvml = pynvml
         try:
             pynvml.nvmlInit()
-            self._handles = [self._handle(cuda_name(number)) for number in numbers]
-        except pynvml.NVMLError:  # driver or GPU missing
-            self._handles = []
+        except pynvml.NVMLError:  # no driver
+            return
+        handles = [self._answer(self._handle, name) for name in self._names]
+        if all(handle is None for handle in handles):
+            return
+        self._handles = handles  # None for a GPU that is missing
+        self._seen = [_Seen(self._programs(handle), _microseconds()) for handle in self._handles]
 
     def _handle(self, name: str) -> Any:
         if name.isdigit():
@@ -50,10 +92,78 @@ class Gpus:
             lambda handle: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             lambda handle: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
         )
+        for handle, seen in zip(self._handles, self._seen, strict=True):
+            self._look_at_clock(handle, seen)
+            self._look_at_others(handle, seen)
         return [[self._answer(ask, handle) for handle in self._handles] for ask in queries]
 
-    def _answer(self, ask: Any, handle: Any) -> float | None:
+    def warnings(self) -> list[str]:
+        """Warnings about lowered clocks and other programs, as `problem: figures; advice`."""
+        found = []
+        for name, seen in zip(self._names, self._seen, strict=False):
+            lowered = 100 * seen.lowered / max(1, seen.samples)
+            if lowered > _OFTEN:
+                why = ", ".join(seen.reasons)
+                advice = "improve the cooling and the power supply (nvidia-smi -q -d PERFORMANCE)"
+                found.append(
+                    f"GPU throttling: the clock of GPU {name} was lowered {lowered:.0f} % of the time ({why}); {advice}"
+                )
+            share = sum(seen.shares) / max(1, len(seen.shares))
+            if share > _BUSY:
+                who = ", ".join(map(str, sorted(seen.others)))
+                found.append(
+                    f"GPU contention: other programs (process {who}) used {share:.0f} % of GPU {name}; end them (see nvidia-smi)"
+                )
+        return found
+
+    def _look_at_clock(self, handle: Any, seen: _Seen) -> None:
+        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        if bits is None:  # drivers before 535 know only the older name
+            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        if bits is None:
+            return
+        reasons = [words for bit, words in _REASONS.items() if bits & bit]
+        seen.samples += 1
+        seen.lowered += bool(reasons)
+        seen.reasons.update(reasons)
+
+    def _look_at_others(self, handle: Any, seen: _Seen) -> None:
+        if not seen.others:  # the usual case costs nothing
+            return
+        now = _microseconds()
+        if now < seen.asked + _PERIOD:
+            return
+        used = self._ask("nvmlDeviceGetProcessUtilization", handle, seen.asked) or []  # an error if nothing was used
+        shares = {one.pid: float(one.smUtil) for one in used if one.pid in seen.others}
+        seen.shares.append(min(100.0, sum(shares.values())))
+        seen.asked = now
+
+    def _programs(self, handle: Any) -> set[int]:
+        """Process IDs of the programs that use a GPU."""
+        found = {int(one.pid) for one in self._ask("nvmlDeviceGetComputeRunningProcesses", handle) or []}
+        return {pid for pid in found if not _command(pid).startswith(_SERVERS)}
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        """The result of an NVML function; None if the GPU, its driver or this version of pynvml does not support it."""
+        call = getattr(self._nvml, function, None)
+        return None if call is None else self._answer(lambda handle: call(handle, *arguments[1:]), arguments[0])
+
+    def _answer(self, ask: Any, handle: Any) -> Any:
+        if handle is None:
+            return None
         try:
-            return float(ask(handle))
+            return ask(handle)
         except self._nvml.NVMLError:
             return None
+
+
+def _microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as stream:
+            return stream.read().strip()
+    except OSError:  # it has ended, or is outside this container
+        return ""

@@ -164,6 +164,10 @@ class Monitor:
         self._record(last, seen)
         return seen
 
+    def warnings(self) -> list[str]:
+        """Warnings about the GPUs, as `problem: figures; advice`."""
+        return self._gpus.warnings()
+
     def results(self) -> dict[str, Any]:
         """Log values: series with their time stamps, means, peaks and energy; docs/log-format.md has the units."""
         found: dict[str, Any] = {"time": self._times, **self._series}

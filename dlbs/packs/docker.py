@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from dlbs.errors import LaunchError
+from dlbs.launch.container import gpu_arguments
 from dlbs.text import printable
 
 __all__ = ["DockerContainer", "DockerContainerError", "make_volume_map", "run_command"]
@@ -127,7 +128,7 @@ def run_command(
         stdout, stderr: Return this output.
         silent: If false, also copy the returned output to standard error while it runs.
         network_disabled: Disable the network.
-        cuda: Make all GPUs visible; CUDA_VISIBLE_DEVICES in the command selects some.
+        cuda: Make the GPUs of the experiment visible (`DLBS_CONTAINER_GPUS`), or all; CUDA_VISIBLE_DEVICES in the command selects some.
         environment: Environment variables of the command.
         timeout: Seconds after which the container is removed.
         docker: The docker command.
@@ -144,7 +145,7 @@ def run_command(
         os.makedirs(host, exist_ok=True)  # otherwise the daemon creates it, owned by root
         flags += ["--volume", f"{os.path.abspath(host)}:{inside}"]
     flags += ["--log-driver", "none"]  # otherwise the daemon stores all output on the host's disk
-    flags += ["--gpus", "all"] if cuda else []
+    flags += gpu_arguments(docker, os.environ.get("DLBS_CONTAINER_GPUS", "all").split(",")) if cuda else []
     flags += ["--network", "none"] if network_disabled else []
     for variable, value in (environment or {}).items():
         flags += ["--env", f"{variable}={value}"]

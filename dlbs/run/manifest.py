@@ -10,6 +10,7 @@ from dlbs.experiment import Experiment, log_path
 from dlbs.launch.container import image_of
 from dlbs.run.differences import Differences
 from dlbs.run.planfile import PLAN_NAME, write_plan_file
+from dlbs.text import text
 
 __all__ = ["Manifest"]
 
@@ -23,6 +24,7 @@ class Manifest:
         directories: Absolute log directories of experiments that have to run.
         on_bare_metal: Whether any runs outside containers.
         images: Container images of the rest, in the plan's order.
+        gpus: The different values of exp.gpus.
         differences: Parameters that differ between the experiments.
         repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
     """
@@ -32,6 +34,7 @@ class Manifest:
     directories: set[Path] = field(default_factory=set)
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
+    gpus: set[str] = field(default_factory=set)
     repeats: bool = False
     _logs: list[str] = field(default_factory=list)
 
@@ -40,6 +43,7 @@ class Manifest:
         self.count += 1
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
+        self.gpus.add(text(experiment.get("exp.gpus")))
         if experiment.get("exp.docker"):
             self.images[image_of(experiment)] = None
         if experiment.get("exp.status") not in {"inactive", "simulate"}:

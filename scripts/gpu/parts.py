@@ -45,7 +45,7 @@ PARTS = (
     Part("steps and data", 80, _tests("test_steps.py", "test_data.py", "test_driver.py")),
     Part("training and serving", 90, _tests("test_training.py", "test_serving.py", "test_generation.py")),
     Part("throughput", 70, ("-m", "benchmarks.gpu", "throughput")),
-    Part("programs", 70, _tests("test_programs.py")),
+    Part("programs", 70, _tests("test_programs.py", "test_disturbed.py")),
     Part("overhead and data", 60, ("-m", "benchmarks.gpu", "overhead", "data")),
     Part("ONNX Runtime", 30, _tests("test_onnxruntime.py")),
     Part("JAX", 50, _tests("test_jax.py")),

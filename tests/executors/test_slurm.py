@@ -11,9 +11,10 @@ import pytest
 
 from dlbs.errors import LaunchError
 from dlbs.executors import slurm as slurm_module
+from dlbs.executors.base import Site
 from dlbs.executors.detached import read_tasks
 from dlbs.executors.slurm import SlurmExecutor
-from dlbs.executors.slurm_commands import options_of
+from dlbs.executors.slurm_commands import gpus_of, options_of
 from dlbs.experiment import Experiment
 
 pytestmark = pytest.mark.integration
@@ -195,3 +196,46 @@ def test_a_moment_without_slurm_changes_nothing(slurm: Cluster) -> None:
 def test_memory_is_rounded_up(memory: str, option: str) -> None:
     """--mem=0 would be all the memory of a node."""
     assert options_of({"runtime.memory": memory}) == (option,)
+
+
+@pytest.mark.parametrize("name", ["gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket"])
+def test_gpus_are_requested_once(name: str) -> None:
+    """Some clusters reject --gres."""
+    (option,) = options_of({"exp.gpus": "any:2", f"slurm.{name}": "gpu:h100:2"})
+    assert option == f"--{name.replace('_', '-')}=gpu:h100:2"
+    assert options_of({"exp.gpus": "any:2", f"slurm.{name}": ""}) == ("--gres=gpu:2",)
+
+
+@pytest.mark.parametrize(
+    ("gres", "count"),
+    [
+        ("gpu", 1),
+        ("gpu:4", 4),
+        ("gpu:a100", 1),
+        ("gpu:a100:4", 4),
+        ("gpu:a100:2,gpu:h100:1", 3),
+        ("gpu:1g.10gb:2", 2),
+        ("shard:4,gpu:h100:2(S:0)", 2),
+        ("shard:4", None),
+        ("", None),
+    ],
+)
+def test_gpus_of_generic_resources(gres: str, count: int | None) -> None:
+    assert gpus_of(gres) == count
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gres", "said"),
+    [
+        ("any:4", "gpu:1", "exp.gpus requests 4 GPUs, but slurm.gres=gpu:1 only 1"),
+        ("0:1", "gpu:h100", "exp.gpus requests 2 GPUs, but slurm.gres=gpu:h100 only 1"),
+        ("any:4", "gpu:4", ""),
+        ("any:1", "gpu:4", ""),
+        ("any:4", "shard:1", ""),
+        ("any:4", "", ""),
+    ],
+)
+def test_a_job_with_too_few_gpus_is_a_problem_of_the_plan(gpus: str, gres: str, said: str) -> None:
+    experiment = {"exp.gpus": gpus, "slurm.gres": gres}
+    problems = [check.find(experiment, Site(Path())) for check in SlurmExecutor.checks]
+    assert [problem.what for problem in problems if problem is not None] == ([said] if said else [])

@@ -248,7 +248,7 @@ def test_numbers_request_as_many_gpus_and_get_those_that_slurm_gave(
 
 
 def test_fewer_allocated_gpus_than_the_numbers_request(run: RunDlbs, tmp_path: Path) -> None:
-    done = run("-Pexp.gpus=0,1", "-Pslurm.gres=gpu:1")
+    done = run("-Pexp.gpus=0,1", "-Pslurm.gres=gpu:1", "--no-validation")
     assert done.returncode == 1
     assert values(logs(tmp_path)[0])["exp.status_msg"] == "exp.gpus requests 2 GPUs, but 1 are usable"
 
@@ -259,6 +259,7 @@ def test_fewer_allocated_gpus_than_the_numbers_request(run: RunDlbs, tmp_path: P
         (["-Pslurm.partition=nowhere"], "sbatch rejects the jobs"),
         (["--retries", "2", "--detach"], "--retries"),
         (["-Pexp.gpus=0,0"], "exp.gpus names a GPU twice"),
+        (["-Pexp.gpus=0,1", "-Pslurm.gres=gpu:1"], "exp.gpus requests 2 GPUs, but slurm.gres=gpu:1 only 1"),
         (["-Pslurm.time=soon"], "slurm.time: 'soon' is not a time limit"),
     ],
 )

@@ -259,6 +259,21 @@ def test_pytorch_in_docker() -> None:
     assert "dlbs/pytorch:gpu \\" in source
 
 
+@pytest.mark.parametrize(
+    ("gpus", "ids", "visible"), [("any:2", "", None), ("any:2", "4,5", "4,5"), ("", "", ""), ("3", "3", "3")]
+)
+def test_gpus_that_are_not_assigned_yet_are_not_hidden(gpus: str, ids: str, visible: str | None) -> None:
+    one = experiment(**{"exp.gpus": gpus, "exp.gpu_ids": ids})
+    assert dict(environment(one)).get("CUDA_VISIBLE_DEVICES") == visible
+
+
+@pytest.mark.parametrize("command", ["podman", "/usr/local/bin/podman-remote"])
+def test_podman_takes_gpus_by_their_cdi_names(command: str) -> None:
+    source = pytorch(**{"exp.docker": True, "exp.gpus": "0,1", "exp.docker_launcher": command})
+    assert " --device nvidia.com/gpu=0 --device nvidia.com/gpu=1 " in source
+    assert "--gpus" not in source.split("END_OF_PARAMETERS")[2]
+
+
 def test_parameters_are_logged_as_json() -> None:
     source = pytorch(**{"exp.model_opts": {"depth": 3}})
     assert f"__exp.model_opts__= {json.dumps({'depth': 3})}" in source

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dlbs.machine.devices import cuda_name, docker_available, docker_name, gpu_count, visible_gpus
+from dlbs.errors import LaunchError
+from dlbs.machine.devices import cuda_name, docker_available, docker_name, gpu_count, query_nvidia, visible_gpus
+from dlbs.machine.facts import system_facts
 
 
 @pytest.fixture
@@ -88,3 +91,61 @@ def test_docker_sees_all_gpus(visible: str, job: str, names: list[str], monkeypa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setenv("SLURM_JOB_GPUS", job)
     assert list(map(docker_name, visible_gpus())) == names
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a program nvidia-smi on the path that runs lines of shell code."""
+
+    def write(code: str) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+
+    return write
+
+
+LOST = "Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot the system to recover this GPU"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("printed", "rows"),
+    [
+        ("NVIDIA H100, 580.1\nNVIDIA H100, [N/A]", [["NVIDIA H100", "580.1"], ["NVIDIA H100", "[N/A]"]]),
+        (f"{LOST}\nNVIDIA H100, 580.1", [["NVIDIA H100", "580.1"]]),
+        ("No devices were found", []),
+        ("", []),
+    ],
+)
+def test_messages_of_nvidia_smi_are_no_gpus(nvidia_smi: Callable[[str], None], printed: str, rows: list[str]) -> None:
+    nvidia_smi(f"echo '{printed}'")
+    assert query_nvidia(("name", "driver_version")) == rows
+
+
+@pytest.mark.integration
+def test_fields_that_nvidia_smi_does_not_know_are_empty(nvidia_smi: Callable[[str], None]) -> None:
+    nvidia_smi(
+        """case $1 in
+*new*) echo 'Field "new.name" is not a valid field to query.'; exit 2;;
+*) echo "0, 0x4"; echo "1, 0x1";;
+esac"""
+    )
+    assert query_nvidia(("index", "new.name", "old.name")) == [["0", "", "0x4"], ["1", "", "0x1"]]
+
+
+@pytest.mark.integration
+def test_without_a_driver_nvidia_smi_fails(nvidia_smi: Callable[[str], None]) -> None:
+    nvidia_smi("echo NVIDIA-SMI has failed because it could not communicate with the driver.; echo; exit 9")
+    with pytest.raises(LaunchError, match=r"^nvidia-smi: NVIDIA-SMI has failed because it .* the driver\.$"):
+        query_nvidia(("name",))
+    assert system_facts()["gpu.devices"] == []
+
+
+@pytest.mark.integration
+def test_a_driver_that_does_not_respond(nvidia_smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi("exec sleep 60")
+    monkeypatch.setattr("dlbs.machine.devices._NVIDIA_SMI_SECONDS", 0.1)
+    with pytest.raises(LaunchError, match="did not respond"):
+        query_nvidia(("name",))

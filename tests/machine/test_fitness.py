@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import dlbs as package
-from dlbs.machine.fitness import Finding, Machine, check_machine
+from dlbs.errors import LaunchError
+from dlbs.machine import fitness
+from dlbs.machine.fitness import Finding, Machine, check_machine, machine_warnings
 from dlbs.machine.noise import Noise, detectable, measure_noise
 from tests.conftest import RunDlbs
 
@@ -28,7 +32,9 @@ QUIET = {
     "proc/meminfo": "MemTotal: 100 kB\nSwapTotal:  2048 kB\nSwapFree:  2048 kB\n",
     "proc/stat": "cpu  100 0 50 1000 0 0 0 0 0 0\n",
 }
-H100 = ["0", "Enabled", "0x0000000000000001", "1980", "1980", "[N/A]", "0", "34"]
+UUID = "GPU-5d2c2a8a-1fbe-4bfa-9d0c-9a3e7d6a1b20"
+IDLE = "0x0000000000000001"
+H100 = ["0", UUID, "Enabled", "700.00", "700.00", IDLE, IDLE, "1980", "1980", "0"]
 
 
 def machine(root: Path, gpus: list[list[str]] | None = None, **changes: str | None) -> Machine:
@@ -78,9 +84,11 @@ def test_each_source_of_variation_is_a_warning_with_a_remedy(
 @pytest.mark.parametrize(
     ("gpu", "name", "value"),
     [
-        (["0", "Disabled", *H100[2:]], "GPU 0 persistence", "off"),
-        ([*H100[:2], "0x0000000000000044", *H100[3:]], "GPU 0 clock", "power cap, hardware thermal slowdown"),
-        ([*H100[:6], "97", "60"], "GPU 0 load", "97 %"),
+        ([*H100[:2], "Disabled", *H100[3:]], "GPU 0 persistence", "off"),
+        ([*H100[:3], "400.00", *H100[4:]], "GPU 0 power limit", "400 W instead of 700 W"),
+        ([*H100[:5], "0x0000000000000044", *H100[6:]], "GPU 0 clock", "power cap, hardware thermal slowdown"),
+        ([*H100[:5], "", "0x0000000000000004", *H100[7:]], "GPU 0 clock", "power cap"),  # a driver before 535
+        ([*H100[:9], "97"], "GPU 0 load", "97 %"),
     ],
 )
 def test_gpus(tmp_path: Path, gpu: list[str], name: str, value: str) -> None:
@@ -90,8 +98,47 @@ def test_gpus(tmp_path: Path, gpu: list[str], name: str, value: str) -> None:
 
 
 def test_answers_that_a_gpu_does_not_give_are_no_warning(tmp_path: Path) -> None:
-    made = findings(machine(tmp_path, [["0", *["[N/A]"] * 7], ["1"]]))
+    made = findings(machine(tmp_path, [["0", *["[N/A]"] * 9]]))
     assert all(finding.state != "warning" for finding in made.values())
+
+
+def test_a_driver_that_does_not_respond_is_named(tmp_path: Path) -> None:
+    def hang(fields: tuple[str, ...]) -> list[list[str]]:
+        raise LaunchError("nvidia-smi did not respond within 60 s")
+
+    made = findings(Machine(tmp_path, seconds=0, nvidia=hang))
+    assert made["GPUs"].state == "unknown"
+    assert made["GPUs"].value == "nvidia-smi did not respond within 60 s"
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A machine with two GPUs, both busy, the second without persistence mode; the number of queries so far."""
+    queries: list[int] = []
+
+    def answer(fields: tuple[str, ...]) -> list[list[str]]:
+        queries.append(len(queries))
+        return [[*H100[:9], "97"], ["1", "GPU-1", "Disabled", *H100[3:9], "97"]]
+
+    monkeypatch.setattr("dlbs.machine.fitness.Machine", functools.partial(Machine, nvidia=answer))
+    for cached in (fitness._gpu_warnings, fitness._warnings):
+        cached.cache_clear()
+    yield queries
+    for cached in (fitness._gpu_warnings, fitness._warnings):
+        cached.cache_clear()
+
+
+def test_a_log_has_the_warnings_about_the_settings_of_its_own_gpus(two_gpus: list[int]) -> None:
+    """Without their load: that of an experiment that has just ended is its own."""
+
+    def of_gpus(*gpus: str) -> list[str]:
+        return [line for line in machine_warnings(gpus) if line.startswith("GPU")]
+
+    assert of_gpus() == []
+    assert not two_gpus  # nvidia-smi, which may take seconds, is not started for CPUs
+    assert of_gpus("0") == of_gpus(UUID) == of_gpus("7") == []
+    assert of_gpus("1") == of_gpus("GPU-1") == ["GPU 1 persistence: off: the driver unloads between runs"]
+    assert len(two_gpus) == 1
 
 
 def test_a_machine_that_shows_nothing_is_unknown(tmp_path: Path) -> None:
@@ -157,7 +204,7 @@ def test_strict_and_json(dlbs: RunDlbs) -> None:
 
 @pytest.mark.integration
 def test_the_log_of_a_run_has_the_warnings_about_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlbs.executors.job.machine_warnings", lambda: ("governor: powersave",))
+    monkeypatch.setattr("dlbs.executors.job.machine_warnings", lambda gpus: ["governor: powersave"])
     monkeypatch.chdir(tmp_path)
     config = package.load_config(parameters={"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""})
     package.run_plan(config)

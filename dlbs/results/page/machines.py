@@ -18,6 +18,7 @@ def is_fact(name: str) -> bool:
         "exp.framework_version",
         "exp.device_title",
         "exp.dlbs_version",
+        "exp.machine_warnings",
     }
 
 

@@ -1,16 +1,20 @@
-"""Warn about a comparison whose sides share runs, or differ in memory allocator settings, which change times on CPUs."""
+"""Warn about a comparison whose sides share runs, or differ in memory allocator settings or in settings of the GPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dlbs.results.read.onelog import Record
-from dlbs.text import counted
+from dlbs.text import counted, text
 
-__all__ = ["allocator_caution", "shared_runs_caution"]
+__all__ = ["allocator_caution", "gpu_caution", "shared_runs_caution"]
 
 _KEY = "results.malloc"
 _RUN = ("exp.id", "exp.start_time", "exp.end_time", "results.time", "results.throughput")
+_GPU_SETTINGS = {
+    "exp.env.gpu_power_limit": "power limit of the GPU in W",
+    "exp.sys.gpu.settings": "settings of the GPUs",
+}
 _EFFECT = "on CPUs, this alone makes models up to 2.7 times as fast"
 
 
@@ -32,6 +36,25 @@ def allocator_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str
         f"memory freed by a batch was kept for the next one in {kept} (results.malloc), {said}: {_EFFECT};"
         " compare with -Pruntime.malloc=system"
     )
+
+
+def gpu_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+    """Warning if GPUs of the same kind had other settings on the other side, such as a lower power limit; empty otherwise."""
+    kinds = [_values(records, "exp.device_title") for records in (a, b)]
+    if kinds[0] != kinds[1]:
+        return ""
+    for key, title in _GPU_SETTINGS.items():
+        found = [_values(records, key) for records in (a, b)]
+        if all(found) and found[0] != found[1]:
+            words = [f"{' or '.join(sorted(values))} in {side}" for values, side in zip(found, sides, strict=True)]
+            return f"{title} ({key}): {', '.join(words)}; this alone may change times"
+    return ""
+
+
+def _values(records: Sequence[Record], key: str) -> set[str]:
+    """The different values of a key, or those in its lists, which have one for each GPU."""
+    found = (record[key] for record in records if record.get(key) is not None)
+    return {text(one) for value in found for one in (value if isinstance(value, list) else [value])} - {""}
 
 
 def shared_runs_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:

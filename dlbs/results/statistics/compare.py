@@ -13,7 +13,7 @@ from dlbs.doubts import doubts_of, warnings_of
 from dlbs.results.grouping import group_label, groups, ordered_keys, varying
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
-from dlbs.results.statistics.cautions import allocator_caution, shared_runs_caution
+from dlbs.results.statistics.cautions import allocator_caution, gpu_caution, shared_runs_caution
 from dlbs.results.statistics.estimators import FEWEST_RUNS
 from dlbs.results.statistics.matching import changed_software, differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
@@ -64,7 +64,7 @@ class Comparison:
         confidence: Confidence level of each interval.
         estimator: A key of `ESTIMATORS`.
         sides: Names of the two sides.
-        software: Versions and limits in which the runs of A and B differ, such as the driver; not used for matching.
+        software: Versions in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
     """
 
@@ -127,7 +127,8 @@ def compare(
         rules.metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared
     )
     made.software = changed_software(a, b, compared)
-    made.cautions += filter(None, [shared_runs_caution(a, b, sides), allocator_caution(a, b, sides)])
+    cautions = (shared_runs_caution, allocator_caution, gpu_caution)
+    made.cautions += filter(None, [caution(a, b, sides) for caution in cautions])
     trust = rules.trust_single_runs, rules.trust_doubtful
     for key in keys:
         found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))

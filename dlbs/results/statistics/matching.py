@@ -13,10 +13,9 @@ from dlbs.text import text
 __all__ = ["changed_software", "differences", "matching_names"]
 
 _USUAL = ("exp.model", "exp.replica_batch")
-# Facts that change times and that updates change, from the GPU outwards; not those that vary from run to run, such as the clock.
+# Facts that change times and that updates change, from the GPU outwards; for settings of GPUs, see `gpu_caution`.
 _SOFTWARE = tuple(
-    f"exp.env.{name}"
-    for name in ("driver", "gpu_power_limit", "cuda", "rocm", "cudnn", "nccl", "torch", "python", "kernel", "cpu")
+    f"exp.env.{name}" for name in ("driver", "cuda", "rocm", "cudnn", "nccl", "torch", "python", "kernel", "cpu")
 )
 
 
@@ -37,7 +36,7 @@ def differences(sides: Sequence[Sequence[Record]], declarations: Mapping[str, Pa
 def changed_software(
     a: Sequence[Record], b: Sequence[Record], known: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, tuple[str, str]]:
-    """Find versions and limits that the runs of the two sides logged and that differ between them: possible causes of a difference.
+    """Find versions that the runs of the two sides logged and that differ between them: possible causes of a difference.
 
     Args:
         a: Runs of one side.

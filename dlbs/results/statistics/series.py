@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.statistics.outliers import Outlier, outliers
 from dlbs.results.statistics.steady import steady_from
-from dlbs.text import short_number
+from dlbs.text import short_number, text
 
 __all__ = ["FEWEST_BATCHES", "Series", "series_of"]
 
@@ -99,6 +100,7 @@ def _monitor(record: Record, began: float | None) -> dict[str, tuple[list[float]
     if not moments or began is None:
         return {}
     found = {}
+    numbers = re.findall("[0-9]+", text(record.get("exp.gpu_ids")))
     for key, name in _MONITOR.items():
         values = record.get(key)
         rows = values if isinstance(values, list) else []
@@ -110,7 +112,8 @@ def _monitor(record: Record, began: float | None) -> dict[str, tuple[list[float]
                 if (one := finite(value)) is not None
             ]
             if pairs:
-                title = f"{name} (GPU {index})" if many and len(rows) > 1 else name
+                number_of = numbers[index] if len(numbers) == len(rows) else index
+                title = f"{name} (GPU {number_of})" if many and len(rows) > 1 else name
                 found[title] = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return found
 

@@ -242,6 +242,32 @@ def test_software_that_one_side_does_not_log_is_not_listed() -> None:
     assert compare(repeats(3, exp__env__driver="570.86"), repeats(3)).software == {}
 
 
+_LIMITS = "power limit of the GPU in W (exp.env.gpu_power_limit): "
+_SYS = "exp.sys.gpu.settings"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ({"exp.env.gpu_power_limit": 700.0}, {"exp.env.gpu_power_limit": 400.0}, f"{_LIMITS}700.0 in A, 400.0 in B;"),
+        (
+            {_SYS: ["ECC Enabled"] * 8},
+            {_SYS: ["ECC Disabled"] * 8},
+            f"settings of the GPUs ({_SYS}): ECC Enabled in A,",
+        ),
+        ({_SYS: ["ECC Enabled"] * 8}, {_SYS: ["ECC Enabled"] * 4}, ""),
+        ({"exp.env.gpu_power_limit": 700.0}, {"exp.env.gpu_power_limit": 700.0}, ""),
+        ({"exp.env.gpu_power_limit": 700.0}, {}, ""),
+        ({"exp.env.gpu_power_limit": 700.0}, {"exp.env.gpu_power_limit": 400.0, "exp.device_title": "A100"}, ""),
+    ],
+)
+def test_gpus_of_one_kind_with_other_settings_are_pointed_out(a: Any, b: Any, said: str) -> None:
+    sides = [[{**run, "exp.device_title": "H100", **facts} for run in repeats(3)] for facts in (a, b)]
+    cautions = [line for line in compare(*sides).cautions if "both in A and in B" not in line]
+    assert len(cautions) == bool(said)
+    assert not said or cautions[0].startswith(said)
+
+
 def test_runs_that_are_on_both_sides_are_pointed_out() -> None:
     a = [
         {**run, "exp.start_time": f"2026-11-23T04:33:1{n}+0000"} for n, run in enumerate(repeats(3, exp__id="1fbc275e"))

@@ -123,6 +123,13 @@ def test_what_was_watched_is_on_the_axis_of_the_batches() -> None:
     assert made.ends[-1] == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.parametrize(("gpus", "names"), [("7,2", [7, 2]), ("4:5", [4, 5]), ("", [0, 1]), ("1", [0, 1])])
+def test_gpus_have_their_numbers(gpus: str, names: list[int]) -> None:
+    use: dict[str, Any] = {"results.use.time": [1000.0, 1001.0], "results.use.gpu_power": [[300, 310], [200, 210]]}
+    made = series(steady(10), **use, **{"exp.gpu_ids": gpus})
+    assert list(made.monitor) == [f"GPU power, W (GPU {name})" for name in names]
+
+
 @pytest.mark.parametrize("times", [None, [], "x", [1, "x"], [1.0, float("nan")], [True]])
 def test_records_without_usable_times_have_no_series(times: Any) -> None:
     assert series_of({"results.time_data": times}) is None
