@@ -14,7 +14,15 @@ from pytorch_benchmarks.events import Event
 from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.options.common import CommonOptions
 
-__all__ = ["device_title", "event_maker", "local_rank", "select_device", "set_backends", "synchronizer"]
+__all__ = [
+    "device_title",
+    "event_maker",
+    "local_rank",
+    "make_current",
+    "select_device",
+    "set_backends",
+    "synchronizer",
+]
 
 
 def select_device(options: CommonOptions) -> torch.device:
@@ -47,6 +55,12 @@ def select_device(options: CommonOptions) -> torch.device:
     if rank >= count:
         raise UsageError(f"process {rank} of this node has no GPU, PyTorch sees {count}: check CUDA_VISIBLE_DEVICES")
     return torch.device(found.type, rank)
+
+
+def make_current(device: torch.device) -> None:
+    """Make a device the current one of this thread, on which events are recorded and which `cuda` without a number means."""
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
 
 
 def local_rank(options: CommonOptions) -> int:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from pytorch_benchmarks.devices import synchronizer
+from pytorch_benchmarks.devices import make_current, synchronizer
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.generator import Generator
 from pytorch_benchmarks.models.model import Model
@@ -66,11 +66,20 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
     if isinstance(model, Generator):
         prompts = Prompts(model.vocabulary, *lengths, options.seed, device)
         generator = model
-        make: Callable[[], Backend] = lambda: TextBackend(generator, prompts, wait, most, warmup, precision)  # noqa: E731
-        return Local(model, "synthetic/device", prompts, make, seconds)
+
+        def make_text() -> Backend:
+            make_current(device)  # of the thread that uses the backend
+            return TextBackend(generator, prompts, wait, most, warmup, precision)
+
+        return Local(model, "synthetic/device", prompts, make_text, seconds)
     samples = load_samples(options, model, device, precision.weights)
     step = inference_step(model, precision)
-    return Local(model, samples.title, None, lambda: NetworkBackend(step, samples, wait, most, warmup), seconds)
+
+    def make() -> Backend:
+        make_current(device)
+        return NetworkBackend(step, samples, wait, most, warmup)
+
+    return Local(model, samples.title, None, make, seconds)
 
 
 def max_batch(options: BenchmarkOptions) -> int:
