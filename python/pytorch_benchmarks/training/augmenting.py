@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +53,8 @@ class Augmenting:
         images = inputs.reshape(len(inputs), *self.transforms.shape).clone()
         if self.policy != "none":
             channels = images.shape[1]
-            mean = torch.tensor(self.transforms.mean[:channels], device=images.device).reshape(-1, 1, 1)
-            deviation = torch.tensor(self.transforms.deviation[:channels], device=images.device).reshape(-1, 1, 1)
+            mean = _on(images.device, self.transforms.mean[:channels]).reshape(-1, 1, 1)
+            deviation = _on(images.device, self.transforms.deviation[:channels]).reshape(-1, 1, 1)
             for number in range(len(images)):
                 image = (images[number].float() * deviation + mean).clamp(0, 1)
                 images[number] = (self._operated(image) - mean) / deviation
@@ -85,6 +86,12 @@ class Augmenting:
                 return
 
 
+def _on(device: torch.device, numbers: Sequence[Any]) -> Tensor:
+    """A tensor on the device. The host does not wait for it: from ordinary memory, a copy would wait for the work that the device has yet to do."""
+    made = torch.tensor(numbers)
+    return made.pin_memory().to(device, non_blocking=True) if device.type in {"cuda", "xpu"} else made.to(device)
+
+
 Operation = Callable[[Tensor, float, float, bool], Tensor]  # image in [0, 1], strength in [0, 1], sign, wide ranges
 
 
@@ -92,9 +99,7 @@ def _moved(image: Tensor, matrix: list[list[float]]) -> Tensor:
     """Transform an image by an affine map of coordinates, in pixels from its centre; pixels beyond the border are black."""
     height, width = image.shape[-2:]
     (a, b, x), (c, d, y) = matrix
-    theta = torch.tensor(
-        [[a, b * height / width, 2 * x / width], [c * width / height, d, 2 * y / height]], device=image.device
-    )
+    theta = _on(image.device, [[a, b * height / width, 2 * x / width], [c * width / height, d, 2 * y / height]])
     grid = torch.nn.functional.affine_grid(theta[None], [1, *image.shape], align_corners=False)
     moved: Tensor = torch.nn.functional.grid_sample(image[None], grid, mode="nearest", align_corners=False)[0]
     return moved
@@ -131,7 +136,7 @@ def _blended(image: Tensor, other: Tensor, strength: float, sign: float, wide: b
 def _grey(image: Tensor) -> Tensor:
     if image.shape[0] != 3:
         return image.mean(0, keepdim=True)
-    return (image * torch.tensor(_GREY, device=image.device).reshape(3, 1, 1)).sum(0, keepdim=True)
+    return (image * _on(image.device, _GREY).reshape(3, 1, 1)).sum(0, keepdim=True)
 
 
 def _brightness(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
@@ -169,14 +174,13 @@ def _autocontrast(image: Tensor, strength: float, sign: float, wide: bool) -> Te
 
 
 def _equalize(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
-    levels = (image * 255).round().long()
-    made = []
-    for channel in levels:
-        total = torch.bincount(channel.flatten(), minlength=256).cumsum(0).float()
-        first = total[total > 0][0]
-        span = total[-1] - first
-        made.append(((total - first) / span)[channel] if span > 0 else channel / 255)
-    return torch.stack(made)
+    levels = (image * 255).round().long().flatten(1)
+    counts = torch.zeros(len(levels), 256, dtype=torch.int64, device=image.device)
+    total = counts.scatter_add_(1, levels, torch.ones_like(levels)).cumsum(1).float()
+    first = total.gather(1, levels.amin(1, keepdim=True))
+    span = total[:, -1:] - first
+    made = torch.where(span > 0, ((total - first) / span).gather(1, levels), levels / 255)
+    return made.reshape(image.shape)
 
 
 def _identity(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
