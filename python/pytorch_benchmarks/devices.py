@@ -15,6 +15,7 @@ from pytorch_benchmarks.host import cpu_title
 from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = [
+    "copies_page_locked",
     "device_title",
     "event_maker",
     "local_rank",
@@ -101,6 +102,14 @@ def event_maker(device: torch.device) -> Callable[[], Event] | None:
         return event
 
     return make
+
+
+def copies_page_locked(device: torch.device) -> bool:
+    """Whether the device copies from page-locked memory while the host continues.
+
+    MPS shares its memory with the host: a page-locked tensor is one of the device there, which the host cannot use.
+    """
+    return device.type in {"cuda", "xpu"}
 
 
 def device_title(device: torch.device) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data.transforms import Transforms
+from pytorch_benchmarks.devices import copies_page_locked
 
 __all__ = ["OPERATIONS", "Augmenting"]
 
@@ -89,7 +90,7 @@ class Augmenting:
 def _on(device: torch.device, numbers: Sequence[Any]) -> Tensor:
     """A tensor on the device. The host does not wait for it: from ordinary memory, a copy would wait for the work that the device has yet to do."""
     made = torch.tensor(numbers)
-    return made.pin_memory().to(device, non_blocking=True) if device.type in {"cuda", "xpu"} else made.to(device)
+    return made.pin_memory().to(device, non_blocking=True) if copies_page_locked(device) else made.to(device)
 
 
 Operation = Callable[[Tensor, float, float, bool], Tensor]  # image in [0, 1], strength in [0, 1], sign, wide ranges
