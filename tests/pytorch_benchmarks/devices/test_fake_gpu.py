@@ -76,7 +76,7 @@ def errors(library: Path, group: str, *arguments: str) -> dict[str, str]:
         env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=10 * PATIENCE,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return {found["case"]: found["error"] for found in map(json.loads, done.stdout.splitlines())}
