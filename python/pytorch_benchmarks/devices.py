@@ -17,9 +17,11 @@ from pytorch_benchmarks.options.common import CommonOptions
 
 __all__ = [
     "copied_to",
+    "copies_page_locked",
     "device_title",
     "event_maker",
     "local_rank",
+    "make_current",
     "release_memory",
     "select_device",
     "set_backends",
@@ -73,6 +75,12 @@ def _reason(found: torch.device | None) -> str:
     return f"check the driver and the variables that hide GPUs (PyTorch was built for {platform_of})"
 
 
+def make_current(device: torch.device) -> None:
+    """Make a device the current one of this thread, on which events are recorded and which `cuda` without a number means."""
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
+
+
 def local_rank(options: CommonOptions) -> int:
     """Rank of this process on its node: from torchrun, or from an older launcher with `--local_rank`; 0 without a launcher.
 
@@ -99,11 +107,12 @@ def synchronizer(device: torch.device) -> Callable[[], Any]:
 def copied_to(device: torch.device, numbers: Sequence[Any]) -> Tensor:
     """A tensor of numbers on a device.
 
-    On CUDA, the host does not wait for the copy: from ordinary memory it would wait until the device has finished all earlier work, too.
+    The host does not wait for the copy, if the device copies from page-locked memory: from ordinary memory it would wait until the device has finished all
+    earlier work, too.
     """
-    if device.type != "cuda":
+    if not copies_page_locked(device):
         return torch.tensor(numbers, device=device)
-    return torch.tensor(numbers, pin_memory=True).to(device, non_blocking=True)
+    return torch.tensor(numbers).pin_memory().to(device, non_blocking=True)
 
 
 def release_memory(device: torch.device) -> None:
@@ -128,6 +137,14 @@ def event_maker(device: torch.device) -> Callable[[], Event] | None:
         return event
 
     return make
+
+
+def copies_page_locked(device: torch.device) -> bool:
+    """Whether the device copies from page-locked memory while the host continues.
+
+    MPS shares its memory with the host: a page-locked tensor is one of the device there, which the host cannot use.
+    """
+    return device.type in {"cuda", "xpu"}
 
 
 def device_title(device: torch.device) -> str:

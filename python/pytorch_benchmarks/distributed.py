@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pytorch_benchmarks import torchrun
-from pytorch_benchmarks.devices import select_device
+from pytorch_benchmarks.devices import make_current, select_device
 from pytorch_benchmarks.errors import BenchmarkError, UsageError
 from pytorch_benchmarks.meeting import Node, meet
 from pytorch_benchmarks.network import endpoint, interface_to
@@ -138,8 +138,7 @@ def started(options: CommonOptions, program: str, arguments: Sequence[str]) -> I
     if replicas(options) > 1:
         communication(device, options.dist_backend)  # one error instead of one per process
     run_replicas(options, program, arguments)
-    if device.type != "cpu":  # before NCCL starts, which otherwise guesses the device by the rank
-        torch.accelerator.set_device_index(device.index)
+    make_current(device)  # before NCCL starts, which otherwise guesses the device by the rank
     with joined(device, options.dist_backend) as world:
         yield device, world
 

@@ -85,9 +85,11 @@ def choose_precision(options: CommonOptions, device: torch.device) -> Precision:
 def _able(device: torch.device) -> list[str]:
     able = ["float32", "float16", "bfloat16"]
     if device.type == "cuda":
-        if torch.version.cuda and torch.cuda.get_device_capability(device) >= (8, 0):
+        # Not torch.cuda.is_bf16_supported, which is about the current device.
+        is_recent = torch.cuda.get_device_capability(device) >= (8, 0)
+        if torch.version.cuda and is_recent:
             able.insert(1, "tf32")
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
+        if not (torch.version.hip or is_recent):
             able.remove("bfloat16")
     return able
 

@@ -102,18 +102,18 @@ def _two_batches(made: Any, test: str) -> list[list[Any]]:
 
 def memory_is_returned(subject: Subject) -> str:
     """Its memory is freed when it is deleted."""
-    on_gpu = subject.device != "cpu"
-    module = torch.get_device_module(subject.device.split(":")[0]) if on_gpu else None
+    device = torch.device(subject.device)
+    module = torch.get_device_module(device) if device.type != "cpu" else None
     watched: list[weakref.ref[Any]] = []
     gc.collect()
-    before = module.memory_allocated() if module else 0
+    before = module.memory_allocated(device) if module else 0
     for _, made in subject.supported():
         found = module_of(made)
         watched += [weakref.ref(found[0])] if found else []
         del made, found
     gc.collect()
-    if module is not None and module.memory_allocated() > before:
-        raise CheckError(f"{module.memory_allocated() - before} bytes are still allocated on the device")
+    if module is not None and module.memory_allocated(device) > before:
+        raise CheckError(f"{module.memory_allocated(device) - before} bytes are still allocated on the device")
     alive = sum(reference() is not None for reference in watched)
     if alive:
         raise CheckError("its network is not freed: something outside still refers to it")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data.loader import Batches
+from pytorch_benchmarks.devices import copies_page_locked
 from pytorch_benchmarks.tensors import map_tensors
 
 __all__ = ["DEVIATION", "MEAN", "Normalise", "ahead", "on_gpu"]
@@ -76,10 +77,11 @@ class Normalise:
 def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:
     """Copy batches to the GPU as bytes and normalise them there, which copies a quarter of the data."""
     device = normalise.device
+    aside = copies_page_locked(device)  # otherwise a copy has to end before the loader reuses the memory
 
     def prepare(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch
-        return normalise(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        return normalise(images.to(device, non_blocking=aside), labels.to(device, non_blocking=aside))
 
     return ahead(batches, prepare, device)
 

@@ -17,6 +17,7 @@ from pytorch_benchmarks.data.loader import processes, threads
 from pytorch_benchmarks.data.order import Order
 from pytorch_benchmarks.data.prefetch import Normalise, on_gpu
 from pytorch_benchmarks.data.synthetic import synthetic_batches
+from pytorch_benchmarks.devices import copies_page_locked
 from pytorch_benchmarks.distributed import World
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.options.benchmark import BenchmarkOptions
@@ -119,18 +120,18 @@ def loaded(
         workers: Number of workers that read and decode; 0 reads between batches.
         kind: `threads` or `processes`.
     """
-    on_cpu = normalise.device.type == "cpu"
+    on_cpu, pinned = normalise.device.type == "cpu", copies_page_locked(normalise.device)
     if kind == "processes" and workers:
-        read = processes(dataset, order, crop, shape, workers=workers, pinned=not on_cpu)
+        read = processes(dataset, order, crop, shape, workers=workers, pinned=pinned)
         return (normalise(*batch) for batch in read) if on_cpu else on_gpu(read, normalise)
     if on_cpu:
         return threads(dataset, order, crop, shape, workers=workers, finish=normalise)
-    return on_gpu(threads(dataset, order, crop, shape, workers=workers, pinned=True), normalise)
+    return on_gpu(threads(dataset, order, crop, shape, workers=workers, pinned=pinned), normalise)
 
 
 def _synthetic_memory(options: BenchmarkOptions, device: torch.device) -> str:
     memory = "device" if options.data in {"auto", "synthetic"} else options.data.removeprefix("synthetic/")
-    if memory == "pinned" and device.type not in {"cuda", "xpu"}:
+    if memory == "pinned" and not copies_page_locked(device):
         raise UsageError(
             f"--data synthetic/pinned: a {device.type} device does not copy from page-locked memory; use synthetic/device"
         )

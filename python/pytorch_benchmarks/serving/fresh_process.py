@@ -144,13 +144,14 @@ def _end_after(wait: Callable[[], None]) -> None:
 def _answer(connection: Connection, options: BenchmarkOptions, directory: Path) -> None:
     import torch
 
-    from pytorch_benchmarks.devices import select_device, set_backends
+    from pytorch_benchmarks.devices import make_current, select_device, set_backends
     from pytorch_benchmarks.precision import choose_precision
     from pytorch_benchmarks.serving.interpreter import undisturbed
     from pytorch_benchmarks.serving.probe import Probe, SilentLog
     from pytorch_benchmarks.serving.subject import make_subject
 
     device = select_device(options)
+    make_current(device)
     precision = choose_precision(options, device)
     set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)

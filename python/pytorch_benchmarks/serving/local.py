@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from pytorch_benchmarks.devices import synchronizer
+from pytorch_benchmarks.devices import make_current, synchronizer
 from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.models.generator import Generator
 from pytorch_benchmarks.models.model import Model
@@ -66,15 +66,23 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
     if isinstance(model, Generator):
         prompts = Prompts(model.vocabulary, *lengths, options.seed, device)
         generator = model
-        make: Callable[[], Backend] = lambda: TextBackend(generator, prompts, wait, most, warmup, precision)  # noqa: E731
-        return Local(model, "synthetic/device", prompts, make, seconds)
+
+        def make_text() -> Backend:
+            make_current(device)  # of the thread that uses the backend
+            return TextBackend(generator, prompts, wait, most, warmup, precision)
+
+        return Local(model, "synthetic/device", prompts, make_text, seconds)
     samples = load_samples(options, model, device, precision.weights)
     step = inference_step(model, precision)
+
     # cuDNN times its algorithms, and CUDA graphs of torch.compile are captured, at the first batch of each size: not while latencies are measured.
     tunes = device.type != "cpu"
-    return Local(
-        model, samples.title, None, lambda: NetworkBackend(step, samples, wait, most, warmup, tunes=tunes), seconds
-    )
+
+    def make() -> Backend:
+        make_current(device)
+        return NetworkBackend(step, samples, wait, most, warmup, tunes=tunes)
+
+    return Local(model, samples.title, None, make, seconds)
 
 
 def max_batch(options: BenchmarkOptions) -> int:

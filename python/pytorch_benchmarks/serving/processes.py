@@ -101,12 +101,13 @@ def _serve(connection: Connection, options: BenchmarkOptions) -> None:
     """Main function of a worker process; it ends when the other end of the pipe is closed."""
     import torch
 
-    from pytorch_benchmarks.devices import select_device, set_backends
+    from pytorch_benchmarks.devices import make_current, select_device, set_backends
     from pytorch_benchmarks.precision import choose_precision
     from pytorch_benchmarks.serving.local import build_local
 
     try:
         device = select_device(options)
+        make_current(device)
         precision = choose_precision(options, device)
         set_backends(options, tf32=precision.tf32)
         torch.manual_seed(options.seed)

@@ -168,19 +168,13 @@ def _autocontrast(image: Tensor, strength: float, sign: float, wide: bool) -> Te
 
 
 def _equalize(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
-    levels = (image * 255).round().long()
-    made = []
-    for channel in levels:
-        # Operations whose result has a fixed shape: for others, the host waits for the device.
-        values = channel.flatten()
-        total = torch.zeros(256, dtype=torch.int64, device=image.device).scatter_add_(
-            0, values, torch.ones_like(values)
-        )
-        total = total.cumsum(0).float()
-        first = total.where(total > 0, total[-1]).amin()
-        span = total[-1] - first
-        made.append(torch.where(span > 0, ((total - first) / span.clamp_min(1))[channel], channel / 255))
-    return torch.stack(made)
+    levels = (image * 255).round().long().flatten(1)
+    counts = torch.zeros(len(levels), 256, dtype=torch.int64, device=image.device)
+    total = counts.scatter_add_(1, levels, torch.ones_like(levels)).cumsum(1).float()
+    first = total.gather(1, levels.amin(1, keepdim=True))
+    span = total[:, -1:] - first
+    made = torch.where(span > 0, ((total - first) / span).gather(1, levels), levels / 255)
+    return made.reshape(image.shape)
 
 
 def _identity(image: Tensor, strength: float, sign: float, wide: bool) -> Tensor:
