@@ -15,6 +15,8 @@ from pytorch_benchmarks.devices import event_maker, synchronizer
 from pytorch_benchmarks.measure.timing import Schedule, Timing, time_batches
 from tests.gpu.work import matrix_chain, sleep
 
+pytestmark = pytest.mark.alone
+
 
 def timed(
     device: torch.device, step: Any, count: int = 10, sync: str = "each", data: Iterator[Any] | None = None
