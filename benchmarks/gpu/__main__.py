@@ -62,10 +62,9 @@ def main() -> int:
     }
     effort = Effort.of(device)
     if options.prepare:
-        from torch._inductor import config
-
         effort = replace(effort, rounds=1, seconds=0.0)
-        config.autotune_local_cache = False  # which variant of a kernel is the fastest is found when nothing else runs
+        if device.type == "cuda":
+            torch.cuda.set_per_process_memory_fraction(0.25)  # tests run on the same GPU
     journal = Journal.of_environment()
     left = journal.plan(list(listed)) if journal else list(listed)
     failed, tried = 0, set[object]()
@@ -80,7 +79,8 @@ def main() -> int:
             journal.finish(case)
         failed += case.outcome == "failed"
         shown = "   ".join(f"{key} {value:,.3f}" for key, value in case.values.items() if value is not None)
-        print(f"{name:60} {shown or case.outcome + ': ' + case.reason.splitlines()[-1]}", flush=True)
+        said = ": ".join([case.outcome, *case.reason.splitlines()[-1:]])
+        print(f"{name:60} {shown or said}", flush=True)
         if "CUDA error" in case.reason:
             return 1  # the process is unusable after it; a session continues in a new one
     return int(failed > 0)
@@ -116,7 +116,7 @@ def _measured(name: str, measurement: Measurement, effort: Effort, tried: set[ob
         if effort.measures:
             case.outcome, case.reason = "failed", traceback.format_exc()[-4000:]
         else:
-            case.outcome, case.reason = "skipped", "not enough memory beside the other parts of the session"
+            case.outcome, case.reason = "skipped", "not enough memory beside other parts"
     except NotHereError as error:
         case.outcome, case.reason = "skipped", str(error)
     except Exception:  # a failed measurement must not stop the others

@@ -177,6 +177,10 @@ def _beside_bare_loop(name: str, mode: Mode, train: bool, effort: Effort) -> Map
     step = training_step(one.model, one.model, one.precision) if train else inference_step(one.model, one.precision)
     flops = count_work(step, next(one.batches), one.model).flops
     if mode.compiled and not effort.tiny:
+        from torch._inductor import config
+
+        # The fastest variant of each kernel is chosen anew: the process that filled the cache was not alone on the GPU.
+        config.autotune_local_cache = False
         one.model.compile()
     by_hand = hand_written(one.model, one.model.loss, next(one.batches), one.precision, train)
     run = graphed(step, effort.device) if mode.graphs and effort.device.type == "cuda" else step

@@ -84,7 +84,7 @@ PARTS = (
         alone=True,
     ),
     _figures("throughput", 150, "throughput"),
-    Part("compiling", 240, ("-m", "benchmarks.gpu", "--prepare", "compiled"), pieces=3),
+    Part("compiling", 300, ("-m", "benchmarks.gpu", "--prepare", "compiled"), pieces=3),
     _checks("models", 120, "test_models.py", pieces=3),
     _checks("programs", 80, "test_programs.py"),
     _checks("steps", 60, "test_steps.py"),
