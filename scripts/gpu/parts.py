@@ -31,7 +31,7 @@ class Part:
 
     Attributes:
         name: Name in the report.
-        seconds: How long it takes on an H100, roughly; its share of a session.
+        seconds: Its estimated duration on an H100, which determines its share of a session.
         arguments: Arguments of the Python interpreter.
         alone: Whether nothing else may run: it measures time, energy or memory, or fills the GPU's memory.
         pieces: The number of processes that it may be divided among.

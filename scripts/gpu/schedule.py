@@ -6,7 +6,6 @@ import math
 import os
 import statistics
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -57,14 +56,14 @@ def run_stage(stage: Stage, processes: int, run: Callable[[Part, threading.Event
         run: Runs a part in a thread, and ends it early when the event is set: after Ctrl-C, or an error of another thread.
     """
     processes = min(processes, len(stage))
-    waiting, stop = deque(stage), threading.Event()
+    waiting, stop = iter(stage), threading.Event()
 
     def lane(cpus: set[int]) -> None:
         if processes > 1 and len(cpus) > 1:
             with suppress(OSError):  # some sandboxes do not allow it
                 os.sched_setaffinity(0, cpus)  # of this thread, and of the processes that it starts
-        while waiting and not stop.is_set():
-            run(waiting.popleft(), stop)
+        while not stop.is_set() and (part := next(waiting, None)):
+            run(part, stop)
 
     cpus = sorted(os.sched_getaffinity(0))
     share = len(cpus) // processes
@@ -87,10 +86,11 @@ def unfinished(stage: Stage, journal: Journal) -> Stage:
 def what_is_left(stages: Sequence[Stage], processes: int, journal: Journal) -> str:
     """One line: which cases another session would run, and how long it would take."""
     cases, earlier, planned = cases_of(journal.path), earlier_of(journal.path), planned_parts(journal.path)
-    open_cases = [case for case in cases.values() if not case.done]
+    names = {part.name for stage in stages for part in stage}
+    open_cases = [case for case in cases.values() if not case.done and case.part in names]
     remaining = [left for stage in stages if (left := unfinished(stage, journal))]
     if not remaining:
-        return f"all {len(cases)} cases have run"
+        return f"all {sum(case.done for case in cases.values())} cases have run"
 
     def seconds(part: Part) -> float:
         known = [case.seconds for case in cases.values() if case.part == part.name and case.done]
