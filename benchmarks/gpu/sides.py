@@ -33,12 +33,17 @@ class Effort:
     Attributes:
         device: The device.
         rounds: Number of rounds of all sides, each in random order.
-        seconds: Duration of a side in a round.
+        seconds: Duration of a side in a round; 0 runs each side and measures nothing.
     """
 
     device: torch.device
     rounds: int
     seconds: float
+
+    @property
+    def measures(self) -> bool:
+        """Whether the figures mean anything."""
+        return self.seconds > 0
 
     @property
     def tiny(self) -> bool:

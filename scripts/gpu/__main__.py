@@ -15,14 +15,19 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.gpu.journal import Case, Journal, cases_of, lines_of
+from scripts.gpu.journal import Case, Journal, cases_of, earlier_of, lines_of
 from scripts.gpu.machine import ROOT, ask_machine, source_digest
 from scripts.gpu.parts import PARTS, Part, run_part
-from scripts.gpu.report import make_report, write_report
+from scripts.gpu.report import NOT_RUN, make_report, write_report
+from scripts.gpu.schedule import Stage, processes_for, run_stage, seconds_of, stages_of, unfinished, what_is_left
 from scripts.gpu.wheels import install
 
 __all__ = ["main"]
@@ -33,7 +38,8 @@ _LEFT_FOR_REPORT = 10.0  # seconds
 def main(arguments: list[str] | None = None) -> int:
     """Run a session; 0 if nothing went wrong, 1 if a case failed, 2 without PyTorch, 130 if the session was interrupted."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)  # write the report, and leave no process on the GPU
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)  # write the report, and leave no process on the GPU
     began = time.time()
     out: Path = options.out
     state: Path = options.state
@@ -44,7 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.copyfile(options.resume, journal.path)
     installed, missing = install(options.wheels, state / "site")
     paths = [str(ROOT), str(ROOT / "python"), str(state / "site"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        "TORCHINDUCTOR_CACHE_DIR": str(
+            state / "inductor"
+        ),  # what one process compiles, another one and the next session find
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take most of the memory of a GPU that others use, too
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+    }
     machine = ask_machine(environment)
     session: dict[str, Any] = {
         "began": dt.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -52,17 +66,26 @@ def main(arguments: list[str] | None = None) -> int:
         "minutes": options.minutes,
         "machine": machine,
         "packages": {"installed": installed, "missing": missing},
-        "parts": [part.name for part in PARTS],
     }
     _keep_what_counts(journal, session, again=options.again, whatever=options.keep)
+    processes = max(1, options.processes or processes_for(len(os.sched_getaffinity(0))))
+    session["parts"] = [part.name for stage in stages_of(PARTS, processes, journal) for part in stage]
+    chosen = [part for part in PARTS if not options.only or part.name in options.only]
+    stages = stages_of(chosen, processes, journal)
     print(f"{machine.get('gpu') or machine.get('no_gpu') or machine.get('problem')}; report in {out}", flush=True)
 
     def report(interrupted: bool) -> dict[str, Any]:
-        seconds = sum(
-            line["session"]["seconds"] for line in lines_of(journal.path) if "seconds" in line.get("session", {})
-        )
+        notes = [line["session"] for line in lines_of(journal.path) if "session" in line]
+        seconds_of_parts: Counter[str] = Counter()
+        for note in notes:
+            seconds_of_parts.update(note.get("part_seconds", {}))
         made = make_report(
-            {**session, "interrupted": interrupted, "seconds": seconds + time.time() - began},
+            {
+                **session,
+                "interrupted": interrupted,
+                "seconds": sum(note.get("seconds", 0.0) for note in notes) + time.time() - began,
+                "part_seconds": {name: round(seconds, 1) for name, seconds in seconds_of_parts.items()},
+            },
             cases_of(journal.path).values(),
         )
         write_report(made, out)
@@ -80,13 +103,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     end = began + 60 * options.minutes - _LEFT_FOR_REPORT
+    one_at_a_time = threading.Lock()  # parts that end at the same time
+
+    def run(deadline: float, part: Part, stop: threading.Event) -> None:
+        start = time.time()
+        run_part(part, journal, environment, deadline, state / "log.txt", stop)
+        with one_at_a_time:
+            journal.note(part_seconds={part.name: round(time.time() - start, 1)})
+            cases = [case for case in report(interrupted=True)["cases"] if case["part"] == part.name]
+            print(f"{time.time() - began:4.0f} s  {part.name}: {_counted(cases) or NOT_RUN}", flush=True)
+
     interrupted = True
     try:
-        for part, deadline in _turns(options.only, began, end, journal):
-            print(f"{part.name} …", end=" ", flush=True)
-            run_part(part, journal, environment, deadline(), state / "log.txt")
-            counts = report(interrupted=True)["counts"]
-            print(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), flush=True)
+        for stage, deadline in _turns(stages, processes, began, end, journal):
+            how = f"{processes} at a time: " if min(processes, len(stage)) > 1 else ""
+            print(f"{time.time() - began:4.0f} s  {how}{', '.join(part.name for part in stage)} …", flush=True)
+            run_stage(stage, processes, partial(run, deadline))
         interrupted = False
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
@@ -95,48 +127,66 @@ def main(arguments: list[str] | None = None) -> int:
         journal.note(seconds=round(time.time() - began, 1))
         if out != state and (state / "log.txt").exists():
             shutil.copyfile(state / "log.txt", out / "log.txt")
-    print(f"{out / 'report.md'}", flush=True)
+    print(f"{_counted(made['cases'])}: {out / 'report.md'}")
+    print(what_is_left(stages, processes, journal), flush=True)
     if interrupted:
         return 130
     return int(any(made["counts"].get(outcome) for outcome in ("failed", "crashed", "timeout")))
 
 
 def _interrupt(number: int, frame: object) -> None:
+    """Only the first signal counts: ending all parts and writing the report takes seconds."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: None)
     raise KeyboardInterrupt
+
+
+def _counted(cases: list[dict[str, Any]]) -> str:
+    counts = Counter(case["outcome"] for case in cases)
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make gpu", description="Test and measure everything that needs a GPU.")
-    default = Path(os.environ.get("OUT") or ROOT / ".gpu")
-    parser.add_argument("--out", type=Path, default=default, help="Directory of the report; $OUT, or .gpu.")
-    parser.add_argument("--state", type=Path, default=ROOT / ".gpu", help="Directory for the state between sessions.")
+    default = _absolute(os.environ.get("OUT") or str(ROOT / ".gpu"))
+    parser.add_argument("--out", type=_absolute, default=default, help="Directory of the report; $OUT, or .gpu.")
+    parser.add_argument(
+        "--state", type=_absolute, default=ROOT / ".gpu", help="Directory for the state between sessions."
+    )
     parser.add_argument("--resume", type=Path, help="journal.jsonl of an earlier session, possibly of another machine.")
     parser.add_argument(
         "--minutes", type=float, default=9.5, help="Total time; the next session runs the remaining cases."
     )
     parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="Folder of wheels for missing packages.")
     parser.add_argument("--only", action="append", default=[], metavar="PART", choices=[part.name for part in PARTS])
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="Parts at the same time, where nothing is measured; a third of the CPUs.",
+    )
     parser.add_argument("--again", action="store_true", help="Repeat failed cases.")
     parser.add_argument("--keep", action="store_true", help="Keep passed cases although the sources have changed.")
     return parser.parse_args(arguments)
 
 
-def _turns(only: list[str], began: float, end: float, journal: Journal) -> Any:
-    """The parts, each with its deadline; then, in the remaining time, the unfinished ones."""
-    parts = [part for part in PARTS if not only or part.name in only]
-    budget = sum(part.seconds for part in parts)
+def _absolute(text: str) -> Path:
+    return Path(text).resolve()  # the parts run in the root of the repository
+
+
+def _turns(
+    stages: list[Stage], processes: int, began: float, end: float, journal: Journal
+) -> Iterator[tuple[Stage, float]]:
+    """The stages, each with its deadline; then, in the remaining time, the unfinished parts."""
+    shares = [seconds_of([part.seconds for part in stage], processes) for stage in stages]
     given = 0.0
-    for part in parts:
-        given += part.seconds / budget * (end - began)
-        until = began + given  # includes the unused time of earlier parts
-        yield part, lambda until=until: until
-    for part in parts:
-        if time.time() < end and _unfinished(part, journal):
-            yield part, lambda: end
-
-
-def _unfinished(part: Part, journal: Journal) -> bool:
-    return any(case.part == part.name and not case.done for case in cases_of(journal.path).values())
+    for stage, share in zip(stages, shares, strict=True):
+        given += share / sum(shares) * (end - began)
+        if left := unfinished(stage, journal):
+            yield left, began + given  # includes the unused time of earlier stages
+    for stage in stages:
+        if time.time() < end and (left := unfinished(stage, journal)):
+            yield left, end
 
 
 def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool, whatever: bool) -> None:
@@ -149,7 +199,7 @@ def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool,
     lines = list(lines_of(journal.path))
     noted = [line["session"] for line in lines if "session" in line]
     before = next((one["setting"] for one in noted if "setting" in one), setting)
-    cases = list(cases_of(journal.path).values())
+    cases, earlier = list(cases_of(journal.path).values()), earlier_of(journal.path)
     same_place = all(before[name] == setting[name] for name in ("gpu", "torch"))
     kept: list[Case] = []
     if before == setting:
@@ -158,11 +208,17 @@ def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool,
         kept = [case for case in cases if case.outcome in {"passed", "skipped"}]
     journal.path.unlink(missing_ok=True)
     journal.note(setting=setting)
-    for spent in noted if kept else ():
-        if "seconds" in spent:
-            journal.note(**spent)
+    names = {case.name for case in kept}
+    repeated = [case for case in cases if case.name not in names]
+    open_parts = {case.part for case in repeated}
+    for note in noted if kept else ():
+        planned = note.get("planned")
+        if "setting" not in note and (planned is None or (before == setting and planned not in open_parts)):
+            journal.note(**note)
     for case in kept:
         journal.keep(case)
+    for case in (earlier | {case.name: case for case in repeated if case.done}).values():
+        journal.remember(case)
     if cases and len(kept) < len(cases):
         why = "" if before == setting else ": the sources, the GPU or PyTorch have changed"
         print(f"{len(cases) - len(kept)} of {len(cases)} cases of the earlier session are run again{why}")

@@ -10,10 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEADLINE", "FINAL", "JOURNAL", "PART", "SESSION", "Case", "Journal", "cases_of", "lines_of", "out_of_time"]
+__all__ = [
+    "DEADLINE", "FINAL", "JOURNAL", "PART", "PIECE", "SESSION", "Case", "Journal", "cases_of", "earlier_of", "lines_of",
+    "out_of_time", "planned_parts",
+]  # fmt: skip
 
 # Environment variables of a session's processes: the file, the current part, and its deadline in seconds since 1970.
 JOURNAL, PART, DEADLINE = "DLBS_GPU_JOURNAL", "DLBS_GPU_PART", "DLBS_GPU_DEADLINE"
+PIECE = "DLBS_GPU_PIECE"  # 0/3 for every third case, from the first on
 SESSION = "DLBS_GPU_SESSION"  # its process id
 
 FINAL = ("passed", "failed", "skipped", "crashed", "timeout")
@@ -49,7 +53,7 @@ class Case:
 
 
 class Journal:
-    """Writer that appends lines to a file; several processes may do so, one after the other.
+    """Writer that appends lines to a file; several processes may do so at the same time.
 
     Args:
         path: Path of the file, in an existing directory.
@@ -64,17 +68,25 @@ class Journal:
         path = os.environ.get(JOURNAL)
         return cls(Path(path)) if path else None
 
-    def plan(self, names: list[str]) -> set[str]:
-        """Record the cases of this part; return those that must still run."""
-        known = cases_of(self.path)
+    def plan(self, names: list[str]) -> list[str]:
+        """Record the cases of this part; return those that must still run, first those that did not pass in an earlier session."""
+        piece, pieces = map(int, os.environ.get(PIECE, "0/1").split("/"))
+        names = names[piece::pieces]
+        known, earlier = cases_of(self.path), earlier_of(self.path)
         for name in names:
-            if name not in known:
+            if name not in known or known[name].part != os.environ[PART]:
                 self._write({"part": os.environ[PART], "name": name, "outcome": "planned"})
-        return {name for name in names if name not in known or not known[name].done}
+        self.note(planned=os.environ[PART])
+        left = [name for name in names if name not in known or not known[name].done]
+        return sorted(left, key=lambda name: name in earlier and earlier[name].outcome == "passed")
 
     def start(self, name: str) -> None:
         """Record the start of a case; without a later line, it ended this process."""
         self._write({"part": os.environ[PART], "name": name, "outcome": "started"})
+
+    def stop(self, case: Case) -> None:
+        """Record that the session ended a case for want of time: this start does not count."""
+        self._write({"part": case.part, "name": case.name, "outcome": "stopped"})
 
     def finish(self, case: Case) -> None:
         """Record the end of a case."""
@@ -88,19 +100,23 @@ class Journal:
         if case.done:
             self.finish(case)
 
+    def remember(self, case: Case) -> None:
+        """Record the outcome and the duration of a case in an earlier session, which will be repeated."""
+        self._write({"earlier": {key: getattr(case, key) for key in ("part", "name", "outcome", "seconds")}})
+
     def note(self, **facts: Any) -> None:
         """Write a line about the session, not about a case."""
         self._write({"session": facts})
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        with self.path.open("ab") as stream:
-            torn = stream.tell() > 0 and not self._ends_with_newline()
-            stream.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+        data = json.dumps(line).encode() + b"\n"
+        with self.path.open("ab", buffering=0) as stream:  # one write to the end of the file: no line is within another
+            stream.write(b"\n" + data if self._is_torn() else data)
 
-    def _ends_with_newline(self) -> bool:
+    def _is_torn(self) -> bool:
+        """Whether the last line was truncated when its writer was killed."""
         with self.path.open("rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read() == b"\n"
+            return stream.seek(0, os.SEEK_END) > 0 and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n"
 
 
 def out_of_time() -> bool:
@@ -132,12 +148,27 @@ def cases_of(path: Path) -> dict[str, Case]:
         if line["outcome"] == "started":
             case.starts += 1
             case.outcome = "started"
+        elif line["outcome"] == "stopped":
+            case.starts -= 1
+            case.outcome = "planned"
         elif line["outcome"] in FINAL:
             case.outcome, case.seconds = line["outcome"], line.get("seconds", 0.0)
             case.reason, case.values = line.get("reason", ""), line.get("values", {})
-        elif not case.done:
-            case.outcome = line["outcome"]
+        else:
+            case.part = line["part"]  # the number of pieces may change from session to session
+            case.outcome = case.outcome if case.done else line["outcome"]
     for case in cases.values():
         if case.outcome == "started" and case.starts >= _STARTS_AT_MOST:
             case.outcome, case.reason = "crashed", f"started {case.starts} times, and the session ended in it each time"
     return cases
+
+
+def earlier_of(path: Path) -> dict[str, Case]:
+    """Cases of earlier sessions that are repeated: the last outcome and duration of each."""
+    return {line["earlier"]["name"]: Case(**line["earlier"]) for line in lines_of(path) if "earlier" in line}
+
+
+def planned_parts(path: Path) -> set[str]:
+    """The parts of which all cases are in the journal."""
+    notes = (line.get("session", {}) for line in lines_of(path))
+    return {note["planned"] for note in notes if "planned" in note}

@@ -1,4 +1,7 @@
-"""The parts of a session, in order of importance, each run in a separate process with a time limit."""
+"""The parts of a session, each run in separate processes with a time limit.
+
+A test file that needs a GPU is in one part of `_checks`; if tests in it have the marker `alone`, also in one with `ALONE`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from scripts.gpu.journal import DEADLINE, JOURNAL, PART, SESSION, Case, Journal, cases_of
+from scripts.gpu.journal import DEADLINE, JOURNAL, PART, PIECE, SESSION, Case, Journal, cases_of, planned_parts
 
 __all__ = ["CASE_SECONDS", "PARTS", "Part", "run_part"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CASE_SECONDS = 120.0  # longer than any case takes; after it, a case counts as hanging
+CASE_SECONDS = 180.0  # longer than any case takes; after it, a case counts as hanging
 _GRACE = 10.0  # seconds that a part may exceed its time to finish its current case
 
 
@@ -26,35 +31,99 @@ class Part:
 
     Attributes:
         name: Name in the report.
-        seconds: Its share of a session of 540 seconds.
+        seconds: Its estimated duration on an H100, which determines its share of a session.
         arguments: Arguments of the Python interpreter.
+        alone: Whether nothing else may run: it measures time, energy or memory, or fills the GPU's memory.
+        pieces: The number of processes that it may be divided among.
+        piece: The index of this one.
     """
 
     name: str
     seconds: float
     arguments: tuple[str, ...]
+    alone: bool = False
+    pieces: int = 1
+    piece: int = 0
+
+    def divided(self, processes: int) -> list[Part]:
+        """Its pieces for at most so many processes."""
+        count = min(self.pieces, processes)
+        if count == 1:
+            return [replace(self, pieces=1)]
+        return [
+            replace(
+                self, name=f"{self.name} {piece + 1}/{count}", seconds=self.seconds / count, pieces=count, piece=piece
+            )
+            for piece in range(count)
+        ]
 
 
-def _tests(*files: str) -> tuple[str, ...]:
-    return ("-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/gpu/{file}" for file in files))
+ALONE, TOGETHER = "alone", "not alone"
 
 
-# First time, energy and memory, on which all other figures depend; then the most requested figures.
+def _tests(marker: str, *files: str) -> tuple[str, ...]:
+    return ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker, *(f"tests/gpu/{file}" for file in files))
+
+
+def _checks(name: str, seconds: float, *files: str, pieces: int = 1) -> Part:
+    """The tests of these files that may run beside others."""
+    return Part(name, seconds, _tests(TOGETHER, *files), pieces=pieces)
+
+
+def _figures(name: str, seconds: float, *groups: str) -> Part:
+    return Part(name, seconds, ("-m", "benchmarks.gpu", *groups), alone=True)
+
+
+# First time, energy and memory, on which all other figures depend, and the most requested figures. Then what may run at the same time, beside which the
+# models that are measured next are compiled. Parts between two that run alone are started in the order of their seconds.
 PARTS = (
-    Part("measuring", 80, _tests("test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py")),
-    Part("steps and data", 80, _tests("test_steps.py", "test_data.py", "test_driver.py")),
-    Part("training and serving", 90, _tests("test_training.py", "test_serving.py", "test_generation.py")),
-    Part("throughput", 70, ("-m", "benchmarks.gpu", "throughput")),
-    Part("programs", 70, _tests("test_programs.py", "test_disturbed.py")),
-    Part("overhead and data", 60, ("-m", "benchmarks.gpu", "overhead", "data")),
-    Part("ONNX Runtime", 30, _tests("test_onnxruntime.py")),
-    Part("JAX", 50, _tests("test_jax.py")),
-    Part("models", 45, _tests("test_models.py")),
-    Part("providers", 15, _tests("test_providers.py")),
+    Part(
+        "measuring",
+        60,
+        _tests(ALONE, "test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py", "test_data.py"),
+        alone=True,
+    ),
+    _figures("throughput", 150, "throughput"),
+    Part("compiling", 300, ("-m", "benchmarks.gpu", "--prepare", "compiled"), pieces=3),
+    _checks("models", 120, "test_models.py", pieces=3),
+    _checks("programs", 80, "test_programs.py"),
+    _checks("steps", 90, "test_steps.py"),
+    _checks("JAX", 60, "test_jax.py"),
+    _checks("training", 50, "test_training.py"),
+    _checks("serving", 40, "test_serving.py"),
+    _checks("data", 40, "test_data.py"),
+    _checks("ONNX Runtime", 40, "test_onnxruntime.py"),
+    _checks("generation", 30, "test_generation.py"),
+    _checks("providers", 20, "test_providers.py"),
+    _checks("devices", 20, "test_devices.py", "test_driver.py"),
+    _figures("compiled throughput", 80, "compiled"),
+    _figures("overhead and data", 80, "overhead", "data"),
+    Part(
+        "memory and signals",
+        120,
+        _tests(
+            ALONE,
+            "test_programs.py",
+            "test_disturbed.py",
+            "test_training.py",
+            "test_serving.py",
+            "test_generation.py",
+            "test_jax.py",
+            "test_onnxruntime.py",
+        ),
+        alone=True,
+    ),
 )
 
 
-def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline: float, log: Path) -> None:
+def run_part(
+    part: Part,
+    journal: Journal,
+    environment: dict[str, str],
+    deadline: float,
+    log: Path,
+    stop: threading.Event | None = None,
+) -> None:
     """Run the remaining cases of a part, repeatedly if cases end its process, until the deadline.
 
     Args:
@@ -62,19 +131,23 @@ def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline
         journal: Journal of the cases.
         environment: Environment of its processes.
         deadline: Seconds since 1970.
-        log: File to which its output is appended.
+        log: File to which the output of each process is appended when it has ended.
+        stop: Ends the part when another thread sets it.
     """
+    stop = stop or threading.Event()
     variables = {
         **environment,
         JOURNAL: str(journal.path),
         PART: part.name,
+        PIECE: f"{part.piece}/{part.pieces}",
         DEADLINE: str(deadline),
         SESSION: str(os.getpid()),
     }
     planned = False
-    while time.time() < deadline and (not planned or _left(part, journal)):
+    while time.time() < deadline and not stop.is_set() and (not planned or _left(part, journal)):
         before = _state(part, journal)
-        with log.open("ab") as output:
+        own_log = log.with_name(f"{log.stem}-{part.name.replace(' ', '-').replace('/', '-of-')}{log.suffix}")
+        with own_log.open("wb") as output:
             output.write(f"\n=== {part.name}: {' '.join(part.arguments)}\n".encode())
             output.flush()
             process = subprocess.Popen(
@@ -87,15 +160,19 @@ def run_part(part: Part, journal: Journal, environment: dict[str, str], deadline
                 start_new_session=True,
             )
             try:
-                hanging = _wait(process, part, journal, deadline)
+                ended = _wait(process, part, journal, deadline, stop)
             finally:
-                _end(process)
+                _end(process, part)
+        with log.open("ab", buffering=0) as whole:
+            whole.write(own_log.read_bytes())
+        own_log.unlink()
         planned = True
-        _explain(part, journal, process.returncode, hanging)
+        _explain(part, journal, process.returncode, ended)
         if _state(part, journal) == before:  # no progress: another attempt would not help
-            if not _of(part, journal):
+            if part.name not in planned_parts(journal.path) and ended != "stopped":
                 reason = f"ended with exit code {process.returncode} before its first case: see {log.name}"
                 journal.finish(Case(part.name, f"{part.name}: start", "crashed", reason=reason))
+                journal.note(planned=part.name)
             return
 
 
@@ -111,30 +188,35 @@ def _state(part: Part, journal: Journal) -> list[tuple[str, str]]:
     return [(case.name, case.outcome) for case in _of(part, journal) if case.done]
 
 
-def _wait(process: subprocess.Popen[bytes], part: Part, journal: Journal, deadline: float) -> bool:
-    """Wait for the process until the deadline plus the grace time; returns whether a case hung."""
+def _wait(
+    process: subprocess.Popen[bytes], part: Part, journal: Journal, deadline: float, stop: threading.Event
+) -> Literal["itself", "hanging", "stopped"]:
+    """Wait for the process until the deadline plus the grace time; returns whether it ended by itself, or why it must be ended."""
     running, since = "", time.time()
     while True:
         try:
             process.wait(timeout=0.5)
-            return False
+            return "itself"
         except subprocess.TimeoutExpired:
             now = time.time()
         case = next((case.name for case in _of(part, journal) if case.outcome == "started"), "")
         if case != running:
             running, since = case, now
+        if stop.is_set() or now > deadline + _GRACE:
+            return "stopped"
         if now - since > CASE_SECONDS:
-            return bool(running)
-        if now > deadline + _GRACE:
-            return False
+            return "hanging"
 
 
-def _explain(part: Part, journal: Journal, code: int, hanging: bool) -> None:
-    """Record the case in which the process ended by itself; a case that our time limit stopped is tried again."""
+def _explain(part: Part, journal: Journal, code: int, ended: Literal["itself", "hanging", "stopped"]) -> None:
+    """Record the case in which the process ended; a case for which the time was too short is tried again."""
     for case in _of(part, journal):
         if case.outcome != "started":
             continue
-        if hanging:
+        if ended == "stopped":
+            journal.stop(case)
+            continue
+        if ended == "hanging":
             case.outcome, case.reason, case.seconds = "timeout", f"did not end within {CASE_SECONDS:g} s", CASE_SECONDS
         elif code in (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT):
             continue
@@ -144,7 +226,7 @@ def _explain(part: Part, journal: Journal, code: int, hanging: bool) -> None:
         journal.finish(case)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], part: Part) -> None:
     """End the process and its descendants: a remaining benchmark would share the GPU with later measurements."""
     for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 30.0)):
         try:
@@ -157,20 +239,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             continue
     process.wait()
     end = time.monotonic() + _GRACE
-    while (left := _of_session()) and time.monotonic() < end:
+    while (left := _processes_of(part)) and time.monotonic() < end:
         for one in left:
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
         time.sleep(0.05)
 
 
-def _of_session() -> list[int]:
-    """Processes of this session, including those in separate process groups, found by the inherited environment variable."""
-    mark = f"{SESSION}={os.getpid()}".encode()
+def _processes_of(part: Part) -> list[int]:
+    """Processes of this part, including those in separate process groups, found by the inherited environment variables."""
+    marks = {f"{SESSION}={os.getpid()}".encode(), f"{PART}={part.name}".encode()}
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or belongs to another user
             state = (place / "stat").read_text().rpartition(")")[2].split()[0]
-            if state != "Z" and mark in (place / "environ").read_bytes().split(b"\0"):
+            if state != "Z" and marks <= set((place / "environ").read_bytes().split(b"\0")):
                 found.append(int(place.name))
     return found

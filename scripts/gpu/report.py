@@ -12,23 +12,24 @@ from typing import Any
 
 from scripts.gpu.journal import FINAL, Case
 
-__all__ = ["as_markdown", "make_report", "write_report"]
+__all__ = ["NOT_RUN", "as_markdown", "make_report", "write_report"]
 
-_NOT_RUN = "not run"
+NOT_RUN = "not run"
 _NAMED = 20  # cases shown per reason; report.json has all
+_LONGEST = 15
 
 
 def make_report(session: Mapping[str, Any], cases: Iterable[Case]) -> dict[str, Any]:
     """The complete data of a session.
 
     Args:
-        session: `machine`, `packages`, `parts` (name → seconds), start and duration, and whether it was interrupted.
+        session: `machine`, `packages`, `parts` (names), `part_seconds` (name → wall time), start and duration, and whether it was interrupted.
         cases: Cases of all parts.
     """
     listed = [asdict(case) for case in cases]
     for case in listed:
         if case["outcome"] not in FINAL:
-            case["outcome"], case["reason"] = _NOT_RUN, "the time ran out, or the session was interrupted"
+            case["outcome"], case["reason"] = NOT_RUN, "the time ran out, or the session was interrupted"
     counts = Counter(case["outcome"] for case in listed)
     return {"format": 1, **session, "counts": dict(counts), "cases": listed}
 
@@ -61,18 +62,25 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     if packages["installed"]:
         lines.append(f"- installed from wheels: {', '.join(packages['installed'])}")
     lines += [f"- missing: {one}" for one in packages["missing"]]
-    lines += ["", "| part | " + " | ".join((*FINAL, _NOT_RUN)) + " |", "| --- |" + " ---: |" * (len(FINAL) + 1)]
-    for part in report["parts"]:
+    columns = (*FINAL, NOT_RUN, "seconds")
+    lines += ["", f"| part | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+    for part in dict.fromkeys([*report["parts"], *(case["part"] for case in report["cases"])]):
         counts = Counter(case["outcome"] for case in report["cases"] if case["part"] == part)
-        lines.append(f"| {part} | " + " | ".join(str(counts[one] or "") for one in (*FINAL, _NOT_RUN)) + " |")
+        cells = [str(counts[one] or "") for one in (*FINAL, NOT_RUN)]
+        cells.append(f"{report['part_seconds'][part]:.0f}" if part in report["part_seconds"] else "")
+        lines.append(f"| {part} | {' | '.join(cells)} |")
     wrong = [case for case in report["cases"] if case["outcome"] in {"failed", "crashed", "timeout"}]
     if wrong:
         lines += ["", "## Failures", ""]
     for case in wrong:
         lines += [f"### {case['name']}: {case['outcome']}", "", "```", case["reason"].strip(), "```", ""]
     lines += _figures(report["cases"])
-    for outcome, title in (("skipped", "Skipped"), (_NOT_RUN, "Not run")):
+    for outcome, title in (("skipped", "Skipped"), (NOT_RUN, "Not run")):
         lines += _by_reason(title, [case for case in report["cases"] if case["outcome"] == outcome])
+    longest = sorted((case for case in report["cases"] if case["seconds"]), key=lambda case: -case["seconds"])
+    if longest:
+        lines += ["", "## Longest cases", "", "| case | part | seconds |", "| --- | --- | ---: |"]
+    lines += [f"| {case['name']} | {case['part']} | {case['seconds']:.1f} |" for case in longest[:_LONGEST]]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from scripts.gpu.journal import Case, Journal, out_of_time
 
 JOURNAL = pytest.StashKey[Journal]()
 FIGURES = pytest.StashKey[dict[str, Any]]()
+SETUP = pytest.StashKey[float]()
 
 
 def no_gpu() -> str:
@@ -67,15 +68,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.gpu)
 
 
+@pytest.hookimpl(trylast=True)  # after `-m` has chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a session: leave out what is done."""
+    """In a session: leave out what is done, and what is for another process."""
     journal = Journal.of_environment()
     if journal is None:
         return
     config.stash[JOURNAL] = journal
-    left = journal.plan([item.nodeid for item in items])
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in left])
-    items[:] = [item for item in items if item.nodeid in left]
+    by_name = {item.nodeid: item for item in items}
+    left = journal.plan(list(by_name))
+    config.hook.pytest_deselected(items=[item for name, item in by_name.items() if name not in set(left)])
+    items[:] = [by_name[name] for name in left]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -93,6 +96,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[pytest.TestReport]:
     report: pytest.TestReport = yield
+    if call.when == "setup":
+        item.stash[SETUP] = report.duration
     if JOURNAL in item.config.stash and (call.when == "call" or not report.passed):
         item.config.stash[JOURNAL].finish(_case(item, report))
         if report.failed and "CUDA error" in report.longreprtext:
@@ -107,7 +112,8 @@ def _case(item: pytest.Item, report: pytest.TestReport) -> Case:
         reason = report.longrepr[2].removeprefix("Skipped: ")
     elif report.failed:
         reason = report.longreprtext[-4000:]
-    return Case("", item.nodeid, report.outcome, round(report.duration, 3), reason, item.stash.get(FIGURES, {}))
+    seconds = report.duration + (item.stash[SETUP] if report.when == "call" else 0.0)
+    return Case("", item.nodeid, report.outcome, round(seconds, 3), reason, item.stash.get(FIGURES, {}))
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def test_batches_are_those_of_the_cpu(
         assert torch.equal(targets.cpu(), labels)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("loader", ["threads", "processes"])
 def test_a_slow_model_gets_every_batch_whole(cuda: torch.device, data_set: tuple[str, Path], loader: str) -> None:
     """The host runs ahead while kernels that work on earlier batches still wait: nobody may write to their memory."""
@@ -122,6 +123,7 @@ def test_memory_that_cannot_be_page_locked_is_used_as_it_is(cuda: torch.device) 
     assert not shared.is_pinned()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("slow", ["the copy", "the model", "both", "neither"])
 def test_memory_of_the_host_is_used_again_only_after_it_was_copied(cuda: torch.device, slow: str) -> None:
     """A producer that overwrites its one pinned batch each time: the worst that a ring can do."""
@@ -148,6 +150,7 @@ def test_memory_of_the_host_is_used_again_only_after_it_was_copied(cuda: torch.d
         assert result.tolist() == [number] * 4
 
 
+@pytest.mark.alone
 def test_the_next_batch_is_copied_while_the_model_works(cuda: torch.device, figures: dict[str, Any]) -> None:
     """Copying 64 MB and 20 ms of work, beside work alone: the copies hide behind the work."""
     host = torch.zeros(16 << 20, dtype=torch.int32).pin_memory()

@@ -83,6 +83,7 @@ def test_the_peak_of_this_gpu_is_known(cuda: torch.device, figures: dict[str, An
     assert figures["bfloat16 TFLOP/s"]
 
 
+@pytest.mark.alone
 def test_waiting_for_the_device_means_that_its_work_is_done(cuda: torch.device) -> None:
     make = event_maker(cuda)
     assert make is not None

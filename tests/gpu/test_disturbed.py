@@ -13,6 +13,8 @@ import torch
 
 from dlbs.machine.gpus import Gpus
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 3.0
 OTHER = """
 import torch

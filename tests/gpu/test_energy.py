@@ -13,6 +13,8 @@ import torch
 from pytorch_benchmarks.measure.energy import Energy, Gpu, gpu_of
 from tests.gpu.work import matrix_chain
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 3.0
 
 

@@ -109,6 +109,7 @@ def test_a_cache_changes_no_score(device: torch.device, dtype: str, amp: bool, t
         assert float((scores - other).norm()) <= tolerance * float(other.norm())
 
 
+@pytest.mark.alone
 def test_times_are_those_of_the_device(device: torch.device, bench: Bench, models: Path) -> None:
     """Of a model that keeps the device busy in each pass: one pass for the prompt, three for further tokens."""
     code, found, errors = bench("--model=slow_text", f"--architecture={models}", "--forward_only=true", on(device))

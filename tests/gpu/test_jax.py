@@ -178,6 +178,7 @@ def test_float32_is_float32_and_tf32_is_tf32(gpu: Any, figures: dict[str, Any]) 
         assert figures["product in tf32"] > 5e-5
 
 
+@pytest.mark.alone
 @pytest.mark.gpu
 def test_twice_the_work_takes_twice_the_time(gpu: Any, figures: dict[str, Any]) -> None:
     """A step whose time were taken before it is done would take as long whatever it does."""
@@ -279,6 +280,7 @@ def test_a_gpu_that_is_not_there(bench: Bench, device: str) -> None:
         assert "--device gpu: JAX" in one_error(done)
 
 
+@pytest.mark.alone
 @pytest.mark.gpu
 def test_a_batch_that_does_not_fit_is_one_line_and_exit_code_3(bench: Bench) -> None:
     """Of the batch itself; a hundredth of the GPU's memory is left for it."""
@@ -287,6 +289,7 @@ def test_a_batch_that_does_not_fit_is_one_line_and_exit_code_3(bench: Bench) -> 
     assert one_error(done).startswith("error: out of memory: deep_mnist with batch size 500000")
 
 
+@pytest.mark.alone
 @pytest.mark.gpu
 def test_larger_batches_than_one_that_does_not_fit_are_skipped(gpu: Any, dlbs: RunDlbs, tmp_path: Path) -> None:
     """The outputs of the first layer take gigabytes; a hundredth of the GPU's memory is left for all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
 import torch
 
 from pytorch_benchmarks.devices import synchronizer
@@ -13,6 +14,8 @@ from pytorch_benchmarks.phases.graphs import graphed
 from pytorch_benchmarks.phases.inference import inference_step
 from pytorch_benchmarks.phases.training import training_step
 from tests.gpu.work import small_model
+
+pytestmark = pytest.mark.alone
 
 SIZE = 64 << 20
 

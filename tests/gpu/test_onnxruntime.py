@@ -115,6 +115,7 @@ def test_it_is_measured_on_the_gpu(bench: Bench, dtype: str) -> None:
     assert found["results.throughput"] > 0
 
 
+@pytest.mark.alone
 def test_twice_the_work_takes_twice_the_time(tmp_path: Path, figures: dict[str, Any]) -> None:
     """A batch is timed until its outputs are there: a chain of products twice as long takes twice as long."""
     import numpy as np
@@ -146,6 +147,7 @@ def test_twice_the_work_takes_twice_the_time(tmp_path: Path, figures: dict[str, 
     assert seconds[20] / seconds[10] == pytest.approx(2, rel=0.1)
 
 
+@pytest.mark.alone
 def test_a_batch_that_does_not_fit_is_exit_code_3(bench: Bench, cuda: torch.device) -> None:
     """One and a half gigabytes are left, of which a process needs a third; the outputs of the first two layers take two."""
     held = []

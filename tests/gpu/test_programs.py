@@ -127,6 +127,7 @@ TOO_LARGE = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("phase", TOO_LARGE)
 def test_out_of_memory_is_one_line_and_exit_code_3(cuda: torch.device, finish: Finish, phase: str) -> None:
     with only_free(cuda, 2560 * MB):
@@ -170,6 +171,7 @@ def test_a_replica_that_fails_says_why_even_if_it_is_not_the_first(tmp_path: Pat
     assert "nowhere.pt" in values["exp.status_msg"]
 
 
+@pytest.mark.alone
 def test_the_launcher_skips_larger_batches_than_one_that_did_not_fit(
     cuda: torch.device, dlbs: RunDlbs, tmp_path: Path
 ) -> None:
@@ -204,6 +206,7 @@ def test_experiments_on_one_gpu_wait_for_each_other(cuda: torch.device, dlbs: Ru
         assert "exp.neighbours" not in values or values["exp.neighbours"] == []
 
 
+@pytest.mark.alone
 def test_an_interrupted_program_says_so(device: torch.device, start: Start) -> None:
     process = start(*ENDLESS, on(device))
     wait_until_it_measures(process)
@@ -214,6 +217,7 @@ def test_an_interrupted_program_says_so(device: torch.device, start: Start) -> N
     assert "Traceback" not in errors
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
 def test_a_program_that_is_stopped_gives_its_memory_back(
     cuda: torch.device, start: Start, number: signal.Signals
@@ -228,6 +232,7 @@ def test_a_program_that_is_stopped_gives_its_memory_back(
     assert memory_is_back(cuda, before)
 
 
+@pytest.mark.alone
 def test_a_run_that_is_interrupted_frees_the_gpu(cuda: torch.device, tmp_path: Path) -> None:
     before = free_memory(cuda)
     flags = ["-Pexp.docker=false", "-Pexp.gpus=0", "-Pexp.model=deep_mnist", "-Ppytorch.min_time=600"]
@@ -252,6 +257,7 @@ def test_a_run_that_is_interrupted_frees_the_gpu(cuda: torch.device, tmp_path: P
     assert memory_is_back(cuda, before)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("phase", ["training", "inference"])
 def test_a_plan_on_the_gpu_has_what_a_reader_of_its_log_wants(
     cuda: torch.device, dlbs: RunDlbs, tmp_path: Path, phase: str, figures: dict[str, Any]
@@ -450,6 +456,7 @@ def test_an_error_of_a_loader_process_ends_the_program(device: torch.device, fin
     assert "Traceback" not in errors
 
 
+@pytest.mark.alone
 def test_an_interrupted_program_that_reads_a_data_set_ends(device: torch.device, start: Start, tmp_path: Path) -> None:
     process = start(*data_set(tmp_path, broken=False), on(device), "--min_time=600")
     wait_until_it_measures(process)

@@ -98,6 +98,7 @@ def built(options: BenchmarkOptions, device: torch.device) -> tuple[Local, Backe
     return made, made.make_backend(), Outputs(made)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("scenario", ["single-stream", "multi-stream", "server", "offline"])
 def test_latencies_include_the_work_of_the_device(device: torch.device, serve: Serve, scenario: str) -> None:
     """A model that keeps the device busy, while the host goes on: nobody can answer sooner, nor more often."""
@@ -114,6 +115,7 @@ def test_latencies_include_the_work_of_the_device(device: torch.device, serve: S
         assert 1 < found["batch_size_max"] <= LARGEST
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_several_workers_answer(device: torch.device, serve: Serve, kind: str) -> None:
     workers = ("--serving_workers=2", f"--serving_worker_kind={kind}", "--serving_target_latency=10000")
@@ -126,6 +128,7 @@ def test_several_workers_answer(device: torch.device, serve: Serve, kind: str) -
     assert found["rejected"] == 0
 
 
+@pytest.mark.alone
 def test_tokens_are_measured_when_the_device_has_made_them(device: torch.device, serve: Serve) -> None:
     """The first after one pass through a slow model, each further one after another pass."""
     code, found, errors = serve("slow_text", on(device))
@@ -227,6 +230,7 @@ def test_two_threads_answer_at_the_same_time(device: torch.device, options_of: C
     assert all(query.done - query.taken >= pause for query in system.queries)
 
 
+@pytest.mark.alone
 def test_worker_processes_have_the_memory_for_themselves(
     cuda: torch.device, options_of: Callable[..., BenchmarkOptions]
 ) -> None:
@@ -242,6 +246,7 @@ def test_worker_processes_have_the_memory_for_themselves(
     assert torch.cuda.memory_reserved(cuda) <= before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("kind", "scenario"), [("threads", "offline"), ("processes", "single-stream")])
 def test_out_of_memory_has_its_exit_code(device: torch.device, serve: Serve, kind: str, scenario: str) -> None:
     code, found, errors = serve(
@@ -251,6 +256,7 @@ def test_out_of_memory_has_its_exit_code(device: torch.device, serve: Serve, kin
     assert "out of memory: huge_net with batch size 8 in float32 does not fit" in found["exp.status_msg"]
 
 
+@pytest.mark.alone
 def test_the_highest_rate_is_not_above_that_of_the_device(
     cuda: torch.device, serve: Serve, figures: dict[str, Any]
 ) -> None:

@@ -16,6 +16,8 @@ from pytorch_benchmarks.measure.timing import Schedule, Timing, Watcher, time_ba
 from pytorch_benchmarks.phases.graphs import graphed
 from tests.gpu.work import matrix_chain, sleep
 
+pytestmark = pytest.mark.alone
+
 
 def timed(
     device: torch.device,

@@ -202,6 +202,7 @@ def test_weights_are_as_accurate_on_a_device_as_on_a_cpu(device: torch.device, t
             assert found["results.accuracy_instances"] == VALIDATED_WITH
 
 
+@pytest.mark.alone
 def test_time_and_throughput_are_those_of_the_device(device: torch.device, trained: Train) -> None:
     """A network that keeps the device busy, while the host goes on."""
     found = trained(device, "one", "--epochs=1", model="slow_net")
@@ -210,6 +211,7 @@ def test_time_and_throughput_are_those_of_the_device(device: torch.device, train
     assert found["results.throughput"] <= 1000 * 8 / pause
 
 
+@pytest.mark.alone
 def test_a_training_without_enough_memory_has_its_exit_code(device: torch.device, trained: Train) -> None:
     said = trained(device, "one", "--epochs=1", model="huge_net", code=3)["exp.status_msg"]
     assert "huge_net with batch size 8 in float32 does not fit" in said
