@@ -25,6 +25,7 @@ class Manifest:
         images: Container images of the rest, in the plan's order.
         differences: Parameters that differ between the experiments.
         repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
+        final: Paths of the logs whose failures are final: their experiments are not run again.
     """
 
     differences: Differences = field(default_factory=Differences)
@@ -33,6 +34,7 @@ class Manifest:
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
     repeats: bool = False
+    final: list[str] = field(default_factory=list)
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
@@ -46,6 +48,8 @@ class Manifest:
             log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
             self._logs.append(str(log))
+            if experiment.get("exp.rerun") not in {"always", "onfail"}:
+                self.final.append(self._logs[-1])
 
     def write(self) -> None:
         """Write a plan file into each log directory, from which `dlbs status` derives remaining work and results get their order.
