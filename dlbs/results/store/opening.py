@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.files import make_parent, open_regular
+from dlbs.text import is_utf8
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -34,6 +35,8 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
     """
     sqlalchemy = require("sqlalchemy", "store")
     require("alembic", "store")
+    if not is_utf8(url):
+        raise LogError("is not UTF-8, as names of databases must be", where=url, hint="choose another --db")
     if "://" not in url:
         _check_file(Path(url), create)
         if create:
