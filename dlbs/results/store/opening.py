@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     head = ScriptDirectory.from_config(config).get_current_head()
 
-    older = LogError("created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags")
+    update = f"dlbs db tags --db {shlex.quote(where)}"
+    older = LogError("created by an older version of dlbs", where=where, hint=f"update its tables: {update}")
     is_older = False
 
     def is_current(connection: Connection) -> bool:
@@ -88,7 +90,9 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
             _check_sqlite(connection, where)
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None and not create:
-            raise LogError("no results in this database", where=where, hint="add some: dlbs db add LOGS")
+            raise LogError(
+                "no results in this database", where=where, hint=f"add some: dlbs db add --db {shlex.quote(where)} LOGS"
+            )
         if revision is not None and revision not in known:
             raise LogError(
                 f"created by a newer version of dlbs (revision {str(revision)[:40]}) or by another program",
@@ -115,7 +119,7 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         if is_older:
             reason = database_error(error, where).what
-            hint = "update its tables as a user who may write to it: dlbs db tags"
+            hint = f"update its tables as a user who may write to it: {update}"
             raise LogError(f"{older.what}, and cannot be updated ({reason})", where=where, hint=hint) from None
         raise database_error(error, where) from None
 
