@@ -16,7 +16,14 @@ from pytorch_benchmarks.phases.workload import requested_model
     [
         ("deep_mnist", {"depth": 3}, "unexpected keyword argument 'depth'"),
         ("vgg11", {"num_classes": 2, "dropout": 50}, "dropout probability has to be between 0 and 1, but got 50"),
-        ("resnet18", {"num_classes": -1}, "negative dimension"),
+        ("resnet18", {"num_classes": -1}, "num_classes must be at least 1, not -1"),
+        ("efficientnet_b0", {"drop_path": 1.5}, r"drop_path must be a number from 0 to below 1, not 1\.5"),
+        ("convnext_tiny", {"drop_path": float("nan")}, "drop_path must be a number from 0 to below 1, not nan"),
+        (
+            "vgg11",
+            {"num_classes": 2, "activation": []},
+            r"'list' object is not callable \(without activation, it runs\)",
+        ),
         ("resnet18", {"norm": "layer"}, "normalise the features of tokens"),
         ("gpt2_small", {"sequence_length": 1.5}, r"sequence_length must be a whole number, not 1\.5"),
         ("gpt2_small", {"sequence_length": 2000}, "sequence_length must be 1 to 1024, not 2000"),
@@ -87,6 +94,8 @@ def test_an_error_of_any_type_is_one_of_the_options() -> None:
         built_with({"n": 3}, "m"),
     ):
         raise OtherError("in the field:\n    3 is not a name\nmore")
+    with pytest.raises(UsageError, match=r"--model_opts do not fit m: not a number$"), built_with({"n": 3}, "m"):
+        raise TypeError("not a number\nframe #1 of a stack in C++")
 
 
 @pytest.mark.parametrize(
