@@ -51,6 +51,8 @@ def test_a_value_that_a_builder_rejects_is_an_error_of_the_options(
         ),
         ("gpt2", {"n_positions": 8, "sequence_length": 9}, "sequence_length must be 1 to 8, not 9"),
         ("llama", {"sequence_length": 0}, "sequence_length must be at least 1, not 0"),
+        ("bert", {"hiden_size": 8}, "BertConfig has no field 'hiden_size': did you mean hidden_size"),
+        ("gpt2", {"nope": 1}, "GPT2Config has no field 'nope'$"),
         ("bert", {"num_attention_heads": "x"}, "num_attention_heads.*expected int, got str"),
     ],
 )
@@ -63,6 +65,15 @@ def test_a_value_that_another_package_rejects_is_an_error_of_the_options(
         pytest.raises(UsageError, match=f"--model_opts do not fit transformers:{model}: .*{said}"),
     ):
         requested_model(CommonOptions(model=f"transformers:{model}", model_opts=model_opts))
+
+
+def test_names_that_another_package_converts_are_options() -> None:
+    pytest.importorskip("transformers")
+    options = {"num_labels": 3, "attn_implementation": "eager", "hidden_size": 8, "num_attention_heads": 1}
+    with torch.device("meta"):
+        assert requested_model(CommonOptions(model="transformers:vit", model_opts=options)).num_classes == 3
+        gpt2 = requested_model(CommonOptions(model="transformers:gpt2", model_opts={"hidden_size": 12}))  # n_embd
+    assert gpt2.num_parameters() < 10**6
 
 
 def test_models_that_compute_positions_take_any_number_of_tokens() -> None:
