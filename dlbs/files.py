@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +26,12 @@ __all__ = [
     "user_cache",
     "write_atomically",
     "write_bytes",
+    "write_to_cache",
 ]
 
 _LONGEST_SOURCE = 64 << 20  # bytes
+_TEMPORARY = re.compile(r"\..{1,50}\.[0-9a-f]{12}\.tmp", re.DOTALL)  # as named by `_writing`
+_ABANDONED = 86400.0  # seconds without a change after which the process that wrote a temporary file was killed
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -174,6 +179,28 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = Fal
     """
     with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
         stream.write(data)
+
+
+def write_to_cache(path: Path, data: bytes) -> None:
+    """Write a file in a cache directory, which is created if it is missing, and remove what killed processes left there.
+
+    Raises:
+        ConfigError, OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_bytes(path, data)
+    with os.scandir(path.parent) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                with contextlib.suppress(OSError):  # removed by another process
+                    _remove_if_abandoned(entry)
+
+
+def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
+    status = entry.stat(follow_symlinks=False)
+    is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+    if is_ours and time.time() - status.st_mtime > _ABANDONED:
+        os.unlink(entry.path)
 
 
 @contextmanager

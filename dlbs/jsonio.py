@@ -1,4 +1,4 @@
-"""Safe loading of untrusted JSON: limits on depth and numbers, checked encodings.
+"""Safe loading of untrusted JSON: limits on depth and numbers, checked encodings; and JSON for programs.
 
 `json.loads` raises four kinds of errors on hostile text (`JSONDecodeError`, `ValueError` for a number of 5,000 digits, `RecursionError`,
 `UnicodeDecodeError`), and accepts values that break later: half of a surrogate pair cannot be written to a file, and values nested 900
@@ -8,10 +8,11 @@ levels deep cannot be traversed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "load_json"]
+__all__ = ["MAX_DEPTH", "MAX_DIGITS", "JsonError", "dump_json", "load_json"]
 
 MAX_DEPTH = 100  # levels of lists and objects
 MAX_DIGITS = 4_000  # of an integer; Python rejects more than 4,300
@@ -31,6 +32,22 @@ class JsonError(ValueError):
         super().__init__(what)
         self.what = what
         self.line = line
+
+
+# An escaped backslash, a pair of surrogates, or half of one.
+_ESCAPES = re.compile(r"\\\\|\\ud[89ab]..\\ud[c-f]..|\\ud[89a-f]..")
+
+
+def dump_json(document: Any) -> str:
+    """A document as indented JSON for programs, in ASCII.
+
+    Bytes of arguments and file names that are not UTF-8 become U+FFFD: Python represents them by halves of surrogate pairs, which strict
+    readers reject.
+    """
+    words = json.dumps(document, indent=1)
+    if "\\ud" in words:
+        words = _ESCAPES.sub(lambda found: "\\ufffd" if len(found[0]) == 6 else found[0], words)
+    return words
 
 
 def load_json(

@@ -14,12 +14,22 @@ __all__ = [
     "formula_escaped",
     "formula_unescaped",
     "indented",
+    "is_utf8",
     "plus_minus",
     "printable",
     "short_number",
     "text",
     "truth",
 ]
+
+
+def is_utf8(value: str) -> bool:
+    """Whether a text can be written in UTF-8: bytes of arguments and file names that are not are halves of surrogate pairs in it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def short_number(value: float) -> str:

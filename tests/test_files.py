@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import ConfigError, LogError
-from dlbs.files import create_file, open_regular, read_small, write_atomically, write_bytes
+from dlbs.files import create_file, open_regular, read_small, write_atomically, write_bytes, write_to_cache
 from dlbs.logs import first_values, last_values
 
 
@@ -48,6 +48,22 @@ def test_what_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"file/plan\.json: cannot be written: Not a directory"):
         write_bytes(tmp_path / "file" / "plan.json", b"")
+
+
+def test_what_killed_processes_left_in_a_cache_is_removed(tmp_path: Path) -> None:
+    stale, fresh, other = ".a.marshal.0123456789ab.tmp", ".a.marshal.ba9876543210.tmp", "notes.0123456789ab.tmp"
+    for name in (stale, fresh, other, "target"):
+        (tmp_path / name).touch()
+    (tmp_path / ".link.0123456789ab.tmp").symlink_to("target")
+    (tmp_path / ".directory.0123456789ab.tmp").mkdir()
+    for path in tmp_path.iterdir():
+        if path.name != fresh:
+            os.utime(path, (0, 0), follow_symlinks=False)
+    kept = set(os.listdir(tmp_path)) - {stale}
+    write_bytes(tmp_path / "log", b"")
+    assert (tmp_path / stale).exists(), "a directory of the user's stays as it is"
+    write_to_cache(tmp_path / "b.marshal", b"new")
+    assert set(os.listdir(tmp_path)) == kept | {"b.marshal", "log"}
 
 
 def test_new_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbs.jsonio import MAX_DEPTH, MAX_DIGITS, JsonError, load_json
+from dlbs.jsonio import MAX_DEPTH, MAX_DIGITS, JsonError, dump_json, load_json
 
 PLAIN = st.recursive(
     st.none()
@@ -81,3 +81,9 @@ def test_numbers_that_benchmarks_write() -> None:
     assert math.isnan(load_json("NaN"))
     assert load_json("1e999") == math.inf
     assert load_json("9" * MAX_DIGITS) == int("9" * MAX_DIGITS)
+
+
+def test_halves_of_surrogate_pairs_are_replaced_in_documents_for_programs() -> None:
+    for value in ("\N{GRINNING FACE}\\udcff", "\\\\ud83d", "\\\N{GRINNING FACE}"):
+        assert json.loads(dump_json([value])) == [value]
+    assert json.loads(dump_json(["\\\udcff\udcffa"])) == ["\\\ufffd\ufffda"]

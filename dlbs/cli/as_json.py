@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
+
+from dlbs.jsonio import dump_json
 
 __all__ = ["json_option", "print_json"]
 
@@ -14,4 +15,4 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def print_json(document: Any) -> None:
     """Print a document on standard output. JSON escapes control characters, so that values from logs cannot control a terminal."""
-    click.echo(json.dumps(document, indent=1))
+    click.echo(dump_json(document))

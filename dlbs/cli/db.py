@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from dlbs.cli.as_json import print_json
 from dlbs.cli.options import CONTEXT, LazyGroup, common_options, names_option, url_option
 from dlbs.cli.tables import format_option, print_tables
 from dlbs.errors import LogError
-from dlbs.text import counted
+from dlbs.text import counted, is_utf8
 
 __all__ = ["db_command"]
 
@@ -62,6 +61,8 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
 
     if tag is not None and not 0 < len(tag) <= 200:
         raise LogError("a tag must have 1 to 200 letters", where="--tag")
+    if tag is not None and not is_utf8(tag):
+        raise LogError(f"{tag!r} is not UTF-8", where="--tag")
     records = read_source(paths, None, None)
     with Store(db) as store:
         added = store.add(records, tag)
@@ -109,7 +110,7 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     if form == "json":
         if columns:
             records = [{name: record[name] for name in columns if name in record} for record in records]
-        click.echo(json.dumps(records, indent=1))
+        print_json(records)
         return
     declarations = load_config().declarations
     table = history_table(records, columns) if history else listing_table(records, columns, declarations)

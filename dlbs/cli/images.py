@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
 
-from dlbs.cli.as_json import json_option
+from dlbs.cli.as_json import json_option, print_json
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
@@ -79,7 +78,7 @@ def list_command(show_all: bool, as_json: bool, docker: str) -> None:
         if show_all or image.name.removeprefix("localhost/").startswith("dlbs/")
     ]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(image) for image in found], indent=1))
+        print_json([dataclasses.asdict(image) for image in found])
         return
     for image in found:
         size = f"{image.bytes / 1e6:,.0f} MB"

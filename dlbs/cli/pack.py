@@ -100,7 +100,7 @@ def list_command(select: list[str], exclude: list[str], as_json: bool) -> int:
     for problem in problems:
         tell(f"error: {problem}")
     if as_json:
-        click.echo(json.dumps([_document(pack) for pack in packs], indent=1))
+        print_json([_document(pack) for pack in packs])
         return int(bool(problems))
     if not packs:
         click.echo(f"no packs in {', '.join(map(str, pack_path()))}; dlbs pack new NAME creates one", err=True)
@@ -136,7 +136,7 @@ def show_command(name: str, as_json: bool) -> None:
     pack = find_pack(name)
     document = {**_document(pack), "parameters": parameters_of(pack)}
     if as_json:
-        click.echo(json.dumps(document, indent=1))
+        print_json(document)
         return
     for key, value in document.items():
         if key != "parameters" and value not in ("", [], {}):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import click
 
-from dlbs.cli.as_json import json_option
+from dlbs.cli.as_json import json_option, print_json
 from dlbs.cli.options import CONTEXT, common_options
 from dlbs.cli.pack_options import tell
 from dlbs.text import counted, printable
@@ -48,7 +47,7 @@ def import_command(places: tuple[str, ...], output: str, dry_run: bool, as_json:
             {"name": one.name, "directory": str(one.directory), "state": one.state, "reason": one.reason}
             for one in found
         ]
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
     else:
         width = max(len(one.name) for one in found)
         for one in found:

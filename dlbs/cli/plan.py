@@ -161,8 +161,10 @@ def print_config_command(config: Config, as_json: bool) -> None:
     """
     import json
 
+    from dlbs.plan.files import check_encoding
+
     if as_json:
-        document = {
+        document: dict[str, Any] = {
             "frameworks": {name: list(others) for name, others in config.builds_on.items()},
             "parameters": {name: _declared(config, name) for name in config.settings},
             "variables": config.variables,
@@ -172,7 +174,11 @@ def print_config_command(config: Config, as_json: bool) -> None:
             ],
             "exclude": [one.condition for one in config.exclude],
         }
-        click.echo(json.dumps(document, indent=1))
+        words = json.dumps(document, indent=1)
+        if "\\ud" in words:
+            sections = {name: document[name] for name in ("extensions", "exclude")}
+            check_encoding({**document["parameters"], **config.variables, **sections}, "a file")
+        click.echo(words)
         return
     for name, setting in config.settings.items():
         click.echo(f"{name} = {json.dumps(setting.value)}    # {printable(setting.where)}")

@@ -149,6 +149,7 @@ def run_command(
         validate = not (no_validation or dry_run)
         manifest = look_through(planned(), runs, validate=validate, unlabelled=unlabelled_names(config, plan))
         if plan is None and not dry_run:
+            _tell_defaults(config)
             _tell_where(config, manifest)
         if executor == "local" and (jobs or 1) > 1 and not dry_run:
             _tell_of_shared_gpu(manifest)
@@ -242,6 +243,20 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         if summary.left:
             what = "watch them; dlbs status shows them" if detached else "run the remaining ones"
             click.echo(f"run the same command again to {what}", err=True)
+
+
+def _tell_defaults(config: Config) -> None:
+    """Report what is run, and how to choose something else, if the command line chooses nothing."""
+    from dlbs.config.config import values_of
+
+    if config.variables or not all(map(config.is_shipped, config.settings)):
+        return
+    model, phase = (", ".join(map(str, values_of(config, name))) for name in ("exp.model", "exp.phase"))
+    click.echo(
+        f"no parameters are set: running the defaults, {phase} of {model}; choose with -Pexp.model=resnet18, --config FILE or -- COMMAND "
+        "(dlbs run --help)",
+        err=True,
+    )
 
 
 def _tell_where(config: Config, manifest: Manifest) -> None:

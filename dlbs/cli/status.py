@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import click
 
-from dlbs.cli.as_json import json_option
+from dlbs.cli.as_json import json_option, print_json
 from dlbs.cli.doubts import show_doubts
 from dlbs.cli.options import CONTEXT, common_options, executor_option
 from dlbs.cli.talk import never_waiting
@@ -74,7 +73,7 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
                 for state in states
             ],
         }
-        click.echo(json.dumps(document, indent=1))
+        print_json(document)
     else:
         _show(states, owners, left, verbose)
     return OK if set(counts) <= {"ok", "skipped"} else FAILED

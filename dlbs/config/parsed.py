@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dlbs.config.documents import Document, parse
 from dlbs.errors import DlbsError
-from dlbs.files import open_regular, user_cache, write_bytes
+from dlbs.files import open_regular, user_cache, write_to_cache
 from dlbs.version import __version__
 
 __all__ = ["parse_all"]
@@ -69,8 +69,7 @@ def _read(path: Path, files: _Files) -> list[Document] | None:
 def _write(path: Path, files: _Files, documents: list[Document]) -> None:
     data = marshal.dumps((_FORMAT, files, [(found.path, found.data, found.lines) for found in documents]))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bytes(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data)
+        write_to_cache(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data)
         _make_room(path.parent)
     except (OSError, DlbsError) as error:
         _logger.debug("cannot write %s: %s", path, error)

@@ -8,9 +8,9 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dlbs.errors import ConfigError
 from dlbs.experiment import Experiment, check_plan_names
@@ -57,15 +57,15 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
     return count
 
 
-def check_encoding(experiment: Experiment) -> None:
+def check_encoding(experiment: Mapping[str, Any], target: str = "a plan") -> None:
     """Raise a ConfigError if a name or value contains bytes that are not UTF-8: no plan could be read back with them."""
     for name, value in experiment.items():
         try:
             json.dumps({name: value}, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ConfigError(
-                f"{name} is not UTF-8, so it cannot be written to a plan: {json.dumps(value)[:80]}",
-                hint="write it in UTF-8, or run it without a plan file",
+                f"{name} is not UTF-8, so it cannot be written to {target}: {json.dumps(value)[:80]}",
+                hint=f"write it in UTF-8, or run it without {target}",
             ) from None
 
 

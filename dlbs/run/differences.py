@@ -33,6 +33,10 @@ class Differences:
         if names != experiment.keys():
             self._differ |= names ^ experiment.keys()
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a parameter differs, labelled or not."""
+        return name in self._differ
+
     @property
     def names(self) -> list[str]:
         """The parameters that differ, in the order of the configuration, the repeat number last."""

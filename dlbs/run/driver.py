@@ -36,9 +36,9 @@ def is_finished(experiment: Experiment, ending: dict[str, object], limits: Batch
     status = ending.get("exp.status")
     if policy == "always" or status not in STATUSES or status == "cancelled":
         return False
-    # A benchmark that skipped itself ran. One that an earlier run skipped (`_skip`) is decided again, unless this run has the same reason.
+    # A benchmark that skipped itself ran. One that an earlier run skipped (`_skip`) is decided again.
     ran = "exp.exit_code" in ending or ending.get("exp.seconds")
-    if status == "skipped" and not ran and limits.reason_to_skip(experiment) != ending.get("exp.status_msg"):
+    if status == "skipped" and not ran and not limits.reason_to_skip(experiment):
         return False
     if policy == "onfail":
         return status in {"ok", "skipped"}
@@ -273,8 +273,8 @@ class _Run:
         """Start an experiment, or record its failure to start; False if there is no room now."""
         if self._is_owned(experiment) and self._has_ended_meanwhile(experiment) and self._is_finished(experiment):
             return True
-        reason = self._limits.reason_to_skip(experiment)
-        if reason and not self._is_owned(experiment):
+        reason, owned = self._limits.reason_to_skip(experiment), self._is_owned(experiment)
+        if reason and not owned:
             self._skip(experiment, reason)
             return True
         if not self._prepared:
@@ -290,7 +290,13 @@ class _Run:
             if self._owned:
                 self._owned.discard(log.absolute())
             self.observer.started(experiment, log)
+            if reason:  # an earlier run submitted it
+                self._withdraw_too_large()
         return started
+
+    def _withdraw_too_large(self) -> None:
+        """Cancel what has not begun and would not fit into memory."""
+        self.executor.withdraw(lambda other: bool(self._limits.reason_to_skip(other)))
 
     def _skip(self, experiment: Experiment, reason: str) -> None:
         """Write a log with the reason that an experiment did not run."""
@@ -307,7 +313,7 @@ class _Run:
             self._waiting.append(_Waiting(experiment))
             return
         if self._limits.learn(experiment, outcome):
-            self.executor.withdraw(lambda other: bool(self._limits.reason_to_skip(other)))
+            self._withdraw_too_large()
         attempt = int(experiment.get("exp.attempt") or 1)
         retried = outcome.status in {"failure", "timeout"} and attempt <= self.policies.retries
         if retried and self._reason_to_stop() is None:

@@ -27,6 +27,7 @@ class Manifest:
         gpus: The different values of exp.gpus.
         differences: Parameters that differ between the experiments.
         repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
+        final: Paths of the logs whose failures are final: their experiments are not run again.
     """
 
     differences: Differences = field(default_factory=Differences)
@@ -36,6 +37,7 @@ class Manifest:
     images: dict[str, None] = field(default_factory=dict)
     gpus: set[str] = field(default_factory=set)
     repeats: bool = False
+    final: list[str] = field(default_factory=list)
     _logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
@@ -50,6 +52,8 @@ class Manifest:
             log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
             self._logs.append(str(log))
+            if experiment.get("exp.rerun") not in {"always", "onfail"}:
+                self.final.append(self._logs[-1])
 
     def write(self) -> None:
         """Write a plan file into each log directory, from which `dlbs status` derives remaining work and results get their order.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dlbs.errors import ConfigError
+from dlbs.errors import ConfigError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.exit_codes import OUT_OF_MEMORY
 from dlbs.experiment import Experiment
+from dlbs.logs import first_number, first_values, last_values
 from dlbs.text import text
 
 __all__ = ["BatchLimits", "Policies", "out_of_memory", "parse_deadline", "parse_duration"]
@@ -116,14 +119,17 @@ class BatchLimits:
 
     Args:
         differing: The parameters that differ within the plan, without those that are computed from others.
+        logs: Paths of logs that earlier runs of the plan may have left. They are read when the first experiment is about to start: the
+            plan may have larger batches before the one that did not fit.
     """
 
-    def __init__(self, differing: Iterable[str] = ()) -> None:
+    def __init__(self, differing: Iterable[str] = (), logs: Iterable[str] = ()) -> None:
         names = dict.fromkeys((*(f"exp.{name}" for name in _DECISIVE), *differing))
         self._names = tuple(name for name in names if name not in _SIZES)
         self._names_of_ours = tuple(name for name in self._names if name not in _LENGTHS)
         self._limits: dict[tuple[str, ...], int] = {}
         self._fitted: dict[tuple[str, ...], int] = {}
+        self._logs = logs
 
     def learn(self, experiment: Experiment, outcome: Outcome) -> bool:
         """Record how an experiment ended; return whether that set a limit."""
@@ -152,6 +158,8 @@ class BatchLimits:
     def reason_to_skip(self, experiment: Experiment) -> str:
         """The reason that an experiment would not fit into memory; empty if it may."""
         batch = experiment.get("exp.replica_batch")
+        if self._logs:
+            self._learn_from_logs()
         if not self._limits or not isinstance(batch, int) or experiment.get("exp.ignore_past_errors"):
             return ""
         limit = self._limits.get(self._key(experiment))
@@ -161,6 +169,43 @@ class BatchLimits:
             f"batch size {limit} did not fit into memory, so {batch} was skipped (set exp.ignore_past_errors to try it)"
         )
 
+    def _learn_from_logs(self) -> None:
+        logs, self._logs = self._logs, ()
+        fitted, too_large = [], []
+        for log in _present(logs):
+            with suppress(LogError):  # the driver records it
+                ending = last_values(log)
+                if ending.get("exp.status") == "ok":
+                    fitted.append(log)
+                elif out_of_memory(ending.get("exp.exit_code"), text(ending.get("exp.status_msg"))):
+                    too_large.append((first_values(log), ending))
+        least = min(
+            (batch for one, _ in too_large if isinstance(batch := one.get("exp.replica_batch"), int)), default=0
+        )
+        if not least:
+            return
+        for log in fitted:  # first: a batch that did not fit is no limit below one that did
+            with suppress(LogError):
+                if (first_number(log, "exp.replica_batch") or 0) >= least:
+                    self.learn_from_log(first_values(log), {"exp.status": "ok"})
+        for one, ending in too_large:
+            self.learn_from_log(one, ending)
+
     def _key(self, experiment: Experiment) -> tuple[str, ...]:
         ours = experiment.get("exp.framework") in _OUR_PROGRAMS
         return tuple(text(experiment.get(name)) for name in (self._names_of_ours if ours else self._names))
+
+
+def _present(logs: Iterable[str]) -> list[str]:
+    """Those that exist, found by listing their directories once: a plan that runs for the first time has none."""
+    names: dict[str, set[str]] = {}
+    found = []
+    for log in logs:
+        directory, name = os.path.split(log)
+        if directory not in names:
+            names[directory] = set()
+            with suppress(OSError):
+                names[directory].update(os.listdir(directory))
+        if name in names[directory]:
+            found.append(log)
+    return found

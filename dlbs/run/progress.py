@@ -6,7 +6,6 @@ animates a bar ten times per second would disturb the benchmark.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from dlbs.errors import DlbsError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment, describe
 from dlbs.files import write_atomically
+from dlbs.jsonio import dump_json
 from dlbs.logs import batch_time, finite
 from dlbs.run.remaining import Durations, Remaining, remaining_time
 from dlbs.text import duration, plus_minus, printable, short_number, text
@@ -293,8 +293,7 @@ class Progress:
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         with write_atomically(self.file, follow=False) as stream:  # a pipe would block experiments until it is read
-            json.dump(state, stream, indent=1)
-            stream.write("\n")
+            stream.write(dump_json(state) + "\n")
 
 
 def _pace(ran: int, seconds: float) -> str:

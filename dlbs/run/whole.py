@@ -81,6 +81,7 @@ def run_whole(
     Raises:
         LaunchError: Another run writes to the same directories, or the executor cannot run anything.
     """
+    several_batches = "exp.replica_batch" in manifest.differences
     with locked(manifest.directories, executor, wait=wait) as owned:
         manifest.write()
         return run_plan(
@@ -92,5 +93,5 @@ def run_whole(
             owned=owned,
             policies=policies,
             detach=detach,
-            limits=limits or BatchLimits(manifest.differences.names),
+            limits=limits or BatchLimits(manifest.differences.names, manifest.final if several_batches else ()),
         )

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +21,10 @@ from onnxruntime_benchmarks.options import OnnxOptions
 from pytorch_benchmarks.errors import BenchmarkError, SkippedError, UsageError
 
 __all__ = ["cached_model"]
+
+# As named by `_name` and `cached_model`.
+_TEMPORARY = re.compile(r".+_b\d+_[a-z0-9]+_[0-9a-f]{12}\.part[a-z0-9_]{8}", re.DOTALL)
+_ABANDONED = 86400.0  # seconds without a change after which the process that exported was killed
 
 _ROOT = Path(pytorch_benchmarks.__file__).parents[1]
 
@@ -33,6 +42,7 @@ def cached_model(options: OnnxOptions) -> Path:
         return file
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(place.parent)
         # A name that no other process has: those in containers may have the same number.
         with tempfile.TemporaryDirectory(prefix=f"{place.name}.part", dir=place.parent) as beside:
             made = Path(beside) / "exported"  # readable for others, unlike the directory around it
@@ -47,6 +57,17 @@ def cached_model(options: OnnxOptions) -> Path:
     except OSError as error:
         raise UsageError(f"--cache_dir: cannot write {place}: {error.strerror}") from None
     return file
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove exports of this user's processes that were killed."""
+    for path in directory.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(FileNotFoundError):  # removed by another process
+                status = path.lstat()
+                is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+                if is_ours and time.time() - status.st_mtime > _ABANDONED:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _default_directory() -> str:

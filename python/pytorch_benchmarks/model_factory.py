@@ -21,6 +21,7 @@ from pytorch_benchmarks.load_errors import reason
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import BUILDERS, Builder, register_model
 from pytorch_benchmarks.models.weights import Weights, WeightsEnum, find_weights, get_model_weights, get_weight
+from pytorch_benchmarks.option_values import check_whole
 
 __all__ = [
     "ModelFactory",
@@ -175,6 +176,8 @@ def _built(name: str, options: dict[str, Any]) -> Model:
 
         return provided_model(name, **options)
     builder = builder_of(name)
+    if "num_classes" in options and builder.__module__.startswith(f"{models.__name__}."):
+        check_whole("num_classes", options["num_classes"])
     for option in ("norm", "activation"):
         if isinstance(options.get(option), str):
             from pytorch_benchmarks.models.layers import layer_constructor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +17,15 @@ _OF_OTHER_CAUSES = (ImportError, MemoryError, OSError)
 
 
 @contextmanager
-def built_with(model_opts: Mapping[str, Any], model: str) -> Iterator[None]:
+def built_with(
+    model_opts: Mapping[str, Any], model: str, blamed: Callable[[str], str] = lambda message: ""
+) -> Iterator[None]:
     """Build a model inside this context: errors about its options are one about `--model_opts`.
+
+    Args:
+        model_opts: The options.
+        model: Its name.
+        blamed: Returns an addition to an error's message: which of the options is the reason.
 
     Raises:
         UsageError: The model does not have one of the options, or rejects its value.
@@ -27,12 +34,13 @@ def built_with(model_opts: Mapping[str, Any], model: str) -> Iterator[None]:
         yield
     except BenchmarkError:
         raise
-    except TypeError as error:
-        raise UsageError(f"--model_opts do not fit {model}: {error}") from error
     except Exception as error:
-        if not model_opts or isinstance(error, _OF_OTHER_CAUSES) or lacks_memory(error):
+        is_of_options = isinstance(error, TypeError) or (
+            model_opts and not isinstance(error, _OF_OTHER_CAUSES) and not lacks_memory(error)
+        )
+        if not is_of_options:
             raise
-        raise misfit(model, error) from error
+        raise misfit(model, error, blamed(first_line(error))) from error
 
 
 def misfit(model: str, error: Exception, addition: str = "") -> UsageError:

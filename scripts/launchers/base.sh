@@ -4,9 +4,7 @@ set -u
 cd {{ directory }} || exit 1
 
 # All parameters of the experiment, one log line each.
-cat <<'END_OF_PARAMETERS'
-{{ parameter_lines }}
-END_OF_PARAMETERS
+printf '%s\n' {{ parameter_lines }}
 
 # The environment.
 {% for name, value in environment %}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,3 +190,28 @@ def test_json_and_another_format_are_refused(dlbs: RunDlbs, tmp_path: Path) -> N
     done = dlbs("report", "logs", "--json", "--format", "csv")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--json means --format json" in done.stderr
+
+
+def test_bytes_that_are_not_utf8_are_replaced_or_one_error(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """Strict readers of JSON reject halves of surrogate pairs, by which Python represents such bytes."""
+    name = os.fsdecode(b"a\xff")
+    log = ("-Pexp.log_dir=" + name, "-Pdummy.env=A=\N{GRINNING FACE}" + r"\udcff")
+    dry_run = ("run", "--dry-run", *DUMMY, f"-Pdummy.env=A={name}")
+    for arguments in (("run", *DUMMY, *log), ("status", name), dry_run):
+        done = dlbs(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout, object_hook=strict)
+        assert "\\ufffd" in done.stdout
+    for refused in (
+        ("print-config", "--json", *DUMMY, f"-Pdummy.env=A={name}"),
+        ("db", "add", "--db", f"{name}.sqlite", name),
+        ("db", "add", "--tag", name, name),
+    ):
+        done = dlbs(*refused)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert " is not UTF-8" in done.stderr
+
+
+def strict(document: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(document, ensure_ascii=False).encode()
+    return document

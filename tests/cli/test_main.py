@@ -356,3 +356,11 @@ def test_help_shows_parameters_and_keys_that_a_pattern_matches(dlbs: RunDlbs) ->
 @pytest.mark.parametrize("verb", cli.list_commands(click.Context(cli)))
 def test_help_shows_no_files_that_an_installed_copy_lacks(verb: str) -> None:
     assert "examples/" not in CliRunner().invoke(cli, [verb, "--help"], standalone_mode=False).output
+
+
+def test_a_run_without_parameters_says_what_it_runs(dlbs: RunDlbs) -> None:
+    nothing_starts = ("run", "--no-validation", "--deadline", "0.001s")
+    said = "no parameters are set: running the defaults, training of alexnet; choose with -Pexp.model="
+    assert said in dlbs(*nothing_starts).stderr
+    for chosen in ("-Pexp.phase=training", "-Vexp.seed=[1]"):
+        assert "no parameters are set" not in dlbs(*nothing_starts, chosen).stderr

@@ -192,6 +192,35 @@ def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> 
     assert page.locator("#batches tbody td").all_inner_texts()[1] == "2"
 
 
+def written(directory: Path, count: int) -> str:
+    """The URL of a report of runs that differ in nothing."""
+    from dlbs.config.load import load_config
+    from dlbs.results.page.page import write_page
+
+    path = directory / "report.html"
+    write_page(str(path), [make_record(seed=run) for run in range(count)], load_config().declarations)
+    return path.as_uri()
+
+
+def test_one_experiment_has_a_plot_of_its_batch_times_only(page: Page, tmp_path: Path) -> None:
+    page.goto(written(tmp_path, 1))
+    page.wait_for_selector("#batches canvas")
+    assert page.locator("#chart canvas").count() == 0
+    assert "There is one experiment" in page.inner_text("#chart")
+    assert column(page, "throughput")
+    page.locator("#batches summary").click()
+    assert not page.locator("#batches canvas").is_visible()
+
+
+def test_runs_that_differ_in_nothing_are_plotted_one_after_the_other(page: Page, tmp_path: Path) -> None:
+    page.goto(written(tmp_path, 3))
+    assert plotted(page).startswith("throughput, images/s over run, 1 line")
+    page.locator("#numbers > summary").click()
+    page.locator("#numbers tbody tr").first.wait_for()
+    assert page.locator("#numbers tbody td:nth-child(2)").all_inner_texts() == ["run 1", "run 2", "run 3"]
+    assert not page.locator("#batches canvas").is_visible()
+
+
 def test_links_lead_to_logs(page: Page, report: str) -> None:
     page.goto(report)
     addresses = page.locator("#results a").evaluate_all("(links) => links.map((one) => one.href)")

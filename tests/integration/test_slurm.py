@@ -116,6 +116,25 @@ def test_detached_jobs_are_picked_up_by_the_same_command(
     assert len(logs(tmp_path)) == 3
 
 
+def test_pending_jobs_of_batches_that_would_not_fit_are_withdrawn(
+    cluster: Cluster, run: RunDlbs, tmp_path: Path
+) -> None:
+    """Also those that an earlier run submitted before it was known, whatever the order of the plan."""
+    body = (
+        "echo {{ exp.replica_batch }} >> ran; while [ {{ exp.replica_batch }} -ge 8 -a ! -e go ]; do sleep 0.1; done\n"
+        "test {{ exp.replica_batch }} -ne 4 || (exit 3)"
+    )
+    ran, flag = tmp_path / "ran", launcher(tmp_path, body)
+    run(flag, "-Vexp.replica_batch=[1,4,8,16]", "--jobs", "1", "--detach", check=True)
+    wait_until(lambda: ran.is_file() and ran.read_text().split() == ["1", "4", "8"], "the first job that waits")
+    process = start(cluster, tmp_path, flag, "-Vexp.replica_batch=[32,16,8,4,1]")
+    wait_until(lambda: len(logs(tmp_path)) == 4, "the logs of the skipped ones")
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=PATIENCE)
+    assert "1 ok, 2 skipped, 2 already finished" in told
+    assert ran.read_text().split() == ["1", "4", "8"]
+
+
 def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
     grid = (until_go(tmp_path), "-Vexp.seed=[1,2,3,4,5,6]")
     process = start(cluster, tmp_path, *grid)

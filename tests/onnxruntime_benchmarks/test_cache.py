@@ -60,6 +60,26 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.iterdir())
 
 
+def test_exports_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[Path] = []
+
+    def export(_: OnnxOptions, file: Path) -> None:
+        file.write_text("a model")
+        killed.append(file.parents[1])
+
+    monkeypatch.setattr(cache, "_export", export)
+    first, second = (OnnxOptions(model=name, cache_dir=str(tmp_path)) for name in ("deep_mnist", "alexnet"))
+    file = cache.cached_model(first)
+    stale, recent = killed[0], tmp_path / f"{killed[0].name[:-8]}recently"
+    for directory in (stale, recent, tmp_path / "mine.part12345678"):
+        (directory / "exported").mkdir(parents=True)
+    for old in (stale, tmp_path / "mine.part12345678", file.parent):
+        os.utime(old, (0, 0))
+    cache.cached_model(second)
+    assert not stale.exists()
+    assert all(kept.exists() for kept in (recent, tmp_path / "mine.part12345678", file))
+
+
 @pytest.mark.parametrize(
     ("variable", "directory"), [("/scratch", "/scratch"), ("", "~/.cache"), ("relative", "~/.cache")]
 )

@@ -16,7 +16,14 @@ from pytorch_benchmarks.phases.workload import requested_model
     [
         ("deep_mnist", {"depth": 3}, "unexpected keyword argument 'depth'"),
         ("vgg11", {"num_classes": 2, "dropout": 50}, "dropout probability has to be between 0 and 1, but got 50"),
-        ("resnet18", {"num_classes": -1}, "negative dimension"),
+        ("resnet18", {"num_classes": -1}, "num_classes must be at least 1, not -1"),
+        ("efficientnet_b0", {"drop_path": 1.5}, r"drop_path must be a number from 0 to below 1, not 1\.5"),
+        ("convnext_tiny", {"drop_path": float("nan")}, "drop_path must be a number from 0 to below 1, not nan"),
+        (
+            "vgg11",
+            {"num_classes": 2, "activation": []},
+            r"'list' object is not callable \(without activation, it runs\)",
+        ),
         ("resnet18", {"norm": "layer"}, "normalise the features of tokens"),
         ("gpt2_small", {"sequence_length": 1.5}, r"sequence_length must be a whole number, not 1\.5"),
         ("gpt2_small", {"sequence_length": 2000}, "sequence_length must be 1 to 1024, not 2000"),
@@ -44,6 +51,8 @@ def test_a_value_that_a_builder_rejects_is_an_error_of_the_options(
         ),
         ("gpt2", {"n_positions": 8, "sequence_length": 9}, "sequence_length must be 1 to 8, not 9"),
         ("llama", {"sequence_length": 0}, "sequence_length must be at least 1, not 0"),
+        ("bert", {"hiden_size": 8}, "BertConfig has no field 'hiden_size': did you mean hidden_size"),
+        ("gpt2", {"nope": 1}, "GPT2Config has no field 'nope'$"),
         ("bert", {"num_attention_heads": "x"}, "num_attention_heads.*expected int, got str"),
     ],
 )
@@ -56,6 +65,15 @@ def test_a_value_that_another_package_rejects_is_an_error_of_the_options(
         pytest.raises(UsageError, match=f"--model_opts do not fit transformers:{model}: .*{said}"),
     ):
         requested_model(CommonOptions(model=f"transformers:{model}", model_opts=model_opts))
+
+
+def test_names_that_another_package_converts_are_options() -> None:
+    pytest.importorskip("transformers")
+    options = {"num_labels": 3, "attn_implementation": "eager", "hidden_size": 8, "num_attention_heads": 1}
+    with torch.device("meta"):
+        assert requested_model(CommonOptions(model="transformers:vit", model_opts=options)).num_classes == 3
+        gpt2 = requested_model(CommonOptions(model="transformers:gpt2", model_opts={"hidden_size": 12}))  # n_embd
+    assert gpt2.num_parameters() < 10**6
 
 
 def test_models_that_compute_positions_take_any_number_of_tokens() -> None:
@@ -87,6 +105,8 @@ def test_an_error_of_any_type_is_one_of_the_options() -> None:
         built_with({"n": 3}, "m"),
     ):
         raise OtherError("in the field:\n    3 is not a name\nmore")
+    with pytest.raises(UsageError, match=r"--model_opts do not fit m: not a number$"), built_with({"n": 3}, "m"):
+        raise TypeError("not a number\nframe #1 of a stack in C++")
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,21 @@ def test_larger_batches_than_one_that_did_not_fit_are_skipped(dlbs: RunDlbs, tmp
     assert (tmp_path / "ran").read_text().split()[-1] == "64"
 
 
+def test_a_limit_of_an_earlier_run_applies_in_every_order(dlbs: RunDlbs, tmp_path: Path) -> None:
+    body = "echo {{ exp.replica_batch }} >> ran; test {{ exp.replica_batch }} -lt 4 || (exit 3)"
+    flags = (*DUMMY, launcher(tmp_path, body))
+    assert "1 ok, 1 failure, 1 skipped" in dlbs("run", *flags, "-Vexp.replica_batch=[1,4,16]").stderr
+    larger_first = "-Vexp.replica_batch=[32,16,8,4,1]"
+    assert "2 skipped, 3 already finished" in dlbs("run", *flags, larger_first).stderr
+    for order in (("plan",), ("random",), ("random", "--order-seed", "2"), ("round-robin",)):
+        assert "5 already finished" in dlbs("run", *flags, larger_first, "--order", *order).stderr
+    assert (tmp_path / "ran").read_text().split() == ["1", "4"]
+    assert (
+        "4 failure, 1 already finished" in dlbs("run", *flags, larger_first, "-Pexp.rerun=onfail").stderr
+    )  # no longer final
+    assert (tmp_path / "ran").read_text().split() == ["1", "4", "32", "16", "8", "4"]
+
+
 def test_what_does_not_fit_on_one_partition_or_in_one_implementation_runs_on_the_others(dlbs: RunDlbs) -> None:
     flag = '-Pdummy.exit_code=$(3 if "${slurm.partition}" == "v100" else 0)$'
     done = dlbs("run", *DUMMY, flag, "-Vslurm.partition=[v100,a100]", "-Vexp.replica_batch=[64,128]")

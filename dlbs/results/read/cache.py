@@ -196,4 +196,5 @@ def _make_room() -> None:
         if total <= _LARGEST:
             return
         path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # of a process that was killed while it wrote
         total -= size

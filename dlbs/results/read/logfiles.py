@@ -64,8 +64,12 @@ def find_logs(paths: Iterable[str]) -> dict[str, FoundLog]:
                 matches.setdefault(directory, []).append(name)
             if not matches:
                 raise LogError("no such file", where=path, hint=_hint(path))
-            for log, match in find_logs(_in_plan_order(matches)).items():
-                found.setdefault(log, match)
+            for log, stamp in _in_plan_order(matches).items():
+                if os.path.isdir(log):
+                    for inner, match in find_logs([log]).items():
+                        found.setdefault(inner, match)
+                else:
+                    found.setdefault(log, FoundLog(os.path.dirname(log) or ".", stamp))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dlbs.errors import LogError
 from dlbs.extras import require
 from dlbs.files import make_parent, open_regular
+from dlbs.text import is_utf8
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -34,6 +36,8 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
     """
     sqlalchemy = require("sqlalchemy", "store")
     require("alembic", "store")
+    if not is_utf8(url):
+        raise LogError("is not UTF-8, as names of databases must be", where=url, hint="choose another --db")
     if "://" not in url:
         _check_file(Path(url), create)
         if create:
@@ -77,7 +81,8 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     head = ScriptDirectory.from_config(config).get_current_head()
 
-    older = LogError("created by an older version of dlbs", where=where, hint="update its tables: dlbs db tags")
+    update = f"dlbs db tags --db {shlex.quote(where)}"
+    older = LogError("created by an older version of dlbs", where=where, hint=f"update its tables: {update}")
     is_older = False
 
     def is_current(connection: Connection) -> bool:
@@ -85,7 +90,9 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
             _check_sqlite(connection, where)
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None and not create:
-            raise LogError("no results in this database", where=where, hint="add some: dlbs db add LOGS")
+            raise LogError(
+                "no results in this database", where=where, hint=f"add some: dlbs db add --db {shlex.quote(where)} LOGS"
+            )
         if revision is not None and revision not in known:
             raise LogError(
                 f"created by a newer version of dlbs (revision {str(revision)[:40]}) or by another program",
@@ -112,7 +119,7 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         if is_older:
             reason = database_error(error, where).what
-            hint = "update its tables as a user who may write to it: dlbs db tags"
+            hint = f"update its tables as a user who may write to it: {update}"
             raise LogError(f"{older.what}, and cannot be updated ({reason})", where=where, hint=hint) from None
         raise database_error(error, where) from None
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, DropPath
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.option_values import check_probability
 
 __all__ = ["ConvNeXt", "convnext_tiny"]
 
@@ -66,6 +67,7 @@ class ConvNeXt(Model):
         activation: Activation = ACTIVATIONS["gelu"],
     ) -> None:
         super().__init__()
+        check_probability("drop_path", drop_path)
         self.title = title
         self.num_classes = num_classes
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], kernel_size=4, stride=4), _Norm(widths[0], eps=1e-6)]

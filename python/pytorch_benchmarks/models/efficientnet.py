@@ -17,6 +17,7 @@ from pytorch_benchmarks.models.layers import (
     convolution,
 )  # fmt: skip
 from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.option_values import check_probability
 
 __all__ = ["EfficientNet", "efficientnet_b0"]
 
@@ -84,6 +85,7 @@ class EfficientNet(ImageClassifier):
         norm: Norm = NORMS["batch"],
         activation: Activation = ACTIVATIONS["silu"],
     ) -> None:
+        check_probability("drop_path", drop_path)
         layers = convolution(3, 32, 3, stride=2, norm=norm, activation=activation)
         blocks, channels, number = sum(stage[-1] for stage in _STAGES), 32, 0
         for expansion, kernel, stride, outputs, count in _STAGES:

@@ -104,6 +104,7 @@ def _transformers(package: Any, name: str, *, sequence_length: int = 128, **opti
     if name not in mapping:
         raise _unknown(name, mapping)
     config = package.AutoConfig.for_model(name, **options)
+    _check_fields(config, package.AutoConfig.for_model(name), options)
     known = importlib.import_module("transformers.models.auto.modeling_auto")
     kinds = (
         (package.AutoModelForImageClassification, known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING),
@@ -122,6 +123,19 @@ def _transformers(package: Any, name: str, *, sequence_length: int = 128, **opti
             check_whole("sequence_length", sequence_length, most=_most_tokens(network, config))
             return _ProvidedText(network, name, config.vocab_size, sequence_length)
     raise UsageError(f"transformers:{name} is neither a language model nor an image classifier")
+
+
+def _check_fields(config: Any, usual: Any, options: Iterable[str]) -> None:
+    """Check that a configuration has the fields that were set: it keeps others, such as misspelt ones, without effect.
+
+    Raises:
+        TypeError: It does not.
+    """
+    for option in options:
+        if option in vars(config) and not hasattr(usual, option):
+            close = difflib.get_close_matches(option, vars(usual), n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise TypeError(f"{type(config).__name__} has no field {option!r}{hint}")
 
 
 def _most_tokens(network: Any, config: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +26,7 @@ from pytorch_benchmarks.phases.graphs import graphed
 from pytorch_benchmarks.phases.inference import inference_step
 from pytorch_benchmarks.phases.ingestion import ingestion_step
 from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.phases.trial import blamed
 from pytorch_benchmarks.precision import Precision
 
 __all__ = ["Workload", "build_workload", "requested_model"]
@@ -104,7 +106,7 @@ def requested_model(options: CommonOptions, **defaults: Any) -> Model:
     """
     if options.architecture:
         load_architecture(options.architecture)
-    with built_with(options.model_opts, options.model):
+    with built_with(options.model_opts, options.model, partial(blamed, options)):
         return get_model(options.model, weights=options.weights, **{**defaults, **options.model_opts})
 
 

@@ -20,15 +20,17 @@ class Patches(Model):
 
     input_shape = (1, 8, 8)
 
-    def __init__(self, *, patch: int = 4, num_classes: int = 3, broken: bool = False) -> None:
+    def __init__(self, *, patch: int = 4, num_classes: int = 3, drop: float = 0.0, broken: bool = False) -> None:
         super().__init__()
-        self.num_classes, self.broken = num_classes, broken
+        self.num_classes, self.drop, self.broken = num_classes, drop, broken
         self.patches = nn.Conv2d(1, num_classes, kernel_size=patch)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.broken:
             raise NotImplementedError("not on this device")
         maps: Tensor = self.patches(x)
+        if self.training:
+            maps = nn.functional.dropout(maps, self.drop)
         return maps.mean(dim=(2, 3))
 
 
@@ -52,12 +54,14 @@ def run(broken: bool = False, **model_opts: Any) -> None:
 @pytest.mark.parametrize(
     ("model_opts", "said"),
     [
-        ({"patch": 9}, "Kernel size can't be greater than actual input size"),
-        ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
+        ({"patch": 9}, "Kernel size can't be greater than actual input size .without patch, it runs"),
+        ({"patch": 9, "num_classes": 5}, "Kernel size can't be greater than actual input size .without patch, it runs"),
+        ({"num_classes": 0}, "num_classes must be at least 1, not 0 .without these options, it runs"),
+        ({"drop": 2}, "dropout probability has to be between 0 and 1, but got 2 .without drop, it runs"),
     ],
 )
 def test_options_that_fail_in_the_first_batch_are_named(model_opts: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=f"--model_opts do not fit patches: .*{said} .without these options, it runs"):
+    with pytest.raises(UsageError, match=f"--model_opts do not fit patches: .*{said}"):
         run(**model_opts)
 
 

@@ -353,3 +353,13 @@ def test_parse_says_what_it_noticed_and_fails_only_where_results_may_be_lost(dlb
     (tmp_path / "logs" / "5.log").write_bytes(PLAIN + b"__results.x__= ?\n")
     assert dlbs("parse", "logs", "--output_file", "s.json").returncode == 2
     assert not (tmp_path / "s.json").exists()
+
+
+def test_a_pattern_that_matches_a_broken_link_reads_the_other_logs(tmp_path: Path) -> None:
+    (tmp_path / "1.log").write_bytes(PLAIN)
+    (tmp_path / "2.log").symlink_to("nowhere")
+    (tmp_path / "3.log").mkdir()
+    (tmp_path / "3.log" / "inner.log").write_bytes(PLAIN)
+    records, reading = read(tmp_path / "*.log")
+    assert len(records) == 2
+    assert kinds(reading) == {"unreadable": "2.log"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,8 +125,15 @@ def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
     with sqlite3.connect(url) as database:
         database.execute("DROP TABLE changes")
         database.execute("UPDATE alembic_version SET version_num = '0001'")
-    with pytest.raises(LogError, match="created by an older version of dlbs"):
+    update = f"dlbs db tags --db sqlite:///{url}"
+    with pytest.raises(
+        LogError, match=rf"created by an older version of dlbs \(update its tables: {re.escape(update)}\)"
+    ):
         Store(url, read_only=True)
+    with pytest.raises(
+        LogError, match=r"cannot be updated \(.* as a user who may write to it: .*\?mode=ro&uri=true'\)"
+    ):
+        Store(f"sqlite:///file:{url}?mode=ro&uri=true", create=False)
     with Store(url, create=False) as store:
         before = store.version()
         assert [record["db.tags"] for record in store.records()] == [["v1"]]

@@ -23,8 +23,10 @@ class BatchTimes {
     this.note = make("p", { class: "quiet" });
     this.table = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "batch times of the runs in this plot" });
     this.details = make("details", { id: "batches" }, make("summary", {}, "Batch times of single runs"), this.note, this.plot, this.table);
-    this.details.open = Boolean(state.isOpen);
-    this.details.addEventListener("toggle", () => { state.isOpen = this.details.open; if (this.drawn !== this.rows) this.draw(); });
+    const usual = data.count === 1;  // the only plot then
+    this.details.open = state.isOpen ?? usual;
+    // The state has only what the reader chose: more experiments may follow the first one.
+    this.details.addEventListener("toggle", () => { if (this.details.open !== (state.isOpen ?? usual)) state.isOpen = this.details.open; if (this.drawn !== this.rows) this.draw(); });
     host.replaceChildren(this.details);
     this.canvas = new Canvas(this.plot, 280);
   }

@@ -1,12 +1,23 @@
 // Plot of the selection: a quantity over a parameter or another quantity, a line for each combination of other varied parameters, exact numbers under the pointer.
 const MOST_LINES = 16, MOST_NUMBERS = 300, NEAR = 30;
 
+// The axis of runs that differ in nothing: their numbers, from 1.
+function numberOfRun(count) {
+  const numbers = Array.from({ length: count }, (_, row) => row + 1);
+  return { name: "run", title: "run", values: numbers.map(String), numbers, codes: numbers.map((number) => number - 1), label: false };
+}
+
 class SelectionChart {
   constructor(host, data, state) {
     Object.assign(this, { host, data, state, shown: {}, rows: [], points: [] });
     this.columns = data.parameters.filter((column) => column.values.length > 1);
     this.figures = data.figures;
     if (!this.figures.length) return;
+    if (!this.columns.length && data.count < 2) {
+      host.replaceChildren(make("p", { class: "quiet" }, "There is one experiment: a plot of quantities needs others to compare it with."));
+      return;
+    }
+    if (!this.columns.length) this.columns = [numberOfRun(data.count)];
     this.plot = make("div", { class: "plot", role: "img" });
     this.legend = make("ul", { class: "legend", "aria-label": "lines of the plot" });
     this.note = make("p", { class: "quiet", id: "plotnote" });
@@ -82,7 +93,7 @@ class SelectionChart {
 
   show(rows) {
     this.rows = rows;
-    if (!this.figures.length) return;
+    if (!this.canvas) return;
     this.hover.hidden = true;
     const made = this.gather();
     const lines = made.ordered.slice(0, MOST_LINES);
