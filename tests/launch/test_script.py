@@ -271,7 +271,7 @@ def test_gpus_that_are_not_assigned_yet_are_not_hidden(gpus: str, ids: str, visi
 def test_podman_takes_gpus_by_their_cdi_names(command: str) -> None:
     source = pytorch(**{"exp.docker": True, "exp.gpus": "0,1", "exp.docker_launcher": command})
     assert " --device nvidia.com/gpu=0 --device nvidia.com/gpu=1 " in source
-    assert "--gpus" not in source.split("END_OF_PARAMETERS")[2]
+    assert "--gpus" not in source.partition("# The environment.")[2]
 
 
 def test_parameters_are_logged_as_json() -> None:
