@@ -32,7 +32,7 @@ def environment() -> dict[str, Any]:
 
 def _nvidia_driver() -> str | None:
     """Version of NVIDIA's driver, from the kernel module; None without it, and where CUDA_VISIBLE_DEVICES hides all GPUs."""
-    return None if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else _line(_NVIDIA_DRIVER)
+    return None if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"} else _line(_NVIDIA_DRIVER)
 
 
 def _cpu_title() -> str:

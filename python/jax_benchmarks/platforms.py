@@ -30,16 +30,13 @@ def bind_threads(count: int) -> None:
 
 
 def choose_platform(device: str) -> None:
-    """Restrict JAX to the requested platform, and to one device: otherwise it would reserve most of the memory of every visible GPU."""
+    """Restrict JAX to the requested platform; otherwise the first one that it finds would be its default."""
     if device == "cpu":
-        os.environ["JAX_PLATFORMS"] = "cpu"  # otherwise the first platform that JAX finds would be its default
-        return
-    for kind in ("CUDA", "ROCM"):
-        os.environ.setdefault(f"JAX_{kind}_VISIBLE_DEVICES", "0")  # numbers the GPUs that CUDA_VISIBLE_DEVICES leaves
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def import_jax(options: JaxOptions) -> Any:
-    """Import JAX with the requested device as its default.
+    """Import JAX with the requested device as its default, and as the only GPU that it opens: it reserves most of the memory of each.
 
     Returns:
         The device.
@@ -56,6 +53,8 @@ def import_jax(options: JaxOptions) -> Any:
         raise UsageError("JAX is not installed: pip install 'dlbs[jax]'") from None
     except (ImportError, RuntimeError) as error:  # a RuntimeError if jax and jaxlib have different versions
         raise UsageError(f"JAX cannot be imported ({_line(error)}): pip install 'dlbs[jax]'") from None
+    for kind in ("cuda", "rocm"):  # no environment variable sets them
+        jax.config.update(f"jax_{kind}_visible_devices", "0")  # the first of those in CUDA_VISIBLE_DEVICES
     device = _device(jax, options.device)
     jax.config.update("jax_default_device", device)
     jax.config.update("jax_default_matmul_precision", product_precision(options.dtype))
@@ -66,11 +65,11 @@ def _device(jax: Any, wanted: str) -> Any:
     try:
         return (jax.devices() if wanted == "auto" else jax.devices(wanted))[0]
     except RuntimeError as error:
+        if lacks_memory(error):
+            raise
         if wanted == "auto":  # the GPU's plugin is installed, but does not start: JAX would not even use the CPU
             jax.config.update("jax_platforms", "cpu")
             return jax.devices("cpu")[0]
-        if lacks_memory(error):
-            raise
         raise UsageError(
             f"--device {wanted}: JAX {jax.__version__} does not find it on this machine ({_line(error)}); use --device cpu, or install "
             "jax[cuda13] (jax[cuda12] for drivers before 580) instead of jax, and check JAX_PLATFORMS, CUDA_VISIBLE_DEVICES and the "

@@ -64,7 +64,7 @@ def test_no_gpu_has_a_title_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("visible", "version", "driver"),
-    [("0", "580.159.04\n", "580.159.04"), ("", "580.159.04\n", None), ("0", None, None)],
+    [("0", "580.159.04\n", "580.159.04"), ("", "580.159.04\n", None), ("-1", "580.159.04\n", None), ("0", None, None)],
 )
 def test_the_driver_is_known_without_a_package(
     visible: str, version: str | None, driver: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

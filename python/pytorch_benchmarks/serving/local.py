@@ -75,7 +75,7 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
     samples = load_samples(options, model, device, precision.weights)
     step = inference_step(model, precision)
 
-    # cuDNN times its algorithms, and CUDA graphs of torch.compile are captured, at the first batch of each size: not while latencies are measured.
+    # cuDNN times its algorithms, and torch.compile captures its CUDA graphs, in the first batches of each size: not while latencies are measured.
     tunes = device.type != "cpu"
 
     def make() -> Backend:

@@ -10,6 +10,8 @@ from pytorch_benchmarks.serving.samples import Samples
 
 __all__ = ["NetworkBackend", "warmup_sizes"]
 
+_TUNING = 2  # batches of a size: cuDNN times its algorithms in the first one, and torch.compile captures a CUDA graph in the second one
+
 
 class NetworkBackend:
     """Runs the inference step on batches of samples.
@@ -20,7 +22,7 @@ class NetworkBackend:
         synchronize: Waits until the device has finished.
         max_batch: Maximum number of samples in a batch.
         warmup: Number of batches of each size that `warm_up` runs.
-        tunes: Whether the device tunes every size separately: then sizes between those of `warmup_sizes` run once.
+        tunes: Whether the device tunes every size separately: then sizes between those of `warmup_sizes` run, too, at most twice.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class NetworkBackend:
     def warm_up(self) -> None:
         usual = warmup_sizes(self._max_batch)
         for size in range(1, self._max_batch + 1) if self._tunes and self._warmup else usual:
-            for _ in range(self._warmup if size in usual else 1):
+            for _ in range(self._warmup if size in usual else min(self._warmup, _TUNING)):
                 self._run([number % self._samples.count for number in range(size)])
 
     def answer(self, samples: Sequence[int], progress: Progress) -> None:

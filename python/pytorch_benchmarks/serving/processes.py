@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -128,6 +129,9 @@ def _serve(connection: Connection, options: BenchmarkOptions) -> None:
     except KeyboardInterrupt:
         pass
     except Exception as error:
-        connection.send(("error", explain(error, options) or BenchmarkError(f"{type(error).__name__}: {error}")))
-    sys.stdout.flush()
+        explained = explain(error, options) or BenchmarkError(f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # the program has ended
+            connection.send(("error", explained))
+    with suppress(OSError):  # of a closed pipe, which is the concern of the program
+        sys.stdout.flush()
     os._exit(0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from tests.pytorch_benchmarks.devices.fake_gpu import Gpus, fake_gpus
-from tests.pytorch_benchmarks.models.smaller import SMALLER
+from tests.pytorch_benchmarks.models.smaller import FAMILIES, SMALLER
 from tests.pytorch_benchmarks.torchbench.made_models import write_model
 
 if TYPE_CHECKING:
@@ -37,11 +37,8 @@ PRECISIONS = {
     "amp float16": ["--dtype=float16", "--amp=true"],
     "amp bfloat16": ["--dtype=bfloat16", "--amp=true"],
 }
-TRAINED = ("bfloat16", "amp float16")
-INFERRED = ("float16", "amp bfloat16")
-# Their layers are those of other models.
-DEEPER = {"resnet34", "resnet101", "resnet152", "resnet200", "resnet269", "tinyllama_1b", "vgg13", "vgg16", "vgg19"}
-NOT_FAKED = {("sensor_net", "amp bfloat16")}  # the casts of LSTMs are a part of cuDNN's, which is not there
+# The others repeat the layers of these.
+MODELS = [*FAMILIES, "alexnet_owt", "resnet50", "tinyllama_1b"]
 SHORT = {"sequence_length": 16, "new_tokens": 3}
 OPTIONS = {**SMALLER, "smollm2_135m": SHORT, "tinyllama_1b": SHORT}
 
@@ -78,30 +75,27 @@ def benchmark(*arguments: str, may_wait: bool = False) -> Case:
     return run
 
 
-def models(names: list[str], *, forward_only: bool) -> dict[str, Case]:
-    """Each model in each precision."""
+def models(precision: str, *, forward_only: bool) -> dict[str, Case]:
+    """A model of each family, in one precision; `precisions` has the others."""
     found = {}
-    for name in names:
-        options = [f"--model={name}", f"--forward_only={str(forward_only).lower()}"]
+    for name in MODELS:
+        options = [f"--model={name}", f"--forward_only={str(forward_only).lower()}", *PRECISIONS[precision]]
         options += [f"--model_opts={json.dumps(OPTIONS[name])}"] if name in OPTIONS else []
-        titles = INFERRED if forward_only else TRAINED
-        for title in titles[-1:] if name in DEEPER else titles:
-            if (name, title) in NOT_FAKED:
-                continue
-            layout = ["--channels_last=true"] if title.startswith("amp") else []
-            found[f"{name} {title}"] = benchmark(*options, *PRECISIONS[title], *layout)
+        found[name] = benchmark(*options, f"--channels_last={str(not forward_only).lower()}")
     return found
 
 
-def names() -> list[str]:
-    from pytorch_benchmarks.model_factory import list_models
-
-    return list_models()
-
-
-def halves(forward_only: bool, number: int) -> Callable[[], dict[str, Case]]:
-    """Every second model."""
-    return lambda: models(names()[number::2], forward_only=forward_only)
+def precisions() -> dict[str, Case]:
+    """Each precision: of weights, and of `torch.autocast`."""
+    return {
+        f"{name} {title}, forward_only={phase}": benchmark(
+            f"--model={name}", f"--forward_only={phase}", *PRECISIONS[title]
+        )
+        for name in ("deep_mnist", "resnet18", "text_cnn")
+        for title in PRECISIONS
+        for phase in ("true", "false")
+        if (title, phase) != ("float16", "false")  # needs gradient scaling
+    }
 
 
 @contextmanager
@@ -299,7 +293,7 @@ class Quiet:
 
 def serving() -> dict[str, Case]:
     """Models of each kind behind a server."""
-    short = ["--serving_prompt_tokens=uniform:4:8", "--serving_output_tokens=uniform:2:5"]
+    short = ["--serving_prompt_tokens=uniform:4:8", "--serving_output_tokens=uniform:2:3"]
     return {
         "images": served("--model=resnet18", "--channels_last=true", "--dtype=float16"),
         "images, amp": served("--model=resnet18", "--amp=true", "--dtype=bfloat16"),
@@ -310,10 +304,9 @@ def serving() -> dict[str, Case]:
 
 
 GROUPS: dict[str, Callable[[], dict[str, Case]]] = {
-    "training of half of the models": halves(False, 0),
-    "training of the other half": halves(False, 1),
-    "inference of half of the models": halves(True, 0),
-    "inference of the other half": halves(True, 1),
+    "training": lambda: models("amp float16", forward_only=False),
+    "inference": lambda: models("bfloat16", forward_only=True),
+    "precisions": precisions,
     "data": data,
     "ways": ways,
     "train.py": training,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import shutil
 import subprocess
 import sysconfig
 import traceback
@@ -22,7 +23,13 @@ from unittest import mock
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Gpus", "build_library", "fake_gpus"]
+__all__ = ["Gpus", "build_library", "compiler", "fake_gpus"]
+
+
+def compiler() -> str:
+    """The C++ compiler of this Python, or of the system."""
+    own = (sysconfig.get_config_var("CXX") or "c++").split()[0]
+    return own if shutil.which(own) else "c++"
 
 
 def build_library(directory: Path) -> Path:
@@ -31,11 +38,10 @@ def build_library(directory: Path) -> Path:
     assert spec is not None
     assert spec.origin is not None
     torch_home, library = Path(spec.origin).parent, directory / "fake_gpu.so"
-    compiler = (sysconfig.get_config_var("CXX") or "c++").split()[0]
     source = Path(__file__).with_name("fake_gpu.cpp")
     libraries = [f"-L{torch_home / 'lib'}", "-lc10", "-ltorch_cpu", f"-Wl,-rpath,{torch_home / 'lib'}"]
     options = ["-std=c++20", "-shared", "-fPIC", f"-I{torch_home / 'include'}"]
-    subprocess.run([compiler, *options, str(source), "-o", str(library), *libraries], check=True)
+    subprocess.run([compiler(), *options, str(source), "-o", str(library), *libraries], check=True)
     return library
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.pytorch_benchmarks.devices.cases import GROUPS
-from tests.pytorch_benchmarks.devices.fake_gpu import build_library
+from tests.pytorch_benchmarks.devices.fake_gpu import build_library, compiler
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -63,7 +64,9 @@ def right():
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.platform != "linux" or torch.version.cuda or torch.version.hip:
-        pytest.skip("needs a CPU build of PyTorch on Linux: others have their own part for CUDA")
+        pytest.skip("only for CPU builds of PyTorch on Linux: others have their own part for CUDA")
+    if shutil.which(compiler()) is None:
+        pytest.skip(f"there is no C++ compiler: {compiler()} is not installed")
     return build_library(tmp_path_factory.mktemp("fake_gpu"))
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pytorch_benchmarks.checks import torchbench
+from pytorch_benchmarks.checks.finding import CheckError
 from pytorch_benchmarks.devices import make_current
 from pytorch_benchmarks.errors import SkippedError
 from pytorch_benchmarks.options.benchmark import parse_benchmark_options
@@ -81,5 +82,5 @@ def test_memory_is_that_of_the_checked_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(torch, "get_device_module", lambda _: SimpleNamespace(memory_allocated=memory_allocated))
     subject: Any = SimpleNamespace(device="cuda:1", supported=list)
-    with pytest.raises(torchbench.CheckError, match="50 bytes are still allocated"):
+    with pytest.raises(CheckError, match="50 bytes are still allocated"):
         torchbench.memory_is_returned(subject)
