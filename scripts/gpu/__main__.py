@@ -25,7 +25,7 @@ from typing import Any
 
 from scripts.gpu.journal import Case, Journal, cases_of, earlier_of, lines_of
 from scripts.gpu.machine import ROOT, ask_machine, source_digest
-from scripts.gpu.parts import PARTS, Part, run_part
+from scripts.gpu.parts import PARTS, Part, run_part, selected
 from scripts.gpu.report import NOT_RUN, make_report, write_report
 from scripts.gpu.schedule import Stage, processes_for, run_stage, seconds_of, stages_of, unfinished, what_is_left
 from scripts.gpu.wheels import install
@@ -70,8 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     _keep_what_counts(journal, session, again=options.again, whatever=options.keep)
     processes = max(1, options.processes or processes_for(len(os.sched_getaffinity(0))))
     session["parts"] = [part.name for stage in stages_of(PARTS, processes, journal) for part in stage]
-    chosen = [part for part in PARTS if not options.only or part.name in options.only]
-    stages = stages_of(chosen, processes, journal)
+    stages = stages_of(selected(PARTS, options.only, without_cpu=options.without_cpu), processes, journal)
     print(f"{machine.get('gpu') or machine.get('no_gpu') or machine.get('problem')}; report in {out}", flush=True)
 
     def report(interrupted: bool) -> dict[str, Any]:
@@ -158,7 +157,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--minutes", type=float, default=9.5, help="Total time; the next session runs the remaining cases."
     )
     parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="Folder of wheels for missing packages.")
-    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=[part.name for part in PARTS])
+    names = ["tests", *(part.name for part in PARTS)]
+    only = f"Run this part, or all parts that run tests; may be repeated: {', '.join(names)}."
+    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=names, help=only)
+    parser.add_argument("--without-cpu", action="store_true", help="Omit the tests that do not need a GPU.")
     parser.add_argument(
         "--processes",
         type=int,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Literal
 
 from scripts.gpu.journal import DEADLINE, JOURNAL, PART, PIECE, SESSION, Case, Journal, cases_of, planned_parts
 
-__all__ = ["CASE_SECONDS", "PARTS", "Part", "run_part"]
+__all__ = ["CASE_SECONDS", "PARTS", "Part", "run_part", "selected"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASE_SECONDS = 180.0  # longer than any case takes; after it, a case counts as hanging
@@ -79,28 +80,28 @@ def _figures(name: str, seconds: float, *groups: str) -> Part:
 PARTS = (
     Part(
         "measuring",
-        60,
+        70,
         _tests(ALONE, "test_devices.py", "test_timing.py", "test_energy.py", "test_memory.py", "test_data.py"),
         alone=True,
     ),
     _figures("throughput", 150, "throughput"),
     Part("compiling", 300, ("-m", "benchmarks.gpu", "--prepare", "compiled"), pieces=3),
     _checks("models", 120, "test_models.py", pieces=3),
-    _checks("programs", 80, "test_programs.py"),
-    _checks("steps", 90, "test_steps.py"),
-    _checks("JAX", 60, "test_jax.py"),
-    _checks("training", 50, "test_training.py"),
+    _checks("programs", 130, "test_programs.py"),
+    _checks("steps", 160, "test_steps.py", pieces=2),
+    _checks("JAX", 150, "test_jax.py"),
+    _checks("training", 80, "test_training.py"),
     _checks("serving", 40, "test_serving.py"),
     _checks("data", 40, "test_data.py"),
     _checks("ONNX Runtime", 40, "test_onnxruntime.py"),
     _checks("generation", 30, "test_generation.py"),
-    _checks("providers", 20, "test_providers.py"),
+    _checks("providers", 50, "test_providers.py"),
     _checks("devices", 20, "test_devices.py", "test_driver.py"),
     _figures("compiled throughput", 80, "compiled"),
     _figures("overhead and data", 80, "overhead", "data"),
     Part(
         "memory and signals",
-        120,
+        330,
         _tests(
             ALONE,
             "test_programs.py",
@@ -114,6 +115,27 @@ PARTS = (
         alone=True,
     ),
 )
+
+
+def selected(parts: Iterable[Part], only: Collection[str], *, without_cpu: bool = False) -> list[Part]:
+    """The requested parts of a session, in their order.
+
+    Args:
+        parts: All parts.
+        only: Names of parts, and `tests` for those that run tests; all parts if it is empty.
+        without_cpu: Omit the tests that do not need a GPU.
+    """
+    chosen = []
+    for part in parts:
+        marker = next((word for word in part.arguments if word in {ALONE, TOGETHER}), None)
+        if only and part.name not in only and not (marker and "tests" in only):
+            continue
+        if marker and without_cpu:
+            words = tuple(f"gpu and {word}" if word == marker else word for word in part.arguments)
+            chosen.append(replace(part, arguments=words))
+        else:
+            chosen.append(part)
+    return chosen
 
 
 def run_part(

@@ -18,7 +18,7 @@ import pytest
 from scripts.gpu import schedule
 from scripts.gpu.__main__ import _keep_what_counts
 from scripts.gpu.journal import PART, PIECE, Case, Journal, cases_of, earlier_of, lines_of
-from scripts.gpu.parts import ALONE, PARTS, TOGETHER, Part, run_part
+from scripts.gpu.parts import ALONE, PARTS, TOGETHER, Part, run_part, selected
 from scripts.gpu.schedule import processes_for, run_stage, seconds_of, stages_of, unfinished, what_is_left
 from tests.conftest import ROOT
 from tests.gpu.made_up import environment, made_up, outcomes, start_session, wait_for
@@ -50,6 +50,28 @@ def test_time_is_verified_first_and_models_are_compiled_before_they_are_measured
     (together,) = (number for number, stage in enumerate(stages) if not stage[0].alone)
     assert names[together] >= {"compiling 1/3", "compiling 2/3", "compiling 3/3", "models 1/3"}
     assert {"compiled throughput"} in names[together + 1 :]
+
+
+def test_tests_can_be_run_before_the_figures() -> None:
+    tests = selected(PARTS, ["tests"])
+    assert [part for part in PARTS if "pytest" in part.arguments] == tests
+    assert "benchmarks.gpu" not in {word for part in tests for word in part.arguments}
+    assert selected(PARTS, []) == list(PARTS)
+    assert [part.name for part in selected(PARTS, ["throughput", "JAX"])] == ["throughput", "JAX"]
+
+
+@pytest.mark.integration
+def test_tests_that_do_not_need_a_gpu_can_be_omitted() -> None:
+    chosen = selected(PARTS, [], without_cpu=True)
+    assert [part.name for part in chosen] == [part.name for part in PARTS]
+    (one,) = selected(PARTS, ["data"], without_cpu=True)
+    listed = subprocess.run(
+        [sys.executable, *one.arguments, "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = re.findall(r"^tests/.*::(\w+)(?:\[(.*)\])?$", listed.stdout, re.MULTILINE)
+    assert ("test_memory_that_cannot_be_page_locked_is_used_as_it_is", "") in names
+    assert ("test_synthetic_text_and_tables_come_too", "cuda") in names
+    assert ("test_synthetic_text_and_tables_come_too", "cpu") not in names
 
 
 @pytest.mark.parametrize(
