@@ -98,6 +98,7 @@ def test_a_slow_model_gets_every_batch_whole(cuda: torch.device, data_set: tuple
         assert float(targets) == labels
 
 
+@pytest.mark.alone
 def test_memory_shared_by_processes_is_page_locked_within_the_block(cuda: torch.device) -> None:
     shared = torch.arange(1 << 20).share_memory_()
     with page_locked(shared, torch.ones(3).share_memory_()) as locked:
