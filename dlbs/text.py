@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
     "counted",
     "duration",
+    "first_few",
     "formula_escaped",
     "formula_unescaped",
     "indented",
@@ -59,6 +60,12 @@ def duration(seconds: float) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 experiment`, `2 experiments`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def first_few(words: Sequence[str], between: str = ", ", most: int = 3) -> str:
+    """The first words of a list that may be long: `a, b, c and 7 more`."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return between.join(words[:most]) + more
 
 
 def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> str:

@@ -277,6 +277,7 @@ def _tell_where(config: Config, manifest: Manifest) -> None:
 
 def _tell_of_shared_gpu(manifest: Manifest) -> None:
     """Report that experiments wait for each other because all of them request the same GPU, which is the default."""
+    from dlbs.machine.devices import visible_gpus
     from dlbs.machine.resources import gpu_ids
 
     if manifest.count < 2 or any(gpus.startswith("any:") for gpus in manifest.gpus):
@@ -289,7 +290,5 @@ def _tell_of_shared_gpu(manifest: Manifest) -> None:
     if shared:
         fewest, most = (of(map(len, wanted)) for of in (min, max))
         instead = f"any:{most}" if fewest == most else "any:N"
-        click.echo(
-            f"all experiments use GPU {shared[0]}, so they run one at a time; -Pexp.gpus={instead} uses free GPUs",
-            err=True,
-        )
+        advice = f"; -Pexp.gpus={instead} uses free GPUs" if len(visible_gpus()) > most else ""
+        click.echo(f"all experiments use GPU {shared[0]}, so they run one at a time{advice}", err=True)

@@ -167,7 +167,7 @@ def environment(experiment: Experiment) -> list[tuple[str, str]]:
         gpus = _gpus(experiment)
         if gpus:  # the numbering of nvidia-smi; CUDA's default order puts the fastest first
             found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        if gpus or not text(experiment.get("exp.gpus")):  # otherwise they are assigned later (--dry-run): hide none
+        if gpus or not text(experiment.get("exp.gpus")).startswith("any:"):  # assigned later (--dry-run): hide none
             found["CUDA_VISIBLE_DEVICES"] = ",".join(_gpu_names(experiment, gpus))
     if experiment.get("runtime.cuda_cache"):
         found["CUDA_CACHE_PATH"] = "/workspace/cuda_cache" if in_docker else text(experiment["runtime.cuda_cache"])

@@ -20,7 +20,7 @@ _REASONS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-_OFTEN = 5.0  # % of the samples in which the clock may be lowered without a warning
+_OFTEN = 5.0  # % of the time in which the clock may be lowered without a warning
 _BUSY = 5.0  # % of a GPU that other programs may use without a warning
 _PERIOD = 1_000_000  # microseconds: the driver measures the shares of programs up to once per second
 _SERVERS = ("nvidia-cuda-mps",)  # programs that run the kernels of others
@@ -35,22 +35,29 @@ class _Seen:
         asked: When the share of the others was last asked for, in microseconds since 1970, which NVML counts in.
         shares: Their share of it in percent, about once per second.
         reasons: Reason of a lowered clock → number of samples.
-        lowered: Samples with any of these reasons.
-        samples: Samples with known reasons.
+        checked: When the clock was last checked, in microseconds since 1970.
+        lowered: Time with any of these reasons, in microseconds: samples are closer to each other at the start.
+        known: Time with known reasons.
     """
 
     others: set[int] = field(default_factory=set)
     asked: int = 0
     shares: list[float] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    checked: int = 0
     lowered: int = 0
-    samples: int = 0
+    known: int = 0
 
 
 class Gpus:
-    """NVIDIA GPUs through their driver's library (the package nvidia-ml-py)."""
+    """NVIDIA GPUs through their driver's library (the package nvidia-ml-py).
 
-    def __init__(self, numbers: list[int]) -> None:
+    Args:
+        numbers: Their numbers, of `visible_gpus`.
+        shared: Whether programs that run already belong to the experiment, such as the server that it queries.
+    """
+
+    def __init__(self, numbers: list[int], *, shared: bool = False) -> None:
         self._names = [cuda_name(number) for number in numbers]
         self._handles: list[Any] = []
         self._seen: list[_Seen] = []
@@ -69,7 +76,10 @@ class Gpus:
         if all(handle is None for handle in handles):
             return
         self._handles = handles  # None for a GPU that is missing
-        self._seen = [_Seen(self._programs(handle), _microseconds()) for handle in self._handles]
+        now = _microseconds()
+        self._seen = [
+            _Seen(set() if shared else self._programs(handle), asked=now, checked=now) for handle in self._handles
+        ]
 
     def _handle(self, name: str) -> Any:
         if name.isdigit():
@@ -101,7 +111,7 @@ class Gpus:
         """Warnings about lowered clocks and other programs, as `problem: figures; advice`."""
         found = []
         for name, seen in zip(self._names, self._seen, strict=False):
-            lowered = 100 * seen.lowered / max(1, seen.samples)
+            lowered = 100 * seen.lowered / max(1, seen.known)
             if lowered > _OFTEN:
                 why = ", ".join(seen.reasons)
                 advice = "improve the cooling and the power supply (nvidia-smi -q -d PERFORMANCE)"
@@ -123,8 +133,11 @@ class Gpus:
         if bits is None:
             return
         reasons = [words for bit, words in _REASONS.items() if bits & bit]
-        seen.samples += 1
-        seen.lowered += bool(reasons)
+        now = _microseconds()
+        passed = max(0, now - seen.checked)
+        seen.checked = now
+        seen.known += passed
+        seen.lowered += passed if reasons else 0
         seen.reasons.update(reasons)
 
     def _look_at_others(self, handle: Any, seen: _Seen) -> None:

@@ -51,13 +51,20 @@ class Monitor:
         gpus: Numbers of the GPUs to sample.
         container: Name of the container whose processes are counted too; empty for none.
         docker: The docker command.
+        shared: Whether programs on the GPUs belong to the experiment although they run already.
     """
 
     def __init__(
-        self, interval: float, *, gpus: list[int] | None = None, container: str = "", docker: str = "docker"
+        self,
+        interval: float,
+        *,
+        gpus: list[int] | None = None,
+        container: str = "",
+        docker: str = "docker",
+        shared: bool = False,
     ) -> None:
         self._tree = ProcessTree(container, docker)
-        self._gpus = Gpus(gpus or [])
+        self._gpus = Gpus(gpus or [], shared=shared)
         self._cpus = CpuEnergy()
         self._state = CpuState()
         self._interval = interval
@@ -81,7 +88,8 @@ class Monitor:
             return None
         gpus = text(experiment.get("exp.gpu_ids"))
         docker = text(experiment.get("exp.docker_launcher")) or "docker"
-        return cls(interval, gpus=gpu_ids(gpus), container=container, docker=docker)
+        shared = bool(text(experiment.get("serving.url")))  # its server may be on these GPUs
+        return cls(interval, gpus=gpu_ids(gpus), container=container, docker=docker, shared=shared)
 
     def watch(self, pid: int) -> None:
         """Begin with a first observation of the launcher's process `pid` and all its descendants."""

@@ -45,13 +45,19 @@ def _model(experiment: Experiment, site: Site) -> Problem | None:
 
 
 def _counts(experiment: Experiment, site: Site) -> Problem | None:
-    """Check that numbers of devices, which follow from `exp.gpus`, were not set to others: the log would have numbers of devices that did not run."""
-    gpus, nodes = _gpus_per_node(experiment), experiment.get("exp.num_nodes", 1)
+    """Check that numbers of devices, which follow from `exp.gpus`, were not set to others: the log would have numbers of devices that did not run.
+
+    `exp.gpus` only has numbers of NVIDIA's and AMD's GPUs; for other devices it is empty, and `exp.device_type` and `exp.num_local_gpus` say how many.
+    """
+    gpus, nodes = _gpus_per_node(experiment), experiment.get("exp.num_nodes") or 1
     counts = [experiment[name] for name in _DERIVED if name in experiment]
     if gpus is None or any(not isinstance(count, int) for count in (nodes, *counts)):  # of a plan without declarations
         return None
     named = text(experiment.get("exp.gpus")).strip()
     chosen = f"exp.gpus is {named}" if named else "exp.gpus is empty, which is the CPU"
+    if not named and text(experiment.get("exp.device_type")) == "gpu" and experiment.get("exp.num_local_gpus", 0) > 0:
+        gpus = experiment["exp.num_local_gpus"]
+        chosen = f"exp.num_local_gpus is {gpus}"
     for name, expected, share in (("exp.num_local_gpus", gpus, 1), ("exp.num_gpus", gpus * nodes, nodes)):
         value = experiment.get(name, expected)
         if value != expected:

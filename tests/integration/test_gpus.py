@@ -26,9 +26,15 @@ DUMMY = ("run", "--no-validation", "-Pexp.framework=dummy", "-Pexp.docker=false"
     ],
 )  # fmt: skip
 def test_experiments_that_wait_for_one_gpu_are_announced(dlbs: RunDlbs, flags: tuple[str, ...], said: str) -> None:
-    done = dlbs(*DUMMY, "-Vexp.seed=[1,2]", *flags)
+    done = dlbs(*DUMMY, "-Vexp.seed=[1,2]", *flags, CUDA_VISIBLE_DEVICES="0,1,2")
     assert said in done.stderr
     assert ("all experiments use" in done.stderr) == bool(said)
+
+
+@pytest.mark.integration
+def test_no_other_gpu_is_proposed_where_there_is_none(dlbs: RunDlbs) -> None:
+    done = dlbs(*DUMMY, "-Vexp.seed=[1,2]", "--jobs", "2", "-Pexp.gpus=0", CUDA_VISIBLE_DEVICES="0")
+    assert "all experiments use GPU 0, so they run one at a time\n" in done.stderr
 
 
 @pytest.mark.integration

@@ -260,7 +260,8 @@ def test_pytorch_in_docker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "ids", "visible"), [("any:2", "", None), ("any:2", "4,5", "4,5"), ("", "", ""), ("3", "3", "3")]
+    ("gpus", "ids", "visible"),
+    [("any:2", "", None), ("any:2", "4,5", "4,5"), ("", "", ""), (" ", " ", ""), ("3", "3", "3")],
 )
 def test_gpus_that_are_not_assigned_yet_are_not_hidden(gpus: str, ids: str, visible: str | None) -> None:
     one = experiment(**{"exp.gpus": gpus, "exp.gpu_ids": ids})

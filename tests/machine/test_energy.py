@@ -43,7 +43,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     clock = SimpleNamespace(monotonic=lambda: found.now, time=lambda: 1.7e9 - found.now)  # one that is set back
     monkeypatch.setattr(monitor, "time", clock)
     monkeypatch.setattr(monitor, "CpuEnergy", lambda: found)
-    monkeypatch.setattr(monitor, "Gpus", lambda numbers: found)
+    monkeypatch.setattr(monitor, "Gpus", lambda numbers, *, shared: found)
     return found
 
 

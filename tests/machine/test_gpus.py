@@ -13,6 +13,7 @@ import pytest
 import dlbs as package
 from dlbs.doubts import doubts_of
 from dlbs.machine.gpus import GPU_SERIES, Gpus
+from dlbs.machine.monitor import Monitor
 from tests.experiments import logs, values
 
 THERMAL, POWER_CAP, IDLE = 0x40, 0x4, 0x1
@@ -62,6 +63,10 @@ class Nvml:
         return refuse
 
 
+def now_at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr("dlbs.machine.gpus._microseconds", lambda: 1_700_000_000_000_000 + round(1e6 * seconds))
+
+
 @pytest.fixture(autouse=True)
 def _a_second_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = itertools.count(1_700_000_000)
@@ -93,6 +98,17 @@ def test_a_clock_that_heat_lowers_is_a_warning(
     found = warnings(monkeypatch, reasons, {})
     assert len(found) == len(said)
     assert all(line.startswith(begin) for line, begin in zip(found, said, strict=True))
+
+
+def test_many_samples_at_the_start_are_not_most_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor looks after 2 ms, 4 ms, …, while the GPU may still be hot from the experiment before."""
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml([*[THERMAL] * 9, *[0] * 20], {}))
+    now_at(monkeypatch, 0)
+    gpus = Gpus([3])
+    for seconds in (*(0.002 * 2**n for n in range(9)), *range(1, 21)):
+        now_at(monkeypatch, seconds)
+        gpus.sample()
+    assert gpus.warnings() == []
 
 
 def test_a_lost_gpu_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +144,17 @@ def test_the_server_that_shares_a_gpu_is_no_other_program(monkeypatch: pytest.Mo
     """MPS: its process runs the kernels of the experiment."""
     monkeypatch.setattr("dlbs.machine.gpus._command", lambda pid: "nvidia-cuda-mps")
     assert warnings(monkeypatch, [0, 0], {os.getpid(): 97}) == []
+
+
+def test_the_server_that_an_experiment_queries_is_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With serving.url, it may run on the same GPU, and was started before."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for url, count in (("http://127.0.0.1:8000", 0), ("", 1)):
+        monkeypatch.setitem(sys.modules, "pynvml", Nvml([0, 0], {OTHER: 97}))
+        monitor = Monitor.of({"monitor.interval": 0.1, "exp.gpu_ids": "3", "serving.url": url})
+        assert monitor is not None
+        monitor.watch(os.getpid())
+        assert len(monitor.warnings()) == count
 
 
 @pytest.mark.integration

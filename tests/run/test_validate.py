@@ -51,6 +51,11 @@ CASES = [
     (["exp.gpus=any:2", "exp.num_gpus=4", "exp.num_nodes=1"], ["exp.num_gpus is 4, but exp.gpus is any:2", "any:4"]),
     (["exp.num_local_gpus=1"], ["exp.num_local_gpus is 1, but exp.gpus is empty"]),
     (["exp.device_type=gpu"], ["exp.device_type is gpu, but exp.gpus is empty"]),
+    (["exp.device_type=gpu", "exp.num_gpus=8"], ["exp.num_gpus is 8, but exp.gpus is empty"]),
+    (
+        ["exp.device_type=gpu", "exp.num_local_gpus=2", "exp.num_gpus=3"],
+        ["exp.num_gpus is 3, but exp.num_local_gpus is 2"],
+    ),
     (["exp.gpus=0", "exp.device_type=cpu"], ["exp.device_type is cpu, but exp.gpus is 0"]),
     (["exp.num_replicas=2"], ["exp.num_replicas is 2, but exp.num_local_replicas is 1", "set exp.num_local_replicas"]),
     (
@@ -75,7 +80,13 @@ def test_problem(tmp_path: Path, parameters: list[str], said: list[str]) -> None
 
 @pytest.mark.parametrize(
     "parameters",
-    [["exp.num_local_replicas=2"], ["exp.num_gpus=0"], ["exp.framework=dummy", "exp.num_local_replicas=3"]],
+    [
+        ["exp.num_local_replicas=2"],
+        ["exp.num_gpus=0"],
+        ["exp.framework=dummy", "exp.num_local_replicas=3"],
+        ["exp.device_type=gpu", "exp.num_local_gpus=1"],  # neither NVIDIA's nor AMD's
+        ["exp.framework=dummy", "exp.device_type=gpu", "exp.num_local_gpus=8", "exp.num_local_replicas=8"],
+    ],
 )
 def test_numbers_of_devices_that_agree_are_no_problem(tmp_path: Path, parameters: list[str]) -> None:
     assert problems(tmp_path, *parameters) == []
@@ -85,7 +96,10 @@ def test_a_plan_without_declarations_may_have_texts_for_numbers(tmp_path: Path) 
     validator = Validator(directory=tmp_path)
     validator.check({"exp.framework": "dummy", "exp.log_file": "a.log", "exp.gpus": "", "exp.num_gpus": "two"})
     validator.check({"exp.framework": "dummy", "exp.log_file": "b.log", "exp.gpus": "any:x", "exp.num_gpus": 2})
-    assert not any("exp.num_gpus" in str(problem) for problem in validator.problems)
+    validator.check({"exp.framework": "dummy", "exp.log_file": "c.log", "exp.num_nodes": 0, "exp.num_gpus": 2})
+    assert [one.problem.what for one in validator.problems if "exp.num_gpus" in str(one)] == [
+        "exp.num_gpus is 2, but exp.gpus is empty, which is the CPU"
+    ]
 
 
 def test_collisions_name_both_experiments(tmp_path: Path) -> None:

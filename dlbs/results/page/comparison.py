@@ -24,13 +24,13 @@ from dlbs.results.tables.cells import quantity
 from dlbs.results.tables.comparison import STATISTIC_NAMES, run_count, summary, tone_of, value_cell
 from dlbs.results.tables.comparison_by import summary_by
 from dlbs.results.tables.table import Table
-from dlbs.text import text
+from dlbs.text import first_few, text
 
 __all__ = ["comparison_html", "write_comparison"]
 
 _QUANTILES = 40  # steps of the distribution of batch times
 _MOST_BATCHES = 4_000  # largest number of matches for which the file contains batch times
-_MOST_FACTS, _MOST_VALUES = 60, 3
+_MOST_FACTS = 60
 _MOST_NOTES = 200  # lines
 
 
@@ -191,10 +191,5 @@ def _facts(comparisons: Sequence[Comparison]) -> list[tuple[str, list[str]]]:
     for name in names:
         values = [list(dict.fromkeys(text(record[name]) for record in side if name in record)) for side in sides]
         if name not in known and any(set(one) != set(values[0]) for one in values):
-            found.append((name, [_some(one) for one in values]))
+            found.append((name, [first_few([value or "none" for value in one]) or "unknown" for one in values]))
     return found[:_MOST_FACTS]
-
-
-def _some(values: Sequence[str]) -> str:
-    more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
-    return ", ".join(value or "none" for value in values[:_MOST_VALUES]) + more or "unknown"

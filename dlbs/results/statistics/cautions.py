@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlbs.results.read.onelog import Record
-from dlbs.text import counted, text
+from dlbs.text import counted, first_few, text
 
 __all__ = ["allocator_caution", "gpu_caution", "shared_runs_caution"]
 
@@ -46,7 +46,9 @@ def gpu_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]
     for key, title in _GPU_SETTINGS.items():
         found = [_values(records, key) for records in (a, b)]
         if all(found) and found[0] != found[1]:
-            words = [f"{' or '.join(sorted(values))} in {side}" for values, side in zip(found, sides, strict=True)]
+            words = [
+                f"{first_few(sorted(values), ' or ')} in {side}" for values, side in zip(found, sides, strict=True)
+            ]
             return f"{title} ({key}): {', '.join(words)}; this alone may change times"
     return ""
 

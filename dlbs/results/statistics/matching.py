@@ -8,7 +8,7 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import distinguishing_names, hashable, identity_names, varying
 from dlbs.results.read.onelog import Record
-from dlbs.text import text
+from dlbs.text import first_few, text
 
 __all__ = ["changed_software", "differences", "matching_names"]
 
@@ -53,7 +53,7 @@ def changed_software(
             list(dict.fromkeys(text(record[name]) for record in side if record.get(name) is not None))
             for side in (a, b)
         ]
-        words = (", ".join(sides[0]), ", ".join(sides[1]))
+        words = (first_few(sides[0]), first_few(sides[1]))
         if all(words) and set(sides[0]) != set(sides[1]) and words not in reported:
             found[name] = words
     return found

@@ -238,6 +238,19 @@ def test_changed_software_is_listed_but_not_used_for_matching() -> None:
     assert as_document(made)["software"] == {"exp.env.driver": ["570.86", "580.65, 581.1"]}
 
 
+def test_many_versions_and_settings_are_a_short_line() -> None:
+    new = [
+        {**run, "exp.env.kernel": f"6.{number}", "exp.env.gpu_power_limit": 300.0 + number}
+        for number, run in enumerate(repeats(1000))
+    ]
+    made = compare(repeats(2, **{"exp.env.kernel": "5.1", "exp.env.gpu_power_limit": 700.0}), new)
+    assert made.software == {"exp.env.kernel": ("5.1", "6.0, 6.1, 6.2 and 997 more")}
+    assert (
+        f"{_LIMITS}700.0 in A, 1000.0 or 1001.0 or 1002.0 and 997 more in B; this alone may change times"
+        in made.cautions
+    )
+
+
 def test_software_that_one_side_does_not_log_is_not_listed() -> None:
     assert compare(repeats(3, exp__env__driver="570.86"), repeats(3)).software == {}
 
