@@ -63,7 +63,9 @@ def refused(step: Callable[[Any], Any], batch: Any) -> set[str]:
 
 def test_every_module_of_models_is_a_family() -> None:
     modules = {builder_of(name).__module__ for name in list_models()}
-    ours = {module for module in modules if module.startswith("pytorch_benchmarks.models.")}  # other tests register more
+    ours = {
+        module for module in modules if module.startswith("pytorch_benchmarks.models.")
+    }  # other tests register more
     assert sorted(builder_of(name).__module__ for name in FAMILIES) == sorted(ours)
 
 
