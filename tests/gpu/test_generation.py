@@ -161,7 +161,7 @@ def test_options_reach_the_builder_of_a_model(device: torch.device, bench: Bench
     [
         ("vit_b_16", '{"patch_size":17}', "patch_size"),
         ("resnet18", '{"classes":3}', "classes"),
-        ("patch_net", '{"patch":17}', "(without these options, it runs)"),
+        ("patch_net", '{"patch":17}', "(without patch, it runs)"),
     ],
 )
 def test_options_that_do_not_fit_a_model_are_named(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,8 @@ from pytorch_benchmarks.program import explain
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
+
+PROGRAMS = Path(__file__).resolve().parents[2] / "python"
 
 # JAX 0.11 with jax-cuda13-plugin, where CUDA_VISIBLE_DEVICES leaves no GPU.
 NO_DEVICE = (
@@ -104,7 +107,9 @@ def test_only_one_gpu_is_opened(kind: str) -> None:
         "from jax._src import xla_bridge\n"
         "print(xla_bridge._options_from_jax_configs(sys.argv[1])['visible_devices'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", code, kind], cwd=PROGRAMS, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.stdout == "[0]\n", done.stderr
 
 
