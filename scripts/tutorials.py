@@ -94,7 +94,7 @@ def masked(output: str) -> list[str]:
     lines = []
     for line in output.splitlines():
         if re.search(
-            rf"^⚠|⚠:|doubtful|^  ({kinds}):|would decide it|hardly help|vary too much|^ +--threshold$|^  ({_VERDICTS}):|times ({_VERDICTS}) than|^  ±|as fast as",
+            rf"^⚠|⚠:|doubtful|^  ({kinds}):|would decide it|hardly help|vary too much|^ +--threshold$|^  ({_VERDICTS}):|times ({_VERDICTS}) than|: ({_VERDICTS}) \(|^  ±|as fast as",
             line,
         ):
             continue

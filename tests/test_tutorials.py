@@ -36,6 +36,12 @@ def test_numbers_and_their_warnings_are_masked() -> None:
     assert masked(one) == masked(other)
 
 
+def test_reasons_of_a_verdict_are_masked() -> None:
+    """A busy machine makes a clear difference inconclusive."""
+    said = "  size=200 against size=1: inconclusive (0.44 [0.23, 1.10] times as fast)\n  inconclusive: the interval crosses a threshold"
+    assert masked(said) == []
+
+
 def test_words_are_not() -> None:
     assert masked("[1/1] alexnet: ok in 1 s") != masked("[1/1] alexnet: failure in 1 s")
     assert masked("│ alexnet │ 1.5 │") != masked("│ resnet18 │ 1.5 │")
