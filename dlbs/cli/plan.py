@@ -177,7 +177,7 @@ def print_config_command(config: Config, as_json: bool) -> None:
         words = json.dumps(document, indent=1)
         if "\\ud" in words:
             sections = {name: document[name] for name in ("extensions", "exclude")}
-            check_encoding({**document["parameters"], **config.variables, **sections}, "a file")
+            check_encoding({**document["parameters"], **config.variables, **sections}, "JSON", "write it in UTF-8")
         click.echo(words)
         return
     for name, setting in config.settings.items():

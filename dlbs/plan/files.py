@@ -57,7 +57,11 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
     return count
 
 
-def check_encoding(experiment: Mapping[str, Any], target: str = "a plan") -> None:
+def check_encoding(
+    experiment: Mapping[str, Any],
+    target: str = "a plan",
+    hint: str = "write it in UTF-8, or run it without a plan file",
+) -> None:
     """Raise a ConfigError if a name or value contains bytes that are not UTF-8: no plan could be read back with them."""
     for name, value in experiment.items():
         try:
@@ -65,7 +69,7 @@ def check_encoding(experiment: Mapping[str, Any], target: str = "a plan") -> Non
         except UnicodeEncodeError:
             raise ConfigError(
                 f"{name} is not UTF-8, so it cannot be written to {target}: {json.dumps(value)[:80]}",
-                hint=f"write it in UTF-8, or run it without {target}",
+                hint=hint,
             ) from None
 
 

@@ -51,10 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     installed, missing = install(options.wheels, state / "site")
     paths = [str(ROOT), str(ROOT / "python"), str(state / "site"), os.environ.get("PYTHONPATH", "")]
     environment = {
-        "TORCHINDUCTOR_CACHE_DIR": str(
-            state / "inductor"
-        ),  # what one process compiles, another one and the next session find
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take most of the memory of a GPU that others use, too
+        # What one process compiles, another one and the next session find.
+        "TORCHINDUCTOR_CACHE_DIR": str(state / "inductor"),
+        # JAX would take most of the memory of a GPU that others use, too.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         "machine": machine,
         "packages": {"installed": installed, "missing": missing},
     }
-    _keep_what_counts(journal, session, again=options.again, whatever=options.keep)
+    _keep_what_counts(journal, session, again=options.again, whatever=options.keep, without_cpu=options.without_cpu)
     processes = max(1, options.processes or processes_for(len(os.sched_getaffinity(0))))
     session["parts"] = [part.name for stage in stages_of(PARTS, processes, journal) for part in stage]
     stages = stages_of(selected(PARTS, options.only, without_cpu=options.without_cpu), processes, journal)
@@ -191,7 +191,9 @@ def _turns(
             yield left, end
 
 
-def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool, whatever: bool) -> None:
+def _keep_what_counts(
+    journal: Journal, session: dict[str, Any], *, again: bool, whatever: bool, without_cpu: bool = False
+) -> None:
     """Start a new journal with the cases of the earlier one that need not be repeated."""
     setting = {
         "digest": session["digest"],
@@ -201,6 +203,7 @@ def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool,
     lines = list(lines_of(journal.path))
     noted = [line["session"] for line in lines if "session" in line]
     before = next((one["setting"] for one in noted if "setting" in one), setting)
+    omitted = next((one.get("without_cpu", False) for one in noted if "setting" in one), without_cpu)
     cases, earlier = list(cases_of(journal.path).values()), earlier_of(journal.path)
     same_place = all(before[name] == setting[name] for name in ("gpu", "torch"))
     kept: list[Case] = []
@@ -209,13 +212,14 @@ def _keep_what_counts(journal: Journal, session: dict[str, Any], *, again: bool,
     elif whatever and same_place:
         kept = [case for case in cases if case.outcome in {"passed", "skipped"}]
     journal.path.unlink(missing_ok=True)
-    journal.note(setting=setting)
+    journal.note(setting=setting, without_cpu=without_cpu)
     names = {case.name for case in kept}
     repeated = [case for case in cases if case.name not in names]
     open_parts = {case.part for case in repeated}
+    are_complete = before == setting and omitted == without_cpu
     for note in noted if kept else ():
         planned = note.get("planned")
-        if "setting" not in note and (planned is None or (before == setting and planned not in open_parts)):
+        if "setting" not in note and (planned is None or (are_complete and planned not in open_parts)):
             journal.note(**note)
     for case in kept:
         journal.keep(case)

@@ -340,5 +340,19 @@ def test_parts_whose_failures_are_repeated_are_not_complete(tmp_path: Path) -> N
     assert {"session": {"part_seconds": {"bad": 3.0}}} in lines_of(journal.path)
 
 
+def test_tests_that_were_omitted_are_run_when_they_are_asked_for(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    now = {"digest": "abc", "machine": {"gpu": "NVIDIA H200", "torch": "2.11.0"}}
+    _keep_what_counts(journal, now, again=False, whatever=False, without_cpu=True)
+    stage = [made_up("checked", {})]
+    journal.note(planned="checked")
+    journal.keep(Case("checked", "on the GPU", "passed"))
+    _keep_what_counts(journal, now, again=False, whatever=False, without_cpu=True)
+    assert unfinished(stage, journal) == []
+    _keep_what_counts(journal, now, again=False, whatever=False, without_cpu=False)
+    assert unfinished(stage, journal) == stage
+    assert cases_of(journal.path)["on the GPU"].outcome == "passed"  # and is not repeated
+
+
 def test_the_time_to_start_is_less_than_a_part_takes() -> None:
     assert all(part.seconds / part.pieces > schedule._START for part in PARTS)

@@ -21,6 +21,7 @@ from dlbs.results.history.trends import Point, Trend
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number, status_of
 from dlbs.results.statistics.changes import FALSE_ALARMS
+from dlbs.results.statistics.facts import different_facts, is_fact
 from dlbs.results.tables.cells import quantity
 from dlbs.text import printable, short_number, text
 from dlbs.version import __version__
@@ -33,7 +34,7 @@ __all__ = ["HistoryPages"]
 _TEMPLATES = Path(__file__).parent / "templates"
 _ON_A_PAGE = 50  # trends
 _LONGEST = 500  # characters of a value of a run
-_FACTS = ("exp.framework_version", "exp.device_title", "exp.docker_image", "exp.dlbs_version")
+_IMAGE = "exp.docker_image"
 
 Asked = Mapping[str, str]  # query parameters of a URL
 
@@ -263,15 +264,13 @@ def _run_words(record: Record, metric: str) -> str:
 
 def _different_facts(sides: list[list[Record]]) -> list[tuple[str, str, str]]:
     """Facts about machine and software that differ between the sides."""
-    names = sorted({name for side in sides for record in side for name in record})
-    found = []
-    for name in names:
-        if not (name.startswith(("exp.env.", "exp.sys.")) or name in _FACTS):
-            continue
-        values = [list(dict.fromkeys(_words(record.get(name)) for record in side)) for side in sides]
-        if set(values[0]) != set(values[1]):
-            found.append((name, *(", ".join(value)[:_LONGEST] or "–" for value in values)))
-    return [(name, a, b) for name, a, b in found]
+    names = sorted({name for side in sides for record in side for name in record if is_fact(name) or name == _IMAGE})
+    different = different_facts(sides, names).items()
+    return [(name, _listed(a), _listed(b)) for name, (a, b) in different]
+
+
+def _listed(values: list[str]) -> str:
+    return ", ".join(values)[:_LONGEST] or "–"
 
 
 def _words(value: Any) -> str:

@@ -13,10 +13,10 @@ from dlbs.files import make_parent, write_atomically
 from dlbs.logs import finite
 from dlbs.results.grouping import common_label
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
-from dlbs.results.page.machines import is_fact
 from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import number
 from dlbs.results.statistics.compare import Comparison, Match
+from dlbs.results.statistics.facts import different_facts, is_fact
 from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value
 from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS
 from dlbs.results.statistics.within import ComparisonBy
@@ -187,9 +187,9 @@ def _facts(comparisons: Sequence[Comparison]) -> list[tuple[str, list[str]]]:
     ]
     names = sorted({name for side in sides for record in side for name in record if is_fact(name)})
     known = comparisons[0].differences
-    found = []
-    for name in names:
-        values = [list(dict.fromkeys(text(record[name]) for record in side if name in record)) for side in sides]
-        if name not in known and any(set(one) != set(values[0]) for one in values):
-            found.append((name, [first_few([value or "none" for value in one]) or "unknown" for one in values]))
+    found = [
+        (name, [first_few([value or "none" for value in one]) or "unknown" for one in values])
+        for name, values in different_facts(sides, names).items()
+        if name not in known
+    ]
     return found[:_MOST_FACTS]

@@ -7,19 +7,10 @@ from typing import Any
 
 from dlbs.results.grouping import groups
 from dlbs.results.read.onelog import Record
+from dlbs.results.statistics.facts import is_fact
 from dlbs.text import text
 
-__all__ = ["is_fact", "machines_of"]
-
-
-def is_fact(name: str) -> bool:
-    """Whether a key is a fact about the machine or its software that a run detected."""
-    return name.startswith(("exp.env.", "exp.sys.")) or name in {
-        "exp.framework_version",
-        "exp.device_title",
-        "exp.dlbs_version",
-        "exp.machine_warnings",
-    }
+__all__ = ["machines_of"]
 
 
 def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:

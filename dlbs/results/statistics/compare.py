@@ -15,7 +15,8 @@ from dlbs.results.read.onelog import Record
 from dlbs.results.read.records import status_of
 from dlbs.results.statistics.cautions import allocator_caution, gpu_caution, shared_runs_caution
 from dlbs.results.statistics.estimators import FEWEST_RUNS
-from dlbs.results.statistics.matching import changed_software, differences, matching_names
+from dlbs.results.statistics.facts import changed_environment
+from dlbs.results.statistics.matching import differences, matching_names
 from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
 from dlbs.results.statistics.rules import DEFAULT_RULES, Rules
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
@@ -64,7 +65,7 @@ class Comparison:
         confidence: Confidence level of each interval.
         estimator: A key of `ESTIMATORS`.
         sides: Names of the two sides.
-        software: Versions in which the runs of A and B differ, such as the driver; not used for matching.
+        environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
     """
 
@@ -75,7 +76,7 @@ class Comparison:
     sides: tuple[str, str] = ("A", "B")
     matches: list[Match] = field(default_factory=list)
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    software: dict[str, tuple[str, str]] = field(default_factory=dict)
+    environment: dict[str, tuple[str, str]] = field(default_factory=dict)
     cautions: list[str] = field(default_factory=list)
 
     @property
@@ -126,7 +127,7 @@ def compare(
     made = Comparison(
         rules.metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared
     )
-    made.software = changed_software(a, b, compared)
+    made.environment = changed_environment(a, b, compared)
     cautions = (shared_runs_caution, allocator_caution, gpu_caution)
     made.cautions += filter(None, [caution(a, b, sides) for caution in cautions])
     trust = rules.trust_single_runs, rules.trust_doubtful

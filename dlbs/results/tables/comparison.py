@@ -85,7 +85,7 @@ def comparison_table(comparison: Comparison) -> Table:
         table.legend.append("runs: in 4 of 5, one doubtful run was left out")
     for name, (one, other) in comparison.differences.items():
         table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
-    table.legend += [f"{name}: {one} in A, {other} in B" for name, (one, other) in comparison.software.items()]
+    table.legend += [f"{name}: {one} in A, {other} in B" for name, (one, other) in comparison.environment.items()]
     table.legend += comparison.cautions
     return table
 
@@ -206,7 +206,7 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
         "estimator": comparison.estimator,
         "statistic": f"{STATISTIC_NAMES[comparison.estimator]} of runs",
         "differences": {name: list(values) for name, values in comparison.differences.items()},
-        "software": {name: list(values) for name, values in comparison.software.items()},
+        "environment": {name: list(values) for name, values in comparison.environment.items()},
         "cautions": comparison.cautions,
         "verdicts": comparison.counts,
         "regressions": len(comparison.regressions),

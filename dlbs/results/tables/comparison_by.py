@@ -115,7 +115,7 @@ def _legend(made: ComparisonBy) -> list[str]:
     for name, values in made.differences.items():
         lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
     for one in made.comparisons:
-        for name, (before, after) in one.software.items():
+        for name, (before, after) in one.environment.items():
             if name != made.name:
                 lines.append(f"also differs: {name}: {before} with {one.sides[0]}, {after} with {one.sides[1]}")
     if made.left_out:

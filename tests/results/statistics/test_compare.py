@@ -225,7 +225,7 @@ def test_sides_that_treat_freed_memory_differently_are_pointed_out(a: Any, b: An
     assert as_document(made)["cautions"] == made.cautions
 
 
-def test_changed_software_is_listed_but_not_used_for_matching() -> None:
+def test_changed_environment_is_listed_but_not_used_for_matching() -> None:
     old = {"exp__env__driver": "570.86", "exp__env__torch": "2.12", "exp__framework_version": "2.12"}
     new = {"exp__env__driver": "580.65", "exp__env__torch": "2.13", "exp__framework_version": "2.13"}
     same = {"exp__env__python": "3.12.3", "exp__env__gpu_clock_mhz": 345}
@@ -233,9 +233,11 @@ def test_changed_software_is_listed_but_not_used_for_matching() -> None:
         repeats(3, **old, **same), [*repeats(2, **new, **same), *repeats(1, **{**new, "exp__env__driver": "581.1"})]
     )
     assert len(made.matches) == 1
-    assert made.software == {"exp.env.driver": ("570.86", "580.65, 581.1")}  # PyTorch's version is a difference anyway
+    assert made.environment == {
+        "exp.env.driver": ("570.86", "580.65, 581.1")
+    }  # PyTorch's version is a difference anyway
     assert "exp.env.driver: 570.86 in A, 580.65, 581.1 in B" in comparison_table(made).legend
-    assert as_document(made)["software"] == {"exp.env.driver": ["570.86", "580.65, 581.1"]}
+    assert as_document(made)["environment"] == {"exp.env.driver": ["570.86", "580.65, 581.1"]}
 
 
 def test_many_versions_and_settings_are_a_short_line() -> None:
@@ -244,15 +246,15 @@ def test_many_versions_and_settings_are_a_short_line() -> None:
         for number, run in enumerate(repeats(1000))
     ]
     made = compare(repeats(2, **{"exp.env.kernel": "5.1", "exp.env.gpu_power_limit": 700.0}), new)
-    assert made.software == {"exp.env.kernel": ("5.1", "6.0, 6.1, 6.2 and 997 more")}
+    assert made.environment == {"exp.env.kernel": ("5.1", "6.0, 6.1, 6.2 and 997 more")}
     assert (
         f"{_LIMITS}700.0 in A, 1000.0 or 1001.0 or 1002.0 and 997 more in B; this alone may change times"
         in made.cautions
     )
 
 
-def test_software_that_one_side_does_not_log_is_not_listed() -> None:
-    assert compare(repeats(3, exp__env__driver="570.86"), repeats(3)).software == {}
+def test_facts_that_one_side_does_not_log_are_not_listed() -> None:
+    assert compare(repeats(3, exp__env__driver="570.86"), repeats(3)).environment == {}
 
 
 _LIMITS = "power limit of the GPU in W (exp.env.gpu_power_limit): "
